@@ -1,0 +1,1 @@
+"""MEASURES: latency, accuracy and the report; never imports torch."""

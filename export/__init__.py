@@ -1,0 +1,1 @@
+"""FREEZES: a trained tagger to ONNX graphs, engines and a bundle."""

@@ -1,0 +1,44 @@
+"""Label names and their order: frozen, stored with the model, never inferred again."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The names of L labels; position is the column of every (N, L) array in the project."""
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"labels: expected distinct names, got {repeated} more than once; rename or merge them")
+        if not self.names or not all(name.strip() for name in self.names):
+            raise ValueError(f"labels: expected at least one name and none empty, got {list(self.names)}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Column of `name`; raises ValueError that lists the closest known names."""
+        try:
+            return self.names.index(name)
+        except ValueError:
+            close = difflib.get_close_matches(name, self.names, n=3) or list(self.names[:5])
+            raise ValueError(
+                f"label: expected one of {len(self)} known labels, got {name!r}; did you mean {', '.join(close)}?"
+            ) from None
+
+    def write(self, path: Path) -> None:
+        """Store as a JSON list."""
+        path.write_text(json.dumps(list(self.names), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Labels:
+        """Read what `write` stored."""
+        return cls(tuple(json.loads(path.read_text(encoding="utf-8"))))

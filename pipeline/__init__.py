@@ -1,0 +1,1 @@
+"""DECIDES: recipes, stages and the command line."""
