@@ -1,0 +1,37 @@
+"""Class-aware label-wise embedding distillation (CD)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mlkd.losses.base import Outputs, check_hyperparameters
+from mlkd.losses.structure import structure_of_columns
+
+
+def class_aware(
+    student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"], targets: Float[Tensor, "B L"]
+) -> Float[Tensor, ""]:
+    """Structure between the positive images of each label, summed over labels, over the number of images.
+
+    Yang et al. 2023, class-aware part.  A label with two positives in the batch gives 0: one distance over its own mean is 1.
+    """
+    return structure_of_columns(student, teacher.detach(), targets) / len(targets)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassAware:
+    """`class_aware` between the label-wise embeddings of student and teacher."""
+
+    kind: Literal["class_aware"] = "class_aware"
+    weight: float = 1.0
+    ramp_epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
+
+    def __call__(self, student: Outputs, teacher: Outputs, targets: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
+        return class_aware(student.label_embeddings(self.kind), teacher.label_embeddings(self.kind), targets)
