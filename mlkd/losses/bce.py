@@ -28,5 +28,5 @@ class Bce:
     def __post_init__(self) -> None:
         check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
 
-    def __call__(self, student: Outputs, teacher: Outputs | None, targets: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
+    def __call__(self, student: Outputs, teacher: Outputs, targets: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
         return bce(student.logits, targets)

@@ -1,0 +1,85 @@
+"""Label decoder: one cross-attention layer with a query per label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from mlkd.losses.base import Outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelDecoder:
+    """Hyper-parameters; the published head is embedding 768, heads 8, feed_forward 2048, frozen queries."""
+
+    kind: Literal["label_decoder"] = "label_decoder"
+    embedding: int = 128
+    heads: int = 4
+    feed_forward: int = 256
+    dropout: float = 0.1
+    learned_queries: bool = False
+
+    def __post_init__(self) -> None:
+        if self.embedding < 1 or self.heads < 1 or self.embedding % self.heads:
+            raise ValueError(
+                f"head {self.kind}: embedding: expected a multiple of heads ({self.heads}), got {self.embedding}"
+            )
+        if self.feed_forward < 1 or not 0 <= self.dropout < 1:
+            raise ValueError(
+                f"head {self.kind}: expected feed_forward >= 1 and 0 <= dropout < 1, "
+                f"got {self.feed_forward} and {self.dropout}"
+            )
+
+    def build(self, channels: int, labels: int) -> nn.Module:
+        """A head for feature tokens of `channels`."""
+        return LabelDecoderHead(self, channels, labels)
+
+
+class LabelDecoderHead(nn.Module):
+    """Tokens (B, N, C) to logits (B, L) and label-wise embeddings (B, L, D).  Yang et al. 2023, sec. 3."""
+
+    def __init__(self, config: LabelDecoder, channels: int, labels: int) -> None:
+        super().__init__()
+        width = config.embedding
+        self.heads = config.heads
+        self.queries = nn.Parameter(torch.randn(labels, width), requires_grad=config.learned_queries)
+        self.query_norm = nn.LayerNorm(width)
+        self.project_query = nn.Linear(width, width)
+        self.project_tokens = nn.Linear(channels, width)
+        self.project_key = nn.Linear(width, width)
+        self.project_value = nn.Linear(width, width)
+        self.project_out = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(width, config.feed_forward),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.feed_forward, width),
+        )
+        self.output_norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.label_weight = nn.Parameter(torch.randn(labels, width) * width**-0.5)
+        self.label_bias = nn.Parameter(torch.full((labels,), -2.0))  # most labels are absent from most pictures
+
+    def forward(self, tokens: Float[Tensor, "B N C"]) -> Outputs:
+        queries = self.query_norm(self.queries)
+        memory = self.project_tokens(tokens).relu()
+        attended = self._attend(self.project_query(queries), memory)
+        x = self.attention_norm(queries + self.dropout(attended))
+        embeddings = self.output_norm(x + self.dropout(self.feed_forward(x)))
+        logits = (embeddings * self.label_weight).sum(-1) + self.label_bias
+        return Outputs(logits=logits, embeddings=embeddings)
+
+    def _attend(self, queries: Float[Tensor, "L D"], memory: Float[Tensor, "B N D"]) -> Float[Tensor, "B L D"]:
+        batch, width = memory.shape[0], memory.shape[2]
+        q = queries.view(1, -1, self.heads, width // self.heads).transpose(1, 2).expand(batch, -1, -1, -1)
+        k = self.project_key(memory).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        v = self.project_value(memory).unflatten(2, (self.heads, -1)).transpose(1, 2)
+        attended: Tensor = scaled_dot_product_attention(q, k, v)
+        out: Tensor = self.project_out(attended.transpose(1, 2).flatten(2))
+        return out

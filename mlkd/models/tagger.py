@@ -1,0 +1,92 @@
+"""A tagger: backbone from timm, head of ours, normalisation inside."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+
+import timm
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from mlkd.losses.base import Outputs
+from mlkd.models.heads import Head, LabelDecoder
+from mlkd.models.weights import RandomWeights, Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What a tagger is built from."""
+
+    backbone: str
+    image_px: int
+    weights: Weights = field(default_factory=RandomWeights)
+    head: Head = field(default_factory=LabelDecoder)
+
+    def __post_init__(self) -> None:
+        if not timm.is_model(self.backbone):
+            close = difflib.get_close_matches(self.backbone, timm.list_models(), n=3)
+            hint = f"; did you mean {', '.join(close)}?" if close else "; see timm.list_models()"
+            raise ValueError(f"model.backbone: expected a timm model, got {self.backbone!r}{hint}")
+        if not 16 <= self.image_px <= 4096:
+            raise ValueError(f"model.image_px: expected 16..4096, got {self.image_px}")
+
+    def build(self, labels: int, *, pretrained: bool = True) -> Tagger:
+        """The module; `pretrained=False` where a checkpoint's tensors follow.  Takes torch's global random state."""
+        backbone = _create_backbone(self)
+        weights = self.weights if pretrained else RandomWeights()
+        normalisation = weights.load_into(backbone, self.backbone)
+        return Tagger(self, backbone, labels, *normalisation)
+
+
+class Tagger(nn.Module):
+    """uint8 pictures (B, H, W, 3) to Outputs; a cast is the first operation, as TensorRT's parser demands."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        config: Model,
+        backbone: nn.Module,
+        labels: int,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> None:
+        super().__init__()
+        self.image_px = config.image_px
+        self.register_buffer("mean", torch.tensor(mean) * 255)
+        self.register_buffer("std", torch.tensor(std) * 255)
+        self.backbone = backbone
+        with torch.no_grad():
+            was_training = backbone.training
+            probe = torch.zeros(1, 3, config.image_px, config.image_px)
+            channels = _tokens(backbone.eval()(probe), backbone).shape[2]
+            backbone.train(was_training)
+        self.head = config.head.build(channels, labels)
+
+    def forward(self, images: UInt8[Tensor, "B H W 3"]) -> Outputs:
+        values = (images.float() - self.mean) / self.std
+        outputs: Outputs = self.head(_tokens(self.backbone(values.permute(0, 3, 1, 2)), self.backbone))
+        return outputs
+
+
+def _create_backbone(config: Model) -> nn.Module:
+    sized = {"img_size": config.image_px} if config.backbone.startswith(("vit", "swin", "deit")) else {}
+    backbone: nn.Module = timm.create_model(config.backbone, pretrained=False, num_classes=0, global_pool="", **sized)
+    return backbone.to(memory_format=torch.channels_last) if _channels_last_is_safe(config.backbone) else backbone
+
+
+def _channels_last_is_safe(backbone: str) -> bool:
+    """torch 2.13 and 2.15 crash when training these in channels_last on a CPU."""
+    return not backbone.startswith(("repvgg", "mobileone"))
+
+
+def _tokens(features: Tensor, backbone: nn.Module) -> Float[Tensor, "B N C"]:
+    """Any timm feature map as a list of positions; class tokens are dropped."""
+    if features.ndim == 3:
+        return features[:, int(getattr(backbone, "num_prefix_tokens", 0)) :]
+    if getattr(backbone, "output_fmt", "NCHW") == "NHWC":
+        return features.flatten(1, 2)
+    return features.flatten(2).transpose(1, 2)

