@@ -1,4 +1,4 @@
-"""THE preprocessing: picture bytes to uint8 (H, W, 3), the same for training, calibration, evaluation and the device."""
+"""THE preprocessing: picture bytes to uint8 (H, W, 3); training, calibration, evaluation and device share it."""
 
 from __future__ import annotations
 

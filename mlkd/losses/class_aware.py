@@ -17,7 +17,8 @@ def class_aware(
 ) -> Float[Tensor, ""]:
     """Structure between the positive images of each label, summed over labels, over the number of images.
 
-    Yang et al. 2023, class-aware part.  A label with two positives in the batch gives 0: one distance over its own mean is 1.
+    Yang et al. 2023, class-aware part.  A label with two positives in the batch gives 0: a lone distance over
+    its own mean is 1.
     """
     return structure_of_columns(student, teacher.detach(), targets) / len(targets)
 

@@ -59,6 +59,9 @@ class Tagger(nn.Module):
         self.register_buffer("mean", torch.tensor(mean) * 255)
         self.register_buffer("std", torch.tensor(std) * 255)
         self.backbone = backbone
+        self.memory_format = torch.channels_last
+        if not _channels_last_is_safe(config.backbone):
+            self.memory_format = torch.contiguous_format
         with torch.no_grad():
             was_training = backbone.training
             probe = torch.zeros(1, 3, config.image_px, config.image_px)
@@ -68,7 +71,8 @@ class Tagger(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> Outputs:
         values = (images.float() - self.mean) / self.std
-        outputs: Outputs = self.head(_tokens(self.backbone(values.permute(0, 3, 1, 2)), self.backbone))
+        maps = values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+        outputs: Outputs = self.head(_tokens(self.backbone(maps), self.backbone))
         return outputs
 
 

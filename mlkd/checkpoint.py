@@ -1,0 +1,70 @@
+"""Checkpoints: one safetensors file with JSON in its header, whole or absent, never a pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, get_args
+
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from mlkd.labels import Labels
+from mlkd.models import Model, Tagger
+from mlkd.models.heads import Head
+
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Replace `path` by a file that is complete on disk before it gets its name."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("wb") as file:
+        file.write(save(whole, metadata={"facts": json.dumps(facts, sort_keys=True)}))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and facts of `write`.  Raises ValueError for a missing or damaged file."""
+    if not path.is_file():
+        raise ValueError(f"checkpoint: expected the file {path}, got nothing there; run the stage that writes it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118  (not a mapping)
+    except Exception as cause:  # safetensors raises its own, untyped
+        raise ValueError(f"checkpoint {path}: expected a whole safetensors file, got {cause}; delete it") from cause
+
+
+def save_model(
+    path: Path, tensors: Mapping[str, Tensor], model: Model, labels: Labels, facts: Mapping[str, Any]
+) -> None:
+    """A tagger that `load_model` can rebuild; `facts` go along."""
+    write(path, tensors, {**facts, "model": asdict(model), "labels": list(labels.names)})
+
+
+def load_model(folder: Path, name: str = BEST) -> Tagger:
+    """The tagger of a finished training stage, in eval mode, on the CPU."""
+    tensors, facts = read(folder / name)
+    tagger = _model_of(facts["model"]).build(len(facts["labels"]), pretrained=False)
+    tagger.load_state_dict(tensors)
+    return tagger.eval()
+
+
+def load_labels(folder: Path, name: str = BEST) -> Labels:
+    """The labels that the tagger was trained for."""
+    return Labels(tuple(read(folder / name)[1]["labels"]))
+
+
+def _model_of(record: dict[str, Any]) -> Model:
+    heads = {head.kind: head for head in (get_args(Head) or (Head,))}
+    head = record["head"]
+    return Model(backbone=record["backbone"], image_px=record["image_px"], head=heads[head["kind"]](**head))

@@ -1,0 +1,24 @@
+"""Scores of a tagger on many pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mlkd.models import Tagger
+
+
+def scores(model: Tagger, pixels: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
+    """Sigmoid scores (N, L) of uint8 pixels (N, H, W, 3), in eval mode; the model's mode is restored."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), batch_size):
+            batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(device)
+            parts.append(model(batch).logits.float().sigmoid().cpu().numpy())
+    model.train(was_training)
+    joined: NDArray[np.float32] = np.concatenate(parts)
+    return joined
