@@ -1,0 +1,183 @@
+"""What makes a measurement comparable: the machine, its runtimes, and whether it can be trusted to be quiet."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+ROOT = Path("/")
+FLAGS = {  # name in the report -> name in /proc/cpuinfo (x86, then ARM)
+    "avx2": ("avx2",),
+    "avx512": ("avx512f",),
+    "vnni": ("avx512_vnni", "avx_vnni"),
+    "bf16": ("avx512_bf16", "bf16"),
+    "amx": ("amx_tile",),
+    "neon": ("neon", "asimd"),
+    "dotprod": ("asimddp",),
+    "i8mm": ("i8mm",),
+}
+RUNTIMES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13")
+VIRTUAL_MAKERS = ("qemu", "kvm", "vmware", "virtualbox", "innotek", "xen", "amazon ec2", "google", "hyper-v", "bochs")
+
+
+def describe(root: Path = ROOT) -> dict[str, Any]:
+    """Everything a reader of the numbers may ask for; takes up to a second where there is an NVIDIA driver."""
+    virtual = is_virtual(root)
+    return {
+        **identity(root),
+        "flags": cpu_flags(root),
+        "memory_gib": memory_gib(root),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "load": os.getloadavg()[0],
+        "virtual": virtual,
+        "comparable": "relative only: a virtual machine" if virtual else "bare metal",
+        "gpu_details": _nvidia_smi(),
+        "runtimes": runtimes(),
+    }
+
+
+def identity(root: Path = ROOT) -> dict[str, Any]:
+    """The part that stays equal while the machine does: a measurement holds for an equal identity."""
+    return {
+        "cpu": cpu_model(root),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "os": _os_name(root),
+        "gpus": gpus(root),
+        "driver": _text(root / "sys/module/nvidia/version"),
+    }
+
+
+def cpu_model(root: Path = ROOT) -> str:
+    """The processor's own name; on ARM boards the board's."""
+    info = _cpuinfo(root)
+    board = _text(root / "proc/device-tree/model")
+    return info.get("model name") or info.get("Model") or board or platform.processor() or platform.machine()
+
+
+def cpu_flags(root: Path = ROOT) -> list[str]:
+    """The instruction sets that decide how int8 and bf16 run."""
+    info = _cpuinfo(root)
+    present = set((info.get("flags") or info.get("Features") or "").split())
+    return [name for name, aliases in FLAGS.items() if present.intersection(aliases)]
+
+
+def is_virtual(root: Path = ROOT) -> bool:
+    """Whether this is a virtual machine, by the CPU's hypervisor flag or the maker's name."""
+    maker = f"{_text(root / 'sys/class/dmi/id/sys_vendor')} {_text(root / 'sys/class/dmi/id/product_name')}".lower()
+    return "hypervisor" in _cpuinfo(root).get("flags", "").split() or any(name in maker for name in VIRTUAL_MAKERS)
+
+
+def memory_gib(root: Path = ROOT) -> float | None:
+    """Installed memory."""
+    for line in (_text(root / "proc/meminfo") or "").splitlines():
+        if line.startswith("MemTotal:"):
+            return round(int(line.split()[1]) / 2**20, 1)
+    return None
+
+
+def gpus(root: Path = ROOT) -> list[str]:
+    """Names of the NVIDIA GPUs, from the driver's own files: quick enough for the start of a program."""
+    found = []
+    for file in sorted(root.glob("proc/driver/nvidia/gpus/*/information")):
+        lines = (_text(file) or "").splitlines()
+        found += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
+    return found
+
+
+def runtimes() -> dict[str, str]:
+    """Versions of the packages that take part in a query, those that are installed."""
+    found = {}
+    for name in RUNTIMES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def pick_cores(threads: int, root: Path = ROOT) -> list[int]:
+    """`threads` of the allowed logical CPUs, one a physical core as far as they go, the last first.
+
+    The first CPU serves most interrupts, so it is taken last.
+    """
+    by_core: dict[tuple[str | None, str | None], list[int]] = {}
+    for cpu in sorted(allowed(), reverse=True):
+        topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
+        core = _text(topology / "physical_package_id"), _text(topology / "core_id")
+        by_core.setdefault(core if core[1] is not None else (None, str(cpu)), []).append(cpu)
+    groups = list(by_core.values())
+    in_turn = [group[turn] for turn in range(max(map(len, groups))) for group in groups if turn < len(group)]
+    return sorted(in_turn[:threads])
+
+
+def allowed() -> set[int]:
+    """The logical CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def pin(threads: int) -> list[int] | None:
+    """Bind this process to `threads` cores and say which; None where the system or the core count does not allow it."""
+    cores = pick_cores(threads)
+    if len(cores) < threads or not hasattr(os, "sched_setaffinity"):
+        return None
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError:
+        return None
+    return cores
+
+
+def peak_memory_mb() -> float | None:
+    """Highest resident memory of this process in MB.
+
+    From VmHWM: ru_maxrss survives exec, so a child of a large process would report its parent's memory.
+    """
+    for line in (_text(Path("/proc/self/status")) or "").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    return None
+
+
+def _cpuinfo(root: Path) -> dict[str, str]:
+    """The fields of the first processor."""
+    found: dict[str, str] = {}
+    for line in (_text(root / "proc/cpuinfo") or "").splitlines():
+        name, _, value = line.partition(":")
+        found.setdefault(name.strip(), value.strip())
+    return found
+
+
+def _os_name(root: Path) -> str:
+    for line in (_text(root / "etc/os-release") or "").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.split("=", 1)[1].strip('"')
+    return platform.system()
+
+
+def _nvidia_smi() -> list[str]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        ended = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return ended.stdout.strip().splitlines() if ended.returncode == 0 else []
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
+    except OSError:
+        return None

@@ -1,0 +1,148 @@
+"""What a bundle says about itself: the manifest's fields, read strictly and written always the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+SCHEMA = 1
+
+
+class BundleError(ValueError):
+    """A bundle that must not be used; the message names the file, what was expected, what was found, the next step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """Hash and size of one file."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineEntry:
+    """One engine: how to open it and the thresholds (L,) that hold for it."""
+
+    name: str
+    backend: dict[str, Any]  # rebuilds the dataclass of export.backends, `kind` included
+    precision: str
+    file: str
+    files: tuple[str, ...]  # all that the runtime reads, `file` included
+    thresholds: tuple[float, ...]
+    thresholds_from: str  # the engine whose scores they were tuned on
+    tune_map: float | None = None
+    p50_ms: float | None = None  # end to end, on `Manifest.measured_on`
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The whole of manifest.json; paths are relative to the bundle, with forward slashes."""
+
+    schema: int = SCHEMA
+    recipe: str
+    recipe_hash: str
+    labels: tuple[str, ...]
+    image_px: int
+    preprocessing: dict[str, str]
+    composed: bool
+    measured: bool
+    provenance: str
+    licences: tuple[str, ...]
+    versions: dict[str, str]
+    engines: tuple[EngineEntry, ...]
+    measured_on: dict[str, Any] | None = None  # benchmarks.machine.identity()
+    files: dict[str, FileEntry] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(set(self.labels)) or not self.labels:
+            raise BundleError(f"manifest: labels: expected distinct names, got {list(self.labels)}; export again")
+        names = [engine.name for engine in self.engines]
+        if not names or len(names) != len(set(names)):
+            raise BundleError(f"manifest: engines: expected distinct names, got {names}; export again")
+        for engine in self.engines:
+            _check_engine(engine, len(self.labels))
+        for path in self.files:
+            check_path(path)
+
+    def engine(self, name: str) -> EngineEntry:
+        """The engine called `name`; raises BundleError that lists those there are."""
+        for engine in self.engines:
+            if engine.name == name:
+                return engine
+        raise BundleError(f"engine: expected one of {', '.join(e.name for e in self.engines)}, got {name!r}")
+
+    def to_json(self) -> str:
+        """Equal text for equal manifests."""
+        fields = dataclasses.asdict(self)
+        return json.dumps(fields, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read strictly: unknown schema, missing, unknown or mistyped fields raise BundleError with their path."""
+        try:
+            data = json.loads(text)
+        except ValueError as cause:
+            raise BundleError(f"manifest.json: expected JSON, got {cause}; copy the bundle again") from None
+        if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+            got = data.get("schema") if isinstance(data, dict) else type(data).__name__
+            raise BundleError(f"manifest.json: schema: expected {SCHEMA}, got {got!r}; use the tagger.pyz it came with")
+        values = _fields(cls, data, "manifest.json")
+        engines = enumerate(values.pop("engines"))
+        values["engines"] = tuple(EngineEntry(**_fields(EngineEntry, e, f"engines.{i}")) for i, e in engines)
+        files = values.pop("files").items()
+        values["files"] = {path: FileEntry(**_fields(FileEntry, entry, f"files.{path}")) for path, entry in files}
+        return cls(**values)
+
+
+def check_path(path: str) -> None:
+    """Raise BundleError unless `path` is relative, normal and stays inside its folder."""
+    parts = PurePosixPath(path).parts
+    if not parts or path != "/".join(parts) or "\\" in path or ":" in path or ".." in parts or "\0" in path:
+        raise BundleError(f"manifest: files: expected a path inside the bundle, got {path!r}; do not use this bundle")
+
+
+def _check_engine(engine: EngineEntry, labels: int) -> None:
+    where = f"manifest: engine {engine.name}"
+    if len(engine.thresholds) != labels:
+        raise BundleError(f"{where}: expected {labels} thresholds, got {len(engine.thresholds)}; export again")
+    if engine.file not in engine.files:
+        raise BundleError(f"{where}: expected its file {engine.file} among its files {list(engine.files)}")
+    for path in engine.files:
+        check_path(path)
+
+
+_SCALARS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}
+
+
+def _fields(cls: Any, data: Any, where: str) -> dict[str, Any]:
+    """The constructor's arguments from a JSON object, checked against the annotations of `cls`."""
+    if not isinstance(data, dict):
+        raise BundleError(f"{where}: expected an object, got {type(data).__name__}")
+    known = {entry.name: entry for entry in dataclasses.fields(cls)}
+    for name in data.keys() - known.keys():
+        raise BundleError(f"{where}.{name}: expected one of {', '.join(known)}, got an unknown field")
+    for name, entry in known.items():
+        if name not in data:
+            raise BundleError(f"{where}.{name}: expected a value, got none; copy the bundle again")
+        if not _is(data[name], str(entry.type)):
+            raise BundleError(f"{where}.{name}: expected {entry.type}, got {type(data[name]).__name__}")
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
+
+
+def _is(value: Any, annotation: str) -> bool:
+    if annotation.endswith(" | None"):
+        return value is None or _is(value, annotation[: -len(" | None")])
+    if annotation.startswith("tuple["):
+        item = annotation[len("tuple[") : -len(", ...]")]
+        return isinstance(value, list) and all(_is(one, item) for one in value)
+    if annotation.startswith("dict["):
+        item = annotation[len("dict[str, ") : -1]
+        return isinstance(value, dict) and all(_is(one, item) for one in value.values())
+    allowed = _SCALARS.get(annotation)
+    if allowed is None:  # an object of its own or Any: checked where it is built
+        return True
+    return isinstance(value, allowed) and (annotation == "bool" or not isinstance(value, bool))

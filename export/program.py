@@ -1,0 +1,53 @@
+"""tagger.pyz: the torch-free part of the project as one file that Python runs."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PARTS = (
+    "mlkd/__init__.py",
+    "mlkd/labels.py",
+    "mlkd/images.py",
+    "mlkd/metrics.py",
+    "export/__init__.py",
+    "export/manifest.py",
+    "export/bundle.py",
+    "export/program.py",
+    "export/backends/*.py",
+    "export/tagger/*.py",
+    "benchmarks/__init__.py",
+    "benchmarks/accuracy.py",
+    "benchmarks/machine.py",
+    "benchmarks/on_device.py",
+    "benchmarks/timing.py",
+    "pipeline/__init__.py",
+    "pipeline/device.py",
+)
+MAIN = "import sys\n\nfrom pipeline.device import main\n\nsys.exit(main())\n"
+SHEBANG = b"#!/usr/bin/env python3\n"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
+
+
+def build_pyz(out: Path) -> Path:
+    """Write the program to `out`: equal sources give equal bytes (entries sorted and stored, times fixed)."""
+    with out.open("wb") as stream:
+        stream.write(SHEBANG)
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+            for name, content in sorted(_contents().items()):
+                entry = zipfile.ZipInfo(name, EPOCH)
+                entry.create_system, entry.external_attr = 3, 0o100644 << 16
+                archive.writestr(entry, content)
+    out.chmod(0o755)
+    return out
+
+
+def _contents() -> dict[str, bytes]:
+    found = {"__main__.py": MAIN.encode()}
+    for part in PARTS:
+        files = sorted(ROOT.glob(part))
+        if not files:
+            raise FileNotFoundError(f"{ROOT / part}: expected a source file of tagger.pyz, got none; check the clone")
+        found |= {file.relative_to(ROOT).as_posix(): file.read_bytes() for file in files}
+    return found

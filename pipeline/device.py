@@ -1,0 +1,210 @@
+"""The command line of tagger.pyz: tag, info, bench, scores; torch-free."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the real imports wait until a command needs them, so that --help is quick
+    from export.tagger import Tag, Tagger
+
+OK, SOME_FAILED, USER_ERROR = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 if some pictures failed, 2 if nothing could be done."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader went away: not an error, and Python must not report it at exit
+        return OK
+    except (ValueError, OSError, ImportError, RuntimeError) as cause:
+        if options.debug:
+            raise
+        return _fail(cause)
+    return code
+
+
+def tag(options: argparse.Namespace) -> int:
+    """Print the labels of each picture; one that cannot be read is reported and the others go on."""
+    from mlkd.images import UnreadablePicture
+
+    failed = 0
+    with _load(options) as tagger:
+        for picture in options.pictures:
+            try:
+                tags = tagger.tag(picture, threshold=options.threshold, top_k=options.top_k)
+            except UnreadablePicture as cause:
+                failed += 1
+                _fail(cause)
+                if options.json:
+                    print(json.dumps({"picture": str(picture), "error": _one_line(cause)}, ensure_ascii=False))
+            else:
+                print(_as_json(picture, tags) if options.json else _as_text(picture, tags))
+    if failed:
+        print(f"{failed} of {len(options.pictures)} pictures failed", file=sys.stderr)
+    return SOME_FAILED if failed else OK
+
+
+def info(options: argparse.Namespace) -> int:
+    """Print what the bundle holds, what runs here, and which engine `tag` would take."""
+    from benchmarks import machine
+    from export.bundle import read_bundle
+    from export.tagger import NoEngineError, choose
+    from export.tagger.choosing import backend_of
+
+    manifest = read_bundle(options.bundle)
+    engines = [
+        {
+            "name": entry.name,
+            "precision": entry.precision,
+            "bytes": sum(manifest.files[path].bytes for path in entry.files),
+            "p50_ms": entry.p50_ms,
+            "thresholds_from": entry.thresholds_from,
+            "lacks": backend_of(entry).missing(),
+        }
+        for entry in manifest.engines
+    ]
+    try:
+        choice = choose(manifest, options.engine, machine=machine.identity())
+        chosen: dict[str, Any] = {"engine": choice.entry.name, "why": choice.why}
+    except NoEngineError as cause:
+        chosen = {"engine": None, "why": str(cause)}
+    facts = {name: getattr(manifest, name) for name in ("recipe", "recipe_hash", "image_px", "composed", "measured")}
+    facts |= {"labels": list(manifest.labels), "engines": engines, "chosen": chosen, "machine": machine.describe()}
+    print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else _info_text(facts))
+    return OK
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Measure one engine in this process and print one JSON object."""
+    from benchmarks.on_device import Settings, bench
+
+    settings = Settings(
+        queries=options.queries, threads=options.threads, batch=options.batch, warm_up_s=options.warmup_s
+    )
+    print(json.dumps(bench(options.bundle, options.engine, _read_list(options.pictures), settings)))
+    return OK
+
+
+def scores(options: argparse.Namespace) -> int:
+    """Write ENGINE.npy (N, L) for every engine asked for and print one JSON object."""
+    from benchmarks.on_device import score_files
+
+    files = _read_list(options.pictures)
+    report = score_files(
+        options.bundle, options.engine, files, options.out, batch=options.batch, threads=options.threads
+    )
+    print(json.dumps(report))
+    return SOME_FAILED if any(entry["error"] for entry in report.values()) else OK
+
+
+def _load(options: argparse.Namespace) -> Tagger:
+    from benchmarks import machine
+    from export.tagger import Tagger
+
+    tagger = Tagger.load(options.bundle, options.engine, machine=machine.identity())
+    entry = tagger.choice.entry
+    if options.verbose:
+        ran = tagger.session.ran
+        print(f"engine {entry.name}: {tagger.choice.why}; {ran.provider}, {ran.compute}", file=sys.stderr)
+    if entry.thresholds_from != entry.name and options.threshold is None:
+        print(f"engine {entry.name}: thresholds were tuned on {entry.thresholds_from}", file=sys.stderr)
+    return tagger
+
+
+def _read_list(file: Path) -> list[Path]:
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{file}: expected a text file with one picture's path a line, got no path")
+    return [Path(line) for line in lines]
+
+
+def _as_json(picture: Path, tags: Sequence[Tag]) -> str:
+    listed = [{"label": tag.label, "score": round(tag.score, 6)} for tag in tags]
+    return json.dumps({"picture": str(picture), "tags": listed}, ensure_ascii=False)
+
+
+def _as_text(picture: Path, tags: Sequence[Tag]) -> str:
+    return f"{picture}: " + (", ".join(f"{tag.label} {tag.score:.2f}" for tag in tags) or "nothing above its threshold")
+
+
+def _info_text(facts: dict[str, Any]) -> str:
+    lines = [f"{facts['recipe']} ({facts['recipe_hash'][:12]}), {len(facts['labels'])} labels, {facts['image_px']} px"]
+    for engine in facts["engines"]:
+        state = f"cannot run here: {engine['lacks']}" if engine["lacks"] else "runs here"
+        lines.append(f"  {engine['name']:24} {engine['bytes'] / 1e6:6.1f} MB  {state}")
+    chosen = facts["chosen"]
+    lines.append(f"engine: {chosen['engine'] or 'none'}: {chosen['why']}")
+    lines.append(f"machine: {facts['machine']['cpu']}, {facts['machine']['cores']} cores, {facts['machine']['os']}")
+    return "\n".join(lines)
+
+
+def _fail(cause: BaseException) -> int:
+    print(f"tagger: {_one_line(cause)}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _one_line(cause: BaseException) -> str:
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _home() -> Path:
+    """The folder that tagger.pyz lies in; the current one when it runs from the sources."""
+    program = Path(__file__).parents[1]
+    return program.parent if program.is_file() else Path()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tagger", description="Tag pictures with the engines of a bundle.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _tag_options(_command(commands, "tag", tag))
+    described = _command(commands, "info", info)
+    described.add_argument("--engine", metavar="NAME")
+    described.add_argument("--json", action="store_true")
+    measured = _command(commands, "bench", bench)
+    measured.add_argument("--engine", metavar="NAME")
+    measured.add_argument("--queries", type=_count, default=256)
+    measured.add_argument("--batch", type=_count, default=8)
+    measured.add_argument("--warmup-s", type=float, default=3.0, help="longest warm-up")
+    scored = _command(commands, "scores", scores)
+    scored.add_argument("--engine", metavar="NAME", action="append", required=True, help="may be repeated")
+    scored.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets ENGINE.npy, (N, L) each")
+    scored.add_argument("--batch", type=_count, default=32)
+    for command in (measured, scored):
+        command.add_argument("--threads", type=_count)
+        command.add_argument("--pictures", type=Path, required=True, metavar="FILE_LIST", help="one path a line")
+    return parser
+
+
+def _tag_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE")
+    command.add_argument("--json", action="store_true", help="one JSON object a line")
+    command.add_argument("--engine", metavar="NAME", help="instead of the fastest that runs here")
+    command.add_argument("--threshold", type=float, help="for all labels, instead of the engine's own")
+    command.add_argument("--top-k", type=_count, metavar="N", help="at most N labels a picture")
+
+
+def _command(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+    command.set_defaults(run=run)
+    command.add_argument("--bundle", type=Path, default=_home(), metavar="FOLDER", help="default: beside tagger.pyz")
+    command.add_argument("--verbose", action="store_true", help="say which engine runs, and why")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return command
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from benchmarks.accuracy import Truth, accuracy, role_map
+
+
+def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    major = rng.random((60, 4)) < 0.2
+    minor = rng.random((60, 4)) < 0.3
+    targets = (major | minor).astype(np.uint8)
+    scores = np.clip(0.4 * targets + rng.random((60, 4)) * 0.7, 0, 1).astype(np.float32)
+    return scores, targets, major.astype(np.uint8), minor.astype(np.uint8)
+
+
+def truth_of(targets: np.ndarray, **roles: np.ndarray) -> Truth:
+    names = [Path(f"{i}.jpg") for i in range(len(targets))]
+    return Truth(files=names, targets=targets, groups=np.arange(len(targets)) // 2, **roles)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_role_map_drops_pictures_with_the_other_role_only(seed: int) -> None:
+    scores, targets, major, minor = random_case(seed)
+    expected = []
+    for label in range(4):
+        kept = [row for row in range(60) if major[row, label] or not minor[row, label]]
+        expected.append(average_precision_score(major[kept, label], scores[kept, label]))
+    assert role_map(scores, targets, major) == pytest.approx(np.mean(expected), abs=1e-12)
+
+
+def test_a_perfect_major_and_a_hopeless_minor_are_told_apart() -> None:
+    targets = np.array([[1], [1], [0], [0]], dtype=np.uint8)
+    major, minor = np.array([[1], [0], [0], [0]]), np.array([[0], [1], [0], [0]])
+    scores = np.array([[0.9], [0.1], [0.5], [0.4]], dtype=np.float32)
+    result = accuracy(scores, truth_of(targets, major=major, minor=minor), [0.5], replicates=20)
+    assert result["map_major"] == 1.0
+    assert result["map_minor"] == pytest.approx(1 / 3)
+
+
+def test_all_fields_against_scikit_learn() -> None:
+    scores, targets, major, minor = random_case(7)
+    result = accuracy(scores, truth_of(targets, major=major, minor=minor), [0.6] * 4, replicates=50, seed=1)
+    by_label = [average_precision_score(targets[:, i], scores[:, i]) for i in range(4)]
+    assert result["ap"] == pytest.approx(by_label)
+    assert result["map"] == pytest.approx(np.mean(by_label))
+    assert result["map_low"] < result["map"] < result["map_high"]
+    assert set(result) == {"map", "map_low", "map_high", "map_major", "map_minor", "cf1", "of1", "ap"}
+    assert 0 < result["cf1"] < 1
+
+
+def test_what_is_unknown_is_none_and_not_nan() -> None:
+    targets = np.array([[1, 0], [0, 0]], dtype=np.uint8)
+    result = accuracy(np.array([[0.9, 0.1], [0.2, 0.3]], dtype=np.float32), truth_of(targets), [0.5, 0.5], replicates=5)
+    assert result["ap"] == [1.0, None]
+    assert result["map_major"] is None
+    assert result["map_minor"] is None
+
+
+def test_a_truth_of_unequal_lengths_is_refused() -> None:
+    with pytest.raises(ValueError, match="minor: expected 2 rows, one a picture, got 3"):
+        truth_of(np.zeros((2, 1), dtype=np.uint8), minor=np.zeros((3, 1), dtype=np.uint8))

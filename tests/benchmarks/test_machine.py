@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import machine
+
+ROOT = Path(__file__).parents[2]
+EPYC = "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu avx2 avx512f avx512_vnni hypervisor\n\nprocessor\t: 1\n"
+PI = "processor\t: 0\nFeatures\t: fp asimd asimddp\n\nModel\t\t: Raspberry Pi 5 Model B\n"
+
+
+def fake(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return root
+
+
+def test_identity_is_the_stable_part_of_the_description() -> None:
+    identity, described = machine.identity(), machine.describe()
+    assert identity == machine.identity()
+    assert identity.items() <= described.items()
+    assert json.loads(json.dumps(described)) == described
+    assert set(identity) == {"cpu", "architecture", "cores", "os", "gpus", "driver"}
+    assert identity["cpu"]
+    assert not {"load", "memory_gib", "kernel"} & set(identity)
+
+
+def test_a_virtual_x86_machine(tmp_path: Path) -> None:
+    files = {"proc/cpuinfo": EPYC, "proc/meminfo": "MemTotal:       16384000 kB\nMemFree: 1 kB\n"}
+    root = fake(tmp_path, files | {"etc/os-release": 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12"\n'})
+    described = machine.describe(root)
+    assert described["cpu"] == "AMD EPYC"
+    assert described["flags"] == ["avx2", "avx512", "vnni"]
+    assert described["memory_gib"] == 15.6
+    assert described["os"] == "Debian GNU/Linux 12"
+    assert described["virtual"]
+    assert described["comparable"].startswith("relative only")
+
+
+def test_a_bare_arm_board(tmp_path: Path) -> None:
+    root = fake(tmp_path, {"proc/cpuinfo": PI})
+    assert machine.cpu_model(root) == "Raspberry Pi 5 Model B"
+    assert machine.cpu_flags(root) == ["neon", "dotprod"]
+    assert not machine.is_virtual(root)
+
+
+@pytest.mark.parametrize(("maker", "virtual"), [("QEMU", True), ("Amazon EC2", True), ("Dell Inc.", False)])
+def test_the_maker_gives_a_virtual_machine_away(tmp_path: Path, maker: str, virtual: bool) -> None:
+    root = fake(tmp_path, {"proc/cpuinfo": PI, "sys/class/dmi/id/sys_vendor": maker})
+    assert machine.is_virtual(root) is virtual
+
+
+def test_gpus_and_driver_come_from_the_drivers_files(tmp_path: Path) -> None:
+    information = "Model: \t\t NVIDIA RTX A4000\nIRQ:   \t\t 42\n"
+    root = fake(
+        tmp_path,
+        {"proc/driver/nvidia/gpus/0000:01:00.0/information": information, "sys/module/nvidia/version": "580.1\n"},
+    )
+    assert machine.gpus(root) == ["NVIDIA RTX A4000"]
+    assert machine.identity(root)["driver"] == "580.1"
+
+
+def test_a_machine_that_tells_nothing_is_still_described(tmp_path: Path) -> None:
+    described = machine.describe(tmp_path)
+    assert described["memory_gib"] is None
+    assert described["gpus"] == []
+    assert described["os"]
+
+
+def test_cores_are_taken_one_a_physical_core_and_the_first_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "allowed", lambda: {0, 1, 2, 3})
+    topology = "sys/devices/system/cpu/cpu{}/topology/{}"
+    for cpu in range(4):  # cpu 0 and 2 are threads of one core, 1 and 3 of the other
+        fake(
+            tmp_path, {topology.format(cpu, "core_id"): str(cpu % 2), topology.format(cpu, "physical_package_id"): "0"}
+        )
+    assert machine.pick_cores(1, tmp_path) == [3]
+    assert machine.pick_cores(2, tmp_path) == [2, 3]
+    assert machine.pick_cores(3, tmp_path) == [1, 2, 3]
+    assert machine.pick_cores(9, tmp_path) == [0, 1, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin a process")
+def test_pinning_binds_the_process() -> None:
+    code = "import os; from benchmarks import machine; print([machine.pin(1), list(os.sched_getaffinity(0))])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    pinned, bound = json.loads(ended.stdout)
+    assert pinned == bound
+    assert len(bound) == 1
+    assert machine.pin(10_000) is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+def test_peak_memory_is_the_childs_own() -> None:
+    ballast = np.ones(60_000_000)  # 480 MB in this process
+    code = "from benchmarks import machine; b = bytearray(50_000_000); print(machine.peak_memory_mb())"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert 50 < float(ended.stdout) < 300
+    own = machine.peak_memory_mb()
+    assert own is not None
+    assert own > ballast.nbytes / 1e6

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export import bundle
+from export.backends import OnnxRuntime
+from export.bundle import BundleError, Manifest, Parts, build_pyz, publish, read_bundle, write_bundle
+from tests import bundles
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("bundle")
+    return write_plain(work / "built", work / "one.onnx")
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(built, tmp_path / "copy")
+
+
+def write_plain(folder: Path, model: Path, **changes: Any) -> Path:
+    model.write_bytes(b"model bytes")
+    entry = bundles.engine("onnxruntime-fp32", OnnxRuntime(), ("models/fp32.onnx",))
+    sources = {"models/fp32.onnx": model, "card.md": model}
+    write_bundle(Parts(manifest=bundles.manifest(entry, **changes), sources=sources), folder)
+    return folder
+
+
+def rewrite(folder: Path, change: Any) -> None:
+    """Change the manifest and its hash, as someone with a purpose would."""
+    data = json.loads((folder / "manifest.json").read_text())
+    change(data)
+    content = json.dumps(data).encode()
+    (folder / "manifest.json").write_bytes(content)
+    digest = bundle.hashlib.sha256(content).hexdigest()
+    (folder / "manifest.sha256").write_text(f"{digest}  manifest.json\n")
+
+
+def test_what_was_written_is_read_back(built: Path) -> None:
+    manifest = read_bundle(built)
+    assert manifest.labels == bundles.LABELS
+    assert manifest.engines[0].thresholds == (0.5, 0.5, 0.5)
+    assert set(manifest.files) == {"models/fp32.onnx", "card.md", "tagger.pyz"}
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_sha256sum_understands_the_digest_file(built: Path) -> None:
+    if shutil.which("sha256sum") is None:
+        pytest.skip("sha256sum is not installed")
+    assert os.system(f"cd '{built}' && sha256sum --quiet -c manifest.sha256") == 0
+
+
+def test_a_flipped_byte_in_any_file_is_refused(copy: Path) -> None:
+    files = [file for file in copy.rglob("*") if file.is_file()]
+    assert len(files) == 5
+    for file in files:
+        content = file.read_bytes()
+        for at in {0, len(content) // 2, len(content) - 1}:
+            file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+            with pytest.raises(BundleError, match=r"expected .*, got "):
+                read_bundle(copy)
+        file.write_bytes(content)
+    read_bundle(copy)
+
+
+@pytest.mark.parametrize("name", ["models/fp32.onnx", "tagger.pyz", "manifest.json", "manifest.sha256"])
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(BundleError, match=rf"{name}: expected a file of the bundle, got none; .*again"):
+        read_bundle(copy)
+
+
+def test_size_is_compared_before_the_hash(copy: Path) -> None:
+    (copy / "card.md").write_bytes(b"short")
+    with pytest.raises(BundleError, match=r"card.md: expected 11 bytes, got 5"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("where", ["notes.txt", "models/other.onnx", ".hidden"])
+def test_an_extra_file_is_refused(copy: Path, where: str) -> None:
+    (copy / where).write_text("mine")
+    with pytest.raises(BundleError, match=rf"{where}: expected only files of the manifest.*move it away"):
+        read_bundle(copy, verify=False)
+
+
+def test_links_and_pipes_are_refused(copy: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.onnx"
+    shutil.move(copy / "models/fp32.onnx", outside)
+    (copy / "models/fp32.onnx").symlink_to(outside)
+    with pytest.raises(BundleError, match=r"fp32.onnx: expected a plain file .* got a link"):
+        read_bundle(copy)
+    (copy / "models/fp32.onnx").unlink()
+    os.mkfifo(copy / "models/fp32.onnx")
+    with pytest.raises(BundleError, match=r"fp32.onnx: expected a plain file .* got a special file"):
+        read_bundle(copy)
+
+
+def test_a_linked_folder_is_refused(copy: Path, tmp_path: Path) -> None:
+    shutil.move(copy / "models", tmp_path / "elsewhere")
+    (copy / "models").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleError, match=r"models: expected a plain file or folder in the bundle, got a link"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "models/../../x", "a//b", "./a", "a\\..\\b", "C:/x", ""])
+def test_a_path_that_leaves_the_folder_is_refused(copy: Path, path: str) -> None:
+    rewrite(copy, lambda data: data["files"].update({path: data["files"]["card.md"]}))
+    with pytest.raises(BundleError, match="expected a path inside the bundle, got"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(schema=2), "schema: expected 1, got 2"),
+        (lambda d: d.pop("schema"), "schema: expected 1, got None"),
+        (lambda d: d.update(extra=1), "manifest.json.extra: expected one of .* got an unknown field"),
+        (lambda d: d.pop("labels"), "manifest.json.labels: expected a value, got none"),
+        (lambda d: d.update(image_px="16"), "manifest.json.image_px: expected int, got str"),
+        (lambda d: d.update(image_px=True), "manifest.json.image_px: expected int, got bool"),
+        (lambda d: d.update(labels=["red", 3]), "manifest.json.labels: expected tuple"),
+        (lambda d: d.update(labels=["red", "red", "blue"]), "labels: expected distinct names"),
+        (lambda d: d["engines"][0]["thresholds"].pop(), "engine onnxruntime-fp32: expected 3 thresholds, got 2"),
+        (lambda d: d["engines"][0].update(file="other.onnx"), "expected its file other.onnx among its files"),
+        (lambda d: d["engines"][0].update(files="x"), "engines.0.files: expected tuple.*got str"),
+        (lambda d: d["engines"].clear(), "engines: expected distinct names, got"),
+        (lambda d: d["files"]["card.md"].update(bytes="11"), r"files.card.md.bytes: expected int, got str"),
+        (lambda d: d["files"].update({"card.md": 3}), r"files.card.md: expected an object, got int"),
+        (lambda d: d["files"].pop("models/fp32.onnx"), r"models/fp32.onnx: expected only files of the manifest"),
+    ],
+)
+def test_a_wrong_manifest_is_refused(copy: Path, change: Any, message: str) -> None:
+    rewrite(copy, change)
+    with pytest.raises(BundleError, match=message):
+        read_bundle(copy)
+
+
+def test_an_engine_file_outside_the_hashes_is_refused(copy: Path) -> None:
+    rewrite(copy, lambda d: d["files"].pop("models/fp32.onnx"))
+    (copy / "models/fp32.onnx").unlink()
+    with pytest.raises(BundleError, match=r"expected models/fp32.onnx in the manifest, got no such file"):
+        read_bundle(copy)
+
+
+def test_an_engine_without_a_source_is_not_written(tmp_path: Path) -> None:
+    entry = bundles.engine("a", OnnxRuntime(), ("models/fp32.onnx",))
+    with pytest.raises(BundleError, match=r"expected a source for its file models/fp32.onnx, got none"):
+        write_bundle(Parts(manifest=bundles.manifest(entry), sources={}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nan_never_reaches_the_manifest() -> None:
+    entry = bundles.engine("a", OnnxRuntime(), ("a",), tune_map=float("nan"))
+    with pytest.raises(ValueError, match="JSON"):
+        bundles.manifest(entry).to_json()
+
+
+def test_publish_swaps_and_leaves_nothing_beside(built: Path, tmp_path: Path) -> None:
+    dist = tmp_path / "dist" / "colours"
+    publish(built, dist)
+    assert read_bundle(dist).recipe == "colours"
+    newer = write_plain(tmp_path / "newer", tmp_path / "m", recipe="newer")
+    publish(newer, dist)
+    assert read_bundle(dist).recipe == "newer"
+    assert [path.name for path in dist.parent.iterdir()] == ["colours"]
+
+
+@pytest.mark.parametrize("inside", ["thesis.txt", None])
+def test_a_folder_that_is_not_ours_is_refused_untouched(built: Path, tmp_path: Path, inside: str | None) -> None:
+    dist = tmp_path / "colours"
+    dist.mkdir()
+    if inside:
+        (dist / inside).write_text("years of work")
+    with pytest.raises(BundleError, match=rf"{dist}: expected a bundle .*, got something else; move it away"):
+        publish(built, dist)
+    assert [path.name for path in dist.iterdir()] == ([inside] if inside else [])
+
+
+def test_someone_elses_manifest_is_not_ours(built: Path, tmp_path: Path) -> None:
+    dist = tmp_path / "colours"
+    dist.mkdir()
+    (dist / "manifest.json").write_text('{"name": "a web extension"}')
+    with pytest.raises(BundleError, match="move it away"):
+        publish(built, dist)
+    assert (dist / "manifest.json").exists()
+
+
+def test_a_users_file_inside_our_bundle_is_not_deleted(built: Path, tmp_path: Path) -> None:
+    dist = tmp_path / "colours"
+    publish(built, dist)
+    (dist / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match=r"got also notes.txt; move it away"):
+        publish(built, dist)
+    assert (dist / "notes.txt").read_text() == "mine"
+
+
+def test_a_broken_bundle_is_not_published(copy: Path, built: Path, tmp_path: Path) -> None:
+    dist = tmp_path / "colours"
+    publish(built, dist)
+    (copy / "card.md").write_bytes(b"other bytes")
+    with pytest.raises(BundleError, match=r"card.md: expected sha256"):
+        publish(copy, dist)
+    read_bundle(dist)
+
+
+@pytest.mark.parametrize("kill_at", [1, 2])
+def test_a_kill_between_the_renames_loses_nothing(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
+) -> None:
+    dist = tmp_path / "dist" / "colours"
+    publish(built, dist)
+    newer = write_plain(tmp_path / "newer", tmp_path / "m", recipe="newer")
+    real, calls = Path.rename, []
+
+    def rename(path: Path, target: Path) -> Path:
+        calls.append(path)
+        if len(calls) == kill_at:
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            publish(newer, dist)
+    bundle.recover(dist)
+    assert read_bundle(dist).recipe == "colours"
+    publish(newer, dist)
+    assert read_bundle(dist).recipe == "newer"
+    assert [path.name for path in dist.parent.iterdir()] == ["colours"]
+
+
+def test_the_program_has_equal_bytes_each_time(tmp_path: Path) -> None:
+    first = build_pyz(tmp_path / "a.pyz").read_bytes()
+    assert build_pyz(tmp_path / "b.pyz").read_bytes() == first
+    assert first.startswith(b"#!/usr/bin/env python3\n")
+    assert os.access(tmp_path / "a.pyz", os.X_OK)
+
+
+def test_the_program_holds_all_it_imports_and_no_learning(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build_pyz(tmp_path / "a.pyz")) as archive:
+        names = archive.namelist()
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    assert names == sorted(names)
+    assert {"__main__.py", "mlkd/images.py", "export/tagger/tagger.py", "pipeline/device.py"} <= set(names)
+    assert not [name for name in names if name.startswith(("mlkd/models", "mlkd/losses", "mlkd/data", "tests"))]
+    assert "export/to_onnx.py" not in names
+
+
+def test_a_missing_source_of_the_program_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("export.program.ROOT", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"expected a source file of tagger.pyz, got none"):
+        build_pyz(tmp_path / "a.pyz")
+
+
+def test_the_manifest_keeps_what_report_adds(tmp_path: Path) -> None:
+    model = tmp_path / "m"
+    built = write_plain(tmp_path / "a", model, measured=True, measured_on={"cpu": "x", "cores": 2})
+    manifest = read_bundle(built)
+    assert manifest.measured
+    assert manifest.measured_on == {"cpu": "x", "cores": 2}
+    assert dataclasses.replace(manifest, measured=False) != manifest
