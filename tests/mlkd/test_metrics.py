@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mlkd import metrics
 from sklearn.metrics import average_precision_score, f1_score
+
+from mlkd import metrics
 
 
 def drawn(seed: int, pictures: int = 200, labels: int = 6, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:

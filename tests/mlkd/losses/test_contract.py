@@ -7,8 +7,9 @@ from typing import get_args
 
 import pytest
 import torch
-from mlkd.losses import Bce, ClassAware, InstanceAware, LabelKL, Loss, Outputs
 from torch import Tensor
+
+from mlkd.losses import Bce, ClassAware, InstanceAware, LabelKL, Loss, Outputs
 
 LOSSES = [kind() for kind in get_args(Loss)]
 DISTILLING = [loss for loss in LOSSES if not isinstance(loss, Bce)]

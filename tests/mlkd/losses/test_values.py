@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
 import torch
+
+import reference
 from mlkd.losses.bce import bce
 from mlkd.losses.class_aware import class_aware
 from mlkd.losses.instance_aware import instance_aware
