@@ -1,0 +1,67 @@
+"""Numbers as people read them: mAP times 100, milliseconds with three digits, a dash where nothing was measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ABSENT = "–"
+MINUS = "−"
+
+
+def points(value: float | None) -> str:
+    """mAP, AP or F1 as a fraction -> times 100 with one decimal."""
+    return ABSENT if value is None else f"{100 * value:.1f}"
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """A difference of fractions -> times 100 with its sign."""
+    if value is None:
+        return ABSENT
+    text = f"{100 * value:+.{digits}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", MINUS)
+
+
+def interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{points(low)} to {points(high)}".replace("-", MINUS)
+
+
+def milliseconds(value: float | None) -> str:
+    """Three significant digits, without exponent: 0.0312, 3.12, 31.2, 312."""
+    if value is None:
+        return ABSENT
+    if value >= 100:
+        return f"{value:,.0f}"
+    digits = 1 if value >= 10 else 2 if value >= 1 else 3
+    return f"{value:.{digits}f}"
+
+
+def count(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:,.0f}"
+
+
+def megabytes(size: float | None) -> str:
+    """Bytes -> MB (10^6)."""
+    return ABSENT if size is None else f"{size / 1e6:.1f}"
+
+
+def percent(value: float | None) -> str:
+    return ABSENT if value is None else f"{100 * value:.1f} %"
+
+
+def times(ratio: float | None) -> str:
+    if ratio is None:
+        return ABSENT
+    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×" if ratio >= 2 else f"{ratio:.2f}×"
+
+
+def plain(value: Any) -> str:
+    """Any fact of the machine or the protocol as one line."""
+    if value is None or value == "":
+        return ABSENT
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) or ABSENT
+    if isinstance(value, (list, tuple)):
+        return ", ".join(plain(item) for item in value) or ABSENT
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)
