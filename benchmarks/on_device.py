@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks import machine, timing
 from export.bundle import read_bundle
-from export.tagger import NoEngineError, Tagger, choose
+from export.tagger import Tagger, choose
 from mlkd import images
 
 
@@ -94,8 +94,7 @@ def _measure(tagger: Tagger, content: Sequence[bytes], settings: Settings) -> di
 
 def _throughput(tagger: Tagger, tensors: Sequence[NDArray[np.uint8]], settings: Settings) -> float:
     """Images a second at `batch`, engine only, one batch after the other."""
-    turn = itertools.cycle(tensors)
-    batch = np.concatenate([next(turn) for _ in range(settings.batch)])
+    batch = np.concatenate(list(_repeat(tensors, settings.batch)))
     count = max(5, settings.queries // settings.batch)
     for _ in range(3):
         tagger.scores(batch)
@@ -125,7 +124,7 @@ def score_files(
         try:
             choice = choose(manifest, entry.name, threads=threads)
             running[name] = Tagger.open(folder, manifest, choice), []
-        except (NoEngineError, RuntimeError, ValueError, ImportError, OSError) as cause:
+        except Exception as cause:  # every runtime raises classes of its own
             report[name]["error"] = _one_line(cause)
     try:
         _score_all(running, report, _batches(files, manifest.image_px, batch))
@@ -146,8 +145,8 @@ def _score_all(
     for pixels in batches:
         for name, (tagger, parts) in list(running.items()):
             try:
-                parts.append(tagger.scores(pixels))
-            except (RuntimeError, ValueError) as cause:
+                parts += [tagger.scores(some) for some in _cut(pixels, tagger.session.max_batch)]
+            except Exception as cause:  # as above
                 report[name]["error"] = _one_line(cause)
                 running.pop(name)[0].close()
 
@@ -155,6 +154,12 @@ def _score_all(
 def _batches(files: Sequence[Path], image_px: int, batch: int) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(files), batch):
         yield np.stack([images.load(file, image_px) for file in files[start : start + batch]])
+
+
+def _cut(pixels: NDArray[np.uint8], most: int | None) -> list[NDArray[np.uint8]]:
+    """The batch in pieces that an engine of `most` pictures takes."""
+    step = most or len(pixels)
+    return [pixels[start : start + step] for start in range(0, len(pixels), step)]
 
 
 def _repeat(items: Sequence[Any], count: int) -> Iterator[Any]:

@@ -60,7 +60,7 @@ def latency(processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     between = timing.spread([float(np.median(process["samples"]["end_to_end_ms"])) for process in processes])
     rss = [process["peak_rss_mb"] for process in processes if process["peak_rss_mb"] is not None]
     return {
-        "runtime": f"{ran['runtime']} {ran['version']}",
+        "runtime": ran["version"],
         "provider": ran["provider"],
         "compute": ran["compute"],
         "pinned": processes[0]["pinned"],

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader went away: not an error, and Python must not report it at exit
         return OK
-    except (ValueError, OSError, ImportError, RuntimeError) as cause:
+    except Exception as cause:  # runtimes raise classes of their own; a device shows one line, not a traceback
         if options.debug:
             raise
         return _fail(cause)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.backends import OnnxRuntime
+from export.bundle import BundleError, Manifest, read_bundle
+from export.tagger import NoEngineError, Tagger, choose
+from export.tagger.choosing import backend_of
+from mlkd.images import UnreadablePicture, load
+from tests import bundles
+
+ENGINES = ("onnxruntime-fp32", "openvino-fp32")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("tagger")
+    return bundles.write_colours(work / "colours", work / "work")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return bundles.write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def tagger(folder: Path, request: pytest.FixtureRequest) -> Iterator[Tagger]:
+    with Tagger.load(folder, request.param) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(("name", "labels"), [("red", ["red"]), ("blue", ["blue"]), ("yellow", ["green", "red"])])
+def test_tags_say_what_is_on_the_picture(
+    tagger: Tagger, pictures: dict[str, Path], name: str, labels: list[str]
+) -> None:
+    tags = tagger.tag(pictures[name])
+    assert sorted(tag.label for tag in tags) == labels
+    assert all(tag.score > 0.9 for tag in tags)
+
+
+def test_scores_are_those_of_the_formula(tagger: Tagger, pictures: dict[str, Path]) -> None:
+    pixels = np.stack([load(file, bundles.PX) for file in pictures.values()])
+    expected = 1 / (1 + np.exp(6 - 12 * pixels.astype(np.float64).mean((1, 2)) / 255))
+    np.testing.assert_allclose(tagger.scores(pixels), expected, atol=1e-5)
+
+
+def test_every_way_to_give_a_picture_gives_the_same_tags(tagger: Tagger, pictures: dict[str, Path]) -> None:
+    file = pictures["yellow"]
+    expected = tagger.tag(file)
+    with Image.open(file) as image:
+        opened = image.copy()
+    assert tagger.tag(str(file)) == expected
+    assert tagger.tag(file.read_bytes()) == expected
+    assert tagger.tag(opened) == expected
+    assert tagger.tag(np.asarray(opened)) == expected
+
+
+def test_a_transparent_or_turned_pillow_image_is_prepared_like_a_file(tagger: Tagger, tmp_path: Path) -> None:
+    image = Image.new("RGBA", (20, 10), (255, 0, 0, 0))  # wholly transparent: white after all
+    assert len(tagger.tag(image)) == 3
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.new("RGB", (20, 10))
+    turned.save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as again:
+        assert tagger.decode(again).size == (10, 20)
+
+
+def test_threshold_and_top_k(tagger: Tagger, pictures: dict[str, Path]) -> None:
+    every = tagger.tag(pictures["red"], threshold=0.0)
+    assert len(every) == 3
+    assert every[0].label == "red"
+    assert [tag.score for tag in every] == sorted((tag.score for tag in every), reverse=True)
+    assert tagger.tag(pictures["red"], threshold=0.0, top_k=2) == every[:2]
+    assert tagger.tag(pictures["red"], threshold=1.1) == []
+
+
+def test_each_label_has_its_own_threshold(folder: Path, pictures: dict[str, Path]) -> None:
+    with Tagger.load(folder, "onnxruntime-fp32") as opened:
+        red = next(tag.score for tag in opened.tag(pictures["yellow"], threshold=0.0) if tag.label == "red")
+        limits = (float(np.nextafter(np.float32(red), 2)), 0.0, 0.0)
+        entry = dataclasses.replace(opened.choice.entry, thresholds=limits)
+        strict = dataclasses.replace(opened, choice=dataclasses.replace(opened.choice, entry=entry))
+        assert {tag.label for tag in strict.tag(pictures["yellow"])} == {"green", "blue"}
+
+
+@pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+def test_a_wrong_array_is_refused(tagger: Tagger, array: Any) -> None:
+    with pytest.raises(UnreadablePicture, match=r"expected uint8 \(H, W, 3\), got"):
+        tagger.tag(array)
+
+
+def test_a_truncated_picture_is_refused(tagger: Tagger, pictures: dict[str, Path]) -> None:
+    with pytest.raises(UnreadablePicture):
+        tagger.tag(pictures["red"].read_bytes()[:200])
+
+
+def test_the_first_engine_that_runs_here_is_taken(folder: Path) -> None:
+    choice = choose(read_bundle(folder))
+    assert choice.entry.name == "onnxruntime-fp32"
+    assert "first in the bundle's order that runs here; not tensorrt-fp16-sm86: " in choice.why
+
+
+def timed(manifest: Manifest, machine: dict[str, Any], **p50_ms: float) -> Manifest:
+    engines = (dataclasses.replace(entry, p50_ms=p50_ms.get(entry.name.split("-")[0])) for entry in manifest.engines)
+    return dataclasses.replace(manifest, engines=tuple(engines), measured=True, measured_on=machine)
+
+
+def test_the_fastest_measured_on_an_equal_machine_is_preferred(folder: Path) -> None:
+    here = {"cpu": "this one"}
+    manifest = timed(read_bundle(folder), here, onnxruntime=3.0, openvino=2.0)
+    choice = choose(manifest, machine=here)
+    assert choice.entry.name == "openvino-fp32"
+    assert choice.why.startswith("the fastest measured on this machine, 2.00 ms")
+    assert choose(manifest, machine={"cpu": "another"}).entry.name == "onnxruntime-fp32"
+    assert choose(manifest).entry.name == "onnxruntime-fp32"
+    assert choose(manifest, "onnxruntime-fp32", machine=here).why == "asked for"
+
+
+def test_an_engine_that_cannot_run_here_says_what_it_lacks(folder: Path) -> None:
+    with pytest.raises(NoEngineError, match=r"expected one that runs on this machine, got tensorrt-fp16-sm86: \w+"):
+        Tagger.load(folder, "tensorrt-fp16-sm86")
+
+
+def test_an_unknown_engine_is_refused_with_those_there_are(folder: Path) -> None:
+    with pytest.raises(BundleError, match=r"expected one of tensorrt-fp16-sm86, onnxruntime-fp32.*got 'tflite'"):
+        Tagger.load(folder, "tflite")
+
+
+def test_the_backend_is_rebuilt_with_other_threads() -> None:
+    entry = bundles.engine("a", OnnxRuntime(threads=1), ("a",))
+    assert backend_of(entry) == OnnxRuntime(threads=1)
+    assert backend_of(entry, threads=2) == OnnxRuntime(threads=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"kind": "tflite"}, "expected one of .*got 'tflite'"), ({"speed": 3}, "got also .'speed'")]
+)
+def test_a_foreign_backend_is_refused(change: dict[str, Any], message: str) -> None:
+    entry = bundles.engine("a", OnnxRuntime(), ("a",))
+    with pytest.raises(BundleError, match=message):
+        backend_of(dataclasses.replace(entry, backend=entry.backend | change))
+
+
+def test_a_changed_engine_file_never_reaches_a_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = bundles.write_colours(tmp_path / "colours", tmp_path / "work")
+    model = folder / "models/fp32.onnx"
+    model.write_bytes(model.read_bytes()[::-1])
+    monkeypatch.setattr(OnnxRuntime, "open", lambda *_: pytest.fail("a runtime got a file that was changed"))
+    with pytest.raises(BundleError, match=r"fp32.onnx: expected sha256"):
+        Tagger.load(folder, "onnxruntime-fp32")

@@ -1,0 +1,108 @@
+"""What runs on the device reaches neither torch nor the tools of the desk."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from export.bundle import build_pyz
+from tests import bundles
+
+ROOT = Path(__file__).parents[1]
+BLOCKED = ("torch", "torchvision", "jaxtyping", "timm", "onnx", "accelerate", "pydantic", "rich", "yaml")
+BLOCK = f"""
+import importlib.abc, sys
+class Block(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BLOCKED!r}:
+            raise ImportError("a torch-free module imported " + name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", BLOCK + code, *arguments], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+
+
+def modules() -> list[str]:
+    """The modules that travel in tagger.pyz, and the rest of the rooms that must not reach torch."""
+    files = [ROOT / "mlkd/labels.py", ROOT / "mlkd/images.py", ROOT / "mlkd/metrics.py", ROOT / "pipeline/device.py"]
+    files += [ROOT / "export/bundle.py", ROOT / "export/manifest.py", ROOT / "export/program.py"]
+    for room in ("export/backends", "export/tagger"):
+        files += sorted((ROOT / room).rglob("*.py"))
+    files += sorted((ROOT / "benchmarks").glob("*.py"))
+    return [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files]
+
+
+def test_the_block_works() -> None:
+    ended = run("import torch")
+    assert ended.returncode == 1
+    assert "a torch-free module imported torch" in ended.stderr
+
+
+def test_every_torch_free_module_imports_without_torch() -> None:
+    names = modules()
+    assert {"export.tagger", "benchmarks.timing", "export.backends.openvino"} <= set(names)
+    ended = run("import importlib\nfor name in sys.argv[1:]: importlib.import_module(name)", *names)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_learning_part_would_be_noticed() -> None:
+    assert "a torch-free module imported" in run("import mlkd.train").stderr
+
+
+def test_every_module_of_the_program_imports_from_the_program_alone(tmp_path: Path) -> None:
+    program = build_pyz(tmp_path / "tagger.pyz")
+    with zipfile.ZipFile(program) as archive:
+        names = [name.removesuffix(".py").replace("/", ".") for name in archive.namelist() if name != "__main__.py"]
+    names = [name.removesuffix(".__init__") for name in names]
+    code = """
+import importlib
+sys.path = [sys.argv[1]] + [entry for entry in sys.path if entry not in ("", sys.argv[2])]
+for name in sys.argv[3:]:
+    assert importlib.import_module(name).__file__.startswith(sys.argv[1]), name
+"""
+    ended = run(code, str(program), str(ROOT), *names)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(("runtime", "engine"), [("onnxruntime", "onnxruntime-fp32"), ("openvino", "openvino-fp32")])
+def test_the_program_tags_with_numpy_pillow_and_one_runtime(tmp_path: Path, runtime: str, engine: str) -> None:
+    """A bare Python that finds only these packages: no torch, no checkout, no other runtime."""
+    bundle = bundles.write_colours(tmp_path / "colours", tmp_path / "work")
+    packages = bare_environment(tmp_path / "packages", runtime)
+    picture = bundles.write_pictures(tmp_path / "pictures")["red"]
+    start = f"import runpy, sys; sys.path.append({str(packages)!r}); sys.argv = sys.argv[1:]"
+    start += "; sys.path.insert(0, sys.argv[0]); runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-I", "-S", "-c", start, str(bundle / "tagger.pyz")]
+    ended = subprocess.run(
+        [*command, "tag", "--verbose", "--json", str(picture)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert [tag["label"] for tag in json.loads(ended.stdout)["tags"]] == ["red"]
+    assert f"engine {engine}: " in ended.stderr
+
+
+def bare_environment(folder: Path, runtime: str) -> Path:
+    """Links to numpy, Pillow and one runtime, with the libraries that their wheels put beside them."""
+    folder.mkdir()
+    site = Path(str(importlib.util.find_spec("numpy").origin)).parents[1]  # type: ignore[union-attr]
+    wanted = ("numpy", "numpy.libs", "PIL", "pillow.libs", runtime, f"{runtime}.libs")
+    for name in wanted:
+        if (site / name).exists():
+            (folder / name).symlink_to(site / name)
+    for info in site.glob(f"{runtime}*.dist-info"):
+        (folder / info.name).symlink_to(info)
+    return folder
