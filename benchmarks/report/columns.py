@@ -39,20 +39,17 @@ def _signed_fraction(value: float | None) -> str:
 
 
 def _times_of(key: str, title: str, shown: tuple[str, ...]) -> tuple[Column, ...]:
-    names = {"p50": "p50", "p90": "p90", "p99": "p99", "mean": "mean", "max": "max"}
     return tuple(
-        Column(f"{key}.{name}", f"{title} {text}", "ms", figures.milliseconds, main=name in shown)
-        for name, text in names.items()
+        Column(f"{key}.{name}", title, f"{name}, ms", figures.milliseconds, main=name in shown)
+        for name in ("p50", "p90", "p99", "mean", "max")
     )
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("model", "Model", main=True),
-    Column("precision", "Precision", main=True),
     Column("map", "mAP", "%", figures.points, main=True),
     Column("map_low", "mAP low", "%", figures.points),
     Column("map_high", "mAP high", "%", figures.points),
-    Column("delta_map", "Δ mAP to fp32", "points", _signed_fraction, main=True),
+    Column("delta_map", "Δ mAP", "points", _signed_fraction, main=True),
     *_times_of("end_to_end_ms", "End to end", ("p50", "p90", "p99")),
     *_times_of("engine_ms", "Engine only", ("p50",)),
     Column("images_per_second_batch8", "Batch 8", "img/s", figures.count, main=True),
@@ -68,9 +65,11 @@ COLUMNS: tuple[Column, ...] = (
         Column(f"parts_ms.{part}", part.capitalize(), "ms", figures.milliseconds)
         for part in ("decode", "resize", "infer", "post")
     ),
-    Column("spread", "Spread of processes", "", figures.percent),
+    Column("spread", "Spread", "of processes", figures.percent),
     Column("unstable", "Unstable"),
     Column("settled", "Settled"),
+    Column("model", "Model", main=True),
+    Column("precision", "Precision", main=True),
     Column("threads", "Threads", "", figures.count, main=True),
     Column("runtime", "Runtime", main=True),
     Column("provider", "Provider", main=True),

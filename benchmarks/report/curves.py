@@ -39,7 +39,7 @@ def curves(training: Facts, width: int, height: int) -> Curves | None:
     runs = {net: run for net, run in runs.items() if run}
     if not runs:
         return None
-    frame = Rect(40, 12, width - 124, height - 40)
+    frame = Rect(40, 24, width - 124, height - 40)
     epochs = [epoch for run in runs.values() for epoch, _ in run]
     low, high = padded([value for run in runs.values() for _, value in run], share=0.08, least=1.0)
     x = Scale(min(epochs), max(max(epochs), min(epochs) + 1), frame.left + 8, frame.right)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from benchmarks.report.rows import Row
@@ -22,7 +23,7 @@ def front(rows: Sequence[Row]) -> list[Row]:
 
 def overlapping(kept: Sequence[Row]) -> list[tuple[Row, Row]]:
     """Neighbours on the front whose mAP intervals overlap: the chart does not show that the slower one is better."""
-    return [(a, b) for a, b in zip(kept, kept[1:], strict=False) if _overlap(a, b)]
+    return [(a, b) for a, b in itertools.pairwise(kept) if _overlap(a, b)]
 
 
 def _overlap(a: Row, b: Row) -> bool:

@@ -38,10 +38,16 @@ def place(
 ) -> list[Rect]:
     """A rectangle for each text beside its anchor; the most crowded anchors choose first."""
     taken: dict[int, Rect] = {}
+    lines: list[Rect] = []
     for i in sorted(range(len(anchors)), key=lambda i: _room(i, anchors)):
-        blocked = [*obstacles, *taken.values()]
+        labels = list(taken.values())
         choices = _choices(anchors[i], len(texts[i]) * font_px * CHARACTER_PX, font_px * LINE)
-        taken[i] = min(choices, key=lambda choice: _cost(choice[0], choice[1], blocked, frame))[0]
+        costs = [
+            distance + _cost(rect, [*obstacles, *labels, *lines], frame) + _crossing(anchors[i], rect, labels)
+            for rect, distance in choices
+        ]
+        taken[i] = choices[costs.index(min(costs))][0]
+        lines += [Rect(x - 1, y - 1, x + 1, y + 1) for x, y in _leader(anchors[i], taken[i])]
     return [taken[i] for i in range(len(anchors))]
 
 
@@ -51,7 +57,7 @@ def _room(i: int, anchors: Sequence[tuple[float, float]]) -> float:
 
 def _choices(anchor: tuple[float, float], width: float, height: float) -> list[tuple[Rect, float]]:
     """Rectangles whose nearest point lies at a distance from the anchor, with that distance."""
-    found = []
+    found: list[tuple[Rect, float]] = []
     for distance in DISTANCES:
         for preference, angle in enumerate(ANGLES):
             across, down = math.cos(angle), math.sin(angle)
@@ -61,5 +67,31 @@ def _choices(anchor: tuple[float, float], width: float, height: float) -> list[t
     return found
 
 
-def _cost(rect: Rect, distance: float, blocked: Sequence[Rect], frame: Rect) -> float:
-    return distance + 20 * sum(rect.overlap(other) for other in blocked) + 200 * rect.outside(frame)
+def _cost(rect: Rect, blocked: Sequence[Rect], frame: Rect) -> float:
+    return 20 * sum(rect.overlap(other) for other in blocked) + 200 * rect.outside(frame)
+
+
+def _crossing(anchor: tuple[float, float], rect: Rect, labels: Sequence[Rect]) -> float:
+    """What it costs that the line from the anchor to the label runs through other labels."""
+    return 80.0 * sum(
+        label.left < x < label.right and label.top < y < label.bottom
+        for x, y in _leader(anchor, rect)
+        for label in labels
+    )
+
+
+def nearest(anchor: tuple[float, float], rect: Rect) -> tuple[float, float]:
+    """The point of the rectangle, a little inside at top and bottom, that is nearest to the anchor."""
+    x = min(max(anchor[0], rect.left), rect.right)
+    y = min(max(anchor[1], rect.top + 2), rect.bottom - 2)
+    return round(x, 1), round(y, 1)
+
+
+def _leader(anchor: tuple[float, float], rect: Rect) -> list[tuple[float, float]]:
+    """Points along the line from the anchor to the label."""
+    end = nearest(anchor, rect)
+    steps = max(1, round(math.dist(anchor, end) / 4))
+    return [
+        (anchor[0] + (end[0] - anchor[0]) * i / steps, anchor[1] + (end[1] - anchor[1]) * i / steps)
+        for i in range(1, steps)
+    ]

@@ -73,6 +73,17 @@ class Row:
         )
         return tuple(text for text in found if text)
 
+    def states(self, chosen: Row | None) -> tuple[str, ...]:
+        """What a reader must know beside the name."""
+        found = (
+            "chosen" if chosen is not None and chosen.at == self.at else "",
+            "" if self.engine else "reference",
+            "" if self.measured else self.text("status"),
+            "unstable" if self.facts.get("unstable") else "",
+            "unsettled" if self.facts.get("settled") is False else "",
+        )
+        return tuple(state for state in found if state)
+
     def ap(self, label: int) -> float | None:
         values = self.facts.get("ap")
         return values[label] if isinstance(values, Sequence) and label < len(values) else None

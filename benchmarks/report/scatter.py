@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report.pareto import front
-from benchmarks.report.placement import Rect, place
+from benchmarks.report.placement import Rect, nearest, place
 from benchmarks.report.rows import Row
 from benchmarks.report.scale import Scale, linear_ticks, log_ticks, padded, tick_text
 
@@ -35,6 +36,15 @@ class Mark:
     label: Rect
     leader: tuple[float, float] | None  # where a line from the point to a distant label ends
 
+    @property
+    def text_at(self) -> tuple[float, str]:
+        """x and anchor of the text: it starts at the edge of its label that faces the point."""
+        if self.label.left > self.x:
+            return round(self.label.left, 1), "start"
+        if self.label.right < self.x:
+            return round(self.label.right, 1), "end"
+        return round((self.label.left + self.label.right) / 2, 1), "middle"
+
 
 @dataclass(frozen=True)
 class Scatter:
@@ -53,18 +63,20 @@ def scatter(rows: Sequence[Row], chosen: Row | None, floor: float | None, width:
     shown = [row for row in rows if row.plotted]
     if not shown:
         return None
-    frame = Rect(46, 14, width - 14, height - 46)
+    frame = Rect(46, 20, width - 14, height - 46)
     x, y = _scales(shown, frame)
     kept = front(shown)
+    corners = [(x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in kept]
+    level = y(100 * floor) if floor is not None and y.low < 100 * floor < y.high else None
     return Scatter(
         width=width,
         height=height,
         frame=frame,
         x_ticks=[(x(tick), tick_text(tick)) for tick in log_ticks(x.low, x.high, most=max(4, width // 90))],
         y_ticks=[(y(tick), tick_text(tick)) for tick in linear_ticks(y.low, y.high)],
-        steps=_steps([(x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in kept], frame),
-        floor=y(100 * floor) if floor is not None and y.low < 100 * floor < y.high else None,
-        marks=_marks(shown, kept, chosen, x, y, frame),
+        steps=_steps(corners, frame),
+        floor=level,
+        marks=_marks(shown, kept, chosen, x, y, frame, _lines(corners, level, frame)),
     )
 
 
@@ -88,16 +100,29 @@ def _steps(corners: Sequence[tuple[float, float]], frame: Rect) -> str:
     if not corners:
         return ""
     turns = "".join(f"H{x}V{y}" for x, y in corners[1:])
-    return f"M{corners[0][0]} {frame.bottom}V{corners[0][1]}{turns}H{frame.right}"
+    return f"M{corners[0][0]} {corners[0][1]}{turns}H{frame.right}"
+
+
+def _lines(corners: Sequence[tuple[float, float]], level: float | None, frame: Rect) -> list[Rect]:
+    """The front and the floor as thin rectangles, for labels to keep off."""
+    found = [] if level is None else [Rect(frame.left, level - 1, frame.right, level + 1)]
+    ends = [*[x for x, _ in corners[1:]], frame.right]
+    return found + [Rect(x, y - 1, end, y + 1) for (x, y), end in zip(corners, ends, strict=False)]
 
 
 def _marks(
-    shown: Sequence[Row], kept: Sequence[Row], chosen: Row | None, x: Scale, y: Scale, frame: Rect
+    shown: Sequence[Row],
+    kept: Sequence[Row],
+    chosen: Row | None,
+    x: Scale,
+    y: Scale,
+    frame: Rect,
+    lines: Sequence[Rect],
 ) -> list[Mark]:
     spots = [(x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in shown]
     bars = [_bar(row, y) for row in shown]
     texts = [_text(row) for row in shown]
-    labels = place(spots, texts, _obstacles(spots, bars), frame, FONT_PX)
+    labels = place(spots, texts, [*_obstacles(spots, bars), *lines], frame, FONT_PX)
     return [
         Mark(
             row=row,
@@ -123,7 +148,7 @@ def _bar(row: Row, y: Scale) -> tuple[float, float] | None:
 
 def _obstacles(spots: Sequence[tuple[float, float]], bars: Sequence[tuple[float, float] | None]) -> list[Rect]:
     found = [Rect(x - 9, y - 9, x + 9, y + 9) for x, y in spots]
-    return found + [Rect(x - 4, bar[0], x + 4, bar[1]) for (x, _), bar in zip(spots, bars, strict=True) if bar]
+    return found + [Rect(x - 4, bar[0] - 4, x + 4, bar[1] + 4) for (x, _), bar in zip(spots, bars, strict=True) if bar]
 
 
 def _text(row: Row) -> str:
@@ -138,6 +163,5 @@ def _hue(row: Row) -> str:
 
 
 def _leader(spot: tuple[float, float], label: Rect) -> tuple[float, float] | None:
-    x = min(max(spot[0], label.left), label.right)
-    y = min(max(spot[1], label.top + 2), label.bottom - 2)
-    return (round(x, 1), round(y, 1)) if (x - spot[0]) ** 2 + (y - spot[1]) ** 2 > 18**2 else None
+    end = nearest(spot, label)
+    return end if math.dist(spot, end) > 18 else None

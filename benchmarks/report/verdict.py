@@ -43,7 +43,7 @@ def judge(bench: Facts, rows: Sequence[Row], tags: Sequence[Tag], int8: Row | No
     cards = (
         _which(chosen, best),
         _cost(chosen, _teacher(rows)),
-        _tags(tags, int8),
+        _tags(tags, int8, bench.get("distillation") or {}),
         _distillation(bench.get("distillation") or {}),
         _int8_gain(bench.get("int8_gain") or {}),
     )
@@ -63,13 +63,14 @@ def _which(chosen: Row | None, best: float | None) -> Card:
             else (f"no measured engine keeps 99 % of the best student mAP ({figures.points(best)})")
         )
         return Card(question, "none", (reason,))
-    threads = figures.count(chosen.number("threads"))
+    threads = chosen.number("threads")
     return Card(
         question,
         chosen.name,
         (
             f"{figures.milliseconds(chosen.latency)} ms end to end (p90), "
-            f"{figures.milliseconds(chosen.number('engine_ms.p50'))} ms in the engine (p50), {threads} thread(s)",
+            f"{figures.milliseconds(chosen.number('engine_ms.p50'))} ms in the engine (p50)"
+            + (f", {figures.count(threads)} thread{'s' if threads > 1 else ''}" if threads else ""),
             f"fastest within 1 % of the best student mAP ({figures.points(best)})",
             *chosen.warnings,
         ),
@@ -80,44 +81,55 @@ def _cost(chosen: Row | None, teacher: Row | None) -> Card | None:
     if chosen is None:
         return None
     within = figures.interval(chosen.number("map_low"), chosen.number("map_high"))
-    lines = [
-        f"{figures.megabytes(chosen.number('bytes'))} MB on disk, {figures.count(chosen.number('peak_rss_mb'))} MB in memory"
+    size, memory = figures.megabytes(chosen.number("bytes")), figures.count(chosen.number("peak_rss_mb"))
+    lines = [f"95 % interval {within}"] if within else []
+    lines.append(f"{size} MB on disk, {memory} MB in memory")
+    return Card("At what cost?", f"{figures.points(chosen.accuracy)} mAP", (*lines, *_against(chosen, teacher)))
+
+
+def _against(chosen: Row, teacher: Row | None) -> list[str]:
+    """The chosen engine beside the teacher: mAP, speed, size."""
+    if teacher is None or teacher.accuracy is None or chosen.accuracy is None:
+        return []
+    difference = figures.signed(chosen.accuracy - teacher.accuracy)
+    faster, smaller = _ratio(teacher.latency, chosen.latency), _ratio(teacher.number("bytes"), chosen.number("bytes"))
+    gains = [f"{figures.times(faster)} faster"] if faster else []
+    gains += [f"{figures.times(smaller)} smaller"] if smaller else []
+    return [
+        f"{difference} points to the teacher ({figures.points(teacher.accuracy)})",
+        *([f"{', '.join(gains)} than {teacher.name}"] if gains else []),
     ]
-    if within:
-        lines.insert(0, f"95 % interval {within}")
-    if teacher is not None and teacher.accuracy is not None and chosen.accuracy is not None:
-        faster = teacher.latency / chosen.latency if teacher.latency and chosen.latency else None
-        size = _ratio(teacher.number("bytes"), chosen.number("bytes"))
-        lines.append(
-            f"{figures.signed(chosen.accuracy - teacher.accuracy)} points to the teacher ({figures.points(teacher.accuracy)})"
-        )
-        lines += (
-            [f"{figures.times(faster)} faster than the teacher" + (f", {figures.times(size)} smaller" if size else "")]
-            if faster
-            else []
-        )
-    return Card("At what cost?", f"{figures.points(chosen.accuracy)} mAP", tuple(lines))
 
 
 def _ratio(whole: float | None, part: float | None) -> float | None:
     return whole / part if whole and part else None
 
 
-def _tags(tags: Sequence[Tag], int8: Row | None) -> Card | None:
+def _tags(tags: Sequence[Tag], int8: Row | None, distillation: Facts) -> Card | None:
     """The labels that lose most from the teacher, and how many lose nothing."""
-    judged = [tag for tag in tags if tag.loss is not None]
-    if not judged:
+    losses = [(tag.label, tag.loss) for tag in tags if tag.loss is not None]
+    if not losses:
         return None
-    end = int8.name if int8 else "the student"
-    paid = [f"{tag.label} {figures.signed(tag.loss)}" for tag in judged[:3] if (tag.loss or 0) < 0]
-    kept = sum((tag.loss or 0) >= -0.01 for tag in judged)
-    answer = judged[0].label if paid else "none"
-    lines = ("AP lost most, in points: " + ", ".join(paid),) if paid else ()
+    worst = [(label, loss) for label, loss in losses[:3] if loss < 0]
+    kept = sum(loss >= -0.01 for _, loss in losses)
     return Card(
         "Which tags pay?",
-        answer,
-        (*lines, f"from the teacher to {end}", f"{kept} of {len(judged)} labels lose less than 1 point"),
+        ", ".join(label for label, _ in worst) or "none",
+        (
+            *((f"AP {', '.join(figures.signed(loss) for _, loss in worst)} points",) if worst else ()),
+            f"from the teacher to {int8.name if int8 else 'the student'}",
+            f"{kept} of {len(losses)} labels lose less than 1 point",
+            *_roles(distillation),
+        ),
     )
+
+
+def _roles(distillation: Facts) -> list[str]:
+    """What major and minor instances lose from the teacher to the student."""
+    pairs = {role: distillation.get(role) or {} for role in ("major", "minor")}
+    known = [(role, pair) for role, pair in pairs.items() if None not in (pair.get("teacher"), pair.get("student"))]
+    told = [f"{role} instances {figures.signed(pair['student'] - pair['teacher'])}" for role, pair in known]
+    return ["teacher to student: " + ", ".join(told)] if told else []
 
 
 def _distillation(facts: Facts) -> Card | None:
@@ -149,11 +161,13 @@ def _int8_gain(facts: Facts) -> Card | None:
     found = [(ratio, kept, kind) for ratio, kept, kind in pairs if ratio is not None]
     if not found:
         return None
-    lines = (
-        f"{figures.times(ratio)} as fast as {kind}, with {figures.percent(kept)} of its mAP"
-        for ratio, kept, kind in found
-    )
-    return Card("Did int8 pay?", f"{figures.times(found[0][0])} vs {found[0][2]}", (*lines, str(facts["name"])))
+    (ratio, kept, kind), *others = found
+    lines = [f"with {figures.percent(kept)} of its mAP"]
+    lines += [
+        f"{figures.times(ratio)} the speed of {name}, with {figures.percent(kept)} of its mAP"
+        for ratio, kept, name in others
+    ]
+    return Card("Did int8 pay?", f"{figures.times(ratio)} the speed of {kind}", (*lines, str(facts["name"])))
 
 
 def _front_line(kept: Sequence[Row]) -> str:
