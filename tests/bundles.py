@@ -59,20 +59,20 @@ def engine(name: str, backend: Any, files: tuple[str, ...], **changes: Any) -> E
 
 def manifest(*engines: EngineEntry, **changes: Any) -> Manifest:
     """A manifest with everything filled in."""
-    about = Manifest(
-        recipe="colours",
-        recipe_hash="c0ffee" * 10,
-        labels=LABELS,
-        image_px=PX,
-        preprocessing=dict(PREPROCESSING),
-        composed=True,
-        measured=False,
-        provenance="drawn by a test",
-        licences=("Apache-2.0",),
-        versions={"onnx": onnx.__version__},
-        engines=engines,
-    )
-    return dataclasses.replace(about, **changes)
+    fields: dict[str, Any] = {
+        "recipe": "colours",
+        "recipe_hash": "c0ffee" * 10,
+        "labels": LABELS,
+        "image_px": PX,
+        "preprocessing": dict(PREPROCESSING),
+        "composed": True,
+        "measured": False,
+        "provenance": "drawn by a test",
+        "licences": ("Apache-2.0",),
+        "versions": {"onnx": onnx.__version__},
+        "engines": engines,
+    }
+    return Manifest(**(fields | changes))
 
 
 def write_colours(folder: Path, work: Path, **changes: Any) -> Path:

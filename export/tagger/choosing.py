@@ -32,7 +32,7 @@ def choose(
     Raises NoEngineError, or BundleError for an unknown name or backend.
     """
     entries = ordered(manifest, machine) if name is None else [manifest.engine(name)]
-    lacking = {}
+    lacking: dict[str, str] = {}
     for entry in entries:
         backend = backend_of(entry, threads)
         reason = backend.missing()
