@@ -17,7 +17,7 @@ from export.program import build_pyz
 
 __all__ = [
     "SCHEMA", "BundleError", "EngineEntry", "FileEntry", "Manifest", "Parts",
-    "build_pyz", "publish", "read_bundle", "recover", "write_bundle",
+    "build_pyz", "parts_of", "publish", "read_bundle", "recover", "write_bundle",
 ]  # fmt: skip
 
 MANIFEST = "manifest.json"
@@ -35,21 +35,36 @@ class Parts:
 
 
 def write_bundle(parts: Parts, out: Path) -> None:
-    """Fill the new folder `out` with the files, tagger.pyz, manifest.json and manifest.sha256."""
+    """Make the folder `out`: the files, tagger.pyz, manifest.json and manifest.sha256; an older bundle is replaced.
+
+    The program is built from the sources unless `parts` brings one: what was measured stays what is shipped.
+    """
     for engine in parts.manifest.engines:
         for path in engine.files:
             if path not in parts.sources:
                 raise BundleError(f"engine {engine.name}: expected a source for its file {path}, got none")
-    out.mkdir(parents=True)
+    recover(out)
+    _check_ours(out)
+    new = _beside(out, "new")
+    new.mkdir(parents=True)
     for path, source in parts.sources.items():
         check_path(path)
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, out / path)
-    build_pyz(out / PROGRAM)
-    files = {path: _entry(out / path) for path in sorted({*parts.sources, PROGRAM})}
+        (new / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, new / path)
+    if PROGRAM not in parts.sources:
+        build_pyz(new / PROGRAM)
+    (new / PROGRAM).chmod(0o755)
+    files = {path: _entry(new / path) for path in sorted({*parts.sources, PROGRAM})}
     content = dataclasses.replace(parts.manifest, files=files).to_json().encode()
-    (out / MANIFEST).write_bytes(content)
-    (out / DIGEST).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n", encoding="ascii")
+    (new / MANIFEST).write_bytes(content)
+    (new / DIGEST).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n", encoding="ascii")
+    _swap(new, out)
+
+
+def parts_of(folder: Path) -> Parts:
+    """What a bundle was written from, its program included: to write it again with something added."""
+    manifest = read_bundle(folder)
+    return Parts(manifest=manifest, sources={path: folder / path for path in manifest.files})
 
 
 def read_bundle(folder: Path, *, verify: bool = True) -> Manifest:
@@ -77,23 +92,16 @@ def publish(built: Path, dist: Path) -> None:
     """Put a copy of the bundle `built` at `dist`; an older bundle there is swapped, anything else is refused."""
     recover(dist)
     read_bundle(built)
-    if dist.exists() or dist.is_symlink():
-        _check_ours(dist)
+    _check_ours(dist)
+    new = _beside(dist, "new")
     dist.parent.mkdir(parents=True, exist_ok=True)
-    new, old = _beside(dist, "new"), _beside(dist, "old")
-    shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(built, new)
     read_bundle(new)
-    _flush(new)
-    if dist.exists():
-        dist.rename(old)
-    new.rename(dist)
-    _sync(dist.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    _swap(new, dist)
 
 
 def recover(dist: Path) -> None:
-    """Finish what a killed `publish` left: the old bundle goes back if nothing stands in its place."""
+    """Clear what a killed `publish` or `write_bundle` left: the old bundle goes back if nothing took its place."""
     old = _beside(dist, "old")
     if old.is_dir() and not dist.exists():
         old.rename(dist)
@@ -104,6 +112,8 @@ def recover(dist: Path) -> None:
 def _check_ours(dist: Path) -> None:
     """Raise BundleError if `dist` holds anything that a bundle's manifest does not list: it is about to be deleted."""
     move = "move it away and run again"
+    if not dist.exists() and not dist.is_symlink():
+        return
     if dist.is_symlink() or not (dist / MANIFEST).is_file():
         raise BundleError(f"{dist}: expected a bundle (with {MANIFEST}) or nothing, got something else; {move}")
     try:
@@ -113,6 +123,17 @@ def _check_ours(dist: Path) -> None:
         raise BundleError(f"{dist}: expected a bundle of ours to replace, got: {cause}; or {move}") from None
     if extra:
         raise BundleError(f"{dist}: expected only files of the bundle, got also {', '.join(extra[:5])}; {move}")
+
+
+def _swap(new: Path, dist: Path) -> None:
+    """Put the folder `new` in the place of `dist`; a kill on the way leaves what `recover` mends."""
+    old = _beside(dist, "old")
+    _flush(new)
+    if dist.exists():
+        dist.rename(old)
+    new.rename(dist)
+    _sync(dist.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _read_manifest(folder: Path) -> Manifest:

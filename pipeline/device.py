@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the real imports wait until a command needs them, so that --help is quick
     from export.tagger import Tag, Tagger
 
-OK, SOME_FAILED, USER_ERROR = 0, 1, 2
+OK, SOME_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,9 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader went away: not an error, and Python must not report it at exit
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader had enough; what is still buffered must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except KeyboardInterrupt:
+        print("tagger: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except Exception as cause:  # runtimes raise classes of their own; a device shows one line, not a traceback
         if options.debug:
             raise

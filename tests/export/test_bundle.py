@@ -12,7 +12,7 @@ import pytest
 
 from export import bundle
 from export.backends import OnnxRuntime
-from export.bundle import BundleError, Manifest, Parts, build_pyz, publish, read_bundle, write_bundle
+from export.bundle import BundleError, Manifest, Parts, build_pyz, parts_of, publish, read_bundle, write_bundle
 from tests import bundles
 
 
@@ -268,3 +268,37 @@ def test_the_manifest_keeps_what_report_adds(tmp_path: Path) -> None:
     assert manifest.measured
     assert manifest.measured_on == {"cpu": "x", "cores": 2}
     assert dataclasses.replace(manifest, measured=False) != manifest
+
+
+def test_a_bundle_written_again_keeps_the_program_that_was_measured(built: Path, tmp_path: Path) -> None:
+    program = tmp_path / "tagger.pyz"
+    program.write_bytes(b"the program that was measured")
+    parts = parts_of(built)
+    card = tmp_path / "card"
+    card.write_text("a longer card")
+    sources = {**parts.sources, "tagger.pyz": program, "card.md": card}
+    about = dataclasses.replace(parts.manifest, measured=True)
+    write_bundle(Parts(manifest=about, sources=sources), tmp_path / "again")
+    manifest = read_bundle(tmp_path / "again")
+    assert manifest.measured
+    assert (tmp_path / "again/tagger.pyz").read_bytes() == b"the program that was measured"
+    assert manifest.files["models/fp32.onnx"] == read_bundle(built).files["models/fp32.onnx"]
+    assert (tmp_path / "again/card.md").read_text() == "a longer card"
+
+
+def test_a_killed_write_leaves_no_half_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(bundle, "build_pyz", lambda out: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_plain(tmp_path / "out", tmp_path / "m")
+    assert not (tmp_path / "out").exists()
+    write_plain(tmp_path / "out", tmp_path / "m")
+    assert read_bundle(write_plain(tmp_path / "out", tmp_path / "m", recipe="newer")).recipe == "newer"
+
+
+def test_writing_over_someone_elses_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("years of work")
+    with pytest.raises(BundleError, match="move it away"):
+        write_plain(tmp_path / "out", tmp_path / "m")
+    assert (tmp_path / "out" / "thesis.txt").exists()

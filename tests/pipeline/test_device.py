@@ -198,3 +198,36 @@ def test_one_engine_that_fails_does_not_spoil_the_scores_of_another(
     assert "expected one that runs" in report["tensorrt-fp16-sm86"]["error"]
     assert report["onnxruntime-fp32"]["error"] is None
     assert np.load(tmp_path / "onnxruntime-fp32.npy").shape == (1, 3)
+
+
+def test_a_reader_that_goes_away_is_no_error(folder: Path, pictures: dict[str, Path]) -> None:
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", *[str(pictures["red"])] * 5]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 0
+
+
+def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.bundle.read_bundle", interrupted)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err == "tagger: interrupted\n"
+
+
+def test_an_error_inside_a_runtime_is_one_line(
+    folder: Path, pictures: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class RuntimesOwnError(Exception):
+        pass
+
+    def broken(*_: object) -> None:
+        raise RuntimesOwnError("kernel 7\nhas failed")
+
+    monkeypatch.setattr(OnnxRuntime, "open", broken)
+    assert main(["tag", "--bundle", str(folder), str(pictures["red"])]) == 2
+    assert capsys.readouterr().err == "tagger: kernel 7 has failed\n"
