@@ -1,0 +1,114 @@
+"""ONNX graphs as they leave the exporter: constants folded, no traces of the machine, equal bytes for equal nets."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's note of the modules that a node comes from
+
+
+def write(model: ModelProto, out: Path, metadata: Mapping[str, str]) -> Path:
+    """Check the model and write it with exactly this metadata."""
+    del model.metadata_props[:]
+    for key, value in sorted(metadata.items()):
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model, full_check=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(model.SerializeToString(deterministic=True))
+    return out
+
+
+def read_metadata(model: ModelProto) -> dict[str, str]:
+    """What `write` put in."""
+    return {entry.key: entry.value for entry in model.metadata_props}
+
+
+def opset(model: ModelProto) -> int:
+    """The version of the standard operators that the model really uses."""
+    return int(next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")))
+
+
+def fold_constants(model: ModelProto) -> None:
+    """Replace every node that depends on no input by its value.
+
+    The exporter's optimizer leaves out operators with optional outputs (LayerNormalization), and everything after them.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    outputs = {value.name for value in model.graph.output}
+    folded: list[NodeProto] = []
+    for node in model.graph.node:
+        if node.input and all(name in constants or not name for name in node.input) and not outputs & set(node.output):
+            folded.append(node)
+            constants |= set(node.output)
+    if not folded:
+        return
+    kept = [node for node in model.graph.node if node not in folded]
+    read = {name for node in kept for name in node.input}
+    values = _evaluate(model, folded, sorted({name for node in folded for name in node.output if name in read}))
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in values.items())
+    _drop_unread(model)
+
+
+def read_input_once(model: ModelProto) -> None:
+    """Put the cast of the input first and let all else read its result: TensorRT takes nothing else on uint8."""
+    source = model.graph.input[0].name
+    cast = next(node for node in model.graph.node if node.op_type == "Cast" and node.input[0] == source)
+    others = [node for node in model.graph.node if node is not cast]
+    for node in others:
+        for index, name in enumerate(node.input):
+            if name == source:
+                node.input[index] = cast.output[0]
+    nodes = [NodeProto.FromString(node.SerializeToString()) for node in (cast, *others)]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def anonymise(model: ModelProto) -> None:
+    """Name nodes after the modules they come from; drop stack traces, notes and inferred shapes."""
+    counts: Counter[str] = Counter()
+    for node in model.graph.node:
+        where = f"{_module(node)}/{node.op_type}"
+        node.name = f"{where}_{counts[where]}"
+        counts[where] += 1
+        node.doc_string = ""
+        del node.metadata_props[:]
+    graph = model.graph
+    for entry in (graph, model, *graph.initializer, *graph.input, *graph.output):
+        entry.doc_string = ""
+        del entry.metadata_props[:]
+    del graph.value_info[:]
+
+
+def _module(node: NodeProto) -> str:
+    text = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]")
+    scopes: list[str] = [scope for scope in ast.literal_eval(text)[:-1] if scope]
+    named = [scope for scope in scopes if not scope.startswith("_")]  # an underscore marks what the exporter added
+    return str(named[-1]).removeprefix("tagger.") if named else "tagger"
+
+
+def _evaluate(model: ModelProto, nodes: list[NodeProto], names: list[str]) -> dict[str, NDArray[Any]]:
+    made = {name for node in nodes for name in node.output}
+    read = {name for node in nodes for name in node.input} - made
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in names]
+    graph = onnx.helper.make_graph(nodes, "constants", [], outputs, tensors)
+    part = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
+    return dict(zip(names, ReferenceEvaluator(part).run(None, {}), strict=True))
+
+
+def _drop_unread(model: ModelProto) -> None:
+    read = {name for node in model.graph.node for name in node.input}
+    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
