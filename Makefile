@@ -1,0 +1,66 @@
+# Two commands: `make distill export bench` runs the line, `make test` checks it.  `make help` lists the targets.
+RECIPE ?= scenes
+DATA ?=
+PYTHON ?= python3
+FORCE ?=
+
+RUN = .venv/bin/python -m pipeline
+OPTIONS = --recipe $(RECIPE) $(if $(DATA),--data "$(DATA)") $(if $(FORCE),--force $(FORCE))
+UV = .venv/bin/uv
+# one thread a process, because the tests run in several; OpenMP's threads would fight for the cores
+TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup distill export bench report plan fetch check test clean system lock
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@echo "  RECIPE=scenes (or a .yaml file), DATA=FOLDER for recipes that read yours, FORCE=STAGE to run one again"
+
+setup: .venv/.stamp  ## virtual environment with the locked packages
+
+distill: .venv/.stamp  ## data, teacher, its outputs, student, baseline
+	@$(RUN) distill $(OPTIONS)
+
+export: .venv/.stamp  ## ONNX, engines and the bundle in dist/RECIPE
+	@$(RUN) export $(OPTIONS)
+
+bench: .venv/.stamp  ## measure the bundle and write the report beside it
+	@$(RUN) bench $(OPTIONS)
+
+report: .venv/.stamp  ## write the report again from what was measured
+	@$(RUN) report $(OPTIONS)
+
+plan: .venv/.stamp  ## say what would run, why, for how long
+	@$(RUN) plan $(OPTIONS)
+
+fetch: .venv/.stamp  ## only fetch the pictures, for a machine that goes offline
+	@$(RUN) fetch
+
+check: .venv/.stamp  ## format, lint, types, import rules
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-cache
+
+test: .venv/.stamp  ## the tests, without a network
+	$(TEST_ENV) .venv/bin/python -m pytest -n 2 -m "not slow"
+
+clean:  ## remove results and caches; dist/ and .venv/ stay
+	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+system:  ## what needs root: Chromium and sshd for the tests that use them
+	apt-get update -q && apt-get install -y -q --no-install-recommends chromium openssh-server
+
+lock: .venv/.stamp  ## renew requirements.lock from pyproject.toml
+	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o requirements.lock
+
+.venv/.stamp: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "setup: expected Python 3.11 or newer, got $$($(PYTHON) --version 2>&1 || echo none); apt-get install python3, or make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "setup: expected Python's venv and ensurepip, got neither; apt-get install python3-venv" >&2; exit 2; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@test -x $(UV) || .venv/bin/python -m pip install -q --disable-pip-version-check uv
+	$(UV) pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
+	@touch .venv/.stamp

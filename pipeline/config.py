@@ -1,0 +1,195 @@
+"""From YAML to frozen dataclasses, strictly: unknown and repeated keys are refused, all faults are told at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import re
+import types
+import typing
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong in a file, with the path of its key."""
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}" if self.path else self.text
+
+
+class ConfigError(ValueError):
+    """A file that cannot be used; the message lists every fault."""
+
+    def __init__(self, file: object, faults: list[Fault]) -> None:
+        self.faults = faults
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        super().__init__("\n".join([f"{file}: expected a valid recipe, got {count}:", *(f"  {f}" for f in faults)]))
+
+
+def read_yaml(path: Path) -> Any:
+    """The file's content; ConfigError for what is no YAML and for repeated keys, with the line."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
+    except yaml.YAMLError as cause:
+        raise ConfigError(path, [Fault("", " ".join(str(cause).split()))]) from None
+    except UnicodeDecodeError as cause:
+        raise ConfigError(path, [Fault("", f"expected UTF-8 text, got {cause}")]) from None
+
+
+def build(cls: type[T], tree: Any, file: object) -> T:
+    """An instance of the dataclass `cls` from JSON-like values; ConfigError with every fault that can be found."""
+    faults: list[Fault] = []
+    built = _read(cls, tree, "", faults)
+    if faults:
+        raise ConfigError(file, faults)
+    assert isinstance(built, cls)
+    return built
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers (3e-4 is one), and no repeated keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
+            if key in seen:
+                raise yaml.YAMLError(f"line {line}: {key}: expected each key once, got it in line {seen[key]} already")
+            seen[key] = line
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+_NAMES: dict[Any, str] = {
+    int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path",
+    type(None): "nothing", list: "a list", dict: "keys with values",
+}  # fmt: skip
+
+
+class _Faulty:
+    """Stands for a value that has a fault; what holds it is not built."""
+
+
+_FAULTY = _Faulty()
+
+
+def _read(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
+    """`value` as a `kind`, a type annotation."""
+    choices = [choice for choice in _choices(kind) if dataclasses.is_dataclass(choice)]
+    if choices and not (value is None and type(None) in _choices(kind)):
+        return _read_dataclass(choices, value, path, faults)
+    if typing.get_origin(kind) is tuple and dataclasses.is_dataclass(_choices(typing.get_args(kind)[0])[0]):
+        return _read_list(typing.get_args(kind)[0], value, path, faults)
+    try:
+        read = TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError):
+        faults.append(Fault(path, _told(kind, value)))
+        return _FAULTY
+    return read.expanduser().absolute() if isinstance(read, Path) else read
+
+
+def _read_list(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
+    if not isinstance(value, list):
+        faults.append(Fault(path, f"expected a list, got {_shown(value)}"))
+        return _FAULTY
+    items = [_read(kind, item, f"{path}.{at}", faults) for at, item in enumerate(value)]
+    return _FAULTY if any(item is _FAULTY for item in items) else tuple(items)
+
+
+def _read_dataclass(choices: list[Any], value: Any, path: str, faults: list[Fault]) -> Any:
+    if not isinstance(value, dict):
+        faults.append(Fault(path, f"expected keys with values, got {_shown(value)}"))
+        return _FAULTY
+    cls = choices[0] if len(choices) == 1 else _chosen(choices, value, path, faults)
+    if cls is None:
+        return _FAULTY
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    before = len(faults)
+    for key in value.keys() - fields.keys():
+        faults.append(
+            Fault(_join(path, str(key)), f"expected one of {', '.join(fields)}; {_nearest(str(key), fields)}")
+        )
+    hints = typing.get_type_hints(cls)
+    read = {name: _read(hints[name], value[name], _join(path, name), faults) for name in fields if name in value}
+    for name, field in fields.items():
+        if name not in value and field.default is field.default_factory is dataclasses.MISSING:
+            faults.append(Fault(_join(path, name), f"expected {_named(hints[name])}, got nothing; add the key"))
+    if len(faults) > before:
+        return _FAULTY
+    try:
+        return cls(**read)
+    except ValueError as cause:  # a range, checked by the owner
+        faults.append(_placed(path, str(cause)))
+        return _FAULTY
+
+
+def _chosen(choices: list[Any], value: dict[str, Any], path: str, faults: list[Fault]) -> Any:
+    """The member of a union that `kind` names."""
+    kinds = {typing.get_args(typing.get_type_hints(choice)["kind"])[0]: choice for choice in choices}
+    kind = value.get("kind")
+    if kind in kinds:
+        return kinds[kind]
+    got = "got nothing; add the key" if kind is None else _nearest(str(kind), kinds)
+    faults.append(Fault(_join(path, "kind"), f"expected one of {', '.join(kinds)}; {got}"))
+    return None
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+
+
+def _told(kind: Any, value: Any) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        known = [str(choice) for choice in typing.get_args(kind)]
+        return f"expected one of {', '.join(known)}; {_nearest(str(value), known)}"
+    return f"expected {_named(kind)}, got {_shown(value)}"
+
+
+def _nearest(key: str, known: typing.Iterable[str]) -> str:
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f"got {key!r}" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _placed(path: str, message: str) -> Fault:
+    """An owner starts its message with its own name and the field; the path says the same with more."""
+    last = path.rpartition(".")[2]
+    head, colon, tail = message.partition(":")
+    if colon and head.startswith(f"{last}."):
+        return Fault(_join(path, head.removeprefix(f"{last}.")), tail.strip())
+    return Fault(path, message)
+
+
+def _named(kind: Any) -> str:
+    if typing.get_origin(kind) is typing.Literal:
+        return "one of " + ", ".join(map(str, typing.get_args(kind)))
+    if typing.get_origin(kind) is tuple:
+        return "a list"
+    if len(_choices(kind)) > 1:
+        return " or ".join(dict.fromkeys(_named(choice) for choice in _choices(kind)))
+    return "keys with values" if dataclasses.is_dataclass(kind) else _NAMES.get(kind, str(kind))
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return f"{text if len(text) <= 60 else text[:57] + '…'} ({_NAMES.get(type(value), type(value).__name__)})"
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
