@@ -68,7 +68,8 @@ def _choices(anchor: tuple[float, float], width: float, height: float) -> list[t
 
 
 def _cost(rect: Rect, blocked: Sequence[Rect], frame: Rect) -> float:
-    return 20 * sum(rect.overlap(other) for other in blocked) + 200 * rect.outside(frame)
+    shared = [rect.overlap(other) for other in blocked]
+    return sum(60 + 20 * area for area in shared if area) + 200 * rect.outside(frame)
 
 
 def _crossing(anchor: tuple[float, float], rect: Rect, labels: Sequence[Rect]) -> float:

@@ -6,6 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SERIES: tuple[tuple[float, ...], ...] = (
+    (1,),
+    (1, 3),
+    (1, 2, 5),
+    (1, 1.5, 2, 3, 4, 5, 7),
+    *(tuple(i / parts for i in range(parts, 10 * parts)) for parts in (1, 2, 5, 10)),
+)
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -23,20 +31,11 @@ class Scale:
 
 
 def log_ticks(low: float, high: float, most: int = 9) -> list[float]:
-    """Round numbers inside low..high, evenly told apart by ratio: the finest series with at most `most` ticks."""
-    best: list[float] = []
-    for steps in (
-        (1.0,),
-        (1.0, 3.0),
-        (1.0, 2.0, 5.0),
-        (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0),
-        tuple(x / 10 for x in range(10, 100)),
-    ):
-        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        ticks = [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
-        if len(ticks) <= most:
-            best = ticks
-    return best
+    """Round numbers inside low..high: of the series below the finest that has at most `most` there."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    every = [[step * 10.0**decade for decade in decades for step in steps] for steps in SERIES]
+    found = [[tick for tick in ticks if low <= tick <= high] for ticks in every]
+    return max((ticks for ticks in found if len(ticks) <= most), key=len)
 
 
 def linear_ticks(low: float, high: float, about: int = 6) -> list[float]:

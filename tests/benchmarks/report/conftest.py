@@ -62,7 +62,7 @@ def example_bench() -> dict[str, Any]:
         "schema": 1,
         "recipe": "scenes",
         "composed": True,
-        "labels": LABELS,
+        "labels": list(LABELS),
         "machine": {
             "cpu": "Example CPU @ 2.10 GHz",
             "cores": 2,

@@ -1,0 +1,147 @@
+"""The three files: complete, escaped, self-contained."""
+
+from __future__ import annotations
+
+import copy
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.report import render
+from benchmarks.report.render import escape_markdown
+
+HOSTILE = '<script>alert("1")</script>'
+HOSTILE_FILE = '"></svg><img src=x onerror=alert(2)>|`[a](b)'
+
+
+def files(bench: dict[str, Any], out: Path) -> tuple[str, str, dict[str, Any]]:
+    render(bench, out)
+    page, text = ((out / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
+    return page, text, json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def renamed(bench: dict[str, Any]) -> dict[str, Any]:
+    """The bench with hostile names for a label, an engine, a picture, a fact and a note."""
+    text = json.dumps(bench)
+    for old, new in (("airplane", HOSTILE), ("openvino-int8", HOSTILE_FILE), ("test/00000.png", HOSTILE_FILE)):
+        text = text.replace(json.dumps(old), json.dumps(new))
+    hostile = json.loads(text)
+    hostile["recipe"] = "</title>" + HOSTILE
+    hostile["machine"][HOSTILE] = HOSTILE
+    hostile["notes"].append("</script><!--" + HOSTILE)
+    hostile["rows"][0]["runtime"] = HOSTILE_FILE
+    hostile["rows"][5]["reason"] = HOSTILE
+    return hostile
+
+
+def test_every_row_label_picture_and_fact_is_told(bench: dict[str, Any], tmp_path: Path) -> None:
+    page, text, _ = files(bench, tmp_path)
+    names = [row["name"] for row in bench["rows"]] + bench["labels"] + bench["notes"]
+    told = [*names, *bench["machine"], *bench["protocol"].values(), "composed", "built, not run", "relative only"]
+    assert [name for name in told if html.escape(name.replace("_", " ")) not in page.replace("_", " ")] == []
+    assert [name for name in told[:-1] if escape_markdown(name) not in text] == []
+    assert [picture["name"] for picture in bench["grid"] if picture["name"] not in page] == []
+
+
+def test_numbers_reach_page_and_markdown(bench: dict[str, Any], tmp_path: Path) -> None:
+    bench["rows"][0]["end_to_end_ms"]["p99"] = 77.77
+    bench["rows"][0]["map_minor"] = 0.12345
+    bench["distillation"]["labels"][3]["teacher"] = 0.9876
+    page, text, _ = files(bench, tmp_path)
+    for number in ("77.8", "12.3", "98.8"):
+        assert number in page
+        assert number in text
+
+
+def test_json_holds_the_facts_of_the_bench(bench: dict[str, Any], tmp_path: Path) -> None:
+    *_, facts = files(bench, tmp_path)
+    assert facts.pop("verdict") == {
+        "chosen": "openvino-int8",
+        "pareto_front": ["openvino-int8", "openvino-bf16", "openvino-fp32"],
+    }
+    assert facts == json.loads(json.dumps(bench))
+
+
+def test_nan_becomes_null(bench: dict[str, Any], tmp_path: Path) -> None:
+    bench["rows"][0]["ap"][2] = float("nan")
+    bench["rows"][0]["map"] = float("inf")
+    *_, facts = files(bench, tmp_path)
+    assert facts["rows"][0]["ap"][2] is None
+    assert facts["rows"][0]["map"] is None
+
+
+def test_hostile_names_stay_text(bench: dict[str, Any], tmp_path: Path) -> None:
+    page, text, facts = files(renamed(bench), tmp_path)
+    assert html.escape(HOSTILE) in page.replace("&#34;", "&quot;")
+    assert page.count("<script") == 1
+    assert page.count("</script") == 1
+    assert "<img src=x" not in page
+    assert page.count("<svg") == page.count("</svg")
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "\\|\\`\\[a\\](b)" in text
+    assert facts["labels"][0] == HOSTILE
+    widths = {
+        line.count("|") - line.count("\\|") for line in text.splitlines() if line.startswith("| ") and len(line) > 250
+    }
+    assert len(widths) == 1, "a name has added a column"
+
+
+def test_page_needs_no_network(bench: dict[str, Any], tmp_path: Path) -> None:
+    page, *_ = files(bench, tmp_path)
+    assert re.findall(r"https?://", page) == []
+    assert re.findall(r"url\(|@import|<link|<iframe", page) == []
+    assert {address[:5] for address in re.findall(r'src="([^"]*)"', page)} == {"data:"}
+
+
+def test_static_chart_marks_what_ran_and_nothing_else(bench: dict[str, Any], tmp_path: Path) -> None:
+    page, *_ = files(bench, tmp_path)
+    chart = page[page.index('class="plot wide"') :]
+    chart = chart[: chart.index("</svg>")]
+    marks = re.findall(r'<g class="mark[^"]*" data-row="(\d+)".*?<path class="point ([^"]*)"', chart, re.S)
+    hollow = {bench["rows"][int(at)]["name"]: "hollow" in kind for at, kind in marks}
+    assert hollow == {row["name"]: row["kind"] == "reference" for row in bench["rows"] if row["status"] == "measured"}
+
+
+def empty(bench: dict[str, Any]) -> dict[str, Any]:
+    """The same keys with nothing measured."""
+    bare = copy.deepcopy(bench)
+    for row in bare["rows"]:
+        row.update(
+            {key: None for key in row if key not in ("name", "kind", "model", "status")}, status="built, not run"
+        )
+    for key in ("distillation", "int8_gain", "training", "grid", "machine", "protocol", "notes"):
+        bare[key] = None
+    return bare
+
+
+def test_nothing_measured_is_said(bench: dict[str, Any], tmp_path: Path) -> None:
+    page, text, facts = files(empty(bench), tmp_path)
+    assert "no engine was measured" in page
+    assert "No engine was measured" in text
+    assert facts["verdict"] == {"chosen": None, "pareto_front": []}
+    assert 'class="mark' not in page
+
+
+@pytest.mark.parametrize("key", ["distillation", "int8_gain", "training", "grid", "machine", "protocol", "notes"])
+def test_a_missing_section_leaves_the_rest(bench: dict[str, Any], tmp_path: Path, key: str) -> None:
+    del bench[key]
+    page, text, _ = files(bench, tmp_path)
+    assert "openvino-int8" in page
+    assert "openvino-int8" in text
+
+
+def test_another_schema_is_refused(bench: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected schema 1, got 2; run bench again"):
+        render({**bench, "schema": 2}, tmp_path)
+
+
+def test_a_picture_that_is_no_base64_is_refused(bench: dict[str, Any], tmp_path: Path) -> None:
+    bench["grid"][0]["jpeg_base64"] = '"><b>'
+    with pytest.raises(ValueError, match=r"test/00000\.png: expected base64"):
+        render(bench, tmp_path)
+    assert not list(tmp_path.iterdir())
