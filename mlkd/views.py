@@ -42,7 +42,7 @@ class Views:
             round(n * (self.crop_min + (1 - self.crop_min) * u)) for n, u in ((height, share_y), (width, share_x))
         )
         top, left = round(y * (height - crop_h)), round(x * (width - crop_w))
-        image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)
+        image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
         image = functional.resized_crop(image, top, left, crop_h, crop_w, [height, width], antialias=True)
         if self.flip and mirrored < 0.5:
             image = functional.horizontal_flip(image)
