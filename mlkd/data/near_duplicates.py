@@ -1,0 +1,80 @@
+"""Cut-outs that are nearly the same picture (copies, recoloured or mirrored twins), so that no two splits share one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+THUMBNAIL_PX = 16
+SHAPE_ALIKE = 0.97  # correlation of the alpha thumbnails
+DRAWING_ALIKE = 0.88  # correlation of the greys inside the shape; twins keep their lines when recoloured
+FILLED_ALPHA = 0.74  # discs, cards, flags: the shape says nothing, the drawing decides alone
+FILLED_ALIKE = 0.95
+FLAT = 0.03  # standard deviation of a silhouette's grey: there is no drawing, the shape decides alone
+
+
+def thumbnail(cutout: Image.Image) -> NDArray[np.float32]:
+    """Cropped RGBA picture to (2, 16, 16): alpha 0..1, and grey minus its mean over the shape (0 where transparent)."""
+    small = cutout.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
+    alpha = np.asarray(small.getchannel("A"), dtype=np.float32) / 255
+    grey = np.asarray(small.convert("RGB").convert("L"), dtype=np.float32) / 255
+    mean = (grey * alpha).sum() / max(float(alpha.sum()), 1e-6)
+    return np.stack([alpha, (grey - mean) * alpha])
+
+
+def near_duplicate_groups(
+    thumbnails: NDArray[np.float32], aspects: NDArray[np.float32], labels: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(N, 2, 16, 16) thumbnails, (N,) width/height and label columns to (N,) group numbers: the lowest member's index.
+
+    Groups are closed: a twin of a twin belongs to the group.  Mirrored twins count.  Only within a label.
+    """
+    groups = np.arange(len(thumbnails))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label)
+        for first, second in zip(*np.nonzero(_alike(thumbnails[members], aspects[members])), strict=True):
+            _join(groups, int(members[first]), int(members[second]))
+    return np.array([_root(groups, index) for index in range(len(groups))])
+
+
+def _alike(thumbnails: NDArray[np.float32], aspects: NDArray[np.float32]) -> NDArray[np.bool_]:
+    plain = _twins(thumbnails, thumbnails)
+    mirrored = _twins(thumbnails, thumbnails[..., ::-1])
+    ratio = aspects[:, None] / aspects[None]
+    return np.asarray((plain | mirrored) & (np.maximum(ratio, 1 / ratio) < 1.12))
+
+
+def _twins(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
+    shape = _correlation(first[:, 0], second[:, 0])
+    drawing = _correlation(first[:, 1], second[:, 1])
+    filled = _pairs(first[:, 0].mean((1, 2)) > FILLED_ALPHA)
+    flat = _pairs(first[:, 1].std((1, 2)) < FLAT) & ~filled
+    drawn_alike = drawing > np.where(filled, FILLED_ALIKE, DRAWING_ALIKE)
+    return np.asarray((drawn_alike | flat) & ((shape > SHAPE_ALIKE) | filled))
+
+
+def _pairs(single: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return single[:, None] & single[None]
+
+
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    rows = [_normalised(part) for part in (first, second)]
+    return np.asarray(rows[0] @ rows[1].T, dtype=np.float32)
+
+
+def _normalised(part: NDArray[np.float32]) -> NDArray[np.float32]:
+    flat = part.reshape(len(part), -1)
+    flat = flat - flat.mean(1, keepdims=True)
+    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6), dtype=np.float32)
+
+
+def _root(groups: NDArray[np.int64], index: int) -> int:
+    while groups[index] != index:
+        index = int(groups[index])
+    return index
+
+
+def _join(groups: NDArray[np.int64], first: int, second: int) -> None:
+    low, high = sorted((_root(groups, first), _root(groups, second)))
+    groups[high] = low
