@@ -20,6 +20,7 @@ SHAPES = {
 }
 SHAPE_OF = {"fp32": "circle", "f32": "circle", "fp16": "square", "f16": "square", "bf16": "diamond", "int8": "triangle"}
 FONT_PX = 12.5
+NARROW = 600  # pixels below which labels are shortened
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def _marks(
 ) -> list[Mark]:
     spots = [(x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in shown]
     bars = [_bar(row, y) for row in shown]
-    texts = [_text(row) for row in shown]
+    texts = [_text(row, narrow=frame.right < NARROW) for row in shown]
     labels = place(spots, texts, [*_obstacles(spots, bars), *lines], frame, FONT_PX)
     return [
         Mark(
@@ -151,9 +152,10 @@ def _obstacles(spots: Sequence[tuple[float, float]], bars: Sequence[tuple[float,
     return found + [Rect(x - 4, bar[0] - 4, x + 4, bar[1] + 4) for (x, _), bar in zip(spots, bars, strict=True) if bar]
 
 
-def _text(row: Row) -> str:
-    name = row.name if len(row.name) <= 30 else row.name[:29] + "…"
-    return name + ("" if row.engine else " (reference)") + (" ~" if row.warnings else "")
+def _text(row: Row, narrow: bool) -> str:
+    most, reference = (22, " (ref.)") if narrow else (32, " (reference)")
+    name = row.name if len(row.name) <= most else row.name[: most - 1] + "…"
+    return name + ("" if row.engine else reference) + (" ~" if row.warnings else "")
 
 
 def _hue(row: Row) -> str:

@@ -51,6 +51,7 @@ def judge(bench: Facts, rows: Sequence[Row], tags: Sequence[Tag], int8: Row | No
 
 
 def _teacher(rows: Sequence[Row]) -> Row | None:
+    """The fastest way the teacher was run."""
     return next((row for row in rows if row.measured and row.text("model") == "teacher"), None)
 
 
@@ -96,8 +97,7 @@ def _against(chosen: Row, teacher: Row | None) -> list[str]:
     gains = [f"{figures.times(faster)} faster"] if faster else []
     gains += [f"{figures.times(smaller)} smaller"] if smaller else []
     return [
-        f"{difference} points to the teacher ({figures.points(teacher.accuracy)})",
-        *([f"{', '.join(gains)} than {teacher.name}"] if gains else []),
+        f"against {teacher.name} ({figures.points(teacher.accuracy)}): {', '.join([f'{difference} points', *gains])}"
     ]
 
 

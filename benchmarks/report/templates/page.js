@@ -26,9 +26,12 @@ function describe(row) {
   [...row.cells].slice(1).forEach((cell, at) => {
     if (cell.dataset.order === "" || cell.dataset.order.length > 40) return;
     const [term, value] = [document.createElement("dt"), document.createElement("dd")];
-    term.textContent = heads[at + 1].textContent;
+    term.textContent = [...heads[at + 1].querySelector("button").childNodes].map((part) => part.textContent.trim()).filter(Boolean).join(", ");
     value.textContent = cell.textContent;
-    list.append(term, value);
+    const pair = document.createElement("div");
+    pair.className = cell.className;
+    pair.append(term, value);
+    list.append(pair);
   });
   const name = document.createElement("strong");
   name.textContent = row.cells[0].dataset.order;
