@@ -19,6 +19,7 @@ from export.bundle import PROGRAM, read_bundle
 from export.tagger.choosing import backend_of
 
 Progress = Callable[[str, int, int], None]  # what, done, total
+Run = Callable[..., Any]  # a Program
 BATCH = 8  # of the throughput column
 
 
@@ -107,7 +108,7 @@ def plan(engines: Sequence[str], processes: int, seed: int) -> list[tuple[str, i
 
 
 def _time_all(
-    program: Program, runs: Sequence[tuple[str, int]], bench: Bench, pictures: Path, samples: Path, progress: Progress
+    program: Run, runs: Sequence[tuple[str, int]], bench: Bench, pictures: Path, samples: Path, progress: Progress
 ) -> dict[str, list[dict[str, Any]] | str]:
     """By engine what its processes printed, or the error of the first that failed."""
     found: dict[str, list[dict[str, Any]] | str] = {engine: [] for engine, _ in runs}
@@ -130,7 +131,7 @@ def _time_all(
 
 
 def _score_all(
-    program: Program, engines: Sequence[str], pictures: Path, out: Path, progress: Progress
+    program: Run, engines: Sequence[str], pictures: Path, out: Path, progress: Progress
 ) -> dict[str, dict[str, Any]]:
     """Scores of all engines from one process, which decodes each picture once; one by one if that process dies."""
     progress("accuracy", 0, len(engines))
@@ -142,7 +143,7 @@ def _score_all(
     return found
 
 
-def _scores(program: Program, engines: Sequence[str], pictures: Path, out: Path) -> dict[str, dict[str, Any]]:
+def _scores(program: Run, engines: Sequence[str], pictures: Path, out: Path) -> dict[str, dict[str, Any]]:
     named = [word for engine in engines for word in ("--engine", engine)]
     threads = str(os.cpu_count() or 1)
     try:

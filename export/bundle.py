@@ -91,11 +91,10 @@ def read_bundle(folder: Path, *, verify: bool = True) -> Manifest:
 def publish(built: Path, dist: Path) -> None:
     """Put a copy of the bundle `built` at `dist`; an older bundle there is swapped, anything else is refused."""
     recover(dist)
-    read_bundle(built)
     _check_ours(dist)
     new = _beside(dist, "new")
     dist.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(built, new)
+    shutil.copytree(built, new, symlinks=True)  # a link stays one, and is refused
     read_bundle(new)
     _swap(new, dist)
 

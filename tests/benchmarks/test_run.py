@@ -11,7 +11,7 @@ import pytest
 from benchmarks.accuracy import Truth
 from benchmarks.program import ProcessFailedError, Program
 from benchmarks.rows import MEASURED, latency
-from benchmarks.run import Bench, plan, run_bench
+from benchmarks.run import Bench, _score_all, plan, run_bench
 from export.backends import OnnxRuntime
 from export.bundle import Parts, read_bundle, write_bundle
 from tests import bundles
@@ -59,6 +59,7 @@ def test_a_row_is_measured_by_the_shipped_program(ran: tuple[dict[str, Any], Pat
     assert measured["images_per_second_batch8"] > 0
     assert measured["runtime"].split()[0].lower().startswith(name.split("-")[0])
     assert 20 < measured["peak_rss_mb"] < 2000
+    assert len(measured["pinned"]) == 1
     assert set(measured) == set(row(ran, "tensorrt-fp16-sm86"))
 
 
@@ -90,6 +91,17 @@ def test_an_engine_that_fails_says_why_and_the_rest_goes_on(ran: tuple[dict[str,
 def test_the_machine_and_the_protocol_are_told(ran: tuple[dict[str, Any], Path]) -> None:
     assert ran[0]["machine"]["cpu"]
     assert ran[0]["protocol"]["queries"].startswith("12 a process")
+
+
+def test_an_engine_that_takes_the_process_down_costs_only_its_own_scores(tmp_path: Path) -> None:
+    def program(*arguments: str) -> Any:
+        if "bad" in arguments:
+            raise ProcessFailedError("exit code -11: nothing on its standard error")
+        return {engine: {"ran": {}, "error": None} for engine in ("a", "b") if engine in arguments}
+
+    found = _score_all(program, ["a", "bad", "b"], tmp_path / "test.txt", tmp_path, lambda what, done, total: None)
+    assert {engine: entry["error"] is None for engine, entry in found.items()} == {"a": True, "bad": False, "b": True}
+    assert "exit code -11" in found["bad"]["error"]
 
 
 def test_runs_are_interleaved_by_the_seed() -> None:

@@ -212,6 +212,14 @@ def test_a_broken_bundle_is_not_published(copy: Path, built: Path, tmp_path: Pat
     read_bundle(dist)
 
 
+def test_a_bundle_with_a_link_is_not_published(copy: Path, tmp_path: Path) -> None:
+    shutil.move(copy / "card.md", tmp_path / "card.md")
+    (copy / "card.md").symlink_to(tmp_path / "card.md")
+    with pytest.raises(BundleError, match=r"card.md: expected a plain file"):
+        publish(copy, tmp_path / "colours")
+    assert not (tmp_path / "colours").exists()
+
+
 @pytest.mark.parametrize("kill_at", [1, 2])
 def test_a_kill_between_the_renames_loses_nothing(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int

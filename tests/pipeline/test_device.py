@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.backends import OnnxRuntime
+from export.backends import OnnxRuntime, Session
 from export.bundle import Parts, write_bundle
 from export.tagger import Tagger
 from mlkd.images import load
@@ -188,6 +189,24 @@ def test_scores_decodes_once_for_several_engines_and_equals_the_library(
         np.testing.assert_allclose(np.load(tmp_path / "out" / f"{engine}.npy"), expected, atol=1e-6)
 
 
+def test_an_engine_of_small_batches_gets_them_in_pieces(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_engine, files = OnnxRuntime.open, list(pictures.values()) * 2
+
+    def open_small(backend: OnnxRuntime, engine: Path) -> Session:
+        session = open_engine(backend, engine)
+        session.max_batch = 3
+        return session
+
+    options = ["--pictures", listing(tmp_path, files), "--out", str(tmp_path), "--engine", "onnxruntime-fp32"]
+    assert main(["scores", "--bundle", str(folder), *options]) == 0
+    whole = np.load(tmp_path / "onnxruntime-fp32.npy")
+    monkeypatch.setattr(OnnxRuntime, "open", open_small)
+    assert main(["scores", "--bundle", str(folder), *options]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "onnxruntime-fp32.npy"), whole, atol=1e-6)
+
+
 def test_one_engine_that_fails_does_not_spoil_the_scores_of_another(
     folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,7 +221,9 @@ def test_one_engine_that_fails_does_not_spoil_the_scores_of_another(
 
 def test_a_reader_that_goes_away_is_no_error(folder: Path, pictures: dict[str, Path]) -> None:
     command = [sys.executable, str(folder / "tagger.pyz"), "tag", *[str(pictures["red"])] * 5]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=buffered) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
