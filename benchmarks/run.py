@@ -17,14 +17,10 @@ from benchmarks.program import ProcessFailedError, Program
 from benchmarks.rows import facts, outcome
 from export.bundle import PROGRAM, read_bundle
 from export.tagger.choosing import backend_of
+from mlkd.progress import Progress, silent
 
-Progress = Callable[[str, int, int], None]  # what, done, total
 Run = Callable[..., Any]  # a Program
 BATCH = 8  # of the throughput column
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    del what, done, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +65,7 @@ def run_bench(
     *,
     seed: int = 0,
     python: str = sys.executable,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure every engine of `bundle` on this machine: {"machine", "protocol", "rows"}, in the manifest's order.
 

@@ -75,6 +75,15 @@ def manifest(*engines: EngineEntry, **changes: Any) -> Manifest:
     return Manifest(**(fields | changes))
 
 
+def write_plain(folder: Path, model: Path, **changes: Any) -> Path:
+    """A bundle whose one engine is only bytes, for tests that open none; `model` is where they are written first."""
+    model.write_bytes(b"model bytes")
+    entry = engine("onnxruntime-fp32", OnnxRuntime(), ("models/fp32.onnx",))
+    sources = {"models/fp32.onnx": model, "card.md": model}
+    write_bundle(Parts(manifest=manifest(entry, **changes), sources=sources), folder)
+    return folder
+
+
 def write_colours(folder: Path, work: Path, **changes: Any) -> Path:
     """ONNX Runtime, OpenVINO, and a TensorRT plan that no machine of ours can open; `work` takes what is built."""
     work.mkdir(parents=True)

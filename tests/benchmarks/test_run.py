@@ -14,6 +14,7 @@ from benchmarks.rows import MEASURED, latency
 from benchmarks.run import Bench, _score_all, plan, run_bench
 from export.backends import OnnxRuntime
 from export.bundle import Parts, read_bundle, write_bundle
+from mlkd.progress import silent
 from tests import bundles
 
 SMALL = Bench(processes=2, queries=12, pictures=4, warm_up_s=0.1, replicates=20)
@@ -99,7 +100,7 @@ def test_an_engine_that_takes_the_process_down_costs_only_its_own_scores(tmp_pat
             raise ProcessFailedError("exit code -11: nothing on its standard error")
         return {engine: {"ran": {}, "error": None} for engine in ("a", "b") if engine in arguments}
 
-    found = _score_all(program, ["a", "bad", "b"], tmp_path / "test.txt", tmp_path, lambda what, done, total: None)
+    found = _score_all(program, ["a", "bad", "b"], tmp_path / "test.txt", tmp_path, silent)
     assert {engine: entry["error"] is None for engine, entry in found.items()} == {"a": True, "bad": False, "b": True}
     assert "exit code -11" in found["bad"]["error"]
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import shutil
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import pytest
 
 from export import bundle
 from export.backends import OnnxRuntime
-from export.bundle import BundleError, Manifest, Parts, build_pyz, parts_of, publish, read_bundle, write_bundle
+from export.bundle import BundleError, Manifest, Parts, parts_of, read_bundle, write_bundle
 from tests import bundles
+from tests.bundles import write_plain
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +25,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(built: Path, tmp_path: Path) -> Path:
     return shutil.copytree(built, tmp_path / "copy")
-
-
-def write_plain(folder: Path, model: Path, **changes: Any) -> Path:
-    model.write_bytes(b"model bytes")
-    entry = bundles.engine("onnxruntime-fp32", OnnxRuntime(), ("models/fp32.onnx",))
-    sources = {"models/fp32.onnx": model, "card.md": model}
-    write_bundle(Parts(manifest=bundles.manifest(entry, **changes), sources=sources), folder)
-    return folder
 
 
 def rewrite(folder: Path, change: Any) -> None:
@@ -162,111 +154,6 @@ def test_nan_never_reaches_the_manifest() -> None:
     entry = bundles.engine("a", OnnxRuntime(), ("a",), tune_map=float("nan"))
     with pytest.raises(ValueError, match="JSON"):
         bundles.manifest(entry).to_json()
-
-
-def test_publish_swaps_and_leaves_nothing_beside(built: Path, tmp_path: Path) -> None:
-    dist = tmp_path / "dist" / "colours"
-    publish(built, dist)
-    assert read_bundle(dist).recipe == "colours"
-    newer = write_plain(tmp_path / "newer", tmp_path / "m", recipe="newer")
-    publish(newer, dist)
-    assert read_bundle(dist).recipe == "newer"
-    assert [path.name for path in dist.parent.iterdir()] == ["colours"]
-
-
-@pytest.mark.parametrize("inside", ["thesis.txt", None])
-def test_a_folder_that_is_not_ours_is_refused_untouched(built: Path, tmp_path: Path, inside: str | None) -> None:
-    dist = tmp_path / "colours"
-    dist.mkdir()
-    if inside:
-        (dist / inside).write_text("years of work")
-    with pytest.raises(BundleError, match=rf"{dist}: expected a bundle .*, got something else; move it away"):
-        publish(built, dist)
-    assert [path.name for path in dist.iterdir()] == ([inside] if inside else [])
-
-
-def test_someone_elses_manifest_is_not_ours(built: Path, tmp_path: Path) -> None:
-    dist = tmp_path / "colours"
-    dist.mkdir()
-    (dist / "manifest.json").write_text('{"name": "a web extension"}')
-    with pytest.raises(BundleError, match="move it away"):
-        publish(built, dist)
-    assert (dist / "manifest.json").exists()
-
-
-def test_a_users_file_inside_our_bundle_is_not_deleted(built: Path, tmp_path: Path) -> None:
-    dist = tmp_path / "colours"
-    publish(built, dist)
-    (dist / "notes.txt").write_text("mine")
-    with pytest.raises(BundleError, match=r"got also notes.txt; move it away"):
-        publish(built, dist)
-    assert (dist / "notes.txt").read_text() == "mine"
-
-
-def test_a_broken_bundle_is_not_published(copy: Path, built: Path, tmp_path: Path) -> None:
-    dist = tmp_path / "colours"
-    publish(built, dist)
-    (copy / "card.md").write_bytes(b"other bytes")
-    with pytest.raises(BundleError, match=r"card.md: expected sha256"):
-        publish(copy, dist)
-    read_bundle(dist)
-
-
-def test_a_bundle_with_a_link_is_not_published(copy: Path, tmp_path: Path) -> None:
-    shutil.move(copy / "card.md", tmp_path / "card.md")
-    (copy / "card.md").symlink_to(tmp_path / "card.md")
-    with pytest.raises(BundleError, match=r"card.md: expected a plain file"):
-        publish(copy, tmp_path / "colours")
-    assert not (tmp_path / "colours").exists()
-
-
-@pytest.mark.parametrize("kill_at", [1, 2])
-def test_a_kill_between_the_renames_loses_nothing(
-    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kill_at: int
-) -> None:
-    dist = tmp_path / "dist" / "colours"
-    publish(built, dist)
-    newer = write_plain(tmp_path / "newer", tmp_path / "m", recipe="newer")
-    real, calls = Path.rename, []
-
-    def rename(path: Path, target: Path) -> Path:
-        calls.append(path)
-        if len(calls) == kill_at:
-            raise KeyboardInterrupt
-        return real(path, target)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", rename)
-        with pytest.raises(KeyboardInterrupt):
-            publish(newer, dist)
-    bundle.recover(dist)
-    assert read_bundle(dist).recipe == "colours"
-    publish(newer, dist)
-    assert read_bundle(dist).recipe == "newer"
-    assert [path.name for path in dist.parent.iterdir()] == ["colours"]
-
-
-def test_the_program_has_equal_bytes_each_time(tmp_path: Path) -> None:
-    first = build_pyz(tmp_path / "a.pyz").read_bytes()
-    assert build_pyz(tmp_path / "b.pyz").read_bytes() == first
-    assert first.startswith(b"#!/usr/bin/env python3\n")
-    assert os.access(tmp_path / "a.pyz", os.X_OK)
-
-
-def test_the_program_holds_all_it_imports_and_no_learning(tmp_path: Path) -> None:
-    with zipfile.ZipFile(build_pyz(tmp_path / "a.pyz")) as archive:
-        names = archive.namelist()
-        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-    assert names == sorted(names)
-    assert {"__main__.py", "mlkd/images.py", "export/tagger/tagger.py", "pipeline/device.py"} <= set(names)
-    assert not [name for name in names if name.startswith(("mlkd/models", "mlkd/losses", "mlkd/data", "tests"))]
-    assert "export/to_onnx.py" not in names
-
-
-def test_a_missing_source_of_the_program_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("export.program.ROOT", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"expected a source file of tagger.pyz, got none"):
-        build_pyz(tmp_path / "a.pyz")
 
 
 def test_the_manifest_keeps_what_report_adds(tmp_path: Path) -> None:

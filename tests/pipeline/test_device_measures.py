@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.backends import OnnxRuntime, Session
+from export.tagger import Tagger
+from mlkd.images import load
+from pipeline.device import main
+from tests import bundles
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("device")
+    return bundles.write_colours(work / "colours", work / "work")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return bundles.write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def listing(folder: Path, files: list[Path]) -> str:
+    (folder / "list.txt").write_text("".join(f"{file}\n" for file in files))
+    return str(folder / "list.txt")
+
+
+def test_bench_prints_raw_samples_that_add_up(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = listing(tmp_path, list(pictures.values()))
+    options = ["--engine", "onnxruntime-fp32", "--queries", "10", "--warmup-s", "0.2", "--batch", "4"]
+    assert main(["bench", "--bundle", str(folder), "--pictures", listed, *options]) == 0
+    result = json.loads(capsys.readouterr().out)
+    samples = result["samples"]
+    parts = np.sum([samples[f"{part}_ms"] for part in ("decode", "resize", "infer", "post")], axis=0)
+    np.testing.assert_allclose(parts, samples["end_to_end_ms"], rtol=1e-9)
+    assert len(samples["engine_ms"]) == 10
+    assert min(samples["engine_ms"]) > 0
+    assert result["images_per_second"] > 0
+    assert result["first_ms"] > 0
+    assert result["load_ms"] > 0
+    assert result["sha256"] == json.loads((folder / "manifest.json").read_text())["files"]["models/fp32.onnx"]["sha256"]
+    assert result["ran"]["provider"]
+    assert isinstance(result["settled"], bool)
+
+
+def test_scores_decodes_once_for_several_engines_and_equals_the_library(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = list(pictures.values()) * 3
+    engines = ["onnxruntime-fp32", "openvino-fp32"]
+    named = [word for engine in engines for word in ("--engine", engine)]
+    options = ["--pictures", listing(tmp_path, files), "--out", str(tmp_path / "out"), "--batch", "5", *named]
+    assert main(["scores", "--bundle", str(folder), *options]) == 0
+    assert all(entry["error"] is None for entry in json.loads(capsys.readouterr().out).values())
+    pixels = np.stack([load(file, bundles.PX) for file in files])
+    for engine in engines:
+        with Tagger.load(folder, engine) as tagger:
+            expected = tagger.scores(pixels)
+        np.testing.assert_allclose(np.load(tmp_path / "out" / f"{engine}.npy"), expected, atol=1e-6)
+
+
+def test_an_engine_of_small_batches_gets_them_in_pieces(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_engine, files = OnnxRuntime.open, list(pictures.values()) * 2
+
+    def open_small(backend: OnnxRuntime, engine: Path) -> Session:
+        session = open_engine(backend, engine)
+        session.max_batch = 3
+        return session
+
+    options = ["--pictures", listing(tmp_path, files), "--out", str(tmp_path), "--engine", "onnxruntime-fp32"]
+    assert main(["scores", "--bundle", str(folder), *options]) == 0
+    whole = np.load(tmp_path / "onnxruntime-fp32.npy")
+    monkeypatch.setattr(OnnxRuntime, "open", open_small)
+    assert main(["scores", "--bundle", str(folder), *options]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "onnxruntime-fp32.npy"), whole, atol=1e-6)
+
+
+def test_one_engine_that_fails_does_not_spoil_the_scores_of_another(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = ["--engine", "tensorrt-fp16-sm86", "--engine", "onnxruntime-fp32"]
+    options = ["--pictures", listing(tmp_path, [pictures["red"]]), "--out", str(tmp_path), *named]
+    assert main(["scores", "--bundle", str(folder), *options]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert "expected one that runs" in report["tensorrt-fp16-sm86"]["error"]
+    assert report["onnxruntime-fp32"]["error"] is None
+    assert np.load(tmp_path / "onnxruntime-fp32.npy").shape == (1, 3)
