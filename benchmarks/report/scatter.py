@@ -130,7 +130,7 @@ def _marks(
             x=spot[0],
             y=spot[1],
             bar=bar,
-            path=SHAPES[SHAPE_OF.get(row.text("precision").lower(), "circle")],
+            path=SHAPES[_shape(row)],
             hue=_hue(row),
             chosen=chosen is not None and row.at == chosen.at,
             on_front=row in kept,
@@ -156,6 +156,12 @@ def _text(row: Row, narrow: bool) -> str:
     most, reference = (22, " (ref.)") if narrow else (32, " (reference)")
     name = row.name if len(row.name) <= most else row.name[: most - 1] + "…"
     return name + ("" if row.engine else reference) + (" ~" if row.warnings else "")
+
+
+def _shape(row: Row) -> str:
+    """By what the products were computed in, else by the precision of the file (int8_x86 counts as int8)."""
+    words = (row.text("compute").lower(), row.text("precision").lower())
+    return next((shape for word in words for kind, shape in SHAPE_OF.items() if word.startswith(kind)), "circle")
 
 
 def _hue(row: Row) -> str:

@@ -167,7 +167,9 @@ def _int8_gain(facts: Facts) -> Card | None:
         f"{figures.times(ratio)} the speed of {name}, with {figures.percent(kept)} of its mAP"
         for ratio, kept, name in others
     ]
-    return Card("Did int8 pay?", f"{figures.times(ratio)} the speed of {kind}", (*lines, str(facts["name"])))
+    return Card(
+        "Did int8 pay?", f"{figures.times(ratio)} the speed of {kind}", (*lines, f"{facts['name']}, engine alone (p50)")
+    )
 
 
 def _front_line(kept: Sequence[Row]) -> str:

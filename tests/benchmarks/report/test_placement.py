@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.report.placement import Rect, place
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scale import Scale, linear_ticks, log_ticks
-from benchmarks.report.scatter import scatter
+from benchmarks.report.scatter import SHAPES, scatter
 
 
 @pytest.mark.parametrize(("width", "height"), [(1040, 500), (380, 480)])
@@ -27,6 +27,23 @@ def test_labels_of_the_chart_cover_neither_each_other_nor_a_point(
     for a, b in itertools.product(drawing.marks, repeat=2):
         assert a.label.overlap(Rect(b.x - 5, b.y - 5, b.x + 5, b.y + 5)) == 0, (a.text, b.text)
     assert all(mark.label.outside(drawing.frame) == 0 for mark in drawing.marks)
+
+
+@pytest.mark.parametrize(
+    ("precision", "compute", "shape"),
+    [
+        ("fp32", "bf16", "diamond"),
+        ("int8_x86", "as in the graph", "triangle"),
+        ("int8_openvino", "int8", "triangle"),
+        ("fp16", None, "square"),
+        ("fp32", "f32", "circle"),
+    ],
+)
+def test_shape_tells_what_was_computed(bench: dict[str, Any], precision: str, compute: str | None, shape: str) -> None:
+    bench["rows"][0].update(precision=precision, compute=compute)
+    drawing = scatter(read_rows(bench), None, None, 1040, 500)
+    assert drawing is not None
+    assert next(mark.path for mark in drawing.marks if mark.row.at == 0) == SHAPES[shape]
 
 
 def test_labels_of_equal_points_do_not_overlap() -> None:
