@@ -27,7 +27,11 @@ PROVENANCE = (
     "Composed scenes: cut-outs of Debian's tuxpaint-stamps-default and openclipart-png on crops of photographs of its "
     "wallpaper packages. Not photographs of real scenes."
 )
-LICENCES = ("GPL-2 (tuxpaint-stamps-default)", "public domain (openclipart-png)", "CC-BY-SA and GPL-2 (wallpapers)")
+LICENCES = (
+    "GPL-2 (tuxpaint-stamps-default)",
+    "public domain (openclipart-png)",
+    "CC-BY, CC-BY-SA, CC0 and GPL-2 (wallpapers; each package's copyright file says which)",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

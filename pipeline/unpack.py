@@ -1,0 +1,83 @@
+"""Takes the pictures out of a Debian package; with dpkg-deb where there is one, else alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+PICTURES = (".png", ".jpg")
+FOLDERS = ("usr/share/tuxpaint/stamps/", "usr/share/openclipart/png/", "usr/share/backgrounds/")
+LICENCES = "/copyright"  # what comes along from usr/share/doc
+
+
+class UnpackError(ValueError):
+    """A file that is no readable Debian package; the message says what is wrong with it."""
+
+
+def unpack(package: Path, out: Path) -> str:
+    """Write the package's pictures and its copyright file below `out`; returns the digest of the pictures.
+
+    The digest is SHA-256 over their sorted paths and contents.  Links and all other files are left out.
+    Raises UnpackError.
+    """
+    contents: dict[str, str] = {}
+    try:
+        with _files(package) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+            for member in archive:
+                name = member.name.removeprefix("./")
+                if member.isreg() and (_is_picture(name) or name.endswith(LICENCES)):
+                    content = _content(archive, member)
+                    (out / name).parent.mkdir(parents=True, exist_ok=True)
+                    (out / name).write_bytes(content)
+                    if _is_picture(name):
+                        contents[name] = hashlib.sha256(content).hexdigest()
+    except (tarfile.TarError, EOFError) as cause:
+        raise UnpackError(str(cause)) from cause
+    lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(contents.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _is_picture(name: str) -> bool:
+    inside = name.startswith(FOLDERS) and ".." not in Path(name).parts
+    return inside and name.endswith(PICTURES)
+
+
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    stream = archive.extractfile(member)
+    assert stream is not None, "regular files have content"
+    return stream.read()
+
+
+@contextmanager
+def _files(package: Path) -> Iterator[IO[bytes]]:
+    """The tar archive inside the package."""
+    if shutil.which("dpkg-deb") is None:
+        yield io.BytesIO(_data_member(package))
+        return
+    with subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout
+
+
+def _data_member(package: Path) -> bytes:
+    """The package is an ar archive; its member data.tar.* holds the files."""
+    with package.open("rb") as stream:
+        if stream.read(8) != b"!<arch>\n":
+            raise UnpackError("a file without the mark of an ar archive")
+        while header := stream.read(60):
+            name, size = header[:16].decode("ascii").rstrip(" /"), int(header[48:58])
+            if name.startswith("data.tar"):
+                if name.endswith((".xz", ".gz", ".tar")):
+                    return stream.read(size)
+                raise UnpackError(f"{name}, which only dpkg-deb can read; install dpkg")
+            stream.seek(size + size % 2, io.SEEK_CUR)
+    raise UnpackError("no member data.tar")
