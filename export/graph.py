@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
@@ -74,6 +75,38 @@ def read_input_once(model: ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
+def sums_as_products(model: ModelProto) -> None:
+    """Write sums over the last axis as products with ones.
+
+    OpenVINO's CPU plugin (2026.4) fuses a following bias into such a sum along the wrong axis: it is right for a batch
+    of one, wrong for others, and reads past the bias's end when the batch is longer than it.
+    """
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.value_info}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        rank = ranks.get(node.input[0], 0) if node.op_type == "ReduceSum" else 0
+        last = rank and numpy_helper.to_array(tensors[node.input[1]]).tolist() in ([-1], [rank - 1])
+        nodes += _as_product(model, node) if last else [NodeProto.FromString(node.SerializeToString())]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    _drop_unread(model)
+
+
+def sort_nodes(model: ModelProto) -> None:
+    """Put every node behind those it reads from, otherwise in the order there is."""
+    waiting = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    made_later = {name for node in waiting for name in node.output}
+    ordered: list[NodeProto] = []
+    while waiting:
+        node = next(node for node in waiting if not made_later & set(node.input))
+        waiting.remove(node)
+        ordered.append(node)
+        made_later -= set(node.output)
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+
+
 def anonymise(model: ModelProto) -> None:
     """Name nodes after the modules they come from; drop stack traces, notes and inferred shapes."""
     counts: Counter[str] = Counter()
@@ -88,6 +121,22 @@ def anonymise(model: ModelProto) -> None:
         entry.doc_string = ""
         del entry.metadata_props[:]
     del graph.value_info[:]
+
+
+def _as_product(model: ModelProto, node: NodeProto) -> list[NodeProto]:
+    length = next(value for value in model.graph.value_info if value.name == node.input[0])
+    size = length.type.tensor_type.shape.dim[-1].dim_value
+    result, kept = node.output[0], next((entry.i for entry in node.attribute if entry.name == "keepdims"), 1)
+    ones, axis, column = f"{result}_ones", f"{result}_axis", f"{result}_column"
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((size, 1), np.float32), ones))
+    product = onnx.helper.make_node("MatMul", [node.input[0], ones], [result if kept else column])
+    product.metadata_props.extend(node.metadata_props)
+    if kept:
+        return [product]
+    model.graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), axis))
+    squeeze = onnx.helper.make_node("Squeeze", [column, axis], [result])
+    squeeze.metadata_props.extend(node.metadata_props)
+    return [product, squeeze]
 
 
 def _module(node: NodeProto) -> str:

@@ -44,6 +44,7 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
     model = _export(module, image_px)
     graph.fold_constants(model)
     graph.read_input_once(model)
+    graph.sums_as_products(model)
     graph.anonymise(model)
     assert graph.opset(model) >= OLDEST_OPSET, f"opset: expected {OLDEST_OPSET} or newer, got {graph.opset(model)}"
     metadata = {

@@ -1,0 +1,41 @@
+"""Which training pictures an int8 graph takes its ranges from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
+    """Sorted indices of `count` pictures (all, if there are fewer) that cover every label that targets (N, L) has.
+
+    The choice depends on seed and picture hashes, not on their order.  ValueError if `count` is too small.
+    """
+    if len(targets) != len(hashes):
+        raise ValueError(f"calibration: expected a hash for each of {len(targets)} pictures, got {len(hashes)}")
+    if count < 1:
+        raise ValueError(f"calibration: expected a count of at least 1, got {count}")
+    order = sorted(range(len(hashes)), key=lambda index: hashlib.sha256(f"{seed} {hashes[index]}".encode()).digest())
+    shuffled = targets[order].astype(bool)
+    chosen = _cover(shuffled)
+    if len(chosen) > count:
+        raise ValueError(f"calibration: expected at least {len(chosen)} pictures to cover every label, got {count}")
+    rest = [place for place in range(len(order)) if place not in set(chosen)]
+    places = [*chosen, *rest[: count - len(chosen)]]
+    return np.array(sorted(order[place] for place in places), dtype=np.int64)
+
+
+def _cover(targets: NDArray[np.bool_]) -> list[int]:
+    """Rows that together hold every label: the rarest uncovered label first, its first row each time."""
+    missing = targets.any(axis=0)
+    frequency = targets.sum(axis=0)
+    chosen: list[int] = []
+    while missing.any():
+        rarest = min(np.flatnonzero(missing), key=lambda label: (frequency[label], label))
+        row = int(np.argmax(targets[:, rarest]))
+        chosen.append(row)
+        missing &= ~targets[row]
+    return chosen

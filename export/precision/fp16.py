@@ -1,0 +1,48 @@
+"""Half precision: every weight and product in fp16, pictures and scores as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+
+from export import graph
+from export.precision import sensitive
+
+
+def fp16(model: Path, out: Path) -> Path:
+    """Cast the graph; the normalisation in front and the score product behind stay in fp32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    source = onnx.load(model)
+    metadata = graph.read_metadata(source) | {"precision": "fp16"}
+    kept = [*sensitive.in_front(source), *sensitive.behind(source)]
+    halved = convert_float_to_float16(source, keep_io_types=True, node_block_list=kept)
+    _join_casts(halved)
+    graph.sort_nodes(halved)
+    return graph.write(halved, out, metadata)
+
+
+def _join_casts(model: onnx.ModelProto) -> None:
+    """Let float nodes that follow each other pass fp32 on.
+
+    The converter (ONNX Runtime 1.31) casts what each writes to fp16 and back, once for every node that reads it.
+    """
+    once = {tuple(node.output): node for node in reversed(model.graph.node)}
+    nodes = list(reversed(once.values()))
+    casts = {node.output[0]: node for node in nodes if node.op_type == "Cast"}
+    halved = {name: node.input[0] for name, node in casts.items() if _target(node) == onnx.TensorProto.FLOAT16}
+    passed = {name: halved[node.input[0]] for name, node in casts.items() if node.input[0] in halved}
+    outputs = {passed[value.name]: value.name for value in model.graph.output if value.name in passed}
+    nodes = [node for node in nodes if node.output[0] not in passed]
+    for node in nodes:
+        node.input[:] = [outputs.get(passed.get(name, name), passed.get(name, name)) for name in node.input]
+        node.output[:] = [outputs.get(name, name) for name in node.output]
+    read = {name for node in nodes for name in node.input} | {value.name for value in model.graph.output}
+    kept = [node for node in nodes if read & set(node.output)]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _target(node: onnx.NodeProto) -> int:
+    return next(int(attribute.i) for attribute in node.attribute if attribute.name == "to")
