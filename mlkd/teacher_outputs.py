@@ -80,7 +80,11 @@ class TeacherOutputs:
         logits = torch.from_numpy(self.logits[view, indices].astype(np.float32))
         embeddings = torch.zeros(len(indices), self.targets.shape[1], self.embeddings.shape[2])
         picture, label = np.nonzero(self.targets[indices])
-        nth = np.concatenate([np.arange(n) for n in self.targets[indices].sum(1)]) if len(picture) else picture
+        nth = (
+            np.concatenate([np.arange(n) for n in self.targets[indices].sum(1, dtype=np.int64)])
+            if len(picture)
+            else picture
+        )
         rows = self.first[indices][picture] + nth
         embeddings[picture, label] = torch.from_numpy(self.embeddings[view, rows].astype(np.float32))
         return Outputs(logits=logits, embeddings=embeddings)
