@@ -1,0 +1,68 @@
+"""What distillation gave and what int8 cost, from scores of the test set and measured rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.accuracy import Truth, role_map
+from export.manifest import EngineEntry, Manifest
+from mlkd.labels import Labels
+from mlkd.metrics import average_precision, bootstrap_difference, mean_average_precision
+
+
+def distillation(
+    scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels: Labels, *, replicates: int, seed: int
+) -> dict[str, Any]:
+    """Test mAP of teacher, student and baseline from their scores (N, L), and the paired difference of the last two."""
+    gain = bootstrap_difference(
+        scores["student"], scores["baseline"], truth.targets, truth.groups, replicates=replicates, seed=seed
+    )
+    by_label = {net: average_precision(values, truth.targets) for net, values in scores.items()}
+    positives = truth.targets.sum(0)
+    return {
+        **{f"{net}_map": mean_average_precision(values, truth.targets) for net, values in scores.items()},
+        "difference": gain.value,
+        "low": gain.low,
+        "high": gain.high,
+        "major": {net: role_map(values, truth.targets, truth.major) for net, values in scores.items()},
+        "minor": {net: role_map(values, truth.targets, truth.minor) for net, values in scores.items()},
+        "labels": [
+            {"label": name, "positives": int(positives[at]), **{net: ap[at] for net, ap in by_label.items()}}
+            for at, name in enumerate(labels.names)
+        ],
+    }
+
+
+def int8_gain(manifest: Manifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How much faster OpenVINO's int8 is than its f32 and bf16, engine alone, and the share of their mAP it keeps.
+
+    None where int8 was not measured.
+    """
+    measured = {row["name"]: row for row in rows if row["status"] == "measured"}
+    known = [entry for entry in manifest.engines if entry.backend["kind"] == "openvino" and entry.name in measured]
+    found = {_what(entry): measured[entry.name] for entry in known}
+    int8 = found.get("int8")
+    if int8 is None:
+        return None
+    gain: dict[str, Any] = {"name": int8["name"]}
+    for what in ("f32", "bf16"):
+        row = found.get(what)
+        gain[f"vs_{what}"] = row and row["engine_ms"]["p50"] / int8["engine_ms"]["p50"]
+        gain[f"kept_of_{what}_map"] = row and row["map"] and int8["map"] / row["map"]
+    return gain
+
+
+def training(folder: Path) -> list[dict[str, Any]]:
+    """The epochs of a net: {epoch, loss terms, select_map, seconds}."""
+    epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    return [{**epoch.pop("losses", {}), **epoch} for epoch in epochs]
+
+
+def _what(entry: EngineEntry) -> str:
+    return "int8" if entry.precision.startswith("int8") else str(entry.backend["compute"])

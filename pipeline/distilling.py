@@ -1,0 +1,48 @@
+"""Stages that learn: data, teacher, teacher_outputs, student, baseline."""
+
+from __future__ import annotations
+
+from mlkd import teacher_outputs as outputs
+from mlkd.data.prepared import prepare
+from mlkd.train import train
+from pipeline.recipe import Recipe
+from pipeline.stage import Context
+
+
+def data(recipe: Recipe, context: Context) -> None:
+    """Pictures at both nets' sizes, split and labelled."""
+    sizes = sorted({recipe.teacher.model.image_px, recipe.student.model.image_px})
+    prepare(recipe.data, context.out, sizes, context.progress)
+
+
+def teacher(recipe: Recipe, context: Context) -> None:
+    """The large net."""
+    model, training = recipe.teacher.model, recipe.teacher.training
+    progress = context.progress
+    train(model, training, recipe.views, context.inputs["data"], context.out, seed=recipe.seed, progress=progress)
+
+
+def teacher_outputs(recipe: Recipe, context: Context) -> None:
+    """What the teacher says to every view of every training picture."""
+    pictures, net = context.inputs["data"], context.inputs["teacher"]
+    outputs.record(net, pictures, recipe.views, context.out, seed=recipe.seed, progress=context.progress)
+
+
+def student(recipe: Recipe, context: Context) -> None:
+    """The compact net, taught."""
+    train(
+        recipe.student.model,
+        recipe.student.training,
+        recipe.views,
+        context.inputs["data"],
+        context.out,
+        seed=recipe.seed,
+        teacher_outputs=context.inputs["teacher_outputs"],
+        progress=context.progress,
+    )
+
+
+def baseline(recipe: Recipe, context: Context) -> None:
+    """The same net from the labels alone, on the same views in the same order."""
+    model, training, progress = recipe.student.model, recipe.baseline, context.progress
+    train(model, training, recipe.views, context.inputs["data"], context.out, seed=recipe.seed, progress=progress)

@@ -1,0 +1,148 @@
+"""A recipe: everything that a run is made from, one file a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from benchmarks.run import Bench
+from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt
+from export.parity import ParityLimits
+from mlkd.data import Source
+from mlkd.models import Model
+from mlkd.train import Training
+from mlkd.views import Views
+from pipeline.config import ConfigError, Fault, build, read_yaml
+
+RECIPES = Path(__file__).with_name("recipes")
+Precision = Literal["fp32", "fp16", "int8", "int8_x86", "int8_openvino"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A net and how it is trained."""
+
+    model: Model
+    training: Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """One engine of the bundle: a graph of some precision, compiled by a backend."""
+
+    name: str
+    precision: Precision
+    backend: Backend
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", self.name):
+            raise ValueError(f"name: expected small letters, digits and dashes, got {self.name!r}")
+        fits = isinstance(self.backend, OpenVino) or self.precision != "int8_openvino"
+        if not fits:
+            raise ValueError(f"precision: expected a graph that {self.backend.kind} reads, got int8_openvino; use int8")
+
+
+DEFAULT_ENGINES = (
+    Engine(name="onnxruntime-fp32", precision="fp32", backend=OnnxRuntime()),
+    Engine(name="onnxruntime-int8", precision="int8_x86", backend=OnnxRuntime()),
+    Engine(name="openvino-fp32", precision="fp32", backend=OpenVino(compute="f32")),
+    Engine(name="openvino-bf16", precision="fp32", backend=OpenVino(compute="bf16")),
+    Engine(name="openvino-int8", precision="int8_openvino", backend=OpenVino(compute="f32")),
+    Engine(name="tensorrt-fp16-sm86", precision="fp16", backend=TensorRt(compute_capability="SM86")),
+    Engine(name="tensorrt-int8-sm86", precision="int8", backend=TensorRt(compute_capability="SM86")),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What the student is frozen to."""
+
+    engines: tuple[Engine, ...] = DEFAULT_ENGINES
+    calibration_pictures: int = 300
+    parity: ParityLimits = field(default_factory=ParityLimits)
+
+    def __post_init__(self) -> None:
+        names = [engine.name for engine in self.engines]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"export.engines: expected at least one and distinct names, got {names}")
+        if self.calibration_pictures < 1:
+            raise ValueError(f"export.calibration_pictures: expected at least 1, got {self.calibration_pictures}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A run of the line; `baseline` is the student's own net without a teacher."""
+
+    name: str
+    seed: int = 0
+    data: Source
+    views: Views = field(default_factory=Views)
+    teacher: Trained
+    student: Trained
+    baseline: Training
+    export: Export = field(default_factory=Export)
+    bench: Bench = field(default_factory=Bench)
+    minutes: dict[str, float] = field(default_factory=dict)  # by stage, for `plan` before the first run
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed: expected 0..{2**32 - 1}, got {self.seed}")
+        for name, training in (("teacher", self.teacher.training), ("baseline", self.baseline)):
+            if training.needs_teacher:
+                raise ValueError(f"{name}: expected no loss that compares with a teacher, got one; leave bce alone")
+
+
+def load_recipe(name_or_path: str, data: Path | None = None) -> Recipe:
+    """A recipe of pipeline/recipes by its name, or any YAML file; `data` replaces data.root.
+
+    Raises ConfigError with every fault.
+    """
+    path = find_recipe(name_or_path)
+    tree = read_yaml(path)
+    if not isinstance(tree, dict):
+        raise ConfigError(path, [Fault("", "expected keys with values, got something else")])
+    if "name" in tree:
+        raise ConfigError(
+            path, [Fault("name", f"expected none: the file's name is the recipe's, got {tree['name']!r}")]
+        )
+    if data is not None:
+        tree["data"] = _with_root(tree.get("data"), data, path)
+    return build(Recipe, {**tree, "name": path.stem}, path)
+
+
+def find_recipe(name_or_path: str) -> Path:
+    """The recipe's file; ValueError names the closest known recipes."""
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        if not path.is_file():
+            raise ValueError(f"recipe: expected a YAML file, got nothing at {path.absolute()}; check RECIPE")
+    else:
+        path = RECIPES / f"{name_or_path}.yaml"
+        if not path.is_file():
+            known = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+            close = difflib.get_close_matches(name_or_path, known, n=1) or known
+            raise ValueError(
+                f"recipe: expected one of {', '.join(known)} or a path to a .yaml file, got {name_or_path!r}; "
+                f"did you mean {close[0]}?"
+            )
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", path.stem):
+        raise ValueError(f"recipe: expected a file name of letters, digits, - and _, got {path.name!r}; rename it")
+    return path
+
+
+def _with_root(source: Any, root: Path, path: Path) -> Any:
+    """The source's tree with its root replaced; ConfigError if this kind of source has none."""
+    if not isinstance(source, dict):
+        return source  # `build` will say what is wrong
+    kinds = {member.kind: member for member in get_args(Source)}
+    member = kinds.get(source.get("kind"))
+    if member is not None and "root" not in {entry.name for entry in dataclasses.fields(member)}:
+        raise ConfigError(
+            path,
+            [Fault("data", f"expected a source with a root for DATA={root}, got {source['kind']}; leave DATA out")],
+        )
+    return {**source, "root": str(root)}

@@ -1,0 +1,180 @@
+"""The line: data → teacher → teacher_outputs → student, baseline → onnx → engines → bundle → bench → report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import export.bundle
+from benchmarks import machine
+from mlkd.data import Source
+from pipeline import distilling, freezing, measuring, result
+from pipeline.fetch import fetch as fetch_pictures
+from pipeline.identity import plain
+from pipeline.recipe import Recipe
+from pipeline.stage import Line, Stage
+
+LEARNING = ("torch", "torchvision", "timm", "numpy")
+LOGS = ("history.json", "*tfevents*", "last.safetensors")  # no later stage's numbers depend on them
+
+
+def line(recipe: Recipe, folder: Path, force: frozenset[str] = frozenset()) -> Line:
+    """All stages of a recipe; its results go to `folder`."""
+    stages = (*_distilling(recipe, folder), *_freezing(recipe), *_measuring(recipe))
+    known = {stage.name for stage in stages}
+    for name in recipe.minutes.keys() - known:
+        raise ValueError(f"minutes.{name}: expected one of {', '.join(sorted(known))}, got {name!r}; correct the name")
+    timed = (_with_estimate(stage, recipe.minutes.get(stage.name)) for stage in stages)
+    return Line(tuple(timed), folder, force)
+
+
+def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
+    teacher, student = recipe.teacher, recipe.student
+    common = {"views": recipe.views, "seed": recipe.seed}
+    sizes = sorted({teacher.model.image_px, student.model.image_px})
+    return (
+        Stage(
+            name="data",
+            run=partial(distilling.data, recipe),
+            config={"source": recipe.data, "sizes": sizes},
+            packages=("numpy", "pillow"),
+            outside=partial(_fingerprint, recipe.data, folder),
+        ),
+        Stage(
+            name="teacher",
+            run=partial(distilling.teacher, recipe),
+            reads=("data",),
+            config={**plain(teacher), **common},
+            packages=LEARNING,
+            volatile=LOGS,
+        ),
+        Stage(
+            name="teacher_outputs",
+            run=partial(distilling.teacher_outputs, recipe),
+            reads=("data", "teacher"),
+            config=common,
+            packages=LEARNING,
+        ),
+        Stage(
+            name="student",
+            run=partial(distilling.student, recipe),
+            reads=("data", "teacher_outputs"),
+            config={**plain(student), "seed": recipe.seed},
+            packages=LEARNING,
+            volatile=LOGS,
+        ),
+        Stage(
+            name="baseline",
+            run=partial(distilling.baseline, recipe),
+            reads=("data",),
+            config={"model": student.model, "training": recipe.baseline, **common},
+            packages=LEARNING,
+            volatile=LOGS,
+        ),
+    )
+
+
+def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
+    made_by = recipe_hash(recipe)
+    return (
+        Stage(
+            name="onnx",
+            run=partial(freezing.onnx, recipe, made_by),
+            reads=("data", "student"),
+            config={"recipe": made_by, "parity": recipe.export.parity},
+            packages=("torch", "timm", "onnx", "onnxscript"),
+        ),
+        Stage(
+            name="engines",
+            run=partial(freezing.engines, recipe),
+            reads=("data", "onnx"),
+            config={
+                "engines": recipe.export.engines,
+                "calibration_pictures": recipe.export.calibration_pictures,
+                "seed": recipe.seed,
+            },
+            packages=("onnx", "onnxruntime-gpu", "openvino", "nncf", "tensorrt-rtx-cu13"),
+        ),
+        Stage(
+            name="bundle",
+            run=partial(freezing.bundle, recipe, made_by),
+            reads=("data", "student", "onnx", "engines"),
+            config={"recipe": recipe.name, "hash": made_by},
+        ),
+    )
+
+
+def _measuring(recipe: Recipe) -> tuple[Stage, ...]:
+    return (
+        Stage(
+            name="bench",
+            run=partial(measuring.bench, recipe),
+            reads=("data", "teacher", "student", "baseline", "bundle"),
+            config={"bench": recipe.bench, "seed": recipe.seed},
+            packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
+            outside=machine.identity,
+        ),
+        Stage(
+            name="report",
+            run=measuring.report,
+            reads=("bundle", "bench"),
+            packages=("jinja2",),
+        ),
+    )
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """Identity of what the student was made from; where the pictures lie does not matter."""
+    parts = {name: getattr(recipe, name) for name in ("name", "seed", "views", "teacher", "student")}
+    source = {
+        entry.name: value
+        for entry in dataclasses.fields(recipe.data)
+        if not isinstance(value := getattr(recipe.data, entry.name), Path)
+    }
+    return result.digest(plain({**parts, "data": source}))
+
+
+def fetch_if_needed(recipe: Recipe, line: Line, progress: Callable[[Stage], Any]) -> None:
+    """Fetch the pictures that the data stage would compose, if it is going to run."""
+    data = line.until("data")
+    if recipe.data.needs_fetch() and data.plan()[0].runs:
+        fetch_pictures(progress(dataclasses.replace(data.stages[0], name="fetch")))
+
+
+def fetch(progress: Callable[[Stage], Any]) -> None:
+    """Fetch the pictures of the default recipe."""
+    fetch_pictures(progress(Stage(name="fetch", run=lambda _: None)))
+
+
+def publish(folder: Path, dist: Path) -> None:
+    """Put the newest bundle at `dist`, the measured one if it holds today's engines; equal ones stay as they are."""
+    report, bundle = result.read(folder / "report"), result.read(folder / "bundle")
+    assert bundle is not None, "export ends with a bundle"
+    measured = report is not None and report.identity["reads"]["bundle"] == bundle.content
+    newest = folder / ("report" if measured else "bundle") / "bundle"
+    export.bundle.recover(dist)
+    if not _equal(newest / export.bundle.DIGEST, dist / export.bundle.DIGEST):
+        export.bundle.publish(newest, dist)
+    print(f"{dist}: the bundle of {folder.name}, {'measured' if measured else 'not measured'}")
+
+
+def _equal(first: Path, second: Path) -> bool:
+    return second.is_file() and first.read_bytes() == second.read_bytes()
+
+
+def _fingerprint(source: Source, folder: Path) -> Mapping[str, Any]:
+    """What the source reads; if the fetched pictures are gone, as it was when the data stage read them."""
+    try:
+        return {"pictures": source.fingerprint()}
+    except ValueError:
+        before = result.read(folder / "data")
+        if not source.needs_fetch():
+            raise
+        return before.identity["outside"] if before else {"pictures": "not fetched yet"}
+
+
+def _with_estimate(stage: Stage, minutes: float | None) -> Stage:
+    return stage if minutes is None else dataclasses.replace(stage, seconds=60 * minutes)

@@ -1,0 +1,186 @@
+"""The whole line on scenes composed from what the test draws, uninterrupted and killed at random moments."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.bundle import parts_of, read_bundle
+from export.tagger.choosing import backend_of
+from mlkd.data.prepared import read_split
+from pipeline import result
+from tests import drawings
+
+STAGES = (
+    "data", "teacher", "teacher_outputs", "student", "baseline", "onnx", "engines", "bundle", "bench", "report",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    drawings.draw(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def work(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the line has run to its end."""
+    folder = tmp_path_factory.mktemp("whole")
+    drawings.write_recipe(drawn, folder)
+    ended = drawings.run(folder, "bench", "--recipe", "tiny.yaml")
+    assert ended.returncode == 0, ended.stderr
+    return folder
+
+
+def facts(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def test_every_stage_is_whole(work: Path) -> None:
+    results = {name: result.read(work / "runs/tiny" / name) for name in STAGES}
+    assert all(results.values())
+    assert sorted(path.name for path in (work / "runs/tiny").iterdir()) == sorted([".lock", *STAGES])
+
+
+def test_engines_were_measured_or_say_why_not(work: Path) -> None:
+    rows = {row["name"]: row for row in facts(work / "runs/tiny/bench/bench.json")["rows"]}
+    manifest = read_bundle(work / "dist/tiny")
+    assert [name for name in rows if rows[name]["kind"] == "engine"] == [engine.name for engine in manifest.engines]
+    for engine in manifest.engines:
+        row = rows[engine.name]
+        assert row["sha256"] == manifest.files[engine.file].sha256
+        lacking = backend_of(engine).missing()
+        assert (row["status"], row["reason"]) == (("built, not run", lacking) if lacking else ("measured", None))
+        assert lacking or 0 < row["engine_ms"]["p50"] < row["end_to_end_ms"]["max"]
+    assert {row["model"] for row in rows.values() if row["kind"] == "reference"} == {"teacher", "student"}
+    assert rows["onnxruntime-fp32"]["delta_map"] == pytest.approx(0, abs=1e-3)
+    assert any(row["status"] == "measured" and row["precision"] == "int8_openvino" for row in rows.values())
+
+
+def test_thresholds_belong_to_each_engine(work: Path) -> None:
+    for engine in read_bundle(work / "dist/tiny").engines:
+        runs = backend_of(engine).missing() is None
+        assert engine.thresholds_from == (engine.name if runs else f"onnxruntime, cpu, models/{engine.precision}.onnx")
+    by_name = {engine.name: engine.thresholds for engine in read_bundle(work / "dist/tiny").engines}
+    assert by_name["onnxruntime-fp32"] != by_name["onnxruntime-int8"]
+
+
+def test_calibration_is_of_train_only(work: Path) -> None:
+    data = work / "runs/tiny/data"
+    chosen = set(facts(work / "runs/tiny/engines/calibration.json"))
+    assert len(chosen) == 16
+    assert chosen <= set(read_split(data, "train").names)
+    assert not chosen & {name for split in ("select", "tune", "test") for name in read_split(data, split).names}
+
+
+def test_the_published_bundle_tags_a_picture(work: Path) -> None:
+    manifest = read_bundle(work / "dist/tiny")
+    assert manifest.measured
+    assert manifest.composed
+    assert {"report.html", "report.md", "report.json", "measured.json"} <= manifest.files.keys()
+    picture = work / "runs/tiny/data/pictures/test/000001.jpg"
+    ended = subprocess.run(
+        [sys.executable, work / "dist/tiny/tagger.pyz", "tag", "--json", "--threshold", "0", picture],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert {tag["label"] for tag in json.loads(ended.stdout)["tags"]} == set(drawings.COLOURS)
+
+
+def test_what_was_measured_is_what_is_published(work: Path) -> None:
+    measured, published = (read_bundle(work / place).files for place in ("runs/tiny/bundle/bundle", "dist/tiny"))
+    assert measured.items() <= published.items()
+
+
+def test_the_report_tells_what_distillation_gave(work: Path) -> None:
+    compared = facts(work / "dist/tiny/report.json")["distillation"]
+    assert compared["low"] <= compared["difference"] <= compared["high"]
+    assert compared["difference"] == pytest.approx(compared["student_map"] - compared["baseline_map"])
+    assert compared["major"].keys() == compared["minor"].keys() == {"teacher", "student", "baseline"}
+
+
+def test_again_nothing_runs_and_nothing_changes(work: Path) -> None:
+    before = {file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file() and file.name != ".lock"}
+    ended = drawings.run(work, "bench", "--recipe", "tiny.yaml")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("unchanged, skipped") == len(STAGES)
+    assert before == {
+        file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file() and file.name != ".lock"
+    }
+
+
+def test_plan_after_a_change_names_it(work: Path) -> None:
+    text = (work / "tiny.yaml").read_text()
+    changed = work / "changed" / "tiny.yaml"
+    changed.parent.mkdir()
+    changed.write_text(text.replace("queries: 8", "queries: 9"))
+    ended = drawings.run(work, "plan", "--recipe", "changed/tiny.yaml")
+    assert ended.returncode == 0, ended.stderr
+    lines = [line.split(maxsplit=2) for line in ended.stdout.splitlines()]
+    assert [line[1] for line in lines if line[0] == "run"] == ["bench", "report"]
+    assert "bench.queries: 8 → 9" in ended.stdout
+
+
+def killed_runs(work: Path, stages: list[str], rng: random.Random) -> None:
+    """Kill the export, with all its children, a moment after each of the stages has started."""
+    for stage in stages:
+        process = subprocess.Popen(
+            drawings.command("export", "--recipe", "tiny.yaml"), cwd=work, env=drawings.environment(),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        while process.poll() is None and not any((work / "runs/tiny").glob(f"{stage}*")):
+            time.sleep(0.01)
+        assert process.poll() is None, f"ended with {process.returncode} before {stage} began"
+        time.sleep(rng.uniform(0, 1.5))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def test_killed_at_random_it_ends_with_the_same_weights_and_scores(work: Path, drawn: Path, tmp_path: Path) -> None:
+    drawings.write_recipe(drawn, tmp_path)
+    killed_runs(tmp_path, ["data", "teacher", "student", "engines"], random.Random(20))
+    finished = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("runs/tiny/*/stage.json")}
+    ended = drawings.run(tmp_path, "export", "--recipe", "tiny.yaml")
+    assert ended.returncode == 0, ended.stderr
+    for name, written in finished.items():
+        if not name.endswith(".partial"):
+            assert (tmp_path / "runs/tiny" / name / "stage.json").stat().st_mtime_ns == written
+    for name in ("teacher/best", "teacher/last", "student/best", "student/last", "baseline/best", "baseline/last"):
+        assert equal(work, tmp_path, f"runs/tiny/{name}.safetensors")
+    assert equal(work, tmp_path, "runs/tiny/onnx/fp32.onnx")
+    assert equal_scores(work / "runs/tiny/bundle/bundle", tmp_path / "dist/tiny", work / "runs/tiny/data") >= 5
+
+
+def equal(first: Path, second: Path, path: str) -> bool:
+    return result.sha256(first / path) == result.sha256(second / path)
+
+
+def equal_scores(first: Path, second: Path, data: Path) -> int:
+    """How many engines run here, each with equal scores and thresholds in both bundles."""
+    pixels = np.array(read_split(data, "test").pixels(32))
+    entries = [{engine.name: engine for engine in read_bundle(folder).engines} for folder in (first, second)]
+    assert entries[0].keys() == entries[1].keys()
+    counted = 0
+    for name, entry in entries[0].items():
+        assert entry.thresholds == entries[1][name].thresholds
+        if backend_of(entry).missing() is None:
+            scores = [scored(folder, entry, pixels) for folder in (first, second)]
+            np.testing.assert_array_equal(*scores)
+            counted += 1
+    assert parts_of(first).sources.keys() == parts_of(second).sources.keys()
+    return counted
+
+
+def scored(folder: Path, entry: Any, pixels: np.ndarray) -> np.ndarray:
+    with backend_of(entry).open(folder / entry.file) as session:
+        return session(pixels)
