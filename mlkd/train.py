@@ -157,7 +157,7 @@ class _Run:
         size = min(self.training.batch_size, len(order))
         batches = [order[i * size : (i + 1) * size].tolist() for i in range(self.steps_per_epoch)]
         pictures = _Pictures(self.split, self.config.image_px, self.views, self.view_seed, self._view())
-        workers = 8 if self.accelerator.device.type == "cuda" else 0
+        workers = 8 if self.accelerator.device.type == "cuda" else 1  # many threads slow a small picture down
         for indices, images, targets in DataLoader(pictures, batch_sampler=batches, num_workers=workers):
             device = self.accelerator.device
             yield indices.numpy(), images.to(device), targets.to(device)

@@ -1,0 +1,45 @@
+"""A small prepared set of real picture files: coloured squares on noise, three labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlkd.data.base import Listing, Picture
+from mlkd.data.prepared import prepare
+from mlkd.labels import Labels
+from PIL import Image
+
+COLOURS = ((250, 30, 30), (30, 250, 30), (30, 30, 250))
+COUNTS = {"train": 24, "val": 12, "test": 8}
+
+
+class Squares:
+    """Draws its pictures; a stand-in for a user's folder."""
+
+    def fingerprint(self) -> str:
+        return "squares"
+
+    def read(self, work: Path, progress: object) -> Listing:
+        rng = np.random.default_rng(0)
+        splits = {split: [self._draw(work, split, i, rng) for i in range(count)] for split, count in COUNTS.items()}
+        return Listing(Labels(("red", "green", "blue")), splits, "drawn by a test", (), composed=True, skipped={})
+
+    def _draw(self, work: Path, split: str, index: int, rng: np.random.Generator) -> Picture:
+        pixels = rng.integers(60, 120, (32, 32, 3), dtype=np.uint8)
+        positives = tuple(int(c) for c in np.flatnonzero(rng.random(3) < 0.6)) or (index % 3,)
+        for label in positives:
+            y, x = rng.integers(0, 22, 2)
+            pixels[y : y + 10, x : x + 10] = COLOURS[label]
+        file = work / "pictures" / split / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+        return Picture(f"{split}/{index}", file, positives, f"{split}{index}")
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "prepared"
+    prepare(Squares(), out, (32, 24))
+    return out
