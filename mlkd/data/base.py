@@ -73,3 +73,8 @@ def fingerprint_files(files: Iterable[Path], root: Path) -> str:
         size = file.stat().st_size if file.is_file() else -1
         digest.update(f"{file.relative_to(root).as_posix()}\0{size}\n".encode())
     return digest.hexdigest()
+
+
+def share_of_name(name: str) -> float:
+    """A number in 0..1 that depends on the name alone, for splits that stay when pictures are added."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48

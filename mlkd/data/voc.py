@@ -1,0 +1,118 @@
+"""Pascal VOC in its official layout: JPEGImages, Annotations, ImageSets/Main."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mlkd.data.base import Box, Listing, Picture, Progress, fingerprint_files, share_of_name
+from mlkd.labels import Labels
+
+VOC_LABELS = Labels(
+    (
+        *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+        *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voc:
+    """trainval (a share of it becomes val, by hash of the name) and test of one year.
+
+    `root` is the folder VOC2007 itself, or one that holds VOC2007 or VOCdevkit/VOC2007.
+    """
+
+    kind: Literal["voc"] = "voc"
+    root: Path
+    year: Literal["VOC2007", "VOC2012"] = "VOC2007"
+    val_share: float = 0.15
+    difficult: bool = True  # objects marked difficult count as positive
+
+    def __post_init__(self) -> None:
+        if not 0.05 <= self.val_share <= 0.5:
+            raise ValueError(f"val_share: expected 0.05 to 0.5, got {self.val_share}")
+
+    def needs_fetch(self) -> bool:
+        """Never: the pictures are the user's."""
+        return False
+
+    def fingerprint(self) -> str:
+        """Names and sizes of the lists, annotations and pictures."""
+        folder = self._folder()
+        files = [file for part in ("ImageSets/Main", "Annotations", "JPEGImages") for file in (folder / part).iterdir()]
+        return fingerprint_files(files, folder)
+
+    def _folder(self) -> Path:
+        places = (self.root, self.root / self.year, self.root / "VOCdevkit" / self.year)
+        parts = ("ImageSets/Main", "Annotations", "JPEGImages")
+        for place in places:
+            if all((place / part).is_dir() for part in parts):
+                return place
+        raise ValueError(
+            f"root: expected the folders {', '.join(parts)} in one of {', '.join(map(str, places))}, got none; "
+            f"unpack both archives, {self.year} trainval and test, into one place and name it"
+        )
+
+    def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
+        """List the pictures; one without file or readable annotation is skipped and named."""
+        folder = self._folder()
+        skipped: dict[str, str] = {}
+        splits: dict[str, list[Picture]] = {"train": [], "val": [], "test": []}
+        for part in ("trainval", "test"):
+            names = _names(folder / "ImageSets" / "Main" / f"{part}.txt")
+            for done, name in enumerate(names):
+                if done % 500 == 0:
+                    progress(f"annotations, {part}", done, len(names))
+                picture = self._picture(folder, name)
+                if isinstance(picture, str):
+                    skipped[name] = picture
+                    continue
+                held_out = share_of_name(name) < self.val_share
+                splits[part if part == "test" else ("val" if held_out else "train")].append(picture)
+        return Listing(VOC_LABELS, splits, f"Pascal {self.year}", ("Flickr terms of use",), skipped=skipped)
+
+    def _picture(self, folder: Path, name: str) -> Picture | str:
+        file = folder / "JPEGImages" / f"{name}.jpg"
+        annotation = folder / "Annotations" / f"{name}.xml"
+        for needed in (file, annotation):
+            if not needed.is_file():
+                return f"missing file {needed}"
+        try:
+            boxes = self._boxes(annotation)
+        except (ET.ParseError, AttributeError, TypeError, ZeroDivisionError) as cause:
+            return f"unreadable annotation {annotation}: {cause}"
+        return Picture(name, file, tuple(sorted({box.label for box in boxes})), name, boxes)
+
+    def _boxes(self, annotation: Path) -> tuple[Box, ...]:
+        """All objects that count; the largest is the major one."""
+        tree = ET.parse(annotation).getroot()
+        width, height = (_number(tree, f"size/{side}") for side in ("width", "height"))
+        found: list[tuple[float, int, tuple[float, ...]]] = []
+        for thing in tree.iter("object"):
+            if not self.difficult and thing.findtext("difficult", "0").strip() == "1":
+                continue
+            x0, y0, x1, y1 = (_number(thing, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax"))
+            corners = ((x0 - 1) / width, (y0 - 1) / height, x1 / width, y1 / height)  # VOC counts pixels from 1
+            label = VOC_LABELS.index(thing.findtext("name", "").strip())
+            found.append(((x1 - x0) * (y1 - y0), label, corners))
+        found.sort(key=lambda one: -one[0])
+        return tuple(
+            Box(label, corners[0], corners[1], corners[2], corners[3], "minor" if rank else "major")
+            for rank, (_, label, corners) in enumerate(found)
+        )
+
+
+def _number(element: ET.Element, path: str) -> float:
+    text = element.findtext(path)
+    if text is None:
+        raise TypeError(f"no {path}")
+    return float(text)
+
+
+def _names(file: Path) -> list[str]:
+    if not file.is_file():
+        raise ValueError(f"root: expected the list {file}, got none; unpack both archives, trainval and test")
+    return [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
