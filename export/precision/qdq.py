@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ def quantise(model: Path, images: NDArray[np.uint8], out: Path, family: Family) 
 
 def float_nodes(model: onnx.ModelProto) -> list[str]:
     """Nodes that no family quantises."""
-    return [*sensitive.in_front(model), *sensitive.behind(model)]
+    return [*sensitive.in_front(model), *sensitive.behind(model), *sensitive.not_worth_it(model)]
 
 
 def check_images(images: NDArray[np.uint8]) -> None:
@@ -82,8 +82,3 @@ class _Reader:
 def _batches(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(images), BATCH):
         yield images[start : start + BATCH]
-
-
-def types(*names: str) -> Sequence[str]:
-    """Sorted."""
-    return sorted(names)

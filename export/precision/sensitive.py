@@ -46,5 +46,23 @@ def behind(model: ModelProto) -> list[str]:
     return list(names)
 
 
+def not_worth_it(model: ModelProto) -> list[str]:
+    """Names of products of two activations (attention) and of all sums but the backbone's residual ones.
+
+    The first are small and lose accuracy, a sum with a constant is its product's bias, and a sum that a normalisation
+    reads keeps the precision that this one divides by.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    normalised = {node.input[0] for node in model.graph.node if node.op_type == "LayerNormalization"}
+    names = []
+    for node in model.graph.node:
+        weighted = bool(constants & set(node.input))
+        if node.op_type in ("MatMul", "Gemm", "Einsum") and not weighted:
+            names.append(node.name)
+        if node.op_type == "Add" and (weighted or node.output[0] in normalised):
+            names.append(node.name)
+    return names
+
+
 def _producers(graph: GraphProto) -> dict[str, NodeProto]:
     return {name: node for node in graph.node for name in node.output}

@@ -1,0 +1,22 @@
+"""INT8 for ONNX Runtime on x86: unsigned activations, which its kernels there want."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.precision.qdq import Family, quantise
+
+FAMILY = Family(
+    precision="int8_x86",
+    unsigned=True,
+    types=("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu"),  # with the last two, a clip becomes a range of its input
+    options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},  # convolutions run in int8 only with both
+)
+
+
+def int8_x86(model: Path, images: NDArray[np.uint8], out: Path) -> Path:
+    """Write the graph; weights stay signed."""
+    return quantise(model, images, out, FAMILY)
