@@ -58,8 +58,8 @@ def plan(options: argparse.Namespace) -> None:
     waiting = [decision for decision in decisions if decision.runs]
     seconds, count = sum(d.seconds or 0 for d in waiting), sum(d.bytes or 0 for d in waiting)
     unknown = [d.stage for d in waiting if d.seconds is None]
-    more = f" and {', '.join(unknown)}" if unknown else ""
-    print(f"in all about {duration(seconds)}{more}, {size(count)}" if waiting else "nothing to do")
+    more = f", and no estimate for {', '.join(unknown)}" if unknown else ""
+    print(f"in all about {duration(seconds)}, {size(count)}{more}" if waiting else "nothing to do")
 
 
 def fetch(_: argparse.Namespace) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import logging
+
 from mlkd import teacher_outputs as outputs
 from mlkd.data.prepared import prepare
 from mlkd.train import train
 from pipeline.recipe import Recipe
 from pipeline.stage import Context
 
+log = logging.getLogger(__name__)
+
 
 def data(recipe: Recipe, context: Context) -> None:
     """Pictures at both nets' sizes, split and labelled."""
     sizes = sorted({recipe.teacher.model.image_px, recipe.student.model.image_px})
     prepare(recipe.data, context.out, sizes, context.progress)
+    skipped = json.loads((context.out / "skipped.json").read_text(encoding="utf-8"))
+    if skipped:
+        first = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:2])
+        log.warning("data: %d left out, all named in skipped.json, the first: %s", len(skipped), first)
 
 
 def teacher(recipe: Recipe, context: Context) -> None:
