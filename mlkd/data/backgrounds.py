@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 from mlkd.images import UnreadablePicture, decode
 
 SPLIT_TURN = ("train", "test", "train", "val", "train")  # 60, 20, 20 %; every split has one from four photographs on
-DETAIL = 6  # shortest side kept, in scenes: crops show between one sixth and all of it
+DETAIL = 4  # shortest side kept, in scenes: crops show between a third and all of it
 
 
 def read_backgrounds(files: list[Path], image_px: int) -> tuple[dict[str, list[Image.Image]], dict[str, str]]:

@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 
 from mlkd.data.backgrounds import crop
 from mlkd.data.base import Box
-from mlkd.data.cutouts import VISIBLE_ALPHA, Cutout
+from mlkd.data.cutouts import VISIBLE_ALPHA, Cutout, visible_extent
 
 MAJOR_SIDE = (0.45, 0.80)  # longest side of an object as a share of the scene's
 MINOR_SIDE = (0.18, 0.40)
@@ -100,8 +100,7 @@ def _turned(cutout: Cutout, longest_px: int, rng: np.random.Generator) -> Image.
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     image = image.rotate(rng.uniform(-ROTATION, ROTATION), Image.Resampling.BILINEAR, expand=True)
-    extent = image.getchannel("A").point(lambda value: 255 * (value > VISIBLE_ALPHA)).getbbox()
-    image = image.crop(extent)
+    image = image.crop(visible_extent(image))
     scale = longest_px / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.BILINEAR)
@@ -147,16 +146,14 @@ def _paste(canvas: Image.Image, one: _Placed, image_px: int, rng: np.random.Gene
     alpha = one.image.getchannel("A")
     radius = image_px / 60
     pad = 2 * round(radius + 1)
-    shadow = Image.new("L", (alpha.width + 2 * pad, alpha.height + 2 * pad))
-    strength = rng.uniform(0.1, 0.5)
-    shadow.paste(alpha.point(lambda value: int(value * strength)), (pad, pad))
-    shadow = shadow.filter(ImageFilter.BoxBlur(radius))
+    dark = np.pad(np.asarray(alpha) * np.float32(rng.uniform(0.1, 0.5)), pad)
+    shadow = Image.fromarray(dark.astype(np.uint8)).filter(ImageFilter.BoxBlur(radius))
     shift = [int(offset) for offset in rng.integers(-pad // 2, pad // 2 + 1, size=2)]
     canvas.paste((0, 0, 0), (one.left - pad + shift[0], one.top - pad + shift[1]), shadow)
     gain, lift = rng.uniform(0.85, 1.15, size=3), rng.uniform(0, 20)
     gain = 0.6 * gain.mean() + 0.4 * gain  # mostly brightness, a little tint
-    table = [int(min(255, lift + value * factor)) for factor in gain for value in range(256)]
-    canvas.paste(one.image.convert("RGB").point(table), (one.left, one.top), alpha)
+    lit = np.asarray(one.image)[..., :3] * gain.astype(np.float32) + np.float32(lift)
+    canvas.paste(Image.fromarray(np.minimum(lit, 255).astype(np.uint8)), (one.left, one.top), alpha)
 
 
 def _box(one: _Placed, image_px: int) -> Box:

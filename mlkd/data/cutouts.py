@@ -20,6 +20,7 @@ SHARES = {"train": 0.60, "val": 0.15, "test": 0.25}
 VISIBLE_ALPHA = 24  # of 255; what is fainter neither counts as the object's extent nor as its area
 LEAST_COVERAGE = 0.15  # of its own box: an outline with nothing inside is lost on a photograph
 MOST_PIXELS = 40_000_000
+_VISIBLE = [255 * (alpha > VISIBLE_ALPHA) for alpha in range(256)]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _read(path: Path, name: str, label: int, image_px: int) -> _Raw | str:
             image = opened.convert("RGBA")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
         return f"cannot be read: {cause}"
-    extent = image.getchannel("A").point(lambda value: 255 * (value > VISIBLE_ALPHA)).getbbox()
+    extent = visible_extent(image)
     if extent is None:
         return "nothing in it is visible"
     image = image.crop(extent)
@@ -85,6 +86,11 @@ def _read(path: Path, name: str, label: int, image_px: int) -> _Raw | str:
     if small[0].mean() < LEAST_COVERAGE:
         return "an outline with nothing inside"
     return _Raw(name, label, shrunk(image, image_px), small, image.width / image.height)
+
+
+def visible_extent(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Corners (left, top, right, bottom) of what is visible in an RGBA picture; None where nothing is."""
+    return image.getchannel("A").point(_VISIBLE).getbbox()
 
 
 def shrunk(image: Image.Image, longest_px: int) -> Image.Image:
