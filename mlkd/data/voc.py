@@ -82,7 +82,7 @@ class Voc:
                 return f"missing file {needed}"
         try:
             boxes = self._boxes(annotation)
-        except (ET.ParseError, AttributeError, TypeError, ZeroDivisionError) as cause:
+        except (ET.ParseError, TypeError, ZeroDivisionError) as cause:
             return f"unreadable annotation {annotation}: {cause}"
         return Picture(name, file, tuple(sorted({box.label for box in boxes})), name, boxes)
 
@@ -96,7 +96,7 @@ class Voc:
                 continue
             x0, y0, x1, y1 = (_number(thing, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax"))
             corners = ((x0 - 1) / width, (y0 - 1) / height, x1 / width, y1 / height)  # VOC counts pixels from 1
-            label = VOC_LABELS.index(thing.findtext("name", "").strip())
+            label = _label(thing, annotation)
             found.append(((x1 - x0) * (y1 - y0), label, corners))
         found.sort(key=lambda one: -one[0])
         return tuple(
@@ -105,11 +105,21 @@ class Voc:
         )
 
 
+def _label(thing: ET.Element, annotation: Path) -> int:
+    try:
+        return VOC_LABELS.index(thing.findtext("name", "").strip())
+    except ValueError as cause:
+        raise ValueError(f"{annotation}: {cause}") from None
+
+
 def _number(element: ET.Element, path: str) -> float:
     text = element.findtext(path)
     if text is None:
         raise TypeError(f"no {path}")
-    return float(text)
+    try:
+        return float(text)
+    except ValueError:
+        raise TypeError(f"{path} is {text!r}, no number") from None
 
 
 def _names(file: Path) -> list[str]:

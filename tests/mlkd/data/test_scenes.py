@@ -1,0 +1,101 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from mlkd.data import Scenes, scenes
+from mlkd.data.base import SOURCE_SPLITS, Listing, silent
+from mlkd.data.cache import cache_root
+
+
+def contents(listing: Listing) -> dict[str, str]:
+    return {
+        picture.name: hashlib.sha256(picture.file.read_bytes()).hexdigest() + str(picture.boxes)
+        for pictures in listing.splits.values()
+        for picture in pictures
+    }
+
+
+def made(drawn: Path, **fields: int) -> Scenes:
+    sizes = {"image_px": 48, "train": 30, "val": 10, "test": 12} | fields
+    return Scenes(cutouts=drawn / "cutouts", backgrounds=drawn / "backgrounds", **sizes)  # type: ignore[arg-type]
+
+
+def test_equal_seeds_give_equal_bytes_and_others_do_not(drawn: Path, tmp_path: Path) -> None:
+    first = contents(made(drawn).read(tmp_path / "a", silent))
+    assert first == contents(made(drawn).read(tmp_path / "b", silent))
+    other = contents(made(drawn, seed=1).read(tmp_path / "c", silent))
+    assert len(first) == 52
+    assert not set(first.values()) & set(other.values())
+
+
+def test_a_scene_depends_on_seed_split_and_number_alone(drawn: Path, tmp_path: Path) -> None:
+    few = contents(made(drawn).read(tmp_path / "a", silent))
+    many = contents(made(drawn, train=35, val=14, test=15).read(tmp_path / "b", silent))
+    assert few.items() <= many.items()
+    assert len(set(many.values())) == len(many)
+
+
+def test_processes_give_the_same_scenes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = contents(made(drawn).read(tmp_path / "a", silent))
+    monkeypatch.setattr(scenes, "CHUNK", 7)
+    monkeypatch.setattr(scenes, "sched_getaffinity", lambda pid: {0, 1})
+    assert contents(made(drawn).read(tmp_path / "b", silent)) == alone
+
+
+def test_listing_says_what_it_is(drawn: Path, tmp_path: Path) -> None:
+    source = made(drawn)
+    listing = source.read(tmp_path, silent)
+    assert listing.labels.names == ("bar", "disc", "star")
+    assert listing.composed
+    assert not source.needs_fetch()
+    assert {split: len(listing.splits[split]) for split in SOURCE_SPLITS} == {"train": 30, "val": 10, "test": 12}
+    for pictures in listing.splits.values():
+        for picture in pictures:
+            assert picture.positives == tuple(sorted(box.label for box in picture.boxes))
+    groups = {split: {picture.group for picture in listing.splits[split]} for split in SOURCE_SPLITS}
+    assert not groups["train"] & groups["test"]
+    assert not groups["train"] & groups["val"]
+
+
+def test_fingerprint_sees_another_file(drawn: Path, tmp_path: Path) -> None:
+    for folder in ("cutouts/disc", "backgrounds"):
+        (tmp_path / folder).mkdir(parents=True)
+        for file in (drawn / folder).iterdir():
+            (tmp_path / folder / file.name).write_bytes(file.read_bytes())
+    before = made(tmp_path).fingerprint()
+    assert before == made(tmp_path).fingerprint()
+    with (tmp_path / "backgrounds" / "0.jpg").open("ab") as file:
+        file.write(b"x")
+    assert made(tmp_path).fingerprint() != before
+
+
+def test_without_fetched_pictures_the_error_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = Scenes()
+    assert source.needs_fetch()
+    assert cache_root() == tmp_path / "edge-tagger"
+    with pytest.raises(ValueError, match=r"python -m pipeline fetch"):
+        source.read(tmp_path, silent)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image_px": 16}, "image_px: expected 32 to 512, got 16"),
+        ({"val": 0}, "val: expected 4 to 1000000 scenes, got 0"),
+        ({"seed": -1}, "seed: expected 0"),
+        ({"cutouts": Path("x")}, "both or neither"),
+    ],
+)
+def test_ranges(fields: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Scenes(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("missing", ["cutouts", "backgrounds"])
+def test_empty_folders_are_named(missing: str, drawn: Path, tmp_path: Path) -> None:
+    (tmp_path / missing).mkdir()
+    folders = {"cutouts": drawn / "cutouts", "backgrounds": drawn / "backgrounds"} | {missing: tmp_path / missing}
+    with pytest.raises(ValueError, match=f"{missing}: expected .* in {tmp_path / missing}, got none"):
+        Scenes(**folders).read(tmp_path, silent)
