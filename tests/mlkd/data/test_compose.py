@@ -58,6 +58,7 @@ def test_sizes_are_in_their_ranges_and_one_object_is_major(flat: list[Image.Imag
 
 def test_every_object_stays_visible(flat: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: objects of pure colours without shadow and light; the pixels of each colour are counted."""
+    assert rules.VISIBLE_FLOOR >= 0.6
     colours = [(255, 0, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 255)]
     monkeypatch.setattr(rules, "LABELS_A_SCENE", (0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     monkeypatch.setattr(rules, "ROTATION", 0.0)
@@ -79,6 +80,8 @@ def test_every_object_stays_visible(flat: list[Image.Image], monkeypatch: pytest
 
 
 def test_histogram_of_labels_and_themes() -> None:
+    coco = [0.21, 0.31, 0.21, 0.12, 0.07]  # one to five labels; six and more share 8 %
+    np.testing.assert_allclose(rules.LABELS_A_SCENE[:5], coco)
     rng = np.random.default_rng(0)
     themes = [list(range(0, 10)), list(range(10, 20)), list(range(20, 30))]
     drawn = [draw_labels(themes, rng) for _ in range(20_000)]
