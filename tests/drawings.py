@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-REPOSITORY = Path(__file__).parents[1]
 COLOURS = {"leaf": (40, 200, 60), "ruby": (220, 30, 50), "wave": (40, 70, 230)}
 
 RECIPE = """
@@ -68,18 +64,3 @@ def write_recipe(folder: Path, work: Path, name: str = "tiny") -> Path:
     file = work / f"{name}.yaml"
     file.write_text(RECIPE.format(folder=folder))
     return file
-
-
-def command(*arguments: str) -> list[str]:
-    """The pipeline's command line."""
-    return [sys.executable, "-m", "pipeline", *arguments]
-
-
-def environment() -> dict[str, str]:
-    """So that the pipeline runs from any folder, on one thread."""
-    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-
-
-def run(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """One command of the pipeline in the folder `work`."""
-    return subprocess.run(command(*arguments), cwd=work, env=environment(), capture_output=True, text=True)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -19,7 +17,7 @@ from export.bundle import parts_of, read_bundle
 from export.tagger.choosing import backend_of
 from mlkd.data.prepared import read_split
 from pipeline import result
-from tests import drawings
+from tests import commands, drawings
 
 STAGES = (
     "data", "teacher", "teacher_outputs", "student", "baseline", "onnx", "engines", "bundle", "bench", "report",
@@ -38,8 +36,8 @@ def work(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the line has run to its end."""
     folder = tmp_path_factory.mktemp("whole")
     drawings.write_recipe(drawn, folder)
-    ended = drawings.run(folder, "bench", "--recipe", "tiny.yaml")
-    assert ended.returncode == 0, ended.stderr
+    code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml")
+    assert code == 0, log
     return folder
 
 
@@ -110,13 +108,16 @@ def test_the_report_tells_what_distillation_gave(work: Path) -> None:
 
 
 def test_again_nothing_runs_and_nothing_changes(work: Path) -> None:
-    before = {file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file() and file.name != ".lock"}
-    ended = drawings.run(work, "bench", "--recipe", "tiny.yaml")
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stderr.count("unchanged, skipped") == len(STAGES)
-    assert before == {
-        file: file.stat().st_mtime_ns for file in work.rglob("*") if file.is_file() and file.name != ".lock"
-    }
+    before = times(work)
+    code, log = commands.run(work, "bench", "--recipe", "tiny.yaml")
+    assert code == 0, log
+    assert log.count("unchanged, skipped") == len(STAGES)
+    assert times(work) == before
+
+
+def times(work: Path) -> dict[Path, int]:
+    files = [file for place in ("runs", "dist") for file in (work / place).rglob("*") if file.name != ".lock"]
+    return {file: file.stat().st_mtime_ns for file in files if file.is_file()}
 
 
 def test_plan_after_a_change_names_it(work: Path) -> None:
@@ -124,38 +125,34 @@ def test_plan_after_a_change_names_it(work: Path) -> None:
     changed = work / "changed" / "tiny.yaml"
     changed.parent.mkdir()
     changed.write_text(text.replace("queries: 8", "queries: 9"))
-    ended = drawings.run(work, "plan", "--recipe", "changed/tiny.yaml")
-    assert ended.returncode == 0, ended.stderr
-    lines = [line.split(maxsplit=2) for line in ended.stdout.splitlines()]
+    code, log = commands.run(work, "plan", "--recipe", "changed/tiny.yaml")
+    assert code == 0, log
+    lines = [line.split(maxsplit=2) for line in log.splitlines()]
     assert [line[1] for line in lines if line[0] == "run"] == ["bench", "report"]
-    assert "bench.queries: 8 → 9" in ended.stdout
+    assert "bench.queries: 8 → 9" in log
 
 
 def killed_runs(work: Path, stages: list[str], rng: random.Random) -> None:
     """Kill the export, with all its children, a moment after each of the stages has started."""
     for stage in stages:
-        process = subprocess.Popen(
-            drawings.command("export", "--recipe", "tiny.yaml"), cwd=work, env=drawings.environment(),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        while process.poll() is None and not any((work / "runs/tiny").glob(f"{stage}*")):
+        started = commands.start(work, "export", "--recipe", "tiny.yaml")
+        while started.running() and not any((work / "runs/tiny").glob(f"{stage}*")):
             time.sleep(0.01)
-        assert process.poll() is None, f"ended with {process.returncode} before {stage} began"
+        assert started.running(), f"ended before {stage} began: {started.wait()}"
         time.sleep(rng.uniform(0, 1.5))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        started.kill()
 
 
 def test_killed_at_random_it_ends_with_the_same_weights_and_scores(work: Path, drawn: Path, tmp_path: Path) -> None:
     drawings.write_recipe(drawn, tmp_path)
     killed_runs(tmp_path, ["data", "teacher", "student", "engines"], random.Random(20))
     finished = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("runs/tiny/*/stage.json")}
-    ended = drawings.run(tmp_path, "export", "--recipe", "tiny.yaml")
-    assert ended.returncode == 0, ended.stderr
+    code, log = commands.run(tmp_path, "export", "--recipe", "tiny.yaml")
+    assert code == 0, log
     for name, written in finished.items():
         if not name.endswith(".partial"):
             assert (tmp_path / "runs/tiny" / name / "stage.json").stat().st_mtime_ns == written
-    for name in ("teacher/best", "teacher/last", "student/best", "student/last", "baseline/best", "baseline/last"):
+    for name in ("teacher/best", "teacher/last", "student/best", "student/last"):
         assert equal(work, tmp_path, f"runs/tiny/{name}.safetensors")
     assert equal(work, tmp_path, "runs/tiny/onnx/fp32.onnx")
     assert equal_scores(work / "runs/tiny/bundle/bundle", tmp_path / "dist/tiny", work / "runs/tiny/data") >= 5

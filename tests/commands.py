@@ -1,0 +1,64 @@
+"""The pipeline's command line in processes of their own that can be killed, without importing torch for each anew."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["pipeline.stages"])
+
+
+@dataclass(frozen=True)
+class Started:
+    """A command at work."""
+
+    process: BaseProcess
+    log: Path
+
+    def running(self) -> bool:
+        return self.process.is_alive()
+
+    def kill(self) -> None:
+        """Take the power away from it and all its children."""
+        assert self.process.pid is not None
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.join()
+
+    def wait(self) -> tuple[int, str]:
+        """Exit code, and what it wrote on standard output and standard error."""
+        self.process.join()
+        code = self.process.exitcode
+        assert code is not None
+        return code, self.log.read_text()
+
+
+def start(work: Path, *arguments: str) -> Started:
+    """Start one command in the folder `work`."""
+    log = work / "log.txt"
+    log.unlink(missing_ok=True)
+    process = _CONTEXT.Process(target=_run, args=(work, log, arguments))
+    process.start()
+    while not log.exists() and process.is_alive():
+        pass  # it is the leader of its own group from here on
+    return Started(process, log)
+
+
+def run(work: Path, *arguments: str) -> tuple[int, str]:
+    """Exit code and output of one command."""
+    return start(work, *arguments).wait()
+
+
+def _run(work: Path, log: Path, arguments: tuple[str, ...]) -> None:
+    os.setsid()
+    os.chdir(work)
+    written = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(written, 1)
+    os.dup2(written, 2)
+    from pipeline.__main__ import main
+
+    raise SystemExit(main(arguments))
