@@ -32,14 +32,15 @@ def decode(source: Path | bytes, image_px: int) -> Image.Image:
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
             image.draft("RGB", (2 * image_px, 2 * image_px))
-            return _rgb(ImageOps.exif_transpose(image))
+            return to_rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError:
         raise UnreadablePicture(f"picture {name}: expected JPEG, PNG or another picture, got unknown bytes") from None
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as cause:
         raise UnreadablePicture(f"picture {name}: expected a whole picture, got {cause}; replace the file") from cause
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB: alpha over white, 16-bit values by their high byte."""
     if image.mode.startswith("I"):  # 16-bit greyscale: Pillow would clip instead of scale
         high = np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
         return Image.fromarray(high).convert("RGB")

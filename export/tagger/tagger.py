@@ -74,7 +74,7 @@ class Tagger:
         if isinstance(image, np.ndarray):
             return Image.fromarray(_checked(image))
         if isinstance(image, Image.Image):
-            return images._rgb(ImageOps.exif_transpose(image))
+            return images.to_rgb(ImageOps.exif_transpose(image))
         return images.decode(Path(image) if isinstance(image, str) else image, self.manifest.image_px)
 
     def resize(self, picture: Image.Image) -> NDArray[np.uint8]:
