@@ -20,7 +20,7 @@ PRODUCTS = frozenset({"MatMul", "Convolution", "GroupConvolution", "Einsum"})
 
 
 def int8_openvino(model: Path, images: NDArray[np.uint8], out: Path) -> Path:
-    """Quantise the float .onnx or .xml with ranges from `images` (K, H, W, 3); `out` is an .xml, its .bin goes beside."""
+    """Quantise the float .onnx or .xml with ranges from `images` (K, H, W, 3); `out` is .xml, .bin goes beside."""
     import nncf
     import openvino
 

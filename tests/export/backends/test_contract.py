@@ -1,0 +1,139 @@
+"""What holds for every backend of the union."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from export.backends import Backend, EngineRefused, MissingRuntime, OnnxRuntime, OpenVino, Session, TensorRt
+
+GPU = pytest.mark.gpu
+RUNNABLE = [
+    pytest.param(OnnxRuntime(), id="onnxruntime"),
+    pytest.param(OpenVino(), id="openvino"),
+    pytest.param(OnnxRuntime(device="cuda"), id="onnxruntime-cuda", marks=GPU),
+    pytest.param(TensorRt(compute_capability="device"), id="tensorrt", marks=GPU),
+]
+EVERY = [OnnxRuntime(), OnnxRuntime(device="cuda"), OpenVino(), TensorRt()]
+PACKAGES = {"onnxruntime": ("onnxruntime",), "openvino": ("openvino",), "tensorrt": ("tensorrt_rtx", "tensorrt")}
+
+
+@pytest.fixture(scope="module", params=RUNNABLE)
+def backend(request: pytest.FixtureRequest) -> Any:
+    if request.param.missing() is not None:
+        pytest.skip(request.param.missing())
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def engine(backend: Any, fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    compiled: Path = backend.compile(fp32, tmp_path_factory.mktemp(backend.kind))
+    return compiled
+
+
+@pytest.fixture
+def session(backend: Any, engine: Path) -> Iterator[Session]:
+    with backend.open(engine) as opened:
+        yield opened
+
+
+def test_the_union_is_covered() -> None:
+    assert {type(backend) for backend in EVERY} == set(get_args(Backend))
+
+
+# 7 and 32 are more than the labels: a sum that OpenVINO fused with its bias read past the bias there.
+@pytest.mark.parametrize("batch", [1, 2, 7, 32])
+def test_agrees_with_torch(
+    session: Session, pictures: NDArray[np.uint8], expected: NDArray[np.float32], batch: int
+) -> None:
+    scores = session(pictures[:batch])
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected[:batch], rtol=0, atol=1e-4)
+
+
+def test_results_outlive_the_next_call(session: Session, pictures: NDArray[np.uint8]) -> None:
+    first = session(pictures[:2])
+    kept = first.copy()
+    second = session(pictures[2:4])
+    assert not np.array_equal(kept, second)
+    np.testing.assert_array_equal(first, kept)
+    session.close()
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_a_view_of_pictures(session: Session, pictures: NDArray[np.uint8]) -> None:
+    """Every other picture, mirrored: memory that is not contiguous."""
+    mirrored = pictures[:8:2, :, ::-1]
+    np.testing.assert_allclose(session(mirrored), session(mirrored.copy()), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("images", "got"),
+    [
+        (np.zeros((1, 32, 32, 3), np.float32), r"float32 \(1, 32, 32, 3\)"),
+        (np.zeros((32, 32, 3), np.uint8), r"uint8 \(32, 32, 3\)"),
+        (np.zeros((1, 3, 32, 32), np.uint8), r"uint8 \(1, 3, 32, 32\)"),
+        (np.zeros((1, 33, 32, 3), np.uint8), r"uint8 \(1, 33, 32, 3\)"),
+        (np.zeros((0, 32, 32, 3), np.uint8), "0 pictures"),
+    ],
+)
+def test_wrong_dtype_or_shape(session: Session, images: NDArray[Any], got: str) -> None:
+    with pytest.raises(ValueError, match=rf"images: expected uint8 \(B, 32, 32, 3\).*got {got}"):
+        session(images)
+
+
+def test_a_closed_session(backend: Any, engine: Path, pictures: NDArray[np.uint8]) -> None:
+    session = backend.open(engine)
+    session.close()
+    session.close()
+    with pytest.raises(ValueError, match="expected an open session, got a closed one"):
+        session(pictures[:1])
+
+
+def test_says_what_it_runs_on(session: Session, backend: Any) -> None:
+    ran = session.ran
+    assert all(dataclasses.astuple(ran))
+    assert ran.version.split()[0] in PACKAGES[backend.kind]
+    assert ran.version.split()[1][0].isdigit()
+    assert ran.device.lower() == getattr(backend, "device", ran.device).lower()
+
+
+def test_its_files_are_there(backend: Any, engine: Path) -> None:
+    files = backend.files(engine)
+    assert files[0] == engine
+    assert all(file.is_file() for file in files)
+
+
+@pytest.mark.parametrize("backend", EVERY, ids=lambda backend: backend.kind)
+def test_a_foreign_engine(backend: Any, fp32: Path, tmp_path: Path) -> None:
+    right = {"onnxruntime": ".onnx", "openvino": ".xml", "tensorrt": ".plan"}[backend.kind]
+    random = tmp_path / f"random{right}"
+    random.write_bytes(b"not an engine")
+    for foreign in (fp32.with_suffix(".gone") if right == ".onnx" else fp32, random, tmp_path / f"gone{right}"):
+        if backend.missing() is None or foreign is not random or backend.kind == "tensorrt":
+            with pytest.raises(EngineRefused, match=rf"{foreign.name}.*expected .*got"):
+                backend.open(foreign)
+
+
+@pytest.mark.parametrize("backend", EVERY, ids=lambda backend: backend.kind)
+def test_a_runtime_that_is_not_installed(backend: Any, fp32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PACKAGES[backend.kind]:
+        monkeypatch.setitem(sys.modules, name, None)
+    reason = backend.missing()
+    assert reason is not None
+    assert "pip install" in reason
+    if backend.kind == "onnxruntime":
+        with pytest.raises(MissingRuntime, match="pip install"):
+            backend.open(fp32)
+
+
+@pytest.mark.parametrize("backend", EVERY, ids=lambda backend: backend.kind)
+def test_can_be_rebuilt_from_its_fields(backend: Any) -> None:
+    assert type(backend)(**dataclasses.asdict(backend)) == backend

@@ -1,0 +1,54 @@
+"""The calibration set: every label, always the same pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from export.precision.calibration import choose
+
+
+def rare(count: int = 400, labels: int = 12) -> tuple[np.ndarray, list[str]]:
+    """Targets in which label l is about half as frequent as label l - 1; the last is on one picture."""
+    random = np.random.default_rng(0)
+    targets = (random.random((count, labels)) < 0.5 ** np.arange(1, labels + 1)).astype(np.uint8)
+    targets[:, -1] = 0
+    targets[137, -1] = 1
+    return targets, [f"hash {index}" for index in range(count)]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_covers_every_label_there_is(seed: int) -> None:
+    targets, hashes = rare()
+    targets[:, 3] = 0  # no picture has it: nothing to cover
+    chosen = choose(targets, hashes, 20, seed)
+    assert len(chosen) == len(set(chosen.tolist())) == 20
+    assert (targets[chosen].any(axis=0) == targets.any(axis=0)).all()
+
+
+def test_depends_on_seed_and_hashes_not_on_order() -> None:
+    targets, hashes = rare()
+    chosen = choose(targets, hashes, 30, 1)
+    order = np.random.default_rng(1).permutation(len(hashes))
+    again = choose(targets[order], [hashes[index] for index in order], 30, 1)
+    assert {hashes[index] for index in chosen} == {hashes[order[index]] for index in again}
+    assert chosen.tolist() == sorted(chosen.tolist())
+    assert set(choose(targets, hashes, 30, 2).tolist()) != set(chosen.tolist())
+
+
+def test_fewer_pictures_than_asked_for() -> None:
+    targets, hashes = rare(40)[0][:0], []
+    assert choose(targets, hashes, 300, 0).tolist() == []
+    assert choose(np.eye(3, dtype=np.uint8), ["a", "b", "c"], 300, 0).tolist() == [0, 1, 2]
+
+
+def test_too_few_to_cover() -> None:
+    with pytest.raises(ValueError, match=r"expected at least 3 pictures to cover every label, got 2"):
+        choose(np.eye(3, dtype=np.uint8), ["a", "b", "c"], 2, 0)
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="expected a hash for each of 3 pictures, got 1"):
+        choose(np.eye(3, dtype=np.uint8), ["a"], 3, 0)
+    with pytest.raises(ValueError, match="count of at least 1, got 0"):
+        choose(np.eye(3, dtype=np.uint8), ["a", "b", "c"], 0, 0)

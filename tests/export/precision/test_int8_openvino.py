@@ -1,0 +1,66 @@
+"""NNCF's graph: int8 in the middle, float at both ends, silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import openvino
+import pytest
+from numpy.typing import NDArray
+
+from export.backends import OpenVino
+from export.precision.int8_openvino import int8_openvino
+
+
+@pytest.fixture(scope="module")
+def quantised(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return int8_openvino(fp32, calibration, tmp_path_factory.mktemp("nncf") / "int8_openvino.xml")
+
+
+@pytest.fixture(scope="module")
+def scores(quantised: Path, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with OpenVino().open(quantised) as session:
+        assert session.ran.compute == "int8"
+        return session(pictures)
+
+
+def test_scores_stay_float(scores: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    assert len(np.unique(scores)) > 0.95 * len(np.unique(expected))
+
+
+def test_pictures_keep_their_order(scores: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    assert 0 < np.abs(scores - expected).max()
+    for label in range(expected.shape[1]):
+        ranks = [values[:, label].argsort().argsort() for values in (scores, expected)]
+        assert np.corrcoef(*ranks)[0, 1] > 0.95
+
+
+def test_ends_are_not_quantised(quantised: Path) -> None:
+    nodes = openvino.Core().read_model(quantised).get_ordered_ops()
+    read = {node: {value.get_node().get_type_name() for value in node.input_values()} for node in nodes}
+    assert any("FakeQuantize" in kinds for node, kinds in read.items() if node.get_type_name() == "Convolution")
+    ends = [node for node in nodes if node.get_friendly_name() in ("tagger/Sub_0", "tagger/Div_0", "head/MatMul_2")]
+    ends += [node for node in nodes if node.get_type_name() in ("Sigmoid", "Softmax")]
+    assert len(ends) >= 4
+    for node in ends:
+        assert "FakeQuantize" not in read[node], node.get_friendly_name()
+
+
+def test_says_its_precision_and_nothing_of_the_machine(quantised: Path) -> None:
+    text = quantised.read_text()
+    assert '<precision value="int8_openvino" />' in text
+    assert "/tmp" not in text
+    assert "<nncf>" not in text
+
+
+def test_is_silent(
+    fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    int8_openvino(fp32, calibration[:4], tmp_path / "again.xml")
+    assert capfd.readouterr().out == ""
+
+
+def test_nothing_to_calibrate_on(fp32: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="calibration: expected uint8"):
+        int8_openvino(fp32, np.zeros((0, 32, 32, 3), np.uint8), tmp_path / "no.xml")
