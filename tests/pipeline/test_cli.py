@@ -1,0 +1,159 @@
+"""What the user sees of a run: errors in one block that says what, where, expected, got and the next step."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from export.bundle import BundleError
+from pipeline import result, stages
+from pipeline.__main__ import main
+from tests import commands, drawings
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    drawings.draw(folder)
+    return folder
+
+
+@pytest.fixture
+def recipe(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return drawings.write_recipe(drawn, tmp_path)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The block on standard error of a command that the user can mend."""
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "Traceback" not in told.err
+    lines = told.err.splitlines()
+    at = next(at for at, line in enumerate(lines) if line.startswith("error in "))
+    assert lines[-1].startswith("next: ")
+    return "\n".join(lines[at:])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("epochs: 2", "epoch: 2", "teacher.training.epoch: expected one of epochs, "),
+        ("epochs: 2", "epoch: 2", "got 'epoch'; did you mean epochs?"),
+        ("epochs: 2", "epochs: two", 'teacher.training.epochs: expected a whole number, got "two" (text)'),
+        ("epochs: 2", "epochs: 0", "teacher.training.epochs: expected 1..10000, got 0"),
+        ("{kind: label_kl}", "{kind: label_kd}", "losses.1.kind: expected one of bce, label_kl, "),
+        ("{kind: label_kl}", "{kind: label_kl, weigth: 2}", "got 'weigth'; did you mean weight?"),
+        ("kind: scenes", "kind: scene", "data.kind: expected one of scenes, "),
+        ("calibration_pictures: 16", "calibration_pictures: 0", "calibration_pictures: expected at least 1, got 0"),
+        ("queries: 8", "queries: 0", "bench.queries: expected more than 0, got 0"),
+        ("views: {", "name: other\nviews: {", "name: expected none: the file's name is the recipe's, got 'other'"),
+        ("views: {", "minutes: {teachers: 3}\nviews: {", "minutes.teachers: expected one of baseline, "),
+        ("mobilenetv3_small_050", "mobilenetv3_smal_050", "'; did you mean mobilenetv3_small_050"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_recipe(
+    recipe: Path, capsys: pytest.CaptureFixture[str], before: str, after: str, told: str
+) -> None:
+    recipe.write_text(recipe.read_text().replace(before, after, 1))
+    block = refused(capsys, "distill", "--recipe", "tiny.yaml")
+    assert block.startswith("error in distill, recipe tiny.yaml:")
+    assert told in block
+
+
+def test_all_faults_of_a_recipe_in_one_block(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe.write_text(recipe.read_text().replace("epochs", "epoch").replace("seed", "sed"))
+    block = refused(capsys, "plan", "--recipe", "tiny.yaml")
+    assert f"{recipe.name}: expected a valid recipe, got 6 faults:" in block
+    assert all(f"{net}.epoch" in block for net in ("teacher.training", "student.training", "baseline"))
+
+
+def test_recipes_that_are_not_there(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "got 'scene'; did you mean scenes?" in refused(capsys, "distill", "--recipe", "scene")
+    assert "expected a YAML file, got nothing at " in refused(capsys, "distill", "--recipe", "there/none.yaml")
+
+
+def test_data_for_a_source_that_takes_none(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    block = refused(capsys, "distill", "--recipe", "tiny.yaml", "--data", "pictures")
+    assert "data: expected a source with a root for DATA=pictures, got scenes; leave DATA out" in block
+
+
+def test_a_missing_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe.write_text(recipe.read_text().replace("/cutouts,", "/cut-outs,"))
+    block = refused(capsys, "distill", "--recipe", "tiny.yaml")
+    assert "cutouts: expected folders LABEL/*.png in " in block
+    assert "/cut-outs, got none" in block
+    block = refused(capsys, "distill", "--recipe", "voc2007", "--data", "nowhere")
+    assert (
+        f"root: expected the folders ImageSets/Main, Annotations, JPEGImages in one of {Path('nowhere').absolute()}"
+        in block
+    )
+
+
+def test_forcing_a_stage_that_is_none(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--force: expected one of data, teacher, " in refused(
+        capsys, "plan", "--recipe", "tiny.yaml", "--force", "studnt"
+    )
+
+
+def test_debug_shows_the_traceback(recipe: Path) -> None:
+    with pytest.raises(ValueError, match="did you mean scenes"):
+        main(["distill", "--recipe", "scene", "--debug"])
+
+
+def test_a_full_disk_keeps_what_is_finished(recipe: Path, tmp_path: Path) -> None:
+    code, log = commands.run(tmp_path, "distill", "--recipe", "tiny.yaml", file_bytes=1_000_000)
+    assert code == 2, log
+    assert "Traceback" not in log
+    assert "stage teacher: " in log
+    assert "expected room to write, got file too large (" in log
+    assert "run the same command again, finished stages are kept" in log
+    assert result.read(tmp_path / "runs/tiny/data") is not None
+    code, log = commands.run(tmp_path, "distill", "--recipe", "tiny.yaml")
+    assert code == 0, log
+    assert "data: unchanged, skipped" in log
+    assert "teacher: not there yet; going on where it stopped" in log
+
+
+def test_an_interrupted_run_says_that_it_goes_on(recipe: Path, tmp_path: Path) -> None:
+    started = commands.start(tmp_path, "distill", "--recipe", "tiny.yaml")
+    while started.running() and not (tmp_path / "runs/tiny/data.partial/pictures").is_dir():
+        time.sleep(0.01)
+    started.interrupt()
+    code, log = started.wait()
+    assert code == 130
+    assert log.splitlines()[-1] == "stopped: finished stages and epochs are kept, the same command goes on"
+    assert "Traceback" not in log
+
+
+def test_publishing_over_what_is_not_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/tiny/bundle").mkdir(parents=True)
+    (tmp_path / "dist/tiny").mkdir(parents=True)
+    (tmp_path / "dist/tiny/thesis.txt").write_text("mine")
+    facts = '{"identity": {}, "content": "", "seconds": 1, "files": {}}'
+    (tmp_path / "runs/tiny/bundle/stage.json").write_text(facts)
+    from tests import bundles
+
+    bundles.write_colours(tmp_path / "runs/tiny/bundle/bundle", tmp_path / "work")
+    with pytest.raises(BundleError, match="dist/tiny: expected a bundle"):
+        stages.publish(tmp_path / "runs/tiny", Path("dist/tiny"))
+    assert (tmp_path / "dist/tiny/thesis.txt").read_text() == "mine"
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(word in text for word in ("distill", "export", "bench", "report", "plan", "fetch", "clean"))
+
+
+def test_clean_removes_one_recipe(recipe: Path, tmp_path: Path) -> None:
+    for name in ("tiny", "other"):
+        (tmp_path / "runs" / name / "data").mkdir(parents=True)
+    assert main(["clean", "--recipe", "tiny.yaml"]) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["other"]
