@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlkd import checkpoint
+from mlkd import checkpoint, memory_map
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses import Outputs
 from mlkd.models import Tagger
@@ -96,9 +96,9 @@ class _Files:
         if outputs.embeddings is not None:
             shapes["embeddings"] = (views, int(split.targets.sum()), outputs.embeddings.shape[2])
         self.maps = {
-            name: np.lib.format.open_memmap(
-                out / f"{name}.npy", mode="w+" if fresh else "r+", dtype=np.float16, shape=shape if fresh else None
-            )
+            name: memory_map.create(out / f"{name}.npy", np.float16, shape)
+            if fresh
+            else np.load(out / f"{name}.npy", mmap_mode="r+")
             for name, shape in shapes.items()
         }
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlkd import memory_map
 from mlkd.data.base import Box, Listing, Picture, PictureSource, Progress, silent
 from mlkd.data.select_tune import select_and_tune
 from mlkd.images import UnreadablePicture, load
@@ -106,7 +106,7 @@ def _decode(
     split: str, pictures: list[Picture], out: Path, sizes: Sequence[int], skipped: dict[str, str], progress: Progress
 ) -> list[tuple[Picture, str]]:
     """Write out/SPLIT.PX.npy; returns the readable pictures with the hash of their file."""
-    arrays = {px: _memory_map(out / f"{split}.{px}.npy", len(pictures), px) for px in sizes}
+    arrays = {px: memory_map.create(out / f"{split}.{px}.npy", np.uint8, (len(pictures), px, px, 3)) for px in sizes}
     kept: list[tuple[Picture, str]] = []
     for done, picture in enumerate(pictures):
         if done % 100 == 0:
@@ -128,10 +128,6 @@ def _decode(
     return kept
 
 
-def _memory_map(file: Path, count: int, px: int) -> np.memmap[Any, np.dtype[np.uint8]]:
-    return np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(count, px, px, 3))
-
-
 def _share_pixels(out: Path, split: str, name: str, rows: NDArray[np.int64], sizes: Sequence[int]) -> None:
     """Copy rows of out/SPLIT.PX.npy to out/NAME.PX.npy, whole or not at all."""
     for px in sizes:
@@ -139,7 +135,7 @@ def _share_pixels(out: Path, split: str, name: str, rows: NDArray[np.int64], siz
         pixels = np.load(file, mmap_mode="r")
         if split == name and len(rows) == len(pixels):
             continue
-        fresh = _memory_map(out / f"{name}.{px}.partial", len(rows), px)
+        fresh = memory_map.create(out / f"{name}.{px}.partial", np.uint8, (len(rows), px, px, 3))
         for start in range(0, len(rows), 256):
             fresh[start : start + 256] = pixels[rows[start : start + 256]]
         fresh.flush()
