@@ -45,7 +45,7 @@ check: .venv/.stamp  ## format, lint, types, import rules
 	.venv/bin/lint-imports --no-cache
 
 test: .venv/.stamp  ## the tests, without a network
-	$(TEST_ENV) .venv/bin/python -m pytest -n 2 -m "not slow"
+	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 clean:  ## remove results and caches; dist/ and .venv/ stay
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
