@@ -58,7 +58,7 @@ lock: .venv/.stamp  ## renew requirements.lock from pyproject.toml
 	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o requirements.lock
 
 .venv/.stamp: requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "setup: expected Python 3.11 or newer, got $$($(PYTHON) --version 2>&1 || echo none); apt-get install python3, or make PYTHON=python3.12" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "setup: expected Python 3.11 or newer, got $$($(PYTHON) --version 2>/dev/null || echo none); apt-get install python3, or make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "setup: expected Python's venv and ensurepip, got neither; apt-get install python3-venv" >&2; exit 2; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@test -x $(UV) || .venv/bin/python -m pip install -q --disable-pip-version-check uv

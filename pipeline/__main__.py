@@ -56,10 +56,15 @@ def plan(options: argparse.Namespace) -> None:
     for decision in decisions:
         print(_plan_line(decision))
     waiting = [decision for decision in decisions if decision.runs]
-    seconds, count = sum(d.seconds or 0 for d in waiting), sum(d.bytes or 0 for d in waiting)
-    unknown = [d.stage for d in waiting if d.seconds is None]
-    more = f", and no estimate for {', '.join(unknown)}" if unknown else ""
-    print(f"in all about {duration(seconds)}, {size(count)}{more}" if waiting else "nothing to do")
+    known, unknown = (
+        [decision for decision in waiting if (decision.seconds is None) is missing] for missing in (False, True)
+    )
+    told = []
+    if known:
+        told = [f"about {duration(sum(d.seconds or 0 for d in known))}, {size(sum(d.bytes or 0 for d in known))}"]
+    if unknown:
+        told += [f"no estimate for {', '.join(decision.stage for decision in unknown)}"]
+    print("; ".join(told) or "nothing to do")
 
 
 def fetch(_: argparse.Namespace) -> None:
