@@ -24,7 +24,7 @@ from mlkd.labels import Labels
 from mlkd.losses.base import Outputs
 from mlkd.models import Tagger
 
-LABELS = Labels(("cat", "dog", "bird", "boat", "tree"))
+LABELS = Labels(("red", "green", "blue", "top", "middle"))
 PX = 32
 
 
@@ -53,7 +53,7 @@ from mlkd.models import Model
 from mlkd.models.heads import LabelDecoder
 labels = Labels(tuple(sys.argv[3:]))
 head = LabelDecoder(embedding=32, heads=4, feed_forward=64)
-tagger = Model(backbone="test_efficientnet", image_px=32, head=head).build(len(labels), pretrained=False)
+tagger = Model(backbone="test_resnet", image_px=32, head=head).build(len(labels), pretrained=False)
 tagger.load_state_dict(torch.load(sys.argv[1], weights_only=True))
 to_onnx(tagger, labels, 32, Path(sys.argv[2]), recipe_hash="c0ffee")
 """

@@ -14,6 +14,7 @@ from export import graph
 from export.backends import OnnxRuntime
 from export.precision.int8 import int8
 from export.precision.int8_x86 import int8_x86
+from mlkd.metrics import mean_average_precision
 
 FAMILIES = {"int8": int8, "int8_x86": int8_x86}
 
@@ -47,13 +48,16 @@ def test_scores_stay_float(scores: dict[str, NDArray[np.float32]], expected: NDA
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_pictures_keep_their_order(
-    scores: dict[str, NDArray[np.float32]], expected: NDArray[np.float32], name: str
+def test_keeps_the_map(
+    scores: dict[str, NDArray[np.float32]],
+    expected: NDArray[np.float32],
+    targets: NDArray[np.uint8],
+    name: str,
 ) -> None:
-    """mAP depends on the order of pictures for a label, so that is what has to correlate."""
-    for label in range(expected.shape[1]):
-        ranks = [values[:, label].argsort().argsort() for values in (scores[name], expected)]
-        assert np.corrcoef(*ranks)[0, 1] > 0.95
+    before = mean_average_precision(expected, targets)
+    assert before > 0.8, "the tagger of these tests has to have learnt something"
+    assert mean_average_precision(scores[name], targets) > 0.99 * before
+    assert not np.array_equal(scores[name], expected)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
