@@ -61,6 +61,7 @@ def bench(recipe: Recipe, context: Context) -> None:
         "grid": grid(test, manifest, context.out / "scores", seed=recipe.seed),
         "notes": _notes(manifest, rows),
     }
+    _tell(compared, gain)
     (context.out / "bench.json").write_text(json.dumps(plain_numbers(facts), indent=1) + "\n", encoding="utf-8")
 
 
@@ -129,6 +130,17 @@ def _measured(manifest: Manifest, facts: Mapping[str, Any]) -> Manifest:
     keys = ("cpu", "architecture", "cores", "os", "gpus", "driver")
     machine = {key: facts["machine"][key] for key in keys}
     return dataclasses.replace(manifest, measured=True, engines=engines, measured_on=machine, files={})
+
+
+def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None) -> None:
+    """The two answers that a run is made for, in the log."""
+    nets = ", ".join(f"{net} {100 * compared[f'{net}_map']:.1f}" for net in NETS)
+    low, difference, high = (100 * compared[key] for key in ("low", "difference", "high"))
+    log.info("test mAP: %s; student - baseline %+.1f (95 %%: %+.1f to %+.1f)", nets, difference, low, high)
+    for what in ("f32", "bf16"):
+        if gain is not None and gain[f"vs_{what}"] is not None:
+            kept = 100 * (gain[f"kept_of_{what}_map"] or 0)
+            log.info("%s: %.2f times as fast as %s, %.1f %% of its mAP", gain["name"], gain[f"vs_{what}"], what, kept)
 
 
 def _notes(manifest: Manifest, rows: list[dict[str, Any]]) -> list[str]:
