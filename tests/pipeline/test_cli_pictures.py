@@ -14,7 +14,7 @@ from PIL import Image
 from mlkd.data.prepared import read_split
 from pipeline import stages
 from pipeline.__main__ import main
-from pipeline.recipe import load_recipe
+from pipeline.recipe import RECIPES, load_recipe
 from tests import drawings
 
 PX = 32
@@ -106,9 +106,9 @@ def test_odd_pictures_are_accepted(folder: Path, tmp_path: Path) -> None:
     assert pixels["turned.jpg"][28, 16, 0] > 200
 
 
-@pytest.mark.parametrize("name", ["scenes", "scenes_large", "voc2007"])
+@pytest.mark.parametrize("name", sorted(file.stem for file in RECIPES.glob("*.yaml")))
 def test_shipped_recipes_are_valid(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(name, tmp_path if name == "voc2007" else None)
+    recipe = load_recipe(name, None if name.startswith("scenes") else tmp_path)
     assert recipe.name == name
     assert recipe.student.model.image_px <= recipe.teacher.model.image_px
     assert {stage.name for stage in stages.line(recipe, tmp_path).stages} >= recipe.minutes.keys()
