@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from mlkd.data.base import Listing, Picture
 from mlkd.data.prepared import prepare
 from mlkd.labels import Labels
-from PIL import Image
 
 COLOURS = ((250, 30, 30), (30, 250, 30), (30, 30, 250))
 COUNTS = {"train": 24, "val": 12, "test": 8}

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+
 from mlkd import checkpoint, evaluate, optimisation, teacher_outputs
 from mlkd import train as training_loop
 from mlkd.data.prepared import read_split
