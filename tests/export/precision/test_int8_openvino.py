@@ -46,6 +46,18 @@ def test_ends_are_not_quantised(quantised: Path) -> None:
         assert "FakeQuantize" not in read[node], node.get_friendly_name()
 
 
+def test_the_head_stays_float(quantised: Path) -> None:
+    products = [
+        node
+        for node in openvino.Core().read_model(quantised).get_ordered_ops()
+        if node.get_type_name() == "MatMul" and node.get_friendly_name().startswith("head")
+    ]
+    assert len(products) >= 6
+    for node in products:
+        kinds = {value.get_node().get_type_name() for value in node.input_values()}
+        assert "FakeQuantize" not in kinds, node.get_friendly_name()
+
+
 def test_says_its_precision_and_nothing_of_the_machine(quantised: Path) -> None:
     text = quantised.read_text()
     assert '<precision value="int8_openvino" />' in text
