@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlkd.data.base import Progress, silent
 from mlkd.data.cache import cache_root, pictures_root
+from mlkd.progress import Progress, silent
 from pipeline.unpack import UnpackError, unpack
 
 log = logging.getLogger(__name__)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
 from mlkd.labels import Labels
+from mlkd.progress import Progress
 
-Progress = Callable[[str, int, int], None]  # what, done, total
 SOURCE_SPLITS = ("train", "val", "test")
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """The progress that shows nothing."""
 
 
 @dataclass(frozen=True)

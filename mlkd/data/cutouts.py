@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mlkd.data.base import Progress
 from mlkd.data.near_duplicates import near_duplicate_groups, thumbnail
+from mlkd.progress import Progress
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlkd.data.base import SOURCE_SPLITS, Listing, Picture, Progress, fingerprint_files, share_of_name
+from mlkd.data.base import SOURCE_SPLITS, Listing, Picture, fingerprint_files, share_of_name
 from mlkd.labels import Labels
+from mlkd.progress import Progress
 
 CARVED = ((0.70, "train"), (0.80, "val"), (1.0, "test"))  # where the table has no split column
 

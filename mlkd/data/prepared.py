@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkd import memory_map
-from mlkd.data.base import Box, Listing, Picture, PictureSource, Progress, silent
+from mlkd.data.base import Box, Listing, Picture, PictureSource
 from mlkd.data.select_tune import select_and_tune
 from mlkd.images import UnreadablePicture, load
 from mlkd.labels import Labels
+from mlkd.progress import Progress, silent
 
 SPLITS = ("train", "select", "tune", "test")
 

@@ -15,12 +15,13 @@ import numpy as np
 from PIL import Image
 
 from mlkd.data.backgrounds import read_backgrounds
-from mlkd.data.base import SOURCE_SPLITS, Listing, Picture, Progress, fingerprint_files
+from mlkd.data.base import SOURCE_SPLITS, Listing, Picture, fingerprint_files
 from mlkd.data.cache import fetched_pictures
 from mlkd.data.compose import Pools, Scene, compose
 from mlkd.data.cutouts import Cutout, read_cutouts
 from mlkd.data.mapping import Sources, folder_backgrounds, folder_cutouts, mapped_sources, read_mapping
 from mlkd.labels import Labels
+from mlkd.progress import Progress
 
 CHUNK = 250
 PROVENANCE = (

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlkd.data.base import Box, Listing, Picture, Progress, fingerprint_files, share_of_name
+from mlkd.data.base import Box, Listing, Picture, fingerprint_files, share_of_name
 from mlkd.labels import Labels
+from mlkd.progress import Progress
 
 VOC_LABELS = Labels(
     (

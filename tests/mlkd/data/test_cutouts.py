@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlkd.data.base import silent
 from mlkd.data.cutouts import Cutout, deal, read_cutouts
 from mlkd.data.mapping import folder_cutouts
+from mlkd.progress import silent
 
 PX = 48
 

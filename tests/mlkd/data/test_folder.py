@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mlkd.data import Folder, prepare, read_split
-from mlkd.data.base import silent
+from mlkd.progress import silent
 
 COUNT = 60
 

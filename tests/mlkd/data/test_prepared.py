@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from mlkd.data import SPLITS, Scenes, prepare, read_split
-from mlkd.data.base import Listing, Picture, Progress, silent
+from mlkd.data.base import Listing, Picture
 from mlkd.images import load
 from mlkd.labels import Labels
+from mlkd.progress import Progress, silent
 
 
 @dataclass

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from mlkd.data import Scenes, scenes
-from mlkd.data.base import SOURCE_SPLITS, Listing, silent
+from mlkd.data.base import SOURCE_SPLITS, Listing
 from mlkd.data.cache import cache_root
+from mlkd.progress import silent
 
 
 def contents(listing: Listing) -> dict[str, str]:

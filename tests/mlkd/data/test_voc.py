@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from mlkd.data import Voc, prepare, read_split
-from mlkd.data.base import silent
 from mlkd.data.voc import VOC_LABELS
+from mlkd.progress import silent
 
 THING = """<object><name>{name}</name><difficult>{difficult}</difficult>
 <bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"""
