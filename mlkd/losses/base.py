@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+Need = Literal["teacher", "embeddings", "pooled", "features"]
+CONFIDENT = 0.8  # a teacher's score from which a decision that nobody made counts as positive
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """A tagger's outputs for B images and L labels; the embedding length D may differ between student and teacher."""
+    """A tagger's outputs for B images and L labels; D, F, C, H and W may differ between student and teacher."""
 
     logits: Float[Tensor, "B L"]
     embeddings: Float[Tensor, "B L D"] | None = None
+    pooled: Float[Tensor, "B F"] | None = None  # mean over positions of the backbone's last map
+    features: tuple[Float[Tensor, "B C H W"], ...] | None = None  # stage maps, shallow ones first, only when asked for
 
     def label_embeddings(self, loss: str) -> Float[Tensor, "B L D"]:
         """The label-wise embeddings; ValueError names the loss that asked when the head has none."""
         if self.embeddings is None:
             raise ValueError(f"loss {loss}: expected label-wise embeddings, got none; choose a head that has them")
         return self.embeddings
+
+    def pooled_features(self, loss: str) -> Float[Tensor, "B F"]:
+        """The pooled features; ValueError names the loss that asked when there are none."""
+        if self.pooled is None:
+            raise ValueError(f"loss {loss}: expected pooled features, got none; use a teacher that is a net of ours")
+        return self.pooled
+
+    def stage_maps(self, loss: str) -> tuple[Float[Tensor, "B C H W"], ...]:
+        """The stage maps; ValueError names the loss that asked when there are none."""
+        if self.features is None:
+            raise ValueError(f"loss {loss}: expected stage maps, got none; use a teacher that is a net of ours")
+        return self.features
+
+
+def positives(
+    targets: Float[Tensor, "B L"], known: Bool[Tensor, "B L"] | None, teacher: Float[Tensor, "B L"]
+) -> Bool[Tensor, "B L"]:
+    """Known positives and, where nobody knows, the teacher's scores of at least CONFIDENT; `teacher` holds logits."""
+    if known is None:
+        return targets > 0
+    return torch.where(known, targets > 0, teacher.sigmoid() >= CONFIDENT)
 
 
 def check_hyperparameters(loss: str, **positive: float) -> None:

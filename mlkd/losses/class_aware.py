@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mlkd.losses.base import Outputs, check_hyperparameters
+from mlkd.losses.base import Need, Outputs, check_hyperparameters
 from mlkd.losses.structure import structure_of_columns
 
 
@@ -27,6 +27,9 @@ def class_aware(
 class ClassAware:
     """`class_aware` between the label-wise embeddings of student and teacher."""
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings"})
+    compares_images: ClassVar[bool] = True
+
     kind: Literal["class_aware"] = "class_aware"
     weight: float = 1.0
     ramp_epochs: float = 0.0
@@ -34,5 +37,11 @@ class ClassAware:
     def __post_init__(self) -> None:
         check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
 
-    def __call__(self, student: Outputs, teacher: Outputs, targets: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
+    def __call__(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        targets: Float[Tensor, "B L"],
+        known: Bool[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, ""]:
         return class_aware(student.label_embeddings(self.kind), teacher.label_embeddings(self.kind), targets)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mlkd.losses.base import Outputs, check_hyperparameters
+from mlkd.losses.base import Need, Outputs, check_hyperparameters
 from mlkd.losses.structure import structure_of_columns
 
 
@@ -26,6 +26,9 @@ def instance_aware(
 class InstanceAware:
     """`instance_aware` between the label-wise embeddings of student and teacher."""
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings"})
+    compares_images: ClassVar[bool] = False
+
     kind: Literal["instance_aware"] = "instance_aware"
     weight: float = 1.0
     ramp_epochs: float = 0.0
@@ -33,5 +36,11 @@ class InstanceAware:
     def __post_init__(self) -> None:
         check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
 
-    def __call__(self, student: Outputs, teacher: Outputs, targets: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
+    def __call__(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        targets: Float[Tensor, "B L"],
+        known: Bool[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, ""]:
         return instance_aware(student.label_embeddings(self.kind), teacher.label_embeddings(self.kind), targets)

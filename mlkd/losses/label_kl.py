@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mlkd.losses.base import Outputs, check_hyperparameters
+from mlkd.losses.base import Need, Outputs, check_hyperparameters
 
 
 def label_kl(
@@ -29,6 +29,9 @@ def label_kl(
 class LabelKL:
     """`label_kl` between student and teacher; ground truth unused."""
 
+    needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
+    compares_images: ClassVar[bool] = False
+
     kind: Literal["label_kl"] = "label_kl"
     weight: float = 1.0
     ramp_epochs: float = 0.0
@@ -39,5 +42,11 @@ class LabelKL:
         if not self.temperature > 0:
             raise ValueError(f"loss {self.kind}: temperature: expected more than 0, got {self.temperature}")
 
-    def __call__(self, student: Outputs, teacher: Outputs, targets: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
+    def __call__(
+        self,
+        student: Outputs,
+        teacher: Outputs,
+        targets: Float[Tensor, "B L"],
+        known: Bool[Tensor, "B L"] | None = None,
+    ) -> Float[Tensor, ""]:
         return label_kl(student.logits, teacher.logits, self.temperature)
