@@ -1,10 +1,25 @@
 """Sources of pictures, one a file, and the prepared set that every other stage reads."""
 
+from mlkd.data.clipart import Clipart
+from mlkd.data.coco import Coco
 from mlkd.data.folder import Folder
+from mlkd.data.nuswide import NusWide
 from mlkd.data.prepared import SPLITS, Split, prepare, read_split
 from mlkd.data.scenes import Scenes
 from mlkd.data.voc import Voc
 
-Source = Scenes | Voc | Folder
+Source = Scenes | Coco | Voc | NusWide | Folder | Clipart
 
-__all__ = ["SPLITS", "Folder", "Scenes", "Source", "Split", "Voc", "prepare", "read_split"]
+__all__ = [
+    "SPLITS",
+    "Clipart",
+    "Coco",
+    "Folder",
+    "NusWide",
+    "Scenes",
+    "Source",
+    "Split",
+    "Voc",
+    "prepare",
+    "read_split",
+]

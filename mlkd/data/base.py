@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -12,6 +13,7 @@ from mlkd.labels import Labels
 from mlkd.progress import Progress
 
 SOURCE_SPLITS = ("train", "val", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")  # of pictures, in small letters
 
 
 @dataclass(frozen=True)
@@ -26,20 +28,45 @@ class Box:
     role: Literal["major", "minor"]
 
 
+Corners = tuple[float, float, float, float]  # x0, y0, x1, y1 as shares of width and height
+
+
+def ranked(objects: Iterable[tuple[float, int, Corners]]) -> tuple[Box, ...]:
+    """Boxes of (area, label, corners), the largest first: it is the major one."""
+    by_size = sorted(objects, key=lambda one: -one[0])
+    return tuple(
+        Box(label, *corners, role="minor" if rank else "major") for rank, (_, label, corners) in enumerate(by_size)
+    )
+
+
 @dataclass(frozen=True)
 class Picture:
-    """One picture file, the columns of its labels, and the group that is resampled as one (its source)."""
+    """One picture file, the columns of its labels, and the group that is resampled as one (its source).
+
+    `unknown` are the columns of which nobody knows; a picture that is not `labelled` was looked at by nobody: all its
+    columns are unknown, and only train may have it.
+    """
 
     name: str
     file: Path
     positives: tuple[int, ...]
     group: str
     boxes: tuple[Box, ...] = ()
+    unknown: tuple[int, ...] = ()
+    labelled: bool = True
+
+    def __post_init__(self) -> None:
+        assert not set(self.positives) & set(self.unknown), f"{self.name}: a positive is known"
+        assert self.labelled or not self.positives, f"{self.name}: positives without a label"
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything a source knows: `splits` has train, val and test, `skipped` says why a picture was left out."""
+    """Everything a source knows: `splits` has train, val and test, `skipped` says why a picture was left out.
+
+    `expected` and `found` count what a published set has and what is on the disk.  The splits of a `published` set are
+    not ours to change: a picture that is in two of them is left out of train, or of val, instead of refused.
+    """
 
     labels: Labels
     splits: dict[str, list[Picture]]
@@ -47,6 +74,9 @@ class Listing:
     licences: tuple[str, ...] = ()
     composed: bool = False
     skipped: dict[str, str] = field(default_factory=dict)
+    published: bool = False
+    expected: dict[str, int] = field(default_factory=dict)
+    found: dict[str, int] = field(default_factory=dict)
 
 
 class PictureSource(Protocol):
@@ -56,7 +86,7 @@ class PictureSource(Protocol):
         """Whether the fetched picture packages have to be there before `read`."""
 
     def fingerprint(self) -> str:
-        """Cheap identity of what would be read: names and sizes, no contents."""
+        """Cheap identity of what would be read: names, sizes where the files are few, no contents."""
 
     def read(self, work: Path, progress: Progress) -> Listing:
         """List the pictures; a source that makes them writes below `work`."""
@@ -69,6 +99,23 @@ def fingerprint_files(files: Iterable[Path], root: Path) -> str:
         size = file.stat().st_size if file.is_file() else -1
         digest.update(f"{file.relative_to(root).as_posix()}\0{size}\n".encode())
     return digest.hexdigest()
+
+
+def fingerprint_names(*folders: Path) -> str:
+    """Hash of the names of all files below the folders, in lists and without a look at each file; none may be there."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for name in sorted(names_below(folder)):
+            digest.update(f"{name}\n".encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def names_below(folder: Path) -> Iterator[str]:
+    """Paths of all files below `folder`, relative to it, with slashes; none where there is no such folder."""
+    for place, _, files in os.walk(folder):
+        inside = Path(place).relative_to(folder).as_posix()
+        yield from files if inside == "." else (f"{inside}/{file}" for file in files)
 
 
 def share_of_name(name: str) -> float:

@@ -1,4 +1,4 @@
-"""Cut-outs that are nearly the same picture (copies, recoloured or mirrored twins), so that no two splits share one."""
+"""Pictures that are nearly the same (copies, recoloured or mirrored twins), so that no two splits share one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ SHAPE_ALIKE = 0.97  # correlation of the alpha thumbnails
 DRAWING_ALIKE = 0.88  # correlation of the greys inside the shape; twins keep their lines when recoloured
 FILLED_ALPHA = 0.74  # discs, cards, flags: the shape says nothing, the drawing decides alone
 FILLED_ALIKE = 0.95
+GREY_PX = 24
+HASH_DISTANCE = 12  # of 64 bits; a coarse net, the 24x24 greys decide
+GREYS_ALIKE = 0.92  # correlation
+MOST_SQUEEZED = 1.12  # ratio of the aspects
 FLAT = 0.03  # standard deviation of a silhouette's grey: there is no drawing, the shape decides alone
+_DRAWN = [255 * (grey < 250) for grey in range(256)]
 
 
 def thumbnail(cutout: Image.Image) -> NDArray[np.float32]:
@@ -38,11 +43,52 @@ def near_duplicate_groups(
     return np.array([_root(groups, index) for index in range(len(groups))])
 
 
+def grey_drawing(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
+    """RGBA picture over white, cropped to what is not white, to (24, 24) greys and its width/height."""
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    grey = Image.alpha_composite(white, image).convert("L")
+    drawing = grey.crop(grey.point(_DRAWN).getbbox())
+    small = drawing.resize((GREY_PX, GREY_PX), Image.Resampling.BOX)
+    return np.asarray(small), drawing.width / drawing.height
+
+
+def same_drawing_groups(greys: NDArray[np.uint8], aspects: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(N, 24, 24) greys and (N,) width/height to (N,) group numbers: the lowest member's index.
+
+    Pairs are proposed by a 64-bit hash of the drawing and confirmed on the greys.  Groups are closed, mirrored twins
+    count; unlike in `near_duplicate_groups`, labels and outlines play no part.
+    """
+    groups = np.arange(len(greys))
+    turned = greys[..., ::-1]
+    hashes, mirrored = drawing_hashes(greys), drawing_hashes(turned)
+    plain, flipped = (_normalised(some.astype(np.float32) / 255) for some in (greys, turned))
+    flat = greys.std((1, 2)) / 255 < FLAT
+    for index in range(len(greys) - 1):
+        rest = slice(index + 1, None)
+        distances = [np.bitwise_count(hashes[rest] ^ own[index]) for own in (hashes, mirrored)]
+        squeezed = np.maximum(aspects[rest] / aspects[index], aspects[index] / aspects[rest])
+        near = (np.minimum(*distances) <= HASH_DISTANCE) & (squeezed < MOST_SQUEEZED)
+        proposed = index + 1 + np.flatnonzero(near & (flat[rest] == flat[index]))
+        alike = np.maximum(plain[proposed] @ plain[index], plain[proposed] @ flipped[index]) > GREYS_ALIKE
+        if flat[index]:  # nothing is drawn: the tone decides
+            alike = np.abs(greys[proposed].mean((1, 2)) - greys[index].mean()) / 255 < FLAT
+        for other in proposed[alike]:
+            _join(groups, index, int(other))
+    return np.array([_root(groups, index) for index in range(len(groups))], dtype=np.int64)
+
+
+def drawing_hashes(greys: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """(N, 24, 24) greys to (N,) 64 bits: which cells of an 8x8 grid are lighter than the mean."""
+    cells = greys.reshape(-1, 8, GREY_PX // 8, 8, GREY_PX // 8).mean((2, 4))
+    lighter = cells > cells.mean((1, 2), keepdims=True)
+    return np.packbits(lighter.reshape(-1, 64), axis=1).view(np.uint64)[:, 0]
+
+
 def _alike(thumbnails: NDArray[np.float32], aspects: NDArray[np.float32]) -> NDArray[np.bool_]:
     plain = _twins(thumbnails, thumbnails)
     mirrored = _twins(thumbnails, thumbnails[..., ::-1])
     ratio = aspects[:, None] / aspects[None]
-    return np.asarray((plain | mirrored) & (np.maximum(ratio, 1 / ratio) < 1.12))
+    return np.asarray((plain | mirrored) & (np.maximum(ratio, 1 / ratio) < MOST_SQUEEZED))
 
 
 def _twins(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -63,7 +109,7 @@ def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDA
     return np.asarray(rows[0] @ rows[1].T, dtype=np.float32)
 
 
-def _normalised(part: NDArray[np.float32]) -> NDArray[np.float32]:
+def _normalised(part: NDArray[np.floating]) -> NDArray[np.float32]:
     flat = part.reshape(len(part), -1)
     flat = flat - flat.mean(1, keepdims=True)
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6), dtype=np.float32)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkd import memory_map
+from mlkd.data.about import about, write_json
 from mlkd.data.base import Box, Listing, Picture, PictureSource
+from mlkd.data.decode import Unreadable, decode_files
+from mlkd.data.leaks import Decoded, refuse_leaks, refuse_unlabelled, without_copies
+from mlkd.data.published import compare
 from mlkd.data.select_tune import select_and_tune
-from mlkd.images import UnreadablePicture, load
 from mlkd.labels import Labels
 from mlkd.progress import Progress, silent
 
@@ -25,7 +26,10 @@ SPLITS = ("train", "select", "tune", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """One split as read back; N pictures, L labels."""
+    """One split as read back; N pictures, L labels.
+
+    `known` (N, L) is False where nobody knows (the target there is 0 and means nothing); None: all are known.
+    """
 
     folder: Path
     name: str
@@ -36,6 +40,7 @@ class Split:
     hashes: tuple[str, ...]
     boxes: tuple[tuple[Box, ...], ...]
     targets: NDArray[np.uint8]
+    known: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,62 +79,76 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
     """Read `source` and write the prepared set into the folder `out`.
 
     A picture that cannot be read is left out, counted and named in skipped.json.  Raises ValueError where two splits
-    share a picture, or where a split has none.
+    share a picture, where a split has none, or where one other than train has a picture without labels.
     """
     out.mkdir(parents=True, exist_ok=True)
     listing = source.read(out, progress)
+    compare(listing.provenance, listing.expected, listing.found)
+    refuse_unlabelled(listing.splits)
     skipped = dict(listing.skipped)
-    kept: dict[str, list[tuple[Picture, str]]] = {}
-    for split, pictures in listing.splits.items():
-        kept[split] = _decode(split, pictures, out, sizes, skipped, progress)
-        if not kept[split]:
-            raise ValueError(
-                f"split {split}: expected readable pictures, got 0 of {len(pictures)}; see {out}/skipped.json"
-            )
+    kept = {split: _decode(split, files, out, sizes, skipped, progress) for split, files in listing.splits.items()}
+    if listing.published:
+        kept = without_copies(kept, skipped)
+    write_json(out / "skipped.json", skipped)
+    _refuse_empty(kept, listing, out)
     refuse_leaks(kept)
-    targets = {split: _targets([picture for picture, _ in pairs], listing.labels) for split, pairs in kept.items()}
-    halves = select_and_tune(targets["val"], [digest for _, digest in kept["val"]])
-    rows = {
-        "train": ("train", np.arange(len(kept["train"]))),
-        "select": ("val", np.flatnonzero(halves)),
-        "tune": ("val", np.flatnonzero(~halves)),
-        "test": ("test", np.arange(len(kept["test"]))),
-    }
-    for name, (split, chosen) in rows.items():
-        _write_split(out, name, [kept[split][row] for row in chosen], targets[split][chosen])
-        _share_pixels(out, split, name, chosen, sizes)
+    select, tune = _halves(kept["val"], len(listing.labels))
+    parts = {"train": ("train", kept["train"]), "select": ("val", select), "tune": ("val", tune)}
+    targets, known = {}, {}
+    for name, (split, pictures) in (parts | {"test": ("test", kept["test"])}).items():
+        targets[name], known[name] = _decisions(pictures, len(listing.labels))
+        _write_split(out, name, pictures, targets[name], known[name])
+        _share_pixels(out, split, name, [one.row for one in pictures], sizes)
     for px in sizes:
         (out / f"val.{px}.npy").unlink()
-    _write_about(out, listing, {name: targets[split][chosen] for name, (split, chosen) in rows.items()}, skipped)
+    listing.labels.write(out / "labels.json")
+    write_json(out / "about.json", about(listing, targets, known, len(skipped)))
 
 
 def _decode(
     split: str, pictures: list[Picture], out: Path, sizes: Sequence[int], skipped: dict[str, str], progress: Progress
-) -> list[tuple[Picture, str]]:
-    """Write out/SPLIT.PX.npy; returns the readable pictures with the hash of their file."""
-    arrays = {px: memory_map.create(out / f"{split}.{px}.npy", np.uint8, (len(pictures), px, px, 3)) for px in sizes}
-    kept: list[tuple[Picture, str]] = []
-    for done, picture in enumerate(pictures):
-        if done % 100 == 0:
-            progress(f"decoding, {split}", done, len(pictures))
-        try:
-            content = picture.file.read_bytes()
-            views = {px: load(content, px) for px in sizes}
-        except (UnreadablePicture, OSError) as cause:
-            skipped[picture.name] = f"{picture.file}: {cause}"
-            continue
-        for px, view in views.items():
-            arrays[px][len(kept)] = view
-        kept.append((picture, hashlib.sha256(content).hexdigest()))
-    progress(f"decoding, {split}", len(pictures), len(pictures))
-    for px in sizes:
-        arrays[px].flush()
-        if len(kept) < len(pictures):
-            _share_pixels(out, split, split, np.arange(len(kept)), [px])
+) -> list[Decoded]:
+    """Write out/SPLIT.PX.npy with a row for every picture; returns the readable ones."""
+    arrays = {px: out / f"{split}.{px}.npy" for px in sizes}
+    files = [picture.file for picture in pictures]
+    outcomes = decode_files(files, arrays, lambda done: progress(f"decoding, {split}", done, len(files)))
+    progress(f"decoding, {split}", len(files), len(files))
+    kept = []
+    for row, (picture, outcome) in enumerate(zip(pictures, outcomes, strict=True)):
+        if isinstance(outcome, Unreadable):
+            skipped[picture.name] = outcome.cause
+        else:
+            kept.append(Decoded(row, picture, outcome))
     return kept
 
 
-def _share_pixels(out: Path, split: str, name: str, rows: NDArray[np.int64], sizes: Sequence[int]) -> None:
+def _refuse_empty(kept: dict[str, list[Decoded]], listing: Listing, out: Path) -> None:
+    for split, pictures in kept.items():
+        if not pictures:
+            count = len(listing.splits[split])
+            raise ValueError(
+                f"split {split}: expected readable pictures, got 0 of {count}; see {out}/skipped.json, or add pictures"
+            )
+
+
+def _halves(pictures: list[Decoded], labels: int) -> tuple[list[Decoded], list[Decoded]]:
+    """val as select and tune."""
+    chosen = select_and_tune(_decisions(pictures, labels)[0], [one.sha256 for one in pictures])
+    pairs = list(zip(pictures, chosen, strict=True))
+    return [one for one, first in pairs if first], [one for one, first in pairs if not first]
+
+
+def _decisions(pictures: list[Decoded], labels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Targets and what is known of them, both (N, L); the target is 0 where nobody knows."""
+    targets = np.zeros((len(pictures), labels), dtype=np.uint8)
+    known = np.ones((len(pictures), labels), dtype=np.bool_)
+    for row, one in enumerate(pictures):
+        targets[row, list(one.picture.positives)] = 1
+        known[row, list(one.picture.unknown) if one.picture.labelled else slice(None)] = False
+    return targets, known
+
+
+def _share_pixels(out: Path, split: str, name: str, rows: list[int], sizes: Sequence[int]) -> None:
     """Copy rows of out/SPLIT.PX.npy to out/NAME.PX.npy, whole or not at all."""
     for px in sizes:
         file = out / f"{split}.{px}.npy"
@@ -143,36 +162,19 @@ def _share_pixels(out: Path, split: str, name: str, rows: NDArray[np.int64], siz
         (out / f"{name}.{px}.partial").replace(out / f"{name}.{px}.npy")
 
 
-def refuse_leaks(splits: dict[str, list[tuple[Picture, str]]]) -> None:
-    """Raises ValueError when a name or a content hash is in two splits."""
-    keys: list[Callable[[tuple[Picture, str]], str]] = [lambda pair: pair[0].name, lambda pair: pair[1]]
-    for what, key in zip(("name", "content"), keys, strict=True):
-        owner: dict[str, tuple[str, str]] = {}
-        for split, pairs in splits.items():
-            for pair in pairs:
-                first = owner.setdefault(key(pair), (split, pair[0].name))
-                if first[0] != split:
-                    raise ValueError(
-                        f"splits: expected every picture in one split, got the same {what} in {first[0]} ({first[1]}) "
-                        f"and {split} ({pair[0].name}); remove one of them"
-                    )
-
-
-def _targets(pictures: list[Picture], labels: Labels) -> NDArray[np.uint8]:
-    targets = np.zeros((len(pictures), len(labels)), dtype=np.uint8)
-    for row, picture in enumerate(pictures):
-        targets[row, list(picture.positives)] = 1
-    return targets
-
-
-def _write_split(out: Path, name: str, pairs: list[tuple[Picture, str]], targets: NDArray[np.uint8]) -> None:
+def _write_split(
+    out: Path, name: str, pictures: list[Decoded], targets: NDArray[np.uint8], known: NDArray[np.bool_]
+) -> None:
     np.save(out / f"{name}.targets.npy", targets)
+    (out / f"{name}.known.npy").unlink(missing_ok=True)
+    if not known.all():
+        np.save(out / f"{name}.known.npy", known)
     tree = {
-        "names": [picture.name for picture, _ in pairs],
-        "files": [_stored(picture.file, out) for picture, _ in pairs],
-        "groups": [picture.group for picture, _ in pairs],
-        "sha256": [digest for _, digest in pairs],
-        "boxes": [[list(asdict(box).values()) for box in picture.boxes] for picture, _ in pairs],
+        "names": [one.picture.name for one in pictures],
+        "files": [_stored(one.picture.file, out) for one in pictures],
+        "groups": [one.picture.group for one in pictures],
+        "sha256": [one.sha256 for one in pictures],
+        "boxes": [[list(asdict(box).values()) for box in one.picture.boxes] for one in pictures],
     }
     (out / f"{name}.json").write_text(json.dumps(tree, ensure_ascii=False), encoding="utf-8")
 
@@ -183,26 +185,6 @@ def _stored(file: Path, out: Path) -> str:
     return file.relative_to(out).as_posix() if inside else str(file.absolute())
 
 
-def _write_about(out: Path, listing: Listing, targets: dict[str, NDArray[np.uint8]], skipped: dict[str, str]) -> None:
-    listing.labels.write(out / "labels.json")
-    about = {
-        "provenance": listing.provenance,
-        "licences": list(listing.licences),
-        "composed": listing.composed,
-        "counts": {name: len(rows) for name, rows in targets.items()},
-        "skipped": len(skipped),
-        "labels_per_picture": {
-            name: {str(k): v for k, v in sorted(Counter(rows.sum(1).tolist()).items())}
-            for name, rows in targets.items()
-        },
-        "label_counts": {
-            name: dict(zip(listing.labels.names, rows.sum(0).tolist(), strict=True)) for name, rows in targets.items()
-        },
-    }
-    (out / "about.json").write_text(json.dumps(about, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    (out / "skipped.json").write_text(json.dumps(skipped, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
 def read_split(folder: Path, name: str) -> Split:
     """One split of a prepared folder.  Raises ValueError when it is not there."""
     if name not in SPLITS:
@@ -211,6 +193,7 @@ def read_split(folder: Path, name: str) -> Split:
     if not file.is_file():
         raise ValueError(f"data: expected a prepared set with {file.name} in {folder}, got none; run the data stage")
     tree = json.loads(file.read_text(encoding="utf-8"))
+    known = folder / f"{name}.known.npy"
     return Split(
         folder=folder,
         name=name,
@@ -221,4 +204,5 @@ def read_split(folder: Path, name: str) -> Split:
         hashes=tuple(tree["sha256"]),
         boxes=tuple(tuple(Box(*values) for values in boxes) for boxes in tree["boxes"]),
         targets=np.load(folder / f"{name}.targets.npy"),
+        known=np.load(known) if known.is_file() else None,
     )

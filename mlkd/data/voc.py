@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlkd.data.base import Box, Listing, Picture, fingerprint_files, share_of_name
+from mlkd.data.base import SOURCE_SPLITS, Box, Corners, Listing, Picture, fingerprint_files, fingerprint_names, ranked
+from mlkd.data.carve import carve, check_val_share, held_out
+from mlkd.data.published import LABELS, labels_with_pictures
 from mlkd.labels import Labels
 from mlkd.progress import Progress
 
@@ -17,11 +19,12 @@ VOC_LABELS = Labels(
         *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
     )
 )
+PUBLISHED = {"VOC2007": {"trainval": 5011, "test": 4952}, "VOC2012": {"trainval": 11540}}  # pictures in the lists
 
 
 @dataclass(frozen=True, kw_only=True)
 class Voc:
-    """trainval (a share of it becomes val, by hash of the name) and test of one year.
+    """trainval (a share of it becomes val, by hash of the name, fair to rare labels) and test of one year.
 
     `root` is the folder VOC2007 itself, or one that holds VOC2007 or VOCdevkit/VOC2007.
     """
@@ -33,18 +36,17 @@ class Voc:
     difficult: bool = True  # objects marked difficult count as positive
 
     def __post_init__(self) -> None:
-        if not 0.05 <= self.val_share <= 0.5:
-            raise ValueError(f"val_share: expected 0.05 to 0.5, got {self.val_share}")
+        check_val_share(self.val_share)
 
     def needs_fetch(self) -> bool:
         """Never: the pictures are the user's."""
         return False
 
     def fingerprint(self) -> str:
-        """Names and sizes of the lists, annotations and pictures."""
+        """Names and sizes of the lists and annotations, names of the pictures."""
         folder = self._folder()
-        files = [file for part in ("ImageSets/Main", "Annotations", "JPEGImages") for file in (folder / part).iterdir()]
-        return fingerprint_files(files, folder)
+        files = [file for part in ("ImageSets/Main", "Annotations") for file in (folder / part).iterdir()]
+        return fingerprint_files(files, folder)[:32] + fingerprint_names(folder / "JPEGImages")[:32]
 
     def _folder(self) -> Path:
         places = (self.root, self.root / self.year, self.root / "VOCdevkit" / self.year)
@@ -61,19 +63,31 @@ class Voc:
         """List the pictures; one without file or readable annotation is skipped and named."""
         folder = self._folder()
         skipped: dict[str, str] = {}
-        splits: dict[str, list[Picture]] = {"train": [], "val": [], "test": []}
-        for part in ("trainval", "test"):
-            names = _names(folder / "ImageSets" / "Main" / f"{part}.txt")
-            for done, name in enumerate(names):
-                if done % 500 == 0:
-                    progress(f"annotations, {part}", done, len(names))
-                picture = self._picture(folder, name)
-                if isinstance(picture, str):
-                    skipped[name] = picture
-                    continue
-                held_out = share_of_name(name) < self.val_share
-                splits[part if part == "test" else ("val" if held_out else "train")].append(picture)
-        return Listing(VOC_LABELS, splits, f"Pascal {self.year}", ("Flickr terms of use",), skipped=skipped)
+        parts = {part: self._part(folder, part, skipped, progress) for part in ("trainval", "test")}
+        splits = {**carve(parts["trainval"], held_out(self.val_share)), "test": parts["test"]}
+        return Listing(
+            VOC_LABELS,
+            {split: splits[split] for split in SOURCE_SPLITS},
+            f"Pascal {self.year}",
+            ("Flickr terms of use",),
+            skipped=skipped,
+            published=True,
+            expected=PUBLISHED[self.year] | {LABELS: len(VOC_LABELS)},
+            found={part: len(pictures) for part, pictures in parts.items()} | {LABELS: labels_with_pictures(parts)},
+        )
+
+    def _part(self, folder: Path, part: str, skipped: dict[str, str], progress: Progress) -> list[Picture]:
+        names = _names(folder / "ImageSets" / "Main" / f"{part}.txt")
+        pictures = []
+        for done, name in enumerate(names):
+            if done % 500 == 0:
+                progress(f"annotations, {part}", done, len(names))
+            picture = self._picture(folder, name)
+            if isinstance(picture, str):
+                skipped[name] = picture
+            else:
+                pictures.append(picture)
+        return pictures
 
     def _picture(self, folder: Path, name: str) -> Picture | str:
         file = folder / "JPEGImages" / f"{name}.jpg"
@@ -91,7 +105,7 @@ class Voc:
         """All objects that count; the largest is the major one."""
         tree = ET.parse(annotation).getroot()
         width, height = (_number(tree, f"size/{side}") for side in ("width", "height"))
-        found: list[tuple[float, int, tuple[float, ...]]] = []
+        found: list[tuple[float, int, Corners]] = []
         for thing in tree.iter("object"):
             if not self.difficult and thing.findtext("difficult", "0").strip() == "1":
                 continue
@@ -99,11 +113,7 @@ class Voc:
             corners = ((x0 - 1) / width, (y0 - 1) / height, x1 / width, y1 / height)  # VOC counts pixels from 1
             label = _label(thing, annotation)
             found.append(((x1 - x0) * (y1 - y0), label, corners))
-        found.sort(key=lambda one: -one[0])
-        return tuple(
-            Box(label, corners[0], corners[1], corners[2], corners[3], "minor" if rank else "major")
-            for rank, (_, label, corners) in enumerate(found)
-        )
+        return ranked(found)
 
 
 def _label(thing: ET.Element, annotation: Path) -> int:

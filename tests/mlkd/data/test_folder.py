@@ -1,11 +1,13 @@
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mlkd.data import Folder, prepare, read_split
+import layouts
+from mlkd.data import SPLITS, Folder, prepare, read_split
 from mlkd.progress import silent
 
 COUNT = 60
@@ -86,11 +88,99 @@ def test_fingerprint_sees_table_and_pictures(root: Path) -> None:
     assert Folder(root=root).fingerprint() != changed
 
 
+@pytest.mark.parametrize("form", layouts.FORMS)
+def test_every_form_gives_the_same_set(form: Literal["tags", "columns", "one_hot", "jsonl"], tmp_path: Path) -> None:
+    source = Folder(root=layouts.folder(tmp_path, form), tags="tags.jsonl" if form == "jsonl" else "tags.csv")
+    prepare(source, tmp_path / "out", (16,))
+    assert json.loads((tmp_path / "out/labels.json").read_text()) == list(layouts.TAGS)
+    seen = 0
+    for split in SPLITS:
+        read = read_split(tmp_path / "out", split)
+        assert read.known is None
+        for name, row in zip(read.names, read.targets, strict=True):
+            assert list(np.flatnonzero(row)) == layouts.labels_of(int(Path(name).stem))
+            seen += 1
+    assert seen == 20
+    assert sum(json.loads((tmp_path / "out/about.json").read_text())["empty"].values()) == 3
+
+
+def test_unknown_labels_and_unlabelled_pictures(tmp_path: Path) -> None:
+    root = layouts.folder(tmp_path, "one_hot")
+    lines = (root / "tags.csv").read_text().splitlines()
+    write(root, lines[0], "pictures/0.png,?,1,-1", *lines[2:])
+    for number in (30, 31):
+        layouts.draw(root / f"more/sub/{number}.PNG", number)
+    (root / "more/notes.txt").write_text("no picture")
+    source = Folder(root=root, unlabelled="more")
+    splits = source.read(root, silent).splits
+    first = next(one for pictures in splits.values() for one in pictures if one.name == "pictures/0.png")
+    assert (first.positives, first.unknown, first.labelled) == ((1,), (0, 2), True)
+    without = [one for one in splits["train"] if not one.labelled]
+    assert [one.name for one in without] == ["more/sub/30.PNG", "more/sub/31.PNG"]
+    assert all(one.labelled for split in ("val", "test") for one in splits[split])
+    prepare(source, root / "out", (16,))
+    train = read_split(root / "out", "train")
+    assert train.known is not None
+    assert not train.known[-2:].any()
+    assert not train.targets[~train.known].any()
+    about = json.loads((root / "out/about.json").read_text())
+    assert about["unlabelled"] == {"train": 2, "select": 0, "tune": 0, "test": 0}
+    assert sum(about["unknown"][split]["cat"] for split in SPLITS) == 3
+    assert sum(about["unknown"][split]["owl"] for split in SPLITS) == 2
+
+
+def test_unlabelled_pictures_may_lie_among_the_others_or_elsewhere(tmp_path: Path) -> None:
+    root = layouts.folder(tmp_path / "a", "tags")
+    layouts.draw(root / "pictures/40.png", 40)
+    names = [
+        one.name for one in Folder(root=root, unlabelled=".").read(root, silent).splits["train"] if not one.labelled
+    ]
+    assert names == ["pictures/40.png"]
+    layouts.draw(tmp_path / "b/41.jpg", 41)
+    source = Folder(root=root, unlabelled=str(tmp_path / "b"))
+    before = source.fingerprint()
+    assert [one.file for one in source.read(root, silent).splits["train"] if not one.labelled] == [
+        tmp_path / "b/41.jpg"
+    ]
+    layouts.draw(tmp_path / "b/42.jpg", 42)
+    assert source.fingerprint() != before
+    with pytest.raises(ValueError, match=r"unlabelled: expected a folder with pictures, got nothing at .*none"):
+        Folder(root=root, unlabelled="none").read(root, silent)
+
+
+def test_an_unlabelled_copy_of_a_test_picture_is_a_leak(tmp_path: Path) -> None:
+    root = layouts.folder(tmp_path, "tags")
+    held_out = Folder(root=root).read(root, silent).splits["test"][0]
+    (root / "more").mkdir()
+    (root / "more/copy.png").write_bytes(held_out.file.read_bytes())
+    with pytest.raises(ValueError, match=r"the same content in train \(more/copy.png\) and test"):
+        prepare(Folder(root=root, unlabelled="more"), root / "out", (16,))
+
+
+def test_copies_are_carved_into_one_split(root: Path) -> None:
+    lines = (root / "tags.csv").read_text().splitlines()
+    for number in range(COUNT):
+        (root / f"sub/copy{number}.png").write_bytes((root / f"sub/{number}.png").read_bytes())
+    write(root, *lines, *(line.replace("sub/", "sub/copy") for line in lines[1:]))
+    owner = {}
+    for split, pictures in Folder(root=root).read(root, silent).splits.items():
+        for one in pictures:
+            assert owner.setdefault(one.file.stem.removeprefix("copy"), split) == split
+    assert len(owner) == COUNT
+
+
+def test_file_column(root: Path) -> None:
+    lines = (root / "tags.csv").read_text().splitlines()
+    write(root, "image,tags", *lines[1:])
+    listing = Folder(root=root, file_column="image").read(root, silent)
+    assert sum(map(len, listing.splits.values())) == COUNT
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["name,tags", "a.png,cat"], r"tags.csv, line 1: expected columns file,tags, got name,tags"),
-        ([], "line 1: expected columns file,tags, got nothing"),
+        (["name,tags", "a.png,cat"], r"tags.csv, line 1: expected a column file, got name,tags; .* file_column"),
+        ([], "line 1: expected a column file, got nothing"),
         (["file,tags"], "expected at least one picture, got 0"),
         (["file,tags", "sub/1.png,cat;;owl"], r"line 2: expected tags that are not empty, got \['cat', '', 'owl'\]"),
         (["file,tags", "sub/1.png,cat", ",cat"], "line 3: expected a file name, got an empty one"),

@@ -109,6 +109,75 @@ def test_a_leak_is_refused(what: str, listing: Listing, tmp_path: Path) -> None:
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
+def test_all_leaks_are_counted_and_some_named(listing: Listing, tmp_path: Path) -> None:
+    for one in listing.splits["train"]:
+        twin = tmp_path / "in" / f"twin{one.name}.png"
+        twin.write_bytes(one.file.read_bytes())
+        listing.splits["test"].append(replace(one, name=twin.stem, file=twin))
+    with pytest.raises(ValueError, match=r"train \(train4\) and test \(twintrain4\); and 1 more; remove one of each"):
+        prepare(Given(listing), tmp_path / "out", (16,))
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_a_copy_between_published_splits_is_left_out_of_the_lesser(
+    published: bool, listing: Listing, tmp_path: Path
+) -> None:
+    for split, number in (("train", 1), ("val", 0)):
+        listing.splits[split][number].file.write_bytes(listing.splits["test"][number].file.read_bytes())
+    source = Given(replace(listing, published=published))
+    if not published:
+        with pytest.raises(ValueError, match=r"in val \(val0\) and test \(test0\); in train \(train1\) and test"):
+            prepare(source, tmp_path / "out", (16,))
+        return
+    prepare(source, tmp_path / "out", (16,))
+    skipped = json.loads((tmp_path / "out" / "skipped.json").read_text())
+    assert {name: cause.split(": ")[1] for name, cause in skipped.items()} == {
+        "train1": "same content as test1 in test",
+        "val0": "same content as test0 in test",
+    }
+    train = read_split(tmp_path / "out", "train")
+    assert train.names == ("train0", "train2", "train3", "train4", "train5")
+    np.testing.assert_array_equal(train.pixels(16)[1], load(listing.splits["train"][2].file, 16))
+    assert len(read_split(tmp_path / "out", "test")) == 6
+
+
+def test_partial_and_missing_labels(listing: Listing, tmp_path: Path) -> None:
+    train, test = listing.splits["train"], listing.splits["test"]
+    train[0] = replace(train[0], unknown=(1,))
+    train[1] = replace(train[1], positives=())
+    train[2] = replace(train[2], positives=(), labelled=False)
+    test[3] = replace(test[3], positives=(), unknown=(0,))
+    val = listing.splits["val"]
+    val[5] = replace(val[5], unknown=(0,))
+    prepare(Given(listing), tmp_path / "out", (16,))
+    splits = {name: read_split(tmp_path / "out", name) for name in SPLITS}
+    np.testing.assert_array_equal(splits["train"].known, [[1, 0], [1, 1], [0, 0], [1, 1], [1, 1], [1, 1]])
+    np.testing.assert_array_equal(splits["train"].targets, [[1, 0], [0, 0], [0, 0], [0, 1], [1, 0], [0, 1]])
+    np.testing.assert_array_equal(splits["test"].known, [[1, 1]] * 3 + [[0, 1]] + [[1, 1]] * 2)
+    halves = [splits[name] for name in ("select", "tune")]
+    of_five = next(half for half in halves if "val5" in half.names)
+    other = next(half for half in halves if "val5" not in half.names)
+    assert other.known is None
+    assert not (tmp_path / "out" / f"{other.name}.known.npy").exists()
+    np.testing.assert_array_equal(of_five.known[of_five.names.index("val5")], [0, 1])
+    assert (~of_five.known).sum() == 1
+    about = json.loads((tmp_path / "out" / "about.json").read_text())
+    assert about["unknown"]["train"] == {"cat": 1, "dog": 2}
+    assert about["unknown"]["test"] == {"cat": 1, "dog": 0}
+    assert about["empty"] == {"train": 1, "select": 0, "tune": 0, "test": 1}
+    assert about["unlabelled"] == {"train": 1, "select": 0, "tune": 0, "test": 0}
+    assert about["labels_per_picture"]["train"] == {"0": 1, "1": 4}
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_only_train_may_have_unlabelled_pictures(split: str, listing: Listing, tmp_path: Path) -> None:
+    listing.splits[split][0] = replace(listing.splits[split][0], positives=(), labelled=False)
+    with pytest.raises(
+        ValueError, match=f"split {split}: expected labelled pictures only, got {split}0; move it to tr"
+    ):
+        prepare(Given(listing), tmp_path / "out", (16,))
+
+
 def test_a_split_without_a_picture_is_refused(listing: Listing, tmp_path: Path) -> None:
     for one in listing.splits["test"]:
         one.file.write_bytes(b"")

@@ -1,10 +1,14 @@
+import json
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import layouts
 from mlkd.data import Voc, prepare, read_split
+from mlkd.data.published import compare
 from mlkd.data.voc import VOC_LABELS
 from mlkd.progress import silent
 
@@ -92,6 +96,32 @@ def test_prepared(root: Path) -> None:
     assert test.targets[:, VOC_LABELS.index("dog")].sum() == 9
 
 
+def test_counts_are_compared_with_the_published_ones(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        prepare(Voc(root=root), root / "out", (16,))
+    assert "Pascal VOC2007: expected 5011 trainval as published, got 30: 4981 missing" in caplog.messages
+    about = json.loads((root / "out/about.json").read_text())
+    assert about["expected"] == {"trainval": 5011, "test": 4952, "labels with pictures": 20}
+    assert about["found"] == {"trainval": 30, "test": 10, "labels with pictures": 3}
+
+
+def test_a_full_set_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    compare("VOC", {"trainval": 7}, {"trainval": 7})
+    assert not caplog.messages
+    compare("VOC", {"trainval": 7}, {"trainval": 8})
+    assert caplog.messages == ["VOC: expected 7 trainval as published, got 8"]
+
+
+def test_the_miniature(tmp_path: Path) -> None:
+    listing = Voc(root=layouts.voc(tmp_path)).read(tmp_path, silent)
+    names = [VOC_LABELS.index(name) for name in layouts.VOC_NAMES]
+    pictures = [picture for pictures in listing.splits.values() for picture in pictures]
+    assert len(pictures) == 21
+    for picture in pictures:
+        assert list(picture.positives) == [names[label] for label in layouts.labels_of(int(picture.name))]
+    assert {names[0]} <= {label for picture in listing.splits["val"] for label in picture.positives}
+
+
 def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"root: expected the folders .* in one of .*nowhere.*VOC2007"):
         Voc(root=tmp_path / "nowhere").read(tmp_path, silent)
@@ -102,8 +132,11 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
         Voc(root=root, val_share=0.9)
 
 
-def test_fingerprint_sees_a_changed_annotation(root: Path) -> None:
-    before = Voc(root=root).fingerprint()
+def test_fingerprint_sees_a_changed_annotation_and_a_missing_picture(root: Path) -> None:
+    first = Voc(root=root).fingerprint()
     annotate(root / "VOCdevkit/VOC2007", "000001", ("dog", 0, (1, 1, 20, 20)))
+    before = Voc(root=root).fingerprint()
+    assert before != first
+    (root / "VOCdevkit/VOC2007/JPEGImages/000002.jpg").unlink()
     assert Voc(root=root).fingerprint() != before
     assert not Voc(root=root).needs_fetch()

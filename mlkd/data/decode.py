@@ -1,0 +1,130 @@
+"""Pictures to uint8 arrays of every size, by all cores where there are many."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import multiprocessing
+import signal
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from os import sched_getaffinity
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mlkd import memory_map
+from mlkd.images import UnreadablePicture, decode, resize
+
+CHUNK = 64  # pictures a process takes at a time
+MANY = 500  # pictures from which on it pays to start processes: with two cores it is even at about 500
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Why a picture was left out."""
+
+    cause: str
+
+
+Outcome = str | Unreadable  # the hash of the file's content, or why there is none
+
+
+def decode_files(files: Sequence[Path], arrays: dict[int, Path], told: Callable[[int], None]) -> list[Outcome]:
+    """Fill a new (N, px, px, 3) .npy at every size from N files; the row of an unreadable one stays black.
+
+    `told` hears how many are done.  Raises RuntimeError when a process dies.
+    """
+    for px, file in arrays.items():
+        memory_map.create(file, np.uint8, (len(files), px, px, 3)).flush()
+    processes = len(sched_getaffinity(0))
+    if processes == 1 or len(files) < MANY:
+        return _alone(files, arrays, told)
+    return _together(files, arrays, told, processes)
+
+
+def _alone(files: Sequence[Path], arrays: dict[int, Path], told: Callable[[int], None]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    for start in range(0, len(files), CHUNK):
+        told(start)
+        outcomes += _decode_chunk(files[start : start + CHUNK], arrays, start)
+    return outcomes
+
+
+def _together(
+    files: Sequence[Path], arrays: dict[int, Path], told: Callable[[int], None], processes: int
+) -> list[Outcome]:
+    """Every process writes its own rows, so that nothing depends on who is first."""
+    starts = range(0, len(files), CHUNK)
+    found: dict[int, list[Outcome]] = {}
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    try:
+        tasks = {pool.submit(_decode_chunk, files[start : start + CHUNK], arrays, start): start for start in starts}
+        workers = [child for child in multiprocessing.active_children() if child not in others]
+        told(0)
+        for task in as_completed(tasks):
+            found[tasks[task]] = task.result()
+            told(sum(map(len, found.values())))
+    except BrokenProcessPool:
+        pool.shutdown()
+        left = [start for start in starts if start not in found][:processes]  # they are worked on in order
+        suspects = files[left[0] : left[-1] + CHUNK]
+        raise RuntimeError(_died([worker.exitcode for worker in workers], suspects)) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [outcome for start in starts for outcome in found[start]]
+
+
+def _died(codes: Sequence[int | None], suspects: Sequence[Path]) -> str:
+    ended_by_pool = (None, 0, -signal.SIGTERM)
+    codes = [code for code in codes if code not in ended_by_pool]
+    killed = [signal.Signals(-code).name for code in codes if code is not None and code < 0]
+    cause = ", ".join(killed) or f"exit code {codes[0] if codes else 'unknown'}"
+    return (
+        f"decoding: expected every process to finish, got one that died of {cause} at a picture from {suspects[0]} to "
+        f"{suspects[-1]}; SIGKILL is most often want of memory: free some, else take that picture away, and start again"
+    )
+
+
+def _decode_chunk(files: Sequence[Path], arrays: dict[int, Path], start: int) -> list[Outcome]:
+    """Write rows `start` and on of every array."""
+    maps = {px: np.load(file, mmap_mode="r+") for px, file in arrays.items()}
+    outcomes: list[Outcome] = []
+    for row, file in enumerate(files, start):
+        try:
+            content = file.read_bytes()
+            views = decode_sizes(content, tuple(maps))
+        except (UnreadablePicture, OSError) as cause:
+            outcomes.append(Unreadable(f"{file}: {cause}"))
+            continue
+        for px, view in views.items():
+            maps[px][row] = view
+        outcomes.append(hashlib.sha256(content).hexdigest())
+    return outcomes
+
+
+def decode_sizes(content: bytes, sizes: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+    """What `images.load` gives at every size; sizes whose reduced scale is the same share one decoding."""
+    decoded: dict[object, Image.Image] = {}
+    views = {}
+    for px in sizes:
+        scale = _reduced(content, px)
+        if scale not in decoded:
+            decoded[scale] = decode(content, px)
+        views[px] = resize(decoded[scale], px)
+    return views
+
+
+def _reduced(content: bytes, px: int) -> object:
+    """At which size and scale the picture is decoded, from its header; None where `decode` will say what is wrong."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.draft("RGB", (2 * px, 2 * px))
+            return image.size, image.decoderconfig
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+        return None

@@ -1,0 +1,67 @@
+"""No picture is in two splits: a leak is refused, or where the splits are published, left out of the lesser one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mlkd.data.base import Picture
+
+BY_WORTH = ("test", "val", "train")  # of a picture in two published splits, the first keeps it
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture that could be read, its row in the split's arrays and the hash of its file."""
+
+    row: int
+    picture: Picture
+    sha256: str
+
+
+def refuse_leaks(splits: dict[str, list[Decoded]]) -> None:
+    """Raises ValueError when a name or a content hash is in two splits."""
+    keys: tuple[tuple[str, Callable[[Decoded], str]], ...] = (
+        ("name", lambda one: one.picture.name),
+        ("content", lambda one: one.sha256),
+    )
+    for what, key in keys:
+        owner: dict[str, tuple[str, str]] = {}
+        leaks = []
+        for split, pictures in splits.items():
+            for one in pictures:
+                first = owner.setdefault(key(one), (split, one.picture.name))
+                if first[0] != split:
+                    leaks.append(f"in {first[0]} ({first[1]}) and {split} ({one.picture.name})")
+        if leaks:
+            more = f"; and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
+            raise ValueError(
+                f"splits: expected every picture in one split, got the same {what} {'; '.join(leaks[:SHOWN])}{more}; "
+                "remove one of each"
+            )
+
+
+def without_copies(splits: dict[str, list[Decoded]], skipped: dict[str, str]) -> dict[str, list[Decoded]]:
+    """The splits without the pictures whose content is in a worthier split; `skipped` names each."""
+    owner: dict[str, tuple[str, str]] = {}
+    kept: dict[str, list[Decoded]] = {}
+    for split in BY_WORTH:
+        kept[split] = []
+        for one in splits[split]:
+            first = owner.setdefault(one.sha256, (split, one.picture.name))
+            if first[0] == split:
+                kept[split].append(one)
+            else:
+                skipped[one.picture.name] = f"{one.picture.file}: same content as {first[1]} in {first[0]}"
+    return {split: kept[split] for split in splits}
+
+
+def refuse_unlabelled(splits: Mapping[str, Sequence[Picture]]) -> None:
+    """Raises ValueError when a split other than train has a picture without labels."""
+    for split, pictures in splits.items():
+        for picture in pictures:
+            if split != "train" and not picture.labelled:
+                raise ValueError(
+                    f"split {split}: expected labelled pictures only, got {picture.name}; move it to train"
+                )

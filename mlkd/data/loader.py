@@ -1,0 +1,97 @@
+"""Training batches: order and view are functions of (seed, epoch, picture), whoever asks and wherever it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from mlkd.data.prepared import Split
+from mlkd.views import Views
+
+Batch = tuple[NDArray[np.int64], tuple[Tensor, ...]]  # rows of the split, and their pictures at each size
+
+
+class DeadWorker(RuntimeError):  # noqa: N818  (named for what happened)
+    """A process that prepares pictures has died; the message holds what is known of why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loader:
+    """The training split in shuffled batches of `batch_size`, of which every one of `ranks` processes takes its part.
+
+    Pictures come as uint8 (b, px, px, 3) at each of `sizes`, all of the same view.
+    """
+
+    split: Split
+    sizes: tuple[int, ...]
+    views: Views
+    view_seed: int
+    seed: int
+    batch_size: int
+    rank: int = 0
+    ranks: int = 1
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.ranks:
+            raise ValueError(
+                f"training.batch_size: expected a multiple of the {self.ranks} processes, got {self.batch_size}"
+            )
+
+    @property
+    def batches_per_epoch(self) -> int:
+        """Whole batches; the rest of an epoch's order is left out, another one each epoch."""
+        return max(1, len(self.split) // self.batch_size)
+
+    def view(self, epoch: int) -> int:
+        """The view that an epoch shows."""
+        return epoch % self.views.count
+
+    def rows(self, epoch: int) -> list[list[int]]:
+        """This process's rows of every batch of an epoch."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
+        size = min(self.batch_size, len(order) // self.ranks * self.ranks)
+        part = size // self.ranks
+        starts = (i * size + self.rank * part for i in range(self.batches_per_epoch))
+        return [order[start : start + part].tolist() for start in starts]
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from number `first` on.  Raises DeadWorker."""
+        pictures = _Pictures(self.split, self.sizes, self.views, self.view_seed, self.view(epoch))
+        rows = self.rows(epoch)[first:]
+        try:
+            for indices, *images in DataLoader(pictures, batch_sampler=rows, num_workers=self.workers):
+                yield indices.numpy(), tuple(images)
+        except RuntimeError as cause:
+            if "DataLoader worker" not in str(cause):
+                raise
+            raise DeadWorker(
+                f"pictures: expected the loading process to live, got: {cause}; "
+                "often memory or /dev/shm is full: free some, or lower batch_size, and run the same command again"
+            ) from cause
+
+
+def workers(cuda: bool, ranks: int) -> int:
+    """Processes that prepare pictures: one beside a CPU's own training, where more would take its cores."""
+    return min(8, max(1, (os.cpu_count() or 1) // ranks - 1)) if cuda else 1
+
+
+class _Pictures(Dataset[tuple[int | Tensor, ...]]):
+    """One view of every training picture, at each size."""
+
+    def __init__(self, split: Split, sizes: tuple[int, ...], views: Views, seed: int, view: int) -> None:
+        self.pixels = [split.pixels(px) for px in sizes]
+        self.views, self.seed, self.view = views, seed, view
+
+    def __len__(self) -> int:
+        return len(self.pixels[0])
+
+    def __getitem__(self, picture: int) -> tuple[int | Tensor, ...]:
+        seen = (self.views.apply(at[picture], seed=self.seed, picture=picture, view=self.view) for at in self.pixels)
+        return picture, *seen

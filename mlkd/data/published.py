@@ -1,0 +1,29 @@
+"""What is on the disk against the counts that a data set was published with."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+
+from mlkd.data.base import Picture
+
+LABELS = "labels with pictures"
+
+_log = logging.getLogger(__name__)
+
+
+def compare(source: str, expected: dict[str, int], found: dict[str, int]) -> None:
+    """Warn of every count that differs: a subset may be meant, so it is no error."""
+    for what, count in expected.items():
+        if found[what] < count:
+            _log.warning(
+                "%s: expected %d %s as published, got %d: %d missing", source, count, what, found[what],
+                count - found[what],
+            )  # fmt: skip
+        elif found[what] > count:
+            _log.warning("%s: expected %d %s as published, got %d", source, count, what, found[what])
+
+
+def labels_with_pictures(splits: Mapping[str, Iterable[Picture]]) -> int:
+    """How many labels at least one picture has."""
+    return len({label for pictures in splits.values() for picture in pictures for label in picture.positives})

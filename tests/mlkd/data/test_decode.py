@@ -1,0 +1,101 @@
+import hashlib
+import io
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlkd.data import decode as decoding
+from mlkd.data.decode import Unreadable, decode_files, decode_sizes
+from mlkd.images import UnreadablePicture, load
+
+
+def jpeg(width: int, height: int, seed: int = 0) -> bytes:
+    small = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(small).resize((width, height)).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    files = [tmp_path / f"{number}.jpg" for number in range(9)]
+    for number, file in enumerate(files):
+        file.write_bytes(jpeg(60 + number, 40, number))
+    files[3].write_bytes(files[3].read_bytes()[:200])
+    files[5].unlink()
+    return files
+
+
+def check(outcomes: list[decoding.Outcome], files: list[Path], arrays: dict[int, Path]) -> None:
+    for row, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
+        for px, array in arrays.items():
+            expected = 0 if isinstance(outcome, Unreadable) else load(file, px)
+            np.testing.assert_array_equal(np.load(array)[row], expected)
+        if isinstance(outcome, Unreadable):
+            assert str(file) in outcome.cause
+        else:
+            assert outcome == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert [row for row, outcome in enumerate(outcomes) if isinstance(outcome, Unreadable)] == [3, 5]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_rows_hashes_and_causes_alone_and_in_processes(
+    many: bool, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "CHUNK", 2)
+    monkeypatch.setattr(decoding, "sched_getaffinity", lambda pid: {0, 1})
+    started = []
+    real = decoding.ProcessPoolExecutor
+    monkeypatch.setattr(decoding, "ProcessPoolExecutor", lambda *args: started.append(args[0]) or real(*args))
+    if many:
+        monkeypatch.setattr(decoding, "MANY", 4)
+    arrays = {px: tmp_path / f"{px}.npy" for px in (16, 24)}
+    told: list[int] = []
+    check(decode_files(files, arrays, told.append), files, arrays)
+    assert started == ([2] if many else [])
+    assert told[0] == 0
+    assert told == sorted(told)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (33, 20), (1, 1), (500, 130)])
+def test_sizes_equal_those_of_the_one_preprocessing(size: tuple[int, int]) -> None:
+    content = jpeg(*size)
+    sizes = (16, 24, 32, 96, 128, 224)
+    for px, view in decode_sizes(content, sizes).items():
+        np.testing.assert_array_equal(view, load(content, px))
+
+
+def test_one_decoding_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    real = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda content, px: decoded.append(px) or real(content, px))
+    decode_sizes(jpeg(640, 480), (128, 160, 48))  # scales 1, 1 and 4
+    assert decoded == [128, 48]
+    with pytest.raises(UnreadablePicture):
+        decode_sizes(b"no picture", (16, 24))
+
+
+class Deadly(type(Path())):  # type: ignore[misc]
+    """A path whose reading ends the process, as a crash in a decoder or a want of memory does."""
+
+    def read_bytes(self) -> bytes:
+        assert multiprocessing.parent_process() is not None
+        os.kill(os.getpid(), signal.SIGKILL)
+        return b""
+
+
+def test_a_process_that_dies_is_an_error_with_its_cause(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "CHUNK", 2)
+    monkeypatch.setattr(decoding, "MANY", 4)
+    monkeypatch.setattr(decoding, "sched_getaffinity", lambda pid: {0, 1})
+    files[6] = Deadly(files[6])
+    with pytest.raises(RuntimeError, match=r"decoding: expected every process to finish, got one that died of SIGKILL"):
+        decode_files(files, {16: tmp_path / "16.npy"}, lambda done: None)
+    assert not multiprocessing.active_children()

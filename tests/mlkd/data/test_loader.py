@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from mlkd.data.loader import DeadWorker, Loader
+from mlkd.data.prepared import read_split
+from mlkd.views import Views
+
+
+def loader(prepared: Path, **changes: object) -> Loader:
+    settings = {
+        "split": read_split(prepared, "train"), "sizes": (24, 32), "views": Views(count=2), "view_seed": 5, "seed": 1,
+        "batch_size": 8,
+    }  # fmt: skip
+    return Loader(**{**settings, **changes})  # type: ignore[arg-type]
+
+
+def test_processes_share_out_the_batches_of_one(prepared: Path) -> None:
+    one = loader(prepared).rows(epoch=3)
+    parts = [loader(prepared, rank=rank, ranks=2).rows(epoch=3) for rank in range(2)]
+    assert [first + second for first, second in zip(*parts, strict=True)] == one
+    assert sorted(row for rows in one for row in rows) == list(range(24))
+    assert one != loader(prepared).rows(epoch=4)
+    assert one != loader(prepared, seed=2).rows(epoch=3)
+
+
+def test_an_epoch_begun_in_the_middle_is_the_rest_of_the_whole(prepared: Path) -> None:
+    whole = list(loader(prepared).batches(epoch=1))
+    rest = list(loader(prepared).batches(epoch=1, first=2))
+    assert len(whole) == 3
+    assert len(rest) == 1
+    np.testing.assert_array_equal(rest[0][0], whole[2][0])
+    for got, expected in zip(rest[0][1], whole[2][1], strict=True):
+        assert torch.equal(got, expected)
+
+
+def test_pictures_are_the_epochs_view_at_every_size(prepared: Path) -> None:
+    given = loader(prepared)
+    rows, (small, large) = next(given.batches(epoch=3))
+    assert small.shape == (8, 24, 24, 3)
+    assert large.shape == (8, 32, 32, 3)
+    split, row = given.split, int(rows[5])
+    for px, images in ((24, small), (32, large)):
+        assert torch.equal(images[5], given.views.apply(split.pixels(px)[row], seed=5, picture=row, view=1))
+
+
+def test_fewer_pictures_than_a_batch_are_one_batch(prepared: Path) -> None:
+    assert [len(rows) for rows in loader(prepared, batch_size=64).rows(0)] == [24]
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(prepared: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size: expected a multiple of the 3 processes, got 8"):
+        loader(prepared, rank=0, ranks=3)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """Kills the process that asks for a view, as the kernel does when memory is gone."""
+
+    count: int = 1
+
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, picture: int, view: int) -> torch.Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+@dataclass(frozen=True)
+class Faulty:
+    count: int = 1
+
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, picture: int, view: int) -> torch.Tensor:
+        raise ArithmeticError("no such view")
+
+
+def test_a_dead_worker_is_an_error_and_no_hang(prepared: Path) -> None:
+    with pytest.raises(DeadWorker, match="expected the loading process to live, got: DataLoader worker"):
+        next(loader(prepared, views=Deadly()).batches(epoch=0))
+
+
+def test_a_fault_in_a_worker_comes_with_its_cause(prepared: Path) -> None:
+    with pytest.raises(ArithmeticError, match="no such view"):
+        next(loader(prepared, views=Faulty()).batches(epoch=0))
