@@ -1,4 +1,4 @@
-"""Fetches the picture packages of the composed scenes, without root, from the machine's Debian or Ubuntu archive."""
+"""Fetches the picture packages, without root, from the machine's Debian or Ubuntu archive."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -15,61 +16,12 @@ from pathlib import Path
 
 from mlkd.data.cache import cache_root, pictures_root
 from mlkd.progress import Progress, silent
+from pipeline.packages import PACKAGES, Package
 from pipeline.unpack import UnpackError, unpack
 
 log = logging.getLogger(__name__)
 
 RECORD = "packages.json"  # written last, into the unpacked tree: versions and digests of what is in it
-
-
-@dataclass(frozen=True)
-class Package:
-    """A package as known here: `pictures` is the digest of its unpacked pictures, see pipeline.unpack."""
-
-    name: str
-    version: str
-    bytes: int
-    sha256: str
-    pictures: str
-
-
-PACKAGES = (
-    Package(
-        name="tuxpaint-stamps-default",
-        version="2022.06.04-1",
-        bytes=160_880_444,
-        sha256="6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
-        pictures="028758898d7a95bc219d026b43d2929bed35598cd9483efe2edbaecc7957e8b2",
-    ),
-    Package(
-        name="openclipart-png",
-        version="1:0.18+dfsg-19",
-        bytes=130_910_028,
-        sha256="f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02",
-        pictures="5e630a98e33e408f1282b64fbf3ccf68766fbda3250c43057ffef12704f5cf57",
-    ),
-    Package(
-        name="mate-backgrounds",
-        version="1.26.0-1",
-        bytes=46_638_500,
-        sha256="7bf4c2209f34b4f61ba6d24c8b58c28b361e82e4b943aae6d42c030169af9e04",
-        pictures="92466e7c569234e917732de83123d42b16ff41480ae8de510572c4238ef80c58",
-    ),
-    Package(
-        name="lomiri-wallpapers-16.04",
-        version="20.04.0-2",
-        bytes=15_783_184,
-        sha256="a99ff6a3bfe451e4cc0682ecb3cc82e71740626d59e4845ae34a0a0e45421eab",
-        pictures="45cb0f2c3e0ee1cc6e2a2641476f5f8a4b1350fdbecfb8224cf7a7dacb5498ea",
-    ),
-    Package(
-        name="lomiri-wallpapers-20.04",
-        version="20.04.0-2",
-        bytes=11_377_208,
-        sha256="d44e89b8473aafe64a5b678f014862dc31335aaaf18665c544d985d854f1a709",
-        pictures="b3e076fcd62bfa119e584b29eedff01d988e87ecb1579786655f7652a059241f",
-    ),
-)
 
 
 class FetchError(ValueError):
@@ -84,9 +36,16 @@ def fetch(progress: Progress = silent) -> Path:
     """
     root = pictures_root()
     with _alone():
-        if not (root / RECORD).is_file():
-            _unpack_all(root, _collect(progress), progress)
+        missing = [package for package in PACKAGES if package.name not in _record(root)]
+        if missing:
+            _unpack_all(root, missing, _collect(missing, progress), progress)
     return root
+
+
+def _record(root: Path) -> dict[str, dict[str, str]]:
+    """Which packages are unpacked below `root`: name -> version and digest."""
+    file = root / RECORD
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 @contextmanager
@@ -108,20 +67,20 @@ def downloads() -> Path:
     return cache_root() / "downloads"
 
 
-def _collect(progress: Progress) -> dict[str, tuple[str, Path]]:
+def _collect(packages: list[Package], progress: Progress) -> dict[str, tuple[str, Path]]:
     """Package name -> version and verified file."""
     found: dict[str, tuple[str, Path]] = {}
-    for package in PACKAGES:
+    for package in packages:
         file = _known_file(package)
         if file:
             found[package.name] = (package.version, file)
-    missing = [package for package in PACKAGES if package.name not in found]
+    missing = [package for package in packages if package.name not in found]
     if missing:
         apt = Apt.start(missing)
         for package in missing:
-            progress(f"fetching {package.name}", len(found), len(PACKAGES))
+            progress(f"fetching {package.name}", len(found), len(packages))
             found[package.name] = apt.download(package)
-    progress("fetching", len(PACKAGES), len(PACKAGES))
+    progress("fetching", len(packages), len(packages))
     return found
 
 
@@ -213,13 +172,17 @@ def _fetch_by_hand(packages: list[Package], why: str) -> str:
     )
 
 
-def _unpack_all(root: Path, found: dict[str, tuple[str, Path]], progress: Progress) -> None:
+def _unpack_all(root: Path, packages: list[Package], found: dict[str, tuple[str, Path]], progress: Progress) -> None:
+    """Put the packages beside what is unpacked already."""
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    record: dict[str, dict[str, str]] = {}
-    for done, package in enumerate(PACKAGES):
-        progress(f"unpacking {package.name}", done, len(PACKAGES))
+    record = _record(root)
+    if record:
+        shutil.copytree(root, partial, copy_function=os.link)
+        (partial / RECORD).unlink()  # a link: writing to it would change the tree in use
+    partial.mkdir(parents=True, exist_ok=True)
+    for done, package in enumerate(packages):
+        progress(f"unpacking {package.name}", done, len(packages))
         version, file = found[package.name]
         try:
             digest = unpack(file, partial)
@@ -237,4 +200,4 @@ def _unpack_all(root: Path, found: dict[str, tuple[str, Path]], progress: Progre
     shutil.rmtree(root, ignore_errors=True)
     partial.rename(root)
     shutil.rmtree(downloads(), ignore_errors=True)
-    progress("unpacking", len(PACKAGES), len(PACKAGES))
+    progress("unpacking", len(packages), len(packages))

@@ -12,8 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-PICTURES = (".png", ".jpg")
-FOLDERS = ("usr/share/tuxpaint/stamps/", "usr/share/openclipart/png/", "usr/share/backgrounds/")
+FOLDERS = {
+    "usr/share/tuxpaint/stamps/": (".png", ".jpg"),
+    "usr/share/openclipart/png/": (".png", ".jpg"),
+    "usr/share/openclipart/svg/": (".svg",),  # the same drawings, with keywords
+    "usr/share/backgrounds/": (".png", ".jpg"),
+}
 LICENCES = "/copyright"  # what comes along from usr/share/doc
 
 
@@ -45,8 +49,8 @@ def unpack(package: Path, out: Path) -> str:
 
 
 def _is_picture(name: str) -> bool:
-    inside = name.startswith(FOLDERS) and ".." not in Path(name).parts
-    return inside and name.endswith(PICTURES)
+    wanted = any(name.startswith(folder) and name.endswith(suffixes) for folder, suffixes in FOLDERS.items())
+    return wanted and ".." not in Path(name).parts
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import fetch as fetching
-from pipeline.fetch import FetchError, Package, fetch, sha256
+from pipeline.fetch import FetchError, fetch, sha256
+from pipeline.packages import Package
 from pipeline.unpack import UnpackError, unpack
 
 APT = """#!/bin/sh
@@ -116,6 +117,20 @@ def test_fetched_once_and_only_pictures(archive: Archive) -> None:
     assert all(str(fetching.cache_root()) in call for call in before)  # state and cache of its own
     assert fetch() == root
     assert archive.calls() == before
+
+
+def test_a_package_that_joined_later_is_put_beside_the_others(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = fetch()
+    drawing = {"./usr/share/openclipart/svg/owl.svg": b"<svg/>", "./usr/share/openclipart/svg/owl.png": b"none of ours"}
+    monkeypatch.setattr(fetching, "PACKAGES", (*archive.packages, archive.publish("owls", "1:1.0", drawing)))
+    calls = len(archive.calls())
+    assert fetch() == root
+    assert [call.split()[-1] for call in archive.calls()[calls:] if " download " in call] == ["owls=1:1.0"]
+    assert cat_in(root) == b"picture of cats"
+    assert [file.name for file in (root / "usr/share/openclipart/svg").iterdir()] == ["owl.svg"]
+    assert json.loads((root / "packages.json").read_text()).keys() == {"cats", "dogs", "owls"}
 
 
 def test_a_killed_fetch_goes_on_with_what_it_has(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +238,7 @@ def test_a_path_that_climbs_out_is_left_out(tmp_path: Path) -> None:
 
 def test_known_packages_are_complete() -> None:
     names = [package.name for package in fetching.PACKAGES]
-    assert len(set(names)) == len(names) == 5
+    assert len(set(names)) == len(names) == 6
     for package in fetching.PACKAGES:
         assert len(package.sha256) == len(package.pictures) == 64
         assert package.bytes > 10_000_000
