@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
@@ -34,21 +34,27 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and facts of `write`.  Raises ValueError for a missing or damaged file."""
-    if not path.is_file():
-        raise ValueError(f"checkpoint: expected the file {path}, got nothing there; run the stage that writes it")
-    try:
-        with safe_open(path, framework="pt") as file:
-            facts = json.loads(file.metadata()["facts"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118  (not a mapping)
-    except Exception as cause:  # safetensors raises its own, untyped
-        raise ValueError(f"checkpoint {path}: expected a whole safetensors file, got {cause}; delete it") from cause
+    return _read(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no mapping)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts alone, without reading the tensors.  Raises ValueError as `read` does."""
+    return _read(path, lambda _: {})[1]
+
+
+def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose name starts with `prefix`, without it."""
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def save_model(
     path: Path, tensors: Mapping[str, Tensor], model: Model, labels: Labels, facts: Mapping[str, Any]
 ) -> None:
     """A tagger that `load_model` can rebuild; `facts` go along."""
-    write(path, tensors, {**facts, "model": asdict(model), "labels": list(labels.names)})
+    record = {
+        name: value for name, value in asdict(model).items() if name != "weights"
+    }  # the first ones, perhaps a path
+    write(path, tensors, {**facts, "model": record, "labels": list(labels.names)})
 
 
 def load_model(folder: Path, name: str = BEST) -> Tagger:
@@ -61,7 +67,17 @@ def load_model(folder: Path, name: str = BEST) -> Tagger:
 
 def load_labels(folder: Path, name: str = BEST) -> Labels:
     """The labels that the tagger was trained for."""
-    return Labels(tuple(read(folder / name)[1]["labels"]))
+    return Labels(tuple(read_facts(folder / name)["labels"]))
+
+
+def _read(path: Path, tensors: Callable[[Any], dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise ValueError(f"checkpoint: expected the file {path}, got nothing there; run the stage that writes it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return tensors(file), json.loads(file.metadata()["facts"])
+    except Exception as cause:  # safetensors raises its own, untyped
+        raise ValueError(f"checkpoint {path}: expected a whole safetensors file, got {cause}; delete it") from cause
 
 
 def _model_of(record: dict[str, Any]) -> Model:

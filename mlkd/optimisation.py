@@ -8,9 +8,10 @@ from typing import Any
 
 from timm.models import group_parameters
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import Adam, AdamW, Optimizer
 
 from mlkd.models import Tagger
+from mlkd.training import Training
 
 
 def freeze(tagger: Tagger, groups: int) -> None:
@@ -24,15 +25,18 @@ def freeze(tagger: Tagger, groups: int) -> None:
         parameter.requires_grad_(name not in frozen)
 
 
-def optimiser(tagger: Tagger, learning_rate: float, backbone_scale: float, weight_decay: float) -> AdamW:
-    """AdamW with decoupled decay (another method than the published coupled one); none on biases and norms."""
+def optimiser(tagger: Tagger, adapters: nn.Module, training: Training) -> Optimizer:
+    """AdamW (decoupled decay) or Adam (decay through the gradient, as published); no decay on biases and norms.
+
+    The adapters of losses learn at the head's rate.
+    """
     groups = []
-    for module, scale in ((tagger.backbone, backbone_scale), (tagger.head, 1.0)):
-        for decay, parameters in _by_decay(module, weight_decay):
+    for module, scale in ((tagger.backbone, training.backbone_scale), (tagger.head, 1.0), (adapters, 1.0)):
+        for decay, parameters in _by_decay(module, training.weight_decay):
             if parameters:
-                peak = learning_rate * scale
+                peak = training.learning_rate * scale
                 groups.append({"params": parameters, "weight_decay": decay, "lr": peak, "peak": peak})
-    return AdamW(groups)
+    return (AdamW if training.optimiser == "adamw" else Adam)(groups)
 
 
 def _by_decay(module: nn.Module, weight_decay: float) -> Iterator[tuple[float, list[Tensor]]]:
@@ -41,21 +45,25 @@ def _by_decay(module: nn.Module, weight_decay: float) -> Iterator[tuple[float, l
     yield 0.0, [p for p in trained if p.ndim <= 1]
 
 
-def one_cycle(step: int, steps: int, warmup: float) -> float:
-    """Share of the peak learning rate at `step`: cosine up over the first `warmup` of all steps, cosine down to 0."""
+def share_of_peak(schedule: str, step: int, steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at `step`, up over the first `warmup` of all steps and down to 0 on a cosine.
+
+    one_cycle rises on a cosine from 1/25, cosine on a line from 0.
+    """
     rising = max(1, round(steps * warmup))
     if step < rising:
-        return 0.04 + 0.96 * (1 - math.cos(math.pi * (step + 1) / (rising + 1))) / 2
+        risen = (step + 1) / (rising + 1)
+        return risen if schedule == "cosine" else 0.04 + 0.96 * (1 - math.cos(math.pi * risen)) / 2
     return (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2
 
 
-def optimiser_tensors(adam: AdamW) -> dict[str, Tensor]:
+def optimiser_tensors(adam: Optimizer) -> dict[str, Tensor]:
     """The optimiser's state as flat tensors `index.name`."""
     state = adam.state_dict()["state"]
     return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
 
 
-def restore_optimiser(adam: AdamW, tensors: dict[str, Tensor]) -> None:
+def restore_optimiser(adam: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimiser_tensors` gave."""
     whole = adam.state_dict()
     state: dict[int, dict[str, Tensor]] = {}

@@ -2,66 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from timm.utils import ModelEmaV3
-from torch import Tensor
-from torch.optim import AdamW
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor, nn
 
-from mlkd import checkpoint, evaluate, optimisation
-from mlkd.data.prepared import Split, read_split
-from mlkd.losses import Bce, Loss, Outputs
+from mlkd import checkpoint, evaluate, history, optimisation
+from mlkd.acceleration import accelerator
+from mlkd.data.loader import Batch, Loader, workers
+from mlkd.data.prepared import read_split
+from mlkd.learner import Learner
+from mlkd.lesson import Lesson
 from mlkd.metrics import mean_average_precision
 from mlkd.models import Model
 from mlkd.progress import Progress, silent
-from mlkd.teacher_outputs import TeacherOutputs
+from mlkd.training import Training
 from mlkd.views import Views
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How a tagger is trained."""
-
-    epochs: int
-    learning_rate: float
-    losses: tuple[Loss, ...] = field(default_factory=lambda: (Bce(),))
-    batch_size: int = 64
-    backbone_scale: float = 1.0  # the backbone's learning rate over the head's
-    frozen_groups: int = 0  # stages of the backbone that keep their first weights, the stem first
-    weight_decay: float = 0.01
-    warmup: float = 0.2  # share of all steps
-    ema_decay: float = 0.99
-    gradient_norm: float = 10.0
-
-    def __post_init__(self) -> None:
-        limits = {
-            "epochs": (1, 10_000), "learning_rate": (1e-8, 10), "batch_size": (2, 65_536), "backbone_scale": (0, 100),
-            "frozen_groups": (0, 1000), "weight_decay": (0, 10), "warmup": (0, 1), "ema_decay": (0, 1),
-            "gradient_norm": (1e-6, 1e9),
-        }  # fmt: skip
-        for name, (low, high) in limits.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"training.{name}: expected {low}..{high}, got {getattr(self, name)}")
-        if not self.losses:
-            raise ValueError("training.losses: expected at least one loss, got none; bce is the usual one")
-
-    @property
-    def needs_teacher(self) -> bool:
-        """True if any loss compares with a teacher."""
-        return any(not isinstance(loss, Bce) for loss in self.losses)
+TRACK_STEPS = 20  # between two points of a tracker's curve
 
 
 class NonFiniteLoss(RuntimeError):  # noqa: N818  (named for what happened)
@@ -77,25 +47,28 @@ def train(
     *,
     seed: int,
     teacher_outputs: Path | None = None,
+    teacher: Path | None = None,
     progress: Progress = silent,
 ) -> None:
     """Train until the last epoch, going on from what `out` holds; writes best and last checkpoint and history.json.
 
-    The best epoch is chosen on the split *select*.  On one machine with equal threads and versions the final weights
-    are equal bit for bit, however often the run was interrupted.
-    Raises ValueError when a loss needs a teacher and there is none, NonFiniteLoss when training diverges.
+    `teacher_outputs` are those of teacher_outputs.record; `teacher`, the folder of a trained net, is used only by
+    losses on stage maps.  The best epoch is chosen on the split *select*.  With equal threads and versions on a CPU the
+    final weights are equal bit for bit, whatever step the run was killed at.  Under accelerate's launcher or torchrun
+    every process calls this and takes its part of each batch.
+    Raises ValueError when a loss needs what the teacher has not, NonFiniteLoss when training diverges, and
+    loader.DeadWorker when a process that prepares pictures dies.
     """
-    if training.needs_teacher and teacher_outputs is None:
-        raise ValueError("training.losses: expected only bce without a teacher, got a loss that needs teacher outputs")
-    run = _Run(model, training, views, data, out, seed, teacher_outputs, progress)
+    run = _Run(model, training, views, data, out, seed, teacher_outputs, teacher, progress)
     run.resume()
-    while run.epoch < training.epochs:
+    while not run.finished:
         run.train_epoch()
         run.finish_epoch()
+    run.accelerator.end_training()
 
 
 class _Run:
-    """State of one training run; everything random is a function of (seed, epoch or step)."""
+    """State of one training run; what is random is a function of (seed, step), so that `step` says where it stands."""
 
     def __init__(
         self,
@@ -106,151 +79,169 @@ class _Run:
         out: Path,
         seed: int,
         teacher_outputs: Path | None,
+        teacher: Path | None,
         progress: Progress,
     ) -> None:
         self.config, self.training, self.out, self.seed, self.progress = model, training, out, seed, progress
-        self.split, self.select = read_split(data, "train"), read_split(data, "select")
-        self.teacher = TeacherOutputs.read(teacher_outputs, self.split) if teacher_outputs else None
-        self.views, self.view_seed = (self.teacher.views, self.teacher.seed) if self.teacher else (views, seed)
-        self.accelerator = Accelerator(
-            mixed_precision="bf16" if torch.cuda.is_available() else "no", log_with="tensorboard", project_dir=str(out)
-        )
+        self.accelerator = accelerator(training, out)
+        self.device, self.ranks = self.accelerator.device, self.accelerator.num_processes
+        split, self.select = read_split(data, "train"), read_split(data, "select")
+        self.lesson = Lesson(split, training, teacher_outputs, teacher, self.device)
+        self.loader = self._loader(views)
+        self.steps_per_epoch = max(1, self.loader.batches_per_epoch // training.accumulate)
         torch.manual_seed(seed)
-        self.tagger = model.build(len(self.split.labels)).to(self.accelerator.device)
+        self.tagger = model.build(len(split.labels)).to(self.device)
         optimisation.freeze(self.tagger, training.frozen_groups)
-        self.adam: AdamW = optimisation.optimiser(
-            self.tagger, training.learning_rate, training.backbone_scale, training.weight_decay
-        )
+        self.learner = Learner(self.tagger, training, self.lesson.live).to(self.device)
+        self.adam = self.accelerator.prepare(optimisation.optimiser(self.tagger, self.learner.adapters, training))
+        self.net: nn.Module = self.learner
+        if training.compile:
+            self.net = torch.compile(self.learner)  # type: ignore[assignment]
+        if self.ranks > 1:
+            self.net = self.accelerator.prepare(self.net)
         self.ema = ModelEmaV3(self.tagger, decay=training.ema_decay, use_warmup=True)
-        self.epoch, self.step, self.best = 0, 0, -1.0
-        self.steps_per_epoch = max(1, len(self.split) // training.batch_size)
-        self.accelerator.init_trackers("tensorboard")
+        self.step, self.best, self.best_epoch = 0, -1.0, 0
+        self.now = history.Epoch()
 
-    def resume(self) -> None:
-        path = self.out / checkpoint.LAST
-        if not path.is_file():
-            return
-        tensors, facts = checkpoint.read(path)
-        self.tagger.load_state_dict(_part(tensors, "model."))
-        self.ema.module.load_state_dict(_part(tensors, "ema."))
-        optimisation.restore_optimiser(self.adam, _part(tensors, "optimiser."))
-        self.epoch, self.step, self.best = facts["epoch"], facts["step"], facts["best"]
-        log.info("going on after epoch %d of %d", self.epoch, self.training.epochs)
+    def _loader(self, views: Views) -> Loader:
+        live, cached = self.lesson.live, self.lesson.cached
+        return Loader(
+            split=self.lesson.split,
+            sizes=(self.config.image_px,) if live is None else (self.config.image_px, live.image_px),
+            views=cached.views if cached else views,
+            view_seed=cached.seed if cached else self.seed,
+            seed=self.seed,
+            batch_size=self.training.batch_size,
+            rank=self.accelerator.process_index,
+            ranks=self.ranks,
+            workers=workers(cuda=self.device.type == "cuda", ranks=self.ranks),
+        )
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are over."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def finished(self) -> bool:
+        """After the last epoch, or `patience` of them without a better one."""
+        patience = self.training.patience
+        tired = patience > 0 and self.epoch - self.best_epoch >= patience
+        return self.epoch >= self.training.last_epoch or tired
 
     def train_epoch(self) -> None:
-        self.tagger.train()
-        sums: dict[str, float] = {}
-        self.started = time.monotonic()
-        for done, (indices, images, targets) in enumerate(self._batches(), start=1):
-            terms = self._step(indices, images, targets)
-            for name, value in terms.items():
-                sums[name] = sums.get(name, 0.0) + value
-            self.losses = {name: value / done for name, value in sums.items()}
-            pictures = done * self.training.batch_size / (time.monotonic() - self.started)
-            at = self.epoch * self.steps_per_epoch + done
-            self.progress(
-                "epochs", at, self.training.epochs * self.steps_per_epoch, {**self.losses, "images/s": pictures}
-            )
+        """The steps that this epoch has left."""
+        self.net.train()
+        began = time.monotonic() - self.now.seconds
+        epoch, accumulate = self.epoch, self.training.accumulate
+        batches = self.loader.batches(epoch, first=self.now.steps * accumulate)
+        for _ in range(self.now.steps, self.steps_per_epoch):
+            self.now.add(self._step(epoch, batches))
+            self.now.seconds = time.monotonic() - began
+            self._tell()
+            if self.step % self.training.save_steps == 0 and self.now.steps < self.steps_per_epoch:
+                self.save()
 
-    def _batches(self) -> Iterator[tuple[NDArray[np.int64], Tensor, Tensor]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.split))
-        size = min(self.training.batch_size, len(order))
-        batches = [order[i * size : (i + 1) * size].tolist() for i in range(self.steps_per_epoch)]
-        pictures = _Pictures(self.split, self.config.image_px, self.views, self.view_seed, self._view())
-        workers = 8 if self.accelerator.device.type == "cuda" else 1  # many threads slow a small picture down
-        for indices, images, targets in DataLoader(pictures, batch_sampler=batches, num_workers=workers):
-            device = self.accelerator.device
-            yield indices.numpy(), images.to(device), targets.to(device)
-
-    def _view(self) -> int:
-        return self.epoch % self.views.count
-
-    def _step(self, indices: NDArray[np.int64], images: Tensor, targets: Tensor) -> dict[str, float]:
-        torch.manual_seed(self.seed * 1_000_003 + self.step)  # dropout is a function of the step
-        share = optimisation.one_cycle(self.step, self.training.epochs * self.steps_per_epoch, self.training.warmup)
+    def _step(self, epoch: int, batches: Iterator[Batch]) -> dict[str, float]:
+        training, count = self.training, self.training.accumulate
+        steps = training.epochs * self.steps_per_epoch
+        share = optimisation.share_of_peak(training.schedule, self.step, steps, training.warmup)
         for group in self.adam.param_groups:
             group["lr"] = group["peak"] * share
-        with self.accelerator.autocast():
-            student = self.tagger(images)
-        terms = self._terms(student, self._teacher_batch(indices, student), targets)
-        self._refuse_non_finite(terms, indices)
-        self.accelerator.backward(sum(terms.values()))
-        self.accelerator.clip_grad_norm_(self.tagger.parameters(), self.training.gradient_norm)
+        told: dict[str, float] = {}
+        for part in range(count):
+            rows, images = next(batches)
+            torch.manual_seed(_dropout_seed(self.seed, self.step, part, self.loader.rank))
+            last = part == count - 1  # only then processes exchange gradients
+            with nullcontext() if last else self.accelerator.no_sync(self.net):
+                terms = self._terms(epoch, rows, images)
+                for name, value in self._finite(terms, rows).items():
+                    told[name] = told.get(name, 0.0) + value / count
+                self.accelerator.backward(sum(terms.values()) / count)
+        self.accelerator.clip_grad_norm_(self.learner.parameters(), training.gradient_norm)
         self.adam.step()
         self.adam.zero_grad()
         self.step += 1
         self.ema.update(self.tagger, self.step)
-        return {name: float(value.detach()) for name, value in terms.items()}
+        return told
 
-    def _teacher_batch(self, indices: NDArray[np.int64], student: Outputs) -> Outputs:
-        if self.teacher is None:
-            return student  # no loss that looks at it: `train` has checked
-        batch = self.teacher.batch(indices, self._view())
-        device, embeddings = self.accelerator.device, batch.embeddings
-        return Outputs(batch.logits.to(device), None if embeddings is None else embeddings.to(device))
+    def _terms(self, epoch: int, rows: NDArray[np.int64], images: tuple[Tensor, ...]) -> dict[str, Tensor]:
+        placed = [image.to(self.device, non_blocking=True) for image in images]
+        with self.accelerator.autocast():
+            student = self.net(placed[0])
+        view, epochs = self.loader.view(epoch), self.step / self.steps_per_epoch
+        return self.lesson.terms(student, rows, placed, view=view, epochs=epochs)
 
-    def _terms(self, student: Outputs, teacher: Outputs, targets: Tensor) -> dict[str, Tensor]:
-        done = self.step / self.steps_per_epoch
-        wide = Outputs(student.logits.float(), None if student.embeddings is None else student.embeddings.float())
-        return {
-            loss.kind: loss.weight * (min(1.0, done / loss.ramp_epochs) if loss.ramp_epochs else 1.0)
-            * loss(wide, teacher, targets)
-            for loss in self.training.losses if loss.weight
-        }  # fmt: skip
-
-    def _refuse_non_finite(self, terms: Mapping[str, Tensor], indices: NDArray[np.int64]) -> None:
-        bad = [name for name, value in terms.items() if not torch.isfinite(value)]
+    def _finite(self, terms: Mapping[str, Tensor], rows: NDArray[np.int64]) -> dict[str, float]:
+        """The terms averaged over processes; if one is no number, NonFiniteLoss after saving."""
+        everywhere: Any = self.accelerator.reduce(torch.stack([v.detach() for v in terms.values()]), reduction="mean")
+        told = dict(zip(terms, everywhere.tolist(), strict=True))
+        bad = [name for name, value in told.items() if not np.isfinite(value)]
         if bad:
-            names = ", ".join(self.split.names[i] for i in indices[:8])
+            self.save()
+            names = ", ".join(self.lesson.split.names[row] for row in rows[:8])
             raise NonFiniteLoss(
                 f"training step {self.step}: expected finite losses, got {bad} not finite on pictures {names}, …; "
-                "lower the learning rate or that loss's weight; the last epoch is saved"
+                f"lower the learning rate or that loss's weight; the state before this step is in {checkpoint.LAST}"
             )
+        return told
+
+    def _tell(self) -> None:
+        losses, training = self.now.means(), self.training
+        speed = self.now.steps * training.accumulate * training.batch_size / max(self.now.seconds, 1e-9)
+        self.progress("epochs", self.step, training.last_epoch * self.steps_per_epoch, {**losses, "images/s": speed})
+        if self.step % TRACK_STEPS == 0:
+            rate = self.adam.param_groups[-1]["lr"]
+            self.accelerator.log({**losses, "images/s": speed, "learning_rate": rate}, step=self.step)
 
     def finish_epoch(self) -> None:
-        self.epoch += 1
-        scores = evaluate.scores(self.ema.module, self.select.pixels(self.config.image_px))
-        select_map = mean_average_precision(scores, self.select.targets)
-        self.accelerator.log({**self.losses, "select_map": select_map}, step=self.step)
-        self._record(select_map)
+        """Measure on select, record, keep the best, save: the first process does, all learn the outcome."""
+        outcome = [0.0]
+        if self.accelerator.is_main_process:
+            scores = evaluate.scores(self.ema.module, self.select.pixels(self.config.image_px))
+            outcome = [mean_average_precision(scores, self.select.targets, self.select.known)]
+            facts = {"losses": self.now.means(), "select_map": outcome[0], "seconds": round(self.now.seconds, 1)}
+            history.record(self.out, self.epoch, facts)
+            self.accelerator.log({"select_map": outcome[0]}, step=self.step)
+            done = f"epoch {self.epoch} of {self.training.last_epoch}"
+            log.info("%s: select mAP %.2f (%.0f s)", done, 100 * outcome[0], self.now.seconds)
+        select_map = float(broadcast_object_list(outcome)[0])
+        self.now = history.Epoch()
         if select_map > self.best:
-            self.best = select_map
-            facts = {"epoch": self.epoch, "select_map": select_map}
-            ema = self.ema.module.state_dict()
-            checkpoint.save_model(self.out / checkpoint.BEST, ema, self.config, self.split.labels, facts)
-        tensors = {f"model.{k}": v for k, v in self.tagger.state_dict().items()}
-        tensors |= {f"ema.{k}": v for k, v in self.ema.module.state_dict().items()}
-        tensors |= {f"optimiser.{k}": v for k, v in optimisation.optimiser_tensors(self.adam).items()}
-        checkpoint.write(
-            self.out / checkpoint.LAST, tensors, {"epoch": self.epoch, "step": self.step, "best": self.best}
-        )
+            self.best, self.best_epoch = select_map, self.epoch
+            if self.accelerator.is_main_process:
+                facts = {"epoch": self.epoch, "select_map": select_map}
+                weights, labels = self.ema.module.state_dict(), self.select.labels
+                checkpoint.save_model(self.out / checkpoint.BEST, weights, self.config, labels, facts)
+        self.save()
 
-    def _record(self, select_map: float) -> None:
-        path = self.out / "history.json"
-        history: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
-        seconds = round(time.monotonic() - self.started, 1)
-        entry = {"epoch": self.epoch, "losses": self.losses, "select_map": select_map, "seconds": seconds}
-        path.with_suffix(".partial").write_text(json.dumps([*history[: self.epoch - 1], entry], indent=1) + "\n")
-        path.with_suffix(".partial").replace(path)
-        log.info(
-            "epoch %d of %d: select mAP %.2f (%.0f s)", self.epoch, self.training.epochs, 100 * select_map, seconds
-        )
+    def save(self) -> None:
+        """All that the next step depends on; written by the first process."""
+        if not self.accelerator.is_main_process:
+            return
+        tensors = {f"model.{name}": value for name, value in self.learner.state_dict().items()}
+        tensors |= {f"ema.{name}": value for name, value in self.ema.module.state_dict().items()}
+        state = optimisation.optimiser_tensors(self.adam.optimizer)
+        tensors |= {f"optimiser.{name}": value for name, value in state.items()}
+        scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
+        facts = {"step": self.step, "best": self.best, "best_epoch": self.best_epoch, "scaler": scaler}
+        checkpoint.write(self.out / checkpoint.LAST, tensors, {**facts, "now": asdict(self.now)})
 
-
-class _Pictures(Dataset[tuple[int, Tensor, Tensor]]):
-    """One view of every training picture."""
-
-    def __init__(self, split: Split, image_px: int, views: Views, seed: int, view: int) -> None:
-        self.pixels, self.targets = split.pixels(image_px), split.targets.astype(np.float32)
-        self.views, self.seed, self.view = views, seed, view
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitem__(self, picture: int) -> tuple[int, Tensor, Tensor]:
-        image = self.views.apply(self.pixels[picture], seed=self.seed, picture=picture, view=self.view)
-        return picture, image, torch.from_numpy(self.targets[picture])
+    def resume(self) -> None:
+        """Take up what `save` wrote, if there is any."""
+        path = self.out / checkpoint.LAST
+        if not path.is_file():
+            return
+        tensors, facts = checkpoint.read(path)
+        self.learner.load_state_dict(checkpoint.part(tensors, "model."))
+        self.ema.module.load_state_dict(checkpoint.part(tensors, "ema."))
+        optimisation.restore_optimiser(self.adam.optimizer, checkpoint.part(tensors, "optimiser."))
+        if facts["scaler"]:
+            self.accelerator.scaler.load_state_dict(facts["scaler"])
+        self.step, self.best, self.best_epoch = facts["step"], facts["best"], facts["best_epoch"]
+        self.now = history.Epoch(**facts["now"])
+        log.info("going on after step %d of %d", self.step, self.training.last_epoch * self.steps_per_epoch)
 
 
-def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+def _dropout_seed(seed: int, step: int, part: int, rank: int) -> int:
+    return int(np.random.SeedSequence([seed, step, part, rank]).generate_state(1, np.uint64)[0])

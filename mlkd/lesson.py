@@ -1,0 +1,93 @@
+"""What the losses of a run see: targets, what is known, and the teacher's outputs; and the terms that come of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mlkd import checkpoint, distributed
+from mlkd.data.prepared import Split
+from mlkd.losses import Outputs
+from mlkd.models import Tagger
+from mlkd.teacher_outputs import TeacherOutputs
+from mlkd.training import Training
+
+
+class Lesson:
+    """The losses of a run with everything they compare a student with.
+
+    `outputs` is the folder of teacher_outputs.record; `teacher`, a trained net, runs along only where a loss needs
+    stage maps.  Raises ValueError when a loss needs what there is not.
+    """
+
+    def __init__(
+        self, split: Split, training: Training, outputs: Path | None, teacher: Path | None, device: torch.device
+    ) -> None:
+        if training.needs_teacher and outputs is None:
+            raise ValueError("training.losses: expected only losses without a teacher, got one that needs its outputs")
+        if "features" in training.needs and teacher is None:
+            raise ValueError("training.losses: expected a teacher trained here for a loss on stage maps, got none")
+        self.split, self.losses, self.device = split, [loss for loss in training.losses if loss.weight], device
+        self.compares = training.needs_teacher
+        self.cached = TeacherOutputs.read(outputs, split) if outputs else None
+        if self.cached:
+            self.cached.require(self.losses)
+        self.live: Tagger | None = None
+        if teacher and "features" in training.needs:
+            self.live = checkpoint.load_model(teacher).to(device)
+
+    def terms(
+        self, student: Outputs, rows: NDArray[np.int64], images: Sequence[Tensor], *, view: int, epochs: float
+    ) -> dict[str, Tensor]:
+        """Weighted loss terms by kind, for the split's `rows` in one view, after so many `epochs`.
+
+        `images` holds the student's pictures and, where a net runs along, the teacher's.
+        """
+        student = _wide(student)
+        teacher = self._teacher(rows, images, view) if self.compares else student
+        targets = torch.from_numpy(self.split.targets[rows].astype(np.float32)).to(self.device)
+        known = None if self.split.known is None else torch.from_numpy(self.split.known[rows]).to(self.device)
+        mine = everyone = (student, teacher, targets, known)
+        if any(loss.compares_images for loss in self.losses):
+            everyone = distributed.gathered(*mine)
+        terms: dict[str, Tensor] = {}
+        for loss in self.losses:
+            value = loss(*(everyone if loss.compares_images else mine))
+            terms[loss.kind] = loss.weight * _ramp(epochs, loss.ramp_epochs) * value
+        return terms
+
+    def _teacher(self, rows: NDArray[np.int64], images: Sequence[Tensor], view: int) -> Outputs:
+        assert self.cached is not None, "checked at the start"
+        teacher = _moved(self.cached.batch(rows, view), self.device)
+        if self.live is None:
+            return teacher
+        with torch.no_grad():
+            live: Outputs = self.live(images[1], features=True)
+        return dataclasses.replace(teacher, features=live.features)
+
+
+def _ramp(epochs: float, ramp_epochs: float) -> float:
+    return min(1.0, epochs / ramp_epochs) if ramp_epochs else 1.0
+
+
+def _wide(outputs: Outputs) -> Outputs:
+    """The same in float32, whatever the nets computed in."""
+    return _each(outputs, Tensor.float)
+
+
+def _moved(outputs: Outputs, device: torch.device) -> Outputs:
+    return _each(outputs, lambda tensor: tensor.to(device))
+
+
+def _each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
+    def changed(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else change(tensor)
+
+    maps = None if outputs.features is None else tuple(change(one) for one in outputs.features)
+    return Outputs(change(outputs.logits), changed(outputs.embeddings), changed(outputs.pooled), maps)

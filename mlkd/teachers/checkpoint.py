@@ -1,0 +1,65 @@
+"""A teacher that is a net of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mlkd import checkpoint
+from mlkd.labels import Labels
+from mlkd.losses import Outputs
+from mlkd.losses.base import Need
+from mlkd.models import Tagger
+from mlkd.teachers.base import Pictures, Teacher, check_labels
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointTeacher:
+    """`path` is best.safetensors of a training run, or the folder that it lies in."""
+
+    kind: Literal["checkpoint"] = "checkpoint"
+    path: Path = field(metadata={"identity": False})  # what lies there decides
+
+    gives: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings", "pooled", "features"})
+
+    @property
+    def folder(self) -> Path:
+        """Where best.safetensors lies."""
+        return self.path.parent if self.path.name == checkpoint.BEST else self.path
+
+    @property
+    def image_px(self) -> int:
+        """The size of picture it was trained for.  Raises ValueError for a missing or damaged file."""
+        return int(checkpoint.read_facts(self.folder / checkpoint.BEST)["model"]["image_px"])
+
+    def files(self) -> tuple[Path, ...]:
+        """What it is made of."""
+        return (self.folder / checkpoint.BEST,)
+
+    def load(self, labels: Labels) -> Teacher:
+        """The net, on CUDA where there is one.  Raises ValueError unless it was trained for exactly these labels."""
+        check_labels(self.path, checkpoint.load_labels(self.folder).names, labels)
+        tagger = checkpoint.load_model(self.folder)
+        return _Net(tagger.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+@dataclass(frozen=True)
+class _Net:
+    tagger: Tagger
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.tagger.image_px,)
+
+    def __call__(self, pictures: Pictures) -> Outputs:
+        device = next(self.tagger.parameters()).device
+        outputs: Outputs = self.tagger(pictures[self.tagger.image_px].to(device))
+        return Outputs(outputs.logits.float().cpu(), _plain(outputs.embeddings), _plain(outputs.pooled))
+
+
+def _plain(values: Tensor | None) -> Tensor | None:
+    return None if values is None else values.float().cpu()

@@ -1,0 +1,177 @@
+"""A teacher from elsewhere: any ONNX tagger of the same labels."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mlkd.labels import Labels
+from mlkd.losses import Outputs
+from mlkd.losses.base import Need
+from mlkd.teachers.base import Pictures, Teacher, check_labels
+
+log = logging.getLogger(__name__)
+
+CLIPPED = 1e-6  # scores nearer to 0 or 1: a float32 score that near to 1 says little about its logit
+_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
+_ERRORS_ONLY = 3  # onnxruntime's log severity
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxTeacher:
+    """A graph with one input, a batch of pictures, and one output (B, L); it teaches by its logits alone.
+
+    A graph for uint8 is given the pixels as they are, one for floats (pixels / 255 - mean) / std.  The order of its
+    labels is that of `labels` (one a line, or a JSON list), else of its own metadata "labels", else taken to be the
+    data's.
+    """
+
+    kind: Literal["onnx"] = "onnx"
+    path: Path = field(metadata={"identity": False})  # what lies there decides
+    image_px: int
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    output: Literal["scores", "logits"] = "scores"
+    labels: Path | None = field(default=None, metadata={"identity": False})
+
+    gives: ClassVar[frozenset[Need]] = frozenset({"teacher"})
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.image_px <= 4096:
+            raise ValueError(f"image_px: expected 16..4096, got {self.image_px}")
+        if not np.isfinite(self.mean).all() or not np.isfinite(self.std).all() or min(self.std) <= 0:
+            raise ValueError(f"std: expected finite means and deviations above 0, got {self.mean} and {self.std}")
+
+    def files(self) -> tuple[Path, ...]:
+        """What it is made of."""
+        return (self.path,) if self.labels is None else (self.path, self.labels)
+
+    def load(self, labels: Labels) -> Teacher:
+        """The graph, opened by ONNX Runtime.  Raises ValueError for other labels and for a graph of another form."""
+        session = _opened(self.path)
+        check_labels(self.path, self._names(session) or labels.names, labels)
+        dtype = self._input_type(session)
+        return _Graph(self, session, dtype, _output_of(self.path, session, len(labels)), len(labels))
+
+    def _names(self, session: Any) -> list[str] | None:
+        if self.labels is not None:
+            text = self.labels.read_text(encoding="utf-8")
+            lines = json.loads(text) if self.labels.suffix == ".json" else text.splitlines()
+            return [str(line).strip() for line in lines if str(line).strip()]
+        kept = session.get_modelmeta().custom_metadata_map.get("labels")
+        return json.loads(kept) if kept else None
+
+    def _input_type(self, session: Any) -> Any:
+        """What the input holds, once its shape fits this description."""
+        given = session.get_inputs()
+        picture = (self.image_px,) * 2 + (3,) if self.layout == "NHWC" else (3,) + (self.image_px,) * 2
+        told = ", ".join(f"{one.type} {one.shape}" for one in given)
+        fits = len(given) == 1 and given[0].type in _TYPES and len(given[0].shape) == 4
+        if not fits or any(isinstance(n, int) and n != m for n, m in zip(given[0].shape[1:], picture, strict=True)):
+            raise ValueError(
+                f"teacher {self.path}: expected one input of uint8, float or float16 (B, {picture[0]}, {picture[1]}, "
+                f"{picture[2]}), got {told}; correct layout or image_px"
+            )
+        dtype = _TYPES[given[0].type]
+        if dtype is np.uint8 and (self.mean, self.std) != ((0.0,) * 3, (1.0,) * 3):
+            raise ValueError(
+                f"teacher {self.path}: expected no mean and std for a graph that reads uint8, got {self.mean} and "
+                f"{self.std}; leave them out"
+            )
+        return dtype
+
+
+@dataclass(frozen=True)
+class _Graph:
+    source: OnnxTeacher
+    session: Any
+    dtype: Any
+    output: str
+    labels: int
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        return (self.source.image_px,)
+
+    def __call__(self, pictures: Pictures) -> Outputs:
+        values = self._run(self._values(pictures[self.source.image_px].numpy()))
+        return Outputs(logits=torch.from_numpy(self._logits(values)))
+
+    def _values(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
+        """Pixels (B, H, W, 3) as the graph reads them."""
+        values: NDArray[Any] = pixels
+        if self.dtype is not np.uint8:
+            mean, std = (np.array(rgb, np.float32) for rgb in (self.source.mean, self.source.std))
+            values = ((pixels.astype(np.float32) / 255 - mean) / std).astype(self.dtype)
+        return np.ascontiguousarray(values if self.source.layout == "NHWC" else values.transpose(0, 3, 1, 2))
+
+    def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """The output (B, L); in parts of the size that the graph fixes, the last one filled up."""
+        entry = self.session.get_inputs()[0]
+        size = entry.shape[0] if isinstance(entry.shape[0], int) else len(images)
+        parts = []
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+            try:
+                parts.append(self.session.run([self.output], {entry.name: filled})[0][: len(part)])
+            except Exception as cause:  # its exceptions share no base class of their own
+                raise ValueError(f"teacher {self.source.path}: expected scores, got: {cause}") from cause
+        values = np.concatenate(parts).astype(np.float32)
+        if values.shape != (len(images), self.labels):
+            raise ValueError(f"teacher {self.source.path}: expected {self.labels} labels, got an output {values.shape}")
+        return values
+
+    def _logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.source.output == "logits":
+            return values
+        low, high = float(values.min()), float(values.max())
+        if low < 0 or high > 1 + 1e-6:
+            raise ValueError(
+                f"teacher {self.source.path}: expected scores in 0..1, got {low:.4g}..{high:.4g}; set output: logits"
+            )
+        logits: NDArray[np.float32] = torch.from_numpy(values).logit(CLIPPED).numpy()
+        return logits
+
+
+def _opened(path: Path) -> Any:
+    """A session on CUDA where this machine and this ONNX Runtime have it, else on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = torch.get_num_threads()
+    cuda = torch.cuda.is_available() and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    if cuda:
+        onnxruntime.preload_dlls()
+    wanted = "CUDAExecutionProvider" if cuda else "CPUExecutionProvider"
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+    except Exception as cause:  # its exceptions share no base class of their own
+        raise ValueError(f"teacher {path}: expected a graph for ONNX Runtime, got: {cause}; choose another") from cause
+    if session.get_providers()[0] != wanted:
+        raise ValueError(f"teacher {path}: expected to run on {wanted}, got {session.get_providers()}; mend the driver")
+    log.info("teacher %s runs on %s", path, wanted)
+    return session
+
+
+def _output_of(path: Path, session: Any, labels: int) -> str:
+    """The one output that can be (B, L)."""
+    outputs = session.get_outputs()
+    of_two = [one for one in outputs if len(one.shape) == 2]
+    fitting = [one.name for one in of_two if not isinstance(one.shape[1], int) or one.shape[1] == labels]
+    if len(fitting) != 1:
+        told = ", ".join(f"{one.name} {one.shape}" for one in outputs)
+        raise ValueError(
+            f"teacher {path}: expected one output (B, {labels}) for the {labels} labels, got {told}; "
+            "choose a teacher of exactly these labels"
+        )
+    return str(fitting[0])

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from mlkd.labels import Labels
+from mlkd.losses import Outputs
+from mlkd.teachers import CheckpointTeacher, OnnxTeacher, Several
+from tests import taggers
+
+LABELS = Labels(("red", "green", "blue"))
+MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+WEIGHT = np.array([[2, -1, 0.5], [0.3, 1, -1], [-1, 0.2, 1]], np.float32)
+BIAS = np.array([0.1, -0.2, 0.3], np.float32)
+
+
+def pictures(count: int = 5) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
+
+
+def foreign(
+    file: Path,
+    *,
+    layout: str = "NCHW",
+    output: str = "scores",
+    batch: str | int = "batch",
+    px: str | int = 32,
+    kind: int = TensorProto.FLOAT,
+    bias: NDArray[Any] = BIAS,
+    names: list[str] | None = None,
+    more_inputs: int = 0,
+) -> Path:
+    """A graph as others write it: the mean of each channel, a matrix, perhaps a sigmoid; and an output besides."""
+    picture = [3, px, px] if layout == "NCHW" else [px, px, 3]
+    of_floats = TensorProto.FLOAT if kind == TensorProto.UINT8 else kind
+    dtype = helper.tensor_dtype_to_np_dtype(of_floats)
+    inputs = [helper.make_tensor_value_info("x", kind, [batch, *picture])]
+    inputs += [helper.make_tensor_value_info(f"more{at}", kind, [1]) for at in range(more_inputs)]
+    axes = [2, 3] if layout == "NCHW" else [1, 2]
+    weight = WEIGHT / 255 if kind == TensorProto.UINT8 else WEIGHT
+    weights = {"axes": np.array(axes, np.int64), "weight": weight.astype(dtype), "bias": bias.astype(dtype)}
+    last = "sums" if output == "logits" else "probabilities"
+    nodes = [
+        helper.make_node("Cast", ["x"], ["values"], to=of_floats),
+        helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
+        helper.make_node("Gemm", ["means", "weight", "bias"], ["sums"]),
+        helper.make_node("Sigmoid", ["sums"], ["probabilities"]),
+        helper.make_node("ReduceMean", ["values"], ["brightness"], keepdims=0),
+    ]
+    outputs = [
+        helper.make_tensor_value_info(last, of_floats, [batch, len(bias)]),
+        helper.make_tensor_value_info("brightness", of_floats, []),
+    ]
+    initial = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "foreign", inputs, outputs, initial)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    if names is not None:
+        helper.set_model_props(model, {"labels": json.dumps(names)})
+    onnx.checker.check_model(model)
+    onnx.save(model, file)
+    return file
+
+
+def by_hand(images: torch.Tensor) -> NDArray[np.float64]:
+    """The logits of `foreign` in float64."""
+    values = (images.numpy().astype(np.float64) / 255 - MEAN) / STD
+    return values.mean((1, 2)) @ WEIGHT.astype(np.float64) + BIAS
+
+
+def said(source: OnnxTeacher, images: torch.Tensor) -> Outputs:
+    return source.load(LABELS)({32: images, 16: images[:, ::2, ::2]})
+
+
+def test_pixels_as_they_are(tmp_path: Path) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", kind=TensorProto.UINT8), image_px=32, layout="NCHW")
+    expected = pictures().numpy().astype(np.float64).mean((1, 2)) @ WEIGHT / 255 + BIAS
+    got = said(source, pictures())
+    np.testing.assert_allclose(got.logits, expected, atol=1e-4)
+    assert (got.embeddings, got.pooled) == (None, None)
+    with pytest.raises(ValueError, match="expected no mean and std for a graph that reads uint8"):
+        replace(source, mean=MEAN).load(LABELS)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("output", ["scores", "logits"])
+@pytest.mark.parametrize("batch", ["batch", 1, 4])
+def test_a_graph_of_others(tmp_path: Path, layout: Any, output: Any, batch: str | int) -> None:
+    file = foreign(tmp_path / "a.onnx", layout=layout, output=output, batch=batch)
+    source = OnnxTeacher(path=file, image_px=32, layout=layout, mean=MEAN, std=STD, output=output)
+    np.testing.assert_allclose(said(source, pictures()).logits, by_hand(pictures()), atol=1e-4)
+
+
+def test_half_floats_and_sizes_that_the_graph_leaves_open(tmp_path: Path) -> None:
+    file = foreign(tmp_path / "a.onnx", kind=TensorProto.FLOAT16, px="px")
+    source = OnnxTeacher(path=file, image_px=32, layout="NCHW", mean=MEAN, std=STD)
+    np.testing.assert_allclose(said(source, pictures()).logits, by_hand(pictures()), atol=2e-2)  # scores in float16
+
+
+def test_scores_of_nought_and_one_have_finite_logits(tmp_path: Path) -> None:
+    file = foreign(tmp_path / "a.onnx", bias=np.array([-200, 0, 200], np.float32))
+    logits = said(OnnxTeacher(path=file, image_px=32, layout="NCHW"), pictures()).logits
+    limit = np.log((1 - 1e-6) / 1e-6)
+    np.testing.assert_allclose(logits[:, 0], -limit, rtol=1e-4)
+    np.testing.assert_allclose(logits[:, 2], limit, rtol=1e-2)  # 1 - 1e-6 in float32
+
+
+def test_beside_a_net_of_ours_it_adds_its_logits(tmp_path: Path) -> None:
+    ours = CheckpointTeacher(path=taggers.save(tmp_path / "net", LABELS)).load(LABELS)
+    theirs = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW").load(LABELS)
+    with torch.no_grad():
+        both, one, other = (teacher({32: pictures()}) for teacher in (Several((ours, theirs)), ours, theirs))
+    torch.testing.assert_close(both.logits, (one.logits + other.logits) / 2)
+    torch.testing.assert_close(both.embeddings, one.embeddings)
+    torch.testing.assert_close(both.pooled, one.pooled)
+
+
+@pytest.mark.parametrize("name", ["labels.txt", "labels.json"])
+def test_a_list_of_labels_beside_it(tmp_path: Path, name: str) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW", labels=tmp_path / name)
+    assert source.files() == (tmp_path / "a.onnx", tmp_path / name)
+    for names in (LABELS.names, ("red", "blue", "green")):
+        (tmp_path / name).write_text(json.dumps(names) if name.endswith("json") else "\n".join(names) + "\n")
+        if names == LABELS.names:
+            assert source.load(LABELS).sizes == (32,)
+        else:
+            with pytest.raises(ValueError, match="the same in another order, 'blue' in column 1 where the data has 'g"):
+                source.load(LABELS)
+
+
+def test_labels_in_its_metadata(tmp_path: Path) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", names=["red", "green", "teal"]), image_px=32, layout="NCHW")
+    with pytest.raises(ValueError, match="got 3: without blue, with teal besides"):
+        source.load(LABELS)
+
+
+def test_as_many_labels_are_asked_for_where_there_is_no_list(tmp_path: Path) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW")
+    with pytest.raises(ValueError, match=r"expected one output \(B, 2\) for the 2 labels, got probabilities .*, 3\]"):
+        source.load(Labels(("red", "green")))
+
+
+@pytest.mark.parametrize(
+    ("graph", "fields", "told"),
+    [
+        ({}, {"layout": "NHWC"}, r"expected one input of .* \(B, 32, 32, 3\), got .* 3, 32, 32\]; correct layout or"),
+        ({}, {"image_px": 48}, r"\(B, 3, 48, 48\), got tensor\(float\) \['batch', 3, 32, 32\]"),
+        ({"more_inputs": 1}, {}, r"expected one input .*, got tensor\(float\) .*, tensor\(float\) \[1\]"),
+        ({"kind": TensorProto.DOUBLE}, {}, r"expected one input of uint8, float or float16 .*, got tensor\(double\)"),
+    ],
+)
+def test_a_graph_of_another_form_is_refused(
+    tmp_path: Path, graph: dict[str, Any], fields: dict[str, Any], told: str
+) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", **graph), image_px=32, layout="NCHW")
+    with pytest.raises(ValueError, match=told):
+        replace(source, **fields).load(LABELS)
+
+
+def test_logits_taken_for_scores_are_noticed(tmp_path: Path) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", output="logits"), image_px=32, layout="NCHW")
+    with pytest.raises(ValueError, match=r"expected scores in 0\.\.1, got .*; set output: logits"):
+        said(source, pictures())
+
+
+def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"no graph")
+    with pytest.raises(ValueError, match=r"teacher .*a\.onnx: expected a graph for ONNX Runtime, got: "):
+        OnnxTeacher(path=tmp_path / "a.onnx", image_px=32).load(LABELS)
+
+
+@pytest.mark.parametrize(("name", "value"), [("image_px", 8), ("std", (0.0, 1.0, 1.0)), ("mean", (float("nan"),) * 3)])
+def test_ranges_are_checked(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=r"(image_px|std): expected"):
+        replace(OnnxTeacher(path=Path("a.onnx"), image_px=32), **{name: value})

@@ -1,0 +1,69 @@
+"""Training by several processes, as accelerate's launcher and torchrun start them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from mlkd import checkpoint, teacher_outputs
+from mlkd.losses import Bce, ClassAware, LabelKL, Pkt
+from mlkd.models import Model
+from mlkd.models.heads import LabelDecoder
+from mlkd.teachers import CheckpointTeacher
+from mlkd.train import train
+from mlkd.training import Training
+from mlkd.views import Views
+
+# no batch norm, whose statistics are those of a process's own part of the batch, and no dropout
+MODEL = Model(
+    backbone="test_convnext", image_px=32, head=LabelDecoder(embedding=8, heads=2, feed_forward=8, dropout=0.0)
+)
+VIEWS = Views(count=1)
+LOSSES = (Bce(), LabelKL(), ClassAware(weight=5.0), Pkt(weight=1000.0))
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+import test_processes
+test_processes.student(Path({prepared!r}), Path({outputs!r}), Path({out!r}))
+"""
+
+
+def student(prepared: Path, outputs: Path, out: Path) -> None:
+    training = Training(epochs=2, learning_rate=1e-3, batch_size=8, losses=LOSSES)
+    train(MODEL, training, VIEWS, prepared, out, seed=3, teacher_outputs=outputs)
+
+
+@pytest.fixture(scope="module")
+def outputs(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    teacher, out = tmp_path_factory.mktemp("teacher"), tmp_path_factory.mktemp("outputs")
+    train(MODEL, Training(epochs=1, learning_rate=1e-3, batch_size=8), VIEWS, prepared, teacher, seed=0)
+    teacher_outputs.record([CheckpointTeacher(path=teacher)], prepared, VIEWS, out, seed=0)
+    return out
+
+
+def test_two_processes_learn_what_one_does(prepared: Path, outputs: Path, tmp_path: Path) -> None:
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    alone.mkdir()
+    together.mkdir()
+    student(prepared, outputs, alone)
+    here = Path(__file__)
+    paths = [str(here.parent), str(here.parents[2]), str(here.parents[1])]
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(paths=paths, prepared=str(prepared), outputs=str(outputs), out=str(together)))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[:6000]
+    expected, got = (checkpoint.read(out / checkpoint.LAST) for out in (alone, together))
+    assert got[1]["step"] == expected[1]["step"] == 6
+    for name, value in expected[0].items():
+        if name.startswith("model."):
+            torch.testing.assert_close(got[0][name], value, rtol=1e-3, atol=2e-5, msg=name)  # sums in another order
+    told, alone_told = (json.loads((out / "history.json").read_text()) for out in (together, alone))
+    for epoch, other in zip(told, alone_told, strict=True):
+        assert epoch["losses"] == pytest.approx(other["losses"], rel=1e-3)

@@ -1,0 +1,165 @@
+"""Recipes whose teachers are ready: nets of ours, ONNX files, several as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from onnx import TensorProto, helper, numpy_helper, save
+
+from mlkd import checkpoint, evaluate
+from mlkd.data.prepared import read_split
+from mlkd.labels import Labels
+from mlkd.progress import silent
+from mlkd.teacher_outputs import TeacherOutputs
+from pipeline import measuring, stages, teaching
+from pipeline.__main__ import main
+from pipeline.config import ConfigError
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.stage import Context
+from tests import drawings, taggers
+
+LABELS = Labels(tuple(sorted(drawings.COLOURS)))
+Write = Callable[..., Recipe]
+
+
+def graph(file: Path, px: int = 40) -> Path:
+    """A tagger (B, px, px, 3) uint8 to scores of the three labels, by the means of the channels."""
+    weights = {"axes": np.array([1, 2]), "weight": np.eye(3, dtype=np.float32), "bias": np.full(3, -128, np.float32)}
+    nodes = [
+        helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
+        helper.make_node("Gemm", ["means", "weight", "bias"], ["sums"], alpha=0.01, beta=0.01),
+        helper.make_node("Sigmoid", ["sums"], ["scores"]),
+    ]
+    given = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", px, px, 3])
+    told = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 3])
+    initial = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    made = helper.make_graph(nodes, "tagger", [given], [told], initial)
+    save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    drawings.draw(folder)
+    return folder
+
+
+@pytest.fixture
+def write(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """The tiny recipe with other teachers; LOSSES are the student's kinds."""
+    monkeypatch.chdir(tmp_path)
+
+    def written(
+        *ready: dict[str, object], train: bool = False, losses: tuple[str, ...] = ("bce", "label_kl")
+    ) -> Recipe:
+        tree = yaml.safe_load(drawings.write_recipe(drawn, tmp_path).read_text())
+        for training in (tree["student"]["training"], tree["baseline"]):
+            training |= {"epochs": 1, "learning_rate": 3e-3}
+        tree["teacher"]["training"]["learning_rate"] = 3e-3
+        tree["student"]["training"]["losses"] = [{"kind": kind} for kind in losses]
+        tree |= {"ready_teachers": list(ready)} if ready else {}
+        if not train:
+            del tree["teacher"]
+        (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(tree))
+        return load_recipe("./tiny.yaml")
+
+    return written
+
+
+def names(recipe: Recipe) -> list[str]:
+    return [stage.name for stage in stages.line(recipe, Path("runs/tiny")).until("student").stages]
+
+
+def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path) -> None:
+    net = taggers.save(tmp_path / "net", LABELS, image_px=48)
+    losses = ("bce", "label_kl", "class_aware", "instance_aware", "rkd")
+    ready = (
+        {"kind": "checkpoint", "path": str(net)},
+        {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40},
+    )
+    recipe = write(*ready, losses=losses)
+    assert main(["distill", "--recipe", "tiny.yaml"]) == 0
+    data, runs = tmp_path / "runs/tiny/data", tmp_path / "runs/tiny"
+    assert not (runs / "teacher").exists()
+    assert read_split(data, "train").pixels(40).shape[1] == 40
+    batch = TeacherOutputs.read(runs / "teacher_outputs", read_split(data, "train")).batch(np.arange(4), 0)
+    assert batch.embeddings is not None
+    assert (batch.embeddings.shape[2], batch.logits.shape[1]) == (8, 3)
+    losses_of = json.loads((runs / "student/history.json").read_text())[0]["losses"]
+    assert set(losses_of) == set(losses)
+    check_test_scores(recipe, data, net, tmp_path)
+    first = stages.recipe_hash(recipe)
+    taggers.save(tmp_path / "net", LABELS, image_px=48, seed=1)
+    assert stages.recipe_hash(recipe) != first
+    plan = {decision.stage: decision for decision in stages.line(recipe, runs).plan()}
+    assert not plan["data"].runs
+    assert plan["teacher_outputs"].runs
+    assert "ready_files" in plan["teacher_outputs"].why
+
+
+def check_test_scores(recipe: Recipe, data: Path, net: Path, out: Path) -> None:
+    """The teacher that bench tells of is what the student was taught by: the mean of both nets' logits."""
+    test = read_split(data, "test")
+    got = measuring._scores(recipe, Context(out, {"data": data}, silent), "teacher", test)
+    ours = evaluate.scores(checkpoint.load_model(net), test.pixels(48)).astype(np.float64)
+    theirs = 0.01 * test.pixels(40).astype(np.float64).mean((1, 2)) - 1.28
+    np.testing.assert_allclose(np.log(got / (1 - got)), (np.log(ours / (1 - ours)) + theirs) / 2, atol=1e-4)
+    assert measuring._note_on_teachers(recipe) == ["teacher: checkpoint, onnx, as one; not timed"]
+
+
+def test_it_may_be_moved(write: Write, tmp_path: Path) -> None:
+    hashes = []
+    for name in ("here", "there"):
+        recipe = write({"kind": "checkpoint", "path": str(taggers.save(tmp_path / name, LABELS))})
+        stage = stages.line(recipe, tmp_path / "runs").until("teacher_outputs").stages[-1]
+        hashes.append((stages.recipe_hash(recipe), str(stages.plain(stage.config)), stage.outside()))
+    assert hashes[0] == hashes[1]
+
+
+def test_stages_and_sizes_follow_the_teachers(write: Write, tmp_path: Path) -> None:
+    net = {"kind": "checkpoint", "path": str(taggers.save(tmp_path / "net", LABELS, image_px=24))}
+    onnx = {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40}
+    folder, inputs = tmp_path / "net", {"teacher": tmp_path / "trained"}
+    for recipe, sizes, line, along, alone in (
+        (write(train=True), [32, 48], ["data", "teacher"], inputs["teacher"], inputs["teacher"]),
+        (write(net), [24, 32], ["data"], folder, folder),
+        (write(onnx), [32, 40], ["data"], None, None),
+        (write(onnx, net), [24, 32, 40], ["data"], folder, None),
+        (write(net, train=True), [24, 32, 48], ["data", "teacher"], inputs["teacher"], None),
+    ):
+        assert teaching.sizes(recipe) == sizes
+        assert names(recipe) == [*line, "teacher_outputs", "student"]
+        assert teaching.net(recipe, inputs) == along
+        assert teaching.alone(recipe, inputs) == alone
+
+
+def test_a_loss_on_stage_maps_reads_the_trained_teacher(write: Write) -> None:
+    reads = {loss: stages.line(write(train=True, losses=("bce", loss)), Path("runs")) for loss in ("rkd", "reviewkd")}
+    of_student = {loss: {stage.name: stage.reads for stage in line.stages}["student"] for loss, line in reads.items()}
+    assert of_student == {"rkd": ("data", "teacher_outputs"), "reviewkd": ("data", "teacher", "teacher_outputs")}
+
+
+def test_recipes_without_a_teacher_or_with_one_that_gives_too_little(write: Write, tmp_path: Path) -> None:
+    onnx = {"kind": "onnx", "path": str(tmp_path / "a.onnx"), "image_px": 40}
+    with pytest.raises(ConfigError, match="teacher: expected one to train, or ready_teachers, got neither"):
+        write()
+    with pytest.raises(ConfigError, match=r"student: expected losses on logits alone, .*, got class_aware, rkd; leave"):
+        write(onnx, losses=("bce", "label_kl", "class_aware", "rkd"))
+    with pytest.raises(ConfigError, match="expected one of checkpoint, onnx; got 'onxx'; did you mean onnx"):
+        write({**onnx, "kind": "onxx"})
+    write(onnx, train=True, losses=("class_aware",))
+
+
+def test_one_that_is_not_there_is_told_before_anything_runs(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write({"kind": "onnx", "path": str(tmp_path / "none.onnx"), "image_px": 40})
+    assert main(["plan", "--recipe", "tiny.yaml"]) == 2
+    assert f"ready_teachers: expected the file {tmp_path}/none.onnx, got nothing there" in capsys.readouterr().err
