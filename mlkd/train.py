@@ -64,7 +64,8 @@ def train(
     while not run.finished:
         run.train_epoch()
         run.finish_epoch()
-    run.accelerator.end_training()
+    for tracker in run.accelerator.trackers:  # `end_training` would part the processes, which the next stage needs
+        tracker.finish()
 
 
 class _Run:

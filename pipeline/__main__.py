@@ -1,4 +1,4 @@
-"""The command line: distill, export, bench, report, plan, fetch, clean."""
+"""The command line: distill, export, bench, report, compare, plan, init, fetch, clean."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline import ranks
 
 if TYPE_CHECKING:  # the real imports wait until a command needs them: torch takes seconds
     from pipeline.recipe import Recipe
@@ -22,9 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it is done, 2 for what the user can mend, 130 when interrupted."""
     options = _parser().parse_args(arguments)
     try:
+        if options.run is not run_stages:
+            ranks.refuse_several(options.command)
         options.run(options)
     except KeyboardInterrupt:
-        print("\nstopped: finished stages and epochs are kept, the same command goes on", file=sys.stderr)
+        if ranks.is_first():
+            print("\nstopped: finished stages and epochs are kept, the same command goes on", file=sys.stderr)
         return INTERRUPTED
     except (ValueError, OSError, RuntimeError, ImportError) as cause:
         if options.debug:
@@ -41,6 +46,9 @@ def run_stages(options: argparse.Namespace) -> None:
 
     recipe = _recipe(options)
     line = _line(recipe, options).until(*TARGETS[options.command])
+    if not ranks.is_first():
+        line.run()
+        return
     with shown() as progress:
         stages.fetch_if_needed(recipe, line, progress)
         line.run(progress)
@@ -48,13 +56,31 @@ def run_stages(options: argparse.Namespace) -> None:
             stages.publish(line.folder, DIST / recipe.name)
 
 
+def compare(options: argparse.Namespace) -> None:
+    """Train the student with every method from the same teacher outputs, and write a page that tells them apart."""
+    from pipeline.compare import run, runs
+    from pipeline.progress import shown
+
+    recipe = _recipe(options)
+    folder = RUNS / recipe.name
+    with shown() as progress:
+        table = run.compare(recipe, folder, progress, methods=options.methods, seeds=options.seeds, force=options.force)
+    print(f"{folder / runs.FOLDER}/report.html: {'partial, ' + '; '.join(table.missing) if table.partial else 'whole'}")
+
+
 def plan(options: argparse.Namespace) -> None:
-    """Say what would run, why, and for about how long."""
+    """Say what would run, why, for about how long, and what the two nets cost."""
+    from pipeline import costs
     from pipeline.stage import duration, size
 
-    decisions = _line(_recipe(options), options).plan()
+    recipe = _recipe(options)
+    line = _line(recipe, options)
+    decisions = line.plan()
     for decision in decisions:
         print(_plan_line(decision))
+    read = any(decision.stage == "data" and not decision.runs for decision in decisions)
+    for text in costs.lines(recipe, line.folder / "data" if read else None):
+        print(text)
     waiting = [decision for decision in decisions if decision.runs]
     known, unknown = (
         [decision for decision in waiting if (decision.seconds is None) is missing] for missing in (False, True)
@@ -65,6 +91,13 @@ def plan(options: argparse.Namespace) -> None:
     if unknown:
         told += [f"no estimate for {', '.join(decision.stage for decision in unknown)}"]
     print("; ".join(told) or "nothing to do")
+
+
+def init(options: argparse.Namespace) -> None:
+    """Look at a folder of your pictures and write a recipe for it."""
+    from pipeline import init
+
+    init.init(options.folder, options.out)
 
 
 def fetch(_: argparse.Namespace) -> None:
@@ -79,7 +112,7 @@ def fetch(_: argparse.Namespace) -> None:
 def clean(options: argparse.Namespace) -> None:
     """Remove the results of one recipe; what is in dist/ stays."""
     from pipeline.recipe import find_recipe
-    from pipeline.stage import locked
+    from pipeline.session import locked
 
     folder = RUNS / find_recipe(options.recipe).stem
     if folder.is_dir():
@@ -114,7 +147,7 @@ def _block(cause: BaseException, options: argparse.Namespace) -> str:
     """What, where, expected, got come with the message; the next step always ends it."""
     lines = (str(cause) or type(cause).__name__).splitlines()
     where = f"{options.command}, recipe {options.recipe}" if "recipe" in options else options.command
-    shown = [f"error in {where}:", *(f"  {line}" for line in lines)]
+    shown = [f"error in {where}{ranks.place()}:", *(f"  {line}" for line in lines)]
     return "\n".join([*shown, "next: mend this and run the same command again; --debug shows where it happened"])
 
 
@@ -131,7 +164,14 @@ def _parser() -> argparse.ArgumentParser:
     }
     for name, text in texts.items():
         _recipe_options(_command(commands, name, run_stages, text))
+    compared = _command(commands, "compare", compare, "train the student with every method and compare them")
+    _recipe_options(compared)
+    compared.add_argument("--methods", nargs="+", metavar="NAME", help="some of the recipe's; default: all")
+    compared.add_argument("--seeds", type=int, metavar="N", help="the first N of the recipe's; default: all")
     _recipe_options(_command(commands, "plan", plan))
+    first = _command(commands, "init", init)
+    first.add_argument("folder", type=Path, metavar="FOLDER", help="pictures, and a table that says their tags")
+    first.add_argument("--out", type=Path, metavar="FILE", help="the recipe to write; default: FOLDER's name.yaml")
     _command(commands, "fetch", fetch)
     cleaned = _command(commands, "clean", clean)
     cleaned.add_argument("--recipe", default="scenes", metavar="NAME|FILE")

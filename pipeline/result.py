@@ -61,6 +61,12 @@ def begin(partial: Path, identity: Mapping[str, Any]) -> bool:
     return False
 
 
+def began(partial: Path) -> int | None:
+    """When `partial` was begun, in ns: tells it from any other of the same name; None if it is not there."""
+    file = partial / STARTED
+    return file.stat().st_mtime_ns if file.is_file() else None
+
+
 def finish(partial: Path, folder: Path, *, seconds: float, volatile: tuple[str, ...]) -> Result:
     """Describe, flush and rename `partial` to `folder`; an older result there goes only when the new one is whole."""
     identity = _json(partial / STARTED)

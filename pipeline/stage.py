@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlkd.progress import Progress, silent
-from pipeline import result
+from pipeline import ranks, result
 from pipeline.identity import changes, package_version, plain
 from pipeline.result import Result
+from pipeline.session import locked, timed
 
 log = logging.getLogger(__name__)
 
 SPARE_BYTES = 200_000_000  # kept free besides a stage's own estimate
+FAULTS = (ValueError, OSError, RuntimeError, ImportError)
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
@@ -45,6 +44,7 @@ class Stage:
     packages: tuple[str, ...] = ()
     outside: Callable[[], Mapping[str, Any]] = dict
     volatile: tuple[str, ...] = ()  # patterns of outputs that no reader depends on (logs, times)
+    distributed: bool = False  # all processes of a launch run it together, else the first alone
     seconds: float | None = None  # estimates, until a run has told
     bytes: int | None = None
 
@@ -103,31 +103,59 @@ class Line:
     def run(self, progress: Callable[[Stage], Progress] = lambda _: silent) -> None:
         """Run what has to, skip what is finished; a kill at any moment loses nothing finished.
 
-        Raises StageError; ValueError if another process runs the same recipe.
+        Of several processes of one launch the first decides and works; the others join it in distributed stages.
+        Raises StageError; ValueError if another process runs the same recipe; ranks.ProcessGone.
         """
-        with locked(self.folder):
-            for stage in self.stages:
-                result.recover(self._partial(stage.name), self.folder / stage.name)
-                decision = self._decide(stage)
-                if decision.runs:
-                    self._run_one(stage, decision, progress(stage))
-                else:
-                    log.info("%s: %s", stage.name, decision.why)
+        with ranks.joined() as group:
+            if not ranks.is_first():
+                self._join(group)
+                return
+            with locked(self.folder):
+                for stage in self.stages:
+                    result.recover(self._partial(stage.name), self.folder / stage.name)
+                    decision = self._decide(stage)
+                    if decision.runs:
+                        self._run_one(stage, decision, progress(stage), group)
+                    else:
+                        log.info("%s: %s", stage.name, decision.why)
+            group.tell(None)
 
-    def _run_one(self, stage: Stage, decision: Decision, progress: Progress) -> None:
+    def _join(self, group: ranks.Group) -> None:
+        """Run the stages that the first process tells, together with it, in the folder that it has made."""
+        stages = {stage.name: stage for stage in self.stages}
+        while told := group.told():
+            name, began = told
+            if result.began(self._partial(name)) != began:
+                raise StageError(
+                    f"stage {name}: expected the folder that the first process has made, got another or none at "
+                    f"{self._partial(name).absolute()}; machines need one disk for all, at the same path"
+                )
+            try:
+                stages[name].run(self._context(stages[name], silent))
+            except FAULTS as cause:
+                raise explained(cause, name, self._partial(name)) from cause
+            group.wait()
+
+    def _run_one(self, stage: Stage, decision: Decision, progress: Progress, group: ranks.Group) -> None:
         partial, folder = self._partial(stage.name), self.folder / stage.name
         if stage.name in self.force:
             result.remove(partial)
         check_space(stage.name, self.folder, decision.bytes)
         resumed = result.begin(partial, self._identity(stage))
         log.info("%s: %s%s", stage.name, decision.why, "; going on where it stopped" if resumed else "")
-        started = time.monotonic()
+        if stage.distributed:
+            group.tell((stage.name, result.began(partial)))
         try:
-            stage.run(Context(partial, {name: self.folder / name for name in stage.reads}, progress))
-            done = result.finish(partial, folder, seconds=time.monotonic() - started, volatile=stage.volatile)
-        except (ValueError, OSError, RuntimeError, ImportError) as cause:
+            seconds = timed(lambda: stage.run(self._context(stage, progress)), partial)
+            if stage.distributed:
+                group.wait()
+            done = result.finish(partial, folder, seconds=seconds, volatile=stage.volatile)
+        except FAULTS as cause:
             raise explained(cause, stage.name, partial) from cause
         log.info("%s: done in %s, %s", stage.name, duration(done.seconds), size(done.bytes))
+
+    def _context(self, stage: Stage, progress: Progress) -> Context:
+        return Context(self._partial(stage.name), {name: self.folder / name for name in stage.reads}, progress)
 
     def _decide(self, stage: Stage) -> Decision:
         found = result.read(self.folder / stage.name)
@@ -159,21 +187,6 @@ class Line:
 
     def _partial(self, name: str) -> Path:
         return self.folder / f"{name}.partial"
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; ValueError if another has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(
-                f"{folder}: expected to be the only run of this recipe, got another one at work; "
-                "wait until it ends, or stop it"
-            ) from None
-        yield
 
 
 def check_space(stage: str, folder: Path, needed: int | None) -> None:

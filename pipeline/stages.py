@@ -11,7 +11,7 @@ from typing import Any
 import export.bundle
 from benchmarks import machine
 from mlkd.data import Source
-from pipeline import distilling, freezing, measuring, result
+from pipeline import distilling, freezing, measuring, result, teaching
 from pipeline.fetch import fetch as fetch_pictures
 from pipeline.identity import plain
 from pipeline.recipe import Recipe
@@ -32,49 +32,71 @@ def line(recipe: Recipe, folder: Path, force: frozenset[str] = frozenset()) -> L
 
 
 def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
-    teacher, student = recipe.teacher, recipe.student
+    student = recipe.student
     common = {"views": recipe.views, "seed": recipe.seed}
-    sizes = sorted({teacher.model.image_px, student.model.image_px})
+    live = teaching.reads(recipe) if "features" in student.training.needs else ()
     return (
         Stage(
             name="data",
             run=partial(distilling.data, recipe),
-            config={"source": recipe.data, "sizes": sizes},
+            config={"source": recipe.data, "sizes": teaching.sizes(recipe)},
             packages=("numpy", "pillow"),
+            version=2,
             outside=partial(_fingerprint, recipe.data, folder),
         ),
-        Stage(
-            name="teacher",
-            run=partial(distilling.teacher, recipe),
-            reads=("data",),
-            config={**plain(teacher), **common},
-            packages=LEARNING,
-            volatile=LOGS,
-        ),
+        *_teacher(recipe, common),
         Stage(
             name="teacher_outputs",
             run=partial(distilling.teacher_outputs, recipe),
-            reads=("data", "teacher"),
-            config=common,
-            packages=LEARNING,
+            reads=("data", *teaching.reads(recipe)),
+            config={**common, **_ready(recipe)},
+            version=2,
+            packages=(*LEARNING, *(["onnxruntime-gpu"] if recipe.ready_teachers else [])),
+            outside=partial(teaching.hashes, recipe),
         ),
         Stage(
             name="student",
             run=partial(distilling.student, recipe),
-            reads=("data", "teacher_outputs"),
+            reads=("data", *live, "teacher_outputs"),
             config={**plain(student), "seed": recipe.seed},
+            version=2,
             packages=LEARNING,
             volatile=LOGS,
+            distributed=True,
         ),
         Stage(
             name="baseline",
             run=partial(distilling.baseline, recipe),
             reads=("data",),
             config={"model": student.model, "training": recipe.baseline, **common},
+            version=2,
             packages=LEARNING,
             volatile=LOGS,
+            distributed=True,
         ),
     )
+
+
+def _teacher(recipe: Recipe, common: Mapping[str, Any]) -> tuple[Stage, ...]:
+    """Nothing where only ready teachers teach."""
+    if recipe.teacher is None:
+        return ()
+    stage = Stage(
+        name="teacher",
+        run=partial(distilling.teacher, recipe),
+        reads=("data",),
+        config={**plain(recipe.teacher), **common},
+        version=2,
+        packages=LEARNING,
+        volatile=LOGS,
+        distributed=True,
+    )
+    return (stage,)
+
+
+def _ready(recipe: Recipe) -> dict[str, Any]:
+    """How the ready teachers are used, for a stage's config; nothing where there is none."""
+    return {"ready_teachers": recipe.ready_teachers} if recipe.ready_teachers else {}
 
 
 def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
@@ -112,10 +134,10 @@ def _measuring(recipe: Recipe) -> tuple[Stage, ...]:
         Stage(
             name="bench",
             run=partial(measuring.bench, recipe),
-            reads=("data", "teacher", "student", "baseline", "bundle"),
-            config={"bench": recipe.bench, "seed": recipe.seed},
+            reads=("data", *teaching.reads(recipe), "student", "baseline", "bundle"),
+            config={"bench": recipe.bench, "seed": recipe.seed, **_ready(recipe)},
             packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
-            outside=machine.identity,
+            outside=lambda: {**machine.identity(), **teaching.hashes(recipe)},
         ),
         Stage(
             name="report",
@@ -134,7 +156,7 @@ def recipe_hash(recipe: Recipe) -> str:
         for entry in dataclasses.fields(recipe.data)
         if not isinstance(value := getattr(recipe.data, entry.name), Path)
     }
-    return result.digest(plain({**parts, "data": source}))
+    return result.digest(plain({**parts, "data": source, **_ready(recipe), **teaching.hashes(recipe)}))
 
 
 def fetch_if_needed(recipe: Recipe, line: Line, progress: Callable[[Stage], Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from typing import Any
 
 import timm
 import torch
@@ -56,6 +57,7 @@ class Tagger(nn.Module):
     ) -> None:
         super().__init__()
         self.image_px = config.image_px
+        self.backbone_name = config.backbone
         self.register_buffer("mean", torch.tensor(mean) * 255)
         self.register_buffer("std", torch.tensor(std) * 255)
         self.backbone = backbone
@@ -69,11 +71,40 @@ class Tagger(nn.Module):
             backbone.train(was_training)
         self.head = config.head.build(channels, labels)
 
-    def forward(self, images: UInt8[Tensor, "B H W 3"]) -> Outputs:
+    def forward(self, images: UInt8[Tensor, "B H W 3"], *, features: bool = False) -> Outputs:
+        """Logits, embeddings and pooled features; stage maps where `features`, at most the last four.
+
+        Raises ValueError where the backbone has no stage maps.
+        """
         values = (images.float() - self.mean) / self.std
-        maps = values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
-        outputs: Outputs = self.head(_tokens(self.backbone(maps), self.backbone))
-        return outputs
+        inputs = values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+        last, maps = self._with_stage_maps(inputs) if features else (self.backbone(inputs), None)
+        tokens = _tokens(last, self.backbone)
+        outputs: Outputs = self.head(tokens)
+        return Outputs(outputs.logits, outputs.embeddings, tokens.mean(1), maps)
+
+    def stage_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(C, H, W) of the stage maps, shallow ones first.  Raises ValueError where the backbone has none."""
+        images = torch.zeros(1, self.image_px, self.image_px, 3, dtype=torch.uint8, device=self.mean.device)
+        modes = {module: module.training for module in self.modules()}
+        try:
+            with torch.no_grad():
+                maps = self.eval()(images, features=True).features
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        return tuple((one.shape[1], one.shape[2], one.shape[3]) for one in maps)
+
+    def _with_stage_maps(self, inputs: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the backbone gives, and on its way there the maps (B, C, H, W) of its last four stages."""
+        if not hasattr(self.backbone, "forward_intermediates"):
+            raise ValueError(
+                f"features: expected a backbone with timm's forward_intermediates, got {self.backbone_name}; "
+                "choose another backbone, or a loss that needs no stage maps"
+            )
+        backbone: Any = self.backbone
+        last, maps = backbone.forward_intermediates(inputs, output_fmt="NCHW")
+        return backbone.forward_head(last), tuple(maps[-4:])
 
 
 def _create_backbone(config: Model) -> nn.Module:

@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mlkd.models import state_file
+
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 # Converted from the TensorFlow Lite-family checkpoints, which see (pixel - 127) / 128: with ImageNet's usual mean and
@@ -50,9 +52,33 @@ class HubWeights:
         """Download or read from the cache, and copy."""
         import timm
 
-        source = timm.create_model(backbone_name, pretrained=True, num_classes=0, global_pool="")
+        size = getattr(getattr(backbone, "patch_embed", None), "img_size", None)
+        sized = {} if size is None else {"img_size": size}  # timm resizes positions as it loads them
+        source = timm.create_model(backbone_name, pretrained=True, num_classes=0, global_pool="", **sized)
         backbone.load_state_dict(source.state_dict())
         return _timm_normalisation(backbone)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileWeights:
+    """A .safetensors file, or a state dict by `torch.save`, with timm's names; it may have a classifier or a prefix."""
+
+    kind: Literal["file"] = "file"
+    path: Path
+    mean: tuple[float, float, float] | None = None  # of values in 0..1; left out: timm's for this backbone
+    std: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.std is not None and not all(0 < value < float("inf") for value in self.std):
+            raise ValueError(f"weights.std: expected three numbers above 0, got {self.std}")
+
+    def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
+        """Copy the tensors; ValueError names those that are missing, of another shape or unknown."""
+        tensors = state_file.read(self.path)
+        where = f"weights {self.path}, backbone {backbone_name}"
+        backbone.load_state_dict(state_file.fit(tensors, backbone, where), strict=False)
+        mean, std = _timm_normalisation(backbone)
+        return self.mean or mean, self.std or std
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +92,7 @@ class RandomWeights:
         return _timm_normalisation(backbone)
 
 
-Weights = PackageWeights | HubWeights | RandomWeights
+Weights = PackageWeights | HubWeights | FileWeights | RandomWeights
 
 
 def _timm_normalisation(backbone: nn.Module) -> Normalisation:

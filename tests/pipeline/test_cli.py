@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from export.bundle import BundleError
 from pipeline import result, stages
 from pipeline.__main__ import main
+from pipeline.recipe import load_recipe
 from tests import commands, drawings
 
 
@@ -91,6 +93,35 @@ def test_a_missing_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> N
         f"root: expected the folders ImageSets/Main, Annotations, JPEGImages in one of {Path('nowhere').absolute()}"
         in block
     )
+
+
+def test_plan_tells_what_the_nets_cost(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--recipe", "tiny.yaml"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    nets = [line.split(": ", 1) for line in told if line.startswith(("teacher ", "student "))]
+    assert [name for name, _ in nets] == [
+        "teacher  mobilenetv3_small_050 @48 + label_decoder 16",
+        "student  mobilenetv3_small_050 @32 + label_decoder 8",
+    ]
+    for _, facts in nets:
+        assert re.fullmatch(
+            r"0\.\d+ M parameters, [\d.]+ M multiply-adds \(head \d+ %\), per 80 labels "
+            r"\(assumed: the pictures are not read yet\)",
+            facts,
+        )
+    assert told[-1].startswith("no estimate for ")
+
+
+def test_plan_counts_with_the_labels_that_were_read(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = stages.line(load_recipe("tiny.yaml"), Path("runs/tiny")).until("data")
+    line.run()
+    capsys.readouterr()
+    assert main(["plan", "--recipe", "tiny.yaml"]) == 0
+    told = capsys.readouterr().out
+    assert "assumed" not in told
+    net = load_recipe("tiny.yaml").student.model.build(len(drawings.COLOURS))
+    millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
+    assert f"student  mobilenetv3_small_050 @32 + label_decoder 8: {millions:.2g} M parameters, " in told
 
 
 def test_forcing_a_stage_that_is_none(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

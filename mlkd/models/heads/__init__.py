@@ -1,7 +1,9 @@
 """Heads that give every label its own embedding."""
 
+from mlkd.models.heads.label_attention import LabelAttention
 from mlkd.models.heads.label_decoder import LabelDecoder
+from mlkd.models.heads.pooled import Pooled
 
-Head = LabelDecoder
+Head = LabelDecoder | LabelAttention | Pooled
 
-__all__ = ["Head", "LabelDecoder"]
+__all__ = ["Head", "LabelAttention", "LabelDecoder", "Pooled"]

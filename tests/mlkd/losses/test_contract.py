@@ -9,154 +9,136 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlkd.losses import Bce, ClassAware, InstanceAware, LabelKL, Loss, Outputs
+from loss_batches import LOSSES, changed, gradients, name, read_by, student, targets, teacher, with_read
+from mlkd.losses import Asymmetric, Bce, ClassAware, InstanceAware, Kd, LabelKL, Loss, Mse, Outputs
 
-LOSSES = [kind() for kind in get_args(Loss)]
-DISTILLING = [loss for loss in LOSSES if not isinstance(loss, Bce)]
-PER_IMAGE = [loss for loss in LOSSES if not isinstance(loss, ClassAware)]
-
-
-def name(loss: Loss) -> str:
-    return loss.kind
-
-
-def outputs(seed: int, width: int = 5, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Outputs:
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(8, 6, generator=generator, dtype=torch.float64) * scale
-    embeddings = torch.randn(8, 6, width, generator=generator, dtype=torch.float64)
-    return Outputs(logits.to(dtype).requires_grad_(), embeddings.to(dtype).requires_grad_())
-
-
-def targets(seed: int = 3) -> Tensor:
-    return (torch.rand(8, 6, generator=torch.Generator().manual_seed(seed)) < 0.5).double()
-
-
-def gradients(value: Tensor, of: Outputs) -> list[Tensor]:
-    assert of.embeddings is not None
-    found = torch.autograd.grad(value, [of.logits, of.embeddings], allow_unused=True)
-    return [g for g in found if g is not None]
+DISTILLING = [*(loss for loss in LOSSES if "teacher" in loss.needs), Mse(on="scores")]
+PER_IMAGE = [loss for loss in LOSSES if not loss.compares_images]
+# focal weights carry no gradient, so only without them is asymmetric's gradient its derivative
+DIFFERENTIABLE = [
+    *(loss for loss in LOSSES if not isinstance(loss, Asymmetric)),
+    Asymmetric(gamma_negative=0, gamma_positive=0),
+    Bce(positive_weight=3.0),
+    Mse(on="scores"),
+]
 
 
 @pytest.mark.parametrize("loss", DISTILLING, ids=name)
 def test_zero_when_student_equals_teacher(loss: Loss) -> None:
-    same = outputs(0)
-    assert abs(loss(same, same, targets()).item()) < 1e-12
-    assert loss(outputs(1), same, targets()).item() > 1e-3
+    same = student()
+    assert abs(loss.weight * loss(same, same, targets()).item()) < 1e-12
+    assert loss.weight * loss(student(5), same, targets()).item() > 1e-3
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=name)
+@pytest.mark.parametrize("loss", DIFFERENTIABLE, ids=name)
 def test_gradient_is_the_derivative(loss: Loss) -> None:
-    teacher = outputs(1, width=7)
+    given = student()
 
-    def value(logits: Tensor, embeddings: Tensor) -> Tensor:
-        return loss(Outputs(logits, embeddings), teacher, targets())
+    def value(*values: Tensor) -> Tensor:
+        return loss(with_read(loss, given, values), teacher(), targets())
 
-    student = outputs(0)
-    assert torch.autograd.gradcheck(value, (student.logits, student.embeddings))
+    assert torch.autograd.gradcheck(value, read_by(loss, given))
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
 def test_no_gradient_reaches_the_teacher(loss: Loss) -> None:
-    student, teacher = outputs(0), outputs(1)
-    value = loss(student, teacher, targets())
-    assert gradients(value, student)
-    value = loss(student, teacher, targets())
-    assert not gradients(value, teacher)
+    assert gradients(loss(given := student(), teacher(), targets()), given)
+    assert not gradients(loss(student(), goal := teacher(), targets()), goal)
 
 
-@pytest.mark.parametrize("extreme", [300.0, -300.0])
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_finite_at_extreme_logits(loss: Loss, extreme: float) -> None:
-    student, teacher = outputs(0, dtype=torch.float32), outputs(1, dtype=torch.float32)
-    student = replace(student, logits=torch.full_like(student.logits, extreme, requires_grad=True))
-    for other in (teacher, replace(teacher, logits=torch.full_like(teacher.logits, -extreme))):
-        value = loss(student, other, targets().float())
-        assert torch.isfinite(value)
-        assert all(torch.isfinite(g).all() for g in gradients(value, student))
+def test_needs_names_all_that_a_loss_looks_at(loss: Loss) -> None:
+    kept = {part: getattr(student(), part) for part in loss.needs - {"teacher"}}
+    goal = {part: getattr(teacher(), part) for part in loss.needs - {"teacher"}}
+    logits = teacher().logits if "teacher" in loss.needs else torch.full((8, 6), torch.nan)
+    bare = loss(Outputs(student().logits, **kept), Outputs(logits, **goal), targets())
+    torch.testing.assert_close(bare, loss(student(), teacher(), targets()), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("pattern", ["none", "one", "all"])
-@pytest.mark.parametrize("equal", [False, True], ids=["apart", "identical"])
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss.needs - {"teacher"}], ids=name)
+def test_missing_outputs_are_told(loss: Loss) -> None:
+    with pytest.raises(ValueError, match=f"loss {loss.kind}: expected .*, got none; "):
+        loss(Outputs(student().logits), teacher(), targets())
+    with pytest.raises(ValueError, match=f"loss {loss.kind}: expected .*, got none; "):
+        loss(student(), Outputs(teacher().logits), targets())
+
+
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_finite_for_any_pattern_of_positives(loss: Loss, pattern: str, equal: bool) -> None:
-    student, teacher = outputs(0), outputs(1)
-    assert student.embeddings is not None
-    truth = torch.full((8, 6), float(pattern == "all"), dtype=torch.float64)
-    if pattern == "one":
-        truth[2, 4] = 1.0
-    if equal:
-        student = replace(student, embeddings=torch.ones_like(student.embeddings, requires_grad=True))
-    value = loss(student, teacher, truth)
-    assert torch.isfinite(value)
-    assert all(torch.isfinite(g).all() for g in gradients(value, student))
+def test_compares_images_exactly_when_it_is_no_mean_of_single_images(loss: Loss) -> None:
+    def alone(given: Outputs, at: int) -> Outputs:
+        return changed(given, lambda values: values[at : at + 1])
+
+    whole = loss(student(), teacher(), targets())
+    single = [loss(alone(student(), at), alone(teacher(), at), targets()[at : at + 1]) for at in range(8)]
+    assert torch.isclose(torch.stack(single).mean(), whole) == (not loss.compares_images)
 
 
 @pytest.mark.parametrize("loss", PER_IMAGE, ids=name)
 def test_repeating_the_batch_changes_nothing(loss: Loss) -> None:
-    student, teacher = outputs(0), outputs(1)
+    def twice(values: Tensor) -> Tensor:
+        return torch.cat([values, values])
 
-    def twice(given: Outputs) -> Outputs:
-        assert given.embeddings is not None
-        return Outputs(given.logits.repeat(2, 1), given.embeddings.repeat(2, 1, 1))
-
-    once = loss(student, teacher, targets())
-    torch.testing.assert_close(loss(twice(student), twice(teacher), targets().repeat(2, 1)), once)
+    once = loss(student(), teacher(), targets())
+    repeated = loss(changed(student(), twice), changed(teacher(), twice), twice(targets()))
+    torch.testing.assert_close(repeated, once)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
 def test_order_of_labels_and_images_is_of_no_consequence(loss: Loss) -> None:
-    student, teacher = outputs(0), outputs(1)
     images, labels = torch.randperm(8), torch.randperm(6)
 
     def shuffled(given: Outputs) -> Outputs:
-        assert given.embeddings is not None
-        return Outputs(given.logits[images][:, labels], given.embeddings[images][:, labels])
+        moved = changed(given, lambda values: values[images])
+        return changed(moved, lambda values: values[:, labels], ("logits", "embeddings"))
 
-    expected = loss(student, teacher, targets())
-    got = loss(shuffled(student), shuffled(teacher), targets()[images][:, labels])
+    expected = loss(student(), teacher(), targets())
+    got = loss(shuffled(student()), shuffled(teacher()), targets()[images][:, labels])
     torch.testing.assert_close(got, expected)
-
-
-@pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_half_precision_is_close_to_float(loss: Loss) -> None:
-    wide = loss(outputs(0), outputs(1), targets())
-    narrow = loss(outputs(0, dtype=torch.bfloat16), outputs(1, dtype=torch.bfloat16), targets())
-    torch.testing.assert_close(narrow.double(), wide, rtol=0.02, atol=0.02)  # bfloat16 keeps 8 bits
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
 def test_gradient_mode_is_left_alone(loss: Loss) -> None:
     with torch.no_grad():
-        loss(outputs(0), outputs(1), targets())
+        assert not loss(student(), teacher(), targets()).requires_grad
         assert not torch.is_grad_enabled()
-    loss(outputs(0), outputs(1), targets())
+    loss(student(), teacher(), targets())
     assert torch.is_grad_enabled()
 
 
 @pytest.mark.parametrize("kind", get_args(Loss))
-@pytest.mark.parametrize("field", ["weight", "ramp_epochs"])
-def test_hyperparameters_are_checked(kind: type[Loss], field: str) -> None:
-    with pytest.raises(ValueError, match=f"{field}: expected .* got -1"):
-        kind(**{field: -1})
+def test_hyperparameters_are_checked(kind: type[Loss]) -> None:
+    numbers = [field for field, value in vars(kind()).items() if isinstance(value, float)]
+    assert {"weight", "ramp_epochs"} <= set(numbers)
+    for field in numbers:
+        for wrong in (-1, float("inf"), float("nan")):
+            with pytest.raises(ValueError, match=rf"loss {kind().kind}: {field}: expected .* got {wrong}"):
+                kind(**{field: wrong})
 
 
-@pytest.mark.parametrize("loss", [ClassAware(), InstanceAware()], ids=name)
-def test_structure_needs_embeddings(loss: Loss) -> None:
-    with pytest.raises(ValueError, match="expected label-wise embeddings, got none"):
-        loss(Outputs(outputs(0).logits), outputs(1), targets())
+@pytest.mark.parametrize("kind", [LabelKL, Kd])
+def test_temperature_must_be_positive(kind: type[LabelKL | Kd]) -> None:
+    with pytest.raises(ValueError, match="temperature: expected more than 0, got 0"):
+        kind(temperature=0)
+
+
+def test_mse_is_on_logits_or_scores() -> None:
+    with pytest.raises(ValueError, match="loss mse: on: expected logits or scores, got 'sigmoids'"):
+        Mse(on="sigmoids")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("loss", [ClassAware(), InstanceAware()], ids=name)
 def test_structure_ignores_scale_and_shift_and_groups_of_two(loss: Loss) -> None:
-    student, teacher = outputs(0), outputs(1)
-    assert student.embeddings is not None
-    moved = replace(student, embeddings=student.embeddings * 7 + 3)
-    torch.testing.assert_close(loss(moved, teacher, targets()), loss(student, teacher, targets()))
+    moved = changed(student(), lambda values: values * 7 + 3, ("embeddings",))
+    torch.testing.assert_close(loss(moved, teacher(), targets()), loss(student(), teacher(), targets()))
     pairs = torch.zeros(8, 6, dtype=torch.float64)
     pairs[0, 0] = pairs[0, 3] = pairs[5, 0] = 1.0
-    assert abs(loss(student, teacher, pairs).item()) < 1e-12
+    assert abs(loss(student(), teacher(), pairs).item()) < 1e-12
 
 
-def test_temperature_must_be_positive() -> None:
-    with pytest.raises(ValueError, match="temperature: expected more than 0, got 0"):
-        LabelKL(temperature=0)
+@pytest.mark.parametrize("loss", [loss for loss in LOSSES if "pooled" in loss.needs], ids=name)
+def test_relations_ignore_rotation(loss: Loss) -> None:
+    given = student()
+    turn, _ = torch.linalg.qr(torch.randn(7, 7, dtype=torch.float64))
+    assert given.pooled is not None
+    turned = replace(given, pooled=given.pooled @ turn)
+    torch.testing.assert_close(loss(turned, teacher(), targets()), loss(given, teacher(), targets()))

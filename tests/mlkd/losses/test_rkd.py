@@ -1,0 +1,66 @@
+"""RKD in chunks: the same value and gradient, little memory, and images that coincide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import reference
+from mlkd.losses import rkd as module
+from mlkd.losses.rkd import rkd
+
+
+def features(images: int, length: int, seed: int) -> torch.Tensor:
+    return torch.randn(images, length, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    s, t = features(11, 5, 0).requires_grad_(), features(11, 7, 1)
+    whole = rkd(s, t)
+    (expected,) = torch.autograd.grad(whole, s)
+    for vertices in (1, 4):
+        monkeypatch.setattr(module, "_CELLS", vertices * 11**2)
+        chunked = rkd(s, t)
+        torch.testing.assert_close(chunked, whole)
+        torch.testing.assert_close(torch.autograd.grad(chunked, s)[0], expected)
+
+
+def test_nothing_of_the_size_of_all_triples_is_kept_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = 40
+    monkeypatch.setattr(module, "_CELLS", 2 * images**2)
+    kept: dict[int, int] = {}
+
+    def note(values: torch.Tensor) -> torch.Tensor:
+        kept[values.data_ptr()] = values.numel()
+        return values
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda values: values):
+        rkd(features(images, 5, 0).requires_grad_(), features(images, 7, 1))
+    assert images**2 <= sum(kept.values()) < images**3 / 2
+
+
+@pytest.mark.parametrize("equal", [2, 5, 9])
+def test_images_that_coincide_have_no_distance_and_no_angle(equal: int) -> None:
+    s, t = features(9, 4, 0), features(9, 6, 1)
+    s[:equal] = s[0].clone()
+    t[2:4] = t[2].clone()
+    s.requires_grad_()
+    value = rkd(s, t)
+    assert value.item() == pytest.approx(reference.rkd(s.detach().numpy(), t.numpy()), rel=1e-9)
+    (gradient,) = torch.autograd.grad(value, s)
+    assert gradient.abs().max() < 100
+
+
+def test_features_far_from_zero_keep_their_angles() -> None:
+    near, t = features(9, 4, 0).float(), features(9, 6, 1).float()
+    far = near + 1000  # keeps about 4 digits of the differences
+    expected = reference.rkd(far.double().numpy(), t.double().numpy())
+    assert rkd(far, t).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_students_mean_carries_gradient() -> None:
+    s, t = features(6, 4, 0).requires_grad_(), features(6, 4, 1)
+    (gradient,) = torch.autograd.grad(rkd(s, t, angle_weight=0.0), s)
+    assert abs((gradient * s).sum().item()) < 1e-12  # the value is free of scale, so its derivative along it is 0
+    assert np.abs(gradient.numpy()).max() > 1e-3

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlkd.models.weights import RandomWeights
+from pipeline.config import ConfigError
+from pipeline.recipe import load_recipe
+
+
+def written(folder: Path, name: str, text: str) -> str:
+    (folder / name).write_text(text, encoding="utf-8")
+    return str(folder / name)
+
+
+def test_only_what_differs_is_written(tmp_path: Path) -> None:
+    mine = written(
+        tmp_path,
+        "mine.yaml",
+        "extends: scenes\nseed: 3\nstudent: {model: {weights: {kind: random}}, training: {losses: [{kind: bce}]}}\n",
+    )
+    base, recipe = load_recipe("scenes"), load_recipe(mine)
+    assert recipe.name == "mine"
+    assert recipe.seed == 3
+    assert recipe.student.model.backbone == base.student.model.backbone
+    assert recipe.student.model.weights == RandomWeights()  # another kind: nothing of the old one is left in it
+    assert [loss.kind for loss in recipe.student.training.losses] == ["bce"]
+    assert recipe.student.training.epochs == base.student.training.epochs
+    assert recipe.teacher == base.teacher
+
+
+def test_a_file_beside_it_and_a_chain(tmp_path: Path) -> None:
+    written(tmp_path, "first.yaml", "extends: scenes\nseed: 3\n")
+    second = written(tmp_path, "second.yaml", "extends: first.yaml\nviews: {count: 2}\n")
+    recipe = load_recipe(second)
+    assert (recipe.seed, recipe.views.count) == (3, 2)
+    assert recipe.views.crop_min == load_recipe("scenes").views.crop_min
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("extends: scense\n", "extends: .*did you mean scenes"),
+        ("extends: gone.yaml\n", "extends: .*got nothing at"),
+        ("extends: 3\n", "extends: expected the name of a recipe or a file, got 3"),
+        ("extends: mine.yaml\n", "extends: expected another recipe, got mine.yaml, which extends this one"),
+    ],
+)
+def test_what_cannot_be_extended(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(written(tmp_path, "mine.yaml", text))
