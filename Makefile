@@ -3,6 +3,8 @@ RECIPE ?= scenes
 DATA ?=
 PYTHON ?= python3
 FORCE ?=
+METHODS ?=
+SEEDS ?=
 
 RUN = .venv/bin/python -m pipeline
 OPTIONS = --recipe $(RECIPE) $(if $(DATA),--data "$(DATA)") $(if $(FORCE),--force $(FORCE))
@@ -12,7 +14,7 @@ TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report plan fetch check test clean system lock
+.PHONY: help setup distill export bench report compare plan fetch check test clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -31,6 +33,9 @@ bench: .venv/.stamp  ## measure the bundle and write the report beside it
 
 report: .venv/.stamp  ## write the report again from what was measured
 	@$(RUN) report $(OPTIONS)
+
+compare: .venv/.stamp  ## train the student with every method and compare them
+	@$(RUN) compare $(OPTIONS) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 plan: .venv/.stamp  ## say what would run, why, for how long
 	@$(RUN) plan $(OPTIONS)

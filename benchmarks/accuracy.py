@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlkd import metrics
+from mlkd.bootstrap import bootstrap_map
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ def accuracy(
     scores: NDArray[np.float32], truth: Truth, thresholds: ArrayLike, *, replicates: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
     """The accuracy fields of a row, fractions in 0..1, None where the truth has no positive.  scores (N, L)."""
-    whole = metrics.bootstrap_map(scores, truth.targets, truth.groups, replicates=replicates, seed=seed)
+    whole = bootstrap_map(scores, truth.targets, truth.groups, replicates=replicates, seed=seed)
     decided = metrics.f1(scores, truth.targets, thresholds)
     by_label = metrics.average_precision(scores, truth.targets)
     return {

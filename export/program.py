@@ -10,6 +10,7 @@ PARTS = (
     "mlkd/__init__.py",
     "mlkd/labels.py",
     "mlkd/images.py",
+    "mlkd/bootstrap.py",
     "mlkd/metrics.py",
     "export/__init__.py",
     "export/manifest.py",

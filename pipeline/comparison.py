@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import Truth, role_map
 from export.manifest import EngineEntry, Manifest
+from mlkd.bootstrap import bootstrap_difference
 from mlkd.labels import Labels
-from mlkd.metrics import average_precision, bootstrap_difference, mean_average_precision
+from mlkd.metrics import average_precision, mean_average_precision
 
 
 def distillation(

@@ -6,8 +6,9 @@ import json
 import logging
 
 from mlkd import teacher_outputs as outputs
-from mlkd.data.prepared import prepare
+from mlkd.data.prepared import prepare, read_split
 from mlkd.train import train
+from pipeline import teaching
 from pipeline.recipe import Recipe
 from pipeline.stage import Context
 
@@ -15,9 +16,8 @@ log = logging.getLogger(__name__)
 
 
 def data(recipe: Recipe, context: Context) -> None:
-    """Pictures at both nets' sizes, split and labelled."""
-    sizes = sorted({recipe.teacher.model.image_px, recipe.student.model.image_px})
-    prepare(recipe.data, context.out, sizes, context.progress)
+    """Pictures at the sizes of all nets, split and labelled."""
+    prepare(recipe.data, context.out, teaching.sizes(recipe), context.progress)
     skipped = json.loads((context.out / "skipped.json").read_text(encoding="utf-8"))
     if skipped:
         first = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:2])
@@ -25,16 +25,19 @@ def data(recipe: Recipe, context: Context) -> None:
 
 
 def teacher(recipe: Recipe, context: Context) -> None:
-    """The large net."""
+    """The large net; before it is trained for long, teachers that are ready have to fit the data."""
+    assert recipe.teacher is not None, "else the line has no such stage"
+    for ready in recipe.ready_teachers:
+        ready.load(read_split(context.inputs["data"], "train").labels)
     model, training = recipe.teacher.model, recipe.teacher.training
     progress = context.progress
     train(model, training, recipe.views, context.inputs["data"], context.out, seed=recipe.seed, progress=progress)
 
 
 def teacher_outputs(recipe: Recipe, context: Context) -> None:
-    """What the teacher says to every view of every training picture."""
-    pictures, net = context.inputs["data"], context.inputs["teacher"]
-    outputs.record(net, pictures, recipe.views, context.out, seed=recipe.seed, progress=context.progress)
+    """What the teachers say to every view of every training picture."""
+    taught_by, pictures = teaching.teachers(recipe, context.inputs), context.inputs["data"]
+    outputs.record(taught_by, pictures, recipe.views, context.out, seed=recipe.seed, progress=context.progress)
 
 
 def student(recipe: Recipe, context: Context) -> None:
@@ -47,6 +50,7 @@ def student(recipe: Recipe, context: Context) -> None:
         context.out,
         seed=recipe.seed,
         teacher_outputs=context.inputs["teacher_outputs"],
+        teacher=teaching.net(recipe, context.inputs),
         progress=context.progress,
     )
 

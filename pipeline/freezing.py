@@ -91,16 +91,18 @@ def bundle(recipe: Recipe, recipe_hash: str, context: Context) -> None:
                 thresholds=tuple(facts["thresholds"]),
             )
         )
+    model = recipe.student.model
+    licence = model.weights.licence(model.backbone)
     manifest = Manifest(
         recipe=recipe.name,
         recipe_hash=recipe_hash,
         labels=load_labels(context.inputs["student"]).names,
-        image_px=recipe.student.model.image_px,
+        image_px=model.image_px,
         preprocessing=dict(PREPROCESSING),
         composed=about["composed"],
         measured=False,
         provenance=about["provenance"],
-        licences=tuple(about["licences"]),
+        licences=(*about["licences"], *([licence] if licence else [])),
         versions={name: metadata.version(name) for name in PACKAGES if _installed(name)},
         engines=tuple(entries),
     )

@@ -23,9 +23,10 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths and tuples as JSON holds them."""
+    """Dataclasses, paths and tuples as JSON holds them; without fields that are marked as changing no result."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        fields = (entry for entry in dataclasses.fields(value) if entry.metadata.get("identity", True))
+        return {entry.name: plain(getattr(value, entry.name)) for entry in fields}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

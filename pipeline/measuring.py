@@ -17,10 +17,11 @@ from benchmarks.accuracy import Truth
 from benchmarks.report import render
 from benchmarks.run import run_bench
 from export.bundle import Manifest, Parts, parts_of, read_bundle, write_bundle
-from mlkd import evaluate
+from mlkd import evaluate, teachers
 from mlkd.checkpoint import load_model
 from mlkd.data.prepared import Split, read_split
 from mlkd.metrics import tune_thresholds
+from pipeline import teaching
 from pipeline.anchors import Reference
 from pipeline.comparison import distillation, int8_gain, training
 from pipeline.grid import grid
@@ -39,7 +40,7 @@ def bench(recipe: Recipe, context: Context) -> None:
     truth = Truth(files=test.files, targets=test.targets, groups=test.groups, major=test.major, minor=test.minor)
     folder = context.inputs["bundle"] / "bundle"
     manifest = read_bundle(folder)
-    scores = {net: _scores(context, net, test) for net in NETS}
+    scores = {net: _scores(recipe, context, net, test) for net in NETS}
     measured = run_bench(folder, truth, recipe.bench, context.out, seed=recipe.seed, progress=context.progress)
     rows = measured["rows"] + _references(recipe, context, truth, scores)
     compared = distillation(scores, truth, test.labels, replicates=recipe.bench.replicates, seed=recipe.seed)
@@ -57,9 +58,9 @@ def bench(recipe: Recipe, context: Context) -> None:
         "rows": rows,
         "distillation": compared,
         "int8_gain": gain,
-        "training": {net: training(context.inputs[net]) for net in NETS},
+        "training": {net: training(context.inputs[net]) for net in NETS if net in context.inputs},
         "grid": grid(test, manifest, context.out / "scores", seed=recipe.seed),
-        "notes": _notes(manifest, rows),
+        "notes": [*_notes(manifest, rows), *_note_on_teachers(recipe)],
     }
     _tell(compared, gain)
     (context.out / "bench.json").write_text(json.dumps(plain_numbers(facts), indent=1) + "\n", encoding="utf-8")
@@ -88,12 +89,15 @@ def plain_numbers(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _scores(context: Context, net: str, test: Split) -> NDArray[np.float32]:
-    """Test scores in torch, kept in the stage's folder so that a run that goes on does not repeat them."""
+def _scores(recipe: Recipe, context: Context, net: str, test: Split) -> NDArray[np.float32]:
+    """Test scores in torch, kept in the stage's folder so that a run that goes on does not repeat them.
+
+    Those of the teacher are those of all that teach, as one.
+    """
     file = context.out / "torch" / f"{net}.npy"
     if not file.is_file():
         context.progress("test scores in torch", NETS.index(net), len(NETS))
-        scores = _in_torch(context.inputs[net], test)
+        scores = _of_teachers(recipe, context, test) if net == "teacher" else _in_torch(context.inputs[net], test)
         file.parent.mkdir(exist_ok=True)
         partial = file.with_suffix(".partial")
         with partial.open("wb") as stream:
@@ -108,17 +112,22 @@ def _in_torch(folder: Path, split: Split) -> NDArray[np.float32]:
     return evaluate.scores(tagger, split.pixels(tagger.image_px))
 
 
+def _of_teachers(recipe: Recipe, context: Context, split: Split) -> NDArray[np.float32]:
+    return teachers.scores(teachers.load(teaching.teachers(recipe, context.inputs), split.labels), split)
+
+
 def _references(
     recipe: Recipe, context: Context, truth: Truth, scores: Mapping[str, NDArray[np.float32]]
 ) -> list[dict[str, Any]]:
-    """Teacher and student in eager torch, on the pictures that the engines were timed on."""
+    """Teacher, where it is one net of ours, and student in eager torch, on the pictures that engines were timed on."""
     tune = read_split(context.inputs["data"], "tune")
     pictures = [Path(line) for line in (context.out / "timed.txt").read_text(encoding="utf-8").splitlines()]
-    rows = []
-    for done, net in enumerate(("teacher", "student")):
-        context.progress("references in torch", done, 2)
-        thresholds = tune_thresholds(_in_torch(context.inputs[net], tune), tune.targets)
-        reference = Reference(model=net, folder=context.inputs[net], scores=scores[net], thresholds=thresholds)
+    alone, rows = teaching.alone(recipe, context.inputs), []
+    folders = {**({"teacher": alone} if alone else {}), "student": context.inputs["student"]}
+    for done, (net, folder) in enumerate(folders.items()):
+        context.progress("references in torch", done, len(folders))
+        thresholds = tune_thresholds(_in_torch(folder, tune), tune.targets)
+        reference = Reference(model=net, folder=folder, scores=scores[net], thresholds=thresholds)
         rows.append(reference.row(truth, recipe.bench, pictures, seed=recipe.seed))
     return rows
 
@@ -143,10 +152,20 @@ def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None) -> None:
             log.info("%s: %.2f times as fast as %s, %.1f %% of its mAP", gain["name"], gain[f"vs_{what}"], what, kept)
 
 
+def _note_on_teachers(recipe: Recipe) -> list[str]:
+    """Why the teacher's mAP may come without a latency."""
+    if recipe.teacher and not recipe.ready_teachers:
+        return []
+    kinds = [*(["trained here"] if recipe.teacher else []), *(ready.kind for ready in recipe.ready_teachers)]
+    told = f"teacher: {', '.join(kinds)}{', as one' if len(kinds) > 1 else ''}"
+    return [told if kinds == ["checkpoint"] else f"{told}; not timed"]
+
+
 def _notes(manifest: Manifest, rows: list[dict[str, Any]]) -> list[str]:
     notes = []
     if manifest.composed:
         notes.append("The pictures are composed from cut-outs and backgrounds; they are no photographs of real scenes.")
+    notes += [f"Licence: {licence}" for licence in manifest.licences]
     for row in rows:
         if row["status"] != "measured":
             notes.append(f"{row['name']}: {row['status']}: {row['reason']}")

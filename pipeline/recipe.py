@@ -14,9 +14,12 @@ from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt
 from export.parity import ParityLimits
 from mlkd.data import Source
 from mlkd.models import Model
-from mlkd.train import Training
+from mlkd.teachers import CheckpointTeacher, ReadyTeacher
+from mlkd.training import Training
 from mlkd.views import Views
-from pipeline.config import ConfigError, Fault, build, read_yaml
+from pipeline.compare.methods import Compare
+from pipeline.config import ConfigError, Fault, build
+from pipeline.extending import read_tree
 
 RECIPES = Path(__file__).with_name("recipes")
 Precision = Literal["fp32", "fp16", "int8", "int8_x86", "int8_openvino"]
@@ -75,36 +78,55 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A run of the line; `baseline` is the student's own net without a teacher."""
+    """A run of the line; `baseline` is the student's own net without a teacher.
+
+    The student learns from the `teacher` that the line trains, from teachers that are ready, or from all as one.
+    """
 
     name: str
     seed: int = 0
     data: Source
     views: Views = field(default_factory=Views)
-    teacher: Trained
+    teacher: Trained | None = None
+    ready_teachers: tuple[ReadyTeacher, ...] = ()
     student: Trained
     baseline: Training
     export: Export = field(default_factory=Export)
     bench: Bench = field(default_factory=Bench)
+    compare: Compare = field(default_factory=Compare)
     minutes: dict[str, float] = field(default_factory=dict)  # by stage, for `plan` before the first run
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed: expected 0..{2**32 - 1}, got {self.seed}")
-        for name, training in (("teacher", self.teacher.training), ("baseline", self.baseline)):
+        trained = [("teacher", self.teacher.training)] if self.teacher else []
+        for name, training in (*trained, ("baseline", self.baseline)):
             if training.needs_teacher:
                 raise ValueError(f"{name}: expected no loss that compares with a teacher, got one; leave bce alone")
+        self._check_teachers()
+
+    def _check_teachers(self) -> None:
+        if self.teacher is None and not self.ready_teachers:
+            raise ValueError("teacher: expected one to train, or ready_teachers, got neither; add one of the two")
+        given = CheckpointTeacher.gives if self.teacher else frozenset()
+        given = given.union(*(ready.gives for ready in self.ready_teachers))
+        lacking = [loss.kind for loss in self.student.training.losses if loss.weight and loss.needs - given]
+        if lacking:
+            raise ValueError(
+                f"student: expected losses on logits alone, as ONNX teachers give no more, got {', '.join(lacking)}; "
+                "leave them out, or add a teacher that is a net of ours"
+            )
 
 
 def load_recipe(name_or_path: str, data: Path | None = None) -> Recipe:
     """A recipe of pipeline/recipes by its name, or any YAML file; `data` replaces data.root.
 
+    A file may extend another recipe, see `extending.read_tree`.
+
     Raises ConfigError with every fault.
     """
     path = find_recipe(name_or_path)
-    tree = read_yaml(path)
-    if not isinstance(tree, dict):
-        raise ConfigError(path, [Fault("", "expected keys with values, got something else")])
+    tree = read_tree(path, _find_beside)
     if "name" in tree:
         raise ConfigError(
             path, [Fault("name", f"expected none: the file's name is the recipe's, got {tree['name']!r}")]
@@ -121,9 +143,10 @@ def find_recipe(name_or_path: str) -> Path:
         if not path.is_file():
             raise ValueError(f"recipe: expected a YAML file, got nothing at {path.absolute()}; check RECIPE")
     else:
-        path = RECIPES / f"{name_or_path}.yaml"
+        files = {file.stem: file for file in RECIPES.rglob("*.yaml")}
+        path = files.get(name_or_path, RECIPES / f"{name_or_path}.yaml")
         if not path.is_file():
-            known = sorted(file.stem for file in RECIPES.glob("*.yaml"))
+            known = sorted(files)
             close = difflib.get_close_matches(name_or_path, known, n=1) or known
             raise ValueError(
                 f"recipe: expected one of {', '.join(known)} or a path to a .yaml file, got {name_or_path!r}; "
@@ -132,6 +155,12 @@ def find_recipe(name_or_path: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", path.stem):
         raise ValueError(f"recipe: expected a file name of letters, digits, - and _, got {path.name!r}; rename it")
     return path
+
+
+def _find_beside(name: str, file: Path) -> Path:
+    """What `extends: NAME` in `file` means: a path from where the file lies, or a known recipe."""
+    given = Path(name)
+    return find_recipe(str(file.parent / given) if given.suffix else name)
 
 
 def _with_root(source: Any, root: Path, path: Path) -> Any:

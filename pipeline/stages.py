@@ -62,6 +62,7 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             version=2,
             packages=LEARNING,
             volatile=LOGS,
+            outside=partial(teaching.first_weights, student.model),
             distributed=True,
         ),
         Stage(
@@ -72,6 +73,7 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             version=2,
             packages=LEARNING,
             volatile=LOGS,
+            outside=partial(teaching.first_weights, student.model),
             distributed=True,
         ),
     )
@@ -89,6 +91,7 @@ def _teacher(recipe: Recipe, common: Mapping[str, Any]) -> tuple[Stage, ...]:
         version=2,
         packages=LEARNING,
         volatile=LOGS,
+        outside=partial(teaching.first_weights, recipe.teacher.model),
         distributed=True,
     )
     return (stage,)

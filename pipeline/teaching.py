@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from mlkd.models import Model
+from mlkd.models.weights import FileWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from pipeline.recipe import Recipe
 from pipeline.result import sha256
@@ -46,3 +48,8 @@ def hashes(recipe: Recipe) -> dict[str, list[str]]:
         if not path.is_file():
             raise ValueError(f"ready_teachers: expected the file {path}, got nothing there; correct its path")
     return {"ready_files": [sha256(path) for of_one in files for path in of_one]} if files else {}
+
+
+def first_weights(model: Model) -> dict[str, str]:
+    """sha256 of the file that a net's first weights are from, nothing where they are from elsewhere."""
+    return {"weights_file": sha256(model.weights.path)} if isinstance(model.weights, FileWeights) else {}

@@ -34,7 +34,8 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def modules() -> list[str]:
     """The modules that travel in tagger.pyz, and the rest of the rooms that must not reach torch."""
-    files = [ROOT / "mlkd/labels.py", ROOT / "mlkd/images.py", ROOT / "mlkd/metrics.py", ROOT / "pipeline/device.py"]
+    files = [ROOT / f"mlkd/{name}.py" for name in ("labels", "images", "metrics", "bootstrap")]
+    files += [ROOT / "pipeline/device.py"]
     files += [ROOT / "export/bundle.py", ROOT / "export/manifest.py", ROOT / "export/program.py"]
     for room in ("export/backends", "export/tagger"):
         files += sorted((ROOT / room).rglob("*.py"))

@@ -1,11 +1,32 @@
 """Losses for multi-label distillation: each the sum over labels and the mean over images."""
 
+from mlkd.losses.asymmetric import Asymmetric
 from mlkd.losses.base import Outputs
 from mlkd.losses.bce import Bce
 from mlkd.losses.class_aware import ClassAware
 from mlkd.losses.instance_aware import InstanceAware
+from mlkd.losses.kd import Kd
 from mlkd.losses.label_kl import LabelKL
+from mlkd.losses.mse import Mse
+from mlkd.losses.partial_softmax import PartialSoftmax
+from mlkd.losses.pkt import Pkt
+from mlkd.losses.reviewkd import ReviewKD
+from mlkd.losses.rkd import Rkd
 
-Loss = Bce | LabelKL | ClassAware | InstanceAware
+Loss = Bce | LabelKL | ClassAware | InstanceAware | Asymmetric | Mse | PartialSoftmax | Rkd | Pkt | ReviewKD | Kd
 
-__all__ = ["Bce", "ClassAware", "InstanceAware", "LabelKL", "Loss", "Outputs"]
+__all__ = [
+    "Asymmetric",
+    "Bce",
+    "ClassAware",
+    "InstanceAware",
+    "Kd",
+    "LabelKL",
+    "Loss",
+    "Mse",
+    "Outputs",
+    "PartialSoftmax",
+    "Pkt",
+    "ReviewKD",
+    "Rkd",
+]

@@ -50,8 +50,19 @@ def positives(
     return torch.where(known, targets > 0, teacher.sigmoid() >= CONFIDENT)
 
 
+def wide(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The values in at least float32; squares overflow in half precision and small differences vanish."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def check_hyperparameters(loss: str, **positive: float) -> None:
     """ValueError naming the first value that is not a finite number >= 0."""
     for name, value in positive.items():
         if not 0 <= value < float("inf"):
             raise ValueError(f"loss {loss}: {name}: expected a finite number of at least 0, got {value}")
+
+
+def check_temperature(loss: str, temperature: float) -> None:
+    """ValueError unless it is a finite number > 0."""
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"loss {loss}: temperature: expected more than 0, got {temperature}")

@@ -1,4 +1,4 @@
-"""Binary cross-entropy, the classification loss."""
+"""Binary cross-entropy, the usual classification loss."""
 
 from __future__ import annotations
 
@@ -9,12 +9,23 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters
+from mlkd.losses.base import Need, Outputs, check_hyperparameters, wide
 
 
-def bce(logits: Float[Tensor, "B L"], targets: Float[Tensor, "B L"]) -> Float[Tensor, ""]:
-    """Binary cross-entropy of every label, summed over labels, mean over images."""
-    return binary_cross_entropy_with_logits(logits, targets.to(logits), reduction="sum") / len(logits)
+def bce(
+    logits: Float[Tensor, "B L"],
+    targets: Float[Tensor, "B L"],
+    known: Bool[Tensor, "B L"] | None = None,
+    positive_weight: float = 1.0,
+) -> Float[Tensor, ""]:
+    """Cross-entropy of the known decisions, positives times `positive_weight`; sum over labels, mean over images.
+
+    The mean counts pictures without labels too: they add nothing, and take nothing from what is distilled on them.
+    """
+    z = wide(logits)
+    counted = None if known is None else known.to(z)
+    weight = z.new_full((), positive_weight)
+    return binary_cross_entropy_with_logits(z, targets.to(z), counted, pos_weight=weight, reduction="sum") / len(z)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +38,11 @@ class Bce:
     kind: Literal["bce"] = "bce"
     weight: float = 1.0
     ramp_epochs: float = 0.0
+    positive_weight: float = 1.0
 
     def __post_init__(self) -> None:
         check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
+        check_hyperparameters(self.kind, positive_weight=self.positive_weight)
 
     def __call__(
         self,
@@ -38,4 +51,4 @@ class Bce:
         targets: Float[Tensor, "B L"],
         known: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
-        return bce(student.logits, targets)
+        return bce(student.logits, targets, known, self.positive_weight)

@@ -8,24 +8,25 @@ from typing import ClassVar, Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters
-from mlkd.losses.structure import structure_of_columns
+from mlkd.losses.base import Need, Outputs, check_hyperparameters, positives
+from mlkd.losses.structure import columns_of_three, structure
 
 
 def class_aware(
-    student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"], targets: Float[Tensor, "B L"]
+    student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"], positive: Bool[Tensor, "B L"]
 ) -> Float[Tensor, ""]:
     """Structure between the positive images of each label, summed over labels, over the number of images.
 
     Yang et al. 2023, class-aware part.  A label with two positives in the batch gives 0: a lone distance over
     its own mean is 1.
     """
-    return structure_of_columns(student, teacher.detach(), targets) / len(targets)
+    image, label, sizes = columns_of_three(positive)
+    return structure(student[image, label], teacher[image, label], sizes) / len(positive)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassAware:
-    """`class_aware` between the label-wise embeddings of student and teacher."""
+    """`class_aware` between the label-wise embeddings of student and teacher, over `positives`."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings"})
     compares_images: ClassVar[bool] = True
@@ -44,4 +45,5 @@ class ClassAware:
         targets: Float[Tensor, "B L"],
         known: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
-        return class_aware(student.label_embeddings(self.kind), teacher.label_embeddings(self.kind), targets)
+        chosen = positives(targets, known, teacher.logits)
+        return class_aware(student.label_embeddings(self.kind), teacher.label_embeddings(self.kind), chosen)

@@ -8,23 +8,24 @@ from typing import ClassVar, Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters
-from mlkd.losses.structure import structure_of_columns
+from mlkd.losses.base import Need, Outputs, check_hyperparameters, positives
+from mlkd.losses.structure import columns_of_three, structure
 
 
 def instance_aware(
-    student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"], targets: Float[Tensor, "B L"]
+    student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"], positive: Bool[Tensor, "B L"]
 ) -> Float[Tensor, ""]:
     """Structure between the positive labels of each image, summed over images, over the number of images.
 
     Yang et al. 2023, instance-aware part.  An image with two positives gives 0: one distance over its own mean is 1.
     """
-    return structure_of_columns(student.transpose(0, 1), teacher.detach().transpose(0, 1), targets.T) / len(targets)
+    label, image, sizes = columns_of_three(positive.T)
+    return structure(student[image, label], teacher[image, label], sizes) / len(positive)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InstanceAware:
-    """`instance_aware` between the label-wise embeddings of student and teacher."""
+    """`instance_aware` between the label-wise embeddings of student and teacher, over `positives`."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings"})
     compares_images: ClassVar[bool] = False
@@ -43,4 +44,5 @@ class InstanceAware:
         targets: Float[Tensor, "B L"],
         known: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
-        return instance_aware(student.label_embeddings(self.kind), teacher.label_embeddings(self.kind), targets)
+        chosen = positives(targets, known, teacher.logits)
+        return instance_aware(student.label_embeddings(self.kind), teacher.label_embeddings(self.kind), chosen)

@@ -9,7 +9,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters
+from mlkd.losses.base import Need, Outputs, check_hyperparameters, check_temperature, wide
+
+
+def bernoulli_kl(student: Float[Tensor, "B L"], teacher: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
+    """KL(teacher || student) of the Bernoulli behind each logit."""
+    yes = teacher.sigmoid() * (logsigmoid(teacher) - logsigmoid(student))
+    no = (-teacher).sigmoid() * (logsigmoid(-teacher) - logsigmoid(-student))
+    return yes + no
 
 
 def label_kl(
@@ -19,10 +26,8 @@ def label_kl(
 
     Yang et al. 2023, logits part.  Stays in logit space: the published clamp of sigmoids gives inf at logits of 17.
     """
-    s, t = student / temperature, (teacher.detach() / temperature).to(student)
-    yes = t.sigmoid() * (logsigmoid(t) - logsigmoid(s))
-    no = (-t).sigmoid() * (logsigmoid(-t) - logsigmoid(-s))
-    return (yes + no).sum() * temperature**2 / len(student)
+    s = wide(student)
+    return bernoulli_kl(s / temperature, teacher.detach().to(s) / temperature).sum() * temperature**2 / len(s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +44,7 @@ class LabelKL:
 
     def __post_init__(self) -> None:
         check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
-        if not self.temperature > 0:
-            raise ValueError(f"loss {self.kind}: temperature: expected more than 0, got {self.temperature}")
+        check_temperature(self.kind, self.temperature)
 
     def __call__(
         self,

@@ -2,42 +2,98 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 
+from mlkd.losses.base import wide
 
-def structure_of_columns(
-    student: Float[Tensor, "R C Ds"], teacher: Float[Tensor, "R C Dt"], members: Float[Tensor, "R C"]
-) -> Float[Tensor, ""]:
-    """Sum over columns of structure(S, T) = (1/n) sum_{j != k} smooth_l1(d^s_jk, d^t_jk) over a column's n members.
+_SLICE = 256  # embedding components compared at a time
 
-    d is the Euclidean distance over its mean in the group (that of the student carries gradient), so neither scale nor
-    length of the embeddings matters; groups below two give 0.  Yang et al. 2023, label-wise embedding distillation.
-    Only members are gathered (padded to the largest group), and computed in at least float32.
+
+def columns_of_three(members: Bool[Tensor, "R C"]) -> tuple[Int[Tensor, "P"], Int[Tensor, "P"], Int[Tensor, "C"]]:
+    """Rows and columns of the P members of columns with at least three, column by column, and how many each has.
+
+    Smaller columns have size 0: a lone distance over its own mean is 1, so two vectors have no structure to compare.
     """
-    chosen = members > 0
-    columns = torch.nonzero(chosen.sum(0) >= 2)[:, 0]
-    if not len(columns):
-        return student.sum() * 0.0
-    chosen = chosen[:, columns]
-    sizes = chosen.sum(0)
-    rows = chosen.to(torch.uint8).argsort(dim=0, descending=True, stable=True)[: int(sizes.max())].T  # (G, n)
-    inside = torch.arange(rows.shape[1], device=rows.device) < sizes[:, None]  # (G, n)
-    pairs = inside[:, :, None] & inside[:, None, :] & ~torch.eye(rows.shape[1], dtype=torch.bool, device=rows.device)
-    distances_s = _relative_distances(student[rows, columns[:, None]], pairs)
-    with torch.no_grad():
-        distances_t = _relative_distances(teacher[rows, columns[:, None]], pairs)
-    difference = smooth_l1_loss(distances_s, distances_t.to(distances_s), reduction="none").where(pairs, 0.0)
-    return (difference.sum((1, 2)) / sizes).sum()
+    members = members & (members.sum(0) > 2)
+    column, row = torch.nonzero(members.T, as_tuple=True)
+    return row, column, members.sum(0)
 
 
-def _relative_distances(vectors: Float[Tensor, "G n D"], pairs: Bool[Tensor, "G n n"]) -> Float[Tensor, "G n n"]:
-    """Euclidean distances over their mean within each group's pairs; 0 where all of a group's vectors are equal."""
-    with torch.autocast(vectors.device.type, enabled=False):
-        wide = vectors if vectors.dtype == torch.float64 else vectors.float()
-        # cdist's gradient at distance 0 is 0; its matrix-product form would lose small distances
-        distances = torch.cdist(wide, wide, compute_mode="donot_use_mm_for_euclid_dist").where(pairs, 0.0)
-        mean = distances.sum((1, 2), keepdim=True) / pairs.sum((1, 2), keepdim=True)
-        return distances / mean.clamp_min(torch.finfo(mean.dtype).tiny ** 0.5)
+def structure(
+    student: Float[Tensor, "P Ds"], teacher: Float[Tensor, "P Dt"], sizes: Int[Tensor, "G"]
+) -> Float[Tensor, ""]:
+    """Sum over groups of (1/n) sum_{j != k} smooth_l1(d^s_jk, d^t_jk) over a group's n vectors.
+
+    Groups follow one another and have no or at least three vectors.  d is the Euclidean distance over its mean in the
+    group (that of the student carries gradient, the teacher none), so neither scale nor length of the vectors matters.
+    Yang et al. 2023, label-wise embedding distillation.  Every pair is compared once and nothing is padded, so uneven
+    groups cost no more than even ones.  Computed in at least float32.
+    """
+    group, left, right = _pairs(sizes, len(student))
+    distances_s = _relative_distances(student, left, right, group, sizes)
+    distances_t = _relative_distances(teacher.detach(), left, right, group, sizes).to(distances_s)
+    difference = smooth_l1_loss(distances_s, distances_t, reduction="none")
+    return (2 * difference / sizes[group]).sum()  # (j, k) and (k, j)
+
+
+def _pairs(sizes: Int[Tensor, "G"], vectors: int) -> tuple[Int[Tensor, "M"], Int[Tensor, "M"], Int[Tensor, "M"]]:
+    """Group, first and second vector of each of the M pairs within the groups."""
+    group = torch.repeat_interleave(sizes, output_size=vectors)
+    vector = torch.arange(vectors, device=sizes.device)
+    following = sizes.cumsum(0)[group] - 1 - vector  # in the same group
+    left = torch.repeat_interleave(following)
+    nth = torch.arange(len(left), device=sizes.device) - (following.cumsum(0) - following)[left]
+    return group[left], left, left + 1 + nth
+
+
+def _relative_distances(
+    vectors: Float[Tensor, "P D"],
+    left: Int[Tensor, "M"],
+    right: Int[Tensor, "M"],
+    group: Int[Tensor, "M"],
+    sizes: Int[Tensor, "G"],
+) -> Float[Tensor, "M"]:
+    """Euclidean distances over their mean in the group; 0 where all of a group's vectors are equal."""
+    distances: Tensor = _Distances.apply(wide(vectors), left, right)
+    pairs = (sizes * (sizes - 1) // 2).clamp_min(1)
+    mean = distances.new_zeros(len(sizes)).index_add(0, group, distances) / pairs
+    return distances / mean.clamp_min(torch.finfo(mean.dtype).tiny ** 0.5)[group]
+
+
+class _Distances(torch.autograd.Function):
+    """Euclidean distances of pairs of vectors, with gradient 0 where they are equal.
+
+    Both directions take `_SLICE` components at a time: a label that most of a large batch has makes many pairs, and
+    their differences in full would outgrow the embeddings.  torch.cdist is several times slower on groups of a few.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, vectors: Float[Tensor, "P D"], left: Int[Tensor, "M"], right: Int[Tensor, "M"]
+    ) -> Float[Tensor, "M"]:
+        squares = vectors.new_zeros(len(left))
+        for part in torch.split(vectors, _SLICE, 1):
+            squares = squares + _differences(part, left, right).square().sum(1)
+        distances = squares.sqrt()
+        ctx.save_for_backward(vectors, left, right, distances)
+        return distances
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Float[Tensor, "M"]) -> tuple[Float[Tensor, "P D"], None, None]:
+        vectors, left, right, distances = ctx.saved_tensors
+        scale = (gradient / distances).where(distances > 0, 0.0)[:, None]
+        parts = []
+        for part in torch.split(vectors, _SLICE, 1):
+            pull = _differences(part, left, right) * scale
+            parts.append(torch.zeros_like(part).index_add(0, left, pull).index_add(0, right, pull, alpha=-1))
+        return torch.cat(parts, 1), None, None
+
+
+def _differences(part: Float[Tensor, "P d"], left: Int[Tensor, "M"], right: Int[Tensor, "M"]) -> Float[Tensor, "M d"]:
+    part = part.contiguous()  # whole rows are copied faster
+    return part.index_select(0, left) - part.index_select(0, right)

