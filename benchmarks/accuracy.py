@@ -17,16 +17,21 @@ from mlkd.bootstrap import bootstrap_map
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """The test pictures and what is on them; `major` and `minor` (N, L) say in which role, if the data knows."""
+    """The test pictures and what is on them.
+
+    `major` and `minor` (N, L) say in which role, if the data knows; `known` (N, L) is False where nobody has decided.
+    """
 
     files: Sequence[Path]
     targets: NDArray[np.uint8]  # (N, L)
     groups: ArrayLike  # (N,), resampled together
     major: NDArray[np.uint8] | None = None
     minor: NDArray[np.uint8] | None = None
+    known: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         arrays = {"targets": self.targets, "groups": np.asarray(self.groups), "major": self.major, "minor": self.minor}
+        arrays["known"] = self.known
         for name, array in arrays.items():
             if array is not None and len(array) != len(self.files):
                 raise ValueError(f"{name}: expected {len(self.files)} rows, one a picture, got {len(array)}")
@@ -36,22 +41,25 @@ def accuracy(
     scores: NDArray[np.float32], truth: Truth, thresholds: ArrayLike, *, replicates: int = 1000, seed: int = 0
 ) -> dict[str, Any]:
     """The accuracy fields of a row, fractions in 0..1, None where the truth has no positive.  scores (N, L)."""
-    whole = bootstrap_map(scores, truth.targets, truth.groups, replicates=replicates, seed=seed)
-    decided = metrics.f1(scores, truth.targets, thresholds)
-    by_label = metrics.average_precision(scores, truth.targets)
+    targets, known = truth.targets, truth.known
+    whole = bootstrap_map(scores, targets, truth.groups, replicates=replicates, seed=seed, known=known)
+    decided = metrics.f1(scores, targets, thresholds, known)
+    by_label = metrics.average_precision(scores, targets, known)
     return {
         "map": _number(whole.value),
         "map_low": _number(whole.low),
         "map_high": _number(whole.high),
-        "map_major": role_map(scores, truth.targets, truth.major),
-        "map_minor": role_map(scores, truth.targets, truth.minor),
+        "map_major": role_map(scores, targets, truth.major, known),
+        "map_minor": role_map(scores, targets, truth.minor, known),
         "cf1": decided.cf1,
         "of1": decided.of1,
         "ap": [_number(value) for value in by_label],
     }
 
 
-def role_map(scores: ArrayLike, targets: ArrayLike, role: ArrayLike | None) -> float | None:
+def role_map(
+    scores: ArrayLike, targets: ArrayLike, role: ArrayLike | None, known: ArrayLike | None = None
+) -> float | None:
     """mAP where a positive is a picture that has the label in this role (N, L).
 
     A picture that has the label only in the other role is neither right nor wrong for that label: it is left out.
@@ -59,8 +67,9 @@ def role_map(scores: ArrayLike, targets: ArrayLike, role: ArrayLike | None) -> f
     if role is None:
         return None
     positive = np.asarray(role).astype(bool)
-    known = positive | ~np.asarray(targets).astype(bool)
-    return _number(metrics.mean_average_precision(scores, positive, known))
+    counted = positive | ~np.asarray(targets).astype(bool)
+    counted &= True if known is None else np.asarray(known).astype(bool)
+    return _number(metrics.mean_average_precision(scores, positive, counted))
 
 
 def _number(value: float) -> float | None:

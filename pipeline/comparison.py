@@ -21,18 +21,17 @@ def distillation(
     scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels: Labels, *, replicates: int, seed: int
 ) -> dict[str, Any]:
     """Test mAP of teacher, student and baseline from their scores (N, L), and the paired difference of the last two."""
-    gain = bootstrap_difference(
-        scores["student"], scores["baseline"], truth.targets, truth.groups, replicates=replicates, seed=seed
-    )
-    by_label = {net: average_precision(values, truth.targets) for net, values in scores.items()}
-    positives = truth.targets.sum(0)
+    student, baseline, targets, known = scores["student"], scores["baseline"], truth.targets, truth.known
+    gain = bootstrap_difference(student, baseline, targets, truth.groups, replicates=replicates, seed=seed, known=known)
+    by_label = {net: average_precision(values, targets, known) for net, values in scores.items()}
+    positives = targets.sum(0)
     return {
-        **{f"{net}_map": mean_average_precision(values, truth.targets) for net, values in scores.items()},
+        **{f"{net}_map": mean_average_precision(values, targets, known) for net, values in scores.items()},
         "difference": gain.value,
         "low": gain.low,
         "high": gain.high,
-        "major": {net: role_map(values, truth.targets, truth.major) for net, values in scores.items()},
-        "minor": {net: role_map(values, truth.targets, truth.minor) for net, values in scores.items()},
+        "major": {net: role_map(values, targets, truth.major, known) for net, values in scores.items()},
+        "minor": {net: role_map(values, targets, truth.minor, known) for net, values in scores.items()},
         "labels": [
             {"label": name, "positives": int(positives[at]), **{net: ap[at] for net, ap in by_label.items()}}
             for at, name in enumerate(labels.names)

@@ -47,7 +47,7 @@ def onnx(recipe: Recipe, recipe_hash: str, context: Context) -> None:
     pixels = np.concatenate([half.pixels(tagger.image_px) for half in halves])
     targets = np.concatenate([half.targets for half in halves])
     expected = evaluate.scores(tagger, pixels)
-    thresholds = tune_thresholds(expected[len(halves[0]) :], halves[1].targets)
+    thresholds = tune_thresholds(expected[len(halves[0]) :], halves[1].targets, halves[1].known)
     with OnnxRuntime().open(graph) as session:
         parity = compare(lambda images: evaluate.scores(tagger, images), session, pixels, targets, thresholds)
     (context.out / "parity.json").write_text(json.dumps(asdict(parity), indent=1) + "\n", encoding="utf-8")
@@ -135,9 +135,9 @@ class _Work:
             "backend": asdict(engine.backend),
             "precision": engine.precision,
             "files": engine.backend.files(file),
-            "thresholds": [float(value) for value in tune_thresholds(scores, self.tune.targets)],
+            "thresholds": [float(value) for value in tune_thresholds(scores, self.tune.targets, self.tune.known)],
             "thresholds_from": scored_by,
-            "tune_map": float(mean_average_precision(scores, self.tune.targets)),
+            "tune_map": float(mean_average_precision(scores, self.tune.targets, self.tune.known)),
             "not_run": reason,
         }
 

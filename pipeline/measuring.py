@@ -37,7 +37,14 @@ REPORTS = ("report.html", "report.md", "report.json")
 def bench(recipe: Recipe, context: Context) -> None:
     """Engines through the bundle's own program, references in torch, and what distillation gave; into bench.json."""
     test = read_split(context.inputs["data"], "test")
-    truth = Truth(files=test.files, targets=test.targets, groups=test.groups, major=test.major, minor=test.minor)
+    truth = Truth(
+        files=test.files,
+        targets=test.targets,
+        groups=test.groups,
+        major=test.major,
+        minor=test.minor,
+        known=test.known,
+    )
     folder = context.inputs["bundle"] / "bundle"
     manifest = read_bundle(folder)
     scores = {net: _scores(recipe, context, net, test) for net in NETS}
@@ -126,7 +133,7 @@ def _references(
     folders = {**({"teacher": alone} if alone else {}), "student": context.inputs["student"]}
     for done, (net, folder) in enumerate(folders.items()):
         context.progress("references in torch", done, len(folders))
-        thresholds = tune_thresholds(_in_torch(folder, tune), tune.targets)
+        thresholds = tune_thresholds(_in_torch(folder, tune), tune.targets, tune.known)
         reference = Reference(model=net, folder=folder, scores=scores[net], thresholds=thresholds)
         rows.append(reference.row(truth, recipe.bench, pictures, seed=recipe.seed))
     return rows

@@ -198,8 +198,8 @@ def _run_test(recipe: Recipe, final: str, context: Context) -> None:
     np.save(context.out / DRAWS, draws)
     facts = {
         "map": mean_average_precision(scores, test.targets, test.known),
-        "major": role_map(scores, test.targets, test.major),
-        "minor": role_map(scores, test.targets, test.minor),
+        "major": role_map(scores, test.targets, test.major, test.known),
+        "minor": role_map(scores, test.targets, test.minor, test.known),
     }
     write_whole(context.out / TEST, json.dumps(facts) + "\n")
 

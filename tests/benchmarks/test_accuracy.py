@@ -64,3 +64,18 @@ def test_what_is_unknown_is_none_and_not_nan() -> None:
 def test_a_truth_of_unequal_lengths_is_refused() -> None:
     with pytest.raises(ValueError, match="minor: expected 2 rows, one a picture, got 3"):
         truth_of(np.zeros((2, 1), dtype=np.uint8), minor=np.zeros((3, 1), dtype=np.uint8))
+
+
+def test_what_nobody_knows_counts_for_nothing() -> None:
+    scores, targets, major, minor = random_case(3)
+    known = np.random.default_rng(0).random(targets.shape) < 0.7
+
+    def measured(lies: bool) -> dict[str, object]:
+        told = np.where(known, targets, 1 - targets if lies else targets).astype(np.uint8)
+        roles = {"major": np.where(known, major, 1 - major), "minor": np.where(known, minor, 1 - minor)}
+        roles = roles if lies else {"major": major, "minor": minor}
+        return accuracy(scores, truth_of(told, known=known, **roles), [0.6] * 4, replicates=50, seed=1)
+
+    assert measured(lies=True) == measured(lies=False)
+    by_label = [average_precision_score(targets[known[:, i], i], scores[known[:, i], i]) for i in range(4)]
+    assert measured(lies=False)["ap"] == pytest.approx(by_label)

@@ -62,9 +62,11 @@ def test_uneven_groups_and_any_length_equal_the_definition(loss: ClassAware | In
 def test_groups_of_two_give_exactly_nothing(loss: ClassAware | InstanceAware) -> None:
     truth = torch.zeros(8, 6, dtype=torch.float64)
     truth[0, 0] = truth[0, 3] = truth[5, 0] = 1.0
-    value, gradient = step(loss, student(), teacher(), truth)
-    assert value == 0
-    assert (gradient == 0).all()
+    equal = Outputs(student().logits, torch.ones(8, 6, 5, dtype=torch.float64, requires_grad=True))
+    for given in (student(), equal):
+        value, gradient = step(loss, given, teacher(), truth)
+        assert value == 0
+        assert (gradient == 0).all()
 
 
 @pytest.mark.parametrize("loss", STRUCTURAL, ids=name)
