@@ -45,8 +45,7 @@ def _relative(distances: Float[Tensor, "B B"]) -> Float[Tensor, "B B"]:
 
 
 def _inverse(distances: Float[Tensor, "B B"]) -> Float[Tensor, "B B"]:
-    apart = distances > 0
-    return distances.where(apart, 1.0).reciprocal().where(apart, 0.0)
+    return distances.where(distances > 0, torch.inf).reciprocal()
 
 
 def _products(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
