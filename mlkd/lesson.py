@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -13,8 +14,10 @@ from torch import Tensor
 
 from mlkd import checkpoint, distributed
 from mlkd.data.prepared import Split
-from mlkd.losses import Outputs
+from mlkd.losses import ClassAware, Loss, Outputs
+from mlkd.losses.base import positives
 from mlkd.models import Tagger
+from mlkd.recent import Recent
 from mlkd.teacher_outputs import TeacherOutputs
 from mlkd.training import Training
 
@@ -38,9 +41,19 @@ class Lesson:
         self.cached = TeacherOutputs.read(outputs, split) if outputs else None
         if self.cached:
             self.cached.require(self.losses)
+        self.recent = next((Recent(loss.memory) for loss in self.losses if _remembers(loss)), None)
         self.live: Tagger | None = None
         if teacher and "features" in training.needs:
             self.live = checkpoint.load_model(teacher).to(device)
+
+    def kept(self) -> dict[str, Tensor]:
+        """What later batches see of earlier ones, to be saved with the run."""
+        return self.recent.tensors() if self.recent else {}
+
+    def restore(self, kept: dict[str, Tensor]) -> None:
+        """Take up what `kept` gave."""
+        if self.recent:
+            self.recent.restore(kept, self.device)
 
     def terms(
         self, student: Outputs, rows: NDArray[np.int64], images: Sequence[Tensor], *, view: int, epochs: float
@@ -58,9 +71,16 @@ class Lesson:
             everyone = distributed.gathered(*mine)
         terms: dict[str, Tensor] = {}
         for loss in self.losses:
-            value = loss(*(everyone if loss.compares_images else mine))
+            seen = everyone if loss.compares_images else mine
+            value = self._with_recent(*seen) if _remembers(loss) else loss(*seen)
             terms[loss.kind] = loss.weight * _ramp(epochs, loss.ramp_epochs) * value
         return terms
+
+    def _with_recent(self, student: Outputs, teacher: Outputs, targets: Tensor, known: Tensor | None) -> Tensor:
+        assert self.recent is not None, "made at the start"
+        kind = ClassAware.kind
+        chosen = positives(targets, known, teacher.logits)
+        return self.recent.class_aware(student.label_embeddings(kind), teacher.label_embeddings(kind), chosen)
 
     def _teacher(self, rows: NDArray[np.int64], images: Sequence[Tensor], view: int) -> Outputs:
         assert self.cached is not None, "checked at the start"
@@ -70,6 +90,10 @@ class Lesson:
         with torch.no_grad():
             live: Outputs = self.live(images[1], features=True)
         return dataclasses.replace(teacher, features=live.features)
+
+
+def _remembers(loss: Loss) -> TypeGuard[ClassAware]:
+    return isinstance(loss, ClassAware) and loss.memory > 0
 
 
 def _ramp(epochs: float, ramp_epochs: float) -> float:

@@ -224,6 +224,7 @@ class _Run:
         tensors |= {f"ema.{name}": value for name, value in self.ema.module.state_dict().items()}
         state = optimisation.optimiser_tensors(self.adam.optimizer)
         tensors |= {f"optimiser.{name}": value for name, value in state.items()}
+        tensors |= {f"recent.{name}": value for name, value in self.lesson.kept().items()}
         scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
         facts = {"step": self.step, "best": self.best, "best_epoch": self.best_epoch, "scaler": scaler}
         checkpoint.write(self.out / checkpoint.LAST, tensors, {**facts, "now": asdict(self.now)})
@@ -237,6 +238,7 @@ class _Run:
         self.learner.load_state_dict(checkpoint.part(tensors, "model."))
         self.ema.module.load_state_dict(checkpoint.part(tensors, "ema."))
         optimisation.restore_optimiser(self.adam.optimizer, checkpoint.part(tensors, "optimiser."))
+        self.lesson.restore(checkpoint.part(tensors, "recent."))
         if facts["scaler"]:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
         self.step, self.best, self.best_epoch = facts["step"], facts["best"], facts["best_epoch"]

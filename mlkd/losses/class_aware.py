@@ -26,7 +26,10 @@ def class_aware(
 
 @dataclass(frozen=True, kw_only=True)
 class ClassAware:
-    """`class_aware` between the label-wise embeddings of student and teacher, over `positives`."""
+    """`class_aware` between the label-wise embeddings of student and teacher, over `positives`.
+
+    `memory` positives of each label are kept from earlier batches, by the trainer; 0 is the published method.
+    """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings"})
     compares_images: ClassVar[bool] = True
@@ -34,9 +37,10 @@ class ClassAware:
     kind: Literal["class_aware"] = "class_aware"
     weight: float = 1.0
     ramp_epochs: float = 0.0
+    memory: int = 0
 
     def __post_init__(self) -> None:
-        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
+        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs, memory=self.memory)
 
     def __call__(
         self,

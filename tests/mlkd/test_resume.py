@@ -23,7 +23,13 @@ from mlkd.views import Views
 TEACHER = Model(backbone="mobilenetv3_small_050", image_px=32, head=LabelDecoder(embedding=8, heads=2, feed_forward=8))
 STUDENT = replace(TEACHER, image_px=24, head=LabelDecoder(embedding=4, heads=2, feed_forward=4))
 VIEWS = Views(count=2)
-ALL = (Bce(), LabelKL(), ClassAware(ramp_epochs=2), InstanceAware(ramp_epochs=2), ReviewKD(weight=0.1, ramp_epochs=0))
+ALL = (
+    Bce(),
+    LabelKL(),
+    ClassAware(ramp_epochs=2, memory=4),
+    InstanceAware(ramp_epochs=2),
+    ReviewKD(weight=0.1, ramp_epochs=0),
+)
 TRAINING = Training(epochs=2, learning_rate=3e-3, batch_size=4, accumulate=2, save_steps=2, losses=ALL)
 Run = Callable[[Path], None]
 
