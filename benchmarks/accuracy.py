@@ -43,7 +43,7 @@ def accuracy(
     """The accuracy fields of a row, fractions in 0..1, None where the truth has no positive.  scores (N, L)."""
     targets, known = truth.targets, truth.known
     whole = bootstrap_map(scores, targets, truth.groups, replicates=replicates, seed=seed, known=known)
-    decided = metrics.f1(scores, targets, thresholds, known)
+    points = metrics.operating_points(scores, targets, thresholds, known)
     by_label = metrics.average_precision(scores, targets, known)
     return {
         "map": _number(whole.value),
@@ -51,8 +51,9 @@ def accuracy(
         "map_high": _number(whole.high),
         "map_major": role_map(scores, targets, truth.major, known),
         "map_minor": role_map(scores, targets, truth.minor, known),
-        "cf1": decided.cf1,
-        "of1": decided.of1,
+        "cf1": points["tuned"].cf1,
+        "of1": points["tuned"].of1,
+        "operating_points": {name: _decisions(point) for name, point in points.items()},
         "ap": [_number(value) for value in by_label],
     }
 
@@ -70,6 +71,11 @@ def role_map(
     counted = positive | ~np.asarray(targets).astype(bool)
     counted &= True if known is None else np.asarray(known).astype(bool)
     return _number(metrics.mean_average_precision(scores, positive, counted))
+
+
+def _decisions(point: metrics.F1) -> dict[str, float]:
+    means = ("mean_precision", "mean_recall", "pooled_precision", "pooled_recall")
+    return {"cf1": point.cf1, "of1": point.of1, **{name: getattr(point, name) for name in means}}
 
 
 def _number(value: float) -> float | None:

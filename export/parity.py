@@ -44,13 +44,18 @@ def compare(
     images: NDArray[np.uint8],
     targets: NDArray[np.uint8],
     thresholds: NDArray[np.float32],
+    known: NDArray[np.bool_] | None = None,
     *,
     batch: int = 32,
 ) -> Parity:
-    """Run both over images (N, H, W, 3); `thresholds` (L,) belong to the reference and decide for both."""
+    """Run both over images (N, H, W, 3); `thresholds` (L,) belong to the reference and decide for both.
+
+    mAP leaves out what is not `known` (N, L).
+    """
     if not len(images) or len(images) != len(targets):
         raise ValueError(f"parity: expected as many pictures as targets and at least 1, got {len(images)}")
-    return differences(_scores(reference, images, batch), _scores(candidate, images, batch), targets, thresholds)
+    scores = _scores(reference, images, batch), _scores(candidate, images, batch)
+    return differences(*scores, targets, thresholds, known)
 
 
 def differences(
@@ -58,17 +63,19 @@ def differences(
     candidate: NDArray[np.float32],
     targets: NDArray[np.uint8],
     thresholds: NDArray[np.float32],
+    known: NDArray[np.bool_] | None = None,
 ) -> Parity:
     """The same from scores (N, L) that are there already; ValueError if any is not a number."""
     for name, scores in (("reference", reference), ("candidate", candidate)):
         if scores.shape != targets.shape or not np.isfinite(scores).all():
             raise ValueError(f"parity: {name}: expected finite scores {targets.shape}, got {scores.shape} or nan")
     apart = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
+    maps = [mean_average_precision(scores, targets, known) for scores in (reference, candidate)]
     return Parity(
         max_difference=float(apart.max()),
         mean_difference=float(apart.mean()),
         flipped=float(((reference >= thresholds) != (candidate >= thresholds)).mean()),
-        delta_map=float(mean_average_precision(candidate, targets) - mean_average_precision(reference, targets)),
+        delta_map=maps[1] - maps[0],
     )
 
 

@@ -81,6 +81,6 @@ def _read(path: Path, tensors: Callable[[Any], dict[str, Tensor]]) -> tuple[dict
 
 
 def _model_of(record: dict[str, Any]) -> Model:
-    heads = {head.kind: head for head in (get_args(Head) or (Head,))}
+    heads = {head.kind: head for head in get_args(Head)}
     head = record["head"]
     return Model(backbone=record["backbone"], image_px=record["image_px"], head=heads[head["kind"]](**head))

@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, distributed
 
-from mlkd.losses.base import Outputs
+from mlkd.losses.base import Need, Outputs
 
 
 def gathered(
-    student: Outputs, teacher: Outputs, targets: Float[Tensor, "B L"], known: Bool[Tensor, "B L"] | None
+    student: Outputs,
+    teacher: Outputs,
+    targets: Float[Tensor, "B L"],
+    known: Bool[Tensor, "B L"] | None,
+    needs: Collection[Need] = ("embeddings", "pooled"),
 ) -> tuple[Outputs, Outputs, Float[Tensor, "N L"], Bool[Tensor, "N L"] | None]:
     """The N images of all processes in order of rank; what was given where there is only one process.
 
     Every process calls it with equally many images, computes the same loss of what it gets, and has its parameters'
     gradients averaged over the processes, as DistributedDataParallel does: they are then those of one process with the
-    whole batch.  No gradient reaches the teacher.  Stage maps, and what only one of student and teacher has, are left
-    out.  Embeddings come whole, positives or not: N x L x D numbers for the student, as many for its gradient, and N x
-    L x D for the teacher.
+    whole batch.  No gradient reaches the teacher.  Stage maps, what is not among `needs`, and what only one of student
+    and teacher has, are left out.  Embeddings come whole, positives or not: N x L x D numbers for the student, as many
+    for its gradient, and N x L x D for the teacher.
     """
     if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
         return student, teacher, targets, known
     logits = _both(student.logits, teacher.logits)
-    embeddings = _both(student.embeddings, teacher.embeddings)
-    pooled = _both(student.pooled, teacher.pooled)
+    embeddings = _both(student.embeddings, teacher.embeddings) if "embeddings" in needs else (None, None)
+    pooled = _both(student.pooled, teacher.pooled) if "pooled" in needs else (None, None)
     everyone_s, everyone_t = (Outputs(*one) for one in zip(logits, embeddings, pooled, strict=True))
     return everyone_s, everyone_t, _gather(targets), None if known is None else _gather(known)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mlkd.checkpoint import load_model
+from mlkd.data.prepared import Split
 from mlkd.models import Tagger
 
 
@@ -22,3 +26,9 @@ def scores(model: Tagger, pixels: NDArray[np.uint8], batch_size: int = 64) -> ND
     model.train(was_training)
     joined: NDArray[np.float32] = np.concatenate(parts)
     return joined
+
+
+def of_folder(folder: Path, split: Split) -> NDArray[np.float32]:
+    """Scores (N, L) of a finished training stage's tagger on a split, on CUDA where there is one."""
+    tagger = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+    return scores(tagger, split.pixels(tagger.image_px))

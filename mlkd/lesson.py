@@ -15,7 +15,7 @@ from torch import Tensor
 from mlkd import checkpoint, distributed
 from mlkd.data.prepared import Split
 from mlkd.losses import ClassAware, Loss, Outputs
-from mlkd.losses.base import positives
+from mlkd.losses.base import Need, positives
 from mlkd.models import Tagger
 from mlkd.recent import Recent
 from mlkd.teacher_outputs import TeacherOutputs
@@ -38,6 +38,8 @@ class Lesson:
             raise ValueError("training.losses: expected a teacher trained here for a loss on stage maps, got none")
         self.split, self.losses, self.device = split, [loss for loss in training.losses if loss.weight], device
         self.compares = training.needs_teacher
+        between: set[Need] = set()
+        self.between_images = between.union(*(loss.needs for loss in self.losses if loss.compares_images))
         self.cached = TeacherOutputs.read(outputs, split) if outputs else None
         if self.cached:
             self.cached.require(self.losses)
@@ -67,8 +69,8 @@ class Lesson:
         targets = torch.from_numpy(self.split.targets[rows].astype(np.float32)).to(self.device)
         known = None if self.split.known is None else torch.from_numpy(self.split.known[rows]).to(self.device)
         mine = everyone = (student, teacher, targets, known)
-        if any(loss.compares_images for loss in self.losses):
-            everyone = distributed.gathered(*mine)
+        if self.between_images:
+            everyone = distributed.gathered(*mine, self.between_images)
         terms: dict[str, Tensor] = {}
         for loss in self.losses:
             seen = everyone if loss.compares_images else mine

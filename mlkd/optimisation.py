@@ -15,7 +15,10 @@ from mlkd.training import Training
 
 
 def freeze(tagger: Tagger, groups: int) -> None:
-    """Stop gradients of the first `groups` stages of the backbone, counted as timm groups them (0 = the stem)."""
+    """Stop gradients of the first `groups` stages of the backbone, counted as timm groups them (0 = the stem).
+
+    Their batch norms go on averaging the statistics of the pictures that they see.
+    """
     if not groups:
         return
     matcher: Any = tagger.backbone.group_matcher
@@ -50,7 +53,7 @@ def share_of_peak(schedule: str, step: int, steps: int, warmup: float) -> float:
 
     one_cycle rises on a cosine from 1/25, cosine on a line from 0.
     """
-    rising = max(1, round(steps * warmup))
+    rising = round(steps * warmup)
     if step < rising:
         risen = (step + 1) / (rising + 1)
         return risen if schedule == "cosine" else 0.04 + 0.96 * (1 - math.cos(math.pi * risen)) / 2

@@ -20,11 +20,12 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from mlkd import teachers
+from mlkd.data.loader import shown, workers
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses import Loss, Outputs
 from mlkd.losses.base import positives
 from mlkd.progress import Progress, silent
-from mlkd.teachers import ReadyTeacher, Teacher
+from mlkd.teachers import ReadyTeacher
 from mlkd.views import Views
 
 _BATCH = 64
@@ -45,12 +46,12 @@ def record(
     if about.get("done") == views.count:
         return
     teacher = teachers.load(taught_by, split.labels)
+    processes = workers(cuda=torch.cuda.is_available(), ranks=1)
     with ExitStack() as stack, torch.inference_mode():
         files = _Files(out, about.get("bytes", {}), stack)
         for view in range(about.get("done", 0), views.count):
-            for start in range(0, len(split), _BATCH):
-                indices = np.arange(start, min(start + _BATCH, len(split)))
-                outputs = _outputs(teacher, split, views, seed, indices, view)
+            for indices, images in shown(split, teacher.sizes, views, seed, view, _batches(split), processes):
+                outputs = teacher(dict(zip(teacher.sizes, images, strict=True)))
                 _append(files, split, indices, outputs)
                 progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, views.count * len(split))
             facts = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush(), **_widths(outputs)}
@@ -148,10 +149,8 @@ class _Files:
 
 
 def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
+    _check_finite(split, indices, outputs)
     logits = _half(outputs.logits)
-    if not np.isfinite(logits).all():
-        name = split.names[indices[np.flatnonzero(~np.isfinite(logits).all(1))[0]]]
-        raise ValueError(f"teacher outputs: expected finite logits, got others for {name}; choose another teacher")
     targets = torch.from_numpy(split.targets[indices]).float()
     known = None if split.known is None else torch.from_numpy(split.known[indices])
     mask = positives(targets, known, torch.from_numpy(logits).float())
@@ -163,12 +162,17 @@ def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Ou
         files.append("pooled", _half(outputs.pooled))
 
 
-def _outputs(teacher: Teacher, split: Split, views: Views, seed: int, indices: NDArray[Any], view: int) -> Outputs:
-    pictures = {
-        px: torch.stack([views.apply(pixels[i], seed=seed, picture=int(i), view=view) for i in indices])
-        for px, pixels in ((px, split.pixels(px)) for px in teacher.sizes)
-    }
-    return teacher(pictures)
+def _check_finite(split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
+    for what in ("logits", "embeddings", "pooled"):
+        values: Tensor | None = getattr(outputs, what)
+        bad = torch.zeros(len(indices)) if values is None else (~torch.isfinite(values)).flatten(1).any(1)
+        if bad.any():
+            name = split.names[indices[int(bad.nonzero()[0])]]
+            raise ValueError(f"teacher outputs: expected finite {what}, got others for {name}; choose another teacher")
+
+
+def _batches(split: Split) -> list[range]:
+    return [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
 
 
 def _half(values: Float[Tensor, "..."]) -> NDArray[np.float16]:

@@ -26,11 +26,13 @@ from mlkd.lesson import Lesson
 from mlkd.metrics import mean_average_precision
 from mlkd.models import Model
 from mlkd.progress import Progress, silent
+from mlkd.run_state import RunState
 from mlkd.training import Training
 from mlkd.views import Views
 
 log = logging.getLogger(__name__)
 
+DIVERGED = "diverged.safetensors"
 TRACK_STEPS = 20  # between two points of a tracker's curve
 
 
@@ -89,7 +91,7 @@ class _Run:
         split, self.select = read_split(data, "train"), read_split(data, "select")
         self.lesson = Lesson(split, training, teacher_outputs, teacher, self.device)
         self.loader = self._loader(views)
-        self.steps_per_epoch = max(1, self.loader.batches_per_epoch // training.accumulate)
+        self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
         torch.manual_seed(seed)
         self.tagger = model.build(len(split.labels)).to(self.device)
         optimisation.freeze(self.tagger, training.frozen_groups)
@@ -101,6 +103,7 @@ class _Run:
         if self.ranks > 1:
             self.net = self.accelerator.prepare(self.net)
         self.ema = ModelEmaV3(self.tagger, decay=training.ema_decay, use_warmup=True)
+        self.state = RunState(self.learner, self.ema, self.adam.optimizer, self.lesson, self.accelerator.scaler)
         self.step, self.best, self.best_epoch = 0, -1.0, 0
         self.now = history.Epoch()
 
@@ -159,7 +162,9 @@ class _Run:
                 for name, value in self._finite(terms, rows).items():
                     told[name] = told.get(name, 0.0) + value / count
                 self.accelerator.backward(sum(terms.values()) / count)
-        self.accelerator.clip_grad_norm_(self.learner.parameters(), training.gradient_norm)
+        norm = self.accelerator.clip_grad_norm_(self.learner.parameters(), training.gradient_norm)
+        if self.accelerator.scaler is None and not torch.isfinite(norm):  # a scaler leaves such a step out by itself
+            raise self._diverged("gradients, got others", rows)
         self.adam.step()
         self.adam.zero_grad()
         self.step += 1
@@ -167,25 +172,32 @@ class _Run:
         return told
 
     def _terms(self, epoch: int, rows: NDArray[np.int64], images: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        placed = [image.to(self.device, non_blocking=True) for image in images]
+        placed = [image.to(self.device) for image in images]
         with self.accelerator.autocast():
             student = self.net(placed[0])
         view, epochs = self.loader.view(epoch), self.step / self.steps_per_epoch
         return self.lesson.terms(student, rows, placed, view=view, epochs=epochs)
 
     def _finite(self, terms: Mapping[str, Tensor], rows: NDArray[np.int64]) -> dict[str, float]:
-        """The terms averaged over processes; if one is no number, NonFiniteLoss after saving."""
+        """The terms averaged over processes.  Raises NonFiniteLoss if one is no number."""
         everywhere: Any = self.accelerator.reduce(torch.stack([v.detach() for v in terms.values()]), reduction="mean")
         told = dict(zip(terms, everywhere.tolist(), strict=True))
         bad = [name for name, value in told.items() if not np.isfinite(value)]
         if bad:
-            self.save()
-            names = ", ".join(self.lesson.split.names[row] for row in rows[:8])
-            raise NonFiniteLoss(
-                f"training step {self.step}: expected finite losses, got {bad} not finite on pictures {names}, …; "
-                f"lower the learning rate or that loss's weight; the state before this step is in {checkpoint.LAST}"
-            )
+            here = any(not torch.isfinite(value) for value in terms.values())
+            raise self._diverged(f"losses, got {bad} not finite", rows if here else None)
         return told
+
+    def _diverged(self, what: str, rows: NDArray[np.int64] | None) -> NonFiniteLoss:
+        """The error, after saving what there is to look at; the last regular state stays as it was."""
+        self.save(DIVERGED)
+        names = [self.lesson.split.names[row] for row in ([] if rows is None else rows)]
+        log.error("pictures of the step that diverged: %s", ", ".join(names) or "of another process")
+        shown = f"on pictures {', '.join(names[:8])}, …" if names else "in another process"
+        return NonFiniteLoss(
+            f"training step {self.step}: expected finite {what} {shown}; lower the learning rate or that loss's "
+            f"weight; the nets as they are now lie in {self.out / DIVERGED}"
+        )
 
     def _tell(self) -> None:
         losses, training = self.now.means(), self.training
@@ -216,34 +228,20 @@ class _Run:
                 checkpoint.save_model(self.out / checkpoint.BEST, weights, self.config, labels, facts)
         self.save()
 
-    def save(self) -> None:
+    def save(self, name: str = checkpoint.LAST) -> None:
         """All that the next step depends on; written by the first process."""
-        if not self.accelerator.is_main_process:
-            return
-        tensors = {f"model.{name}": value for name, value in self.learner.state_dict().items()}
-        tensors |= {f"ema.{name}": value for name, value in self.ema.module.state_dict().items()}
-        state = optimisation.optimiser_tensors(self.adam.optimizer)
-        tensors |= {f"optimiser.{name}": value for name, value in state.items()}
-        tensors |= {f"recent.{name}": value for name, value in self.lesson.kept().items()}
-        scaler = self.accelerator.scaler.state_dict() if self.accelerator.scaler else None
-        facts = {"step": self.step, "best": self.best, "best_epoch": self.best_epoch, "scaler": scaler}
-        checkpoint.write(self.out / checkpoint.LAST, tensors, {**facts, "now": asdict(self.now)})
+        if self.accelerator.is_main_process:
+            facts = {"step": self.step, "best": self.best, "best_epoch": self.best_epoch, "now": asdict(self.now)}
+            self.state.write(self.out / name, facts)
 
     def resume(self) -> None:
         """Take up what `save` wrote, if there is any."""
         path = self.out / checkpoint.LAST
-        if not path.is_file():
-            return
-        tensors, facts = checkpoint.read(path)
-        self.learner.load_state_dict(checkpoint.part(tensors, "model."))
-        self.ema.module.load_state_dict(checkpoint.part(tensors, "ema."))
-        optimisation.restore_optimiser(self.adam.optimizer, checkpoint.part(tensors, "optimiser."))
-        self.lesson.restore(checkpoint.part(tensors, "recent."))
-        if facts["scaler"]:
-            self.accelerator.scaler.load_state_dict(facts["scaler"])
-        self.step, self.best, self.best_epoch = facts["step"], facts["best"], facts["best_epoch"]
-        self.now = history.Epoch(**facts["now"])
-        log.info("going on after step %d of %d", self.step, self.training.last_epoch * self.steps_per_epoch)
+        if path.is_file():
+            facts = self.state.read(path)
+            self.step, self.best, self.best_epoch = facts["step"], facts["best"], facts["best_epoch"]
+            self.now = history.Epoch(**facts["now"])
+            log.info("going on after step %d of %d", self.step, self.training.last_epoch * self.steps_per_epoch)
 
 
 def _dropout_seed(seed: int, step: int, part: int, rank: int) -> int:

@@ -35,7 +35,7 @@ class Training:
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
     warmup: float = 0.2  # share of all steps
     backbone_scale: float = 1.0  # the backbone's learning rate over the head's
-    frozen_groups: int = 0  # stages of the backbone that keep their first weights, the stem first
+    frozen_groups: int = 0  # stages, stem first, that keep their first weights; batch norm's statistics still move
     weight_decay: float = 0.01  # not on biases and norms
     ema_decay: float = 0.99
     gradient_norm: float = 10.0
@@ -52,6 +52,8 @@ class Training:
         kinds = [loss.kind for loss in self.losses]
         if not kinds:
             raise ValueError("training.losses: expected at least one loss, got none; bce is the usual one")
+        if not any(loss.weight for loss in self.losses):
+            raise ValueError(f"training.losses: expected one with a weight above 0, got 0 for each of {kinds}")
         if len(set(kinds)) < len(kinds):
             raise ValueError(f"training.losses: expected each kind once, got {kinds}")
 

@@ -29,7 +29,7 @@ def read_tree(path: Path, find: Callable[[str, Path], Path], below: tuple[Path, 
         found = find(base, path)
     except ValueError as cause:
         raise ConfigError(path, [Fault(KEY, str(cause))]) from None
-    if found in (path, *below):
+    if found.resolve() in [one.resolve() for one in (path, *below)]:
         raise ConfigError(path, [Fault(KEY, f"expected another recipe, got {base}, which extends this one")])
     return _over(read_tree(found, find, (*below, path)), tree)
 

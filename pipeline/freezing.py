@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -46,10 +47,11 @@ def onnx(recipe: Recipe, recipe_hash: str, context: Context) -> None:
     halves = [read_split(context.inputs["data"], name) for name in ("select", "tune")]
     pixels = np.concatenate([half.pixels(tagger.image_px) for half in halves])
     targets = np.concatenate([half.targets for half in halves])
+    known = np.concatenate([np.ones(half.targets.shape, bool) if half.known is None else half.known for half in halves])
     expected = evaluate.scores(tagger, pixels)
     thresholds = tune_thresholds(expected[len(halves[0]) :], halves[1].targets, halves[1].known)
     with OnnxRuntime().open(graph) as session:
-        parity = compare(lambda images: evaluate.scores(tagger, images), session, pixels, targets, thresholds)
+        parity = compare(lambda images: evaluate.scores(tagger, images), session, pixels, targets, thresholds, known)
     (context.out / "parity.json").write_text(json.dumps(asdict(parity), indent=1) + "\n", encoding="utf-8")
     log.info(
         "onnx: scores differ by at most %.2g, %.3g %% of decisions flip, mAP %+.3f",
@@ -130,6 +132,7 @@ class _Work:
             scores, scored_by = self._scores(engine.backend, file), engine.name
         else:
             scores, scored_by = self._scores(OnnxRuntime(), graph), f"onnxruntime, cpu, models/{graph.name}"
+        tune_map = mean_average_precision(scores, self.tune.targets, self.tune.known)
         return {
             "name": engine.name,
             "backend": asdict(engine.backend),
@@ -137,7 +140,7 @@ class _Work:
             "files": engine.backend.files(file),
             "thresholds": [float(value) for value in tune_thresholds(scores, self.tune.targets, self.tune.known)],
             "thresholds_from": scored_by,
-            "tune_map": float(mean_average_precision(scores, self.tune.targets, self.tune.known)),
+            "tune_map": None if math.isnan(tune_map) else tune_map,
             "not_run": reason,
         }
 
@@ -188,7 +191,8 @@ def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:
 
 def _summary(entry: dict[str, Any]) -> str:
     ran = "" if entry["not_run"] is None else f"; built, not run: {entry['not_run']}"
-    return f"{entry['name']} has mAP {100 * entry['tune_map']:.2f} on tune{ran}"
+    found = "no mAP" if entry["tune_map"] is None else f"mAP {100 * entry['tune_map']:.2f}"
+    return f"{entry['name']} has {found} on tune{ran}"
 
 
 def _json(path: Path) -> Any:

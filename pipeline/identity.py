@@ -23,15 +23,24 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths and tuples as JSON holds them; without fields that are marked as changing no result."""
+    """Dataclasses, paths and tuples as JSON holds them.
+
+    A field whose metadata say `identity` False changes no result and is left out; one that says "unless default" came
+    later than results which are still good.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (entry for entry in dataclasses.fields(value) if entry.metadata.get("identity", True))
+        fields = (entry for entry in dataclasses.fields(value) if _counts(entry, getattr(value, entry.name)))
         return {entry.name: plain(getattr(value, entry.name)) for entry in fields}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _counts(entry: dataclasses.Field[Any], value: Any) -> bool:
+    mark = entry.metadata.get("identity", True)
+    return bool(value != entry.default) if mark == "unless default" else bool(mark)
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

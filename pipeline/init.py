@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.survey import Survey, survey, tag_by_folders
+from pipeline.survey import BETWEEN, Survey, survey, tag_by_folders
 
 LITE0, LITE2 = "efficientnet_lite0", "efficientnet_lite2"
 # Seconds a picture on 2 cores without a GPU, forward and backward at 96 px; the rest goes with the area.
@@ -88,7 +88,7 @@ def init(folder: Path, out: Path | None) -> Path:
     written = tag_by_folders(folder)
     if written:
         print(f"no table found: wrote {written} with the names of the sub-folders as tags")
-    found = survey(folder)
+    found = survey(folder, BETWEEN if written else None)
     for line in found.lines():
         print(line)
     text = recipe_text(found)

@@ -1,4 +1,4 @@
-"""Stages that measure the bundle and tell: bench, report.  Only these read the test split."""
+"""Stages that measure the bundle and tell: bench, report.  Besides these only a comparison reads the test split."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import Truth
@@ -18,9 +17,8 @@ from benchmarks.report import render
 from benchmarks.run import run_bench
 from export.bundle import Manifest, Parts, parts_of, read_bundle, write_bundle
 from mlkd import evaluate, teachers
-from mlkd.checkpoint import load_model
 from mlkd.data.prepared import Split, read_split
-from mlkd.metrics import tune_thresholds
+from mlkd.metrics import labels_without_positives, tune_thresholds
 from pipeline import teaching
 from pipeline.anchors import Reference
 from pipeline.comparison import distillation, int8_gain, training
@@ -67,7 +65,7 @@ def bench(recipe: Recipe, context: Context) -> None:
         "int8_gain": gain,
         "training": {net: training(context.inputs[net]) for net in NETS if net in context.inputs},
         "grid": grid(test, manifest, context.out / "scores", seed=recipe.seed),
-        "notes": [*_notes(manifest, rows), *_note_on_teachers(recipe)],
+        "notes": [*_notes(manifest, rows), *_note_on_teachers(recipe), *_note_on_labels(test)],
     }
     _tell(compared, gain)
     (context.out / "bench.json").write_text(json.dumps(plain_numbers(facts), indent=1) + "\n", encoding="utf-8")
@@ -104,7 +102,9 @@ def _scores(recipe: Recipe, context: Context, net: str, test: Split) -> NDArray[
     file = context.out / "torch" / f"{net}.npy"
     if not file.is_file():
         context.progress("test scores in torch", NETS.index(net), len(NETS))
-        scores = _of_teachers(recipe, context, test) if net == "teacher" else _in_torch(context.inputs[net], test)
+        scores = (
+            _of_teachers(recipe, context, test) if net == "teacher" else evaluate.of_folder(context.inputs[net], test)
+        )
         file.parent.mkdir(exist_ok=True)
         partial = file.with_suffix(".partial")
         with partial.open("wb") as stream:
@@ -112,11 +112,6 @@ def _scores(recipe: Recipe, context: Context, net: str, test: Split) -> NDArray[
         partial.replace(file)
     kept: NDArray[np.float32] = np.load(file)
     return kept
-
-
-def _in_torch(folder: Path, split: Split) -> NDArray[np.float32]:
-    tagger = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-    return evaluate.scores(tagger, split.pixels(tagger.image_px))
 
 
 def _of_teachers(recipe: Recipe, context: Context, split: Split) -> NDArray[np.float32]:
@@ -133,7 +128,7 @@ def _references(
     folders = {**({"teacher": alone} if alone else {}), "student": context.inputs["student"]}
     for done, (net, folder) in enumerate(folders.items()):
         context.progress("references in torch", done, len(folders))
-        thresholds = tune_thresholds(_in_torch(folder, tune), tune.targets, tune.known)
+        thresholds = tune_thresholds(evaluate.of_folder(folder, tune), tune.targets, tune.known)
         reference = Reference(model=net, folder=folder, scores=scores[net], thresholds=thresholds)
         rows.append(reference.row(truth, recipe.bench, pictures, seed=recipe.seed))
     return rows
@@ -166,6 +161,12 @@ def _note_on_teachers(recipe: Recipe) -> list[str]:
     kinds = [*(["trained here"] if recipe.teacher else []), *(ready.kind for ready in recipe.ready_teachers)]
     told = f"teacher: {', '.join(kinds)}{', as one' if len(kinds) > 1 else ''}"
     return [told if kinds == ["checkpoint"] else f"{told}; not timed"]
+
+
+def _note_on_labels(test: Split) -> list[str]:
+    """The labels that mAP cannot count."""
+    absent = ", ".join(test.labels.names[label] for label in labels_without_positives(test.targets, test.known))
+    return [f"No test picture is known to have: {absent}. mAP is the mean over the other labels."] if absent else []
 
 
 def _notes(manifest: Manifest, rows: list[dict[str, Any]]) -> list[str]:

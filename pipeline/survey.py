@@ -16,8 +16,10 @@ from mlkd.images import UnreadablePicture, decode
 TABLES = (".csv", ".jsonl")
 PREFERRED = ("tags.csv", "tags.jsonl")
 FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_path", "path", "picture", "photo")
+BETWEEN = ";"  # tags, where nothing else is seen or said
 LOOKED_AT = 200  # pictures that are decoded, evenly spread
 LEAST_PICTURES = 10  # without which no three splits can be made
+LEAST_POSITIVES = 3  # of some label: one for each of train, val and test
 FEW = 10  # positives below which a label is hardly learnt
 
 
@@ -64,13 +66,14 @@ class Survey:
         return facts
 
 
-def survey(folder: Path) -> Survey:
-    """Read the folder's table and look at its pictures.  Raises ValueError."""
+def survey(folder: Path, delimiter: str | None = None) -> Survey:
+    """Read the folder's table and look at its pictures; `delimiter` None: as the tags look.  Raises ValueError."""
     if not folder.is_dir():
         raise ValueError(f"folder: expected one with pictures, got nothing at {folder.absolute()}; check the path")
     folder = folder.absolute()
     path = find_table(folder)
-    file_column, delimiter = _columns(path)
+    file_column, seen = _columns(path)
+    delimiter = delimiter or seen
     table = read_table(path, file_column=file_column, delimiter=delimiter)
     root = _pictures_folder(folder, table)
     missing = {row.file for row in table.rows if not (root / row.file).is_file()}
@@ -81,7 +84,8 @@ def survey(folder: Path) -> Survey:
             f"{path}: expected at least {LEAST_PICTURES} pictures and one tag, got {len(rows)} pictures and "
             f"{len(positives)} tags; {len(missing)} of its files are not below {root}"
         )
-    sample = rows[:: max(1, len(rows) // LOOKED_AT)][:LOOKED_AT]
+    _refuse_rare(path, positives)
+    sample = rows[:: -(-len(rows) // LOOKED_AT)]
     known = {row.file for row in table.rows}
     others = sum(name not in known and Path(name).suffix.lower() in SUFFIXES for name in names_below(root))
     tags = path.name if root == folder else f"../{path.name}"
@@ -128,8 +132,8 @@ def tag_by_folders(folder: Path) -> Path | None:
     split = bool(pictures) and all(name.parts[0] in SOURCE_SPLITS for name in pictures)
     rows = []
     for name in pictures:
-        parts = [part.replace(";", ",").strip() for part in name.parent.parts]
-        rows.append((name.as_posix(), ";".join(dict.fromkeys(parts[split:])), *parts[:split]))
+        parts = [part.replace(BETWEEN, ",").strip() for part in name.parent.parts]
+        rows.append((name.as_posix(), BETWEEN.join(dict.fromkeys(parts[split:])), *parts[:split]))
     if not any(row[1] for row in rows):
         return None
     with (folder / PREFERRED[0]).open("x", newline="", encoding="utf-8") as stream:
@@ -137,16 +141,25 @@ def tag_by_folders(folder: Path) -> Path | None:
     return folder / PREFERRED[0]
 
 
+def _refuse_rare(path: Path, positives: Counter[str]) -> None:
+    name, most = positives.most_common(1)[0]
+    if most < LEAST_POSITIVES:
+        raise ValueError(
+            f"{path}: expected a label with at least {LEAST_POSITIVES} pictures, one each to learn from, to choose by "
+            f"and to test on, got at most {most} ({name}); tag more pictures"
+        )
+
+
 def _columns(path: Path) -> tuple[str, str]:
     """The column that names the file, and what stands between tags; the usual ones where nothing else is seen."""
     if path.suffix == ".jsonl":
-        return _first_of_files(_keys(path)), ";"
+        return _first_of_files(_keys(path)), BETWEEN
     with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
         reader = csv.DictReader(stream)
         names = [name.strip() for name in reader.fieldnames or []]
         texts = [line.get("tags") or "" for line in reader] if "tags" in names else []
     between = Counter(mark for text in texts for mark in ";|" if mark in text)
-    return _first_of_files(names), between.most_common(1)[0][0] if between else ";"
+    return _first_of_files(names), between.most_common(1)[0][0] if between else BETWEEN
 
 
 def _keys(path: Path) -> list[str]:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from benchmarks.report import figures
 from benchmarks.report.columns import COLUMNS
 from benchmarks.report.curves import curves
+from benchmarks.report.decisions import read_decisions
 from benchmarks.report.pictures import read_pictures
 from benchmarks.report.rows import Facts, finite, read_rows
 from benchmarks.report.scatter import scatter
@@ -66,6 +67,7 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
         "figures": figures,
         "verdict": verdict,
         "tags": tags,
+        "decisions": read_decisions(rows, verdict.chosen),
         "int8": int8,
         "charts": [
             ("wide", scatter(rows, verdict.chosen, verdict.floor, 1040, 500)),

@@ -10,6 +10,7 @@ from mlkd.data.base import Picture, share_of_name
 Bounds = Sequence[tuple[float, str]]  # upper bounds of the hash, ascending to 1, each with its split
 
 ENOUGH = 3  # positives from which on every split gets one
+PAIR = 6  # positives from which on val gets two: one for select, one for tune
 RARE = 20  # positives below which most have to stay in train
 PICTURES = 2  # that a held-out split has at least, where there are ten
 
@@ -29,16 +30,17 @@ def carve(pictures: Sequence[Picture], bounds: Bounds) -> dict[str, list[Picture
     """Deal pictures to the splits of `bounds`, one of which is train; the order is kept, groups stay whole.
 
     A picture's place is the hash of its group, so that it stays when pictures are added.  Moved are only as many as it
-    takes for a label with at least 3 positives to have one in every split, and for one with fewer than 20 to keep most
-    in train; rarest labels first, those nearest to the bound first.  Such a move can change when that label's pictures
-    do.  With one held-out split the first always comes about; the rest where labels that share pictures allow it.
+    takes for a label with at least 3 positives to have one in every split, for one with at least 6 to have two in val,
+    which is cut in two, and for one with fewer than 20 to keep most in train, after what the others need; rarest labels
+    first, those nearest to the bound first.  Such a move can change when that label's pictures do.  With one held-out
+    split the first always comes about; the rest where labels that share pictures allow it.
     """
     deal = _Deal(pictures, bounds)
     by_rarity = sorted(deal.total, key=lambda label: (deal.total[label], label))
     for label in by_rarity:
         deal.keep_most_in_train(label)
     for label in by_rarity:
-        deal.hold_out_one(label)
+        deal.hold_out(label)
     deal.fill()
     splits: dict[str, list[Picture]] = {split: [] for _, split in bounds}
     for picture in pictures:
@@ -86,13 +88,15 @@ class _Deal:
             for group in crowded[:missing]:
                 self._move(group, "train")
 
-    def hold_out_one(self, label: int) -> None:
+    def hold_out(self, label: int) -> None:
         for split in self.held_out:
-            if self.total[label] < ENOUGH or self.count[split, label]:
-                continue
-            spare = [group for group in self.groups[label] if self._is_spare(group)]
-            rest = spare or [group for group in self.groups[label] if self.split[group] == "train"]
-            if rest:
+            while self.count[split, label] < self._least(split, label):
+                others = [group for group in self.groups[label] if self.split[group] != split]
+                rest = [group for group in others if self._is_spare(group)]
+                if not rest and not self.count[split, label]:
+                    rest = [group for group in others if self.split[group] == "train"]
+                if not rest:
+                    break
                 self._move(min(rest, key=lambda group: self._distance(group, split)), split)
 
     def _least(self, split: str, label: int) -> int:
@@ -100,8 +104,10 @@ class _Deal:
         total = self.total[label]
         if total < ENOUGH:
             return 0
+        if split != "train":
+            return 2 if split == "val" and total >= PAIR else 1
         most = total // 2 + 1 if total < RARE else 1
-        return max(1, min(most, total - len(self.held_out))) if split == "train" else 1
+        return max(1, min(most, total - sum(self._least(other, label) for other in self.held_out)))
 
     def _is_spare(self, group: str) -> bool:
         split = self.split[group]

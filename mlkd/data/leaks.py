@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlkd.data.base import Picture
+from mlkd.data.base import Picture, share_of_name
 
 BY_WORTH = ("test", "val", "train")  # of a picture in two published splits, the first keeps it
 SHOWN = 5
@@ -21,10 +21,11 @@ class Decoded:
 
 
 def refuse_leaks(splits: dict[str, list[Decoded]]) -> None:
-    """Raises ValueError when a name or a content hash is in two splits."""
+    """Raises ValueError when a name, a content or a group is in two splits."""
     keys: tuple[tuple[str, Callable[[Decoded], str]], ...] = (
         ("name", lambda one: one.picture.name),
         ("content", lambda one: one.sha256),
+        ("group", lambda one: one.picture.group),
     )
     for what, key in keys:
         owner: dict[str, tuple[str, str]] = {}
@@ -55,6 +56,20 @@ def without_copies(splits: dict[str, list[Decoded]], skipped: dict[str, str]) ->
             else:
                 skipped[one.picture.name] = f"{one.picture.file}: same content as {first[1]} in {first[0]}"
     return {split: kept[split] for split in splits}
+
+
+def units(pictures: Sequence[Decoded]) -> list[str]:
+    """For each picture a key of all that share a group or a content, directly or in a chain; keys have no order."""
+    above: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while above.setdefault(name, name) != name:
+            name = above[name]
+        return name
+
+    for one in pictures:
+        above[top(f"content {one.sha256}")] = top(f"group {one.picture.group}")
+    return [f"{share_of_name(top(f'content {one.sha256}')):.15f}" for one in pictures]
 
 
 def refuse_unlabelled(splits: Mapping[str, Sequence[Picture]]) -> None:

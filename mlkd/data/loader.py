@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +49,15 @@ class Loader:
         """Whole batches; the rest of an epoch's order is left out, another one each epoch."""
         return max(1, len(self.split) // self.batch_size)
 
+    def steps_per_epoch(self, accumulate: int) -> int:
+        """Steps of so many batches each.  Raises ValueError where an epoch has not as many."""
+        if accumulate > self.batches_per_epoch:
+            raise ValueError(
+                f"training.accumulate: expected at most the {self.batches_per_epoch} batches of an epoch, "
+                f"got {accumulate}; lower it, or batch_size"
+            )
+        return self.batches_per_epoch // accumulate
+
     def view(self, epoch: int) -> int:
         """The view that an epoch shows."""
         return epoch % self.views.count
@@ -63,18 +72,31 @@ class Loader:
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `first` on.  Raises DeadWorker."""
-        pictures = _Pictures(self.split, self.sizes, self.views, self.view_seed, self.view(epoch))
         rows = self.rows(epoch)[first:]
-        try:
-            for indices, *images in DataLoader(pictures, batch_sampler=rows, num_workers=self.workers):
-                yield indices.numpy(), tuple(images)
-        except RuntimeError as cause:
-            if "DataLoader worker" not in str(cause):
-                raise
-            raise DeadWorker(
-                f"pictures: expected the loading process to live, got: {cause}; "
-                "often memory or /dev/shm is full: free some, or lower batch_size, and run the same command again"
-            ) from cause
+        return shown(self.split, self.sizes, self.views, self.view_seed, self.view(epoch), rows, self.workers)
+
+
+def shown(
+    split: Split,
+    sizes: tuple[int, ...],
+    views: Views,
+    seed: int,
+    view: int,
+    rows: Sequence[Sequence[int]],
+    processes: int,
+) -> Iterator[Batch]:
+    """One view of pictures, batch by batch, prepared by so many processes.  Raises DeadWorker."""
+    pictures = _Pictures(split, sizes, views, seed, view)
+    try:
+        for indices, *images in DataLoader(pictures, batch_sampler=map(list, rows), num_workers=processes):
+            yield indices.numpy(), tuple(images)
+    except RuntimeError as cause:
+        if not str(cause).startswith("DataLoader worker (pid"):
+            raise
+        raise DeadWorker(
+            f"pictures: expected the loading process to live, got: {cause}; "
+            "often memory or /dev/shm is full: free some, or lower batch_size, and run the same command again"
+        ) from cause
 
 
 def workers(cuda: bool, ranks: int) -> int:

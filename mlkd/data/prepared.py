@@ -15,7 +15,7 @@ from mlkd import memory_map
 from mlkd.data.about import about, write_json
 from mlkd.data.base import Box, Listing, Picture, PictureSource
 from mlkd.data.decode import Unreadable, decode_files
-from mlkd.data.leaks import Decoded, refuse_leaks, refuse_unlabelled, without_copies
+from mlkd.data.leaks import Decoded, refuse_leaks, refuse_unlabelled, units, without_copies
 from mlkd.data.published import compare
 from mlkd.data.select_tune import select_and_tune
 from mlkd.labels import Labels
@@ -79,7 +79,8 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
     """Read `source` and write the prepared set into the folder `out`.
 
     A picture that cannot be read is left out, counted and named in skipped.json.  Raises ValueError where two splits
-    share a picture, where a split has none, or where one other than train has a picture without labels.
+    share a picture, where a split has none, where one other than train has a picture without labels, and where select
+    or test has no positive: no epoch could be chosen, no mAP reported.
     """
     out.mkdir(parents=True, exist_ok=True)
     listing = source.read(out, progress)
@@ -92,7 +93,9 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
     write_json(out / "skipped.json", skipped)
     _refuse_empty(kept, listing, out)
     refuse_leaks(kept)
-    select, tune = _halves(kept["val"], len(listing.labels))
+    select, tune = _halves(kept["val"], listing)
+    _refuse_without_positives("val", " in select", select)
+    _refuse_without_positives("test", "", kept["test"])
     parts = {"train": ("train", kept["train"]), "select": ("val", select), "tune": ("val", tune)}
     targets, known = {}, {}
     for name, (split, pictures) in (parts | {"test": ("test", kept["test"])}).items():
@@ -131,9 +134,15 @@ def _refuse_empty(kept: dict[str, list[Decoded]], listing: Listing, out: Path) -
             )
 
 
-def _halves(pictures: list[Decoded], labels: int) -> tuple[list[Decoded], list[Decoded]]:
-    """val as select and tune."""
-    chosen = select_and_tune(_decisions(pictures, labels)[0], [one.sha256 for one in pictures])
+def _refuse_without_positives(split: str, where: str, pictures: list[Decoded]) -> None:
+    if not any(one.picture.positives for one in pictures):
+        raise ValueError(f"{split}: expected a positive of some label{where}, got none; tag more pictures")
+
+
+def _halves(pictures: list[Decoded], listing: Listing) -> tuple[list[Decoded], list[Decoded]]:
+    """val as select and tune; copies stay together, and groups where pictures are not composed of several."""
+    together = [one.sha256 for one in pictures] if listing.composed else units(pictures)
+    chosen = select_and_tune(_decisions(pictures, len(listing.labels))[0], together)
     pairs = list(zip(pictures, chosen, strict=True))
     return [one for one, first in pairs if first], [one for one, first in pairs if not first]
 

@@ -16,15 +16,17 @@ def bce(
     logits: Float[Tensor, "B L"],
     targets: Float[Tensor, "B L"],
     known: Bool[Tensor, "B L"] | None = None,
-    positive_weight: float = 1.0,
+    positive_weight: float | tuple[float, ...] = 1.0,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the known decisions, positives times `positive_weight`; sum over labels, mean over images.
+
+    The weight is one for all labels, or L of them.
 
     The mean counts pictures without labels too: they add nothing, and take nothing from what is distilled on them.
     """
     z = wide(logits)
     counted = None if known is None else known.to(z)
-    weight = z.new_full((), positive_weight)
+    weight = z.new_tensor(positive_weight)
     return binary_cross_entropy_with_logits(z, targets.to(z), counted, pos_weight=weight, reduction="sum") / len(z)
 
 
@@ -38,11 +40,13 @@ class Bce:
     kind: Literal["bce"] = "bce"
     weight: float = 1.0
     ramp_epochs: float = 0.0
-    positive_weight: float = 1.0
+    positive_weight: float | tuple[float, ...] = 1.0
 
     def __post_init__(self) -> None:
         check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
-        check_hyperparameters(self.kind, positive_weight=self.positive_weight)
+        weights = self.positive_weight if isinstance(self.positive_weight, tuple) else (self.positive_weight,)
+        for weight in weights:
+            check_hyperparameters(self.kind, positive_weight=weight)
 
     def __call__(
         self,
@@ -51,4 +55,9 @@ class Bce:
         targets: Float[Tensor, "B L"],
         known: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
+        labels = targets.shape[1]
+        if isinstance(self.positive_weight, tuple) and len(self.positive_weight) != labels:
+            raise ValueError(
+                f"loss {self.kind}: positive_weight: expected 1 or {labels} numbers, got {len(self.positive_weight)}"
+            )
         return bce(student.logits, targets, known, self.positive_weight)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from jaxtyping import Bool, Float
@@ -37,7 +37,7 @@ class ClassAware:
     kind: Literal["class_aware"] = "class_aware"
     weight: float = 1.0
     ramp_epochs: float = 0.0
-    memory: int = 0
+    memory: int = field(default=0, metadata={"identity": "unless default"})
 
     def __post_init__(self) -> None:
         check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs, memory=self.memory)

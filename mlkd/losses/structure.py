@@ -11,6 +11,7 @@ from torch.nn.functional import smooth_l1_loss
 
 from mlkd.losses.base import wide
 
+_EQUAL = 1e-30  # squared distance of vectors that count as equal: the gradient divides by it, and would overflow
 _SLICE = 256  # embedding components compared at a time
 
 
@@ -62,7 +63,7 @@ def _relative_distances(
     distances: Tensor = _Distances.apply(wide(vectors), left, right)
     pairs = (sizes * (sizes - 1) // 2).clamp_min(1)
     mean = distances.new_zeros(len(sizes)).index_add(0, group, distances) / pairs
-    return distances / mean.clamp_min(torch.finfo(mean.dtype).tiny ** 0.5)[group]
+    return distances / mean.clamp_min(_EQUAL**0.5)[group]
 
 
 class _Distances(torch.autograd.Function):
@@ -79,7 +80,7 @@ class _Distances(torch.autograd.Function):
         squares = vectors.new_zeros(len(left))
         for part in torch.split(vectors, _SLICE, 1):
             squares = squares + _differences(part, left, right).square().sum(1)
-        distances = squares.sqrt()
+        distances = squares.sqrt().where(squares > _EQUAL, 0.0)
         ctx.save_for_backward(vectors, left, right, distances)
         return distances
 

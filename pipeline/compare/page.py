@@ -111,7 +111,7 @@ def _method(method: Method, row: Row) -> tuple[str, str, str]:
     scaled = [f"{loss.kind} {loss.weight:g}" for loss in method.scaled]
     losses = [f"{loss.kind} {loss.weight:g}" for loss in method.fixed]
     losses += [f"×({', '.join(f'{factor:g}' for factor in method.factors)}) of {' + '.join(scaled)}"] if scaled else []
-    grid = [f"×{at}: {figures.points(value)}" for at, value in row.select_map.items()]
+    grid = [f"×{at}: {'diverged' if value is None else figures.points(value)}" for at, value in row.select_map.items()]
     return method.name, " + ".join(losses), ", ".join(grid) or figures.ABSENT
 
 

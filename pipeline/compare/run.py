@@ -1,4 +1,4 @@
-"""Run a comparison, all of it or a part, and write its page after every seed."""
+"""Run a comparison, all of it or a part, and write its page after the grid and every seed."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def compare(
     """Run what is not finished of these methods and the first `seeds` seeds (None: all of the protocol); its table.
 
     The page tells of every finished run, also when this one is stopped.  Raises ValueError for what the protocol has
-    not.
+    not, and for a method that compares with more than the teachers give.
     """
     chosen, wanted = _methods(recipe, methods), _seeds(recipe, seeds)
     line = runs.line(recipe, folder, force)
     stages.fetch_if_needed(recipe, line, progress)
-    line = _run(line, [runs.chosen_name(method) for method in chosen if method.scaled], progress)
-    for seed in range(wanted):
+    grids = [runs.chosen_name(method) for method in chosen if method.scaled]
+    for targets in (grids, *([runs.test_name(method, seed) for method in chosen] for seed in range(wanted))):
         try:
-            line = _run(line, [runs.test_name(method, seed) for method in chosen], progress)
+            line = _run(line, targets, progress)
         finally:
             table = read_table(recipe, folder)
             render(recipe, table, folder / runs.FOLDER)
@@ -58,7 +58,20 @@ def _methods(recipe: Recipe, names: Sequence[str] | None) -> list[Method]:
                 f"--methods: expected some of {', '.join(known)}, got {name!r}; others go into the recipe, "
                 "key compare.methods"
             )
-    return [known[name] for name in known if names is None or name in names]
+    chosen = [known[name] for name in known if names is None or name in names]
+    _check_teachers(recipe, chosen)
+    return chosen
+
+
+def _check_teachers(recipe: Recipe, methods: Sequence[Method]) -> None:
+    given = recipe.given()
+    kinds = {one.name: [loss.kind for loss in one.losses(1.0) if loss.weight and loss.needs - given] for one in methods}
+    lacking = [f"{name} ({', '.join(lost)})" for name, lost in kinds.items() if lost]
+    if lacking:
+        raise ValueError(
+            f"methods: expected losses on logits alone, as ONNX teachers give no more, got {', '.join(lacking)}; "
+            "name others with --methods, or add a teacher that is a net of ours"
+        )
 
 
 def _seeds(recipe: Recipe, count: int | None) -> int:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from benchmarks import machine
 from benchmarks.accuracy import role_map
 from mlkd import evaluate
 from mlkd.bootstrap import resampled_map
-from mlkd.checkpoint import BEST, load_model
+from mlkd.checkpoint import BEST
 from mlkd.data.prepared import read_split
 from mlkd.metrics import mean_average_precision
 from mlkd.train import NonFiniteLoss, train
@@ -30,6 +29,7 @@ FOLDER = "compare"
 OUTCOME, MACHINE, CHOSEN = "outcome.json", "machine.json", "chosen.json"
 TEST, DRAWS, SCORES = "test.json", "draws.npy", "scores.npy"
 LOGS = (*stages.LOGS, MACHINE)
+LEARNING = ("torch", "torchvision", "timm", "numpy")  # one more would start every finished run again
 
 
 def line(recipe: Recipe, folder: Path, force: Collection[str] = ()) -> Line:
@@ -84,8 +84,9 @@ def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
             run=partial(_run_grid, recipe, method, factor),
             reads=_reads(recipe, method),
             config=_config(recipe, method.losses(factor), few, seed=0),
-            packages=stages.LEARNING,
+            packages=LEARNING,
             volatile=LOGS,
+            outside=partial(teaching.first_weights, recipe.student.model),
         )
     yield Stage(
         name=chosen_name(method),
@@ -102,8 +103,9 @@ def _final(recipe: Recipe, method: Method, seed: int) -> Stage:
         run=partial(_run_final, recipe, method, seed),
         reads=(*_reads(recipe, method), *([chosen_name(method)] if method.scaled else [])),
         config=_config(recipe, method.losses(1.0), many, seed),
-        packages=stages.LEARNING,
+        packages=LEARNING,
         volatile=LOGS,
+        outside=partial(teaching.first_weights, recipe.student.model),
     )
 
 
@@ -125,7 +127,7 @@ def _reads(recipe: Recipe, method: Method) -> tuple[str, ...]:
 
 
 def _config(recipe: Recipe, losses: Any, count: int, seed: int) -> dict[str, Any]:
-    training = dataclasses.replace(recipe.student.training, losses=losses, epochs=count)
+    training = dataclasses.replace(recipe.student.training, losses=losses, epochs=count, stop_epoch=0)
     return {"model": recipe.student.model, "training": training, "seed": seed}
 
 
@@ -135,31 +137,29 @@ def _run_grid(recipe: Recipe, method: Method, factor: float, context: Context) -
 
 
 def _choose(tried: dict[float, str], context: Context) -> None:
-    """The factor whose best epoch has the highest mAP on select."""
+    """The factor whose best epoch has the highest mAP on select; None where training diverged with every one."""
     found = {factor: _outcome(context.inputs[name])["select_map"] for factor, name in tried.items()}
     finite = {factor: value for factor, value in found.items() if value is not None}
-    if not finite:
-        raise ValueError(
-            f"factors: expected one of {list(found)} to train, got divergence at each; choose smaller ones"
-        )
-    best = max(finite, key=finite.__getitem__)
+    best = max(finite, key=finite.__getitem__, default=None)
     facts = {"factor": best, "select_map": {f"{factor:g}": value for factor, value in found.items()}}
     write_whole(context.out / CHOSEN, json.dumps(facts, indent=1) + "\n")
 
 
 def _run_final(recipe: Recipe, method: Method, seed: int, context: Context) -> None:
+    """A method that diverged in its grid at every factor is not trained: it has diverged."""
     factor = read_json(context.inputs[chosen_name(method)] / CHOSEN)["factor"] if method.scaled else 1.0
+    if factor is None:
+        _write_outcome(context.out, None)
+        return
     _, many = epochs(recipe)
     _train(recipe, _config(recipe, method.losses(factor), many, seed), context, kept=(BEST,))
 
 
 def _train(recipe: Recipe, config: dict[str, Any], context: Context, kept: Collection[str]) -> None:
     """Train as the config says, every method on the views that the teacher has seen; only `kept` weights stay."""
-    outcome = context.out / OUTCOME
-    if not outcome.is_file():  # else killed when all but tidying up was done
+    if not (context.out / OUTCOME).is_file():  # else killed when all but tidying up was done
         write_whole(context.out / MACHINE, json.dumps(machine.identity()) + "\n")
-        text = json.dumps({"select_map": _select_map(recipe, config, context)})
-        write_whole(outcome, text + "\n")
+        _write_outcome(context.out, _select_map(recipe, config, context))
     for file in context.out.rglob("*.safetensors"):
         if file.name not in kept:
             file.unlink()
@@ -190,8 +190,7 @@ def _run_test(recipe: Recipe, final: str, context: Context) -> None:
         write_whole(context.out / TEST, json.dumps({"map": None}) + "\n")
         return
     test = read_split(context.inputs["data"], "test")
-    tagger = load_model(context.inputs[final]).to("cuda" if torch.cuda.is_available() else "cpu")
-    scores = evaluate.scores(tagger, test.pixels(tagger.image_px))
+    scores = evaluate.of_folder(context.inputs[final], test)
     replicates, seed = recipe.compare.replicates, recipe.seed
     draws = resampled_map(scores, test.targets, test.groups, replicates=replicates, seed=seed, known=test.known)
     np.save(context.out / SCORES, scores)
@@ -206,6 +205,11 @@ def _run_test(recipe: Recipe, final: str, context: Context) -> None:
 
 def _outcome(folder: Path) -> Any:
     return read_json(folder / OUTCOME)
+
+
+def _write_outcome(out: Path, select_map: float | None) -> None:
+    """mAP on select of the best epoch; None if training diverged."""
+    write_whole(out / OUTCOME, json.dumps({"select_map": select_map}) + "\n")
 
 
 def read_json(file: Path) -> Any:

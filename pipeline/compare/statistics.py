@@ -47,13 +47,14 @@ def difference(a: Measured, b: Measured, *, seed: int) -> Gain | None:
     """mAP(a) - mAP(b), paired by seed and, in every replicate, by the pictures drawn; None without common seeds.
 
     Each replicate draws pictures and seeds anew, independently and with replacement (pigeonhole bootstrap, Owen 2007).
+    `seed` may be the one that the pictures were drawn with.
     """
     common = sorted(a.maps.keys() & b.maps.keys())
     if not common:
         return None
     gaps = np.stack([a.draws[one] - b.draws[one] for one in common])  # (S, R)
     replicates = gaps.shape[1]
-    drawn = np.random.default_rng(seed).integers(0, len(common), (replicates, len(common)))
+    drawn = np.random.default_rng([seed, 1]).integers(0, len(common), (replicates, len(common)))
     means = gaps[drawn, np.arange(replicates)[:, None]].mean(1)
     low, high = np.nanquantile(means, [0.025, 0.975])
     value = float(np.mean([a.maps[one] - b.maps[one] for one in common]))

@@ -22,7 +22,7 @@ class Row:
 
     method: str
     factor: float | None  # chosen in the grid
-    select_map: dict[str, float | None]  # by factor
+    select_map: dict[str, float | None]  # by factor; None where training diverged
     maps: dict[int, float]  # by seed
     map: Spread | None
     major: Spread | None
@@ -69,6 +69,11 @@ class _Found:
     machines: set[str] = field(default_factory=set)
     diverged: list[int] = field(default_factory=list)
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether the grid is finished and training diverged all over it."""
+        return bool(self.chosen["select_map"]) and self.chosen["factor"] is None
+
 
 def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str]) -> _Found:
     found = _Found({"factor": None, "select_map": {}})
@@ -103,6 +108,8 @@ def _machine(final: Path) -> str:
 
 def _missing(recipe: Recipe, method: Method, read: Mapping[str, _Found]) -> list[str]:
     found, wanted, told = read[method.name], recipe.compare.seeds, []
+    if found.hopeless:
+        return [f"{method.name}: diverged at every factor"]
     if method.scaled and found.chosen["factor"] is None:
         told.append(f"{method.name}: grid not finished")
     if absent := wanted - len(found.maps) - len(found.diverged):

@@ -49,8 +49,26 @@ def test_all_fields_against_scikit_learn() -> None:
     assert result["ap"] == pytest.approx(by_label)
     assert result["map"] == pytest.approx(np.mean(by_label))
     assert result["map_low"] < result["map"] < result["map_high"]
-    assert set(result) == {"map", "map_low", "map_high", "map_major", "map_minor", "cf1", "of1", "ap"}
+    assert set(result) == {
+        "map",
+        "map_low",
+        "map_high",
+        "map_major",
+        "map_minor",
+        "cf1",
+        "of1",
+        "operating_points",
+        "ap",
+    }
     assert 0 < result["cf1"] < 1
+    tuned = result["operating_points"]["tuned"]
+    assert (tuned["cf1"], tuned["of1"]) == (result["cf1"], result["of1"])
+    best = np.argsort(-scores, axis=1)[:, :3]
+    found = np.take_along_axis(targets, best, axis=1).sum()
+    assert result["operating_points"]["top_3"]["pooled_precision"] == pytest.approx(found / best.size)
+    assert result["operating_points"]["top_3"]["pooled_recall"] == pytest.approx(found / targets.sum())
+    oracle = result["operating_points"]["oracle_k"]
+    assert oracle["pooled_precision"] == pytest.approx(oracle["pooled_recall"])
 
 
 def test_what_is_unknown_is_none_and_not_nan() -> None:

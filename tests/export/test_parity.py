@@ -27,6 +27,15 @@ def test_equal_scores_differ_by_nothing() -> None:
     assert differences(REFERENCE, REFERENCE, TARGETS, THRESHOLDS) == Parity(0, 0, 0, 0)
 
 
+def test_what_nobody_knows_does_not_move_map() -> None:
+    candidate = REFERENCE.copy()
+    candidate[1, 0] = 0.2
+    known = np.ones(TARGETS.shape, dtype=bool)
+    known[1, 0] = False
+    assert differences(REFERENCE, candidate, TARGETS, THRESHOLDS, known).delta_map == 0.0
+    assert differences(REFERENCE, candidate, TARGETS, THRESHOLDS, ~known | known).delta_map < 0.0
+
+
 @pytest.mark.parametrize("batch", [1, 3, 64])
 def test_batches_cover_every_picture_once(batch: int) -> None:
     images = np.arange(4, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 2, 2, 3), np.uint8)

@@ -24,7 +24,7 @@ MODEL = Model(
     backbone="test_convnext", image_px=32, head=LabelDecoder(embedding=8, heads=2, feed_forward=8, dropout=0.0)
 )
 VIEWS = Views(count=1)
-LOSSES = (Bce(), LabelKL(), ClassAware(weight=5.0), Pkt(weight=1000.0))
+LOSSES = (Bce(), LabelKL(), ClassAware(weight=5.0, memory=4), Pkt(weight=1000.0))
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -35,7 +35,7 @@ test_processes.student(Path({prepared!r}), Path({outputs!r}), Path({out!r}))
 
 
 def student(prepared: Path, outputs: Path, out: Path) -> None:
-    training = Training(epochs=2, learning_rate=1e-3, batch_size=8, losses=LOSSES)
+    training = Training(epochs=2, learning_rate=1e-3, batch_size=4, accumulate=2, losses=LOSSES, save_steps=2)
     train(MODEL, training, VIEWS, prepared, out, seed=3, teacher_outputs=outputs)
 
 
@@ -62,8 +62,7 @@ def test_two_processes_learn_what_one_does(prepared: Path, outputs: Path, tmp_pa
     expected, got = (checkpoint.read(out / checkpoint.LAST) for out in (alone, together))
     assert got[1]["step"] == expected[1]["step"] == 6
     for name, value in expected[0].items():
-        if name.startswith("model."):
-            torch.testing.assert_close(got[0][name], value, rtol=1e-3, atol=2e-5, msg=name)  # sums in another order
+        torch.testing.assert_close(got[0][name], value, rtol=1e-3, atol=3e-5, msg=name)  # sums in another order
     told, alone_told = (json.loads((out / "history.json").read_text()) for out in (together, alone))
     for epoch, other in zip(told, alone_told, strict=True):
         assert epoch["losses"] == pytest.approx(other["losses"], rel=1e-3)

@@ -97,6 +97,25 @@ def test_a_diverging_run_saves_and_names_step_term_and_pictures(
     monkeypatch.setattr(training_loop._Run, "_terms", diverges)
     with pytest.raises(NonFiniteLoss, match=r"step 4: .*\['label_kl'\].*train/\d+"):
         run(tmp_path)
-    tensors, facts = checkpoint.read(tmp_path / checkpoint.LAST)
-    assert facts["step"] == 4
-    assert all(torch.isfinite(value).all() for value in tensors.values())
+    assert checkpoint.read(tmp_path / checkpoint.LAST)[1]["step"] == 4
+    assert checkpoint.read(tmp_path / "diverged.safetensors")[1]["step"] == 4
+
+
+def test_a_gradient_that_is_no_number_moves_no_weight(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = training_loop._Run._terms
+
+    def infinite(self: training_loop._Run, *rest: object) -> dict[str, torch.Tensor]:
+        terms = forward(self, *rest)  # type: ignore[arg-type]
+        if self.step == 3:
+            terms["bce"].register_hook(lambda gradient: gradient * float("inf"))
+        return terms
+
+    monkeypatch.setattr(training_loop._Run, "_terms", infinite)
+    with pytest.raises(NonFiniteLoss, match=r"step 3: expected finite gradients, got others on pictures train/\d+"):
+        run(tmp_path)
+    for name in (checkpoint.LAST, "diverged.safetensors"):
+        tensors, facts = checkpoint.read(tmp_path / name)
+        assert facts["step"] == 3
+        assert all(torch.isfinite(value).all() for value in tensors.values())

@@ -133,8 +133,9 @@ def test_they_go_on_at_the_view_where_they_were_killed(
 
 
 def test_a_full_disk_is_an_error_and_the_rest_follows_when_there_is_room(
-    teacher: CheckpointTeacher, prepared: Path, outputs: Path, tmp_path: Path
+    teacher: CheckpointTeacher, prepared: Path, outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(teacher_outputs, "workers", lambda **_: 0)  # the limit holds for their shared memory too
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     one_view = (outputs / "pooled.raw").stat().st_size // 2
     resource.setrlimit(resource.RLIMIT_FSIZE, (one_view + 100, before[1]))

@@ -24,6 +24,11 @@ def test_each_kind_of_loss_once() -> None:
         replace(TRAINING, losses=(Bce(), Bce(weight=2.0)))
 
 
+def test_a_loss_has_to_count() -> None:
+    with pytest.raises(ValueError, match=r"losses: expected one with a weight above 0, got 0 for each of \['bce'\]"):
+        replace(TRAINING, losses=(Bce(weight=0.0),))
+
+
 def test_needs_are_those_of_the_losses_that_count() -> None:
     assert replace(TRAINING, losses=(Bce(), LabelKL(weight=0.0))).needs == frozenset()
     assert replace(TRAINING, losses=(Bce(), LabelKL())).needs == {"teacher"}

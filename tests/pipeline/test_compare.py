@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,10 @@ import numpy as np
 import pytest
 
 from mlkd.data.prepared import read_split
-from mlkd.losses import Bce
 from mlkd.metrics import mean_average_precision
-from mlkd.progress import silent
-from mlkd.train import NonFiniteLoss
-from pipeline.compare import run, runs
-from pipeline.compare.methods import METHODS, Compare, Method
 from pipeline.compare.plot import plot
 from pipeline.compare.table import read_table
 from pipeline.recipe import Recipe, load_recipe
-from pipeline.stage import Context, Line, Stage
 from tests import commands, drawings
 
 PROTOCOL = """
@@ -74,7 +67,8 @@ def finished(work: Path, part: dict[str, str]) -> set[str]:
 
 def written(work: Path) -> dict[str, int]:
     done = work.glob("runs/tiny/compare/*/*/stage.json")
-    return {file.parent.name: file.stat().st_mtime_ns for file in done if ".partial" not in str(file)}
+    runs = {file.parent.relative_to(work / "runs/tiny/compare").as_posix(): file for file in done}
+    return {name: file.stat().st_mtime_ns for name, file in runs.items() if ".partial" not in name}
 
 
 @pytest.fixture
@@ -95,7 +89,8 @@ def test_a_part_says_that_it_is_one_and_what_is_missing(part: dict[str, str]) ->
 
 
 def test_killed_it_goes_on_and_keeps_what_was_finished(work: Path, finished: set[str]) -> None:
-    assert {"none-seed0", "mld-seed0", "none-seed1", "mld", "mld-x0.5", "mld-x1", "mld-x100"} <= finished
+    grid = {"grid/mld-x0.5", "grid/mld-x1", "grid/mld-x100", "chosen/mld"}
+    assert grid | {f"{kind}/{name}" for kind in ("final", "test") for name in NAMES[:3]} <= finished
     assert {file.name for file in (work / "runs/tiny/compare/test").iterdir()} == set(NAMES)
     page = (work / "runs/tiny/compare/report.html").read_text()
     assert "partial</" not in page
@@ -187,82 +182,6 @@ def test_the_drawing_is_inside_its_frame(work: Path, recipe: Recipe, finished: s
         assert xs
         assert all(frame.left <= x <= frame.right for x in xs)
         assert all(frame.top <= line.y <= frame.bottom for line in panel.lines)
-
-
-def test_a_diverged_run_is_told_and_not_counted(
-    work: Path, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: set[str]
-) -> None:
-    """The grid goes on with the other factors; a run that counts is named on the page."""
-
-    def diverging(model: Any, training: Any, *arguments: Any, seed: int, **more: Any) -> None:
-        if training.losses[-1].weight == 100.0 or seed == 1:
-            raise NonFiniteLoss("training step 3")
-        (arguments[2] / "history.json").write_text('[{"select_map": 0.25}]')
-
-    monkeypatch.setattr(runs, "train", diverging)
-    mld = recipe.compare.methods[1]
-    stages = {stage.name: stage for stage in runs.line(recipe, tmp_path).stages}
-    inputs = {name: work / "runs/tiny" / name for name in ("data", "teacher_outputs")}
-    for factor in mld.factors:
-        name = runs.grid_name(mld, factor)
-        (tmp_path / name).mkdir(parents=True)
-        stages[name].run(Context(tmp_path / name, inputs, silent))
-        inputs[name] = tmp_path / name
-    name = runs.chosen_name(mld)
-    (tmp_path / name).mkdir(parents=True)
-    stages[name].run(Context(tmp_path / name, inputs, silent))
-    chosen = json.loads((tmp_path / name / "chosen.json").read_text())
-    assert chosen == {"factor": 0.5, "select_map": {"0.5": 0.25, "1": 0.25, "100": None}}
-    inputs[name] = tmp_path / name
-    for name in (runs.final_name(mld, 1), runs.test_name(mld, 1)):
-        (tmp_path / name).mkdir(parents=True)
-        stages[name].run(Context(tmp_path / name, inputs, silent))
-        inputs[name] = tmp_path / name
-    assert json.loads((inputs[runs.test_name(mld, 1)] / "test.json").read_text()) == {"map": None}
-
-
-def test_a_forced_stage_runs_again_once(tmp_path: Path) -> None:
-    """Though every seed is a run of the line of its own."""
-    ran = []
-    line = Line((Stage(name="teacher_outputs", run=ran.append), Stage(name="one", run=ran.append)), tmp_path)
-    line.run()
-    line = replace(line, force=frozenset({"teacher_outputs", "one"}))
-    line = run._run(line, [], lambda _: silent)
-    line = run._run(line, ["one"], lambda _: silent)
-    run._run(line, ["one"], lambda _: silent)
-    assert [context.out.name for context in ran[2:]] == ["teacher_outputs.partial", "one.partial"]
-
-
-def test_only_losses_on_stage_maps_have_the_teacher_at_hand(recipe: Recipe, tmp_path: Path) -> None:
-    compared = replace(recipe, compare=Compare())
-    reads = {stage.name: stage.reads for stage in runs.line(compared, tmp_path).stages}
-    assert "teacher" in reads["compare/grid/reviewkd-x1"]
-    assert reads["compare/grid/kd-x1"] == reads["compare/final/none-seed4"] == ("data", "teacher_outputs")
-
-
-def test_every_method_is_in_the_protocol_by_default() -> None:
-    assert [method.name for method in Compare().methods] == [
-        "none", "mse", "partial_softmax", "rkd", "pkt", "reviewkd", "kd", "mld", "l2d",
-    ]  # fmt: skip
-    for method in METHODS:
-        assert method.losses(2.0)[0] == Bce()
-        for loss, doubled in zip(method.scaled, method.losses(2.0)[len(method.fixed) :], strict=True):
-            assert doubled == replace(loss, weight=2 * loss.weight)
-
-
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (partial(Compare, seeds=0), "compare.seeds: expected 1..1000, got 0"),
-        (partial(Compare, methods=(Method(name="a"), Method(name="a"))), "expected at least one and distinct names"),
-        (partial(Method, name="a/b"), "name: expected small letters, digits and _, got 'a/b'"),
-        (partial(Method, name="a", factors=(1.0, 1.0, 2.0)), r"factors: expected three different numbers above 0"),
-        (partial(Method, name="a", scaled=(Bce(),)), r"method a: expected at least one loss and each kind once"),
-    ],
-)
-def test_a_fault_in_the_protocol_is_named(change: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
-        change()
 
 
 @pytest.mark.parametrize(

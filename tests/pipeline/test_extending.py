@@ -38,6 +38,12 @@ def test_a_file_beside_it_and_a_chain(tmp_path: Path) -> None:
     assert recipe.views.crop_min == load_recipe("scenes").views.crop_min
 
 
+def test_a_cycle_is_found_however_it_is_spelt(tmp_path: Path) -> None:
+    (tmp_path / "x").mkdir()
+    with pytest.raises(ConfigError, match=r"extends: .*got \.\./x/a\.yaml, which extends this one"):
+        load_recipe(written(tmp_path / "x", "a.yaml", "extends: ../x/a.yaml\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -100,12 +100,16 @@ def test_the_commented_line_adds_pictures_without_tags(
     assert [one.name for one in listing.splits["train"] if not one.labelled] == ["new/other.png"]
 
 
-def test_only_some_pictures_are_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [40, 39])
+def test_only_some_pictures_are_opened(count: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every fourth from the first to the last, also where that is not quite ten times."""
     monkeypatch.setattr(survey, "LOOKED_AT", 10)
-    (folder / "1.png").write_bytes(b"not looked at: every fourth is")
-    found = survey.survey(folder)
-    assert found.looked_at == 10
-    assert not found.unreadable
+    write(folder / "tags.csv", [(f"{number}.png", "pet") for number in range(count)])
+    (folder / "1.png").write_bytes(b"not looked at")
+    assert survey.survey(folder).looked_at == 10
+    assert not survey.survey(folder).unreadable
+    (folder / "36.png").write_bytes(b"looked at")
+    assert len(survey.survey(folder).unreadable) == 1
 
 
 def test_sub_folders_become_tags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +124,16 @@ def test_sub_folders_become_tags(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert rows["animals/cats/1.jpg"] == "animals;cats"
     assert rows["house; old/2.jpg"] == "house, old"
     assert load_recipe(str(tmp_path / "mine.yaml")).name == "mine"
+
+
+def test_a_folder_with_a_bar_in_its_name_is_one_tag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(12):
+        picture(tmp_path / "pictures" / ("a|b" if number % 2 else "c|d") / f"{number}.png", number)
+    assert "pictures of each label: a|b 6, c|d 6" in told(
+        capsys, tmp_path / "pictures", "--out", str(tmp_path / "mine.yaml")
+    )
+    data = load_recipe(str(tmp_path / "mine.yaml")).data
+    assert data.read(tmp_path, lambda *_: None).labels.names == ("a|b", "c|d")
 
 
 def test_folders_named_as_splits_are_splits(tmp_path: Path) -> None:
@@ -191,6 +205,8 @@ def test_what_cannot_be_used_is_refused(folder: Path, capsys: pytest.CaptureFixt
     assert "expected at least 10 pictures and one tag, got 40 pictures and 0 tags" in refused(capsys, folder)
     write(folder / "tags.csv", [(f"{number}.gif", "cat") for number in range(COUNT)])
     assert "got 0 pictures and 0 tags; 40 of its files are not below" in refused(capsys, folder)
+    write(folder / "tags.csv", [(f"{number}.png", f"tag{number // 2}") for number in range(COUNT)])
+    assert "expected a label with at least 3 pictures, one each to learn from" in refused(capsys, folder)
     (folder / "tags.csv").unlink()
     for name in ("a.csv", "b.jsonl"):
         (folder / name).touch()

@@ -57,6 +57,22 @@ def test_numbers_reach_page_and_markdown(bench: dict[str, Any], tmp_path: Path) 
         assert number in text
 
 
+def test_decisions_of_the_chosen_engine_are_told(bench: dict[str, Any], tmp_path: Path) -> None:
+    for at, row in enumerate(bench["rows"]):
+        if "operating_points" in row:
+            row["operating_points"]["top_3"]["mean_recall"] = 0.3011 + at / 1000
+    page, text, facts = files(bench, tmp_path)
+    chosen = [row["name"] for row in bench["rows"]].index(facts["verdict"]["chosen"])
+    number = f"{100 * (0.3011 + chosen / 1000):.1f}"
+    assert f'<td class="number">{number}</td>' in page
+    assert f" {number} |" in text
+    assert "as many tags as are true" in page
+    for row in bench["rows"]:
+        row.pop("operating_points", None)
+    page, text, _ = files(bench, tmp_path)
+    assert "as many tags as are true" not in page + text
+
+
 def test_json_holds_the_facts_of_the_bench(bench: dict[str, Any], tmp_path: Path) -> None:
     *_, facts = files(bench, tmp_path)
     assert facts.pop("verdict") == {

@@ -61,6 +61,12 @@ def test_a_batch_that_processes_cannot_share_is_refused(prepared: Path) -> None:
         loader(prepared, rank=0, ranks=3)
 
 
+def test_an_epoch_has_to_hold_a_step(prepared: Path) -> None:
+    assert loader(prepared).steps_per_epoch(2) == 1
+    with pytest.raises(ValueError, match="accumulate: expected at most the 3 batches of an epoch, got 4"):
+        loader(prepared).steps_per_epoch(4)
+
+
 @dataclass(frozen=True)
 class Deadly:
     """Kills the process that asks for a view, as the kernel does when memory is gone."""
@@ -77,7 +83,7 @@ class Faulty:
     count: int = 1
 
     def apply(self, pixels: NDArray[np.uint8], *, seed: int, picture: int, view: int) -> torch.Tensor:
-        raise ArithmeticError("no such view")
+        raise RuntimeError("no such view")
 
 
 def test_a_dead_worker_is_an_error_and_no_hang(prepared: Path) -> None:
@@ -86,5 +92,5 @@ def test_a_dead_worker_is_an_error_and_no_hang(prepared: Path) -> None:
 
 
 def test_a_fault_in_a_worker_comes_with_its_cause(prepared: Path) -> None:
-    with pytest.raises(ArithmeticError, match="no such view"):
+    with pytest.raises(RuntimeError, match="no such view"):
         next(loader(prepared, views=Faulty()).batches(epoch=0))

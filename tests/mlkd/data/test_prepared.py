@@ -185,6 +185,24 @@ def test_a_split_without_a_picture_is_refused(listing: Listing, tmp_path: Path) 
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
+@pytest.mark.parametrize(("split", "where"), [("val", " in select"), ("test", "")])
+def test_a_split_without_a_positive_is_refused(split: str, where: str, listing: Listing, tmp_path: Path) -> None:
+    listing.splits[split] = [replace(one, positives=()) for one in listing.splits[split]]
+    with pytest.raises(
+        ValueError, match=f"^{split}: expected a positive of some label{where}, got none; tag more pictures$"
+    ):
+        prepare(Given(listing), tmp_path / "out", (16,))
+
+
+def test_the_only_positive_of_val_is_in_select(listing: Listing, tmp_path: Path) -> None:
+    for number in range(6):
+        val = [replace(one, positives=(1,) * (row == number)) for row, one in enumerate(listing.splits["val"])]
+        source = Given(replace(listing, splits=listing.splits | {"val": val}))
+        prepare(source, tmp_path / "out", (16,))
+        assert read_split(tmp_path / "out", "select").targets.sum() == 1
+        assert read_split(tmp_path / "out", "tune").targets.sum() == 0
+
+
 def test_reading_what_is_not_there(listing: Listing, tmp_path: Path) -> None:
     prepare(Given(listing), tmp_path / "out", (16,))
     assert read_split(tmp_path / "out", "train").major is None

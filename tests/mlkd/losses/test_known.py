@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from loss_batches import LOSSES, changed, gradients, known, name, student, targets, teacher
-from mlkd.losses import Asymmetric, Bce, Loss, PartialSoftmax
+from mlkd.losses import Asymmetric, Bce, Loss, Outputs, PartialSoftmax
 
 MASKED = [Bce(), Bce(positive_weight=3.0), Asymmetric(), PartialSoftmax()]
 
@@ -59,3 +59,17 @@ def test_nothing_known_is_finite(loss: Loss) -> None:
     assert all(torch.isfinite(gradient).all() for gradient in gradients(value, given))
     if any(isinstance(loss, type(masked)) for masked in MASKED):
         assert value.item() == 0
+
+
+def test_a_positive_weight_for_each_label() -> None:
+    weights = (1.0, 2.0, 0.5, 4.0, 1.5, 3.0)
+    given, truth = student(), targets()
+    expected = sum(
+        Bce(positive_weight=weight)(Outputs(given.logits[:, [at]]), teacher(), truth[:, [at]]).item()
+        for at, weight in enumerate(weights)
+    )
+    assert Bce(positive_weight=weights)(given, teacher(), truth).item() == pytest.approx(expected)
+    with pytest.raises(ValueError, match="positive_weight: expected 1 or 6 numbers, got 2"):
+        Bce(positive_weight=(1.0, 2.0))(given, teacher(), truth)
+    with pytest.raises(ValueError, match="positive_weight: expected a finite number of at least 0, got -1"):
+        Bce(positive_weight=(1.0, -1.0))

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import drawings
+from mlkd.losses import ClassAware
+from mlkd.models.weights import FileWeights
+from pipeline import stages
+from pipeline.identity import plain
+from pipeline.recipe import load_recipe
+
+
+def test_fields_that_change_no_result_are_no_part_of_it() -> None:
+    training = load_recipe("scenes").student.training
+    assert plain(replace(training, trackers=(), save_steps=3)) == plain(training)
+    assert plain(replace(training, epochs=3)) != plain(training)
+
+
+def test_a_field_that_came_later_counts_away_from_its_default() -> None:
+    assert "memory" not in plain(ClassAware())
+    assert plain(ClassAware(memory=4))["memory"] == 4
+
+
+def test_the_content_of_a_weights_file_counts_and_its_place_does_not(tmp_path: Path) -> None:
+    recipe = load_recipe(str(drawings.write_recipe(tmp_path, tmp_path)))
+    seen = []
+    for place, content in (("a.pth", b"first"), ("b.pth", b"first"), ("a.pth", b"second")):
+        file = tmp_path / place
+        file.write_bytes(content)
+        model = replace(recipe.student.model, weights=FileWeights(path=file))
+        assert recipe.teacher is not None
+        changed = replace(
+            recipe,
+            teacher=replace(recipe.teacher, model=model),
+            student=replace(recipe.student, model=model),
+        )
+        line = stages.line(changed, tmp_path / "runs").stages
+        seen.append(
+            {
+                one.name: (plain(one.config), one.outside())
+                for one in line
+                if one.name in ("teacher", "student", "baseline")
+            }
+        )
+    assert len(seen[0]) == 3
+    for name in seen[0]:
+        assert seen[0][name] == seen[1][name] != seen[2][name], name
