@@ -29,7 +29,6 @@ FOLDER = "compare"
 OUTCOME, MACHINE, CHOSEN = "outcome.json", "machine.json", "chosen.json"
 TEST, DRAWS, SCORES = "test.json", "draws.npy", "scores.npy"
 LOGS = (*stages.LOGS, MACHINE)
-LEARNING = ("torch", "torchvision", "timm", "numpy")  # one more would start every finished run again
 
 
 def line(recipe: Recipe, folder: Path, force: Collection[str] = ()) -> Line:
@@ -84,7 +83,7 @@ def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
             run=partial(_run_grid, recipe, method, factor),
             reads=_reads(recipe, method),
             config=_config(recipe, method.losses(factor), few, seed=0),
-            packages=LEARNING,
+            packages=stages.LEARNING,
             volatile=LOGS,
             outside=partial(teaching.first_weights, recipe.student.model),
         )
@@ -103,7 +102,7 @@ def _final(recipe: Recipe, method: Method, seed: int) -> Stage:
         run=partial(_run_final, recipe, method, seed),
         reads=(*_reads(recipe, method), *([chosen_name(method)] if method.scaled else [])),
         config=_config(recipe, method.losses(1.0), many, seed),
-        packages=LEARNING,
+        packages=stages.LEARNING,
         volatile=LOGS,
         outside=partial(teaching.first_weights, recipe.student.model),
     )
