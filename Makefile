@@ -14,7 +14,7 @@ TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report compare plan fetch check test clean system lock
+.PHONY: help setup distill export bench report compare plan fetch check test speed clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -51,6 +51,11 @@ check: .venv/.stamp  ## format, lint, types, import rules
 
 test: .venv/.stamp  ## the tests, without a network
 	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+speed: .venv/.stamp  ## print how fast losses, metrics and decoding are, against the direct way
+	.venv/bin/python tests/speed/losses.py
+	.venv/bin/python tests/speed/metrics.py
+	.venv/bin/python tests/speed/decode_pictures.py
 
 clean:  ## remove results and caches; dist/ and .venv/ stay
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

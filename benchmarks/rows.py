@@ -17,7 +17,7 @@ PARTS = ("decode", "resize", "infer", "post")
 MEASURED = (
     "load_ms", "first_ms", "end_to_end_ms", "engine_ms", "parts_ms", "images_per_second_batch8", "peak_rss_mb",
     "spread", "unstable", "settled", "map", "map_low", "map_high", "delta_map", "map_major", "map_minor", "cf1", "of1",
-    "ap", "provider", "compute", "pinned", "reason",
+    "operating_points", "ap", "provider", "compute", "pinned", "reason",
 )  # fmt: skip
 
 
