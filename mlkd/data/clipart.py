@@ -15,12 +15,11 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from mlkd.data.base import Listing, Picture, fingerprint_files
 from mlkd.data.cache import fetched_pictures
 from mlkd.data.carve import carve
-from mlkd.data.cutouts import MOST_PIXELS, visible_extent
+from mlkd.data.cutouts import visible_part
 from mlkd.data.keywords import RULES, Rules, keywords, read_rules
 from mlkd.data.mapping import matcher
 from mlkd.data.near_duplicates import grey_drawing, same_drawing_groups
@@ -133,17 +132,8 @@ def _seen(files: list[Path]) -> Iterator[_Seen | str]:
 
 
 def _see(file: Path) -> _Seen | str:
-    try:
-        with Image.open(file) as opened:
-            if opened.width * opened.height > MOST_PIXELS:
-                return f"larger than {MOST_PIXELS} pixels"
-            image = opened.convert("RGBA")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
-        return f"cannot be read: {cause}"
-    extent = visible_extent(image)
-    if extent is None:
-        return "nothing in it is visible"
-    return _Seen(*grey_drawing(image.crop(extent)))
+    image = visible_part(file)
+    return image if isinstance(image, str) else _Seen(*grey_drawing(image))
 
 
 def _groups(seen: dict[str, _Seen]) -> dict[str, str]:

@@ -71,6 +71,17 @@ def read_cutouts(
 
 
 def _read(path: Path, name: str, label: int, image_px: int) -> _Raw | str:
+    image = visible_part(path)
+    if isinstance(image, str):
+        return image
+    small = thumbnail(image)
+    if small[0].mean() < LEAST_COVERAGE:
+        return "an outline with nothing inside"
+    return _Raw(name, label, shrunk(image, image_px), small, image.width / image.height)
+
+
+def visible_part(path: Path) -> Image.Image | str:
+    """What is visible of a transparent picture, RGBA, cropped to its extent; or why it cannot be used."""
     try:
         with Image.open(path) as opened:
             if opened.width * opened.height > MOST_PIXELS:
@@ -79,13 +90,7 @@ def _read(path: Path, name: str, label: int, image_px: int) -> _Raw | str:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
         return f"cannot be read: {cause}"
     extent = visible_extent(image)
-    if extent is None:
-        return "nothing in it is visible"
-    image = image.crop(extent)
-    small = thumbnail(image)
-    if small[0].mean() < LEAST_COVERAGE:
-        return "an outline with nothing inside"
-    return _Raw(name, label, shrunk(image, image_px), small, image.width / image.height)
+    return image.crop(extent) if extent else "nothing in it is visible"
 
 
 def visible_extent(image: Image.Image) -> tuple[int, int, int, int] | None:

@@ -110,6 +110,14 @@ def test_float16_needs_cuda(prepared: Path, tmp_path: Path) -> None:
         train(MODEL, replace(TRAINING, precision="fp16"), VIEWS, prepared, tmp_path, seed=0)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_float16_learns_and_keeps_its_scale(prepared: Path, trained: Path, tmp_path: Path) -> None:
+    train(MODEL, replace(TRAINING, precision="fp16"), VIEWS, prepared, tmp_path, seed=0)
+    assert history(tmp_path)[-1]["losses"]["bce"] == pytest.approx(history(trained)[-1]["losses"]["bce"], rel=0.1)
+    assert checkpoint.read(tmp_path / checkpoint.LAST)[1]["scaler"]["scale"] > 0
+
+
 def test_compiled_learns_the_same(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, compiled = torch.compile, []
 
