@@ -34,6 +34,8 @@ def test_decay_goes_through_the_gradient_or_beside_it(kind: str) -> None:
     tagger = MODEL.build(3)
     adam = optimisation.optimiser(tagger, nn.ModuleDict(), training(optimiser=kind, backbone_scale=1.0))
     weight: nn.Parameter = tagger.head.project_key.weight
+    with torch.no_grad():
+        weight.copy_(weight.sign() * 0.3)  # far from 0, where Adam's epsilon would show
     before = weight.detach().clone()
     weight.grad = torch.zeros_like(weight)
     adam.step()
