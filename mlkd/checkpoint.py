@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from mlkd import whole_file
 from mlkd.labels import Labels
 from mlkd.models import Model, Tagger
 from mlkd.models.heads import Head
@@ -24,12 +24,7 @@ LAST = "last.safetensors"
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Replace `path` by a file that is complete on disk before it gets its name."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(save(whole, metadata={"facts": json.dumps(facts, sort_keys=True)}))
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    whole_file.write(path, save(whole, metadata={"facts": json.dumps(facts, sort_keys=True)}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

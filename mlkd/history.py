@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlkd import whole_file
+
 FILE = "history.json"
 
 
@@ -35,6 +37,4 @@ def record(folder: Path, epoch: int, facts: Mapping[str, Any]) -> None:
     path = folder / FILE
     entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     entries = [*entries[: epoch - 1], {"epoch": epoch, **facts}]
-    partial = path.with_name(FILE + ".partial")
-    partial.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    partial.replace(path)
+    whole_file.write(path, (json.dumps(entries, indent=1) + "\n").encode())

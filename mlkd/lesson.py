@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeGuard
 
@@ -64,7 +64,7 @@ class Lesson:
 
         `images` holds the student's pictures and, where a net runs along, the teacher's.
         """
-        student = _wide(student)
+        student = student.each(Tensor.float)  # whatever the nets computed in
         teacher = self._teacher(rows, images, view) if self.compares else student
         targets = torch.from_numpy(self.split.targets[rows].astype(np.float32)).to(self.device)
         known = None if self.split.known is None else torch.from_numpy(self.split.known[rows]).to(self.device)
@@ -86,7 +86,7 @@ class Lesson:
 
     def _teacher(self, rows: NDArray[np.int64], images: Sequence[Tensor], view: int) -> Outputs:
         assert self.cached is not None, "checked at the start"
-        teacher = _moved(self.cached.batch(rows, view), self.device)
+        teacher = self.cached.batch(rows, view).each(lambda tensor: tensor.to(self.device))
         if self.live is None:
             return teacher
         with torch.no_grad():
@@ -100,20 +100,3 @@ def _remembers(loss: Loss) -> TypeGuard[ClassAware]:
 
 def _ramp(epochs: float, ramp_epochs: float) -> float:
     return min(1.0, epochs / ramp_epochs) if ramp_epochs else 1.0
-
-
-def _wide(outputs: Outputs) -> Outputs:
-    """The same in float32, whatever the nets computed in."""
-    return _each(outputs, Tensor.float)
-
-
-def _moved(outputs: Outputs, device: torch.device) -> Outputs:
-    return _each(outputs, lambda tensor: tensor.to(device))
-
-
-def _each(outputs: Outputs, change: Callable[[Tensor], Tensor]) -> Outputs:
-    def changed(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else change(tensor)
-
-    maps = None if outputs.features is None else tuple(change(one) for one in outputs.features)
-    return Outputs(change(outputs.logits), changed(outputs.embeddings), changed(outputs.pooled), maps)

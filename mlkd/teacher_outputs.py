@@ -19,7 +19,7 @@ from jaxtyping import Float
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from mlkd import teachers
+from mlkd import teachers, whole_file
 from mlkd.data.loader import shown, workers
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses import Loss, Outputs
@@ -55,7 +55,7 @@ def record(
                 _append(files, split, indices, outputs)
                 progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, views.count * len(split))
             facts = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush(), **_widths(outputs)}
-            _write_about(out, facts)
+            whole_file.write(out / _ABOUT, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 @dataclass(frozen=True)
@@ -214,12 +214,3 @@ def _of_others(folder: Path, split: Split, got: str) -> ValueError:
 def _about(folder: Path) -> dict[str, Any]:
     file = folder / _ABOUT
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
-
-
-def _write_about(out: Path, facts: Mapping[str, Any]) -> None:
-    partial = out / f"{_ABOUT}.partial"
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(facts, indent=1) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(out / _ABOUT)

@@ -30,6 +30,7 @@ from mlkd.data.prepared import Split, read_split
 from mlkd.images import PREPROCESSING
 from mlkd.metrics import mean_average_precision, tune_thresholds
 from pipeline.recipe import Engine, Recipe
+from pipeline.result import read_json
 from pipeline.stage import Context
 
 log = logging.getLogger(__name__)
@@ -79,10 +80,10 @@ def engines(recipe: Recipe, context: Context) -> None:
 
 def bundle(recipe: Recipe, recipe_hash: str, context: Context) -> None:
     """Everything that ships, with a manifest; not measured yet."""
-    built, about = context.inputs["engines"], _json(context.inputs["data"] / "about.json")
+    built, about = context.inputs["engines"], read_json(context.inputs["data"] / "about.json")
     sources = {file.relative_to(built).as_posix(): file for file in sorted((built / "models").glob("*.onnx"))}
     entries = []
-    for facts in _json(built / "engines.json"):
+    for facts in read_json(built / "engines.json"):
         sources |= {path: built / path for path in facts["files"]}
         names = ("name", "backend", "precision", "thresholds_from", "tune_map")
         entries.append(
@@ -193,10 +194,6 @@ def _summary(entry: dict[str, Any]) -> str:
     ran = "" if entry["not_run"] is None else f"; built, not run: {entry['not_run']}"
     found = "no mAP" if entry["tune_map"] is None else f"mAP {100 * entry['tune_map']:.2f}"
     return f"{entry['name']} has {found} on tune{ran}"
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _installed(package: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -13,7 +14,7 @@ from benchmarks.run import Bench
 from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt
 from export.parity import ParityLimits
 from mlkd.data import Source
-from mlkd.losses.base import Need
+from mlkd.losses import Loss
 from mlkd.models import Model
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from mlkd.training import Training
@@ -106,16 +107,16 @@ class Recipe:
                 raise ValueError(f"{name}: expected no loss that compares with a teacher, got one; leave bce alone")
         self._check_teachers()
 
-    def given(self) -> frozenset[Need]:
-        """What the teachers give a loss to compare with."""
+    def lacking(self, losses: Sequence[Loss]) -> list[str]:
+        """The kinds of those losses that count and compare with more than the teachers give."""
         trained = CheckpointTeacher.gives if self.teacher else frozenset()
-        return trained.union(*(ready.gives for ready in self.ready_teachers))
+        given = trained.union(*(ready.gives for ready in self.ready_teachers))
+        return [loss.kind for loss in losses if loss.weight and loss.needs - given]
 
     def _check_teachers(self) -> None:
         if self.teacher is None and not self.ready_teachers:
             raise ValueError("teacher: expected one to train, or ready_teachers, got neither; add one of the two")
-        given = self.given()
-        lacking = [loss.kind for loss in self.student.training.losses if loss.weight and loss.needs - given]
+        lacking = self.lacking(self.student.training.losses)
         if lacking:
             raise ValueError(
                 f"student: expected losses on logits alone, as ONNX teachers give no more, got {', '.join(lacking)}; "

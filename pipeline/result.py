@@ -34,7 +34,7 @@ class Result:
 def read(folder: Path) -> Result | None:
     """The result in `folder`, or None if there is none that can be understood."""
     try:
-        facts = json.loads((folder / FINISHED).read_text(encoding="utf-8"))
+        facts = read_json(folder / FINISHED)
         return Result(**{name: facts[name] for name in ("identity", "content", "seconds", "files")})
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -117,6 +117,11 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def read_json(file: Path) -> Any:
+    """The content of a JSON file."""
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
 def write_whole(path: Path, text: str) -> None:
     """Replace `path` by a file that is on disk before it gets its name."""
     new = path.with_name(path.name + ".new")
@@ -149,6 +154,6 @@ def _old(folder: Path) -> Path:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except ValueError:
         return None

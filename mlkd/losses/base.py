@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +22,12 @@ class Outputs:
     embeddings: Float[Tensor, "B L D"] | None = None
     pooled: Float[Tensor, "B F"] | None = None  # mean over positions of the backbone's last map
     features: tuple[Float[Tensor, "B C H W"], ...] | None = None  # stage maps, shallow ones first, only when asked for
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Outputs:
+        """The same with every tensor changed; what is not there stays absent."""
+        embeddings, pooled = (None if one is None else change(one) for one in (self.embeddings, self.pooled))
+        features = None if self.features is None else tuple(change(one) for one in self.features)
+        return Outputs(change(self.logits), embeddings, pooled, features)
 
     def label_embeddings(self, loss: str) -> Float[Tensor, "B L D"]:
         """The label-wise embeddings; ValueError names the loss that asked when the head has none."""

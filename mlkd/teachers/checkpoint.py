@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
 
 from mlkd import checkpoint
 from mlkd.labels import Labels
@@ -58,8 +57,4 @@ class _Net:
     def __call__(self, pictures: Pictures) -> Outputs:
         device = next(self.tagger.parameters()).device
         outputs: Outputs = self.tagger(pictures[self.tagger.image_px].to(device))
-        return Outputs(outputs.logits.float().cpu(), _plain(outputs.embeddings), _plain(outputs.pooled))
-
-
-def _plain(values: Tensor | None) -> Tensor | None:
-    return None if values is None else values.float().cpu()
+        return outputs.each(lambda tensor: tensor.float().cpu())

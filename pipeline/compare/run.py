@@ -64,8 +64,7 @@ def _methods(recipe: Recipe, names: Sequence[str] | None) -> list[Method]:
 
 
 def _check_teachers(recipe: Recipe, methods: Sequence[Method]) -> None:
-    given = recipe.given()
-    kinds = {one.name: [loss.kind for loss in one.losses(1.0) if loss.weight and loss.needs - given] for one in methods}
+    kinds = {one.name: recipe.lacking(one.losses(1.0)) for one in methods}
     lacking = [f"{name} ({', '.join(lost)})" for name, lost in kinds.items() if lost]
     if lacking:
         raise ValueError(

@@ -22,7 +22,7 @@ from mlkd.train import NonFiniteLoss, train
 from pipeline import stages, teaching
 from pipeline.compare.methods import Method
 from pipeline.recipe import Recipe
-from pipeline.result import write_whole
+from pipeline.result import read_json, write_whole
 from pipeline.stage import Context, Line, Stage
 
 FOLDER = "compare"
@@ -209,8 +209,3 @@ def _outcome(folder: Path) -> Any:
 def _write_outcome(out: Path, select_map: float | None) -> None:
     """mAP on select of the best epoch; None if training diverged."""
     write_whole(out / OUTCOME, json.dumps({"select_map": select_map}) + "\n")
-
-
-def read_json(file: Path) -> Any:
-    """The content of a JSON file."""
-    return json.loads(file.read_text(encoding="utf-8"))

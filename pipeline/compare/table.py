@@ -14,6 +14,7 @@ from pipeline.compare import runs
 from pipeline.compare.methods import NO_TEACHER, PUBLISHED, Method
 from pipeline.compare.statistics import Gain, Measured, Spread, difference
 from pipeline.recipe import Recipe
+from pipeline.result import read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +79,11 @@ class _Found:
 def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str]) -> _Found:
     found = _Found({"factor": None, "select_map": {}})
     if method.scaled and runs.chosen_name(method) in finished:
-        found.chosen = runs.read_json(folder / runs.chosen_name(method) / runs.CHOSEN)
+        found.chosen = read_json(folder / runs.chosen_name(method) / runs.CHOSEN)
     for seed in range(recipe.compare.seeds):
         if runs.test_name(method, seed) in finished:
             test, final = (folder / name(method, seed) for name in (runs.test_name, runs.final_name))
-            told = runs.read_json(test / runs.TEST)
+            told = read_json(test / runs.TEST)
             if told["map"] is None:
                 found.diverged.append(seed)
                 continue
@@ -95,14 +96,14 @@ def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str
 
 def _step_seconds(recipe: Recipe, folder: Path, final: Path) -> float:
     training = recipe.student.training
-    pictures = runs.read_json(folder / "data" / "about.json")["counts"]["train"]
-    seconds = [float(epoch["seconds"]) for epoch in runs.read_json(final / "history.json")]
+    pictures = read_json(folder / "data" / "about.json")["counts"]["train"]
+    seconds = [float(epoch["seconds"]) for epoch in read_json(final / "history.json")]
     steps = max(1, int(pictures) // (training.batch_size * training.accumulate))
     return float(np.median(seconds)) / steps
 
 
 def _machine(final: Path) -> str:
-    facts = runs.read_json(final / runs.MACHINE)
+    facts = read_json(final / runs.MACHINE)
     return ", ".join([f"{facts['cores']} cores of {facts['cpu']}", *facts["gpus"]])
 
 

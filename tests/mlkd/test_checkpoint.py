@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mlkd import checkpoint
+from mlkd import checkpoint, whole_file
 from mlkd.labels import Labels
 from mlkd.models import Model
 from mlkd.models.heads import LabelDecoder
@@ -32,7 +32,7 @@ def test_a_write_that_is_killed_leaves_the_old_file(tmp_path: Path, monkeypatch:
     def killed(fd: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint.os, "fsync", killed)
+    monkeypatch.setattr(whole_file.os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.write(path, {"a": torch.zeros(2)}, {"epoch": 2})
     tensors, facts = checkpoint.read(path)
