@@ -14,7 +14,7 @@ TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report compare plan fetch check test speed clean system lock
+.PHONY: help setup distill export bench report compare plan doctor fetch check test speed clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ compare: .venv/.stamp  ## train the student with every method and compare them
 
 plan: .venv/.stamp  ## say what would run, why, for how long
 	@$(RUN) plan $(OPTIONS)
+
+doctor: .venv/.stamp  ## say why int8 engines are no faster than float
+	@$(RUN) doctor $(RECIPE)
 
 fetch: .venv/.stamp  ## only fetch the pictures, for a machine that goes offline
 	@$(RUN) fetch

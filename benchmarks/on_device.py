@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import machine, timing
+from export import stamp
 from export.bundle import read_bundle
 from export.tagger import Tagger, choose
 from mlkd import images
@@ -36,7 +37,8 @@ class Settings:
 def bench(folder: Path, engine: str | None, pictures: Sequence[Path], settings: Settings) -> dict[str, Any]:
     """Measure one engine in this process; times in ms, every sample included.
 
-    `load_ms` covers choosing and opening, the runtime's import included; `first_ms` is the first picture to labels.
+    `load_ms` covers choosing and opening, the runtime's import included, and the picture that ONNX Runtime runs to say
+    where its nodes are; `first_ms` is the first picture to labels.
     """
     if not pictures:
         raise ValueError("bench: expected at least one picture, got an empty list")
@@ -53,8 +55,8 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Path], settings: 
         "why": choice.why,
         "ran": _ran(tagger),
         "file": choice.entry.file,
-        "sha256": manifest.files[choice.entry.file].sha256,
-        "bytes": sum(manifest.files[path].bytes for path in choice.entry.files),
+        "sha256": stamp.hash_of(tagger.session.engine),  # of what ran, which may have been built here
+        "bytes": sum(file.stat().st_size for file in choice.backend.files(tagger.session.engine)),
         "pictures": len(content),
         "threads": settings.threads,
         "pinned": pinned,

@@ -17,7 +17,8 @@ PARTS = ("decode", "resize", "infer", "post")
 MEASURED = (
     "load_ms", "first_ms", "end_to_end_ms", "engine_ms", "parts_ms", "images_per_second_batch8", "peak_rss_mb",
     "spread", "unstable", "settled", "map", "map_low", "map_high", "delta_map", "map_major", "map_minor", "cf1", "of1",
-    "operating_points", "ap", "provider", "compute", "pinned", "reason",
+    "operating_points", "ap", "provider", "compute", "placed", "pinned",
+    "reason",
 )  # fmt: skip
 
 
@@ -61,8 +62,11 @@ def latency(processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rss = [process["peak_rss_mb"] for process in processes if process["peak_rss_mb"] is not None]
     return {
         "runtime": ran["version"],
+        "sha256": processes[0]["sha256"],
+        "bytes": processes[0]["bytes"],
         "provider": ran["provider"],
         "compute": ran["compute"],
+        "placed": ran["placed"],
         "pinned": processes[0]["pinned"],
         "load_ms": _median(process["load_ms"] for process in processes),
         "first_ms": _median(process["first_ms"] for process in processes),

@@ -17,6 +17,7 @@ from benchmarks.program import ProcessFailedError, Program
 from benchmarks.rows import facts, outcome
 from export.bundle import PROGRAM, read_bundle
 from export.tagger.choosing import backend_of
+from export.tagger.opening import lacks
 from mlkd.progress import Progress, silent
 
 Run = Callable[..., Any]  # a Program
@@ -74,7 +75,7 @@ def run_bench(
     """
     manifest = read_bundle(bundle)
     bundle, out = bundle.resolve(), out.resolve()
-    lacking = {entry.name: backend_of(entry, bench.threads).missing() for entry in manifest.engines}
+    lacking = {entry.name: lacks(manifest, entry, backend_of(entry, bench.threads)) for entry in manifest.engines}
     able = [name for name, reason in lacking.items() if reason is None]
     program = Program([python, str(bundle / PROGRAM)], bench.timeout_s)
     (out / "samples").mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from export.manifest import SCHEMA, BundleError, EngineEntry, FileEntry, Manifest, check_path
 from export.program import build_pyz
+from export.stamp import hash_of
 
 __all__ = [
     "SCHEMA", "BundleError", "EngineEntry", "FileEntry", "Manifest", "Parts",
@@ -40,7 +41,7 @@ def write_bundle(parts: Parts, out: Path) -> None:
     The program is built from the sources unless `parts` brings one: what was measured stays what is shipped.
     """
     for engine in parts.manifest.engines:
-        for path in engine.files:
+        for path in (*engine.files, engine.graph):
             if path not in parts.sources:
                 raise BundleError(f"engine {engine.name}: expected a source for its file {path}, got none")
     recover(out)
@@ -79,7 +80,7 @@ def read_bundle(folder: Path, *, verify: bool = True) -> Manifest:
     for path in sorted(there - manifest.files.keys()):
         raise BundleError(f"{folder / path}: expected only files of the manifest, got this one too; move it away")
     for engine in manifest.engines:
-        for path in engine.files:
+        for path in (*engine.files, engine.graph):
             if path not in manifest.files:
                 raise BundleError(f"engine {engine.name}: expected {path} in the manifest, got no such file; {AGAIN}")
     if verify:
@@ -127,7 +128,7 @@ def _check_ours(dist: Path) -> None:
 def _swap(new: Path, dist: Path) -> None:
     """Put the folder `new` in the place of `dist`; a kill on the way leaves what `recover` mends."""
     old = _beside(dist, "old")
-    _flush(new)
+    flush(new)
     if dist.exists():
         dist.rename(old)
     new.rename(dist)
@@ -173,18 +174,15 @@ def _check_file(file: Path, expected: FileEntry) -> None:
 
 
 def _entry(file: Path) -> FileEntry:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return FileEntry(sha256=digest.hexdigest(), bytes=file.stat().st_size)
+    return FileEntry(sha256=hash_of(file), bytes=file.stat().st_size)
 
 
 def _beside(dist: Path, what: str) -> Path:
     return dist.parent / f".{dist.name}.{what}"  # the same file system, so that a rename is atomic
 
 
-def _flush(folder: Path) -> None:
+def flush(folder: Path) -> None:
+    """Force every file below `folder` to the disk, so that a rename after it moves whole files."""
     for where, _, files in os.walk(folder):
         for name in files:
             _sync(Path(where, name))

@@ -93,6 +93,21 @@ def sums_as_products(model: ModelProto) -> None:
     _drop_unread(model)
 
 
+def pad_maxima_with_almost_zero(model: ModelProto) -> None:
+    """Fill with the smallest normal number where a maximum reads zeros that a Pad put round the map.
+
+    ONNX Runtime (1.31, `Pad_Fusion`) makes such zeros the MaxPool's own padding, which is no number at all: where all
+    else in a window is negative the maximum would be negative too.
+    """
+    pooled = {node.input[0] for node in model.graph.node if node.op_type == "MaxPool"}
+    for node in model.graph.node:
+        padded = node.op_type == "Pad" and node.output[0] in pooled
+        if padded and len(node.input) == 2:  # zeros by default
+            node.input.append(f"{node.output[0]}_filling")
+            tiny = np.array(np.finfo(np.float32).smallest_normal)
+            model.graph.initializer.append(numpy_helper.from_array(tiny, node.input[2]))
+
+
 def sort_nodes(model: ModelProto) -> None:
     """Put every node behind those it reads from, otherwise in the order there is."""
     waiting = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class BundleError(ValueError):
@@ -31,7 +31,8 @@ class EngineEntry:
     backend: dict[str, Any]  # rebuilds the dataclass of export.backends, `kind` included
     precision: str
     file: str
-    files: tuple[str, ...]  # all that the runtime reads, `file` included
+    files: tuple[str, ...]  # all that the runtime reads, `file` included, and its stamp
+    graph: str  # the ONNX in the bundle that it was compiled from; NNCF starts from models/fp32.onnx
     thresholds: tuple[float, ...]
     thresholds_from: str  # the engine whose scores they were tuned on
     tune_map: float | None = None
@@ -111,7 +112,7 @@ def _check_engine(engine: EngineEntry, labels: int) -> None:
         raise BundleError(f"{where}: expected {labels} thresholds, got {len(engine.thresholds)}; export again")
     if engine.file not in engine.files:
         raise BundleError(f"{where}: expected its file {engine.file} among its files {list(engine.files)}")
-    for path in engine.files:
+    for path in (*engine.files, engine.graph):
         check_path(path)
 
 

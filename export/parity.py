@@ -1,16 +1,31 @@
-"""How far two ways of computing the same scores are apart, in decisions and mAP as well as in numbers."""
+"""How far an engine's scores are from the float engine's: in numbers, in decisions, in mAP and by label.
+
+Every judgement needs the targets of real pictures: on random input a quantised net may look perfect or broken and be
+neither.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from mlkd.metrics import mean_average_precision
+from mlkd.bootstrap import bootstrap_difference
+from mlkd.metrics import average_precision
 
-Tagging = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+HURT, NAMED = 10, 3
+
+
+@dataclass(frozen=True)
+class LabelLoss:
+    """A label that is ranked worse than by the reference; AP as fractions."""
+
+    label: str
+    float_ap: float
+    ap: float
+    positives: int  # pictures that are known to have it
 
 
 @dataclass(frozen=True)
@@ -20,7 +35,10 @@ class Parity:
     max_difference: float
     mean_difference: float
     flipped: float  # share of all (picture, label) decisions, 0..1
-    delta_map: float  # candidate minus reference, fraction; nan without positives
+    delta_map: float  # candidate minus reference, fraction
+    low: float  # of its 95 % bootstrap interval
+    high: float
+    hurt: tuple[LabelLoss, ...]  # at most ten, the biggest loss of AP first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,24 +56,25 @@ class ParityLimits:
                 raise ValueError(f"parity.{name}: expected 0..1 or none, got {value}")
 
 
-def compare(
-    reference: Tagging,
-    candidate: Tagging,
-    images: NDArray[np.uint8],
-    targets: NDArray[np.uint8],
-    thresholds: NDArray[np.float32],
-    known: NDArray[np.bool_] | None = None,
-    *,
-    batch: int = 32,
-) -> Parity:
-    """Run both over images (N, H, W, 3); `thresholds` (L,) belong to the reference and decide for both.
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """Limits for each precision that an engine may compute in; `int8` holds for every family of quantised graphs.
 
-    mAP leaves out what is not `known` (N, L).
+    Quantised scores may move, decisions and ranks may not: a budget of 99 % of any mAP costs at most 0.01.
     """
-    if not len(images) or len(images) != len(targets):
-        raise ValueError(f"parity: expected as many pictures as targets and at least 1, got {len(images)}")
-    scores = _scores(reference, images, batch), _scores(candidate, images, batch)
-    return differences(*scores, targets, thresholds, known)
+
+    fp32: ParityLimits = field(default_factory=lambda: ParityLimits(max_difference=1e-3, flipped=1e-4, map_loss=1e-4))
+    bf16: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.02, map_loss=0.003))
+    fp16: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.005, map_loss=0.001))
+    int8: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.05, map_loss=0.01))
+
+    def of(self, precision: str, compute: str) -> ParityLimits:
+        """Those of a graph's precision on a backend whose float products are f32, bf16 or f16."""
+        if precision.startswith("int8"):
+            return self.int8
+        if compute == "bf16":
+            return self.bf16
+        return self.fp16 if precision == "fp16" or compute == "f16" else self.fp32
 
 
 def differences(
@@ -63,24 +82,44 @@ def differences(
     candidate: NDArray[np.float32],
     targets: NDArray[np.uint8],
     thresholds: NDArray[np.float32],
+    *,
+    labels: Sequence[str],
+    groups: ArrayLike,
     known: NDArray[np.bool_] | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> Parity:
-    """The same from scores (N, L) that are there already; ValueError if any is not a number."""
+    """Compare scores (N, L) of the same pictures; `thresholds` (L,) belong to the reference and decide for both.
+
+    AP and mAP leave out what is not `known` (N, L) and labels without positives; the bootstrap draws whole `groups`
+    (N,).  Raises ValueError for shapes that do not fit, scores that are not finite, and targets without a positive.
+    """
+    _check_shapes(targets, thresholds, labels, np.asarray(groups))
     for name, scores in (("reference", reference), ("candidate", candidate)):
         if scores.shape != targets.shape or not np.isfinite(scores).all():
             raise ValueError(f"parity: {name}: expected finite scores {targets.shape}, got {scores.shape} or nan")
+    positives = (targets.astype(bool) & (True if known is None else known)).sum(0)
+    if not positives.any():
+        raise ValueError(
+            f"parity: expected real pictures with labels, got {len(targets)} without a known positive; label val first"
+        )
     apart = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
-    maps = [mean_average_precision(scores, targets, known) for scores in (reference, candidate)]
+    change = bootstrap_difference(candidate, reference, targets, groups, replicates=replicates, seed=seed, known=known)
+    aps = [average_precision(scores, targets, known).tolist() for scores in (reference, candidate)]
+    losses = [LabelLoss(*loss) for loss in zip(labels, *aps, positives.tolist(), strict=True)]
     return Parity(
         max_difference=float(apart.max()),
         mean_difference=float(apart.mean()),
         flipped=float(((reference >= thresholds) != (candidate >= thresholds)).mean()),
-        delta_map=maps[1] - maps[0],
+        delta_map=change.value,
+        low=change.low,
+        high=change.high,
+        hurt=_hurt(losses),
     )
 
 
-def check(parity: Parity, limits: ParityLimits, name: str = "candidate") -> None:
-    """ValueError that lists everything over its limit."""
+def check(parity: Parity, limits: ParityLimits, name: str) -> None:
+    """ValueError that lists everything over its limit and the labels hurt most."""
     found = {
         "max_difference": parity.max_difference,
         "mean_difference": parity.mean_difference,
@@ -89,11 +128,31 @@ def check(parity: Parity, limits: ParityLimits, name: str = "candidate") -> None
     }
     allowed = {key: value for key, value in vars(limits).items() if value is not None}
     over = [
-        f"{key}: expected at most {limit:g}, got {found[key]:g}" for key, limit in allowed.items() if found[key] > limit
+        f"{key}: expected at most {limit:g}, got {found[key]:.3g}"
+        for key, limit in allowed.items()
+        if found[key] > limit
     ]
     if over:
-        raise ValueError(f"parity of {name}: {'; '.join(over)}; keep more layers in float or raise the recipe's limit")
+        worst = ", ".join(f"{loss.label} (AP {loss.float_ap:.3f} to {loss.ap:.3f})" for loss in parity.hurt[:NAMED])
+        raise ValueError(
+            f"parity of {name}: {'; '.join(over)}; labels hurt most: {worst or 'none'}; keep more layers in float or "
+            "distil quantisation-aware; where the graph is float, compare it with the net: it computes something else"
+        )
 
 
-def _scores(tagging: Tagging, images: NDArray[np.uint8], batch: int) -> NDArray[np.float32]:
-    return np.concatenate([tagging(images[start : start + batch]) for start in range(0, len(images), batch)])
+def _check_shapes(
+    targets: NDArray[np.uint8], thresholds: NDArray[np.float32], labels: Sequence[str], groups: NDArray[np.generic]
+) -> None:
+    if targets.ndim != 2 or not len(targets):
+        raise ValueError(f"parity: expected targets (N, L) of at least 1 picture, got {targets.shape}")
+    expected = {"thresholds": targets.shape[1:], "labels": targets.shape[1:], "groups": targets.shape[:1]}
+    given = {"thresholds": thresholds.shape, "labels": (len(labels),), "groups": groups.shape}
+    for name, shape in expected.items():
+        if given[name] != shape:
+            raise ValueError(f"parity: {name}: expected {shape} for targets {targets.shape}, got {given[name]}")
+
+
+def _hurt(losses: Sequence[LabelLoss]) -> tuple[LabelLoss, ...]:
+    """Nothing that is nan is less than anything, so labels without positives are not among them."""
+    lost = [loss for loss in losses if loss.ap < loss.float_ap]
+    return tuple(sorted(lost, key=lambda loss: (loss.ap - loss.float_ap, loss.label))[:HURT])

@@ -8,14 +8,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PARTS = (
     "mlkd/__init__.py",
+    "mlkd/cache.py",
     "mlkd/labels.py",
     "mlkd/images.py",
     "mlkd/bootstrap.py",
     "mlkd/metrics.py",
+    "mlkd/whole_file.py",
     "export/__init__.py",
     "export/manifest.py",
     "export/bundle.py",
     "export/program.py",
+    "export/stamp.py",
     "export/backends/*.py",
     "export/tagger/*.py",
     "benchmarks/__init__.py",

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
+from timm.models.edgenext import PositionalEncodingFourier
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
@@ -33,6 +34,19 @@ class Scores(nn.Module):
         return scores
 
 
+class SharedPositions(nn.Module):
+    """Position codes of one picture for the whole batch: no picture changes them, so they become constants."""
+
+    def __init__(self, positions: nn.Module) -> None:
+        super().__init__()
+        self.positions = positions
+
+    def forward(self, shape: tuple[int, int, int]) -> Float[Tensor, "B C H W"]:
+        batch, height, width = shape
+        codes: Tensor = self.positions((1, height, width))
+        return codes.expand(batch, -1, -1, -1)
+
+
 def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, recipe_hash: str) -> Path:
     """Write uint8 "images" (batch, image_px, image_px, 3) -> float32 "scores" (batch, L); the tagger stays as it is.
 
@@ -40,11 +54,13 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
     precision.  Raises ValueError if the tagger's labels are not as many as given.
     """
     module = Scores(reparameterize_model(copy.deepcopy(tagger).cpu().eval())).eval()
+    _share_positions(module)
     _check_labels(module, labels, image_px)
     model = _export(module, image_px)
     graph.fold_constants(model)
     graph.read_input_once(model)
     graph.sums_as_products(model)
+    graph.pad_maxima_with_almost_zero(model)
     graph.anonymise(model)
     assert graph.opset(model) >= OLDEST_OPSET, f"opset: expected {OLDEST_OPSET} or newer, got {graph.opset(model)}"
     metadata = {
@@ -54,6 +70,13 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
         "precision": "fp32",
     }
     return graph.write(model, out, metadata)
+
+
+def _share_positions(module: nn.Module) -> None:
+    """EdgeNeXt computes its position codes for every picture anew, which no runtime takes out of the loop."""
+    found = [name for name, part in module.named_modules() if isinstance(part, PositionalEncodingFourier)]
+    for name in found:
+        module.set_submodule(name, SharedPositions(module.get_submodule(name)))
 
 
 def _export(module: nn.Module, image_px: int) -> Any:

@@ -55,7 +55,7 @@ def save_model(
 def load_model(folder: Path, name: str = BEST) -> Tagger:
     """The tagger of a finished training stage, in eval mode, on the CPU."""
     tensors, facts = read(folder / name)
-    tagger = _model_of(facts["model"]).build(len(facts["labels"]), pretrained=False)
+    tagger = model_of(facts).build(len(facts["labels"]), pretrained=False)
     tagger.load_state_dict(tensors)
     return tagger.eval()
 
@@ -63,6 +63,14 @@ def load_model(folder: Path, name: str = BEST) -> Tagger:
 def load_labels(folder: Path, name: str = BEST) -> Labels:
     """The labels that the tagger was trained for."""
     return Labels(tuple(read_facts(folder / name)["labels"]))
+
+
+def model_of(facts: Mapping[str, Any]) -> Model:
+    """What `save_model` was told."""
+    heads = {head.kind: head for head in get_args(Head)}
+    record = facts["model"]
+    head = record["head"]
+    return Model(backbone=record["backbone"], image_px=record["image_px"], head=heads[head["kind"]](**head))
 
 
 def _read(path: Path, tensors: Callable[[Any], dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -73,9 +81,3 @@ def _read(path: Path, tensors: Callable[[Any], dict[str, Tensor]]) -> tuple[dict
             return tensors(file), json.loads(file.metadata()["facts"])
     except Exception as cause:  # safetensors raises its own, untyped
         raise ValueError(f"checkpoint {path}: expected a whole safetensors file, got {cause}; delete it") from cause
-
-
-def _model_of(record: dict[str, Any]) -> Model:
-    heads = {head.kind: head for head in get_args(Head)}
-    head = record["head"]
-    return Model(backbone=record["backbone"], image_px=record["image_px"], head=heads[head["kind"]](**head))

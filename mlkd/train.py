@@ -26,6 +26,7 @@ from mlkd.lesson import Lesson
 from mlkd.metrics import mean_average_precision
 from mlkd.models import Model
 from mlkd.progress import Progress, silent
+from mlkd.quantisation_aware import QuantisationAware
 from mlkd.run_state import RunState
 from mlkd.training import Training
 from mlkd.views import Views
@@ -41,7 +42,7 @@ class NonFiniteLoss(RuntimeError):  # noqa: N818  (named for what happened)
 
 
 def train(
-    model: Model,
+    model: Model | QuantisationAware,
     training: Training,
     views: Views,
     data: Path,
@@ -75,7 +76,7 @@ class _Run:
 
     def __init__(
         self,
-        model: Model,
+        model: Model | QuantisationAware,
         training: Training,
         views: Views,
         data: Path,
@@ -85,7 +86,8 @@ class _Run:
         teacher: Path | None,
         progress: Progress,
     ) -> None:
-        self.config, self.training, self.out, self.seed, self.progress = model, training, out, seed, progress
+        self.model = model.model if isinstance(model, QuantisationAware) else model
+        self.training, self.out, self.seed, self.progress = training, out, seed, progress
         self.accelerator = accelerator(training, out)
         self.device, self.ranks = self.accelerator.device, self.accelerator.num_processes
         split, self.select = read_split(data, "train"), read_split(data, "select")
@@ -111,7 +113,7 @@ class _Run:
         live, cached = self.lesson.live, self.lesson.cached
         return Loader(
             split=self.lesson.split,
-            sizes=(self.config.image_px,) if live is None else (self.config.image_px, live.image_px),
+            sizes=(self.model.image_px,) if live is None else (self.model.image_px, live.image_px),
             views=cached.views if cached else views,
             view_seed=cached.seed if cached else self.seed,
             seed=self.seed,
@@ -211,7 +213,7 @@ class _Run:
         """Measure on select, record, keep the best, save: the first process does, all learn the outcome."""
         outcome = [0.0]
         if self.accelerator.is_main_process:
-            scores = evaluate.scores(self.ema.module, self.select.pixels(self.config.image_px))
+            scores = evaluate.scores(self.ema.module, self.select.pixels(self.model.image_px))
             outcome = [mean_average_precision(scores, self.select.targets, self.select.known)]
             facts = {"losses": self.now.means(), "select_map": outcome[0], "seconds": round(self.now.seconds, 1)}
             history.record(self.out, self.epoch, facts)
@@ -225,7 +227,7 @@ class _Run:
             if self.accelerator.is_main_process:
                 facts = {"epoch": self.epoch, "select_map": select_map}
                 weights, labels = self.ema.module.state_dict(), self.select.labels
-                checkpoint.save_model(self.out / checkpoint.BEST, weights, self.config, labels, facts)
+                checkpoint.save_model(self.out / checkpoint.BEST, weights, self.model, labels, facts)
         self.save()
 
     def save(self, name: str = checkpoint.LAST) -> None:

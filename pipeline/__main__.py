@@ -1,4 +1,4 @@
-"""The command line: distill, export, bench, report, compare, plan, init, fetch, clean."""
+"""The command line: distill, export, bench, report, compare, plan, doctor, init, fetch, clean."""
 
 from __future__ import annotations
 
@@ -93,6 +93,13 @@ def plan(options: argparse.Namespace) -> None:
     print("; ".join(told) or "nothing to do")
 
 
+def doctor(options: argparse.Namespace) -> None:
+    """Say why int8 engines are no faster than float, from their own profiles."""
+    from pipeline import doctoring
+
+    doctoring.doctor(options.recipe, RUNS, DIST, options.json)
+
+
 def init(options: argparse.Namespace) -> None:
     """Look at a folder of your pictures and write a recipe for it."""
     from pipeline import init
@@ -169,6 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("--methods", nargs="+", metavar="NAME", help="some of the recipe's; default: all")
     compared.add_argument("--seeds", type=int, metavar="N", help="the first N of the recipe's; default: all")
     _recipe_options(_command(commands, "plan", plan))
+    examined = _command(commands, "doctor", doctor)
+    examined.add_argument("recipe", nargs="?", default="scenes", metavar="RECIPE", help="default: scenes")
+    examined.add_argument("--json", type=Path, metavar="FILE", help="write the findings there as well")
     first = _command(commands, "init", init)
     first.add_argument("folder", type=Path, metavar="FOLDER", help="pictures, and a table that says their tags")
     first.add_argument("--out", type=Path, metavar="FILE", help="the recipe to write; default: FOLDER's name.yaml")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the real imports wait until a command needs them, so that --help is quick
+    from export.manifest import EngineEntry, Manifest
     from export.tagger import Tag, Tagger
 
 OK, SOME_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -57,11 +58,10 @@ def tag(options: argparse.Namespace) -> int:
 
 
 def info(options: argparse.Namespace) -> int:
-    """Print what the bundle holds, what runs here, and which engine `tag` would take."""
+    """Print what the bundle holds, which of its engines open here, and which one `tag` would take."""
     from benchmarks import machine
     from export.bundle import read_bundle
     from export.tagger import NoEngineError, choose
-    from export.tagger.choosing import backend_of
 
     manifest = read_bundle(options.bundle)
     engines = [
@@ -71,12 +71,13 @@ def info(options: argparse.Namespace) -> int:
             "bytes": sum(manifest.files[path].bytes for path in entry.files),
             "p50_ms": entry.p50_ms,
             "thresholds_from": entry.thresholds_from,
-            "lacks": backend_of(entry).missing(),
+            **_opened(options, manifest, entry),
         }
         for entry in manifest.engines
     ]
+    refused = {str(engine["name"]): str(engine["lacks"]) for engine in engines if engine["lacks"]}
     try:
-        choice = choose(manifest, options.engine, machine=machine.identity())
+        choice = choose(manifest, options.engine, machine=machine.identity(), refused=refused)
         chosen: dict[str, Any] = {"engine": choice.entry.name, "why": choice.why}
     except NoEngineError as cause:
         chosen = {"engine": None, "why": str(cause)}
@@ -84,6 +85,21 @@ def info(options: argparse.Namespace) -> int:
     facts |= {"labels": list(manifest.labels), "engines": engines, "chosen": chosen, "machine": machine.describe()}
     print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else _info_text(facts))
     return OK
+
+
+def _opened(options: argparse.Namespace, manifest: Manifest, entry: EngineEntry) -> dict[str, str | None]:
+    """What opening the engine showed: what it lacks, and where it lies if this device built it."""
+    from export.backends import EngineRefused, MissingRuntime
+    from export.tagger.choosing import backend_of
+    from export.tagger.opening import open_engine
+
+    rebuild = options.rebuild and options.engine in (None, entry.name)
+    try:
+        with open_engine(options.bundle, manifest, entry, backend_of(entry), rebuild=rebuild) as session:
+            built_here = session.engine != options.bundle / entry.file
+            return {"lacks": None, "built_here": str(session.engine) if built_here else None}
+    except (EngineRefused, MissingRuntime) as cause:
+        return {"lacks": str(cause), "built_here": None}
 
 
 def bench(options: argparse.Namespace) -> int:
@@ -113,11 +129,11 @@ def _load(options: argparse.Namespace) -> Tagger:
     from benchmarks import machine
     from export.tagger import Tagger
 
-    tagger = Tagger.load(options.bundle, options.engine, machine=machine.identity())
+    tagger = Tagger.load(options.bundle, options.engine, machine=machine.identity(), rebuild=options.rebuild)
     entry = tagger.choice.entry
     if options.verbose:
-        ran = tagger.session.ran
-        print(f"engine {entry.name}: {tagger.choice.why}; {ran.provider}, {ran.compute}", file=sys.stderr)
+        ran, built = tagger.session.ran, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
+        print(f"engine {entry.name}: {tagger.choice.why}; {ran.provider}, {ran.compute}{built}", file=sys.stderr)
     if entry.thresholds_from != entry.name and options.threshold is None:
         print(f"engine {entry.name}: thresholds were tuned on {entry.thresholds_from}", file=sys.stderr)
     return tagger
@@ -142,7 +158,8 @@ def _as_text(picture: Path, tags: Sequence[Tag]) -> str:
 def _info_text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['recipe']} ({facts['recipe_hash'][:12]}), {len(facts['labels'])} labels, {facts['image_px']} px"]
     for engine in facts["engines"]:
-        state = f"cannot run here: {engine['lacks']}" if engine["lacks"] else "runs here"
+        state = f"runs here, built on this device: {engine['built_here']}" if engine["built_here"] else "runs here"
+        state = f"cannot run here: {engine['lacks']}" if engine["lacks"] else state
         lines.append(f"  {engine['name']:24} {engine['bytes'] / 1e6:6.1f} MB  {state}")
     chosen = facts["chosen"]
     lines.append(f"engine: {chosen['engine'] or 'none'}: {chosen['why']}")
@@ -172,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     described = _command(commands, "info", info)
     described.add_argument("--engine", metavar="NAME")
     described.add_argument("--json", action="store_true")
+    _rebuild_option(described)
     measured = _command(commands, "bench", bench)
     measured.add_argument("--engine", metavar="NAME")
     measured.add_argument("--queries", type=_count, default=256)
@@ -193,6 +211,13 @@ def _tag_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--engine", metavar="NAME", help="instead of the fastest that runs here")
     command.add_argument("--threshold", type=float, help="for all labels, instead of the engine's own")
     command.add_argument("--top-k", type=_count, metavar="N", help="at most N labels a picture")
+    _rebuild_option(command)
+
+
+def _rebuild_option(command: argparse.ArgumentParser) -> None:
+    """Not for bench and scores: they use what was built, and a builder's memory and time are no engine's."""
+    text = "compile from the bundle's ONNX, into this device's cache, what was built for another device or version"
+    command.add_argument("--rebuild", action="store_true", help=text)
 
 
 def _command(commands: Any, name: str, run: Any) -> argparse.ArgumentParser:

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlkd.data.cache import cache_root, pictures_root
+from mlkd.cache import cache_root
+from mlkd.data.cache import pictures_root
 from mlkd.progress import Progress, silent
 from pipeline.packages import PACKAGES, Package
 from pipeline.unpack import UnpackError, unpack

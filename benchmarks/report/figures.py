@@ -48,6 +48,20 @@ def percent(value: float | None) -> str:
     return ABSENT if value is None else f"{100 * value:.1f} %"
 
 
+def share(value: float | None) -> str:
+    """A small share as percent with two decimals; one that is there is never written as nothing."""
+    if value is None:
+        return ABSENT
+    return "<0.01 %" if 0 < value < 5e-5 else f"{100 * value:.2f} %"
+
+
+def small(value: float | None) -> str:
+    """A difference of scores in 0..1 with three decimals; one that is there is never written as nothing."""
+    if value is None:
+        return ABSENT
+    return "<0.001" if 0 < value < 5e-4 else f"{value:.3f}"
+
+
 def times(ratio: float | None) -> str:
     if ratio is None:
         return ABSENT

@@ -16,6 +16,7 @@ from benchmarks.report import figures
 from benchmarks.report.columns import COLUMNS
 from benchmarks.report.curves import curves
 from benchmarks.report.decisions import read_decisions
+from benchmarks.report.freezing import read_freezing
 from benchmarks.report.pictures import read_pictures
 from benchmarks.report.rows import Facts, finite, read_rows
 from benchmarks.report.scatter import scatter
@@ -69,6 +70,7 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
         "tags": tags,
         "decisions": read_decisions(rows, verdict.chosen),
         "int8": int8,
+        "freezing": read_freezing(bench, rows),
         "charts": [
             ("wide", scatter(rows, verdict.chosen, verdict.floor, 1040, 500)),
             ("narrow", scatter(rows, verdict.chosen, verdict.floor, 380, 480)),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import shutil
+import tempfile
 from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +16,10 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from export import stamp
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class MissingRuntime(RuntimeError):  # noqa: N818  (it says what is missing, as the callers print it)
@@ -28,6 +38,7 @@ class Ran:
     device: str
     compute: str  # "f32", "bf16", "f16" or "int8": what the products are computed in
     version: str  # runtime and its version
+    placed: float  # share of the graph's nodes on the provider and device asked for, 0..1
 
 
 class Session(ABC):
@@ -97,7 +108,7 @@ class Compiler(Protocol):
         """Why no engine of this backend can run here, with the next step; None if it can."""
 
     def files(self, engine: Path) -> tuple[Path, ...]:
-        """All files that the engine consists of, itself first."""
+        """All files that the engine consists of, itself first, its stamp last."""
 
 
 def check_file(engine: Path, suffixes: tuple[str, ...], runtime: str) -> None:
@@ -106,3 +117,45 @@ def check_file(engine: Path, suffixes: tuple[str, ...], runtime: str) -> None:
         raise EngineRefused(f"{engine}: expected an engine of {runtime} ({' or '.join(suffixes)}), got {engine.name}")
     if not engine.is_file():
         raise EngineRefused(f"{engine}: expected an engine file, got none; export it again")
+
+
+def check_stamp(engine: Path, package: str) -> stamp.Stamp:
+    """The engine's stamp; EngineRefused if it is missing, damaged or of another runtime than `package`."""
+    found = stamp.read(engine)
+    if found.runtime.split()[0] != package:
+        raise EngineRefused(f"{engine}: expected an engine of {package}, got one of {found.runtime}; export it again")
+    return found
+
+
+@contextlib.contextmanager
+def written_whole(out_dir: Path) -> Iterator[Path]:
+    """A folder for an engine's files, which go to `out_dir` together, the stamp last, or not at all.
+
+    OSError says so when there is no room.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=out_dir, prefix=".engine-") as folder:
+            yield Path(folder)
+            files = sorted(Path(folder).iterdir(), key=lambda file: file.suffixes[-2:] == [".stamp", ".json"])
+            for file in files:
+                stamp.path_of(out_dir / file.name).unlink(missing_ok=True)  # it belongs to the older engine
+            for file in files:
+                file.replace(out_dir / file.name)
+    except OSError as cause:
+        if cause.errno in NO_ROOM:
+            raise no_room(out_dir, cause) from cause
+        raise
+
+
+def no_room(out_dir: Path, cause: Exception) -> OSError:
+    """The error of an engine that could not be written whole."""
+    free = shutil.disk_usage(out_dir).free / 1e6
+    text = f"{out_dir}: expected room for an engine, got: {cause}; {free:.0f} MB are free: make room and run it again"
+    return OSError(errno.ENOSPC, text)
+
+
+def most(computes: Iterable[str]) -> str:
+    """The commonest; "none" where a graph multiplies nothing."""
+    counted = Counter(computes).most_common(1)
+    return counted[0][0] if counted else "none"

@@ -45,13 +45,17 @@ class Stream:
     def __init__(self) -> None:
         self._driver = _driver()
         self._device = ctypes.c_int()
-        context, self._stream = ctypes.c_void_p(), ctypes.c_void_p()
+        self._context, self._stream = ctypes.c_void_p(), ctypes.c_void_p()
         _call(self._driver, "cuDeviceGet", ctypes.byref(self._device), 0)
         # The primary context is the one that runtimes use by themselves.
-        _call(self._driver, "cuDevicePrimaryCtxRetain", ctypes.byref(context), self._device)
-        _call(self._driver, "cuCtxSetCurrent", context)
+        _call(self._driver, "cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._device)
+        self.enter()
         _call(self._driver, "cuStreamCreate", ctypes.byref(self._stream), 0)
         self._buffers: dict[str, tuple[ctypes.c_uint64, int]] = {}
+
+    def enter(self) -> None:
+        """Let the calling thread use the stream: contexts are a thread's own, and it may not be the one that opened."""
+        _call(self._driver, "cuCtxSetCurrent", self._context)
 
     @property
     def handle(self) -> int:
@@ -83,6 +87,7 @@ class Stream:
 
     def close(self) -> None:
         """Free the buffers, the stream and our hold on the context."""
+        self.enter()
         for address, _ in self._buffers.values():
             self._free(address)
         self._buffers.clear()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,15 +12,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends import cuda
-from export.backends.base import EngineRefused, MissingRuntime, Ran, Session, check_file
+from export import stamp
+from export.backends import cuda, onnxruntime_kernels
+from export.backends.base import EngineRefused, MissingRuntime, Ran, Session, check_file, check_stamp, written_whole
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 ERRORS_ONLY = 3  # onnxruntime's log severity
-# The CPU provider has no fp16 kernels on x86: it casts such a graph back.
-COMPUTES = {
-    "cpu": {"fp32": "f32", "fp16": "f32", "int8": "int8", "int8_x86": "int8"},
-    "cuda": {"fp32": "f32", "fp16": "f16", "int8": "int8"},
+TOO_NEW = {
+    "opset": re.compile(r"Opset (\d+) is under development.* till opset (\d+)", re.DOTALL),
+    "IR version": re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"),
 }
 
 
@@ -37,21 +39,33 @@ class OnnxRuntime:
             raise ValueError(f"onnxruntime.threads: expected at least 1, got {self.threads}")
 
     def compile(self, model: Path, out_dir: Path) -> Path:
-        """Copy the graph after the runtime has read it: one it cannot read is refused here, not on the device."""
+        """Copy the graph after the runtime has run it: one it cannot read is refused here, not on the device."""
+        with OnnxRuntime(threads=self.threads).open_graph(model) as session:
+            version = session.ran.version
         engine = out_dir / model.name
-        out_dir.mkdir(parents=True, exist_ok=True)
-        if engine.resolve() != model.resolve():
-            shutil.copyfile(model, engine)
-        OnnxRuntime(threads=self.threads).open(engine).close()
+        with written_whole(out_dir) as folder:
+            if engine.resolve() != model.resolve():
+                shutil.copyfile(model, folder / model.name)
+            stamp.write(folder / model.name, self._stamp(model, version))
         return engine
 
     def open(self, engine: Path) -> Session:
-        """Open the graph on the provider asked for; EngineRefused for any other file or interface."""
+        """Open a stamped graph on the provider asked for; EngineRefused for any other file or interface."""
         check_file(engine, (".onnx",), "ONNX Runtime")
+        found, there = check_stamp(engine, self.kind).graph, stamp.hash_of(engine)
+        if found != there:
+            raise EngineRefused(
+                f"{engine}: expected the graph {found[:12]}… of its stamp, got {there[:12]}…; {stamp.AGAIN}"
+            )
+        return self.open_graph(engine)
+
+    def open_graph(self, graph: Path) -> Session:
+        """Open an ONNX that is nobody's engine yet, as `open` does but for the stamp."""
+        check_file(graph, (".onnx",), "ONNX Runtime")
         reason = self.missing()
         if reason is not None:
             raise MissingRuntime(reason)
-        return _OnnxRuntimeSession(engine, self, _open(engine, self))
+        return _OnnxRuntimeSession(graph, self)
 
     def missing(self) -> str | None:
         """Why it cannot run here."""
@@ -66,24 +80,53 @@ class OnnxRuntime:
         return cuda.missing() if self.device == "cuda" else None
 
     def files(self, engine: Path) -> tuple[Path, ...]:
-        """The one file."""
-        return (engine,)
+        """The graph and its stamp."""
+        return (engine, stamp.path_of(engine))
+
+    def options(self) -> Any:
+        """The runtime's SessionOptions for these fields."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = ERRORS_ONLY
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        return options
+
+    def _stamp(self, model: Path, version: str) -> stamp.Stamp:
+        return stamp.here(
+            runtime=version,
+            device="any",
+            precision=stamp.precision_of(model),
+            options={},  # a copy of the graph, which providers and threads do not change
+            graph=stamp.hash_of(model),
+        )
 
 
 class _OnnxRuntimeSession(Session):
-    def __init__(self, engine: Path, backend: OnnxRuntime, session: Any) -> None:
+    def __init__(self, engine: Path, backend: OnnxRuntime) -> None:
         import onnxruntime
 
-        precision = session.get_modelmeta().custom_metadata_map.get("precision", "")
-        ran = Ran(
-            provider=session.get_providers()[0],
-            device=backend.device,
-            compute=COMPUTES[backend.device].get(precision, "as in the graph"),
-            version=f"onnxruntime {onnxruntime.__version__}",
+        with tempfile.TemporaryDirectory(prefix="onnxruntime-") as folder:
+            session = _open(engine, backend, Path(folder))
+            picture = _picture(engine, session)
+            self._input = session.get_inputs()[0].name
+            # The only word on where and in what type the fused kernels run is the profile of a run.
+            session.run(None, {self._input: np.zeros((1, *picture), np.uint8)})
+            ran = onnxruntime_kernels.read_profile(Path(session.end_profiling()))
+        provider = session.get_providers()[0]
+        super().__init__(
+            engine,
+            Ran(
+                provider=provider,
+                device=backend.device,
+                compute=onnxruntime_kernels.compute(ran),
+                version=f"onnxruntime {onnxruntime.__version__}",
+                placed=onnxruntime_kernels.placed(engine, ran, provider),
+            ),
+            picture,
         )
-        super().__init__(engine, ran, _picture(engine, session))
         self._session = session
-        self._input = session.get_inputs()[0].name
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
@@ -93,25 +136,37 @@ class _OnnxRuntimeSession(Session):
         del self._session
 
 
-def _open(engine: Path, backend: OnnxRuntime) -> Any:
+def _open(engine: Path, backend: OnnxRuntime, folder: Path) -> Any:
+    """A session that profiles into `folder` until end_profiling()."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    options.intra_op_num_threads = backend.threads
-    options.inter_op_num_threads = 1
+    options = backend.options()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "profile")
     if backend.device == "cuda":
         onnxruntime.preload_dlls()
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     wanted = PROVIDERS[backend.device]
     try:
         session = onnxruntime.InferenceSession(str(engine), options, providers=[wanted])
     except Exception as cause:  # its exceptions share no base class of their own
-        raise EngineRefused(f"{engine}: expected a graph for ONNX Runtime, got: {cause}; export it again") from cause
+        raise _refusal(engine, cause) from cause
     session.disable_fallback()
     if session.get_providers()[0] != wanted:
         raise MissingRuntime(f"onnxruntime: expected {wanted}, got {session.get_providers()}; check the GPU's driver")
     return session
+
+
+def _refusal(engine: Path, cause: Exception) -> EngineRefused:
+    import onnxruntime
+
+    for what, pattern in TOO_NEW.items():
+        found = pattern.search(str(cause))
+        if found:
+            return EngineRefused(
+                f"{engine}: expected {what} {found[2]} or older, the newest that onnxruntime {onnxruntime.__version__} "
+                f"reads, got {what} {found[1]}; upgrade the runtime, or export an older one"
+            )
+    return EngineRefused(f"{engine}: expected a graph for ONNX Runtime, got: {cause}; export it again")
 
 
 def _picture(engine: Path, session: Any) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,16 +10,30 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends.base import EngineRefused, MissingRuntime, Ran, Session, check_file
+from export import stamp
+from export.backends import openvino_layers
+from export.backends.base import (
+    EngineRefused,
+    MissingRuntime,
+    Ran,
+    Session,
+    check_file,
+    check_stamp,
+    no_room,
+    written_whole,
+)
 
 CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
-COMPUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "i8": "int8", "u8": "int8"}
-PRODUCTS = ("Convolution", "FullyConnected", "MatMul", "ScaledDotProductAttention", "Deconvolution")
+DEVICE = re.compile(r"(?:(AUTO|HETERO):)?([A-Z]+(?:\.\d+)?(?:,[A-Z]+(?:\.\d+)?)*)")
+BF16 = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # in /proc/cpuinfo; others only imitate it, slowly
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenVino:
-    """`device` is OpenVINO's own word (CPU, GPU, NPU, AUTO); `compute` is what it computes float products in."""
+    """`device` is OpenVINO's own word: CPU, GPU.1, NPU, AUTO, or AUTO or HETERO with a list as in AUTO:GPU,CPU.
+
+    `compute` is what it computes float products in; `threads` holds for the CPU alone.
+    """
 
     kind: Literal["openvino"] = "openvino"
     device: str = "CPU"
@@ -27,6 +41,12 @@ class OpenVino:
     compute: Literal["f32", "bf16", "f16"] = "f32"
 
     def __post_init__(self) -> None:
+        found = DEVICE.fullmatch(self.device)
+        if found is None or (found[1] is None and ("," in self.device or self.device == "HETERO")):
+            raise ValueError(
+                f"openvino.device: expected a device (CPU, GPU, GPU.1, NPU), AUTO, AUTO:GPU,CPU or HETERO:GPU,CPU, "
+                f"got {self.device!r}"
+            )
         if self.compute not in CAPABILITIES:
             raise ValueError(f"openvino.compute: expected one of {', '.join(CAPABILITIES)}, got {self.compute!r}")
         if self.threads < 1:
@@ -34,59 +54,97 @@ class OpenVino:
 
     def compile(self, model: Path, out_dir: Path) -> Path:
         """Write an .onnx or .xml as .xml and .bin, weights as they are (the runtime's default would halve them)."""
-        import openvino
-
         check_file(model, (".onnx", ".xml"), "OpenVINO")
-        network = _read(openvino.Core(), model)
-        out_dir.mkdir(parents=True, exist_ok=True)
-        engine = out_dir / f"{model.stem}.xml"
-        openvino.save_model(network, str(engine), compress_to_fp16=False)
-        return engine
+        core = _core()
+        network = _read(core, model)
+        _picture(model, network)
+        name = f"{model.stem}.xml"
+        with written_whole(out_dir) as folder:
+            _save(network, folder / name, out_dir)
+            stamp.write(folder / name, self._stamp(model, network))
+        return out_dir / name
 
     def open(self, engine: Path) -> Session:
         """Open on the device and in the precision asked for; EngineRefused for any other file or interface."""
         check_file(engine, (".xml",), "OpenVINO")
+        check_stamp(engine, self.kind)
+        return self.open_graph(engine)
+
+    def open_graph(self, graph: Path) -> Session:
+        """Open an .xml or .onnx that is nobody's engine yet, as `open` does but for the stamp."""
+        check_file(graph, (".xml", ".onnx"), "OpenVINO")
         reason = self.missing()
         if reason is not None:
             raise MissingRuntime(reason)
-        return _OpenVinoSession(engine, self)
+        return _OpenVinoSession(graph, self)
 
     def missing(self) -> str | None:
         """Why it cannot run here."""
         try:
-            import openvino
-        except ImportError:
-            return "openvino: expected the package openvino, got none; pip install openvino"
-        core = openvino.Core()
-        asked, there = self.device.split(":")[0].split(".")[0], core.available_devices
-        if asked != "AUTO" and asked not in {device.split(".")[0] for device in there}:
-            return f"openvino: expected the device {self.device}, got {there}; choose one of these"
-        if asked == "AUTO":
-            return None
-        able = core.get_property(self.device, "OPTIMIZATION_CAPABILITIES")
-        if CAPABILITIES[self.compute] not in able:
-            return f"openvino: expected a {self.device} that computes {self.compute}, got {able}; choose f32"
+            core = _core()
+        except MissingRuntime as cause:
+            return str(cause)
+        there = core.available_devices
+        known = {name for one in there for name in (one, one.split(".")[0])}
+        known |= {f"{one}.0" for one in there if "." not in one and one != "CPU"}  # an only GPU is listed without
+        for device in self.devices():
+            if device not in known:
+                return f"openvino: expected the device {device}, got {there}; choose one of these"
+            able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+            if CAPABILITIES[self.compute] not in able or (device == "CPU" and not self._native()):
+                return f"openvino: expected a {device} that computes {self.compute}, got {able}; choose f32"
         return None
 
     def files(self, engine: Path) -> tuple[Path, ...]:
-        """The .xml and its weights."""
-        return (engine, engine.with_suffix(".bin"))
+        """The .xml, its weights and its stamp."""
+        return (engine, engine.with_suffix(".bin"), stamp.path_of(engine))
+
+    def devices(self) -> tuple[str, ...]:
+        """Those that are named; none for AUTO alone, which takes what is there."""
+        return () if self.device == "AUTO" else tuple(self.device.rpartition(":")[2].split(","))
+
+    def settings(self) -> dict[str, Any]:
+        """What compile_model is told."""
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.compute}
+        # Its own pinning would override the cores that the caller chose.
+        cpu = {"INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
+        if self.device == "CPU":
+            return settings | cpu
+        if self.device.startswith("AUTO"):
+            settings["ENABLE_STARTUP_FALLBACK"] = False  # or the CPU answers while another device still compiles
+        shared = ":" in self.device and "CPU" in self.devices()
+        return settings | ({"DEVICE_PROPERTIES": {"CPU": cpu}} if shared or self.device == "AUTO" else {})
+
+    def _native(self) -> bool:
+        """Whether the CPU itself computes as asked; OpenVINO counts what it imitates as well."""
+        return self.compute != "bf16" or computes_bf16()
+
+    def _stamp(self, model: Path, network: Any) -> stamp.Stamp:
+        quantised = any(node.get_type_name() == "FakeQuantize" for node in network.get_ops())  # NNCF's
+        inside = "int8_openvino" if quantised else "unknown"
+        return stamp.here(
+            runtime=f"openvino {_version()}",
+            device="any",
+            precision=stamp.precision_of(model) if model.suffix == ".onnx" else inside,
+            options={"compress_to_fp16": False},
+            graph=stamp.origin(model),
+        )
 
 
 class _OpenVinoSession(Session):
     def __init__(self, engine: Path, backend: OpenVino) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = _core()
         network = _read(core, engine)
-        compiled = core.compile_model(network, backend.device, _settings(backend))
+        picture = _picture(engine, network)
+        compiled = _compile(core, network, engine, backend)
         ran = Ran(
             provider="openvino",
-            device=", ".join(compiled.get_property("EXECUTION_DEVICES")),
-            compute=_compute(engine, compiled, backend),
-            version=f"openvino {openvino.__version__.split('-')[0]}",
+            device=", ".join(openvino_layers.devices(engine, compiled, backend.devices())),
+            compute=openvino_layers.compute(engine, compiled, backend.compute),
+            version=f"openvino {_version()}",
+            placed=openvino_layers.placed(core, network, backend.device),
         )
-        super().__init__(engine, ran, _picture(engine, network))
+        super().__init__(engine, ran, picture)
         self._request = compiled.create_infer_request()
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -97,13 +155,48 @@ class _OpenVinoSession(Session):
         del self._request
 
 
+def computes_bf16(root: Path = Path("/")) -> bool:
+    """Whether this CPU multiplies bf16 itself; True where the system does not say."""
+    try:
+        words = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return True
+    return bool(BF16 & set(words))
+
+
+def _core() -> Any:
+    try:
+        import openvino
+    except ImportError:
+        raise MissingRuntime("openvino: expected the package openvino, got none; pip install openvino") from None
+    return openvino.Core()
+
+
+def _version() -> str:
+    import openvino
+
+    return str(openvino.__version__.split("-")[0])
+
+
 def _read(core: Any, model: Path) -> Any:
     if model.suffix == ".xml":
         _check_ir(model)
     try:
         return core.read_model(str(model))
     except RuntimeError as cause:
-        raise EngineRefused(f"{model}: expected a graph for OpenVINO, got: {cause}; export it again") from cause
+        unknown = re.search(r"No conversion rule found for operations: (.+)", str(cause))
+        got = f"the operators {unknown[1]} (name-opset)" if unknown else str(cause)
+        expected = f"operators that openvino {_version()} knows" if unknown else "a graph for OpenVINO"
+        raise EngineRefused(f"{model}: expected {expected}, got {got}; export it again") from cause
+
+
+def _compile(core: Any, network: Any, engine: Path, backend: OpenVino) -> Any:
+    try:
+        return core.compile_model(network, backend.device, backend.settings())
+    except RuntimeError as cause:
+        raise EngineRefused(
+            f"{engine}: expected a graph that {backend.device} compiles, got: {cause}; choose another device"
+        ) from cause
 
 
 def _check_ir(model: Path) -> None:
@@ -116,29 +209,13 @@ def _check_ir(model: Path) -> None:
         raise EngineRefused(f"{model}: expected its weights {model.with_suffix('.bin').name} beside it, got none")
 
 
-def _settings(backend: OpenVino) -> dict[str, Any]:
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": backend.compute}
-    if backend.device == "CPU":
-        # Its own pinning would override the cores that the caller chose.
-        settings |= {"INFERENCE_NUM_THREADS": backend.threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
-    return settings
+def _save(network: Any, file: Path, out_dir: Path) -> None:
+    import openvino
 
-
-def _compute(engine: Path, compiled: Any, backend: OpenVino) -> str:
-    """What most products run in, from the execution graph; MissingRuntime if floats do not run as asked."""
-    info = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-    layers = [(_text(one["layerType"]), _text(one["runtimePrecision"])) for one in info if "layerType" in one]
-    products = Counter(COMPUTES.get(precision, precision) for layer, precision in layers if layer in PRODUCTS)
-    floats = set(products) - {"int8"}
-    if floats and backend.compute not in floats:
-        raise MissingRuntime(
-            f"{engine.name}: expected float products in {backend.compute}, got {sorted(floats)}; choose another compute"
-        )
-    return products.most_common(1)[0][0] if products else backend.compute
-
-
-def _text(value: Any) -> str:
-    return str(value.astype(str)) if hasattr(value, "astype") else str(value)
+    try:
+        openvino.save_model(network, str(file), compress_to_fp16=False)
+    except RuntimeError as cause:  # "iostream error" is all that it says of a full disk
+        raise no_room(out_dir, cause) from cause
 
 
 def _picture(engine: Path, network: Any) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,17 @@ def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: 
     rest = [place for place in range(len(order)) if place not in set(chosen)]
     places = [*chosen, *rest[: count - len(chosen)]]
     return np.array(sorted(order[place] for place in places), dtype=np.int64)
+
+
+def refuse_held_out(chosen: Mapping[str, str], held_out: Mapping[str, Sequence[str]]) -> None:
+    """ValueError if a picture of `chosen` (hash by name) is also in a split (hashes by name) that judges the graph."""
+    for split, hashes in held_out.items():
+        both = sorted(name for name, digest in chosen.items() if digest in set(hashes))
+        if both:
+            raise ValueError(
+                f"calibration: expected pictures of train alone, got {len(both)} that are in {split} as well: "
+                f"{', '.join(both[:5])}; take them out of one of the two"
+            )
 
 
 def _cover(targets: NDArray[np.bool_]) -> list[int]:

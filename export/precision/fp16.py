@@ -17,20 +17,21 @@ def fp16(model: Path, out: Path) -> Path:
     source = onnx.load(model)
     metadata = graph.read_metadata(source) | {"precision": "fp16"}
     kept = [*sensitive.in_front(source), *sensitive.behind(source)]
+    own = {node.name for node in source.graph.node}
     halved = convert_float_to_float16(source, keep_io_types=True, node_block_list=kept)
-    _join_casts(halved)
+    _join_casts(halved, own)
     graph.sort_nodes(halved)
     return graph.write(halved, out, metadata)
 
 
-def _join_casts(model: onnx.ModelProto) -> None:
-    """Let float nodes that follow each other pass fp32 on.
+def _join_casts(model: onnx.ModelProto, own: set[str]) -> None:
+    """Let float nodes that follow each other pass fp32 on; casts among the net's `own` nodes stay.
 
     The converter (ONNX Runtime 1.31) casts what each writes to fp16 and back, once for every node that reads it.
     """
     once = {tuple(node.output): node for node in reversed(model.graph.node)}
     nodes = list(reversed(once.values()))
-    casts = {node.output[0]: node for node in nodes if node.op_type == "Cast"}
+    casts = {node.output[0]: node for node in nodes if node.op_type == "Cast" and node.name not in own}
     halved = {name: node.input[0] for name, node in casts.items() if _target(node) == onnx.TensorProto.FLOAT16}
     passed = {name: halved[node.input[0]] for name, node in casts.items() if node.input[0] in halved}
     outputs = {passed[value.name]: value.name for value in model.graph.output if value.name in passed}

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.precision.qdq import Family, quantise
+from export.precision.qdq import LAYERS, Family, quantise
+from export.precision.ranges import Method, calibrate
 
-TYPES = ("Conv", "MatMul", "Gemm", "Add")
 FAMILY = Family(
     precision="int8",
     unsigned=False,
-    types=TYPES,
+    types=LAYERS,
     options={
         "ActivationSymmetric": True,
         "WeightSymmetric": True,
         "QuantizeBias": False,  # TensorRT's parser refuses DequantizeLinear on int32
         # TensorRT fuses a product with the Q/DQ of its inputs; rounding its output as well would only cost accuracy.
-        "OpTypesToExcludeOutputQuantization": list(TYPES),
+        "OpTypesToExcludeOutputQuantization": list(LAYERS),
     },
 )
 
 
-def int8(model: Path, images: NDArray[np.uint8], out: Path) -> Path:
+def int8(
+    model: Path, images: NDArray[np.uint8], out: Path, method: Method = "min_max", keep_float: Collection[str] = ()
+) -> Path:
     """Write the graph; zero points 0, both branches of a residual sum quantised.  Slow in ONNX Runtime on x86."""
-    return quantise(model, images, out, FAMILY)
+    return quantise(model, calibrate(model, images, method), out, FAMILY, keep_float)

@@ -5,40 +5,136 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.precision.qdq import check_images
+from export import stamp
+from export.precision.ranges import check_images
 
 BEHIND = frozenset({"Result", "Sigmoid", "Add", "Multiply", "Squeeze", "Unsqueeze", "Reshape", "Transpose"})
 HEAD = r"head[./].*"  # a tagger's head, by its module's name: small products, int8 gains no time there and loses mAP
+Method = Literal["nncf", "min_max", "histogram"]
+METHODS: tuple[Method, ...] = get_args(Method)
+ESTIMATORS = {"nncf": None, "min_max": "MINMAX", "histogram": "HISTOGRAM"}  # its own choice; ranges by name
 PRODUCTS = frozenset({"MatMul", "Convolution", "GroupConvolution", "Einsum"})
 
 
-def int8_openvino(model: Path, images: NDArray[np.uint8], out: Path) -> Path:
-    """Quantise the float .onnx or .xml with ranges from `images` (K, H, W, 3); `out` is .xml, .bin goes beside."""
+def int8_openvino(
+    model: Path, images: NDArray[np.uint8], out: Path, method: Method = "nncf", keep_float: Collection[str] = ()
+) -> Path:
+    """Quantise the float .onnx or .xml with ranges from `images` (K, H, W, 3); `out` is .xml, .bin goes beside.
+
+    The nodes `keep_float` stay float.
+    """
+    import nncf
+
+    network = _read(model)
+    with _quiet():
+        options, ranges = _options(network, images, method, keep_float)
+        quantised = nncf.quantize(network, _dataset(images), advanced_parameters=ranges, **options)
+    return _save(quantised, out, model)
+
+
+def int8_openvino_within(
+    model: Path,
+    images: NDArray[np.uint8],
+    out: Path,
+    method: Method,
+    pictures: NDArray[np.uint8],
+    score: Callable[[NDArray[np.float32], Sequence[int]], float],
+    *,
+    keep: float,
+    most: int,
+    part: int,
+) -> list[str]:
+    """Quantise by NNCF's accuracy control: at most `most` operations go back to float; returns their names.
+
+    `score` is the mAP of scores (N, L) for those rows of `pictures` (select); int8 should give at least `keep` times
+    what float does.  Operations are ranked on `part` of the pictures.  Whether it came that far, the caller measures.
+    """
+    import nncf
+
+    def validate(compiled: Any, rows: Iterable[int]) -> tuple[float, None]:
+        chosen = list(rows)
+        scores = [np.array(compiled([pictures[row][None]])[0]) for row in chosen]
+        return score(np.concatenate(scores), chosen), None  # no values by picture: mAP is not their mean
+
+    network = _read(model)
+    bounds = nncf.AdvancedAccuracyRestorerParameters(
+        max_num_iterations=most, ranking_subset_size=min(part, len(pictures)), num_ranking_workers=1
+    )
+    with _quiet():
+        options, ranges = _options(network, images, method, ())
+        before = _integer(nncf.quantize(network, _dataset(images), advanced_parameters=ranges, **options))
+        quantised = nncf.quantize_with_accuracy_control(
+            network,
+            _dataset(images),
+            nncf.Dataset(range(len(pictures)), lambda row: pictures[row][None]),
+            validate,
+            max_drop=1 - keep,
+            drop_type=nncf.DropType.RELATIVE,
+            advanced_quantization_parameters=ranges,
+            advanced_accuracy_restorer_parameters=bounds,
+            **options,
+        )
+    _save(quantised, out, model)
+    return sorted(before - _integer(quantised))
+
+
+def _read(model: Path) -> Any:
+    import openvino
+
+    return openvino.Core().read_model(str(model))
+
+
+def _dataset(images: NDArray[np.uint8]) -> Any:
+    import nncf
+
+    check_images(images)
+    return nncf.Dataset(images, lambda picture: picture[None])
+
+
+def _options(
+    network: Any, images: NDArray[np.uint8], method: Method, keep_float: Collection[str]
+) -> tuple[dict[str, Any], Any]:
+    import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    kept = sorted({*_in_front(network), *_behind(network), *keep_float})
+    name = ESTIMATORS[method]
+    estimator = None if name is None else getattr(RangeEstimatorParametersSet, name)
+    options = {
+        "subset_size": len(images),
+        "ignored_scope": nncf.IgnoredScope(names=kept, patterns=[HEAD], validate=False),
+        "preset": nncf.QuantizationPreset.MIXED,
+    }
+    return options, nncf.AdvancedQuantizationParameters(activations_range_estimator_params=estimator)
+
+
+def _integer(network: Any) -> set[str]:
+    """Names of the operations whose inputs are rounded."""
+    names = set()
+    for node in network.get_ordered_ops():
+        sources = [value.get_node().get_type_name() for value in node.input_values()]
+        if node.get_type_name() in {*PRODUCTS, "Add"} and "FakeQuantize" in sources:
+            names.add(node.get_friendly_name())
+    return names
+
+
+def _save(quantised: Any, out: Path, model: Path) -> Path:
     import nncf
     import openvino
 
-    check_images(images)
-    network = openvino.Core().read_model(str(model))
-    kept = sorted({*_in_front(network), *_behind(network)})
-    with _quiet():
-        quantised = nncf.quantize(
-            network,
-            nncf.Dataset(images, lambda picture: picture[None]),
-            subset_size=len(images),
-            ignored_scope=nncf.IgnoredScope(names=kept, patterns=[HEAD], validate=False),
-            preset=nncf.QuantizationPreset.MIXED,
-        )
     _annotate(quantised)
     out.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(quantised, str(out), compress_to_fp16=False)
+    made_by, graph = f"nncf {nncf.__version__}", stamp.origin(model)
+    stamp.write(out, stamp.here(runtime=made_by, device="any", precision="int8_openvino", options={}, graph=graph))
     return out
 
 

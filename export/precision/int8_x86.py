@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from export.precision.qdq import Family, quantise
+from export.precision.qdq import ACTIVATIONS, LAYERS, Family, quantise
+from export.precision.ranges import Method, calibrate
 
 FAMILY = Family(
     precision="int8_x86",
     unsigned=True,
-    types=("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu"),  # with the last two, a clip becomes a range of its input
+    types=(*LAYERS, *ACTIVATIONS),  # with the last two, a clip becomes a range of its input
     options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},  # convolutions run in int8 only with both
 )
 
 
-def int8_x86(model: Path, images: NDArray[np.uint8], out: Path) -> Path:
+def int8_x86(
+    model: Path, images: NDArray[np.uint8], out: Path, method: Method = "min_max", keep_float: Collection[str] = ()
+) -> Path:
     """Write the graph; weights stay signed."""
-    return quantise(model, images, out, FAMILY)
+    return quantise(model, calibrate(model, images, method), out, FAMILY, keep_float)

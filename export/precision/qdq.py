@@ -1,21 +1,23 @@
-"""What both families of Q/DQ graphs share: calibration by ONNX Runtime's quantiser, and what it leaves in float."""
+"""What both families of Q/DQ graphs share: ONNX Runtime's quantiser, what it leaves in float, what must hold."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from export import graph
 from export.precision import sensitive
+from export.precision.ranges import Ranges, prepare
 
-BATCH = 16  # pictures calibrated at once
+LAYERS = ("Conv", "MatMul", "Gemm", "Add")
+ACTIVATIONS = ("Clip", "Relu")  # the quantiser takes them for a range of what they read, where outputs are rounded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,57 +30,101 @@ class Family:
     options: dict[str, Any]  # of the quantiser
 
 
-def quantise(model: Path, images: NDArray[np.uint8], out: Path, family: Family) -> Path:
-    """Write the Q/DQ graph of a float one with ranges from `images` (K, H, W, 3); weights per channel, signed."""
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+def quantise(model: Path, ranges: Ranges, out: Path, family: Family, keep_float: Collection[str] = ()) -> Path:
+    """Write the Q/DQ graph of a float one; weights are signed, a scale a channel; the nodes `keep_float` stay float.
 
-    check_images(images)
-    metadata = graph.read_metadata(onnx.load(model)) | {"precision": family.precision}
+    Raises ValueError for a node that is not one of `layers`, KeyError for a tensor without a range.
+    """
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+
     with tempfile.TemporaryDirectory() as folder:
-        prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "quantised.onnx"
-        quant_pre_process(str(model), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(quantised),
-            _Reader(images, onnx.load(prepared).graph.input[0].name),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(family.types),
-            per_channel=True,
-            activation_type=QuantType.QUInt8 if family.unsigned else QuantType.QInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=float_nodes(onnx.load(prepared)),
-            extra_options=family.options,
-        )
-        return graph.write(onnx.load(quantised), out, metadata)
+        prepared = load_model_with_shape_infer(prepare(model, Path(folder) / "prepared.onnx"))
+    metadata = graph.read_metadata(onnx.load(model)) | {"precision": family.precision}
+    able = _layers(prepared)
+    unknown = set(keep_float) - set(able)
+    if unknown:
+        raise ValueError(f"keep_float: expected layers of {model.name}, got {sorted(unknown)}; see qdq.layers")
+    pairs = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
+    quantiser = QDQQuantizer(
+        prepared,
+        True,  # a scale a channel
+        False,  # all of int8's range
+        QuantType.QInt8,
+        QuantType.QUInt8 if family.unsigned else QuantType.QInt8,
+        TensorsData(CalibrationMethod.MinMax, pairs),
+        [],
+        [*float_nodes(prepared), *keep_float, *(_writers(prepared, keep_float) if family.unsigned else ())],
+        list(family.types),
+        family.options,
+    )
+    quantiser.quantize_model()
+    quantiser.model.topological_sort()
+    quantised = quantiser.model.model
+    _read_unrounded(quantised, keep_float)
+    if not family.unsigned:
+        check_signed(quantised, set(able) - set(keep_float))
+    return graph.write(quantised, out, metadata)
 
 
-def float_nodes(model: onnx.ModelProto) -> list[str]:
+def layers(model: Path) -> list[str]:
+    """Nodes that int8 graphs compute in integers: products with weights and the backbone's residual sums."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _layers(onnx.load(prepare(model, Path(folder) / "prepared.onnx")))
+
+
+def float_nodes(model: ModelProto) -> list[str]:
     """Nodes that no family quantises."""
     return [*sensitive.in_front(model), *sensitive.behind(model), *sensitive.not_worth_it(model)]
 
 
-def check_images(images: NDArray[np.uint8]) -> None:
-    """ValueError unless there is something to calibrate on."""
-    if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
-        raise ValueError(f"calibration: expected uint8 (K, H, W, 3) with K >= 1, got {images.dtype} {images.shape}")
+def check_signed(model: ModelProto, integer: Collection[str]) -> None:
+    """AssertionError unless TensorRT computes the nodes `integer` in int8: every operand rounded, no zero points.
+
+    A sum of which one branch is float would run in float, and the other branch would be rounded for nothing.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    rounded = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            zero = tensors[node.input[2]]
+            assert zero.data_type == TensorProto.INT8, f"{node.name}: expected int8, got type {zero.data_type}"
+            assert not numpy_helper.to_array(zero).any(), f"{node.name}: expected zero points of 0, got others"
+        if node.name in integer:
+            float_operands = [name for name in node.input[:2] if name not in rounded]
+            assert not float_operands, f"{node.name}: expected both operands in int8, got float {float_operands}"
 
 
-class _Reader:
-    """Hands the quantiser one batch a call."""
-
-    def __init__(self, images: NDArray[np.uint8], name: str) -> None:
-        self._batches = _batches(images)
-        self._name = name
-
-    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
-        batch = next(self._batches, None)
-        return None if batch is None else {self._name: np.ascontiguousarray(batch)}
-
-    def __iter__(self) -> Iterator[dict[str, NDArray[np.uint8]]]:
-        return iter(self.get_next, None)
+def _layers(model: ModelProto) -> list[str]:
+    kept = set(float_nodes(model))
+    return [node.name for node in model.graph.node if node.op_type in LAYERS and node.name not in kept]
 
 
-def _batches(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-    for start in range(0, len(images), BATCH):
-        yield images[start : start + BATCH]
+def _writers(model: ModelProto, names: Collection[str]) -> set[str]:
+    """Who writes what these nodes read, activation functions passed: where outputs are rounded too, they round it."""
+    made = {name: node for node in model.graph.node for name in node.output}
+    found: set[str] = set()
+    waiting = [name for node in model.graph.node if node.name in names for name in node.input]
+    while waiting:
+        node = made.get(waiting.pop())
+        if node is not None and node.op_type in (*ACTIVATIONS, *LAYERS):
+            found.add(node.name)
+            waiting += node.input if node.op_type in ACTIVATIONS else ()
+    return found
+
+
+def _read_unrounded(model: ModelProto, names: Collection[str]) -> None:
+    """Let these nodes read what was before rounding: the quantiser rounds a tensor for all who read it."""
+    made: dict[str, NodeProto] = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        if node.name in names:
+            for at, name in enumerate(node.input):
+                rounding = made.get(made[name].input[0]) if _is(made.get(name), "DequantizeLinear") else None
+                if rounding is not None and _is(rounding, "QuantizeLinear"):
+                    node.input[at] = rounding.input[0]
+
+
+def _is(node: NodeProto | None, kind: str) -> bool:
+    return node is not None and node.op_type == kind

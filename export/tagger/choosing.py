@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, get_args
 
 from export.backends import Backend
 from export.manifest import BundleError, EngineEntry, Manifest
+from export.tagger.opening import lacks
+
+NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class NoEngineError(ValueError):
@@ -24,18 +29,25 @@ class Choice:
 
 
 def choose(
-    manifest: Manifest, name: str | None = None, *, machine: dict[str, Any] | None = None, threads: int | None = None
+    manifest: Manifest,
+    name: str | None = None,
+    *,
+    machine: dict[str, Any] | None = None,
+    threads: int | None = None,
+    rebuild: bool = False,
+    refused: Mapping[str, str] = NONE,
 ) -> Choice:
     """The engine `name`, or the fastest that was measured on `machine`, or the first in the manifest that runs here.
 
     `machine` is benchmarks.machine.identity(); `threads` replaces the number in the manifest where a backend has one.
-    Raises NoEngineError, or BundleError for an unknown name or backend.
+    One that was built on this device runs here, with `rebuild` also one that can be; `refused` are tried already, with
+    the reason.  Raises NoEngineError, or BundleError for an unknown name or backend.
     """
     entries = ordered(manifest, machine) if name is None else [manifest.engine(name)]
     lacking: dict[str, str] = {}
     for entry in entries:
         backend = backend_of(entry, threads)
-        reason = backend.missing()
+        reason = refused.get(entry.name) or lacks(manifest, entry, backend, rebuild=rebuild)
         if reason is None:
             return Choice(entry, backend, "asked for" if name else _why(manifest, entry, machine, lacking))
         lacking[entry.name] = reason

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from export.backends.base import Session
+from export.backends import EngineRefused, Session
 from export.bundle import read_bundle
 from export.manifest import Manifest
 from export.tagger.choosing import Choice, choose
+from export.tagger.opening import open_engine
 from mlkd import images
 
 Picture = Path | str | bytes | Image.Image | NDArray[np.uint8]
@@ -38,6 +39,7 @@ class Tagger:
     manifest: Manifest
     choice: Choice
     session: Session
+    rebuilt: Path | None = None  # the engine that this device built, if that is the one
 
     @classmethod
     def load(
@@ -47,18 +49,28 @@ class Tagger:
         *,
         threads: int | None = None,
         machine: dict[str, Any] | None = None,
+        rebuild: bool = False,
     ) -> Tagger:
-        """Verify the bundle, then open one engine: `engine`, or the one `choose` prefers.
+        """Verify the bundle, then open one engine: `engine`, or the first in the order of `choose` that opens.
 
-        Raises BundleError for a bundle that must not be used, NoEngineError if nothing in it runs here.
+        With `rebuild` an engine that is foreign, stale or not built yet is compiled from the bundle's ONNX into the
+        device's cache; one that lies there is used in any case.  Raises BundleError for a bundle that must not be
+        used, NoEngineError if nothing in it runs here, OSError if the cache cannot take a rebuilt engine.
         """
         manifest = read_bundle(Path(folder))
-        return cls.open(Path(folder), manifest, choose(manifest, engine, machine=machine, threads=threads))
+        refused: dict[str, str] = {}
+        while True:
+            choice = choose(manifest, engine, machine=machine, threads=threads, rebuild=rebuild, refused=refused)
+            try:
+                return cls.open(Path(folder), manifest, choice, rebuild=rebuild)
+            except EngineRefused as cause:
+                refused[choice.entry.name] = str(cause)
 
     @classmethod
-    def open(cls, folder: Path, manifest: Manifest, choice: Choice) -> Tagger:
-        """Open the chosen engine of a bundle that has been verified."""
-        return cls(manifest, choice, choice.backend.open(folder / choice.entry.file))
+    def open(cls, folder: Path, manifest: Manifest, choice: Choice, *, rebuild: bool = False) -> Tagger:
+        """Open the chosen engine of a bundle that has been verified; EngineRefused says why that cannot be."""
+        session = open_engine(folder, manifest, choice.entry, choice.backend, rebuild=rebuild)
+        return cls(manifest, choice, session, session.engine if session.engine != folder / choice.entry.file else None)
 
     def tag(self, image: Picture, *, threshold: float | None = None, top_k: int | None = None) -> list[Tag]:
         """Labels of a picture file, its bytes, a Pillow image or an array uint8 (H, W, 3), best score first.

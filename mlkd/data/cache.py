@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-
-def cache_root() -> Path:
-    """The project's folder in $XDG_CACHE_HOME (default ~/.cache)."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "edge-tagger"
+from mlkd.cache import cache_root
 
 
 def pictures_root() -> Path:

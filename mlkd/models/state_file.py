@@ -70,10 +70,12 @@ def _prefix(tensors: Iterable[str], wanted: Mapping[str, Tensor]) -> str:
 
 def _belongs(name: str, backbone: nn.Module) -> bool:
     """Whether a net of this kind has such a tensor: its own, one that it computes anew, or its classifier's."""
-    classifier = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
-    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    owners = [name.rpartition(".")[0]]
+    while owners[-1]:
+        owners.append(owners[-1].rpartition(".")[0])
+    left_out = [part for part, module in backbone.named_modules() if isinstance(module, nn.Identity)]
     known = {*backbone.state_dict(), *(buffer for buffer, _ in backbone.named_buffers())}
-    return name in known or name.startswith(tuple(f"{head}." for head in heads))
+    return name in known or bool(set(owners) & set(left_out))
 
 
 def _first(names: list[str]) -> str:

@@ -12,6 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mlkd.losses.base import Outputs
+from mlkd.models.backbone import channels, create, memory_format, tokens
 from mlkd.models.heads import Head, LabelDecoder
 from mlkd.models.weights import RandomWeights, Weights
 
@@ -35,9 +36,9 @@ class Model:
 
     def build(self, labels: int, *, pretrained: bool = True) -> Tagger:
         """The module; `pretrained=False` where a checkpoint's tensors follow.  Takes torch's global random state."""
-        backbone = _create_backbone(self)
+        backbone = create(self.backbone, self.image_px)
         weights = self.weights if pretrained else RandomWeights()
-        normalisation = weights.load_into(backbone, self.backbone)
+        normalisation = weights.load_into(backbone, self.backbone, self.image_px)
         return Tagger(self, backbone, labels, *normalisation)
 
 
@@ -61,15 +62,8 @@ class Tagger(nn.Module):
         self.register_buffer("mean", torch.tensor(mean) * 255)
         self.register_buffer("std", torch.tensor(std) * 255)
         self.backbone = backbone
-        self.memory_format = torch.channels_last
-        if not _channels_last_is_safe(config.backbone):
-            self.memory_format = torch.contiguous_format
-        with torch.no_grad():
-            was_training = backbone.training
-            probe = torch.zeros(1, 3, config.image_px, config.image_px)
-            channels = _tokens(backbone.eval()(probe), backbone).shape[2]
-            backbone.train(was_training)
-        self.head = config.head.build(channels, labels)
+        self.memory_format = memory_format(config.backbone)
+        self.head = config.head.build(channels(backbone, config.backbone, config.image_px), labels)
 
     def forward(self, images: UInt8[Tensor, "B H W 3"], *, features: bool = False) -> Outputs:
         """Logits, embeddings and pooled features; stage maps where `features`, at most the last four.
@@ -79,9 +73,9 @@ class Tagger(nn.Module):
         values = (images.float() - self.mean) / self.std
         inputs = values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
         last, maps = self._with_stage_maps(inputs) if features else (self.backbone(inputs), None)
-        tokens = _tokens(last, self.backbone)
-        outputs: Outputs = self.head(tokens)
-        return Outputs(outputs.logits, outputs.embeddings, tokens.mean(1), maps)
+        positions = tokens(last, self.backbone)
+        outputs: Outputs = self.head(positions)
+        return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps)
 
     def stage_shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(C, H, W) of the stage maps, shallow ones first.  Raises ValueError where the backbone has none."""
@@ -105,23 +99,3 @@ class Tagger(nn.Module):
         backbone: Any = self.backbone
         last, maps = backbone.forward_intermediates(inputs, output_fmt="NCHW")
         return backbone.forward_head(last), tuple(maps[-4:])
-
-
-def _create_backbone(config: Model) -> nn.Module:
-    sized = {"img_size": config.image_px} if config.backbone.startswith(("vit", "swin", "deit")) else {}
-    backbone: nn.Module = timm.create_model(config.backbone, pretrained=False, num_classes=0, global_pool="", **sized)
-    return backbone.to(memory_format=torch.channels_last) if _channels_last_is_safe(config.backbone) else backbone
-
-
-def _channels_last_is_safe(backbone: str) -> bool:
-    """torch 2.13 and 2.15 crash when training these in channels_last on a CPU."""
-    return not backbone.startswith(("repvgg", "mobileone"))
-
-
-def _tokens(features: Tensor, backbone: nn.Module) -> Float[Tensor, "B N C"]:
-    """Any timm feature map as a list of positions; class tokens are dropped."""
-    if features.ndim == 3:
-        return features[:, int(getattr(backbone, "num_prefix_tokens", 0)) :]
-    if getattr(backbone, "output_fmt", "NCHW") == "NHWC":
-        return features.flatten(1, 2)
-    return features.flatten(2).transpose(1, 2)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mlkd.models import state_file
+from mlkd.models.backbone import create
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -33,7 +34,7 @@ class PackageWeights:
         """What it may be used under, for the bundle that ships what came of it."""
         return f"first weights of {backbone_name}: package {self.name}, Apache-2.0"
 
-    def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
+    def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Copy the tensors and return the mean and standard deviation (of values in 0..1) they were trained with."""
         module, expected = _PACKAGES[self.name]
         if backbone_name != expected:
@@ -59,13 +60,9 @@ class HubWeights:
         told = getattr(timm.get_pretrained_cfg(backbone_name), "license", None) or "licence not stated"
         return f"first weights of {backbone_name}: timm, {told}"
 
-    def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
+    def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Download or read from the cache, and copy."""
-        import timm
-
-        size = getattr(getattr(backbone, "patch_embed", None), "img_size", None)
-        sized = {} if size is None else {"img_size": size}  # timm resizes positions as it loads them
-        source = timm.create_model(backbone_name, pretrained=True, num_classes=0, global_pool="", **sized)
+        source = create(backbone_name, image_px, pretrained=True)  # timm resizes positions as it loads them
         backbone.load_state_dict(source.state_dict())
         return _timm_normalisation(backbone)
 
@@ -87,7 +84,7 @@ class FileWeights:
         """Only who gave the file knows."""
         return f"first weights of {backbone_name}: your file {self.path.name}, under its own licence"
 
-    def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
+    def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Copy the tensors; ValueError names those that are missing, of another shape or unknown."""
         tensors = state_file.read(self.path)
         where = f"weights {self.path}, backbone {backbone_name}"
@@ -105,7 +102,7 @@ class RandomWeights:
     def licence(self, backbone_name: str) -> None:
         """Nobody's."""
 
-    def load_into(self, backbone: nn.Module, backbone_name: str) -> Normalisation:
+    def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Leave the initial weights."""
         return _timm_normalisation(backbone)
 

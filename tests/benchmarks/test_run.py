@@ -57,6 +57,7 @@ def test_a_row_is_measured_by_the_shipped_program(ran: tuple[dict[str, Any], Pat
     assert 0 < measured["engine_ms"]["p50"] < measured["end_to_end_ms"]["p50"]
     assert measured["end_to_end_ms"]["p50"] <= measured["end_to_end_ms"]["p90"] <= measured["end_to_end_ms"]["max"]
     assert measured["first_ms"] > 0
+    assert (measured["compute"], measured["placed"]) == ("f32", 1.0)
     assert measured["images_per_second_batch8"] > 0
     assert measured["runtime"].split()[0].lower().startswith(name.split("-")[0])
     assert 20 < measured["peak_rss_mb"] < 2000
@@ -79,7 +80,8 @@ def test_an_engine_that_cannot_run_here_says_so(ran: tuple[dict[str, Any], Path]
     assert built["status"] == "built, not run"
     assert built["reason"]
     assert built["end_to_end_ms"] is built["map"] is None
-    assert built["bytes"] == len(b"not a plan")
+    files = read_bundle(ran[1] / "bundle").engine("tensorrt-fp16-sm86").files
+    assert built["bytes"] == sum((ran[1] / "bundle" / file).stat().st_size for file in files) > len(b"not a plan")
 
 
 def test_an_engine_that_fails_says_why_and_the_rest_goes_on(ran: tuple[dict[str, Any], Path]) -> None:
@@ -116,7 +118,7 @@ def test_runs_are_interleaved_by_the_seed() -> None:
 def printed(p50: float, **changes: Any) -> dict[str, Any]:
     names = ("end_to_end_ms", "decode_ms", "resize_ms", "infer_ms", "post_ms", "engine_ms")
     return {
-        "ran": {"version": "onnxruntime 1", "provider": "CPU", "device": "CPU", "compute": "f32"},
+        "ran": {"version": "onnxruntime 1", "provider": "CPU", "device": "CPU", "compute": "f32", "placed": 0.75},
         "samples": {name: [p50] * 5 for name in names},
         "pinned": [1],
         "load_ms": 3.0,
@@ -133,6 +135,7 @@ def test_processes_that_disagree_are_marked(slowest: float, unstable: bool) -> N
     fields = latency([printed(1.0), printed(1.0), printed(slowest)])
     assert fields["spread"] == pytest.approx(slowest - 1)
     assert fields["unstable"] is unstable
+    assert fields["placed"] == 0.75
 
 
 def test_one_unsettled_process_marks_the_row_and_the_largest_memory_counts() -> None:

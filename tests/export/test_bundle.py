@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from export import bundle
-from export.backends import OnnxRuntime
+from export.backends import OnnxRuntime, OpenVino
 from export.bundle import BundleError, Manifest, Parts, parts_of, read_bundle, write_bundle
 from tests import bundles
 from tests.bundles import write_plain
@@ -113,8 +113,8 @@ def test_a_path_that_leaves_the_folder_is_refused(copy: Path, path: str) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(schema=2), "schema: expected 1, got 2"),
-        (lambda d: d.pop("schema"), "schema: expected 1, got None"),
+        (lambda d: d.update(schema=1), "schema: expected 2, got 1"),
+        (lambda d: d.pop("schema"), "schema: expected 2, got None"),
         (lambda d: d.update(extra=1), "manifest.json.extra: expected one of .* got an unknown field"),
         (lambda d: d.pop("labels"), "manifest.json.labels: expected a value, got none"),
         (lambda d: d.update(image_px="16"), "manifest.json.image_px: expected int, got str"),
@@ -124,6 +124,9 @@ def test_a_path_that_leaves_the_folder_is_refused(copy: Path, path: str) -> None
         (lambda d: d["engines"][0]["thresholds"].pop(), "engine onnxruntime-fp32: expected 3 thresholds, got 2"),
         (lambda d: d["engines"][0].update(file="other.onnx"), "expected its file other.onnx among its files"),
         (lambda d: d["engines"][0].update(files="x"), "engines.0.files: expected tuple.*got str"),
+        (lambda d: d["engines"][0].pop("graph"), "engines.0.graph: expected a value, got none"),
+        (lambda d: d["engines"][0].update(graph="../x.onnx"), "expected a path inside the bundle, got '../x.onnx'"),
+        (lambda d: d["engines"][0].update(graph="x.onnx"), "expected x.onnx in the manifest, got no such file"),
         (lambda d: d["engines"].clear(), "engines: expected distinct names, got"),
         (lambda d: d["files"]["card.md"].update(bytes="11"), r"files.card.md.bytes: expected int, got str"),
         (lambda d: d["files"].update({"card.md": 3}), r"files.card.md: expected an object, got int"),
@@ -148,6 +151,13 @@ def test_an_engine_without_a_source_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"expected a source for its file models/fp32.onnx, got none"):
         write_bundle(Parts(manifest=bundles.manifest(entry), sources={}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_engine_without_the_graph_it_was_compiled_from_is_not_written(tmp_path: Path) -> None:
+    entry = bundles.engine("a", OpenVino(), ("a.xml",), graph="models/fp32.onnx")
+    (tmp_path / "a.xml").write_text("<net/>")
+    with pytest.raises(BundleError, match=r"expected a source for its file models/fp32.onnx, got none"):
+        write_bundle(Parts(manifest=bundles.manifest(entry), sources={"a.xml": tmp_path / "a.xml"}), tmp_path / "out")
 
 
 def test_nan_never_reaches_the_manifest() -> None:

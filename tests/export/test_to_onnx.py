@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from timm.models.byobnet import RepVggBlock
+from timm.models.edgenext import PositionalEncodingFourier
 from torch import Tensor, nn
 
 from export import graph
@@ -133,6 +134,54 @@ def test_branches_are_fused_in_the_file_only_and_each_time_alike(pictures: NDArr
     again = to_onnx(tagger, LABELS, PX, tmp_path / "again.onnx", recipe_hash="0")
     assert again.read_bytes() == model.read_bytes()
     assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
+
+
+class Pooling(nn.Module):
+    """A maximum over negative values with zeros round them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(2, stride=1)
+        self.head = nn.Linear(3, len(LABELS))
+
+    def forward(self, images: Tensor) -> Outputs:
+        values = images.float().permute(0, 3, 1, 2)[:, :, :4, :4] / 255 - 2
+        pooled = self.pool(nn.functional.pad(values, (0, 1, 0, 1)))
+        return Outputs(logits=self.head(pooled[:, :, -1, -1] + pooled.mean((2, 3))))
+
+
+def test_zeros_round_a_maximum_count(pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tagger = Pooling().eval()
+    with torch.no_grad():
+        wanted = tagger(torch.from_numpy(pictures[:4])).logits.sigmoid().numpy()
+    model = to_onnx(tagger, LABELS, PX, tmp_path / "pooling.onnx", recipe_hash="0")
+    assert {"Pad", "MaxPool"} <= {node.op_type for node in onnx.load(model).graph.node}
+    np.testing.assert_allclose(run(model, pictures[:4]), wanted, rtol=0, atol=1e-5)
+
+
+class Placed(nn.Module):
+    """A tiny net that adds EdgeNeXt's position codes to every picture."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = PositionalEncodingFourier(dim=3)
+        self.head = nn.Linear(3, len(LABELS))
+
+    def forward(self, images: Tensor) -> Outputs:
+        values = images.float().permute(0, 3, 1, 2)[:, :, :4, :4] / 255
+        return Outputs(logits=self.head((values * self.positions((len(images), 4, 4))).mean((2, 3))))
+
+
+def test_positions_are_constants(pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tagger = Placed().eval()
+    with torch.no_grad():
+        wanted = tagger(torch.from_numpy(pictures[:3])).logits.sigmoid().numpy()
+    model = to_onnx(tagger, LABELS, PX, tmp_path / "placed.onnx", recipe_hash="0")
+    assert not {"Sin", "Cos", "CumSum"} & {node.op_type for node in onnx.load(model).graph.node}
+    np.testing.assert_allclose(run(model, pictures[:3]), wanted, rtol=0, atol=1e-5)
+    assert isinstance(tagger.positions, PositionalEncodingFourier), "the tagger stays as it is"
 
 
 def test_other_number_of_labels(tagger: Tagger, tmp_path: Path) -> None:

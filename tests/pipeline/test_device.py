@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from export.backends import OnnxRuntime
-from export.bundle import Parts, write_bundle
+from export.bundle import parts_of, write_bundle
 from pipeline.device import main
 from tests import bundles
 
@@ -136,13 +137,15 @@ def test_info_says_what_runs_here_and_why(folder: Path, capsys: pytest.CaptureFi
     assert facts["labels"] == list(bundles.LABELS)
 
 
-def test_borrowed_thresholds_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model = bundles.write_onnx(tmp_path / "m.onnx")
-    entry = bundles.engine("a", OnnxRuntime(threads=1), ("m.onnx",), thresholds_from="b")
-    write_bundle(Parts(manifest=bundles.manifest(entry), sources={"m.onnx": model}), tmp_path / "bundle")
-    files = bundles.write_pictures(tmp_path / "pictures")
-    assert main(["tag", "--bundle", str(tmp_path / "bundle"), str(files["red"])]) == 0
-    assert "engine a: thresholds were tuned on b" in capsys.readouterr().err
+def test_borrowed_thresholds_are_said(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = parts_of(folder)
+    borrowed = (dataclasses.replace(entry, thresholds_from="b") for entry in parts.manifest.engines)
+    about = dataclasses.replace(parts.manifest, engines=tuple(borrowed))
+    write_bundle(dataclasses.replace(parts, manifest=about), tmp_path / "bundle")
+    assert main(["tag", "--bundle", str(tmp_path / "bundle"), str(pictures["red"])]) == 0
+    assert "engine onnxruntime-fp32: thresholds were tuned on b" in capsys.readouterr().err
 
 
 def test_a_reader_that_goes_away_is_no_error(folder: Path, pictures: dict[str, Path]) -> None:

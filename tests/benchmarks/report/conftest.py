@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +95,7 @@ def example_bench() -> dict[str, Any]:
                 for i in range(8)
             ],
         },
+        "freezing": json.loads(Path(__file__).with_name("freezing.json").read_text(encoding="utf-8")),
         "grid": [_picture(i) for i in range(18)],
         "notes": [
             "An example for tests: these numbers were made up.",

@@ -130,7 +130,7 @@ def empty(bench: dict[str, Any]) -> dict[str, Any]:
         row.update(
             {key: None for key in row if key not in ("name", "kind", "model", "status")}, status="built, not run"
         )
-    for key in ("distillation", "int8_gain", "training", "grid", "machine", "protocol", "notes"):
+    for key in ("distillation", "int8_gain", "training", "freezing", "grid", "machine", "protocol", "notes"):
         bare[key] = None
     return bare
 
@@ -143,7 +143,9 @@ def test_nothing_measured_is_said(bench: dict[str, Any], tmp_path: Path) -> None
     assert 'class="mark' not in page
 
 
-@pytest.mark.parametrize("key", ["distillation", "int8_gain", "training", "grid", "machine", "protocol", "notes"])
+@pytest.mark.parametrize(
+    "key", ["distillation", "int8_gain", "training", "freezing", "grid", "machine", "protocol", "notes"]
+)
 def test_a_missing_section_leaves_the_rest(bench: dict[str, Any], tmp_path: Path, key: str) -> None:
     del bench[key]
     page, text, _ = files(bench, tmp_path)

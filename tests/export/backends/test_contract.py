@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from export import stamp
 from export.backends import Backend, EngineRefused, MissingRuntime, OnnxRuntime, OpenVino, Session, TensorRt
 
 GPU = pytest.mark.gpu
@@ -100,6 +103,8 @@ def test_a_closed_session(backend: Any, engine: Path, pictures: NDArray[np.uint8
 def test_says_what_it_runs_on(session: Session, backend: Any) -> None:
     ran = session.ran
     assert all(dataclasses.astuple(ran))
+    assert ran.placed == 1
+    assert ran.compute == "f32", "the graph's products are float"
     assert ran.version.split()[0] in PACKAGES[backend.kind]
     assert ran.version.split()[1][0].isdigit()
     assert ran.device.lower() == getattr(backend, "device", ran.device).lower()
@@ -107,8 +112,25 @@ def test_says_what_it_runs_on(session: Session, backend: Any) -> None:
 
 def test_its_files_are_there(backend: Any, engine: Path) -> None:
     files = backend.files(engine)
-    assert files[0] == engine
+    assert (files[0], files[-1]) == (engine, stamp.path_of(engine))
     assert all(file.is_file() for file in files)
+
+
+def test_its_stamp(backend: Any, engine: Path, session: Session, fp32: Path) -> None:
+    stamped = stamp.read(engine)
+    assert stamped.runtime == session.ran.version
+    assert stamped.options == dataclasses.asdict(backend)
+    assert (stamped.graph, stamped.precision) == (hashlib.sha256(fp32.read_bytes()).hexdigest(), "fp32")
+
+
+def test_without_its_stamp_or_with_another_runtimes(backend: Any, engine: Path, tmp_path: Path) -> None:
+    files = [Path(shutil.copy(file, tmp_path)) for file in backend.files(engine)]
+    files[-1].unlink()
+    with pytest.raises(EngineRefused, match=rf"{engine.name}: expected its stamp"):
+        backend.open(files[0])
+    stamp.write(files[0], dataclasses.replace(stamp.read(engine), runtime="abacus 1.0"))
+    with pytest.raises(EngineRefused, match=r"expected .*got .*abacus 1\.0"):
+        backend.open(files[0])
 
 
 @pytest.mark.parametrize("backend", EVERY, ids=lambda backend: backend.kind)
@@ -123,15 +145,20 @@ def test_a_foreign_engine(backend: Any, fp32: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", EVERY, ids=lambda backend: backend.kind)
-def test_a_runtime_that_is_not_installed(backend: Any, fp32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_is_not_installed(
+    backend: Any, fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in PACKAGES[backend.kind]:
         monkeypatch.setitem(sys.modules, name, None)
     reason = backend.missing()
     assert reason is not None
     assert "pip install" in reason
-    if backend.kind == "onnxruntime":
+    if backend.kind != "tensorrt":
         with pytest.raises(MissingRuntime, match="pip install"):
-            backend.open(fp32)
+            backend.open_graph(fp32)
+    with pytest.raises(MissingRuntime, match="pip install"):
+        backend.compile(fp32, tmp_path / "out")
+    assert not list(tmp_path.rglob("*.*")), "nothing was written"
 
 
 @pytest.mark.parametrize("backend", EVERY, ids=lambda backend: backend.kind)

@@ -18,6 +18,7 @@ class Driver:
         self.gpus, self.code = gpus, code
         self.memory: dict[int, Any] = {}
         self.calls: list[str] = []
+        self.current: Any = None
 
     def __getattr__(self, name: str) -> Any:
         def call(*arguments: Any) -> int:
@@ -31,6 +32,11 @@ class Driver:
 
     def cuGetErrorString(self, code: int, text: Any) -> int:  # noqa: N802
         text._obj.value = b"no such luck"
+        return 0
+
+    def cuCtxSetCurrent(self, context: Any) -> int:  # noqa: N802
+        self.calls.append("cuCtxSetCurrent")
+        self.current = context
         return 0
 
     def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
@@ -85,7 +91,15 @@ def test_buffers_grow_and_are_freed(driver: Driver) -> None:
     assert [len(block) for block in driver.memory.values()] == [100]
     stream.close()
     assert driver.memory == {}
-    assert driver.calls[-2:] == ["cuStreamDestroy_v2", "cuDevicePrimaryCtxRelease_v2"]
+    assert driver.calls[-3:] == ["cuCtxSetCurrent", "cuStreamDestroy_v2", "cuDevicePrimaryCtxRelease_v2"]
+
+
+def test_a_thread_takes_the_context(driver: Driver) -> None:
+    stream = cuda.Stream()
+    made = driver.current
+    driver.current = None  # as in a thread that did not open the stream
+    stream.enter()
+    assert driver.current is made is not None
 
 
 def test_names_the_gpu_as_tensorrt_does(driver: Driver) -> None:

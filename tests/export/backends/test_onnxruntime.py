@@ -2,24 +2,79 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
-from onnx import TensorProto, helper
+from numpy.typing import NDArray
+from onnx import ModelProto, TensorProto, helper
 
-from export.backends import EngineRefused, MissingRuntime, OnnxRuntime, cuda
+from export.backends import EngineRefused, MissingRuntime, OnnxRuntime, cuda, onnxruntime_kernels
+from export.backends.onnxruntime_kernels import Kernel, compute, placed
+from export.precision.int8_x86 import int8_x86
 
 
 def test_runs_on_the_provider_asked_for(fp32: Path) -> None:
-    with OnnxRuntime(threads=2).open(fp32) as session:
+    with OnnxRuntime(threads=2).open_graph(fp32) as session:
         assert (session.ran.provider, session.ran.device, session.ran.compute) == ("CPUExecutionProvider", "cpu", "f32")
 
 
 def test_cuda_without_a_gpu_never_runs_on_the_cpu(fp32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-that-is-not-there.so.1")
     with pytest.raises(MissingRuntime, match="expected an NVIDIA driver"):
-        OnnxRuntime(device="cuda").open(fp32)
+        OnnxRuntime(device="cuda").open_graph(fp32)
+
+
+def test_cuda_that_the_runtime_cannot_load_never_runs_on_the_cpu(fp32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver seems to be there, the provider does not start: the runtime itself would go on on the CPU."""
+    if cuda.missing() is None:
+        pytest.skip("there is a GPU here")
+    monkeypatch.setattr(cuda, "missing", lambda: None)
+    with pytest.raises((MissingRuntime, EngineRefused), match="CUDAExecutionProvider"):
+        OnnxRuntime(device="cuda").open_graph(fp32)
+
+
+def test_an_int8_graph_says_what_its_products_really_run_in(
+    fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    quantised = onnx.load(int8_x86(fp32, calibration, tmp_path / "int8.onnx"))
+    with OnnxRuntime().open_graph(tmp_path / "int8.onnx") as session:
+        assert session.ran.compute == "int8"
+    onnx.save(_without_activations(quantised), tmp_path / "weights.onnx")
+    with OnnxRuntime().open_graph(tmp_path / "weights.onnx") as session:
+        assert session.ran.compute == "f32", "its metadata still says int8_x86"
+
+
+def test_a_profile_that_was_cut_off(tmp_path: Path) -> None:
+    """As it is where the temporary folder is full."""
+    file = tmp_path / "profile.json"
+    file.write_text('[{"cat": "Node", "na')
+    with pytest.raises(OSError, match=rf"{tmp_path}: expected room for the profile of one run.*set TMPDIR"):
+        onnxruntime_kernels.read_profile(file)
+
+
+def test_counts_what_ran_elsewhere() -> None:
+    gpu, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    on_gpu = [
+        _kernel("a", "Conv", gpu, "float"),
+        _kernel("b", "Add", gpu, "float"),
+        _kernel("c", "Shape", gpu, "int64"),
+    ]
+    shape = _kernel("d", "Gather", cpu, "int64")
+    assert placed(Path("e"), on_gpu, gpu) == 1
+    assert placed(Path("e"), [*on_gpu, shape], gpu) == 0.75
+    with pytest.raises(EngineRefused, match=r"expected all nodes on CUDA.*got head/Softmax_0 on CPUExecutionProvider"):
+        placed(Path("e"), [*on_gpu, _kernel("head/Softmax_0", "Softmax", cpu, "float")], gpu)
+
+
+def test_the_commonest_product_decides() -> None:
+    kernels = [_kernel("a", "QLinearConv", "p", "uint8"), _kernel("b", "FusedMatMul", "p", "float16")]
+    assert compute([*kernels, _kernel("c", "MatMulIntegerToFloat", "p", "int8")]) == "int8"
+    assert compute([*kernels[1:], _kernel("d", "QuantizeLinear", "p", "float")]) == "f16"
+    assert compute([_kernel("d", "QuantizeLinear", "p", "float")]) == "none"
 
 
 def test_a_graph_that_is_no_tagger(tmp_path: Path) -> None:
@@ -29,13 +84,44 @@ def test_a_graph_that_is_no_tagger(tmp_path: Path) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "other.onnx")
     with pytest.raises(EngineRefused, match=r"expected uint8 \(batch, H, W, 3\) to float scores.*tensor\(float\)"):
-        OnnxRuntime().open(tmp_path / "other.onnx")
+        OnnxRuntime().open_graph(tmp_path / "other.onnx")
 
 
-def test_compile_refuses_what_it_cannot_read(tmp_path: Path) -> None:
-    (tmp_path / "broken.onnx").write_bytes(b"\x08junk")
+@pytest.mark.parametrize("damage", [lambda data: b"\x08junk", lambda data: data[: len(data) // 2], lambda data: b""])
+def test_compile_refuses_what_it_cannot_read(fp32: Path, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    (tmp_path / "broken.onnx").write_bytes(damage(fp32.read_bytes()))
     with pytest.raises(EngineRefused, match=r"broken.onnx: expected a graph for ONNX Runtime, got: "):
         OnnxRuntime().compile(tmp_path / "broken.onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_opset_newer_than_the_runtime(fp32: Path, tmp_path: Path) -> None:
+    model = onnx.load(fp32)
+    model.opset_import[0].version = 99
+    onnx.save(model, tmp_path / "new.onnx")
+    with pytest.raises(EngineRefused, match=rf"expected opset \d+ or older.*{onnxruntime.__version__}.*got opset 99"):
+        OnnxRuntime().open_graph(tmp_path / "new.onnx")
+    model.opset_import[0].version, model.ir_version = 20, 99
+    onnx.save(model, tmp_path / "new.onnx")
+    with pytest.raises(EngineRefused, match=r"expected IR version \d+ or older.*got IR version 99"):
+        OnnxRuntime().open_graph(tmp_path / "new.onnx")
+
+
+def test_a_graph_that_changed_after_it_was_stamped(fp32: Path, tmp_path: Path) -> None:
+    engine = OnnxRuntime().compile(fp32, tmp_path)
+    model = onnx.load(engine)
+    model.producer_name = "somebody else"
+    onnx.save(model, engine)
+    with pytest.raises(EngineRefused, match=r"expected the graph [0-9a-f]{12}… of its stamp, got "):
+        OnnxRuntime().open(engine)
+
+
+def test_leaves_no_profile_behind(fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with OnnxRuntime().open_graph(fp32) as session:
+        session(np.zeros((1, *session.picture), np.uint8))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("fields", [{"device": "tpu"}, {"threads": 0}])
@@ -43,3 +129,26 @@ def test_fields_out_of_range(fields: dict[str, object]) -> None:
     name, value = next(iter(fields.items()))
     with pytest.raises(ValueError, match=rf"onnxruntime.{name}: expected .*got '?{value}"):
         OnnxRuntime(**fields)  # type: ignore[arg-type]
+
+
+def _kernel(name: str, operator: str, provider: str, reads: str) -> Kernel:
+    return Kernel(name=name, operator=operator, provider=provider, reads=reads, milliseconds=1)
+
+
+def _without_activations(model: ModelProto) -> ModelProto:
+    """The model with the Q/DQ pairs of activations taken out; those of weights stay."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    quantised = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    through = {
+        node.output[0]: quantised[node.input[0]]
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] not in weights
+    }
+    kept = [node for node in model.graph.node if node.output[0] not in {**quantised, **through}]
+    for node in kept:
+        for index, name in enumerate(node.input):
+            node.input[index] = through.get(name, name)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in kept]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import openvino
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
-from export.backends import EngineRefused, MissingRuntime, OpenVino
+from export.backends import EngineRefused, MissingRuntime, OpenVino, openvino_layers
+from export.backends import openvino as backend_module
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +56,97 @@ def test_a_precision_the_device_lacks_is_an_error(engine: Path, monkeypatch: pyt
         OpenVino(compute="bf16").open(engine)
 
 
-def test_a_device_that_is_not_there(engine: Path) -> None:
-    with pytest.raises(MissingRuntime, match=r"expected the device NPU7, got \["):
-        OpenVino(device="NPU7").open(engine)
+@pytest.mark.parametrize(
+    ("device", "lacking"), [("NPU.7", "NPU.7"), ("AUTO:TPU,CPU", "TPU"), ("HETERO:CPU,TPU", "TPU")]
+)
+def test_a_device_that_is_not_there(engine: Path, device: str, lacking: str) -> None:
+    with pytest.raises(MissingRuntime, match=rf"expected the device {lacking}, got \[.*'CPU'"):
+        OpenVino(device=device).open(engine)
+
+
+@pytest.mark.parametrize("device", ["CPU", "AUTO", "AUTO:CPU", "HETERO:CPU"])
+def test_says_which_device_it_got(engine: Path, device: str, pictures: NDArray[np.uint8]) -> None:
+    with OpenVino(device=device).open(engine) as session:
+        assert session(pictures[:2]).shape[0] == 2
+        assert session.ran.placed == 1
+        assert "CPU" in session.ran.device or device == "AUTO"
+
+
+def test_threads_hold_behind_auto(engine: Path) -> None:
+    compiled = openvino.Core().compile_model(str(engine), "AUTO:CPU", OpenVino(device="AUTO:CPU").settings())
+    assert compiled.get_property("DEVICE_PROPERTIES")["CPU"]["INFERENCE_NUM_THREADS"] == 1
+
+
+def test_an_only_gpu_may_be_called_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino.Core, "available_devices", ["CPU", "GPU"])
+    monkeypatch.setattr(openvino.Core, "get_property", lambda core, device, name: ["FP32"])
+    assert OpenVino(device="GPU.0").missing() is None
+    assert "expected the device GPU.1, got ['CPU', 'GPU']" in str(OpenVino(device="GPU.1").missing())
+    assert "expected the device CPU.0" in str(OpenVino(device="HETERO:GPU,CPU.0").missing())
+
+
+class _Compiled:
+    def get_property(self, name: str) -> list[str]:
+        return ["GPU.0", "CPU"]
+
+
+class _Core:
+    def query_model(self, network: str, device: str) -> dict[str, str]:
+        return {"a": "GPU.0", "b": "GPU.0", "c": "GPU.0", "d": "CPU"}
+
+
+def test_other_devices_than_asked_for() -> None:
+    assert openvino_layers.devices(Path("e"), _Compiled(), ("GPU", "CPU")) == ["GPU.0", "CPU"]
+    with pytest.raises(MissingRuntime, match=r"e: expected GPU, got \['GPU.0', 'CPU'\]"):
+        openvino_layers.devices(Path("e"), _Compiled(), ("GPU",))
+    assert openvino_layers.placed(_Core(), "", "HETERO:GPU.0,CPU") == 0.75
+    assert openvino_layers.placed(_Core(), "", "HETERO:CPU,GPU.0") == 0.25
+
+
+def test_a_cpu_that_only_imitates_bf16(engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "proc").mkdir()
+    for flags, able in (("avx2 avx512f avx512_vnni", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)):
+        (tmp_path / "proc/cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
+        assert backend_module.computes_bf16(tmp_path) is able
+    assert backend_module.computes_bf16(tmp_path / "none"), "a system that does not say is believed"
+    monkeypatch.setattr(backend_module, "computes_bf16", lambda: False)
+    with pytest.raises(MissingRuntime, match="expected a CPU that computes bf16"):
+        OpenVino(compute="bf16").open(engine)
+    OpenVino().open(engine).close()
+
+
+def test_a_wrong_model_is_no_engine(tmp_path: Path) -> None:
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 8, 8])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 3, 8, 8])
+    graph = helper.make_graph([helper.make_node("Relu", ["images"], ["scores"])], "g", [images], [scores])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "o.onnx")
+    with pytest.raises(EngineRefused, match=r"o.onnx: expected uint8 \(batch, H, W, 3\) to float scores"):
+        OpenVino().compile(tmp_path / "o.onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_corrupt_onnx(fp32: Path, tmp_path: Path) -> None:
+    (tmp_path / "half.onnx").write_bytes(fp32.read_bytes()[:5000])
+    with pytest.raises(EngineRefused, match=r"half.onnx: expected a graph for OpenVINO, got"):
+        OpenVino().compile(tmp_path / "half.onnx", tmp_path / "out")
+
+
+def test_operators_newer_than_the_runtime(fp32: Path, tmp_path: Path) -> None:
+    model = onnx.load(fp32)
+    model.opset_import[0].version = 99
+    next(node for node in model.graph.node if node.op_type == "Softmax").op_type = "Hardmaxout"
+    onnx.save(model, tmp_path / "new.onnx")
+    with pytest.raises(EngineRefused, match=r"operators that openvino \d.* knows, got .*Hardmaxout-99"):
+        OpenVino().compile(tmp_path / "new.onnx", tmp_path / "out")
 
 
 def test_without_its_weights(engine: Path, tmp_path: Path) -> None:
     (tmp_path / "alone.xml").write_bytes(engine.read_bytes())
     with pytest.raises(EngineRefused, match=r"expected its weights alone.bin beside it, got none"):
-        OpenVino().open(tmp_path / "alone.xml")
+        OpenVino().open_graph(tmp_path / "alone.xml")
 
 
-@pytest.mark.parametrize("fields", [{"compute": "int8"}, {"threads": 0}])
+@pytest.mark.parametrize("fields", [{"compute": "int8"}, {"threads": 0}, {"device": "cpu"}, {"device": "CPU,GPU"}])
 def test_fields_out_of_range(fields: dict[str, object]) -> None:
     name, value = next(iter(fields.items()))
     with pytest.raises(ValueError, match=rf"openvino.{name}: expected .*got '?{value}"):

@@ -2,73 +2,130 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import resource
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from numpy.typing import NDArray
 
+from export import stamp
 from export.backends import EngineRefused, MissingRuntime, TensorRt, cuda
-from export.precision.fp16 import fp16
-from export.precision.int8 import int8
 
-pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
+rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
+LOGGER = "export.backends.tensorrt_build"
 
 
 @pytest.fixture(scope="module")
-def halved(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fp16(fp32, tmp_path_factory.mktemp("halved") / "fp16.onnx")
+def engine(halved: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return TensorRt().compile(halved, tmp_path_factory.mktemp("engine"))
 
 
-def test_builds_fp16_for_a_gpu_that_is_not_there(halved: Path, tmp_path: Path) -> None:
-    engine = TensorRt().compile(halved, tmp_path)
+def test_builds_fp16_for_a_gpu_that_is_not_there(engine: Path) -> None:
     assert engine.name == "fp16-sm86.plan"
     assert engine.stat().st_size > 100_000
-    assert TensorRt().files(engine) == (engine,)
 
 
-def test_builds_int8(fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path) -> None:
-    quantised = int8(fp32, calibration, tmp_path / "int8.onnx")
-    assert TensorRt(compute_capability="SM89").compile(quantised, tmp_path).name == "int8-sm89.plan"
+def test_builds_int8(quantised: Path, tmp_path: Path) -> None:
+    built = TensorRt(compute_capability="SM89").compile(quantised, tmp_path)
+    assert built.name == "int8-sm89.plan"
+    assert (stamp.read(built).precision, stamp.read(built).device) == ("int8", "SM89")
 
 
-def test_a_broken_graph_names_its_node(halved: Path, tmp_path: Path) -> None:
-    model = onnx.load(halved)
-    node = next(node for node in model.graph.node if node.op_type == "Softmax")
-    node.op_type = "NoSuchOperator"
-    onnx.save(model, tmp_path / "broken.onnx")
-    with pytest.raises(EngineRefused, match=rf"node {node.name} \(NoSuchOperator\): .+"):
-        TensorRt().compile(tmp_path / "broken.onnx", tmp_path)
-    assert list(tmp_path.glob("*.plan")) == []
+def test_the_stamp_says_what_the_plan_is_bound_to(engine: Path, halved: Path) -> None:
+    assert TensorRt().files(engine) == (engine, engine.with_name("fp16-sm86.plan.stamp.json"))
+    assert stamp.read(engine) == stamp.here(
+        runtime=f"tensorrt_rtx {rtx.__version__}",
+        device="SM86",
+        precision="fp16",
+        options={"kind": "tensorrt", "compute_capability": "SM86"},
+        graph=stamp.hash_of(halved),
+    )
 
 
-def test_no_graph_at_all(tmp_path: Path) -> None:
-    (tmp_path / "random.onnx").write_bytes(b"\x08junk")
-    with pytest.raises(EngineRefused, match=r"random.onnx: expected a graph that tensorrt_rtx parses, got "):
-        TensorRt().compile(tmp_path / "random.onnx", tmp_path)
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"runtime": "tensorrt_rtx 1.6.0"}, r"library: expected tensorrt_rtx .*, got a plan for tensorrt_rtx 1.6.0"),
+        ({"runtime": "tensorrt 10.3.0"}, r"library: expected tensorrt_rtx .*, got a plan for tensorrt 10.3.0"),
+        ({"os": "Windows AMD64"}, "system: expected Linux .*, got a plan for Windows AMD64"),
+        ({"device": "SM89"}, "GPU: expected SM86, got a plan for SM89; rebuild it from its ONNX"),
+    ],
+)
+def test_a_foreign_or_stale_plan_is_refused_unread(
+    engine: Path, tmp_path: Path, gpu: Callable[[str], None], changed: dict[str, str], reason: str
+) -> None:
+    copy = tmp_path / engine.name
+    copy.write_bytes(b"code that must not be loaded")
+    stamp.write(copy, dataclasses.replace(stamp.read(engine), **changed))
+    gpu("SM86")
+    with pytest.raises(EngineRefused, match=reason):
+        TensorRt().open(copy)
+
+
+def test_a_plan_without_a_stamp(engine: Path, tmp_path: Path) -> None:
+    copy = tmp_path / engine.name
+    copy.write_bytes(engine.read_bytes())
+    with pytest.raises(EngineRefused, match=r"expected its stamp fp16-sm86.plan.stamp.json beside it, got none"):
+        TensorRt().open(copy)
+
+
+def test_no_room_leaves_nothing(halved: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64_000, hard))
+    try:
+        with pytest.raises(OSError, match=r"expected room for an engine, got: .*make room"):
+            TensorRt().compile(halved, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_messages_go_to_logging(halved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG, logger="export.backends.tensorrt"):
+    with caplog.at_level(logging.DEBUG, logger=LOGGER):
         TensorRt().compile(halved, tmp_path)
-    assert [record for record in caplog.records if record.name == "export.backends.tensorrt"]
+    assert [record for record in caplog.records if record.name == LOGGER]
 
 
-def test_without_a_gpu_it_says_so(halved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = TensorRt().compile(halved, tmp_path)
+def test_without_a_gpu_it_says_so(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-that-is-not-there.so.1")
     assert "expected an NVIDIA driver" in str(TensorRt().missing())
     with pytest.raises(MissingRuntime, match="run it on a machine with an NVIDIA GPU"):
         TensorRt().open(engine)
 
 
-def test_another_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuda, "missing", lambda: None)
-    monkeypatch.setattr(cuda, "compute_capability", lambda: "SM89")
+def test_building_for_this_machine_wants_its_gpu(halved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "LIBRARY", "libcuda-that-is-not-there.so.1")
+    with pytest.raises(MissingRuntime, match=r"expected an NVIDIA driver .*run it on a machine with an NVIDIA GPU"):
+        TensorRt(compute_capability="device").compile(halved, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("capability", "step"),
+    [("SM86", r"pip install tensorrt-rtx-cu13$"), ("device", r"pip install tensorrt \(a Jetson")],
+)
+def test_building_without_the_library(
+    halved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capability: Any, step: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    with pytest.raises(MissingRuntime, match=step):
+        TensorRt(compute_capability=capability).compile(halved, tmp_path)
+
+
+def test_another_gpu_is_said_before_anything_is_opened(gpu: Callable[[str], None]) -> None:
+    gpu("SM89")
     assert TensorRt(compute_capability="SM89").missing() is None
     assert "expected a GPU of SM86, got SM89" in str(TensorRt().missing())
+
+
+def test_a_gpu_that_only_the_full_library_knows(gpu: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    gpu("SM87")
+    assert "expected the package tensorrt for SM87" in str(TensorRt(compute_capability="device").missing())
 
 
 def test_an_unknown_compute_capability() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.precision.calibration import choose
+from export.precision.calibration import choose, refuse_held_out
 
 
 def rare(count: int = 400, labels: int = 12) -> tuple[np.ndarray, list[str]]:
@@ -50,3 +50,10 @@ def test_bad_arguments() -> None:
         choose(np.eye(3, dtype=np.uint8), ["a"], 3, 0)
     with pytest.raises(ValueError, match="count of at least 1, got 0"):
         choose(np.eye(3, dtype=np.uint8), ["a", "b", "c"], 0, 0)
+
+
+def test_a_picture_of_another_split_is_refused() -> None:
+    chosen = {"a.jpg": "1", "b.jpg": "2"}
+    refuse_held_out(chosen, {"select": ["3"], "test": []})
+    with pytest.raises(ValueError, match=r"pictures of train alone, got 1 that are in tune as well: b.jpg; take"):
+        refuse_held_out(chosen, {"select": ["3"], "tune": ["2", "4"]})

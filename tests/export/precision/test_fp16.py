@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from export import graph
 from export.backends import OnnxRuntime
 from export.precision.fp16 import fp16
+from export.to_onnx import to_onnx
+from mlkd.labels import Labels
+from mlkd.losses.base import Outputs
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +25,7 @@ def halved(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_close_to_float(halved: Path, pictures: NDArray[np.uint8], expected: NDArray[np.float32]) -> None:
-    with OnnxRuntime().open(halved) as session:
+    with OnnxRuntime().open_graph(halved) as session:
         scores = session(pictures)
     assert 0 < np.abs(scores - expected).max() < 5e-3
     assert len(np.unique(scores)) > 0.95 * len(np.unique(expected)), "scores went through fp16"
@@ -44,3 +49,26 @@ def test_float_nodes_pass_float_on(halved: Path) -> None:
     """One cast of the picture, one to half precision, one back before the last product."""
     casts = [node for node in onnx.load(halved).graph.node if node.op_type == "Cast"]
     assert len(casts) == 3
+
+
+class Counting(nn.Module):
+    """A sum over truth values, which a runtime has only of numbers, and which the converter leaves in float."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 4)
+        self.outer = nn.Linear(4, 2)
+
+    def forward(self, images: Tensor) -> Outputs:
+        values = self.inner(images.float().mean((1, 2)) / 255)
+        return Outputs(logits=self.outer(values * (values > 0).cumsum(1, dtype=torch.float32)))
+
+
+def test_casts_of_the_net_itself_stay(pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tagger = Counting().eval()
+    with torch.no_grad():
+        expected = tagger(torch.from_numpy(pictures)).logits.sigmoid().numpy()
+    graph_file = to_onnx(tagger, Labels(("a", "b")), pictures.shape[1], tmp_path / "fp32.onnx", recipe_hash="0")
+    with OnnxRuntime().open_graph(fp16(graph_file, tmp_path / "fp16.onnx")) as session:
+        assert 0 < np.abs(session(pictures) - expected).max() < 1e-2

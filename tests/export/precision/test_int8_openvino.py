@@ -21,7 +21,7 @@ def quantised(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pyte
 
 @pytest.fixture(scope="module")
 def scores(quantised: Path, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    with OpenVino().open(quantised) as session:
+    with OpenVino().open_graph(quantised) as session:
         assert session.ran.compute == "int8"
         return session(pictures)
 

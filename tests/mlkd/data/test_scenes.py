@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from mlkd.cache import cache_root
 from mlkd.data import Scenes, scenes
 from mlkd.data.base import SOURCE_SPLITS, Listing
-from mlkd.data.cache import cache_root
 from mlkd.progress import silent
 
 

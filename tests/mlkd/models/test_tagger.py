@@ -21,10 +21,18 @@ def pictures(count: int, px: int = 48) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    "backbone", ["mobilenetv3_small_050", "repvgg_a0", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"]
+    ("backbone", "px"),
+    [
+        ("mobilenetv3_small_050", 48),
+        ("repvgg_a0", 48),
+        ("swin_tiny_patch4_window7_224", 64),
+        ("vit_tiny_patch16_224", 64),
+        ("efficientformerv2_s0", 64),
+        ("efficientvit_m0", 64),
+        ("efficientvit_b0", 64),
+    ],
 )
-def test_any_family_of_backbones_gives_logits_and_label_embeddings(backbone: str) -> None:
-    px = 224 if backbone.startswith(("swin", "vit")) else 48
+def test_any_family_of_backbones_gives_logits_and_label_embeddings(backbone: str, px: int) -> None:
     tagger = replace(SMALL, backbone=backbone, image_px=px).build(5).eval()
     with torch.no_grad():
         outputs = tagger(pictures(2, px))
@@ -34,6 +42,25 @@ def test_any_family_of_backbones_gives_logits_and_label_embeddings(backbone: str
     torch.testing.assert_close(
         outputs.logits, (outputs.embeddings * tagger.head.label_weight).sum(-1) + tagger.head.label_bias
     )
+
+
+def test_a_net_that_would_pool_gives_its_last_feature_map() -> None:
+    tagger = replace(SMALL, backbone="efficientvit_b0", image_px=64).build(3).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        got, stages = tagger.backbone(images), tagger.backbone.forward_intermediates(images, intermediates_only=True)
+    assert got.shape == (2, 128, 2, 2)
+    torch.testing.assert_close(got, stages[-1])
+
+
+def test_a_size_that_the_backbone_cannot_take() -> None:
+    with pytest.raises(ValueError, match=r"model: expected a size that efficientformer_l1 takes, got 64 px: .+"):
+        replace(SMALL, backbone="efficientformer_l1", image_px=64).build(3)
+
+
+def test_a_backbone_that_always_pools_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"model.backbone: expected one that gives positions, got inception_next_atto"):
+        replace(SMALL, backbone="inception_next_atto", image_px=64).build(3)
 
 
 def test_normalisation_is_inside() -> None:

@@ -72,6 +72,13 @@ def test_a_file_by_torch_save(key: str | None, tmp_path: Path) -> None:
     assert_taken(loaded(tmp_path / "net.pth"), given)
 
 
+def test_a_file_of_a_net_whose_whole_head_is_left_out(tmp_path: Path) -> None:
+    given = whole("efficientvit_b0")
+    assert "head.in_conv.conv.weight" in given
+    save_file(given, tmp_path / "net.safetensors")
+    assert_taken(loaded(tmp_path / "net.safetensors", "efficientvit_b0"), given)
+
+
 def test_a_file_without_step_counters_and_classifier(tmp_path: Path) -> None:
     given = {n: v for n, v in whole().items() if "num_batches" not in n and not n.startswith("classifier")}
     save_file(given, tmp_path / "net.safetensors")
@@ -159,7 +166,7 @@ def test_a_recipe_names_a_file_and_a_head() -> None:
     assert model.head == LabelAttention()
 
 
-@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "vit_tiny_patch16_224", "efficientvit_b0"])
 def test_weights_of_the_hub_at_any_image_size(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[nn.Module] = []
     create = timm.create_model

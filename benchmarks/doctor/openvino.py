@@ -1,0 +1,66 @@
+"""Layers of an engine of OpenVINO, from its performance counters."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks.doctor.layers import RUNS, Layer, Role, noise
+from export.backends import OpenVino
+from export.backends.openvino_layers import COMPUTES, PRODUCTS
+
+# a reorder's name ends in what it turns into what: _f32_u8_NEXT changes the type, _acdb_abcd_NEXT only the layout
+RETYPED = re.compile(r"_(?:f32|bf16|f16)_[iu]8_|_[iu]8_(?:f32|bf16|f16)_")
+ROUNDS = 5
+PAIRS = ("FakeQuantize", "Convert")
+FUSED = re.compile(r"(?:/MatMul\w+Fusion/?|/WithoutBiases)+$")  # what it adds to the name of a product with a bias
+
+
+def layers(engine: Path, backend: OpenVino) -> list[Layer]:
+    """In the order in which they run."""
+    rounds = [_counters(engine, backend) for _ in range(ROUNDS)]
+    # by place: operators that the runtime itself made are named anew each time
+    return [_layer(alike[0], min(map(_milliseconds, alike))) for alike in zip(*rounds, strict=True) if _ran(alike)]
+
+
+def _counters(engine: Path, backend: OpenVino) -> list[Any]:
+    """Means over a few pictures; the counters begin at zero only with a newly compiled model."""
+    import openvino
+
+    settings = backend.settings() | {"PERF_COUNT": True}
+    compiled = openvino.Core().compile_model(str(engine), backend.device, settings)
+    request = compiled.create_infer_request()
+    picture = noise([side.get_length() for side in list(compiled.inputs[0].get_partial_shape())[1:]])
+    for _ in range(RUNS):
+        request.infer([picture])
+    return list(request.get_profiling_info())
+
+
+def _ran(alike: tuple[Any, ...]) -> bool:
+    return all(counter.status == type(counter).EXECUTED for counter in alike)
+
+
+def _milliseconds(counter: Any) -> float:
+    return float(counter.real_time.total_seconds() * 1e3)
+
+
+def _layer(counter: Any, milliseconds: float) -> Layer:
+    kind = counter.exec_type.rpartition("_")[2].lower()
+    return Layer(
+        name=FUSED.sub("", counter.node_name),
+        operator=counter.node_type,
+        computes=COMPUTES.get(kind, kind),
+        role=role(counter.node_type, counter.node_name),
+        milliseconds=milliseconds,
+        kernel=counter.exec_type,
+    )
+
+
+def role(operator: str, name: str) -> Role:
+    """Of an operator called `name`: a reorder that changes the type is half of a pair."""
+    if operator in PAIRS or (operator == "Reorder" and RETYPED.search(name)):
+        return "pair"
+    if operator == "Reorder":
+        return "reorder"
+    return "product" if operator in PRODUCTS else "other"

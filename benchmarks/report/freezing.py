@@ -1,0 +1,172 @@
+"""What freezing cost: the mAP that each precision kept and how, and how far each engine is from the float engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.report import figures
+from benchmarks.report.rows import Facts, Row
+from benchmarks.report.scale import Scale, padded
+
+PLOT_PX = 180
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One graph; mAP on the select half of val as fractions, None where there is none."""
+
+    name: str
+    map: float | None
+    kept: float | None  # of the float mAP
+    fits: bool
+    calibrator: str  # with the mAP that it gave, as each of the others
+    others: tuple[str, ...]
+    trained: bool
+    verdict: str
+    layers: tuple[tuple[str, float | None], ...]  # left in float, and the mAP that each won by it
+
+
+@dataclass(frozen=True)
+class Hurt:
+    """A label that an engine ranks worse than the float engine; AP as fractions."""
+
+    label: str
+    float_ap: float
+    ap: float
+    positives: int | None
+
+    @property
+    def told(self) -> str:
+        return f"{figures.points(self.float_ap)} → {figures.points(self.ap)}"
+
+    @property
+    def loss(self) -> float:
+        return self.ap - self.float_ap
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine beside the float engine, over all of val; `spots` are low, value and high in pixels of the plot."""
+
+    name: str
+    scored_by: str  # empty: by itself
+    int8: bool
+    change: str
+    interval: str
+    spots: tuple[float, float, float] | None
+    flipped: str
+    largest: str
+    mean: str
+    hurt: tuple[Hurt, ...]
+
+
+@dataclass(frozen=True)
+class Freezing:
+    """All that the section shows; `zero` and `budget` are places in the plot."""
+
+    goal: str
+    calibration: str
+    precisions: tuple[Precision, ...]
+    engines: tuple[Engine, ...]
+    zero: float
+    budget: float | None
+    plot_px: int = PLOT_PX
+
+    @property
+    def partly_float(self) -> tuple[Precision, ...]:
+        """Those that had to leave layers in float."""
+        return tuple(precision for precision in self.precisions if precision.layers)
+
+    @property
+    def lossy(self) -> tuple[Engine, ...]:
+        """The int8 engines that hurt a label."""
+        return tuple(engine for engine in self.engines if engine.int8 and engine.hurt)
+
+    @property
+    def worst(self) -> float:
+        """The biggest loss of all that is shown, negative."""
+        return min(hurt.loss for engine in self.lossy for hurt in engine.hurt)
+
+
+def read_freezing(bench: Facts, rows: Sequence[Row]) -> Freezing | None:
+    """None where the bench says nothing of it."""
+    facts: dict[str, Any] = bench.get("freezing") or {}
+    if not facts:
+        return None
+    keep, whole = facts.get("keep"), facts.get("float_map")
+    budget = None if keep is None or whole is None else (keep - 1) * whole
+    x = _scale(facts.get("parity") or (), budget)
+    int8 = {row.name for row in rows if row.text("precision").startswith("int8")}
+    return Freezing(
+        goal=_goal(facts),
+        calibration=_calibration(facts.get("calibration") or {}),
+        precisions=tuple(_precision(entry, keep) for entry in facts.get("precisions") or ()),
+        engines=tuple(_engine(entry, x, int8) for entry in facts.get("parity") or ()),
+        zero=x(0.0),
+        budget=None if budget is None else x(budget),
+    )
+
+
+def _goal(facts: Facts) -> str:
+    """What the float graph has and how much of it int8 must keep; empty where nobody looked."""
+    if facts.get("float_map") is None:
+        return ""
+    found = f"The float student has {figures.points(facts.get('float_map'))} mAP"
+    if facts.get("pictures"):
+        found += f" on the {figures.count(facts['pictures'])} select pictures of val"
+    return found + (f"; at least {100 * facts['keep']:g} % of it must be kept." if facts.get("keep") else ".")
+
+
+def _calibration(facts: Facts) -> str:
+    """From how many pictures ranges come; empty where nothing was calibrated."""
+    if not facts.get("pictures"):
+        return ""
+    covered = f" that cover {figures.count(facts['labels'])} labels" if facts.get("labels") else ""
+    return f"Ranges come from {figures.count(facts['pictures'])} training pictures{covered}."
+
+
+def _precision(entry: Facts, keep: float | None) -> Precision:
+    kept, chosen, tried = entry.get("kept"), entry.get("calibrator"), entry.get("tried") or {}
+    ranked = sorted(tried.items(), key=lambda pair: -(pair[1] or 0.0))
+    others = tuple(f"{name} {figures.points(value)}" for name, value in ranked if name != chosen)
+    return Precision(
+        name=str(entry.get("precision")),
+        map=entry.get("select_map"),
+        kept=kept,
+        fits=keep is None or kept is None or kept >= keep,
+        calibrator=f"{chosen} {figures.points(tried.get(chosen))}" if chosen else "",
+        others=others,
+        trained=bool(entry.get("trained")),
+        verdict=str(entry.get("verdict") or ""),
+        layers=tuple((str(one.get("layer")), one.get("gain")) for one in entry.get("float_layers") or ()),
+    )
+
+
+def _scale(parity: Sequence[Facts], budget: float | None) -> Scale:
+    """From the lowest to the highest end of an interval, with 0 and the budget in sight."""
+    ends = [value for entry in parity for key in ("low", "delta_map", "high") if (value := entry.get(key)) is not None]
+    low, high = padded([0.0, *ends, *([] if budget is None else [budget])], share=0.04, least=1e-6)
+    return Scale(low, high, 0, PLOT_PX)
+
+
+def _engine(entry: Facts, x: Scale, int8: set[str]) -> Engine:
+    name, scored_by = str(entry.get("engine")), str(entry.get("scored_by") or "")
+    low, value, high = (entry.get(key) for key in ("low", "delta_map", "high"))
+    known = None if low is None or value is None or high is None else (x(low), x(value), x(high))
+    return Engine(
+        name=name,
+        scored_by="" if scored_by == name else scored_by,
+        int8=name in int8,
+        change=figures.signed(value, digits=2),
+        interval="" if known is None else f"{figures.signed(low, digits=2)} to {figures.signed(high, digits=2)}",
+        spots=known,
+        flipped=figures.share(entry.get("flipped")),
+        largest=figures.small(entry.get("max_difference")),
+        mean=figures.small(entry.get("mean_difference")),
+        hurt=tuple(
+            Hurt(str(one.get("label")), one["float_ap"], one["ap"], one.get("positives"))
+            for one in entry.get("hurt") or ()
+        ),
+    )

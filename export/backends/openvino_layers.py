@@ -1,0 +1,55 @@
+"""Where and in what OpenVINO really runs a graph, read back from what it compiled."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from export.backends.base import MissingRuntime, most
+
+COMPUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "i8": "int8", "u8": "int8"}
+PRODUCTS = (
+    "Convolution",
+    "GroupConvolution",
+    "FullyConnected",
+    "MatMul",
+    "Gemm",
+    "ScaledDotProductAttention",
+    "Deconvolution",
+)
+
+
+def devices(engine: Path, compiled: Any, named: tuple[str, ...]) -> list[str]:
+    """The devices that execute it; MissingRuntime if one of them is none of the `named`."""
+    there: list[str] = compiled.get_property("EXECUTION_DEVICES")
+    kinds = {device.split(".")[0] for device in named}
+    if kinds and not {device.split(".")[0] for device in there} <= kinds:
+        raise MissingRuntime(f"{engine.name}: expected {', '.join(named)}, got {there}; choose one of these")
+    return there
+
+
+def compute(engine: Path, compiled: Any, asked: str) -> str:
+    """What most products run in, from the execution graph; MissingRuntime if floats do not run as `asked`."""
+    info = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
+    layers = [(_text(one["layerType"]), _text(one["runtimePrecision"])) for one in info if "layerType" in one]
+    products = [COMPUTES.get(precision, precision) for layer, precision in layers if layer in PRODUCTS]
+    floats = set(products) - {"int8"}
+    if floats and asked not in floats:
+        raise MissingRuntime(
+            f"{engine.name}: expected float products in {asked}, got {sorted(floats)}; choose another compute"
+        )
+    return most(products)
+
+
+def placed(core: Any, network: Any, device: str) -> float:
+    """Share of the nodes on the device named first; only HETERO divides a graph among devices."""
+    if not device.startswith("HETERO:"):
+        return 1.0
+    homes = Counter(core.query_model(network, device).values())
+    first = device.partition(":")[2].split(",")[0]
+    return homes[first] / sum(homes.values())
+
+
+def _text(value: Any) -> str:
+    return str(value.astype(str)) if hasattr(value, "astype") else str(value)

@@ -1,0 +1,78 @@
+"""Opening one engine of a bundle: as it was shipped, else as this device built it from the same graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from export import stamp
+from export.backends import Backend, EngineRefused, MissingRuntime, Session
+from export.manifest import EngineEntry, Manifest
+from export.tagger.rebuilding import build, for_this_device, has_some, open_built, place_of
+
+OFFER = "`info --rebuild` or `tag --rebuild` builds it on this device"
+
+
+def open_engine(
+    folder: Path, manifest: Manifest, entry: EngineEntry, backend: Backend, *, rebuild: bool = False
+) -> Session:
+    """The engine as shipped; one that is foreign, stale or not built yet as built here, now if `rebuild` says so.
+
+    The bundle, verified before, is only read.  Raises EngineRefused, MissingRuntime, or OSError if the cache cannot
+    take a new engine.
+    """
+    own = for_this_device(backend)
+    refusal: EngineRefused | MissingRuntime
+    try:
+        return _open_shipped(folder, manifest, entry, backend)
+    except EngineRefused as cause:
+        refusal = cause
+    except MissingRuntime as cause:
+        if own == backend:
+            raise
+        refusal = cause
+    reason = own.missing()
+    if reason is not None:
+        raise MissingRuntime(reason) from refusal
+    place = place_of(manifest.files[entry.graph].sha256, own)
+    session = open_built(place, own)
+    if session is not None:
+        return session
+    _check_graph(folder, manifest, entry, refusal)
+    if not rebuild:
+        raise EngineRefused(f"{refusal}; {OFFER}") from refusal
+    return build(place, own, folder / entry.graph)
+
+
+def lacks(manifest: Manifest, entry: EngineEntry, backend: Backend, *, rebuild: bool = False) -> str | None:
+    """Why the engine cannot be opened here, as far as that can be said without trying."""
+    reason = backend.missing()
+    own = for_this_device(backend)
+    if reason is None or own.missing() is not None:
+        return reason
+    built = has_some(place_of(manifest.files[entry.graph].sha256, backend))
+    return None if rebuild or built else f"{reason}; {OFFER}"
+
+
+def _open_shipped(folder: Path, manifest: Manifest, entry: EngineEntry, backend: Backend) -> Session:
+    if entry.files == (entry.graph,):
+        raise EngineRefused(f"engine {entry.name}: expected one built for this device, got its graph {entry.graph}")
+    got, expected = stamp.read(folder / entry.file).graph, manifest.files[entry.graph].sha256
+    if got != expected:
+        raise EngineRefused(
+            f"engine {entry.name}: expected one built from {entry.graph}, {expected[:12]}…, "
+            f"got a stale one, built from {got[:12]}…; export the bundle again"
+        )
+    return backend.open(folder / entry.file)
+
+
+def _check_graph(folder: Path, manifest: Manifest, entry: EngineEntry, refusal: Exception) -> None:
+    """EngineRefused if the bundle's graph is not of the engine's precision: NNCF made that from it."""
+    precision = stamp.precision_of(folder / entry.graph)
+    if precision == entry.precision:
+        return
+    others = [e.name for e in manifest.engines if e.precision != entry.precision and e.backend == entry.backend]
+    instead = ", ".join(others) or "another engine"
+    raise EngineRefused(
+        f"{refusal}; it cannot be rebuilt here: expected a graph of {entry.precision} in the bundle, "
+        f"got {entry.graph} of {precision}; take {instead}, or export the bundle again"
+    ) from refusal

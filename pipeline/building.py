@@ -1,0 +1,133 @@
+"""The stage that builds the engines: compiled, run on all of val, given thresholds, held to the float engine."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export import stamp
+from export.backends import MissingRuntime, OnnxRuntime, TensorRt
+from export.parity import Parity, check
+from pipeline.precisions import graphs, over_budget
+from pipeline.recipe import INT8, Engine, Recipe
+from pipeline.result import read_json
+from pipeline.stage import Context
+from pipeline.validation import Val
+
+log = logging.getLogger(__name__)
+
+
+def engines(recipe: Recipe, context: Context) -> None:
+    """Engines compiled from the graphs, each with thresholds from its own scores and held to the float engine's."""
+    found, told = graphs(context.inputs)
+    over_budget(told["precisions"], recipe.export.budget)
+    work = _Work(recipe, Val.read(recipe, context.inputs["data"]), found, context.out)
+    for file in found.values():
+        if file.suffix == ".onnx":
+            (context.out / "models").mkdir(exist_ok=True)
+            shutil.copyfile(file, context.out / "models" / file.name)
+    entries = []
+    for done, engine in enumerate(recipe.export.engines):
+        context.progress("engines", done, len(recipe.export.engines))
+        entries.append(work.build(engine))
+        log.info("engines: %s", _summary(entries[-1]))
+    context.progress("engines", len(entries), len(entries))
+    facts = {"engines": entries, "int8": told}
+    (context.out / "engines.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What building engines needs; `kept` holds the scores of graphs that several engines are judged by."""
+
+    recipe: Recipe
+    val: Val
+    graphs: dict[str, Path]
+    out: Path
+    kept: dict[Path, NDArray[np.float32]] = field(default_factory=dict)
+
+    def build(self, engine: Engine) -> dict[str, Any]:
+        """One engine's files and facts.
+
+        An engine that cannot run here is judged by, and takes its thresholds from, ONNX Runtime on the same graph.
+        Raises ValueError when it is further from the float engine than the recipe's gate.
+        """
+        graph = self.graphs[engine.precision]
+        file, reason = self._compiled(engine, graph)
+        if reason is None:
+            with engine.backend.open(file) as session:
+                scores, scored_by = self.val.scores(session), engine.name
+        else:
+            scores, scored_by = self._of_graph(graph), f"onnxruntime, cpu, models/{graph.name}"
+        float_scores = self._of_graph(self.graphs["fp32"])
+        parity = self.val.parity(float_scores, scores, self.val.thresholds(float_scores), seed=self.recipe.seed)
+        self._check(engine, parity)
+        files = (file,) if file == self._model(graph) and reason is not None else engine.backend.files(file)
+        return {
+            "name": engine.name,
+            "backend": asdict(engine.backend),
+            "precision": engine.precision,
+            "files": [path.relative_to(self.out).as_posix() for path in files],
+            "graph": f"models/{self._source(graph).name}",
+            "thresholds": [float(value) for value in self.val.thresholds(scores)],
+            "thresholds_from": scored_by,
+            "tune_map": self.val.tune_map(scores),
+            "parity": asdict(parity),
+            "not_run": reason,
+        }
+
+    def _compiled(self, engine: Engine, graph: Path) -> tuple[Path, str | None]:
+        """The engine's file, and why it does not run here; the ONNX where only its device can build it."""
+        folder = "models" if isinstance(engine.backend, OnnxRuntime) else "engines"
+        try:
+            return engine.backend.compile(graph, self.out / folder), engine.backend.missing()
+        except MissingRuntime as cause:
+            if not isinstance(engine.backend, TensorRt) or engine.backend.compute_capability != "device":
+                raise
+            return self._model(graph), str(cause)
+
+    def _check(self, engine: Engine, parity: Parity) -> None:
+        export = self.recipe.export
+        try:
+            check(parity, export.parity.of(engine.precision, getattr(engine.backend, "compute", "f32")), engine.name)
+        except ValueError as cause:
+            if not (engine.precision in INT8 and export.budget.allow):
+                raise
+            log.warning("shipped because the recipe allows it: %s", cause)
+
+    def _of_graph(self, graph: Path) -> NDArray[np.float32]:
+        if graph not in self.kept:
+            with OnnxRuntime().open_graph(graph) as session:
+                self.kept[graph] = self.val.scores(session)
+        return self.kept[graph]
+
+    def _model(self, graph: Path) -> Path:
+        return self.out / "models" / graph.name
+
+    def _source(self, graph: Path) -> Path:
+        """The ONNX that a graph is or comes from."""
+        wanted = stamp.origin(graph)
+        return next(file for file in self.graphs.values() if file.suffix == ".onnx" and stamp.hash_of(file) == wanted)
+
+
+def _summary(entry: dict[str, Any]) -> str:
+    ran = "" if entry["not_run"] is None else f"; built, not run: {entry['not_run']}"
+    found = "no mAP" if entry["tune_map"] is None else f"mAP {100 * entry['tune_map']:.2f}"
+    return f"{entry['name']} has {found} on tune{ran}"
+
+
+def cost(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """What freezing cost, for the report, from the folder of this stage."""
+    facts = read_json(folder / "engines.json")
+    parity = [
+        {"engine": entry["name"], "scored_by": entry["thresholds_from"], **entry["parity"]}
+        for entry in facts["engines"]
+    ]
+    return {"keep": recipe.export.budget.keep, **facts["int8"], "parity": parity}

@@ -1,0 +1,35 @@
+"""Graphs of the small tagger in other precisions, and a machine that seems to have a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from export.backends import cuda
+from export.precision.fp16 import fp16
+from export.precision.int8 import int8
+
+
+@pytest.fixture(scope="session")
+def halved(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fp16(fp32, tmp_path_factory.mktemp("halved") / "fp16.onnx")
+
+
+@pytest.fixture(scope="session")
+def quantised(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return int8(fp32, calibration, tmp_path_factory.mktemp("quantised") / "int8.onnx")
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Lets the machine seem to have a GPU, as far as asking for it goes."""
+
+    def there(capability: str) -> None:
+        monkeypatch.setattr(cuda, "missing", lambda: None)
+        monkeypatch.setattr(cuda, "compute_capability", lambda: capability)
+
+    return there

@@ -1,0 +1,119 @@
+"""A net that int8 hurts comes back within its budget, or the verdict says that it does not."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from export import stamp
+from export.backends import OnnxRuntime, OpenVino
+from export.precision import int8, int8_x86
+from export.precision.budget import Budget
+from export.precision.fit import Judge, fit_openvino, fit_qdq
+from export.precision.ranges import METHODS, Ranges, calibrate
+from export.to_onnx import to_onnx
+from mlkd.labels import Labels
+from mlkd.metrics import mean_average_precision
+from mlkd.models import Tagger
+
+RUINED = "backbone.conv1.4/Conv_0"  # reads a tensor of which one channel is 300 times the others
+AFTER = "backbone.bn1/Conv_0"  # in float, it takes the ruined one with it where outputs are rounded
+FAMILIES = {"int8": int8.FAMILY, "int8_x86": int8_x86.FAMILY}
+
+
+@pytest.fixture(scope="module")
+def ruined(tagger: Tagger, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same scores in float: what one channel is multiplied by, the next layer divides by."""
+    damaged = copy.deepcopy(tagger)
+    norm, after = damaged.backbone.conv1[1], damaged.backbone.conv1[3]
+    with torch.no_grad():
+        norm.weight[0] *= 300
+        norm.bias[0] *= 300
+        after.weight[:, 0] /= 300
+    labels = Labels(tuple(f"label {number}" for number in range(len(damaged.head.label_bias))))
+    return to_onnx(damaged, labels, damaged.image_px, tmp_path_factory.mktemp("ruined") / "fp32.onnx", recipe_hash="0")
+
+
+@pytest.fixture(scope="module")
+def judge(pictures: NDArray[np.uint8], targets: NDArray[np.uint8], expected: NDArray[np.float32]) -> Judge:
+    return Judge(pictures, targets, None, mean_average_precision(expected, targets))
+
+
+@pytest.fixture(scope="module")
+def ranges(ruined: Path, calibration: NDArray[np.uint8]) -> dict[str, Ranges]:
+    return {method: calibrate(ruined, calibration, method) for method in METHODS}
+
+
+def reads(file: Path, name: str) -> set[str]:
+    """The kinds of nodes that the node `name` reads."""
+    model = onnx.load(file)
+    made = {value: node.op_type for node in model.graph.node for value in node.output}
+    node = next(node for node in model.graph.node if node.name == name)
+    return {made.get(value, "stored") for value in node.input}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_layer_that_hurts_goes_back_to_float(
+    ruined: Path, ranges: dict[str, Ranges], judge: Judge, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / f"{name}.onnx"
+    fitted = fit_qdq(ruined, ranges, FAMILIES[name], judge, Budget(pictures=64), out)
+    assert max(fitted.tried.values()) < 0.99 * judge.float_map, "nothing would have to be done"
+    assert fitted.tried.keys() == set(METHODS)
+    assert fitted.tried[fitted.calibrator] == max(fitted.tried.values())
+    assert fitted.fits
+    assert fitted.kept == fitted.select_map / judge.float_map >= 0.99
+    assert {RUINED, AFTER} & {entry.layer for entry in fitted.float_layers}
+    assert fitted.float_layers[0].gain > 0.002
+    assert len(fitted.float_layers) <= 3
+    assert "DequantizeLinear" not in reads(out, RUINED)
+    assert judge.map_of(OnnxRuntime(), out) == fitted.select_map, "what is judged is what is written"
+
+
+def test_without_layers_in_float_it_is_over_the_budget(
+    ruined: Path, ranges: dict[str, Ranges], judge: Judge, tmp_path: Path
+) -> None:
+    fitted = fit_qdq(ruined, ranges, int8.FAMILY, judge, Budget(float_layers=0), tmp_path / "int8.onnx")
+    assert not fitted.fits
+    assert fitted.kept < 0.99
+    assert fitted.float_layers == ()
+
+
+def test_a_sound_net_keeps_every_layer(
+    fp32: Path, calibration: NDArray[np.uint8], judge: Judge, tmp_path: Path
+) -> None:
+    found = {"min_max": calibrate(fp32, calibration, "min_max")}
+    fitted = fit_qdq(fp32, found, int8.FAMILY, judge, Budget(), tmp_path / "int8.onnx")
+    assert fitted.fits
+    assert fitted.float_layers == ()
+    assert fitted.tried == {"min_max": fitted.select_map}
+
+
+def test_openvino_takes_what_measures_best(
+    ruined: Path, fp32: Path, calibration: NDArray[np.uint8], judge: Judge, tmp_path: Path
+) -> None:
+    """NNCF on the ruined net against a Q/DQ graph of the sound one."""
+    sound = int8.int8(fp32, calibration, tmp_path / "sound.onnx")
+    fitted = fit_openvino(ruined, [sound], calibration, judge, Budget(), tmp_path / "int8.xml")
+    assert fitted.calibrator == "sound.onnx"
+    assert fitted.tried.keys() == {"nncf", "min_max", "histogram", "sound.onnx"}
+    assert stamp.origin(tmp_path / "int8.xml") == stamp.hash_of(sound)
+    assert judge.map_of(OpenVino(), tmp_path / "int8.xml") == fitted.select_map
+
+
+def test_openvino_over_its_budget_is_given_back_layers(
+    ruined: Path, calibration: NDArray[np.uint8], judge: Judge, tmp_path: Path
+) -> None:
+    fitted = fit_openvino(ruined, [], calibration, judge, Budget(pictures=64), tmp_path / "int8.xml")
+    assert max(fitted.tried.values()) < 0.99 * judge.float_map, "nothing would have to be done"
+    assert fitted.fits
+    assert 1 <= len(fitted.float_layers) <= 5
+    assert fitted.float_layers[0].layer.startswith(RUINED)
+    assert fitted.float_layers[0].gain > 0.01
+    assert stamp.origin(tmp_path / "int8.xml") == stamp.hash_of(ruined)

@@ -1,0 +1,158 @@
+"""Engines that the device builds for itself, with a real runtime."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import resource
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from export.backends import OpenVino
+from export.bundle import read_bundle
+from export.tagger import NoEngineError, Tagger
+
+OPENVINO = "openvino-fp32"
+Never = Callable[[type, str], None]  # the fixture: a method that must not be called
+REFUSED = r"`info --rebuild` or `tag --rebuild` builds it on this device"
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Every file and folder with the time of its last change."""
+    found = [folder, *folder.rglob("*")]
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"") for path in found}
+
+
+def builds(cache: Path) -> list[Path]:
+    return sorted(file.parent for file in cache.glob("*/*/sha256sums"))
+
+
+@pytest.mark.parametrize("name", [OPENVINO, "onnxruntime-fp32"])
+def test_a_rebuilt_engine_is_the_fresh_compile(
+    stale: Path, cache: Path, tmp_path: Path, pixels: NDArray[np.uint8], name: str
+) -> None:
+    before = contents(stale)
+    with Tagger.load(stale, name, rebuild=True) as tagger:
+        scores = tagger.scores(pixels)
+        assert tagger.rebuilt is not None
+        assert cache in tagger.rebuilt.parents
+        assert tagger.choice.entry == read_bundle(stale).engine(name)  # the thresholds too
+    assert contents(stale) == before
+    backend = tagger.choice.backend
+    with backend.open(backend.compile(stale / "models/fp32.onnx", tmp_path / "fresh")) as fresh:
+        np.testing.assert_array_equal(scores, fresh(pixels))
+    expected = 1 / (1 + np.exp(6 - 6 * pixels.astype(np.float64).mean((1, 2)) / 255))
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_the_next_start_takes_the_rebuilt_engine_without_building(stale: Path, cache: Path, never: Never) -> None:
+    Tagger.load(stale, OPENVINO, rebuild=True).close()
+    never(OpenVino, "compile")
+    for rebuild in (False, True):
+        with Tagger.load(stale, OPENVINO, threads=2, rebuild=rebuild) as tagger:
+            assert tagger.rebuilt == builds(cache)[0] / "fp32.xml"
+    with Tagger.load(stale) as tagger:  # the only one that opens
+        assert tagger.choice.entry.name == OPENVINO
+
+
+def test_a_build_that_is_interrupted_leaves_nothing_to_open(
+    stale: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_engine = OpenVino.compile
+
+    def interrupted(backend: OpenVino, model: Path, out_dir: Path) -> Path:
+        compile_engine(backend, model, out_dir)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OpenVino, "compile", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Tagger.load(stale, OPENVINO, rebuild=True)
+    assert builds(cache) == []
+    with pytest.raises(NoEngineError, match=REFUSED):
+        Tagger.load(stale, OPENVINO)
+    Tagger.load(stale, OPENVINO, rebuild=True).close()
+    assert [path.name for path in builds(cache)[0].parent.glob("*.partial")] == []
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "sums"])
+def test_a_damaged_rebuilt_engine_never_reaches_the_runtime_and_is_built_again(
+    stale: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    Tagger.load(stale, OPENVINO, rebuild=True).close()
+    weights, sums = builds(cache)[0] / "fp32.bin", builds(cache)[0] / "sha256sums"
+    content = weights.read_bytes()
+    {
+        "flip": lambda: weights.write_bytes(bytes([content[0] ^ 1]) + content[1:]),
+        "cut": lambda: weights.write_bytes(content[:-1]),
+        "gone": weights.unlink,
+        "sums": lambda: sums.write_text(""),
+    }[damage]()
+    with monkeypatch.context() as patched:
+        patched.setattr(OpenVino, "open", lambda *_: pytest.fail("the runtime got a damaged engine"))
+        with pytest.raises(NoEngineError, match=REFUSED):
+            Tagger.load(stale, OPENVINO)
+    Tagger.load(stale, OPENVINO, rebuild=True).close()
+    assert weights.read_bytes() == content
+
+
+def test_of_two_that_build_one_waits_for_the_other(stale: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compile_engine, lock, second, calls = OpenVino.compile, fcntl.flock, threading.Event(), []
+
+    def slow(backend: OpenVino, model: Path, out_dir: Path) -> Path:
+        calls.append(out_dir)
+        assert second.wait(60), "the second did not come to the lock"
+        return compile_engine(backend, model, out_dir)
+
+    def at_the_lock(file: Any, operation: int) -> None:
+        if calls:
+            second.set()
+        lock(file, operation)
+
+    monkeypatch.setattr(OpenVino, "compile", slow)
+    monkeypatch.setattr(fcntl, "flock", at_the_lock)
+    opened: list[Tagger] = []
+    load = partial(Tagger.load, stale, OPENVINO, rebuild=True)
+    threads = [threading.Thread(target=lambda: opened.append(load())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(opened) == 2
+    assert len(calls) == len(builds(cache)) == 1
+    for tagger in opened:
+        tagger.close()
+
+
+def test_a_cache_that_cannot_be_written_is_named(stale: Path, cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("not a folder")
+    message = rf"{cache}/\w+: expected a folder that takes a rebuilt engine, got: .*XDG_CACHE_HOME"
+    with pytest.raises(OSError, match=message):
+        Tagger.load(stale, OPENVINO, rebuild=True)
+    with pytest.raises(NoEngineError, match=REFUSED):
+        Tagger.load(stale, OPENVINO)
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """No file may be longer than 600 bytes: what a full disk does to a process that writes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.usefixtures("small_disk")
+def test_a_cache_without_room_is_named(stale: Path, cache: Path) -> None:
+    with pytest.raises(OSError, match=rf"{cache}/\w+: expected a folder that takes .*make room there") as raised:
+        Tagger.load(stale, OPENVINO, rebuild=True)
+    assert isinstance(raised.value.__cause__, OSError)
+    assert raised.value.__cause__.errno in (errno.ENOSPC, errno.EFBIG)
+    assert builds(cache) == []

@@ -1,0 +1,103 @@
+"""Plans for a GPU that is not the one they were built for; the GPU is played by ONNX Runtime."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export import stamp
+from export.backends import EngineRefused, OnnxRuntime, Session, TensorRt
+from export.tagger import NoEngineError, Tagger
+from tests import bundles
+
+TENSORRT = "tensorrt-fp16-sm86"
+REFUSED = r"`info --rebuild` or `tag --rebuild` builds it on this device"
+
+
+def builds(cache: Path) -> list[Path]:
+    return sorted(file.parent for file in cache.glob("*/*/sha256sums"))
+
+
+class Gpu:
+    """A machine with a GPU of SM90 and TensorRT `version`, as far as opening and building goes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.version = "tensorrt 10.3"
+        self.timings: list[bytes] = []
+        methods: list[Callable[..., Any]] = [self.missing, self.compile, self.open]
+        for method in methods:
+            monkeypatch.setattr(TensorRt, method.__name__, lambda *arguments, method=method: method(*arguments))
+
+    def missing(self, backend: TensorRt) -> str | None:
+        return None if backend.compute_capability == "device" else "expected a GPU of SM86, got SM90"
+
+    def compile(self, backend: TensorRt, model: Path, out_dir: Path) -> Path:
+        """A plan that is the ONNX; what was measured before is noted, and kept with what this build adds."""
+        assert backend.compute_capability == "device"
+        out_dir.mkdir(parents=True, exist_ok=True)
+        known = out_dir / "sm90.timings"
+        self.timings.append(known.read_bytes() if known.exists() else b"")
+        known.write_bytes(self.timings[-1] + b"x")
+        plan = shutil.copyfile(model, out_dir / "fp32-sm90.plan")
+        made = stamp.here(runtime=self.version, device="SM90", precision="fp32", options={}, graph=stamp.hash_of(model))
+        stamp.write(plan, made)
+        return plan
+
+    def open(self, backend: TensorRt, engine: Path) -> Session:
+        found = stamp.read(engine)
+        if (found.device, found.runtime) != ("SM90", self.version):
+            raise EngineRefused(f"{engine}: expected a plan of {self.version}, got one of {found.runtime}")
+        onnx = shutil.copyfile(engine, engine.parent.parent / "opened.onnx")
+        session = OnnxRuntime().open_graph(onnx)
+        session.engine = engine
+        return session
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    return Gpu(monkeypatch)
+
+
+@pytest.fixture
+def plan_only(colours: Path, tmp_path: Path) -> Path:
+    return bundles.changed(colours, tmp_path / "plan_only", {}, tensorrt={"precision": "fp32"})
+
+
+def test_a_plan_of_another_gpu_is_built_for_the_one_that_is_here(plan_only: Path, gpu: Gpu) -> None:
+    with pytest.raises(NoEngineError, match=rf"{TENSORRT}: expected a GPU of SM86, got SM90; {REFUSED}"):
+        Tagger.load(plan_only, TENSORRT)
+    with Tagger.load(plan_only) as tagger:
+        assert tagger.choice.entry.name == "onnxruntime-fp32"
+    with Tagger.load(plan_only, rebuild=True) as tagger:
+        assert tagger.choice.entry.name == TENSORRT  # the first of the bundle
+    with Tagger.load(plan_only) as tagger:
+        assert tagger.choice.entry.name == TENSORRT
+        assert tagger.rebuilt is not None
+    assert len(gpu.timings) == 1
+
+
+def test_another_version_of_tensorrt_builds_its_own_and_leaves_the_other_its(
+    plan_only: Path, gpu: Gpu, cache: Path
+) -> None:
+    Tagger.load(plan_only, TENSORRT, rebuild=True).close()
+    gpu.version = "tensorrt 10.4"
+    with pytest.raises(NoEngineError, match=f"expected a plan of tensorrt 10.4.*{REFUSED}"):
+        Tagger.load(plan_only, TENSORRT)
+    with Tagger.load(plan_only) as tagger:
+        assert tagger.choice.entry.name == "onnxruntime-fp32"
+    Tagger.load(plan_only, TENSORRT, rebuild=True).close()
+    gpu.version = "tensorrt 10.3"
+    Tagger.load(plan_only, TENSORRT, rebuild=True).close()
+    assert len(gpu.timings) == len(builds(cache)) == 2
+
+
+def test_timings_of_kernels_are_kept_for_the_next_build(plan_only: Path, gpu: Gpu, tmp_path: Path) -> None:
+    graph = bundles.write_onnx(tmp_path / "other.onnx", gain=3)
+    other = bundles.changed(plan_only, tmp_path / "other", {"models/fp32.onnx": graph})
+    Tagger.load(plan_only, TENSORRT, rebuild=True).close()
+    Tagger.load(other, TENSORRT, rebuild=True).close()
+    assert gpu.timings == [b"", b"x"]

