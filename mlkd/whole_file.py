@@ -7,10 +7,14 @@ from pathlib import Path
 
 
 def write(path: Path, content: bytes) -> None:
-    """Replace `path` by a file that is complete on disk before it gets its name."""
+    """Replace `path` by a file that is complete on disk before it gets its name; a failed write leaves nothing."""
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise

@@ -56,7 +56,7 @@ def precisions(recipe: Recipe, context: Context) -> None:
     if families:
         images = _calibration(recipe, context)
         ranges: dict[str, Ranges] = {method: calibrate(float_graph, images, method) for method in METHODS}
-        fitted = _fit(recipe, context, float_graph, ranges, images, families)
+        fitted = _fit(recipe, context, float_graph, dict.fromkeys(FAMILIES, ranges), images, families)
         if not all(entry.fits for entry in fitted):
             quantise(float_graph, ranges["percentile"], context.out / WHOLE, int8.FAMILY)
 
@@ -90,8 +90,8 @@ def quantisation_aware(recipe: Recipe, recipe_hash: str, context: Context) -> No
     out = context.out / "models" / TRAINED
     graph = to_onnx(learned.float_tagger(context.out), labels, image_px, out, recipe_hash=recipe_hash)
     images = _calibration(recipe, context)
-    seen = calibrate(graph, images, "min_max")
-    ranges = {"learned": {**seen, **learned.learned_ranges(context.out)}}
+    seen, found = calibrate(graph, images, "min_max"), learned.learned_ranges(context.out)
+    ranges = {"int8": {"learned": {**seen, **found}}, "int8_x86": {"learned": {**seen, **_narrowed(seen, found)}}}
     _fit(recipe, context, graph, ranges, images, over)
 
 
@@ -142,7 +142,7 @@ def _fit(
     recipe: Recipe,
     context: Context,
     graph: Path,
-    ranges: Mapping[str, Ranges],
+    ranges: Mapping[str, Mapping[str, Ranges]],
     images: NDArray[np.uint8],
     families: Sequence[str],
 ) -> list[Fitted]:
@@ -155,7 +155,9 @@ def _fit(
             qdq = [file for family in FAMILIES if (file := _graph(context, family)).is_file()]
             fitted.append(fit_openvino(graph, qdq, images, judge, budget, context.out / OPENVINO))
         else:
-            fitted.append(fit_qdq(graph, ranges, FAMILIES[name], judge, budget, _graph(context, name)))
+            fitted.append(
+                fit_qdq(graph, ranges[name], FAMILIES[name], judge, budget, _graph(context, name), context.progress)
+            )
         _tell(fitted[-1])
     context.progress("int8", len(families), len(families))
     facts = {
@@ -166,6 +168,11 @@ def _fit(
     }
     (context.out / SUMMARY).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return fitted
+
+
+def _narrowed(seen: Ranges, found: Ranges) -> dict[str, tuple[float, float]]:
+    """Learned ranges without what no activation reaches: they are symmetric, unsigned numbers need not be."""
+    return {name: (max(low, seen[name][0]), min(high, seen[name][1])) for name, (low, high) in found.items()}
 
 
 def _graph(context: Context, family: str) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from mlkd.progress import Progress, silent
+
 Score = Callable[[Collection[str]], float]  # mAP of the int8 graph with these layers in float
 
 _LIMITS = {
@@ -18,9 +20,9 @@ class Budget:
 
     keep: float = 0.99  # of the float mAP; MLPerf's rule, its stricter one is 0.999
     float_layers: float = 0.25  # largest share of the layers that may go back to float
-    pictures: int = 400  # of select, on which layers are compared with each other
+    pictures: int = 256  # of select, on which layers are compared with each other
     epochs: int = 3  # of quantisation-aware distillation, where that does not suffice; 0: none
-    learning_rate: float = 2e-4
+    learning_rate: float = 1e-3
     allow: bool = field(default=False, metadata={"identity": False})  # ship what is over budget all the same
 
     def __post_init__(self) -> None:
@@ -45,25 +47,28 @@ class Restored:
     score: float  # mAP on all of select
 
 
-def restore(layers: Sequence[str], whole: Score, part: Score, wanted: float, most: int) -> Restored:
-    """Put back to float the fewest of the layers that hurt most until `whole` gives at least `wanted`.
+def rank(layers: Sequence[str], part: Score, progress: Progress = silent) -> list[FloatLayer]:
+    """What each layer alone gives back on some pictures (`part`), the most first; of two equal ones the first."""
+    nothing, found = part(()), []
+    for done, layer in enumerate(layers):
+        progress("layers", done, len(layers))
+        found.append(FloatLayer(layer, part((layer,)) - nothing))
+    progress("layers", len(layers), len(layers))
+    return sorted(found, key=lambda entry: -entry.gain)
 
-    Layers are ranked by what each alone gives back on fewer pictures (`part`).  With `most` of them in float and still
-    less than wanted, that is the result: the caller sees it from the score.  Of two equal ones the first goes first.
+
+def fewest(ranked: Sequence[FloatLayer], whole: Score, wanted: float) -> Restored:
+    """Put back to float as few of the layers, in their order, as `whole` asks for to give at least `wanted`.
+
+    Where all do not suffice, all: the caller sees it from the score.
     """
-    if not layers or not most:
-        return Restored((), whole(()))
-    nothing = part(())
-    gains = [part((layer,)) - nothing for layer in layers]
-    order = sorted(range(len(layers)), key=lambda at: -gains[at])[:most]
-    ranked = [FloatLayer(layers[at], gains[at]) for at in order]
     scores: dict[int, float] = {}
 
     def enough(count: int) -> bool:
         scores[count] = whole([entry.layer for entry in ranked[:count]])
         return scores[count] >= wanted
 
-    few, many = 0, len(ranked)
+    few, many = -1, len(ranked)
     if enough(many):
         while many - few > 1:  # mAP need not grow with every layer; what is returned was scored itself
             middle = (few + many) // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
@@ -13,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import OnnxRuntime, OpenVino
-from export.precision.budget import Budget, FloatLayer, Restored, restore
+from export.precision.budget import Budget, FloatLayer, Restored, fewest, rank
 from export.precision.int8_openvino import METHODS, int8_openvino, int8_openvino_within
 from export.precision.qdq import Family, layers, quantise
 from export.precision.ranges import Ranges
 from mlkd.metrics import mean_average_precision
+from mlkd.progress import Progress, silent
 
 BATCH = 32
-RUNTIME = OnnxRuntime()  # what scores a Q/DQ graph
+RUNTIME = OnnxRuntime(threads=os.cpu_count() or 1)  # what scores a Q/DQ graph
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,17 @@ class Judge:
 
 
 def fit_qdq(
-    graph: Path, ranges: Mapping[str, Ranges], family: Family, judge: Judge, budget: Budget, out: Path
+    graph: Path,
+    ranges: Mapping[str, Ranges],
+    family: Family,
+    judge: Judge,
+    budget: Budget,
+    out: Path,
+    progress: Progress = silent,
 ) -> Fitted:
     """Write the Q/DQ graph with the best of the `ranges` by name, and as few layers in float as the budget asks for.
 
-    Where the best ones do not suffice with layers in float, the next are tried.
+    Which layers hurt is found with the best ranges; how many have to be float, with all: fewer layers beat more mAP.
     """
     wanted = budget.keep * judge.float_map
     with tempfile.TemporaryDirectory() as folder:
@@ -87,15 +95,15 @@ def fit_qdq(
 
         tried = {name: score(name) for name in ranges}
         best, result = _best(tried), Restored((), max(tried.values()))
-        if result.score < wanted:
-            able, part = layers(graph), range(min(budget.pictures, len(judge.pixels)))
-            most = int(budget.float_layers * len(able))
-            for name in sorted(tried, key=lambda name: -tried[name]):
-                restored = restore(able, partial(score, name), partial(score, name, rows=part), wanted, most)
-                if restored.score > result.score:
-                    best, result = name, restored
-                if result.score >= wanted:
-                    break
+        able, part = layers(graph), range(min(budget.pictures, len(judge.pixels)))
+        most = int(budget.float_layers * len(able))
+        if result.score < wanted and most:
+            ranked = rank(able, partial(score, best, rows=part), progress)[:most]
+            found = {name: fewest(ranked, partial(score, name), wanted) for name in tried}
+            best = max(
+                found, key=lambda name: (found[name].score >= wanted, -len(found[name].layers), found[name].score)
+            )
+            result = found[best]
     quantise(graph, ranges[best], out, family, [entry.layer for entry in result.layers])
     return judge.fitted(family.precision, best, tried, result.score, result.layers, budget)
 

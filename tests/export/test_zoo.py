@@ -21,7 +21,7 @@ from mlkd.models.heads import Head, LabelAttention, LabelDecoder, Pooled
 
 HEADS: tuple[Head, ...] = (LabelDecoder(embedding=32, feed_forward=48), LabelAttention(embedding=24), Pooled())
 FAST = ("mobilenetv4_conv_small_050", "test_vit")
-TOLERANCE = 1e-4  # of scores whose logits have a standard deviation of 1 over the pictures
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("exported", ALL, indirect=True)
 def test_agrees_with_torch(exported: Case, tmp_path: Path) -> None:
-    assert exported.scores.std(0).min() > 0.1, "pictures that all score alike would prove nothing"
+    assert exported.scores.std(0).min() > 0.05, "pictures that all score alike would prove nothing"
     for backend in (OnnxRuntime(), OpenVino()):
         for batch, scores in run(backend, exported, tmp_path / backend.kind):
             told = f"{backend.kind}, batch {batch}"

@@ -20,7 +20,8 @@ from pipeline import result
 from tests import commands, drawings
 
 STAGES = (
-    "data", "teacher", "teacher_outputs", "student", "baseline", "onnx", "engines", "bundle", "bench", "report",
+    "data", "teacher", "teacher_outputs", "student", "baseline", "onnx", "precisions",
+    "quantisation_aware", "engines", "bundle", "bench", "report",
 )  # fmt: skip
 
 
@@ -76,7 +77,7 @@ def test_thresholds_belong_to_each_engine(work: Path) -> None:
 
 def test_calibration_is_of_train_only(work: Path) -> None:
     data = work / "runs/tiny/data"
-    chosen = set(facts(work / "runs/tiny/engines/calibration.json"))
+    chosen = set(facts(work / "runs/tiny/precisions/calibration.json")["sha256"])
     assert len(chosen) == 16
     assert chosen <= set(read_split(data, "train").names)
     assert not chosen & {name for split in ("select", "tune", "test") for name in read_split(data, split).names}

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import pytest
 
-from export.precision.budget import Budget, FloatLayer, restore
+from export.precision.budget import Budget, FloatLayer, Restored, Score, fewest, rank
 
 LAYERS = ("a", "b", "c", "d", "e", "f")
 COSTS = {"a": 0.01, "b": 0.2, "c": 0.0, "d": 0.05, "e": 0.1, "f": 0.02}
@@ -17,25 +17,29 @@ def score(floats: Collection[str]) -> float:
     return 0.9 - sum(cost for layer, cost in COSTS.items() if layer not in floats)
 
 
-@pytest.mark.parametrize("wanted", [0.6, 0.72, 0.8, 0.84, 0.88, 0.89])
+def restore(whole: Score, part: Score, wanted: float, most: int) -> Restored:
+    return fewest(rank(LAYERS, part)[:most], whole, wanted)
+
+
+@pytest.mark.parametrize("wanted", [0.5, 0.6, 0.72, 0.8, 0.84, 0.88, 0.89])
 def test_the_fewest_layers_that_suffice(wanted: float) -> None:
-    found = restore(LAYERS, score, score, wanted, most=len(LAYERS))
+    found = restore(score, score, wanted, len(LAYERS))
     assert found.score == score([entry.layer for entry in found.layers]) >= wanted
-    fewer = itertools.combinations(LAYERS, len(found.layers) - 1)
-    assert all(score(chosen) < wanted for chosen in fewer), "one layer less would do"
+    fewer = itertools.combinations(LAYERS, max(0, len(found.layers) - 1))
+    assert not found.layers or all(score(chosen) < wanted for chosen in fewer), "one layer less would do"
 
 
 def test_those_that_hurt_most_first_and_what_each_costs() -> None:
-    found = restore(LAYERS, score, score, 0.8, most=6)
+    found = restore(score, score, 0.8, 6)
     assert [entry.layer for entry in found.layers] == ["b", "e"]
     assert [entry.gain for entry in found.layers] == pytest.approx([0.2, 0.1])
 
 
 def test_no_more_than_allowed() -> None:
-    found = restore(LAYERS, score, score, 0.85, most=2)
+    found = restore(score, score, 0.85, 2)
     assert [entry.layer for entry in found.layers] == ["b", "e"]
     assert found.score == pytest.approx(0.82), "over budget, and it shows"
-    assert restore(LAYERS, score, score, 0.85, most=0).layers == ()
+    assert restore(score, score, 0.85, 0).layers == ()
 
 
 def test_ranks_on_the_part_and_judges_on_the_whole() -> None:
@@ -45,7 +49,7 @@ def test_ranks_on_the_part_and_judges_on_the_whole() -> None:
     def part(floats: Collection[str]) -> float:
         return 0.9 - sum(cost for layer, cost in swapped.items() if layer not in floats)
 
-    found = restore(LAYERS, score, part, 0.61, most=6)
+    found = restore(score, part, 0.61, 6)
     assert [entry.layer for entry in found.layers] == ["c", "e"]
     assert found.layers[0] == FloatLayer("c", pytest.approx(0.2))
     assert found.score == pytest.approx(score(("c", "e")))
@@ -59,7 +63,8 @@ def test_looks_at_all_pictures_seldom() -> None:
         asked.append(floats)
         return len(floats) / 64
 
-    assert len(restore(many, whole, lambda floats: float(len(floats)), 0.5, most=64).layers) == 32
+    ranked = rank(many, lambda floats: float(len(floats)))
+    assert len(fewest(ranked, whole, 0.5).layers) == 32
     assert len(asked) <= 8, "once with all, then halving"
 
 

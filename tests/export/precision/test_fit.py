@@ -66,13 +66,13 @@ def test_the_layer_that_hurts_goes_back_to_float(
     fitted = fit_qdq(ruined, ranges, FAMILIES[name], judge, Budget(pictures=64), out)
     assert max(fitted.tried.values()) < 0.99 * judge.float_map, "nothing would have to be done"
     assert fitted.tried.keys() == set(METHODS)
-    assert fitted.tried[fitted.calibrator] == max(fitted.tried.values())
     assert fitted.fits
     assert fitted.kept == fitted.select_map / judge.float_map >= 0.99
     assert {RUINED, AFTER} & {entry.layer for entry in fitted.float_layers}
     assert fitted.float_layers[0].gain > 0.002
     assert len(fitted.float_layers) <= 3
-    assert "DequantizeLinear" not in reads(out, RUINED)
+    for entry in fitted.float_layers:
+        assert "DequantizeLinear" not in reads(out, entry.layer)
     assert judge.map_of(OnnxRuntime(), out) == fitted.select_map, "what is judged is what is written"
 
 

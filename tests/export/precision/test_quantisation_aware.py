@@ -12,11 +12,12 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from export.precision.int8 import FAMILY, int8
 from export.precision.places import read_places
-from export.precision.qdq import quantise
+from export.precision.qdq import layers, quantise
 from export.precision.ranges import calibrate
 from export.to_onnx import to_onnx
 from mlkd import checkpoint
@@ -52,14 +53,14 @@ def torch_scores(net: Tagger, pictures: NDArray[np.uint8]) -> NDArray[np.float32
 def damaged(tagger: Tagger) -> Tagger:
     """Equal scores, but in six maps one channel is so large that the others lie within a few steps of the tensor."""
     net = copy.deepcopy(tagger)
-    layers = dict(net.backbone.named_modules())
+    modules = dict(net.backbone.named_modules())
     pairs = [("conv1.1", "conv1.3"), ("conv1.4", "conv1.6")]
     pairs += [(f"layer{stage}.0.bn1", f"layer{stage}.0.conv2") for stage in (1, 2, 3, 4)]
     with torch.no_grad():
         for norm, convolution in pairs:
-            layers[norm].weight[0] *= 100
-            layers[norm].bias[0] *= 100
-            layers[convolution].weight[:, 0] /= 100
+            modules[norm].weight[0] *= 100
+            modules[norm].bias[0] *= 100
+            modules[convolution].weight[:, 0] /= 100
     return net
 
 
@@ -134,39 +135,43 @@ def test_a_place_that_the_net_lacks_is_named(tagger: Tagger, broken: Path) -> No
         QuantisedTagger(tagger, [place])
 
 
-FAMILIES = {
-    "resnet18": 64,
-    "repvgg_a0": 64,
-    "mobilenetv3_small_100": 64,
-    "mobilenetv4_conv_small": 64,
-    "efficientnet_lite0": 64,
-    "convnext_atto": 64,
-    "swin_tiny_patch4_window7_224": 64,
-    "efficientvit_b0": 64,
-}
+FAMILIES = (
+    "resnet18",
+    "repvgg_a0",
+    "mobilenetv3_small_100",
+    "mobilenetv4_conv_small",
+    "efficientnet_lite0",
+    "convnext_atto",
+    "swin_tiny_patch4_window7_224",
+    "efficientvit_b0",
+)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", FAMILIES)
 def test_every_family_rounds_as_its_graph(backbone: str, tmp_path: Path) -> None:
-    size = FAMILIES[backbone]
     torch.manual_seed(0)
-    net = Model(backbone=backbone, image_px=size, head=LabelDecoder(embedding=32)).build(len(LABELS)).train()
+    net = Model(backbone=backbone, image_px=64, head=LabelDecoder(embedding=32)).build(len(LABELS)).train()
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)  # some nets start with branches that give nothing
     random = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 3), dtype=np.uint8)
-    pictures = random.repeat(size // 8, 1).repeat(size // 8, 2)
+    pictures = random.repeat(8, 1).repeat(8, 2)
     with torch.no_grad():
         for _ in range(10):  # statistics for batch norms
             net(torch.from_numpy(pictures))
-    net.eval()
-    fp32 = to_onnx(net, LABELS, size, tmp_path / "fp32.onnx", recipe_hash="c0ffee")
-    graph = int8(fp32, pictures, tmp_path / "int8.onnx")
+    fp32 = to_onnx(net.eval(), LABELS, 64, tmp_path / "fp32.onnx", recipe_hash="c0ffee")
+    # Swin's norms hand one flipped integer on to all channels; after some blocks with random weights nothing is equal.
+    deep = [name for name in layers(fp32) if backbone.startswith("swin") and not name.startswith("backbone.layers.0")]
+    graph = int8(fp32, pictures, tmp_path / "int8.onnx", keep_float=deep)
     rounding = QuantisedTagger(net, read_places(onnx.load(graph)))
     expected, found = scores_of(graph, pictures), torch_scores(rounding, pictures)
     by_rounding = np.abs(expected - torch_scores(net, pictures)).mean()
-    assert np.abs(found - expected).mean() < (by_rounding if backbone.startswith("swin") else by_rounding / 5)
+    # In deep nets with random weights one value on an edge changes a picture's scores; a wrong place changes all.
+    assert np.quantile(np.abs(found - expected).max(1), 0.25) < by_rounding / 50
 
-    outputs = rounding.train()(torch.from_numpy(pictures[:8]), features=True)
-    outputs.logits.square().mean().backward()
+    whole = int8(fp32, pictures, tmp_path / "whole.onnx")
+    rounding = QuantisedTagger(net, read_places(onnx.load(whole))).train()
+    rounding(torch.from_numpy(pictures[:8]), features=True).logits.square().mean().backward()
     gradients = {name: one.grad for name, one in rounding.named_parameters() if one.requires_grad}
     assert all(one is not None and one.isfinite().all() for one in gradients.values())
-    assert all(gradients[name].any() for name in gradients if name.startswith("ranges."))  # type: ignore[union-attr]
+    assert all(one is not None and one.any() for name, one in gradients.items() if name.startswith("ranges."))

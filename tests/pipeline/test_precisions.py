@@ -1,0 +1,208 @@
+"""From the float graph to engines: what int8 keeps, training where it keeps too little, gates that close."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from export import graph, stamp
+from export.backends import OnnxRuntime, OpenVino, TensorRt
+from export.parity import Gates, ParityLimits
+from export.precision.budget import Budget
+from mlkd.data.prepared import read_split
+from mlkd.metrics import mean_average_precision
+from pipeline import building, precisions, stages
+from pipeline.recipe import Engine, Export, Recipe, load_recipe
+from pipeline.result import read_json
+from pipeline.stage import Context
+from tests import drawings
+
+FP32 = Engine(name="fp32", precision="fp32", backend=OnnxRuntime())
+SIGNED = Engine(name="signed", precision="int8", backend=OnnxRuntime())
+X86 = Engine(name="x86", precision="int8_x86", backend=OnnxRuntime())
+NNCF = Engine(name="nncf", precision="int8_openvino", backend=OpenVino())
+ANYTHING = Gates(fp32=ParityLimits(), bf16=ParityLimits(), fp16=ParityLimits(), int8=ParityLimits())
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    folder = tmp_path_factory.mktemp("drawn")
+    drawings.draw(folder)
+    return load_recipe(str(drawings.write_recipe(folder, folder)))
+
+
+@pytest.fixture(scope="module")
+def runs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the line has come to the float graph."""
+    folder = tmp_path_factory.mktemp("runs")
+    stages.line(recipe, folder).until("onnx").run()
+    return folder
+
+
+def frozen(recipe: Recipe, budget: Budget, *engines: Engine, gates: Gates = ANYTHING) -> Recipe:
+    export = Export(engines=engines, calibration_pictures=16, budget=budget, parity=gates)
+    return dataclasses.replace(recipe, export=export)
+
+
+def context(runs: Path, out: Path, **inputs: Path) -> Context:
+    out.mkdir(parents=True)
+    names = ("data", "teacher_outputs", "student", "onnx")
+    return Context(out, {**{name: runs / name for name in names}, **inputs}, lambda *_: None)
+
+
+def both(recipe: Recipe, runs: Path, out: Path) -> dict[str, Path]:
+    """Run both stages; their folders."""
+    made = {"precisions": out / "precisions", "quantisation_aware": out / "quantisation_aware"}
+    precisions.precisions(recipe, context(runs, made["precisions"]))
+    precisions.quantisation_aware(recipe, "0", context(runs, made["quantisation_aware"], **made))
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(recipe: Recipe, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, dict[str, Path]]:
+    """Nothing can keep more than there is, so that every family is trained."""
+    asked = frozen(recipe, Budget(keep=1, float_layers=0, epochs=1, allow=True), FP32, SIGNED, X86)
+    return asked, both(asked, runs, tmp_path_factory.mktemp("trained"))
+
+
+def test_within_the_budget_nothing_is_trained(recipe: Recipe, runs: Path, tmp_path: Path) -> None:
+    made = both(frozen(recipe, Budget(keep=0.3), FP32, X86, NNCF), runs, tmp_path)
+    assert list(made["quantisation_aware"].iterdir()) == []
+    found, told = precisions.graphs(made)
+    assert {name: file.name for name, file in found.items()} == {
+        "fp32": "fp32.onnx", "int8_x86": "int8_x86.onnx", "int8_openvino": "int8_openvino.xml",
+    }  # fmt: skip
+    assert [entry["precision"] for entry in told["precisions"]] == ["int8_x86", "int8_openvino"]
+    for entry in told["precisions"]:
+        assert entry["verdict"] == "within the budget"
+        assert entry["kept"] == pytest.approx(entry["select_map"] / told["float_map"])
+        assert not entry["trained"]
+    assert stamp.origin(found["int8_openvino"]) in {stamp.hash_of(found["fp32"]), stamp.hash_of(found["int8_x86"])}
+
+
+def test_calibrates_on_training_pictures_and_says_which(trained: tuple[Recipe, dict[str, Path]], runs: Path) -> None:
+    chosen = read_json(trained[1]["precisions"] / "calibration.json")
+    train = read_split(runs / "data", "train")
+    assert chosen["covers"] == {"pictures": 16, "labels": 3}
+    assert chosen["sha256"].items() <= dict(zip(train.names, train.hashes, strict=True)).items()
+    held_out = {digest for split in ("select", "tune", "test") for digest in read_split(runs / "data", split).hashes}
+    assert not held_out & set(chosen["sha256"].values())
+
+
+def test_over_the_budget_the_student_is_trained_with_rounding(trained: tuple[Recipe, dict[str, Path]]) -> None:
+    folder = trained[1]["quantisation_aware"]
+    history = json.loads((folder / "history.json").read_text())
+    assert {"bce", "label_kl", "class_aware", "instance_aware"} == history[0]["losses"].keys(), "the student's losses"
+    facts = {entry["precision"]: entry for entry in read_json(folder / "precisions.json")["precisions"]}
+    assert facts.keys() == {"int8", "int8_x86"}
+    assert all(entry["tried"].keys() == {"learned"} for entry in facts.values())
+    models = {name: onnx.load(folder / "models" / f"{name}.onnx") for name in ("int8", "int8_x86", "fp32_trained")}
+    assert graph.read_metadata(models["int8"])["precision"] == "int8"
+    assert {node.name for node in models["fp32_trained"].graph.node} <= {
+        node.name for node in models["int8"].graph.node
+    }
+
+
+def test_the_learned_ranges_are_the_graphs(trained: tuple[Recipe, dict[str, Path]]) -> None:
+    from mlkd.quantisation_aware import learned_ranges
+
+    folder = trained[1]["quantisation_aware"]
+    model = onnx.load(folder / "models" / "int8.onnx")
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    scales = {
+        node.input[0]: float(stored[node.input[1]]) for node in model.graph.node if node.op_type == "QuantizeLinear"
+    }
+    ranges = learned_ranges(folder)
+    assert len(ranges) > 10
+    assert scales.keys() <= ranges.keys()
+    for name, scale in scales.items():
+        assert scale == pytest.approx(ranges[name][1] / 127, rel=0.01), name
+
+
+def test_the_better_of_both_ships(trained: tuple[Recipe, dict[str, Path]]) -> None:
+    inputs = trained[1]
+    before, after = (
+        {entry["precision"]: entry["select_map"] for entry in read_json(folder / "precisions.json")["precisions"]}
+        for folder in inputs.values()
+    )
+    found, told = precisions.graphs(inputs)
+    for entry in told["precisions"]:
+        name = entry["precision"]
+        assert entry["trained"] == (after[name] > before[name])
+        assert entry["select_map"] == max(after[name], before[name])
+        assert found[name].is_relative_to(inputs["quantisation_aware" if entry["trained"] else "precisions"])
+
+
+def test_nothing_over_the_budget_ships_unless_the_recipe_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    told = [{"precision": "int8", "kept": 0.953, "fits": False}, {"precision": "int8_x86", "kept": 0.999, "fits": True}]
+    with pytest.raises(ValueError, match=r"int8 to keep 99.00% on select, got: int8 keeps 95.30%.*allow: true"):
+        precisions.over_budget(told, Budget())
+    with caplog.at_level(logging.WARNING):
+        precisions.over_budget(told, Budget(allow=True))
+    assert "int8 keeps 95.30%" in caplog.text
+    precisions.over_budget(told[1:], Budget())
+
+
+def built(recipe: Recipe, runs: Path, made: dict[str, Path], out: Path) -> list[dict[str, Any]]:
+    building.engines(recipe, context(runs, out, **made))
+    entries: list[dict[str, Any]] = read_json(out / "engines.json")["engines"]
+    return entries
+
+
+def test_every_engine_is_held_to_the_float_engine_on_all_of_val(
+    trained: tuple[Recipe, dict[str, Path]], runs: Path, tmp_path: Path
+) -> None:
+    recipe, made = trained
+    entries = {entry["name"]: entry for entry in built(recipe, runs, made, tmp_path / "out")}
+    halves = [read_split(runs / "data", name) for name in ("select", "tune")]
+    pixels, targets = np.concatenate([half.pixels(32) for half in halves]), np.concatenate([h.targets for h in halves])
+    scores = {}
+    for name, entry in entries.items():
+        with OnnxRuntime().open(tmp_path / "out" / entry["files"][0]) as session:
+            scores[name] = session(pixels)
+    for name, entry in entries.items():
+        parity = entry["parity"]
+        assert parity["max_difference"] == pytest.approx(np.abs(scores[name] - scores["fp32"]).max(), abs=1e-6)
+        gained = mean_average_precision(scores[name], targets) - mean_average_precision(scores["fp32"], targets)
+        assert parity["delta_map"] == pytest.approx(gained, abs=1e-9)
+        decided = [one >= np.array(entries["fp32"]["thresholds"]) for one in (scores[name], scores["fp32"])]
+        assert parity["flipped"] == pytest.approx((decided[0] != decided[1]).mean(), abs=1e-9)
+    assert entries["signed"]["parity"]["max_difference"] > 0
+    cost = building.cost(recipe, tmp_path / "out")
+    assert [entry["engine"] for entry in cost["parity"]] == ["fp32", "signed", "x86"]
+
+
+def test_an_engine_behind_its_gate_is_not_built(
+    trained: tuple[Recipe, dict[str, Path]], runs: Path, tmp_path: Path
+) -> None:
+    gates = dataclasses.replace(ANYTHING, int8=ParityLimits(max_difference=1e-9))
+    strict = dataclasses.replace(trained[0], export=dataclasses.replace(trained[0].export, parity=gates))
+    built(strict, runs, trained[1], tmp_path / "allowed")
+    refused = dataclasses.replace(strict.export.budget, allow=False, keep=0)
+    export = dataclasses.replace(strict.export, budget=refused)
+    made = {name: tmp_path / name for name in trained[1]}
+    for name, folder in trained[1].items():
+        (made[name] / "models").mkdir(parents=True)
+        for file in (folder / "models").glob("*.onnx"):
+            (made[name] / "models" / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(ValueError, match=r"parity of signed: max_difference: expected at most 1e-09"):
+        built(dataclasses.replace(strict, export=export), runs, made, tmp_path / "refused")
+
+
+def test_what_only_the_device_can_build_ships_as_its_graph(
+    recipe: Recipe, runs: Path, trained: tuple[Recipe, dict[str, Path]], tmp_path: Path
+) -> None:
+    jetson = Engine(name="jetson", precision="fp32", backend=TensorRt(compute_capability="device"))
+    if jetson.backend.missing() is None:
+        pytest.skip("here is a GPU to build for")
+    (entry,) = built(frozen(recipe, Budget(allow=True), jetson), runs, trained[1], tmp_path / "out")
+    assert entry["files"] == [entry["graph"]] == ["models/fp32.onnx"]
+    assert "expected" in entry["not_run"]
+    assert entry["thresholds_from"] == "onnxruntime, cpu, models/fp32.onnx"
