@@ -60,16 +60,15 @@ class _Work:
         Raises ValueError when it is further from the float engine than the recipe's gate.
         """
         graph = self.graphs[engine.precision]
-        file, reason = self._compiled(engine, graph)
+        files, reason = self._compiled(engine, graph)
         if reason is None:
-            with engine.backend.open(file) as session:
+            with engine.backend.open(files[0]) as session:
                 scores, scored_by = self.val.scores(session), engine.name
         else:
             scores, scored_by = self._of_graph(graph), f"onnxruntime, cpu, models/{graph.name}"
         float_scores = self._of_graph(self.graphs["fp32"])
         parity = self.val.parity(float_scores, scores, self.val.thresholds(float_scores), seed=self.recipe.seed)
         self._check(engine, parity)
-        files = (file,) if file == self._model(graph) and reason is not None else engine.backend.files(file)
         return {
             "name": engine.name,
             "backend": asdict(engine.backend),
@@ -83,15 +82,16 @@ class _Work:
             "not_run": reason,
         }
 
-    def _compiled(self, engine: Engine, graph: Path) -> tuple[Path, str | None]:
-        """The engine's file, and why it does not run here; the ONNX where only its device can build it."""
+    def _compiled(self, engine: Engine, graph: Path) -> tuple[tuple[Path, ...], str | None]:
+        """The engine's files, and why it does not run here; the ONNX alone where only its device can build it."""
         folder = "models" if isinstance(engine.backend, OnnxRuntime) else "engines"
         try:
-            return engine.backend.compile(graph, self.out / folder), engine.backend.missing()
+            file = engine.backend.compile(graph, self.out / folder)
         except MissingRuntime as cause:
             if not isinstance(engine.backend, TensorRt) or engine.backend.compute_capability != "device":
                 raise
-            return self._model(graph), str(cause)
+            return (self._model(graph),), str(cause)
+        return engine.backend.files(file), engine.backend.missing()
 
     def _check(self, engine: Engine, parity: Parity) -> None:
         export = self.recipe.export

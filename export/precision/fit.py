@@ -22,6 +22,7 @@ from mlkd.metrics import mean_average_precision
 from mlkd.progress import Progress, silent
 
 BATCH = 32
+PART = "/WithoutBiases"  # OpenVINO's name for a convolution that it has parted from its bias
 RUNTIME = OnnxRuntime(threads=os.cpu_count() or 1)  # what scores a Q/DQ graph
 
 
@@ -153,7 +154,9 @@ def _fit_with_nncf(
             trial = int8_openvino(graph, images, Path(folder) / "trial.xml", method, kept)
             return judge.map_of(OpenVino(), trial)
 
-    floats = sorted((FloatLayer(name, value - without(name)) for name in names), key=lambda entry: -entry.gain)
+    floats = sorted(
+        (FloatLayer(name.removesuffix(PART), value - without(name)) for name in names), key=lambda entry: -entry.gain
+    )
     return judge.fitted("int8_openvino", method, tried, value, tuple(floats), budget)
 
 

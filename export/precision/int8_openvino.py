@@ -31,10 +31,8 @@ def int8_openvino(
 
     The nodes `keep_float` stay float.
     """
-    import nncf
-
     network = _read(model)
-    with _quiet():
+    with _quiet() as nncf:
         options, ranges = _options(network, images, method, keep_float)
         quantised = nncf.quantize(network, _dataset(images), advanced_parameters=ranges, **options)
     return _save(quantised, out, model)
@@ -57,7 +55,6 @@ def int8_openvino_within(
     `score` is the mAP of scores (N, L) for those rows of `pictures` (select); int8 should give at least `keep` times
     what float does.  Operations are ranked on `part` of the pictures.  Whether it came that far, the caller measures.
     """
-    import nncf
 
     def validate(compiled: Any, rows: Iterable[int]) -> tuple[float, None]:
         chosen = list(rows)
@@ -65,10 +62,10 @@ def int8_openvino_within(
         return score(np.concatenate(scores), chosen), None  # no values by picture: mAP is not their mean
 
     network = _read(model)
-    bounds = nncf.AdvancedAccuracyRestorerParameters(
-        max_num_iterations=most, ranking_subset_size=min(part, len(pictures)), num_ranking_workers=1
-    )
-    with _quiet():
+    with _quiet() as nncf:
+        bounds = nncf.AdvancedAccuracyRestorerParameters(
+            max_num_iterations=most, ranking_subset_size=min(part, len(pictures)), num_ranking_workers=1
+        )
         options, ranges = _options(network, images, method, ())
         before = _integer(nncf.quantize(network, _dataset(images), advanced_parameters=ranges, **options))
         quantised = nncf.quantize_with_accuracy_control(
@@ -178,13 +175,20 @@ def _annotate(network: Any) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """NNCF reports every step with its own handler and draws its own progress on stdout."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+def _quiet() -> Iterator[Any]:
+    """nncf, without a word: it reports every step with its own handler and draws its own progress on stdout.
+
+    Its import makes torch report that there is no CUDA compiler.
+    """
+    loggers = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            yield
+            import nncf
+
+            yield nncf
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

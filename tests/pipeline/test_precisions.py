@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from export import graph, stamp
-from export.backends import OnnxRuntime, OpenVino, TensorRt
+from export.backends import OnnxRuntime, OpenVino, TensorRt, cuda
 from export.parity import Gates, ParityLimits
 from export.precision.budget import Budget
 from mlkd.data.prepared import read_split
@@ -206,3 +206,13 @@ def test_what_only_the_device_can_build_ships_as_its_graph(
     assert entry["files"] == [entry["graph"]] == ["models/fp32.onnx"]
     assert "expected" in entry["not_run"]
     assert entry["thresholds_from"] == "onnxruntime, cpu, models/fp32.onnx"
+
+
+def test_what_cannot_run_here_ships_with_its_stamp(
+    recipe: Recipe, runs: Path, trained: tuple[Recipe, dict[str, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "missing", lambda: "cuda: expected an NVIDIA driver, got none")
+    on_gpu = Engine(name="cuda", precision="fp32", backend=OnnxRuntime(device="cuda"))
+    (entry,) = built(frozen(recipe, Budget(allow=True), on_gpu), runs, trained[1], tmp_path / "out")
+    assert entry["files"] == ["models/fp32.onnx", "models/fp32.onnx.stamp.json"]
+    assert entry["not_run"] == "cuda: expected an NVIDIA driver, got none"
