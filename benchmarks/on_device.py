@@ -46,16 +46,17 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Path], settings: 
     pinned = machine.pin(settings.threads) if settings.threads else None
     manifest = read_bundle(folder)
     began = time.perf_counter_ns()
-    choice = choose(manifest, engine, threads=settings.threads)
-    with Tagger.open(folder, manifest, choice) as tagger:
+    with Tagger.first(folder, manifest, engine, threads=settings.threads) as tagger:
         load_ms = (time.perf_counter_ns() - began) / 1e6
         measured = _measure(tagger, content, settings)
+    choice = tagger.choice
     return {
         "engine": choice.entry.name,
         "why": choice.why,
         "ran": _ran(tagger),
         "file": choice.entry.file,
-        "sha256": stamp.hash_of(tagger.session.engine),  # of what ran, which may have been built here
+        "built_here": tagger.rebuilt is not None,
+        "sha256": stamp.hash_of(tagger.session.engine),  # of what ran
         "bytes": sum(file.stat().st_size for file in choice.backend.files(tagger.session.engine)),
         "pictures": len(content),
         "threads": settings.threads,

@@ -18,7 +18,7 @@ MEASURED = (
     "load_ms", "first_ms", "end_to_end_ms", "engine_ms", "parts_ms", "images_per_second_batch8", "peak_rss_mb",
     "spread", "unstable", "settled", "map", "map_low", "map_high", "delta_map", "map_major", "map_minor", "cf1", "of1",
     "operating_points", "ap", "provider", "compute", "placed", "pinned",
-    "reason",
+    "built_here", "reason",
 )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def latency(processes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rss = [process["peak_rss_mb"] for process in processes if process["peak_rss_mb"] is not None]
     return {
         "runtime": ran["version"],
+        "built_here": any(process["built_here"] for process in processes),
         "sha256": processes[0]["sha256"],
         "bytes": processes[0]["bytes"],
         "provider": ran["provider"],

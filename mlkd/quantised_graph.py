@@ -43,6 +43,7 @@ def trace(tagger: Tagger, *, features: bool) -> fx.Graph:
             graph.erase_node(node)
         elif node.op == "call_function":
             _make_functional(node)
+            _make_where_it_runs(graph, node)
     return graph
 
 
@@ -103,6 +104,14 @@ def _enter_autocast(values: Tensor, enabled: bool) -> Any:
 
 def _exit_autocast(region: Any) -> None:
     torch.amp.autocast_mode._exit_autocast(region)  # type: ignore[no-untyped-call]
+
+
+def _make_where_it_runs(graph: fx.Graph, node: fx.Node) -> None:
+    """What makes a tensor does so on the device that the net is on, not on that which it was traced on."""
+    if isinstance(node.kwargs.get("device"), torch.device):
+        with graph.inserting_before(node):
+            device = graph.call_function(getattr, (graph.get_attr("mean"), "device"))
+        node.update_kwarg("device", device)
 
 
 def _make_functional(node: fx.Node) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import stamp
-from export.backends import MissingRuntime, OnnxRuntime, TensorRt
+from export.backends import MissingRuntime, OnnxRuntime, OpenVino, TensorRt
 from export.parity import Parity, check
 from pipeline.precisions import graphs, over_budget
 from pipeline.recipe import INT8, Engine, Recipe
@@ -28,11 +28,13 @@ def engines(recipe: Recipe, context: Context) -> None:
     """Engines compiled from the graphs, each with thresholds from its own scores and held to the float engine's."""
     found, told = graphs(context.inputs)
     over_budget(told["precisions"], recipe.export.budget)
+    (models := context.out / "models").mkdir(exist_ok=True)
+    found |= {
+        name: Path(shutil.copyfile(file, models / f"{name}.onnx"))
+        for name, file in found.items()
+        if file.suffix == ".onnx"
+    }
     work = _Work(recipe, Val.read(recipe, context.inputs["data"]), found, context.out)
-    for file in found.values():
-        if file.suffix == ".onnx":
-            (context.out / "models").mkdir(exist_ok=True)
-            shutil.copyfile(file, context.out / "models" / file.name)
     entries = []
     for done, engine in enumerate(recipe.export.engines):
         context.progress("engines", done, len(recipe.export.engines))
@@ -56,7 +58,7 @@ class _Work:
     def build(self, engine: Engine) -> dict[str, Any]:
         """One engine's files and facts.
 
-        An engine that cannot run here is judged by, and takes its thresholds from, ONNX Runtime on the same graph.
+        An engine that cannot run here is judged by, and takes its thresholds from, the same graph on the CPU.
         Raises ValueError when it is further from the float engine than the recipe's gate.
         """
         graph = self.graphs[engine.precision]
@@ -65,7 +67,7 @@ class _Work:
             with engine.backend.open(files[0]) as session:
                 scores, scored_by = self.val.scores(session), engine.name
         else:
-            scores, scored_by = self._of_graph(graph), f"onnxruntime, cpu, models/{graph.name}"
+            scores, scored_by = self._of_graph(graph), f"{_runtime(graph).kind}, cpu, models/{graph.name}"
         float_scores = self._of_graph(self.graphs["fp32"])
         parity = self.val.parity(float_scores, scores, self.val.thresholds(float_scores), seed=self.recipe.seed)
         self._check(engine, parity)
@@ -90,7 +92,7 @@ class _Work:
         except MissingRuntime as cause:
             if not isinstance(engine.backend, TensorRt) or engine.backend.compute_capability != "device":
                 raise
-            return (self._model(graph),), str(cause)
+            return (graph,), str(cause)
         return engine.backend.files(file), engine.backend.missing()
 
     def _check(self, engine: Engine, parity: Parity) -> None:
@@ -104,17 +106,19 @@ class _Work:
 
     def _of_graph(self, graph: Path) -> NDArray[np.float32]:
         if graph not in self.kept:
-            with OnnxRuntime().open_graph(graph) as session:
+            with _runtime(graph).open_graph(graph) as session:
                 self.kept[graph] = self.val.scores(session)
         return self.kept[graph]
 
-    def _model(self, graph: Path) -> Path:
-        return self.out / "models" / graph.name
-
     def _source(self, graph: Path) -> Path:
         """The ONNX that a graph is or comes from."""
-        wanted = stamp.origin(graph)
-        return next(file for file in self.graphs.values() if file.suffix == ".onnx" and stamp.hash_of(file) == wanted)
+        origin = stamp.origin(graph)
+        return next(file for file in self.graphs.values() if file.suffix == ".onnx" and stamp.hash_of(file) == origin)
+
+
+def _runtime(graph: Path) -> OnnxRuntime | OpenVino:
+    """What runs a graph on any CPU."""
+    return OpenVino() if graph.suffix == ".xml" else OnnxRuntime()
 
 
 def _summary(entry: dict[str, Any]) -> str:
@@ -123,11 +127,11 @@ def _summary(entry: dict[str, Any]) -> str:
     return f"{entry['name']} has {found} on tune{ran}"
 
 
-def cost(recipe: Recipe, folder: Path) -> dict[str, Any]:
+def cost(folder: Path) -> dict[str, Any]:
     """What freezing cost, for the report, from the folder of this stage."""
     facts = read_json(folder / "engines.json")
     parity = [
         {"engine": entry["name"], "scored_by": entry["thresholds_from"], **entry["parity"]}
         for entry in facts["engines"]
     ]
-    return {"keep": recipe.export.budget.keep, **facts["int8"], "parity": parity}
+    return {**facts["int8"], "parity": parity}

@@ -18,7 +18,7 @@ OK, SOME_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 if some pictures failed, 2 if nothing could be done."""
+    """Run one command; the exit code is 0, 1 if pictures or the engine to rebuild failed, 2 if nothing could be done."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
@@ -84,7 +84,7 @@ def info(options: argparse.Namespace) -> int:
     facts = {name: getattr(manifest, name) for name in ("recipe", "recipe_hash", "image_px", "composed", "measured")}
     facts |= {"labels": list(manifest.labels), "engines": engines, "chosen": chosen, "machine": machine.describe()}
     print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else _info_text(facts))
-    return OK
+    return SOME_FAILED if options.rebuild and options.engine in refused else OK
 
 
 def _opened(options: argparse.Namespace, manifest: Manifest, entry: EngineEntry) -> dict[str, str | None]:
@@ -98,7 +98,7 @@ def _opened(options: argparse.Namespace, manifest: Manifest, entry: EngineEntry)
         with open_engine(options.bundle, manifest, entry, backend_of(entry), rebuild=rebuild) as session:
             built_here = session.engine != options.bundle / entry.file
             return {"lacks": None, "built_here": str(session.engine) if built_here else None}
-    except (EngineRefused, MissingRuntime) as cause:
+    except (EngineRefused, MissingRuntime, OSError) as cause:
         return {"lacks": str(cause), "built_here": None}
 
 
@@ -134,8 +134,9 @@ def _load(options: argparse.Namespace) -> Tagger:
     if options.verbose:
         ran, built = tagger.session.ran, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
         print(f"engine {entry.name}: {tagger.choice.why}; {ran.provider}, {ran.compute}{built}", file=sys.stderr)
-    if entry.thresholds_from != entry.name and options.threshold is None:
-        print(f"engine {entry.name}: thresholds were tuned on {entry.thresholds_from}", file=sys.stderr)
+    tuned_on = entry.thresholds_from if entry.thresholds_from != entry.name else "the bundle's own file"
+    if options.threshold is None and (tagger.rebuilt or entry.thresholds_from != entry.name):
+        print(f"engine {entry.name}: thresholds were tuned on {tuned_on}", file=sys.stderr)
     return tagger
 
 

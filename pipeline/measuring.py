@@ -64,7 +64,7 @@ def bench(recipe: Recipe, context: Context) -> None:
         "rows": rows,
         "distillation": compared,
         "int8_gain": gain,
-        "freezing": cost(recipe, context.inputs["engines"]),
+        "freezing": cost(context.inputs["engines"]),
         "training": {net: training(context.inputs[net]) for net in NETS if net in context.inputs},
         "grid": grid(test, manifest, context.out / "scores", seed=recipe.seed),
         "notes": [*_notes(manifest, rows), *_note_on_teachers(recipe), *_note_on_labels(test)],
@@ -137,8 +137,9 @@ def _references(
 
 
 def _measured(manifest: Manifest, facts: Mapping[str, Any]) -> Manifest:
-    """The manifest with each engine's latency and the machine it holds for."""
-    p50 = {row["name"]: row["end_to_end_ms"]["p50"] for row in facts["rows"] if row["status"] == "measured"}
+    """The manifest with the latency of each engine as shipped, and the machine it holds for."""
+    shipped = [row for row in facts["rows"] if row["status"] == "measured" and not row.get("built_here")]
+    p50 = {row["name"]: row["end_to_end_ms"]["p50"] for row in shipped}
     engines = tuple(dataclasses.replace(engine, p50_ms=p50.get(engine.name)) for engine in manifest.engines)
     keys = ("cpu", "architecture", "cores", "os", "gpus", "driver")
     machine = {key: facts["machine"][key] for key in keys}
@@ -179,4 +180,6 @@ def _notes(manifest: Manifest, rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         if row["status"] != "measured":
             notes.append(f"{row['name']}: {row['status']}: {row['reason']}")
+        elif row.get("built_here"):
+            notes.append(f"{row['name']}: built on this machine, not the bundle's own file")
     return notes

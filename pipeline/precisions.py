@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.backends import OnnxRuntime
+from export import stamp
 from export.precision import calibration, int8, int8_x86
 from export.precision.budget import Budget
-from export.precision.fit import Fitted, Judge, fit_openvino, fit_qdq
+from export.precision.fit import RUNTIME, Fitted, Judge, fit_openvino, fit_qdq
 from export.precision.fp16 import fp16
 from export.precision.places import read_places
 from export.precision.qdq import quantise
@@ -41,7 +41,7 @@ FP32, SUMMARY, CALIBRATION = "fp32.onnx", "precisions.json", "calibration.json"
 FAMILIES = {"int8": int8.FAMILY, "int8_x86": int8_x86.FAMILY}
 OPENVINO = "openvino/int8_openvino.xml"
 WHOLE = "whole.onnx"  # the signed graph with every layer in int8: where training rounds
-TRAINED = "fp32_trained.onnx"
+LEARNED = "learned"
 
 
 def precisions(recipe: Recipe, context: Context) -> None:
@@ -87,18 +87,18 @@ def quantisation_aware(recipe: Recipe, recipe_hash: str, context: Context) -> No
     if not ranks.is_first():
         return
     labels, image_px = load_labels(context.inputs["student"]), recipe.student.model.image_px
-    out = context.out / "models" / TRAINED
+    out = context.out / FP32
     graph = to_onnx(learned.float_tagger(context.out), labels, image_px, out, recipe_hash=recipe_hash)
     images = _calibration(recipe, context)
     seen, found = calibrate(graph, images, "min_max"), learned.learned_ranges(context.out)
-    ranges = {"int8": {"learned": {**seen, **found}}, "int8_x86": {"learned": {**seen, **_narrowed(seen, found)}}}
+    ranges = {"int8": {LEARNED: {**seen, **found}}, "int8_x86": {LEARNED: {**seen, **_narrowed(seen, found)}}}
     _fit(recipe, context, graph, ranges, images, over)
 
 
 def graphs(inputs: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Any]]:
     """By precision the graph that ships, and how each int8 family came out: trained where that is better.
 
-    `inputs` holds the folders of both stages.
+    `inputs` holds the folders of both stages.  What OpenVINO's graph was made from is among them.
     """
     found, told = _files(inputs["precisions"]), _facts(inputs["precisions"])
     trained = _files(inputs["quantisation_aware"])
@@ -106,11 +106,24 @@ def graphs(inputs: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Any]]
     for place, entry in enumerate(told["precisions"]):
         better = after.get(entry["precision"], entry)
         entry["trained"] = better["select_map"] > entry["select_map"]
+        tried = entry["tried"] | ({} if better is entry else {f"{k}, trained": v for k, v in better["tried"].items()})
         if entry["trained"]:
-            found |= {better["precision"]: trained[better["precision"]], "fp32_trained": trained["fp32_trained"]}
-            tried = {**entry["tried"], **better["tried"]}
-            told["precisions"][place] = {**better, "tried": tried, "trained": True}
+            found[better["precision"]] = trained[better["precision"]]
+            entry = {**better, "calibrator": f"{better['calibrator']}, trained", "trained": True}
+        told["precisions"][place] = {**entry, "tried": tried}
+    if "int8_openvino" in found:
+        source = _source(found["int8_openvino"], inputs)
+        if source not in found.values():
+            found["int8_openvino_source"] = source
     return found, told
+
+
+def _source(network: Path, inputs: Mapping[str, Path]) -> Path:
+    """The ONNX that OpenVINO's graph was made from."""
+    origin = stamp.origin(network)
+    folders = (inputs["precisions"], inputs["quantisation_aware"])
+    every = (file for folder in folders for file in sorted(folder.rglob("*.onnx")))
+    return next(file for file in every if stamp.hash_of(file) == origin)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -152,7 +165,7 @@ def _fit(
     for done, name in enumerate(families):
         context.progress("int8", done, len(families))
         if name == "int8_openvino":
-            qdq = [file for family in FAMILIES if (file := _graph(context, family)).is_file()]
+            qdq = _candidates(context, graph, ranges)
             fitted.append(fit_openvino(graph, qdq, images, judge, budget, context.out / OPENVINO))
         else:
             fitted.append(
@@ -161,6 +174,7 @@ def _fit(
         _tell(fitted[-1])
     context.progress("int8", len(families), len(families))
     facts = {
+        "keep": budget.keep,
         "float_map": judge.float_map,
         "pictures": len(judge.pixels),
         "calibration": read_json(context.out / CALIBRATION)["covers"],
@@ -168,6 +182,18 @@ def _fit(
     }
     (context.out / SUMMARY).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return fitted
+
+
+def _candidates(context: Context, graph: Path, ranges: Mapping[str, Mapping[str, Ranges]]) -> list[Path]:
+    """Q/DQ graphs that OpenVINO may take: those made already; of a trained net, whose ranges NNCF ignores, all."""
+    files = []
+    for family, by_name in ranges.items():
+        file = _graph(context, family)
+        if not file.is_file() and LEARNED in by_name:
+            file = context.out / "candidates" / file.name
+            quantise(graph, by_name[LEARNED], file, FAMILIES[family])
+        files += [file] if file.is_file() else []
+    return files
 
 
 def _narrowed(seen: Ranges, found: Ranges) -> dict[str, tuple[float, float]]:
@@ -184,7 +210,7 @@ def _judge(recipe: Recipe, context: Context) -> Judge:
     select = read_split(context.inputs["data"], "select")
     pixels = select.pixels(recipe.student.model.image_px)
     judge = Judge(pixels, select.targets, select.known, float_map=0.0)
-    return dataclasses.replace(judge, float_map=judge.map_of(OnnxRuntime(), context.inputs["onnx"] / FP32))
+    return dataclasses.replace(judge, float_map=judge.map_of(RUNTIME, context.inputs["onnx"] / FP32))
 
 
 def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:
@@ -202,14 +228,18 @@ def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:
 
 
 def _fine_tuning(training: Training, budget: Budget) -> Training:
-    """The student's training, gently: all of it learns, and every loss counts in full from the first step."""
+    """The student's training, gently: all of it learns, and every loss counts in full from the first step.
+
+    But for losses with adapters, which begin anew.
+    """
+    ramps = {loss: min(loss.ramp_epochs, budget.epochs) if "features" in loss.needs else 0 for loss in training.losses}
     return dataclasses.replace(
         training,
         epochs=budget.epochs,
         learning_rate=budget.learning_rate,
         stop_epoch=0,
         frozen_groups=0,
-        losses=tuple(dataclasses.replace(loss, ramp_epochs=0) for loss in training.losses),
+        losses=tuple(dataclasses.replace(loss, ramp_epochs=epochs) for loss, epochs in ramps.items()),
     )
 
 

@@ -36,7 +36,7 @@ class FloatLayer:
     """A layer that went back to float."""
 
     layer: str
-    gain: float  # mAP that it alone gives back
+    gain: float | None  # mAP that it alone gives back; None: it is float because one that reads it is
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def rank(layers: Sequence[str], part: Score, progress: Progress = silent) -> lis
         progress("layers", done, len(layers))
         found.append(FloatLayer(layer, part((layer,)) - nothing))
     progress("layers", len(layers), len(layers))
-    return sorted(found, key=lambda entry: -entry.gain)
+    return sorted(found, key=lambda entry: -(entry.gain or 0.0))
 
 
 def fewest(ranked: Sequence[FloatLayer], whole: Score, wanted: float) -> Restored:

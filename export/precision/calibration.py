@@ -23,7 +23,8 @@ def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: 
     chosen = _cover(shuffled)
     if len(chosen) > count:
         raise ValueError(f"calibration: expected at least {len(chosen)} pictures to cover every label, got {count}")
-    rest = [place for place in range(len(order)) if place not in set(chosen)]
+    taken = set(chosen)
+    rest = [place for place in range(len(order)) if place not in taken]
     places = [*chosen, *rest[: count - len(chosen)]]
     return np.array(sorted(order[place] for place in places), dtype=np.int64)
 
@@ -31,7 +32,8 @@ def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: 
 def refuse_held_out(chosen: Mapping[str, str], held_out: Mapping[str, Sequence[str]]) -> None:
     """ValueError if a picture of `chosen` (hash by name) is also in a split (hashes by name) that judges the graph."""
     for split, hashes in held_out.items():
-        both = sorted(name for name, digest in chosen.items() if digest in set(hashes))
+        there = set(hashes)
+        both = sorted(name for name, digest in chosen.items() if digest in there)
         if both:
             raise ValueError(
                 f"calibration: expected pictures of train alone, got {len(both)} that are in {split} as well: "

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from export.backends import OnnxRuntime, OpenVino
 from export.precision.budget import Budget, FloatLayer, Restored, fewest, rank
 from export.precision.int8_openvino import METHODS, int8_openvino, int8_openvino_within
-from export.precision.qdq import Family, layers, quantise
+from export.precision.qdq import Family, layers, quantise, taken_along
 from export.precision.ranges import Ranges
 from mlkd.metrics import mean_average_precision
 from mlkd.progress import Progress, silent
 
 BATCH = 32
 PART = "/WithoutBiases"  # OpenVINO's name for a convolution that it has parted from its bias
-RUNTIME = OnnxRuntime(threads=os.cpu_count() or 1)  # what scores a Q/DQ graph
+RUNTIME = OnnxRuntime(threads=len(os.sched_getaffinity(0)))  # what scores a graph in ONNX
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,9 @@ class Judge:
     known: NDArray[np.bool_] | None
     float_map: float
 
-    def map_of(self, backend: OnnxRuntime | OpenVino, graph: Path, rows: Sequence[int] | None = None) -> float:
+    def map_of(
+        self, backend: OnnxRuntime | OpenVino, graph: Path, rows: Sequence[int] | NDArray[np.intp] | None = None
+    ) -> float:
         """What the graph gives when `backend` runs it, on all pictures or on these."""
         chosen = np.arange(len(self.pixels)) if rows is None else np.asarray(rows)
         with backend.open_graph(graph) as session:
@@ -56,9 +58,22 @@ class Judge:
         return self.map_of_scores(np.concatenate(parts), chosen)
 
     def map_of_scores(self, scores: NDArray[np.float32], rows: Sequence[int] | NDArray[np.intp]) -> float:
-        """The same from scores (K, L) of the pictures `rows`."""
+        """The same from scores (K, L) of the pictures `rows`; 0 where none of them has a label."""
         known = None if self.known is None else self.known[rows]
-        return mean_average_precision(scores, self.targets[rows], known)
+        return float(np.nan_to_num(mean_average_precision(scores, self.targets[rows], known)))
+
+    def by_picture(self, scores: NDArray[np.float32], rows: Sequence[int]) -> list[float]:
+        """Mean log-likelihood of each picture's known decisions: mAP has no value of a single picture."""
+        known = np.ones(scores.shape, bool) if self.known is None else self.known[rows]
+        right = np.log(np.clip(np.where(self.targets[rows] > 0, scores, 1 - scores), 1e-6, 1))
+        means: list[float] = ((right * known).sum(1) / np.maximum(known.sum(1), 1)).tolist()
+        return means
+
+    def part(self, count: int) -> NDArray[np.intp]:
+        """At most `count` pictures with a label, evenly over all: pictures may be in the order of their labels."""
+        labelled = self.targets.astype(bool) & (True if self.known is None else self.known)
+        rows = np.flatnonzero(labelled.any(1))
+        return rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.intp))]
 
     def fitted(
         self,
@@ -91,22 +106,23 @@ def fit_qdq(
     with tempfile.TemporaryDirectory() as folder:
         trial = Path(folder) / "trial.onnx"
 
-        def score(name: str, keep_float: Collection[str] = (), rows: Sequence[int] | None = None) -> float:
+        def score(name: str, keep_float: Collection[str] = (), rows: NDArray[np.intp] | None = None) -> float:
             return judge.map_of(RUNTIME, quantise(graph, ranges[name], trial, family, keep_float), rows)
 
         tried = {name: score(name) for name in ranges}
-        best, result = _best(tried), Restored((), max(tried.values()))
-        able, part = layers(graph), range(min(budget.pictures, len(judge.pixels)))
+        found = {name: Restored((), value) for name, value in tried.items()}
+        able = layers(graph)
         most = int(budget.float_layers * len(able))
-        if result.score < wanted and most:
-            ranked = rank(able, partial(score, best, rows=part), progress)[:most]
-            found = {name: fewest(ranked, partial(score, name), wanted) for name in tried}
-            best = max(
-                found, key=lambda name: (found[name].score >= wanted, -len(found[name].layers), found[name].score)
-            )
-            result = found[best]
+        if max(tried.values()) < wanted and most:
+            ranked = rank(able, partial(score, _best(tried), rows=judge.part(budget.pictures)), progress)[:most]
+            for name in tried:
+                restored = fewest(ranked, partial(score, name), wanted)
+                found[name] = max(found[name], restored, key=lambda one: one.score)
+        best = max(found, key=lambda name: _worth(found[name], wanted))
+    result = found[best]
     quantise(graph, ranges[best], out, family, [entry.layer for entry in result.layers])
-    return judge.fitted(family.precision, best, tried, result.score, result.layers, budget)
+    floats = (*result.layers, *(FloatLayer(name, None) for name in taken_along(graph, family, result.layers)))
+    return judge.fitted(family.precision, best, tried, result.score, floats, budget)
 
 
 def fit_openvino(
@@ -116,7 +132,6 @@ def fit_openvino(
 
     Over budget, NNCF's accuracy control takes over, with as many steps as layers may stay float.
     """
-    wanted = budget.keep * judge.float_map
     with tempfile.TemporaryDirectory() as folder:
         made: dict[str, Path] = {}
         for method in METHODS:
@@ -124,40 +139,45 @@ def fit_openvino(
         made |= {file.name: OpenVino().compile(file, Path(folder)) for file in qdq}
         tried = {name: judge.map_of(OpenVino(), file) for name, file in made.items()}
         best = _best(tried)
-        if tried[best] >= wanted:
-            _copy(made[best], out)
-            return judge.fitted("int8_openvino", best, tried, tried[best], (), budget)
-    return _fit_with_nncf(graph, images, judge, budget, out, tried)
+        whole = judge.fitted("int8_openvino", best, tried, tried[best], (), budget)
+        if not whole.fits:
+            restored = _fit_with_nncf(graph, images, judge, budget, out, tried)
+            if restored.select_map > whole.select_map:
+                return restored
+        _copy(made[best], out)
+        return whole
 
 
 def _fit_with_nncf(
     graph: Path, images: NDArray[np.uint8], judge: Judge, budget: Budget, out: Path, tried: Mapping[str, float]
 ) -> Fitted:
     method = max(METHODS, key=lambda name: tried[name])
-    most = max(1, int(budget.float_layers * len(layers(graph))))
     names = int8_openvino_within(
         graph,
         images,
         out,
         method,
         judge.pixels,
-        judge.map_of_scores,
+        lambda scores, rows: (judge.map_of_scores(scores, rows), judge.by_picture(scores, rows)),
         keep=budget.keep,
-        most=most,
+        most=max(1, int(budget.float_layers * len(layers(graph)))),
         part=budget.pictures,
     )
-    value = judge.map_of(OpenVino(), out)
+    rows = judge.part(budget.pictures)
 
-    def without(name: str) -> float:
-        kept = [other for other in names if other != name]
+    def score(keep_float: Collection[str]) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            trial = int8_openvino(graph, images, Path(folder) / "trial.xml", method, kept)
-            return judge.map_of(OpenVino(), trial)
+            trial = int8_openvino(graph, images, Path(folder) / "trial.xml", method, keep_float)
+            return judge.map_of(OpenVino(), trial, rows)
 
-    floats = sorted(
-        (FloatLayer(name.removesuffix(PART), value - without(name)) for name in names), key=lambda entry: -entry.gain
-    )
-    return judge.fitted("int8_openvino", method, tried, value, tuple(floats), budget)
+    floats = [FloatLayer(entry.layer.removesuffix(PART), entry.gain) for entry in rank(names, score)]
+    return judge.fitted("int8_openvino", method, tried, judge.map_of(OpenVino(), out), tuple(floats), budget)
+
+
+def _worth(one: Restored, wanted: float) -> tuple[bool, int, float]:
+    """Within the budget before over it; then fewer layers in float within, and more mAP over it."""
+    fits = one.score >= wanted
+    return fits, -len(one.layers) if fits else 0, one.score
 
 
 def _best(tried: Mapping[str, float]) -> str:

@@ -44,22 +44,22 @@ def int8_openvino_within(
     out: Path,
     method: Method,
     pictures: NDArray[np.uint8],
-    score: Callable[[NDArray[np.float32], Sequence[int]], float],
+    score: Callable[[NDArray[np.float32], Sequence[int]], tuple[float, list[float]]],
     *,
     keep: float,
     most: int,
     part: int,
 ) -> list[str]:
-    """Quantise by NNCF's accuracy control: at most `most` operations go back to float; returns their names.
+    """Quantise by NNCF's accuracy control: at most `most` groups of layers go back to float; returns their names.
 
-    `score` is the mAP of scores (N, L) for those rows of `pictures` (select); int8 should give at least `keep` times
-    what float does.  Operations are ranked on `part` of the pictures.  Whether it came that far, the caller measures.
+    `score` gives for scores (N, L) of those rows of `pictures` (select) the mAP, of which int8 should keep `keep`, and
+    a number for each picture that falls as it gets worse: groups are ranked on the `part` that fell most.  Whether it
+    came that far, the caller measures.
     """
 
-    def validate(compiled: Any, rows: Iterable[int]) -> tuple[float, None]:
+    def validate(compiled: Any, rows: Iterable[int]) -> tuple[float, list[float]]:
         chosen = list(rows)
-        scores = [np.array(compiled([pictures[row][None]])[0]) for row in chosen]
-        return score(np.concatenate(scores), chosen), None  # no values by picture: mAP is not their mean
+        return score(np.concatenate([np.array(compiled([pictures[row][None]])[0]) for row in chosen]), chosen)
 
     network = _read(model)
     with _quiet() as nncf:

@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from export import graph
 from export.precision import sensitive
+from export.precision.budget import FloatLayer
 from export.precision.ranges import Ranges, prepare
 
 LAYERS = ("Conv", "MatMul", "Gemm", "Add")
@@ -73,6 +74,16 @@ def layers(model: Path) -> list[str]:
     """Nodes that int8 graphs compute in integers: products with weights and the backbone's residual sums."""
     with tempfile.TemporaryDirectory() as folder:
         return _layers(onnx.load(prepare(model, Path(folder) / "prepared.onnx")))
+
+
+def taken_along(model: Path, family: Family, floats: Collection[FloatLayer]) -> list[str]:
+    """Further layers that compute in float because these do."""
+    names = {entry.layer for entry in floats}
+    if not family.unsigned or not names:
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = onnx.load(prepare(model, Path(folder) / "prepared.onnx"))
+    return sorted(_writers(prepared, names) & set(_layers(prepared)) - names)
 
 
 def float_nodes(model: ModelProto) -> list[str]:

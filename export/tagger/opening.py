@@ -7,7 +7,7 @@ from pathlib import Path
 from export import stamp
 from export.backends import Backend, EngineRefused, MissingRuntime, Session
 from export.manifest import EngineEntry, Manifest
-from export.tagger.rebuilding import build, for_this_device, has_some, open_built, place_of
+from export.tagger.rebuilding import build, for_this_device, has_some, key_of, open_built
 
 OFFER = "`info --rebuild` or `tag --rebuild` builds it on this device"
 
@@ -33,14 +33,14 @@ def open_engine(
     reason = own.missing()
     if reason is not None:
         raise MissingRuntime(reason) from refusal
-    place = place_of(manifest.files[entry.graph].sha256, own)
-    session = open_built(place, own)
+    _check_graph(folder, manifest, entry, refusal)
+    key = key_of(manifest.files[entry.graph].sha256, entry.precision, own)
+    session = open_built(key, own)
     if session is not None:
         return session
-    _check_graph(folder, manifest, entry, refusal)
     if not rebuild:
         raise EngineRefused(f"{refusal}; {OFFER}") from refusal
-    return build(place, own, folder / entry.graph)
+    return build(key, own, folder / entry.graph)
 
 
 def lacks(manifest: Manifest, entry: EngineEntry, backend: Backend, *, rebuild: bool = False) -> str | None:
@@ -49,7 +49,7 @@ def lacks(manifest: Manifest, entry: EngineEntry, backend: Backend, *, rebuild: 
     own = for_this_device(backend)
     if reason is None or own.missing() is not None:
         return reason
-    built = has_some(place_of(manifest.files[entry.graph].sha256, backend))
+    built = has_some(key_of(manifest.files[entry.graph].sha256, entry.precision, backend))
     return None if rebuild or built else f"{reason}; {OFFER}"
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
+import logging
+import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from export import stamp
-from export.backends import Backend, EngineRefused, Session, TensorRt
+from export.backends import Backend, EngineRefused, MissingRuntime, Session, TensorRt
 from export.bundle import flush
-from mlkd.cache import cache_root
+from mlkd.cache import ELSEWHERE, cache_root, private
+
+log = logging.getLogger(__name__)
 
 SUMS = "sha256sums"
-KEPT = "kept"  # what a builder leaves beside its engine, such as timings of kernels, for the next build
 
 
 def for_this_device(backend: Backend) -> Backend:
@@ -24,21 +28,21 @@ def for_this_device(backend: Backend) -> Backend:
     return dataclasses.replace(backend, compute_capability="device") if isinstance(backend, TensorRt) else backend
 
 
-def place_of(graph: str, backend: Backend) -> Path:
-    """Where the engines lie that `backend` built from the graph of this hash; one for each version and device."""
+def key_of(graph: str, precision: str, backend: Backend) -> str:
+    """Names the engines of this precision that `backend` built from the graph of this hash."""
     fields = dataclasses.asdict(for_this_device(backend))
     fields.pop("threads", None)  # says how an engine runs, not how it is built
-    return cache_root() / "engines" / _digest({"graph": graph, "backend": fields})
+    return _digest({"graph": graph, "precision": precision, "backend": fields})
 
 
-def has_some(place: Path) -> bool:
-    """Whether anything was built there: whether it still runs, opening it shows."""
-    return next(_builds(place), None) is not None
+def has_some(key: str) -> bool:
+    """Whether anything was built: whether it still runs, opening it shows."""
+    return bool(_builds(key))
 
 
-def open_built(place: Path, backend: Backend) -> Session | None:
-    """A session of an engine in `place` that is whole and fits this machine; None if there is none."""
-    for build in _builds(place):
+def open_built(key: str, backend: Backend) -> Session | None:
+    """A session of an engine that was built here, is whole and fits this machine; None if there is none."""
+    for build in _builds(key):
         engine = _verified(build)
         if engine is not None:
             with contextlib.suppress(EngineRefused):  # of another version or device: it stays for that one
@@ -46,51 +50,54 @@ def open_built(place: Path, backend: Backend) -> Session | None:
     return None
 
 
-def build(place: Path, backend: Backend, graph: Path) -> Session:
+def build(key: str, backend: Backend, graph: Path) -> Session:
     """Like open_built, but compiles the engine if there is none; of several processes one builds and the others wait.
 
-    Raises EngineRefused for a graph that the runtime does not take, OSError for a cache that cannot be written.
+    Raises EngineRefused for a graph that the runtime does not take, MissingRuntime on a system that cannot lock files,
+    OSError for a cache that cannot be written.
     """
-    try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _alone(place):
-            session = open_built(place, backend)
-            if session is not None:
-                return session
-            return backend.open(_build(place, backend, graph))
-    except OSError as cause:
-        got = cause.strerror or cause
-        raise OSError(
-            f"{place}: expected a folder that takes a rebuilt engine, got: {got}; "
-            "make room there, or name another cache in XDG_CACHE_HOME"
-        ) from cause
+    place = _place(key)
+    with _alone(place):
+        session = open_built(key, backend)
+        return backend.open(_build(place, backend, graph)) if session is None else session
 
 
 def _build(place: Path, backend: Backend, graph: Path) -> Path:
-    partial, kept = place / ".partial", place.parent / KEPT
+    partial = place / ".partial"
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-    kept.mkdir(exist_ok=True)
-    shutil.copytree(kept, partial)
-    engine = backend.compile(graph, partial)
-    sums = [f"{stamp.hash_of(file)}  {file.name}\n" for file in backend.files(engine)]
-    (partial / SUMS).write_text("".join(sums), encoding="utf-8")
-    flush(partial)
-    for file in set(partial.iterdir()) - {*backend.files(engine), partial / SUMS}:
-        file.replace(kept / file.name)
-    whole = place / _digest(dataclasses.asdict(stamp.read(engine)))
-    shutil.rmtree(whole, ignore_errors=True)  # it was refused, or the build would not be needed
-    partial.rename(whole)
+    try:
+        with _named(place):
+            engine = backend.compile(graph, partial)
+            sums = [f"{stamp.hash_of(file)}  {file.name}\n" for file in backend.files(engine)]
+            (partial / SUMS).write_text("".join(sums), encoding="utf-8")
+            flush(partial)
+            whole = place / _digest(dataclasses.asdict(stamp.read(engine)))
+            shutil.rmtree(whole, ignore_errors=True)  # it was refused, or the build would not be needed
+            partial.rename(whole)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     return whole / engine.name
 
 
-def _builds(place: Path) -> Iterator[Path]:
-    return (file.parent for file in sorted(place.glob(f"[!.]*/{SUMS}")))
+def _place(key: str) -> Path:
+    return cache_root() / "engines" / key
+
+
+def _builds(key: str) -> list[Path]:
+    """Folders of the builds; none, with a warning, in a cache that cannot be used."""
+    try:
+        place = _place(key)
+        return [file.parent for file in sorted(private(place).glob(f"[!.]*/{SUMS}"))] if place.is_dir() else []
+    except OSError as cause:
+        log.warning("engines built on this device are passed over: %s", cause.strerror or cause)
+        return []
 
 
 def _verified(build: Path) -> Path | None:
     """The engine of a build whose files are as they were written."""
-    sums = [line.split("  ", 1) for line in (build / SUMS).read_text(encoding="utf-8").splitlines()]
     try:
+        sums = [line.split("  ", 1) for line in (build / SUMS).read_text(encoding="utf-8").splitlines()]
         whole = all(stamp.hash_of(build / name) == digest for digest, name in sums)
     except (OSError, ValueError):
         return None
@@ -99,11 +106,31 @@ def _verified(build: Path) -> Path | None:
 
 @contextlib.contextmanager
 def _alone(place: Path) -> Iterator[None]:
-    import fcntl  # absent on Windows, where everything but a rebuild works
-
-    with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        import fcntl
+    except ImportError as cause:
+        raise MissingRuntime(
+            f"rebuilding: expected a system that locks files with fcntl (Linux, macOS), got {platform.system()}; "
+            "take an engine that runs as shipped, or export the bundle for this device"
+        ) from cause
+    with contextlib.ExitStack() as stack:
+        with _named(place):
+            lock = stack.enter_context((private(place) / "lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextlib.contextmanager
+def _named(place: Path) -> Iterator[None]:
+    """An OSError of the same errno that says which cache it is and what to do."""
+    try:
+        yield
+    except OSError as cause:
+        raise OSError(
+            cause.errno or errno.EIO,
+            f"{place}: expected a folder that takes a rebuilt engine, got: {cause.strerror or cause}; "
+            f"make room there, or {ELSEWHERE}",
+        ) from cause
 
 
 def _digest(value: object) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from export.backends import EngineRefused, Session
+from export.backends import EngineRefused, MissingRuntime, Session
 from export.bundle import read_bundle
 from export.manifest import Manifest
 from export.tagger.choosing import Choice, choose
@@ -58,17 +58,31 @@ class Tagger:
         used, NoEngineError if nothing in it runs here, OSError if the cache cannot take a rebuilt engine.
         """
         manifest = read_bundle(Path(folder))
+        return cls.first(Path(folder), manifest, engine, threads=threads, machine=machine, rebuild=rebuild)
+
+    @classmethod
+    def first(
+        cls,
+        folder: Path,
+        manifest: Manifest,
+        engine: str | None = None,
+        *,
+        threads: int | None = None,
+        machine: dict[str, Any] | None = None,
+        rebuild: bool = False,
+    ) -> Tagger:
+        """Like `load`, of a bundle that has been verified."""
         refused: dict[str, str] = {}
         while True:
             choice = choose(manifest, engine, machine=machine, threads=threads, rebuild=rebuild, refused=refused)
             try:
-                return cls.open(Path(folder), manifest, choice, rebuild=rebuild)
-            except EngineRefused as cause:
+                return cls.open(folder, manifest, choice, rebuild=rebuild)
+            except (EngineRefused, MissingRuntime) as cause:
                 refused[choice.entry.name] = str(cause)
 
     @classmethod
     def open(cls, folder: Path, manifest: Manifest, choice: Choice, *, rebuild: bool = False) -> Tagger:
-        """Open the chosen engine of a bundle that has been verified; EngineRefused says why that cannot be."""
+        """Open the chosen engine of a bundle that has been verified; EngineRefused or MissingRuntime says why that cannot be."""
         session = open_engine(folder, manifest, choice.entry, choice.backend, rebuild=rebuild)
         return cls(manifest, choice, session, session.engine if session.engine != folder / choice.entry.file else None)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mlkd import checkpoint, evaluate, optimisation
+from mlkd import checkpoint, evaluate, optimisation, quantised_graph
 from mlkd.data.prepared import read_split
 from mlkd.fake_quant import Place, Rounded
 from mlkd.metrics import mean_average_precision
@@ -91,7 +91,7 @@ def test_bf16_comes_close(aware: QuantisationAware) -> None:
     images = torch.randint(256, (3, 24, 24, 3), dtype=torch.uint8)
     with torch.autocast("cpu", torch.bfloat16):
         found = net(images).logits
-    assert found.dtype == torch.bfloat16 or found.dtype == torch.float32
+    assert not torch.equal(found.float(), net(images).logits)
     torch.testing.assert_close(found.float(), net(images).logits, atol=0.1, rtol=0)
 
 
@@ -150,3 +150,14 @@ def test_other_labels_are_refused(aware: QuantisationAware) -> None:
 def test_ranges_of_another_run_are_refused(start: Path) -> None:
     with pytest.raises(ValueError, match="learned ranges: expected a quantisation-aware run"):
         learned_ranges(start)
+
+
+def test_no_tensor_is_made_on_the_device_that_the_net_was_traced_on() -> None:
+    """This net makes positions as it runs."""
+    tagger = Model(backbone="edgenext_xx_small", image_px=64, head=MODEL.head).build(3).eval()
+    graph = quantised_graph.trace(tagger, features=False)
+    made = [node for node in graph.nodes if node.kwargs.get("device") is not None]
+    assert made
+    assert not [node for node in made if isinstance(node.kwargs["device"], torch.device)]
+    net = QuantisedTagger(tagger, ()).to("meta")
+    assert net(torch.zeros(2, 64, 64, 3, dtype=torch.uint8, device="meta")).logits.shape == (2, 3)

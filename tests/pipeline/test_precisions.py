@@ -175,7 +175,7 @@ def test_every_engine_is_held_to_the_float_engine_on_all_of_val(
         decided = [one >= np.array(entries["fp32"]["thresholds"]) for one in (scores[name], scores["fp32"])]
         assert parity["flipped"] == pytest.approx((decided[0] != decided[1]).mean(), abs=1e-9)
     assert entries["signed"]["parity"]["max_difference"] > 0
-    cost = building.cost(recipe, tmp_path / "out")
+    cost = building.cost(tmp_path / "out")
     assert [entry["engine"] for entry in cost["parity"]] == ["fp32", "signed", "x86"]
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.backends import MissingRuntime, OpenVino
+from export.backends import EngineRefused, MissingRuntime, OnnxRuntime, OpenVino
 from export.bundle import Parts, parts_of, read_bundle, write_bundle
 from export.tagger import NoEngineError, Tagger
 from export.tagger.opening import open_engine
+from export.tagger.rebuilding import key_of
 from tests import bundles
 
 OPENVINO = "openvino-fp32"
@@ -101,6 +102,7 @@ def test_what_nncf_made_cannot_be_rebuilt(stale: Path, tmp_path: Path, never: Ne
     engines = (dataclasses.replace(entry, name="openvino-int8", precision="int8_openvino"), entry)
     manifest = dataclasses.replace(parts.manifest, engines=engines)
     write_bundle(dataclasses.replace(parts, manifest=manifest), tmp_path / "bundle")
+    Tagger.load(tmp_path / "bundle", OPENVINO, rebuild=True).close()  # of the same graph, but not the engine asked for
     never(OpenVino, "compile")
     message = r"stale.* cannot be rebuilt here: expected a graph of int8_openvino in the bundle, got models/fp32.onnx"
     with pytest.raises(NoEngineError, match=rf"{message} of fp32; take openvino-fp32, or export the bundle again"):
@@ -125,5 +127,22 @@ def test_a_device_that_computes_otherwise_than_asked_is_no_reason_to_rebuild(
 
     monkeypatch.setattr(OpenVino, "open", other)
     never(OpenVino, "compile")
-    with pytest.raises(MissingRuntime, match=r"got bf16$"):
+    with pytest.raises(NoEngineError, match=r"got bf16$"):
         Tagger.load(colours, OPENVINO, rebuild=True)
+
+
+def test_precisions_of_one_graph_do_not_share_what_was_built() -> None:
+    assert key_of("0" * 64, "fp32", OpenVino()) != key_of("0" * 64, "int8_openvino", OpenVino())
+
+
+@pytest.mark.parametrize("error", [MissingRuntime, EngineRefused])
+def test_an_engine_that_fails_to_open_makes_room_for_the_next(
+    colours: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fails(*_: object) -> None:
+        raise error("expected f32, got bf16")
+
+    monkeypatch.setattr(OnnxRuntime, "open", fails)
+    with Tagger.load(colours) as tagger:
+        assert tagger.choice.entry.name == OPENVINO
+        assert "not onnxruntime-fp32: expected f32, got bf16" in tagger.choice.why

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import fcntl
 import resource
+import shutil
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,9 +17,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.backends import OpenVino
+from export.backends import OpenVino, TensorRt
 from export.bundle import read_bundle
-from export.tagger import NoEngineError, Tagger
+from export.tagger import NoEngineError, Tagger, rebuilding
 
 OPENVINO = "openvino-fp32"
 Never = Callable[[type, str], None]  # the fixture: a method that must not be called
@@ -75,14 +77,13 @@ def test_a_build_that_is_interrupted_leaves_nothing_to_open(
         patched.setattr(OpenVino, "compile", interrupted)
         with pytest.raises(KeyboardInterrupt):
             Tagger.load(stale, OPENVINO, rebuild=True)
-    assert builds(cache) == []
+    assert builds(cache) == list(cache.glob("*/.partial")) == []
     with pytest.raises(NoEngineError, match=REFUSED):
         Tagger.load(stale, OPENVINO)
     Tagger.load(stale, OPENVINO, rebuild=True).close()
-    assert [path.name for path in builds(cache)[0].parent.glob("*.partial")] == []
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "sums"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "sums", "no text"])
 def test_a_damaged_rebuilt_engine_never_reaches_the_runtime_and_is_built_again(
     stale: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_damaged_rebuilt_engine_never_reaches_the_runtime_and_is_built_again(
         "cut": lambda: weights.write_bytes(content[:-1]),
         "gone": weights.unlink,
         "sums": lambda: sums.write_text(""),
+        "no text": lambda: sums.write_bytes(b"\xff" + sums.read_bytes()),
     }[damage]()
     with monkeypatch.context() as patched:
         patched.setattr(OpenVino, "open", lambda *_: pytest.fail("the runtime got a damaged engine"))
@@ -154,5 +156,66 @@ def test_a_cache_without_room_is_named(stale: Path, cache: Path) -> None:
     with pytest.raises(OSError, match=rf"{cache}/\w+: expected a folder that takes .*make room there") as raised:
         Tagger.load(stale, OPENVINO, rebuild=True)
     assert isinstance(raised.value.__cause__, OSError)
-    assert raised.value.__cause__.errno in (errno.ENOSPC, errno.EFBIG)
-    assert builds(cache) == []
+    assert raised.value.errno == raised.value.__cause__.errno in (errno.ENOSPC, errno.EFBIG)
+    assert builds(cache) == list(cache.glob("*/.partial")) == []
+
+
+def test_a_build_that_vanishes_while_it_is_looked_at_is_built_again(
+    stale: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Tagger.load(stale, OPENVINO, rebuild=True).close()
+    found = rebuilding._builds
+
+    def vanishing(key: str) -> list[Path]:
+        there = found(key)
+        for build in there:
+            shutil.rmtree(build)
+        return there
+
+    monkeypatch.setattr(rebuilding, "_builds", vanishing)
+    Tagger.load(stale, OPENVINO, rebuild=True).close()
+    assert len(builds(cache)) == 1
+
+
+def test_a_cache_that_others_may_write_is_not_used(
+    stale: Path, cache: Path, never: Never, caplog: pytest.LogCaptureFixture
+) -> None:
+    Tagger.load(stale, OPENVINO, rebuild=True).close()
+    assert [path.stat().st_mode & 0o777 for path in (cache, builds(cache)[0].parent)] == [0o700, 0o700]
+    builds(cache)[0].parent.chmod(0o777)
+    never(OpenVino, "open")
+    with pytest.raises(NoEngineError, match=REFUSED):
+        Tagger.load(stale, OPENVINO)
+    assert f"passed over: {builds(cache)[0].parent}: expected a folder that belongs to" in caplog.text
+    with pytest.raises(PermissionError, match=r"nobody else may write, .* mode 777; .*XDG_CACHE_HOME"):
+        Tagger.load(stale, OPENVINO, rebuild=True)
+
+
+def test_a_user_without_a_home_can_use_what_was_shipped(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", none)
+    monkeypatch.setattr(TensorRt, "missing", lambda backend: None if backend.compute_capability == "device" else "SM86")
+    with Tagger.load(colours) as tagger:
+        assert tagger.choice.entry.name == "onnxruntime-fp32"
+    assert "set HOME" in caplog.text
+
+
+def test_an_error_of_opening_is_not_blamed_on_the_cache(stale: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(errno.ENOENT, "libfoo.so: cannot open shared object file")
+
+    monkeypatch.setattr(OpenVino, "open", fails)
+    with pytest.raises(FileNotFoundError) as raised:
+        Tagger.load(stale, OPENVINO, rebuild=True)
+    assert raised.value.strerror == "libfoo.so: cannot open shared object file"
+
+
+def test_a_system_without_file_locks_says_what_to_do_instead(stale: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
+    with pytest.raises(NoEngineError, match=r"expected a system that locks files .*; take an engine that runs as ship"):
+        Tagger.load(stale, OPENVINO, rebuild=True)
