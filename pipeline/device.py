@@ -18,7 +18,7 @@ OK, SOME_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 if pictures or the engine to rebuild failed, 2 if nothing could be done."""
+    """Run one command; the exit code is 0, 1 if pictures or an engine to rebuild failed, 2 if nothing could be done."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from benchmarks.doctor import Built, diagnose, pairs, render
+from export.backends import EngineRefused, MissingRuntime
 from export.bundle import read_bundle
 from export.tagger.choosing import backend_of
 from pipeline.recipe import find_recipe
@@ -14,6 +15,8 @@ from pipeline.recipe import find_recipe
 
 def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None:
     """Print what each int8 engine's own profile says; with `out`, write the same as JSON."""
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--json {out}: expected a file in an existing folder, got {out.parent}; make it")
     folder = _bundle(recipe, runs, dist)
     manifest = read_bundle(folder)
     engines = [
@@ -27,7 +30,11 @@ def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None
         )
     diagnoses = []
     for int8, plain in found:
-        diagnoses.append(diagnose(int8, plain))
+        try:
+            diagnoses.append(diagnose(int8, plain))
+        except (EngineRefused, MissingRuntime) as cause:
+            lacking[int8.name] = str(cause)
+            continue
         print(render(diagnoses[-1]))
     for name, reason in lacking.items():
         print(f"{name}: not examined here: {reason}")

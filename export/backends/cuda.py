@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from typing import Any
 
@@ -66,6 +67,7 @@ class Stream:
         """Address of at least `size` bytes on the GPU."""
         address, there = self._buffers.get(name, (ctypes.c_uint64(), 0))
         if there < size:
+            self._buffers.pop(name, None)  # a failed allocation must not leave an address that is free
             self._free(address)
             address = ctypes.c_uint64()
             _call(self._driver, "cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
@@ -86,13 +88,14 @@ class Stream:
         _call(self._driver, "cuStreamSynchronize", self._stream)
 
     def close(self) -> None:
-        """Free the buffers, the stream and our hold on the context."""
-        self.enter()
-        for address, _ in self._buffers.values():
-            self._free(address)
-        self._buffers.clear()
-        _call(self._driver, "cuStreamDestroy_v2", self._stream)
-        _call(self._driver, "cuDevicePrimaryCtxRelease_v2", self._device)
+        """Free the buffers, the stream and our hold on the context: all of them, even if one cannot be freed."""
+        with contextlib.ExitStack() as last:  # the last one first
+            last.callback(_call, self._driver, "cuDevicePrimaryCtxRelease_v2", self._device)
+            last.callback(_call, self._driver, "cuStreamDestroy_v2", self._stream)
+            for address, _ in self._buffers.values():
+                last.callback(self._free, address)
+            self._buffers.clear()
+            self.enter()
 
     def _free(self, address: ctypes.c_uint64) -> None:
         if address.value:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib
 from dataclasses import dataclass
@@ -15,14 +14,13 @@ from numpy.typing import NDArray
 from export import stamp
 from export.backends import cuda, tensorrt_caches
 from export.backends.base import EngineRefused, MissingRuntime, Ran, Session, check_file, written_whole
-from export.backends.tensorrt_build import build, listen
-from mlkd.cache import cache_root
+from export.backends.tensorrt_build import OPTIONS, build, listen
 
 DEVICE = "device"
 RTX, FULL = "tensorrt_rtx", "tensorrt"
 PACKAGES = {RTX: "tensorrt-rtx-cu13", FULL: "tensorrt"}
 LISTED = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")  # TensorRT for RTX builds for them without a GPU
-COMPUTES = {"fp32": "f32", "fp16": "f16", "int8": "int8"}
+COMPUTES = {"fp32": "f32", "fp16": "f16"}  # strongly typed: the builder may choose no other
 AGAIN = "rebuild it from its ONNX on this machine"
 
 
@@ -46,13 +44,13 @@ class TensorRt:
     def compile(self, model: Path, out_dir: Path) -> Path:
         """Build MODEL-sm86.plan; EngineRefused holds the library's own words, the node and its module.
 
-        The full library measures kernels while it builds and keeps its timings in `out_dir` for the next build.
+        The full library measures kernels while it builds and keeps its timings in the cache for the next build.
         MissingRuntime without the library, or without a GPU if it is to be built for this machine's.
         """
         check_file(model, (".onnx",), "TensorRT's parser")
         library = self._library()
         capability = self._capability()
-        timings = out_dir / f"{library.__name__}-{library.__version__}-{capability.lower()}.timings"
+        timings = Path("timings", f"{library.__name__}-{library.__version__}-{capability}")
         plan = build(
             library,
             model,
@@ -64,7 +62,7 @@ class TensorRt:
             runtime=_version(library),
             device=capability,
             precision=stamp.precision_of(model),
-            options=dataclasses.asdict(self),
+            options={"compute_capability": self.compute_capability} | OPTIONS,
             graph=stamp.hash_of(model),
         )
         with written_whole(out_dir) as folder:
@@ -141,49 +139,68 @@ class _TensorRtSession(Session):
         plan = engine.read_bytes()
         self._runtime = library.Runtime(logger)
         self._stream = cuda.Stream()
-        self._engine = self._runtime.deserialize_cuda_engine(plan)
-        if self._engine is None:
+        try:
+            self._engine = self._runtime.deserialize_cuda_engine(plan)
+            if self._engine is None:
+                raise EngineRefused(
+                    f"{engine}: expected a plan for this GPU and version, got: {self._messages.complaints()}; {AGAIN}"
+                )
+            self._input, self._output = (self._engine.get_tensor_name(index) for index in range(2))
+            self._labels = self._engine.get_tensor_shape(self._output)[1]
+            picture = tuple(self._engine.get_tensor_shape(self._input))[1:]
+            most = self._engine.get_tensor_profile_shape(self._input, 0)[2][0]
+            super().__init__(engine, _ran(library, stamped), picture, most)
+            self._prepare(library, plan)
+        except BaseException:
             self._stream.close()
-            raise EngineRefused(
-                f"{engine}: expected a plan for this GPU and version, got: {self._messages.complaints()}; {AGAIN}"
-            )
-        self._input, self._output = (self._engine.get_tensor_name(index) for index in range(2))
-        shape = tuple(self._engine.get_tensor_shape(self._input))
-        most = self._engine.get_tensor_profile_shape(self._input, 0)[2][0]
-        ran = Ran(
-            provider=library.__name__,
-            device=cuda.compute_capability(),
-            compute=COMPUTES.get(stamped.precision, stamped.precision),  # strongly typed: no other may be chosen
-            version=_version(library),
-            placed=1.0,  # a plan runs on the GPU as a whole
-        )
-        super().__init__(engine, ran, shape[1:], most)
+            raise
+
+    def _prepare(self, library: Any, plan: bytes) -> None:
         self._kernels: tensorrt_caches.Kernels | None = None
         if library.__name__ == RTX:
-            file = cache_root() / "kernels" / hashlib.sha256(plan).hexdigest()
-            self._kernels = tensorrt_caches.Kernels(self._engine, file)
+            self._kernels = tensorrt_caches.Kernels(self._engine, Path("kernels", hashlib.sha256(plan).hexdigest()))
             self._context = self._kernels.context(self._engine)
         else:
             self._context = self._engine.create_execution_context()
-        self._labels = self._engine.get_tensor_shape(self._output)[1]
+        if self._context is None:
+            raise MissingRuntime(
+                f"{self.engine.name}: expected room on the GPU for what it computes, got: "
+                f"{self._messages.complaints()}; close what else runs there"
+            )
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         scores = np.empty((len(images), self._labels), np.float32)
         self._stream.enter()
-        self._context.set_input_shape(self._input, images.shape)
+        if not self._context.set_input_shape(self._input, images.shape):
+            taken = f"expected pictures {images.shape} to be taken"
+            raise RuntimeError(f"{self.engine.name}: {taken}, got: {self._messages.complaints()}; {AGAIN}")
         self._context.set_tensor_address(self._input, self._stream.upload(self._input, images))
         self._context.set_tensor_address(self._output, self._stream.buffer(self._output, scores.nbytes))
         if not self._context.execute_async_v3(self._stream.handle):
-            raise RuntimeError(f"{self.engine.name}: expected scores, got: {self._messages.complaints()}")
+            raise RuntimeError(f"{self.engine.name}: expected scores, got: {self._messages.complaints()}; {AGAIN}")
         self._stream.download(self._output, scores)
         return scores
 
     def _release(self) -> None:
-        self._stream.enter()
-        if self._kernels is not None:
-            self._kernels.keep()
-        del self._context, self._kernels, self._engine, self._runtime
-        self._stream.close()
+        try:
+            self._stream.enter()
+            if self._kernels is not None:
+                self._kernels.keep()
+        finally:
+            del self._context, self._kernels, self._engine, self._runtime
+            self._stream.close()
+
+
+def _ran(library: Any, stamped: stamp.Stamp) -> Ran:
+    return Ran(
+        provider=library.__name__,
+        device=cuda.compute_capability(),
+        # Products of an int8 graph may run on dequantised tensors; the library tells no types of a plan whose batch
+        # may change.
+        compute=COMPUTES.get(stamped.precision, "unknown"),
+        version=_version(library),
+        placed=1.0,  # a plan runs on the GPU as a whole
+    )
 
 
 def _version(library: Any) -> str:

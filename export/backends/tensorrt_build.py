@@ -13,7 +13,8 @@ from export.backends.base import EngineRefused
 
 log = logging.getLogger(__name__)
 
-MOST = 32  # pictures at once; the profile's largest batch
+BATCHES = (1, 1, 32)  # of the profile: least, tuned for, most pictures at once
+OPTIONS = {"batch": list(BATCHES), "tf32": False, "strongly_typed": True}  # of every build, as stamps hold them
 NEWEST_OPSET = 20  # that TensorRT 10 documents; the parser takes any newer one without a word
 OPSET = re.compile(r"Opset version:\s*(\d+)")
 WORD = re.compile(r"[\w./:]+")
@@ -72,7 +73,7 @@ def listen(library: Any) -> tuple[Any, Messages]:
 def build(library: Any, model: Path, capability: str | None, timings: Path | None) -> bytes:
     """The plan for `capability`, or for this machine's GPU; EngineRefused in the library's words.
 
-    `timings` keeps what the builder measured for the next build.
+    `timings`, a place in the cache, keeps what the builder measured for the next build.
     """
     logger, messages = listen(library)
     messages.clear()
@@ -84,7 +85,7 @@ def build(library: Any, model: Path, capability: str | None, timings: Path | Non
     plan = builder.build_serialized_network(network, config)
     if plan is None or messages.inconsistent:
         where = "".join(f" (in {module})" for module in _modules_named(network, messages.complaints()))
-        wanted = f"a graph that {library.__name__} builds for {capability or 'this GPU'}, batches 1 to {MOST}"
+        wanted = f"a graph that {library.__name__} builds for {capability or 'this GPU'}, batches 1 to {BATCHES[-1]}"
         raise EngineRefused(f"{model}: expected {wanted}, got: {messages.complaints()}{where}; change the layer")
     if timings is not None:
         tensorrt_caches.keep_timings(config, timings)
@@ -159,7 +160,7 @@ def _configure(library: Any, builder: Any, network: Any, capability: str | None)
     profile = builder.create_optimization_profile()
     images = network.get_input(0)
     picture = tuple(images.shape)[1:]
-    profile.set_shape(images.name, (1, *picture), (1, *picture), (MOST, *picture))
+    profile.set_shape(images.name, *((batch, *picture) for batch in BATCHES))
     config.add_optimization_profile(profile)
     if capability is not None:
         config.num_compute_capabilities = 1

@@ -140,8 +140,9 @@ def fit_openvino(
         tried = {name: judge.map_of(OpenVino(), file) for name, file in made.items()}
         best = _best(tried)
         whole = judge.fitted("int8_openvino", best, tried, tried[best], (), budget)
-        if not whole.fits:
-            restored = _fit_with_nncf(graph, images, judge, budget, out, tried)
+        most = int(budget.float_layers * len(layers(graph)))
+        if not whole.fits and most:
+            restored = _fit_with_nncf(graph, images, judge, budget, out, tried, most)
             if restored.select_map > whole.select_map:
                 return restored
         _copy(made[best], out)
@@ -149,7 +150,13 @@ def fit_openvino(
 
 
 def _fit_with_nncf(
-    graph: Path, images: NDArray[np.uint8], judge: Judge, budget: Budget, out: Path, tried: Mapping[str, float]
+    graph: Path,
+    images: NDArray[np.uint8],
+    judge: Judge,
+    budget: Budget,
+    out: Path,
+    tried: Mapping[str, float],
+    most: int,
 ) -> Fitted:
     method = max(METHODS, key=lambda name: tried[name])
     names = int8_openvino_within(
@@ -160,7 +167,7 @@ def _fit_with_nncf(
         judge.pixels,
         lambda scores, rows: (judge.map_of_scores(scores, rows), judge.by_picture(scores, rows)),
         keep=budget.keep,
-        most=max(1, int(budget.float_layers * len(layers(graph)))),
+        most=most,
         part=budget.pictures,
     )
     rows = judge.part(budget.pictures)

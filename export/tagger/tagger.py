@@ -82,7 +82,7 @@ class Tagger:
 
     @classmethod
     def open(cls, folder: Path, manifest: Manifest, choice: Choice, *, rebuild: bool = False) -> Tagger:
-        """Open the chosen engine of a bundle that has been verified; EngineRefused or MissingRuntime says why that cannot be."""
+        """Open the chosen engine of a verified bundle; EngineRefused or MissingRuntime says why that cannot be."""
         session = open_engine(folder, manifest, choice.entry, choice.backend, rebuild=rebuild)
         return cls(manifest, choice, session, session.engine if session.engine != folder / choice.entry.file else None)
 

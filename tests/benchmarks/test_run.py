@@ -62,6 +62,7 @@ def test_a_row_is_measured_by_the_shipped_program(ran: tuple[dict[str, Any], Pat
     assert measured["runtime"].split()[0].lower().startswith(name.split("-")[0])
     assert 20 < measured["peak_rss_mb"] < 2000
     assert len(measured["pinned"]) == 1
+    assert measured["built_here"] is False
     assert set(measured) == set(row(ran, "tensorrt-fp16-sm86"))
 
 
@@ -121,6 +122,9 @@ def printed(p50: float, **changes: Any) -> dict[str, Any]:
         "ran": {"version": "onnxruntime 1", "provider": "CPU", "device": "CPU", "compute": "f32", "placed": 0.75},
         "samples": {name: [p50] * 5 for name in names},
         "pinned": [1],
+        "built_here": False,
+        "sha256": "0" * 64,
+        "bytes": 1000,
         "load_ms": 3.0,
         "first_ms": 4.0,
         "images_per_second": 10.0,
@@ -136,6 +140,11 @@ def test_processes_that_disagree_are_marked(slowest: float, unstable: bool) -> N
     assert fields["spread"] == pytest.approx(slowest - 1)
     assert fields["unstable"] is unstable
     assert fields["placed"] == 0.75
+    assert fields["built_here"] is False
+
+
+def test_an_engine_built_on_this_machine_is_told_from_the_shipped_one() -> None:
+    assert latency([printed(1.0), printed(1.0, built_here=True)])["built_here"] is True
 
 
 def test_one_unsettled_process_marks_the_row_and_the_largest_memory_counts() -> None:

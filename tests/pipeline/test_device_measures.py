@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.backends import OnnxRuntime, Session
+from export.backends import MissingRuntime, OnnxRuntime, Session
 from export.tagger import Tagger
 from mlkd.images import load
 from pipeline.device import main
@@ -47,6 +47,26 @@ def test_bench_prints_raw_samples_that_add_up(
     assert result["sha256"] == json.loads((folder / "manifest.json").read_text())["files"]["models/fp32.onnx"]["sha256"]
     assert result["ran"]["provider"]
     assert isinstance(result["settled"], bool)
+    assert result["built_here"] is False
+
+
+def test_bench_takes_the_next_engine_if_one_does_not_open(
+    folder: Path,
+    pictures: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object) -> None:
+        raise MissingRuntime("expected f32, got bf16")
+
+    monkeypatch.setattr(OnnxRuntime, "open", fails)
+    bench = ["bench", "--bundle", str(folder), "--pictures", listing(tmp_path, [pictures["red"]])]
+    bench += ["--queries", "1", "--batch", "1", "--warmup-s", "0"]
+    assert main(bench) == 0
+    assert json.loads(capsys.readouterr().out)["engine"] == "openvino-fp32"
+    assert main([*bench, "--engine", "onnxruntime-fp32"]) == 2
+    assert "expected f32, got bf16" in capsys.readouterr().err
 
 
 def test_scores_decodes_once_for_several_engines_and_equals_the_library(

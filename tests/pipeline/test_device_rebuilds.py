@@ -57,6 +57,8 @@ def test_tag_rebuilds_when_asked_and_says_so(
     assert f"engine {OPENVINO}: asked for; openvino, f32; built on this device: {cache}" in err
     assert main(tag) == 0  # from the cache
     assert capsys.readouterr() == (out, err)
+    assert main(["tag", "--bundle", stale, "--engine", OPENVINO, red]) == 0
+    assert capsys.readouterr().err == f"engine {OPENVINO}: thresholds were tuned on the bundle's own file\n"
 
 
 def test_info_says_what_opens_here_and_builds_what_does_not(
@@ -77,6 +79,18 @@ def test_info_says_what_opens_here_and_builds_what_does_not(
     assert f"runs here, built on this device: {cache}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("engine", "code"), [(["--engine", OPENVINO], 1), ([], 0)])
+def test_info_shows_what_could_not_be_built(
+    stale: str, cache: Path, capsys: pytest.CaptureFixture[str], engine: list[str], code: int
+) -> None:
+    cache.parent.mkdir(parents=True)
+    cache.write_text("not a folder")
+    assert main(["info", "--json", "--bundle", stale, "--rebuild", *engine]) == code
+    engines = {engine["name"]: engine for engine in json.loads(capsys.readouterr().out)["engines"]}
+    assert len(engines) == 3
+    assert "expected a folder that takes a rebuilt engine" in engines[OPENVINO]["lacks"]
+
+
 def test_bench_and_scores_run_what_was_built(
     stale: str, red: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -89,5 +103,6 @@ def test_bench_and_scores_run_what_was_built(
     facts(stale, capsys, "--rebuild", "--engine", OPENVINO)
     monkeypatch.setattr(OpenVino, "compile", lambda *_: pytest.fail("built while it was measured"))
     assert main(bench) == 0
+    assert json.loads(capsys.readouterr().out)["built_here"] is True
     assert main(["scores", *given, "--out", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out" / f"{OPENVINO}.npy").is_file()

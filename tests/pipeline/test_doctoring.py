@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from export import stamp
 from export.backends import OnnxRuntime, TensorRt, cuda
-from export.bundle import Parts, write_bundle
+from export.bundle import Parts, parts_of, write_bundle
 from export.precision.int8_x86 import int8_x86
 from pipeline.__main__ import main
 from tests import bundles
@@ -54,6 +57,38 @@ def test_examines_the_bundle(
     assert (diagnosis["int8"], diagnosis["plain"]) == ("onnxruntime-int8_x86", "onnxruntime-fp32")
     assert {finding["cause"] for finding in diagnosis["findings"]}
     assert list(written["not_examined"]) == ["tensorrt-int8"]
+
+
+def test_an_engine_that_will_not_open_holds_no_other_up(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One with another runtime's stamp, first in the bundle."""
+    parts = parts_of(bundle)
+    inner = ("models/foreign.onnx", "models/foreign.onnx.stamp.json")
+    file = Path(shutil.copy(bundle / "models/int8_x86.onnx", tmp_path / "foreign.onnx"))
+    foreign = dataclasses.replace(stamp.read(bundle / "models/int8_x86.onnx"), runtime="abacus 1.0")
+    sources = parts.sources | dict(zip(inner, (file, stamp.write(file, foreign)), strict=True))
+    entry = bundles.engine("onnxruntime-foreign", OnnxRuntime(), inner, precision="int8_x86")
+    manifest = dataclasses.replace(parts.manifest, engines=(entry, *parts.manifest.engines))
+    monkeypatch.chdir(tmp_path)
+    write_bundle(Parts(manifest=manifest, sources=sources), Path("dist/scenes"))
+    assert main(["doctor", "--json", "found.json"]) == 0
+    written = json.loads(Path("found.json").read_text())
+    assert [diagnosis["int8"] for diagnosis in written["diagnoses"]] == ["onnxruntime-int8_x86"]
+    assert "expected an engine of onnxruntime, got one of abacus" in written["not_examined"]["onnxruntime-foreign"]
+    assert "onnxruntime-foreign: not examined here: " in capsys.readouterr().out
+
+
+def test_nowhere_to_write_is_said_before_anything_is_measured(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dist").mkdir()
+    Path("dist/scenes").symlink_to(bundle)
+    assert main(["doctor", "--json", "gone/found.json"]) == 2
+    told = capsys.readouterr()
+    assert "--json gone/found.json: expected a file in an existing folder, got gone; make it" in told.err
+    assert told.out == ""
 
 
 def test_before_there_is_a_bundle(

@@ -103,11 +103,10 @@ def test_over_the_budget_the_student_is_trained_with_rounding(trained: tuple[Rec
     facts = {entry["precision"]: entry for entry in read_json(folder / "precisions.json")["precisions"]}
     assert facts.keys() == {"int8", "int8_x86"}
     assert all(entry["tried"].keys() == {"learned"} for entry in facts.values())
-    models = {name: onnx.load(folder / "models" / f"{name}.onnx") for name in ("int8", "int8_x86", "fp32_trained")}
-    assert graph.read_metadata(models["int8"])["precision"] == "int8"
-    assert {node.name for node in models["fp32_trained"].graph.node} <= {
-        node.name for node in models["int8"].graph.node
-    }
+    int8, fp32 = onnx.load(folder / "models/int8.onnx"), onnx.load(folder / "fp32.onnx")
+    assert graph.read_metadata(int8)["precision"] == "int8"
+    convolutions = [{node.name for node in model.graph.node if node.op_type == "Conv"} for model in (int8, fp32)]
+    assert convolutions[0] == convolutions[1] != set()
 
 
 def test_the_learned_ranges_are_the_graphs(trained: tuple[Recipe, dict[str, Path]]) -> None:
@@ -126,18 +125,74 @@ def test_the_learned_ranges_are_the_graphs(trained: tuple[Recipe, dict[str, Path
         assert scale == pytest.approx(ranges[name][1] / 127, rel=0.01), name
 
 
-def test_the_better_of_both_ships(trained: tuple[Recipe, dict[str, Path]]) -> None:
-    inputs = trained[1]
-    before, after = (
-        {entry["precision"]: entry["select_map"] for entry in read_json(folder / "precisions.json")["precisions"]}
-        for folder in inputs.values()
-    )
+def stage(folder: Path, *outcomes: tuple[str, float], openvino_from: str = "") -> Path:
+    """A stage's folder with graphs that are only names, and what their mAP is said to be."""
+    (folder / "models").mkdir(parents=True)
+    (folder / "openvino").mkdir()
+    told = []
+    for name, value in outcomes:
+        if name == "int8_openvino":
+            network, source = folder / precisions.OPENVINO, folder / "models" / openvino_from
+            network.write_text(f"network of {folder}")
+            made = {"runtime": "nncf 3", "device": "any", "precision": name, "options": {}}
+            stamp.write(network, stamp.here(**made, graph=stamp.hash_of(source)))
+        else:
+            (folder / f"models/{name}.onnx").write_text(f"{name} of {folder}")
+        told.append({"precision": name, "select_map": value, "calibrator": "c", "tried": {"c": value}, "fits": False})
+    (folder / precisions.SUMMARY).write_text(json.dumps({"precisions": told}))
+    return folder
+
+
+def test_the_better_of_both_ships(tmp_path: Path) -> None:
+    inputs = {
+        "precisions": stage(tmp_path / "before", ("int8", 0.5), ("int8_x86", 0.7)),
+        "quantisation_aware": stage(tmp_path / "after", ("int8", 0.6), ("int8_x86", 0.65)),
+    }
     found, told = precisions.graphs(inputs)
-    for entry in told["precisions"]:
-        name = entry["precision"]
-        assert entry["trained"] == (after[name] > before[name])
-        assert entry["select_map"] == max(after[name], before[name])
-        assert found[name].is_relative_to(inputs["quantisation_aware" if entry["trained"] else "precisions"])
+    assert found == {"int8": tmp_path / "after/models/int8.onnx", "int8_x86": tmp_path / "before/models/int8_x86.onnx"}
+    signed, x86 = told["precisions"]
+    assert (signed["trained"], signed["select_map"], signed["calibrator"]) == (True, 0.6, "c, trained")
+    assert (x86["trained"], x86["select_map"], x86["calibrator"]) == (False, 0.7, "c")
+    assert signed["tried"] == {"c": 0.5, "c, trained": 0.6}
+    assert x86["tried"] == {"c": 0.7, "c, trained": 0.65}, "what training gave is told all the same"
+
+
+def test_what_openvino_was_made_from_ships_too(tmp_path: Path) -> None:
+    """Its graph comes from a trained one that is itself not shipped."""
+    before = stage(tmp_path / "before", ("int8_x86", 0.7), ("int8_openvino", 0.6), openvino_from="int8_x86.onnx")
+    after = stage(tmp_path / "after", ("int8_x86", 0.65), ("int8_openvino", 0.69), openvino_from="int8_x86.onnx")
+    found, _ = precisions.graphs({"precisions": before, "quantisation_aware": after})
+    assert found["int8_x86"] == before / "models/int8_x86.onnx"
+    assert found["int8_openvino"] == after / precisions.OPENVINO
+    assert found["int8_openvino_source"] == after / "models/int8_x86.onnx"
+
+
+def test_the_learned_ranges_reach_openvino_alone(
+    recipe: Recipe, runs: Path, trained: tuple[Recipe, dict[str, Path]], tmp_path: Path
+) -> None:
+    """NNCF makes ranges of its own, so Q/DQ graphs with the learned ones stand beside its graphs."""
+    asked = frozen(recipe, Budget(keep=1, float_layers=0, epochs=1, allow=True), FP32, NNCF)
+    before = dict(trained[1])
+    told = [{"precision": "int8_openvino", "select_map": 0.0, "calibrator": "nncf", "tried": {}, "fits": False}]
+    before["precisions"] = tmp_path / "precisions"
+    before["precisions"].mkdir()
+    (before["precisions"] / "precisions.json").write_text(json.dumps({"precisions": told}))
+    (before["precisions"] / precisions.WHOLE).write_bytes((trained[1]["precisions"] / precisions.WHOLE).read_bytes())
+    out = tmp_path / "out"
+    out.mkdir()
+    for file in ("best.safetensors", "last.safetensors", "history.json"):
+        (out / file).write_bytes((trained[1]["quantisation_aware"] / file).read_bytes())
+    names = ("data", "teacher_outputs", "student", "onnx")
+    inputs = {**{name: runs / name for name in names}, "precisions": before["precisions"]}
+    precisions.quantisation_aware(asked, "0", Context(out, inputs, lambda *_: None))
+    (entry,) = read_json(out / "precisions.json")["precisions"]
+    assert {"int8.onnx", "int8_x86.onnx", "nncf"} < entry["tried"].keys()
+    assert stamp.origin(out / precisions.OPENVINO) in {stamp.hash_of(file) for file in out.rglob("*.onnx")}
+
+
+def test_unsigned_ranges_end_where_activations_do() -> None:
+    narrowed = precisions._narrowed({"a": (0.0, 5.0), "b": (-1.0, 2.0)}, {"a": (-4.0, 4.0), "b": (-3.0, 3.0)})
+    assert narrowed == {"a": (0.0, 4.0), "b": (-1.0, 2.0)}
 
 
 def test_nothing_over_the_budget_ships_unless_the_recipe_says_so(caplog: pytest.LogCaptureFixture) -> None:

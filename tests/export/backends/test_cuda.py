@@ -94,6 +94,28 @@ def test_buffers_grow_and_are_freed(driver: Driver) -> None:
     assert driver.calls[-3:] == ["cuCtxSetCurrent", "cuStreamDestroy_v2", "cuDevicePrimaryCtxRelease_v2"]
 
 
+def test_an_allocation_that_fails_leaves_no_address(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = cuda.Stream()
+    stream.buffer("images", 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, "cuMemAlloc_v2", lambda address, size: 2)
+        with pytest.raises(cuda.CudaError, match=r"cuMemAlloc_v2: no such luck \(2\)"):
+            stream.buffer("images", 100)
+    assert driver.memory == {}
+    assert stream.buffer("images", 8) in driver.memory
+    stream.close()
+    assert driver.memory == {}
+
+
+def test_what_cannot_be_freed_holds_nothing_else_up(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = cuda.Stream()
+    stream.buffer("images", 10)
+    monkeypatch.setattr(driver, "cuMemFree_v2", lambda address: 700)
+    with pytest.raises(cuda.CudaError, match="cuMemFree_v2"):
+        stream.close()
+    assert driver.calls[-2:] == ["cuStreamDestroy_v2", "cuDevicePrimaryCtxRelease_v2"]
+
+
 def test_a_thread_takes_the_context(driver: Driver) -> None:
     stream = cuda.Stream()
     made = driver.current

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +18,8 @@ from onnx import ModelProto, TensorProto, helper
 from export.backends import EngineRefused, MissingRuntime, OnnxRuntime, cuda, onnxruntime_kernels
 from export.backends.onnxruntime_kernels import Kernel, compute, placed
 from export.precision.int8_x86 import int8_x86
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_runs_on_the_provider_asked_for(fp32: Path) -> None:
@@ -121,6 +126,17 @@ def test_leaves_no_profile_behind(fp32: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with OnnxRuntime().open_graph(fp32) as session:
         session(np.zeros((1, *session.picture), np.uint8))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("package", ["mlkd", "export"])
+def test_writes_nothing_about_the_user(fp32: Path, tmp_path: Path, package: str) -> None:
+    """Whichever of our packages imports the runtime: it would keep an identity and events for its makers."""
+    code = f"""import {package}, onnxruntime, sys
+onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])"""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment["XDG_CACHE_HOME"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", code, str(fp32)], env=environment, cwd=ROOT, check=True)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -103,6 +103,55 @@ def test_other_devices_than_asked_for() -> None:
     assert openvino_layers.placed(_Core(), "", "HETERO:CPU,GPU.0") == 0.25
 
 
+class _Layer:
+    def __init__(self, kind: str, precision: str) -> None:
+        self.about = {"layerType": kind, "runtimePrecision": precision}
+
+    def get_rt_info(self) -> dict[str, str]:
+        return self.about
+
+
+class _Layers:
+    """A compiled model with a product in each of these types, behind a cast."""
+
+    def __init__(self, *precisions: str) -> None:
+        self.layers = [_Layer("Convert", "f64"), *(_Layer("Convolution", one) for one in precisions)]
+
+    def get_runtime_model(self) -> _Layers:
+        return self
+
+    def get_ordered_ops(self) -> list[_Layer]:
+        return self.layers
+
+
+@pytest.mark.parametrize(
+    ("asked", "precisions", "told"),
+    [
+        ("f32", ["f32", "f32"], "f32"),
+        ("f32", ["i8", "u8", "f32"], "int8"),
+        ("bf16", ["i8", "i8"], "int8"),
+        ("bf16", ["f32", "bf16", "bf16"], "bf16"),
+        ("f16", ["i8", "i8", "f16"], "int8"),
+    ],
+)
+def test_products_that_run_as_asked(asked: str, precisions: list[str], told: str) -> None:
+    assert openvino_layers.compute(Path("e"), _Layers(*precisions), asked) == told
+
+
+@pytest.mark.parametrize(
+    ("asked", "precisions", "got"),
+    [
+        ("f32", ["bf16", "f32", "bf16", "i8"], "2 in bf16, 1 in f32"),
+        ("f32", ["f32", "f32", "f16"], "2 in f32, 1 in f16"),
+        ("bf16", ["f32", "f32", "bf16"], "2 in f32, 1 in bf16"),
+        ("f16", ["i8", "f32"], "1 in f32"),
+    ],
+)
+def test_a_mixture_of_products_is_refused(asked: str, precisions: list[str], got: str) -> None:
+    with pytest.raises(MissingRuntime, match=f"e: expected float products in {asked}, got {got}; choose another"):
+        openvino_layers.compute(Path("e"), _Layers(*precisions), asked)
+
+
 def test_a_cpu_that_only_imitates_bf16(engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "proc").mkdir()
     for flags, able in (("avx2 avx512f avx512_vnni", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)):

@@ -41,7 +41,7 @@ def test_the_stamp_says_what_the_plan_is_bound_to(engine: Path, halved: Path) ->
         runtime=f"tensorrt_rtx {rtx.__version__}",
         device="SM86",
         precision="fp16",
-        options={"kind": "tensorrt", "compute_capability": "SM86"},
+        options={"compute_capability": "SM86", "batch": [1, 1, 32], "tf32": False, "strongly_typed": True},
         graph=stamp.hash_of(halved),
     )
 
