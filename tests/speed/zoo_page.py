@@ -31,6 +31,8 @@ in a recipe, which does all that; one that is safe here can hurt on your labels,
 float, minimum against minimum, one picture at a time on one thread, engines taking turns in one process. Times are of
 this machine and these small pictures; a machine without int8 instructions or with larger pictures differs.
 
+**Parity** is the largest difference of any score from torch's, float graph, same pictures.
+
 **TensorRT** says whether the real parser and builder of TensorRT for RTX took the graph for a GPU (SM86) that was not
 there: nothing of speed, nothing of what the engine computes.
 
