@@ -67,7 +67,7 @@ class Stream:
         """Address of at least `size` bytes on the GPU."""
         address, there = self._buffers.get(name, (ctypes.c_uint64(), 0))
         if there < size:
-            pass  # a failed allocation must not leave an address that is free
+            self._buffers.pop(name, None)  # a failed allocation must not leave an address that is free
             self._free(address)
             address = ctypes.c_uint64()
             _call(self._driver, "cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))

@@ -195,8 +195,8 @@ def _ran(library: Any, stamped: stamp.Stamp) -> Ran:
     return Ran(
         provider=library.__name__,
         device=cuda.compute_capability(),
-        # Products of an int8 graph may run on dequantised tensors; the library tells no types of a plan whose batch
-        # may change.
+        # Products of an int8 graph may run on dequantised tensors, and what the engine inspector would say of them has
+        # no documented format.
         compute=COMPUTES.get(stamped.precision, "unknown"),
         version=_version(library),
         placed=1.0,  # a plan runs on the GPU as a whole

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nets
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+import nets
 from export.backends import OnnxRuntime, OpenVino, TensorRt
 from export.precision.fp16 import fp16
 from export.precision.int8 import int8

@@ -26,7 +26,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import nets
 import zoo_page
-
 from export.backends import OnnxRuntime, OpenVino, TensorRt
 from export.precision.fp16 import fp16
 from export.precision.int8 import int8

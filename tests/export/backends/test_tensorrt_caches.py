@@ -106,6 +106,16 @@ def test_what_is_damaged_never_reaches_the_library(root: Path, caplog: pytest.Lo
     assert (root / place).read_bytes() == whole
 
 
+def test_kernels_that_others_could_have_written(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    place = Path("kernels", "a")
+    tensorrt_caches.Kernels(Library(), place).keep()
+    (root / "kernels").chmod(0o777)
+    library = Library()
+    tensorrt_caches.Kernels(library, place)
+    assert library.taken == []
+    assert "going on without" in caplog.text
+
+
 def test_a_library_that_gives_nothing(root: Path) -> None:
     tensorrt_caches.Kernels(Library(None), Path("kernels", "a")).keep()
     tensorrt_caches.keep_timings(Library(None), TIMINGS)
