@@ -50,6 +50,8 @@ class Reference:
             "precision": "fp32",
             "provider": "cpu",
             "compute": "f32",
+            "placed": 1.0,
+            "built_here": False,
             "threads": bench.threads,
             "pinned": pinned,
             "status": "measured",

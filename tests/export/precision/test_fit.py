@@ -72,7 +72,8 @@ def test_the_layer_that_hurts_goes_back_to_float(
     assert fitted.float_layers[0].gain > 0.002
     assert len(fitted.float_layers) <= 3
     for entry in fitted.float_layers:
-        assert "DequantizeLinear" not in reads(out, entry.layer)
+        if entry.gain is not None:  # one that is float because of another still reads what is rounded
+            assert "DequantizeLinear" not in reads(out, entry.layer)
     assert judge.map_of(OnnxRuntime(), out) == fitted.select_map, "what is judged is what is written"
 
 
