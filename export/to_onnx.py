@@ -58,6 +58,7 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
     _check_labels(module, labels, image_px)
     model = _export(module, image_px)
     graph.fold_constants(model)
+    graph.broadcast_constants(model)
     graph.read_input_once(model)
     graph.sums_as_products(model)
     graph.pad_maxima_with_almost_zero(model)
