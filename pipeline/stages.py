@@ -119,7 +119,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             name="onnx",
             run=partial(freezing.onnx, recipe, made_by),
             reads=("data", "student"),
-            version=2,
+            version=3,
             config={"recipe": made_by, "parity": recipe.export.parity.fp32},
             packages=("torch", "timm", "onnx", "onnxscript"),
         ),

@@ -62,7 +62,8 @@ class _Graph:
         names = [name for name in node.input[:2] if name not in self.constants]
         if node.op_type == "Add":
             return names if len(names) == 2 else None
-        return names if len(names) == 1 and not self._is_sum(node) else None
+        weighted = node.input[1] in self.constants  # a constant in front is the label decoder's queries
+        return names if len(names) == 1 and weighted and not self._is_sum(node) else None
 
     def rounds(self, node: NodeProto) -> bool:
         """Whether it reads something that is rounded, for it or for others."""
