@@ -179,9 +179,40 @@ def test_positions_are_constants(pictures: NDArray[np.uint8], tmp_path: Path) ->
     with torch.no_grad():
         wanted = tagger(torch.from_numpy(pictures[:3])).logits.sigmoid().numpy()
     model = to_onnx(tagger, LABELS, PX, tmp_path / "placed.onnx", recipe_hash="0")
-    assert not {"Sin", "Cos", "CumSum"} & {node.op_type for node in onnx.load(model).graph.node}
+    assert not {"Sin", "Cos", "CumSum", "Expand"} & {node.op_type for node in onnx.load(model).graph.node}
     np.testing.assert_allclose(run(model, pictures[:3]), wanted, rtol=0, atol=1e-5)
     assert isinstance(tagger.positions, PositionalEncodingFourier), "the tagger stays as it is"
+
+
+class Prepended(nn.Module):
+    """A learnt token in front of every picture's, as in a ViT, and a learnt factor for all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 3))
+        self.factor = nn.Parameter(torch.randn(1, 3, 4))
+        self.head = nn.Linear(3, len(LABELS))
+
+    def forward(self, images: Tensor) -> Outputs:
+        values = images.float()[:, :4, 0] / 255
+        factor = self.factor.expand(len(images), -1, -1).reshape(-1, 3, 4).transpose(1, 2)
+        tokens = torch.cat((self.token.expand(len(images), -1, -1), values * factor), 1)
+        return Outputs(logits=self.head(tokens.mean(1)))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_only_what_broadcasts_is_not_expanded(pictures: NDArray[np.uint8], batch: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tagger = Prepended().eval()
+    with torch.no_grad():
+        wanted = tagger(torch.from_numpy(pictures[:batch])).logits.sigmoid().numpy()
+    model = to_onnx(tagger, LABELS, PX, tmp_path / "prepended.onnx", recipe_hash="0")
+    assert Counter(node.op_type for node in onnx.load(model).graph.node)["Expand"] == 1
+    np.testing.assert_allclose(run(model, pictures[:batch]), wanted, rtol=0, atol=1e-5)
+
+
+def test_queries_are_not_expanded(fp32: Path) -> None:
+    assert "Expand" not in {node.op_type for node in onnx.load(fp32).graph.node}
 
 
 def test_other_number_of_labels(tagger: Tagger, tmp_path: Path) -> None:
