@@ -6,8 +6,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +70,10 @@ class Judge:
         right = np.log(np.clip(np.where(self.targets[rows] > 0, scores, 1 - scores), 1e-6, 1))
         means: list[float] = ((right * known).sum(1) / np.maximum(known.sum(1), 1)).tolist()
         return means
+
+    def validate(self, scores: NDArray[np.float32], rows: Sequence[int]) -> tuple[float, list[float]]:
+        """mAP of those pictures, and a number for each of them that falls as it gets worse."""
+        return self.map_of_scores(scores, rows), self.by_picture(scores, rows)
 
     def part(self, count: int) -> NDArray[np.intp]:
         """At most `count` pictures with a label, evenly over all: pictures may be in the order of their labels."""
@@ -159,17 +165,11 @@ def _fit_with_nncf(
     most: int,
 ) -> Fitted:
     method = max(METHODS, key=lambda name: tried[name])
-    names = int8_openvino_within(
-        graph,
-        images,
-        out,
-        method,
-        judge.pixels,
-        lambda scores, rows: (judge.map_of_scores(scores, rows), judge.by_picture(scores, rows)),
-        keep=budget.keep,
-        most=most,
-        part=budget.pictures,
-    )
+    bounds = {"keep": budget.keep, "most": most, "part": budget.pictures}
+    with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # after it NNCF 3.4 lets a later fork of a process crash
+        names = apart.submit(
+            int8_openvino_within, graph, images, out, method, judge.pixels, judge.validate, **bounds
+        ).result()
     rows = judge.part(budget.pictures)
 
     def score(keep_float: Collection[str]) -> float:

@@ -54,7 +54,7 @@ def int8_openvino_within(
 
     `score` gives for scores (N, L) of those rows of `pictures` (select) the mAP, of which int8 should keep `keep`, and
     a number for each picture that falls as it gets worse: groups are ranked on the `part` that fell most.  Whether it
-    came that far, the caller measures.
+    came that far, the caller measures.  Call it in a process of its own, or no later fork of the process is safe.
     """
 
     def validate(compiled: Any, rows: Iterable[int]) -> tuple[float, list[float]]:

@@ -108,7 +108,6 @@ def test_openvino_takes_what_measures_best(
     assert judge.map_of(OpenVino(), tmp_path / "int8.xml") == fitted.select_map
 
 
-@pytest.mark.slow  # NNCF ranks for half a minute
 def test_openvino_over_its_budget_is_given_back_layers(
     ruined: Path, calibration: NDArray[np.uint8], judge: Judge, tmp_path: Path
 ) -> None:
