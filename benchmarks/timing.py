@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Item = TypeVar("Item")
 Clock = Callable[[], int]
 AGREE = 0.02  # three windows of the warm-up that are this close count as settled
 UNSTABLE = 0.10  # processes that differ by more than this are marked
+WINDOW, WINDOW_S = 16, 0.1  # least queries and seconds of a window
+CONFIDENCE = 0.99  # of the early-stopping estimate
+BINS = 40  # most of a histogram
 
 
 @dataclass(frozen=True)
@@ -33,22 +40,33 @@ class Samples:
 
 
 def warm_up(
-    query: Callable[[], object], *, cap_s: float, window: int = 16, clock: Clock = time.perf_counter_ns
+    query: Callable[[], object],
+    *,
+    cap_s: float,
+    window: int = WINDOW,
+    window_s: float = WINDOW_S,
+    clock: Clock = time.perf_counter_ns,
 ) -> WarmUp:
-    """Repeat `query` until the medians of the last three windows agree within 2 %, or for `cap_s` seconds."""
-    start = now = clock()
-    times: list[int] = []
+    """Repeat `query` until the medians of the last three windows agree within 2 %, or for `cap_s` seconds.
+
+    A window is at least `window` queries and at least `window_s` long: 16 queries of a 1 ms engine see too little of
+    what else a machine does to have a steady median.
+    """
+    start = opened = now = clock()
+    queries, times = 0, array("q")
     medians: list[float] = []
     while now - start < cap_s * 1e9:
         before = clock()
         query()
         now = clock()
+        queries += 1
         times.append(now - before)
-        if len(times) % window == 0:
-            medians.append(float(np.median(times[-window:])))
+        if len(times) >= window and now - opened >= window_s * 1e9:
+            medians.append(float(np.median(times)))
             if settled(medians):
-                return WarmUp(True, len(times), (now - start) / 1e9)
-    return WarmUp(False, len(times), (now - start) / 1e9)
+                return WarmUp(True, queries, (now - start) / 1e9)
+            opened, times = now, array("q")
+    return WarmUp(False, queries, (now - start) / 1e9)
 
 
 def settled(medians: Sequence[float]) -> bool:
@@ -61,20 +79,30 @@ def time_queries(
     parts: Sequence[tuple[str, Callable[[Any], Any]]], inputs: Iterable[Any], clock: Clock = time.perf_counter_ns
 ) -> Samples:
     """Send each input through the named parts, one after the other; nothing else happens between two clock readings."""
-    readings: list[list[int]] = []
+    readings = array("q")  # of small integers: millions of queries fit in a small device
     for value in inputs:
-        reading = [clock()]
+        readings.append(clock())
         for _, part in parts:
             value = part(value)
-            reading.append(clock())
-        readings.append(reading)
-    marks = np.asarray(readings, dtype=np.int64).reshape(-1, len(parts) + 1)
+            readings.append(clock())
+    marks = np.frombuffer(readings, dtype=np.int64).reshape(-1, len(parts) + 1)
     steps = np.diff(marks, axis=1) / 1e6
     return Samples((marks[:, -1] - marks[:, 0]) / 1e6, {name: steps[:, i] for i, (name, _) in enumerate(parts)})
 
 
-def summary(milliseconds: ArrayLike) -> dict[str, float]:
-    """p50, p90, p99 (linear between samples), mean and max."""
+def repeated(
+    items: Sequence[Item], queries: int, least_s: float = 0, clock: Clock = time.perf_counter_ns
+) -> Iterator[Item]:
+    """The items over and over: at least `queries` of them, and for at least `least_s` seconds from the first."""
+    start = clock()
+    for count, item in enumerate(itertools.cycle(items)):
+        if count >= queries and clock() - start >= least_s * 1e9:
+            return
+        yield item
+
+
+def summary(milliseconds: ArrayLike) -> dict[str, float | None]:
+    """p50, p90, p99 (linear between samples), mean, max, and p90_bound."""
     values = np.asarray(milliseconds, dtype=np.float64)
     if not values.size:
         raise ValueError("samples: expected at least one query, got none; raise `queries`")
@@ -85,7 +113,49 @@ def summary(milliseconds: ArrayLike) -> dict[str, float]:
         "p99": float(p99),
         "mean": float(values.mean()),
         "max": float(values.max()),
+        "p90_bound": p90_bound(values),
     }
+
+
+def p90_bound(milliseconds: ArrayLike) -> float | None:
+    """MLPerf's early-stopping estimate of p90: with 99 % confidence the true p90 is no higher; None below 64 queries.
+
+    The t-th largest of n samples, t being the most queries over p90 that n queries would have with a chance of at most
+    1 %, tolerance 0.  MLPerf inference rules, appendix on early stopping (single stream); Reddi et al. 2020.
+    """
+    values = np.sort(np.asarray(milliseconds, dtype=np.float64))
+    over = most_over(len(values), 0.1, 1 - CONFIDENCE)
+    return float(values[-over]) if over else None
+
+
+def most_over(queries: int, share: float, chance: float) -> int:
+    """The largest t for which t or fewer of `queries` happen with at most `chance`, each having a probability `share`.
+
+    0 where there is no such t above 0.
+    """
+    odds, found = 0.0, -1
+    while found < queries:
+        odds += _binomial(queries, found + 1, share)
+        if odds > chance:
+            break
+        found += 1
+    return max(found, 0)
+
+
+def _binomial(n: int, k: int, share: float) -> float:
+    """P(k of n), by logarithms: 0.9 ** n is 0 for long runs."""
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(share) + (n - k) * math.log1p(-share))
+
+
+def histogram(milliseconds: ArrayLike, bins: int = BINS) -> dict[str, list[float] | list[int]]:
+    """Counts between edges that are evenly spaced on a log scale from the least to the greatest sample (above 0)."""
+    values = np.asarray(milliseconds, dtype=np.float64)
+    low, high = float(values.min()), float(values.max())
+    edges = np.geomspace(low, high, (bins if high > low else 1) + 1)
+    edges[0], edges[-1] = low, high  # rounding must not lose the outermost samples
+    counts, _ = np.histogram(values, edges)
+    return {"edges_ms": edges.tolist(), "counts": counts.tolist()}
 
 
 def spread(medians: Sequence[float]) -> float:

@@ -165,11 +165,10 @@ def _fit_with_nncf(
     most: int,
 ) -> Fitted:
     method = max(METHODS, key=lambda name: tried[name])
-    bounds = {"keep": budget.keep, "most": most, "part": budget.pictures}
-    with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # after it NNCF 3.4 lets a later fork of a process crash
-        names = apart.submit(
-            int8_openvino_within, graph, images, out, method, judge.pixels, judge.validate, **bounds
-        ).result()
+    quantise_within = partial(int8_openvino_within, keep=budget.keep, most=most, part=budget.pictures)
+    apart = get_context("spawn")  # after NNCF's accuracy control (3.4) a later fork of its process crashes
+    with ProcessPoolExecutor(1, apart) as process:
+        names = process.submit(quantise_within, graph, images, out, method, judge.pixels, judge.validate).result()
     rows = judge.part(budget.pictures)
 
     def score(keep_float: Collection[str]) -> float:
