@@ -5,9 +5,11 @@ PYTHON ?= python3
 FORCE ?=
 METHODS ?=
 SEEDS ?=
+DEVICES ?=
+THOROUGH ?=
 
 RUN = .venv/bin/python -m pipeline
-OPTIONS = --recipe $(RECIPE) $(if $(DATA),--data "$(DATA)") $(if $(FORCE),--force $(FORCE))
+OPTIONS = --recipe $(RECIPE) $(if $(DATA),--data "$(DATA)") $(if $(FORCE),--force $(FORCE)) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(THOROUGH),--thorough)
 UV = .venv/bin/uv
 # one thread a process, because the tests run in several; OpenMP's threads would fight for the cores
 TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -19,6 +21,7 @@ TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo "  RECIPE=scenes (or a .yaml file), DATA=FOLDER for recipes that read yours, FORCE=STAGE to run one again"
+	@echo "  DEVICES=devices.yaml to measure on other machines as well, THOROUGH=1 for ten minutes an engine"
 
 setup: .venv/.stamp  ## virtual environment with the locked packages
 

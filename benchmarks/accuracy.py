@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlkd import metrics
-from mlkd.bootstrap import bootstrap_map
+from mlkd.bootstrap import resampled_map
+
+WORST = 5  # labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +42,33 @@ class Truth:
 
 
 def accuracy(
-    scores: NDArray[np.float32], truth: Truth, thresholds: ArrayLike, *, replicates: int = 1000, seed: int = 0
+    scores: NDArray[np.float32],
+    truth: Truth,
+    thresholds: ArrayLike,
+    *,
+    labels: Sequence[str],
+    float_scores: NDArray[np.float32] | None = None,
+    float_thresholds: ArrayLike | None = None,
+    replicates: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """The accuracy fields of a row, fractions in 0..1, None where the truth has no positive.  scores (N, L)."""
+    """The accuracy fields of a row, fractions in 0..1, None where the truth has no positive.  scores (N, L).
+
+    `float_scores` with their thresholds are those of the same model in float, on the same pictures: without them there
+    is no difference to tell.
+    """
     targets, known = truth.targets, truth.known
-    whole = bootstrap_map(scores, targets, truth.groups, replicates=replicates, seed=seed, known=known)
+    low, high = _interval(_resampled(scores, truth, replicates, seed))
     points = metrics.operating_points(scores, targets, thresholds, known)
     by_label = metrics.average_precision(scores, targets, known)
+    differences = dict.fromkeys(("delta_map", "delta_low", "delta_high", "flipped", "worst_labels"))
+    if float_scores is not None and float_thresholds is not None:
+        differences = _differences(scores, truth, thresholds, labels, float_scores, float_thresholds, replicates, seed)
     return {
-        "map": _number(whole.value),
-        "map_low": _number(whole.low),
-        "map_high": _number(whole.high),
+        "map": _number(metrics.mean_average_precision(scores, targets, known)),
+        "map_low": low,
+        "map_high": high,
+        **differences,
         "map_major": role_map(scores, targets, truth.major, known),
         "map_minor": role_map(scores, targets, truth.minor, known),
         "cf1": points["tuned"].cf1,
@@ -56,6 +76,87 @@ def accuracy(
         "operating_points": {name: _decisions(point) for name, point in points.items()},
         "ap": [_number(value) for value in by_label],
     }
+
+
+def _differences(
+    scores: NDArray[np.float32],
+    truth: Truth,
+    thresholds: ArrayLike,
+    labels: Sequence[str],
+    float_scores: NDArray[np.float32],
+    float_thresholds: ArrayLike,
+    replicates: int,
+    seed: int,
+) -> dict[str, Any]:
+    """What the engine gives up against the model in float; the interval is paired: both meet the same draws."""
+    targets, known = truth.targets, truth.known
+    drawn = [_resampled(some, truth, replicates, seed) for some in (scores, float_scores)]
+    low, high = _interval(drawn[0] - drawn[1])
+    maps = [metrics.mean_average_precision(some, targets, known) for some in (scores, float_scores)]
+    return {
+        "delta_map": _number(maps[0] - maps[1]),
+        "delta_low": low,
+        "delta_high": high,
+        "flipped": flipped(scores >= np.asarray(thresholds), float_scores >= np.asarray(float_thresholds), known),
+        "worst_labels": worst_labels(
+            labels,
+            metrics.average_precision(scores, targets, known),
+            metrics.average_precision(float_scores, targets, known),
+        ),
+    }
+
+
+def flipped(
+    decided: NDArray[np.bool_], float_decided: NDArray[np.bool_], known: NDArray[np.bool_] | None = None
+) -> float:
+    """Share of the decisions (N, L) that differ, of those that the truth knows."""
+    differ = decided != float_decided
+    return float((differ if known is None else differ[known.astype(bool)]).mean())
+
+
+def worst_labels(labels: Sequence[str], ap: ArrayLike, float_ap: ArrayLike) -> list[dict[str, Any]]:
+    """Up to five labels that lost the most AP, the most first; none that lost nothing."""
+    rows: list[dict[str, Any]] = [
+        {"label": label, "float_ap": float(before), "ap": float(after)}
+        for label, before, after in zip(labels, np.asarray(float_ap), np.asarray(ap), strict=True)
+        if before > after  # no label whose AP is nan
+    ]
+    return sorted(rows, key=lambda row: row["ap"] - row["float_ap"])[:WORST]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """Scores to resample; equal ones have an equal digest."""
+
+    digest: bytes
+    replicates: int
+    seed: int
+    scores: NDArray[np.float32] = field(compare=False, repr=False)
+    truth: Truth = field(compare=False, repr=False)
+
+
+def _resampled(scores: NDArray[np.float32], truth: Truth, replicates: int, seed: int) -> NDArray[np.float64]:
+    """mAP of every replicate (R,)."""
+    _, member = np.unique(np.asarray(truth.groups), return_inverse=True)
+    arrays = [scores, truth.targets, member, *([] if truth.known is None else [truth.known])]
+    digest = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).digest()
+    return _drawn(_Case(digest, replicates, seed, scores, truth))
+
+
+@functools.lru_cache(maxsize=8)  # the model in float is met again with each of its engines
+def _drawn(case: _Case) -> NDArray[np.float64]:
+    truth = case.truth
+    return resampled_map(
+        case.scores, truth.targets, truth.groups, replicates=case.replicates, seed=case.seed, known=truth.known
+    )
+
+
+def _interval(drawn: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """The middle 95 %."""
+    if np.isnan(drawn).all():
+        return None, None
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def role_map(

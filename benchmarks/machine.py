@@ -10,6 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from export import stamp
+
 ROOT = Path("/")
 FLAGS = {  # name in the report -> name in /proc/cpuinfo (x86, then ARM)
     "avx2": ("avx2",),
@@ -22,23 +24,28 @@ FLAGS = {  # name in the report -> name in /proc/cpuinfo (x86, then ARM)
     "i8mm": ("i8mm",),
 }
 RUNTIMES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13")
+NVIDIA_SMI = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+THROTTLED = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")  # bits of vcgencmd, from 0
+STEAL = 0.001
 VIRTUAL_MAKERS = ("qemu", "kvm", "vmware", "virtualbox", "innotek", "xen", "amazon ec2", "google", "hyper-v", "bochs")
 
 
 def describe(root: Path = ROOT) -> dict[str, Any]:
     """Everything a reader of the numbers may ask for; takes up to a second where there is an NVIDIA driver."""
-    virtual = is_virtual(root)
     return {
         **identity(root),
+        "instruction_set": stamp.instruction_set(root),
         "flags": cpu_flags(root),
         "memory_gib": memory_gib(root),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "load": os.getloadavg()[0],
-        "virtual": virtual,
-        "comparable": "relative only: a virtual machine" if virtual else "bare metal",
-        "gpu_details": _nvidia_smi(),
+        "power_mode": power_mode(),
+        "throttled": throttled(),
+        "load": load(root),
+        "virtual": is_virtual(root),
+        "comparable": comparable(root),
+        "gpu_details": (_said("nvidia-smi", *NVIDIA_SMI) or "").splitlines(),
         "runtimes": runtimes(),
     }
 
@@ -73,6 +80,47 @@ def is_virtual(root: Path = ROOT) -> bool:
     """Whether this is a virtual machine, by the CPU's hypervisor flag or the maker's name."""
     maker = f"{_text(root / 'sys/class/dmi/id/sys_vendor')} {_text(root / 'sys/class/dmi/id/product_name')}".lower()
     return "hypervisor" in _cpuinfo(root).get("flags", "").split() or any(name in maker for name in VIRTUAL_MAKERS)
+
+
+def comparable(root: Path = ROOT) -> str:
+    """Whether the numbers hold for themselves, or only beside others of the same machine and time."""
+    if is_virtual(root):
+        return "relative only: a virtual machine"
+    busy, stolen = load(root), steal(root)
+    if busy > len(allowed()) / 2:
+        return f"relative only: a shared machine, load {busy:.1f}"
+    if stolen > STEAL:
+        return f"relative only: a shared machine, {stolen:.1%} of its time went to others"
+    return "bare metal"
+
+
+def load(root: Path = ROOT) -> float:
+    """How many processes wanted a core, over the last minute."""
+    words = (_text(root / "proc/loadavg") or "").split()
+    return float(words[0]) if words else os.getloadavg()[0]
+
+
+def steal(root: Path = ROOT) -> float:
+    """Share of the time since boot that a hypervisor gave to others: the eighth number of /proc/stat."""
+    numbers = [int(word) for word in (_text(root / "proc/stat") or "").partition("\n")[0].split()[1:9]]
+    return numbers[7] / max(1, sum(numbers)) if len(numbers) == 8 else 0.0
+
+
+def power_mode() -> str | None:
+    """What a Jetson calls the mode it runs in: MAXN, 15W."""
+    lines = (_said("nvpmodel", "-q") or "").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("NV Power Mode:")), None)
+
+
+def throttled() -> list[str] | None:
+    """Why a Raspberry Pi is slower than it could be, now or at some time since boot; None on another machine."""
+    flags = (_said("vcgencmd", "get_throttled") or "").partition("=")[2]
+    try:
+        bits = int(flags, 16)
+    except ValueError:
+        return None
+    now = [word for bit, word in enumerate(THROTTLED) if bits >> bit & 1]
+    return now + [f"{word} since boot" for bit, word in enumerate(THROTTLED) if bits >> (16 + bit) & 1]
 
 
 def memory_gib(root: Path = ROOT) -> float | None:
@@ -128,13 +176,20 @@ def allowed() -> set[int]:
 def pin(threads: int) -> list[int] | None:
     """Bind this process to `threads` cores and say which; None where the system or the core count does not allow it."""
     cores = pick_cores(threads)
-    if len(cores) < threads or not hasattr(os, "sched_setaffinity"):
+    if len(cores) < threads:
         return None
+    return cores if bind(set(cores)) else None
+
+
+def bind(cores: set[int]) -> bool:
+    """Bind this thread, and those it will start, to these logical CPUs; False where the system does not allow it."""
+    if not hasattr(os, "sched_setaffinity"):
+        return False
     try:
         os.sched_setaffinity(0, cores)
     except OSError:
-        return None
-    return cores
+        return False
+    return True
 
 
 def peak_memory_mb() -> float | None:
@@ -164,16 +219,16 @@ def _os_name(root: Path) -> str:
     return platform.system()
 
 
-def _nvidia_smi() -> list[str]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+def _said(program: str, *arguments: str) -> str | None:
+    """What a program prints; None where there is none or it fails."""
+    found = shutil.which(program)
+    if found is None:
+        return None
     try:
-        ended = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)
+        ended = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return ended.stdout.strip().splitlines() if ended.returncode == 0 else []
+        return None
+    return ended.stdout.strip() if ended.returncode == 0 else None
 
 
 def _text(file: Path) -> str | None:

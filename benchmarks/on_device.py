@@ -3,52 +3,67 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import machine, timing
+from benchmarks import machine, throughput
+from benchmarks.pack import read_pack
+from benchmarks.protocol import Chain, Settings, measure
+from benchmarks.sensors import Sensors
 from export import stamp
+from export.backends import Ran
 from export.bundle import read_bundle
 from export.tagger import Tagger, choose
 from mlkd import images
 
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """One process of a measurement; `threads` None leaves the number in the manifest."""
-
-    queries: int = 256
-    threads: int | None = None
-    batch: int = 8
-    warm_up_s: float = 3.0
-
-    def __post_init__(self) -> None:
-        if self.queries < 1 or self.batch < 1 or (self.threads is not None and self.threads < 1):
-            raise ValueError(f"bench: expected queries, threads and batch of at least 1, got {self}")
+Picture = Path | bytes
 
 
-def bench(folder: Path, engine: str | None, pictures: Sequence[Path], settings: Settings) -> dict[str, Any]:
-    """Measure one engine in this process; times in ms, every sample included.
+def pictures(file: Path) -> Sequence[Picture]:
+    """What `--pictures` names: a text list with one path a line, or a pack, a .zip of picture files."""
+    if file.suffix.lower() == ".zip":
+        return read_pack(file)
+    listed = [Path(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not listed:
+        raise ValueError(f"{file}: expected a text file with one picture's path a line, or a pack, got no path")
+    return listed
+
+
+def sample(pictures: Sequence[Picture], count: int | None, seed: int) -> list[Picture]:
+    """`count` of them, or all where there are no more, in a seeded random order; None takes all as they lie."""
+    if count is None:
+        return list(pictures)
+    chosen = random.Random(seed).sample(range(len(pictures)), min(count, len(pictures)))
+    return [pictures[index] for index in chosen]
+
+
+def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], settings: Settings) -> dict[str, Any]:
+    """Measure one engine in this process: what `measure` says, what ran, and what opening it cost.
 
     `load_ms` covers choosing and opening, the runtime's import included, and the picture that ONNX Runtime runs to say
-    where its nodes are; `first_ms` is the first picture to labels.
+    where its nodes are.  Peak memory is read before the search for throughput opens further sessions.
     """
     if not pictures:
         raise ValueError("bench: expected at least one picture, got an empty list")
-    content = [picture.read_bytes() for picture in pictures]
+    content = [picture if isinstance(picture, bytes) else picture.read_bytes() for picture in pictures]
+    cores = machine.allowed()
     pinned = machine.pin(settings.threads) if settings.threads else None
     manifest = read_bundle(folder)
     began = time.perf_counter_ns()
     with Tagger.first(folder, manifest, engine, threads=settings.threads) as tagger:
         load_ms = (time.perf_counter_ns() - began) / 1e6
-        measured = _measure(tagger, content, settings)
+        chain = Chain(decode=tagger.decode, resize=tagger.resize, scores=tagger.scores, decide=tagger.decide)
+        sensors = Sensors(core=pinned[0] if pinned else None, on_gpu=_on_gpu(tagger.session.ran))
+        measured = measure(chain, content, settings, sensors)
+        peak_rss_mb = machine.peak_memory_mb()
+        engine_file = tagger.session.engine
+        found = _throughput(folder, tagger, chain.pixels(content), cores) if settings.throughput else None
     choice = tagger.choice
     return {
         "engine": choice.entry.name,
@@ -56,59 +71,37 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Path], settings: 
         "ran": _ran(tagger),
         "file": choice.entry.file,
         "built_here": tagger.rebuilt is not None,
-        "sha256": stamp.hash_of(tagger.session.engine),  # of what ran
-        "bytes": sum(file.stat().st_size for file in choice.backend.files(tagger.session.engine)),
+        "sha256": stamp.hash_of(engine_file),  # of what ran
+        "bytes": sum(file.stat().st_size for file in choice.backend.files(engine_file)),
         "pictures": len(content),
         "threads": settings.threads,
         "pinned": pinned,
-        "batch": settings.batch,
         "load_ms": load_ms,
         **measured,
-        "peak_rss_mb": machine.peak_memory_mb(),
+        "peak_rss_mb": peak_rss_mb,
+        "throughput": found,
         "machine": machine.identity(),
     }
 
 
-def _measure(tagger: Tagger, content: Sequence[bytes], settings: Settings) -> dict[str, Any]:
-    chain = [
-        ("decode", tagger.decode),
-        ("resize", tagger.resize),
-        ("infer", lambda pixels: tagger.scores(pixels[None])[0]),
-        ("post", tagger.decide),
-    ]
-    first = timing.time_queries(chain, content[:1])
-    turn = itertools.cycle(content)
-    warm = timing.warm_up(lambda: tagger.tag(next(turn)), cap_s=settings.warm_up_s)
-    whole = timing.time_queries(chain, _repeat(content, settings.queries))
-    tensors = [tagger.resize(tagger.decode(picture))[None] for picture in content]
-    engine = timing.time_queries([("engine", tagger.scores)], _repeat(tensors, settings.queries))
-    return {
-        "first_ms": float(first.whole[0]),
-        "warm_up": dataclasses.asdict(warm),
-        "settled": warm.settled,
-        "samples": {
-            "end_to_end_ms": whole.whole.tolist(),
-            **{f"{name}_ms": part.tolist() for name, part in whole.parts.items()},
-            "engine_ms": engine.whole.tolist(),
-        },
-        "images_per_second": _throughput(tagger, tensors, settings),
-    }
+def _throughput(folder: Path, tagger: Tagger, pixels: Sequence[NDArray[np.uint8]], cores: set[int]) -> dict[str, Any]:
+    """The search, on all the cores that this process had; every stream opens a session of one thread for itself."""
+    machine.bind(cores)
+    choice = choose(tagger.manifest, tagger.choice.entry.name, threads=1)
+    most = tagger.session.max_batch
+    with throughput.trials(lambda: Tagger.open(folder, tagger.manifest, choice).session, pixels) as trial:
+        return throughput.search(trial, len(cores), most)
 
 
-def _throughput(tagger: Tagger, tensors: Sequence[NDArray[np.uint8]], settings: Settings) -> float:
-    """Images a second at `batch`, engine only, one batch after the other."""
-    batch = np.concatenate(list(_repeat(tensors, settings.batch)))
-    count = max(5, settings.queries // settings.batch)
-    for _ in range(3):
-        tagger.scores(batch)
-    samples = timing.time_queries([("engine", tagger.scores)], itertools.repeat(batch, count))
-    return float(settings.batch * count / (samples.whole.sum() / 1e3))
+def _on_gpu(ran: Ran) -> bool:
+    """Whether NVIDIA's sensors are the ones to read."""
+    return ran.provider.startswith("tensorrt") or ran.device.startswith("cuda")
 
 
 def score_files(
     folder: Path,
     engines: Sequence[str],
-    files: Sequence[Path],
+    files: Sequence[Picture],
     out: Path,
     *,
     batch: int = 32,
@@ -116,11 +109,11 @@ def score_files(
 ) -> dict[str, Any]:
     """Scores (N, L) of every engine for every file into out/ENGINE.npy, decoding each picture once.
 
-    Returns by engine {"ran", "error"}; one that fails does not disturb the others.  Raises UnreadablePicture.
+    Returns by engine {"ran", "sha256", "error"}; one that fails does not disturb the others.  Raises UnreadablePicture.
     """
     manifest = read_bundle(folder)
     out.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = {name: {"ran": None, "error": None} for name in engines}
+    report: dict[str, Any] = {name: {"ran": None, "sha256": None, "error": None} for name in engines}
     running: dict[str, tuple[Tagger, list[NDArray[np.float32]]]] = {}
     for name in engines:
         entry = manifest.engine(name)
@@ -132,7 +125,7 @@ def score_files(
     try:
         _score_all(running, report, _batches(files, manifest.image_px, batch))
         for name, (tagger, parts) in running.items():
-            report[name]["ran"] = _ran(tagger)
+            report[name] |= {"ran": _ran(tagger), "sha256": stamp.hash_of(tagger.session.engine)}
             np.save(out / f"{name}.npy", np.concatenate(parts))
     finally:
         for tagger, _ in running.values():
@@ -154,7 +147,7 @@ def _score_all(
                 running.pop(name)[0].close()
 
 
-def _batches(files: Sequence[Path], image_px: int, batch: int) -> Iterator[NDArray[np.uint8]]:
+def _batches(files: Sequence[Picture], image_px: int, batch: int) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(files), batch):
         yield np.stack([images.load(file, image_px) for file in files[start : start + batch]])
 
@@ -163,10 +156,6 @@ def _cut(pixels: NDArray[np.uint8], most: int | None) -> list[NDArray[np.uint8]]
     """The batch in pieces that an engine of `most` pictures takes."""
     step = most or len(pixels)
     return [pixels[start : start + step] for start in range(0, len(pixels), step)]
-
-
-def _repeat(items: Sequence[Any], count: int) -> Iterator[Any]:
-    return itertools.islice(itertools.cycle(items), count)
 
 
 def _ran(tagger: Tagger) -> dict[str, Any]:

@@ -1,159 +1,240 @@
-"""The bench stage: drive the bundle's own program in fresh processes and turn what it prints into rows."""
+"""Measure on one device: drive the bundles' own programs in fresh processes and turn what they print into rows."""
 
 from __future__ import annotations
 
 import json
-import os
 import random
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import machine, timing
+from benchmarks import printed
 from benchmarks.accuracy import Truth
-from benchmarks.program import ProcessFailedError, Program
-from benchmarks.rows import facts, outcome
-from export.bundle import PROGRAM, read_bundle
-from export.tagger.choosing import backend_of
-from export.tagger.opening import lacks
+from benchmarks.bench import Bench
+from benchmarks.devices import Device, DeviceError, Run
+from benchmarks.program import ProcessFailedError
+from benchmarks.rows import outcome
+from benchmarks.subjects import Bundle, Candidate, Subject, of_bundle
+from mlkd import whole_file
 from mlkd.progress import Progress, silent
 
-Run = Callable[..., Any]  # a Program
-BATCH = 8  # of the throughput column
+SECONDS_A_PICTURE = 0.25  # what a picture may take on a small board before scoring is given up
+SUSTAINED = -1  # the process that goes on without a pause
+NOT_HERE = "no room for the test set there, and this machine did not run this engine either"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """How engines are measured."""
+@dataclass(frozen=True)
+class MapFrom:
+    """Where the mAP of rows is measured, with the folder of ROW.npy."""
 
-    processes: int = 3
-    queries: int = 256
-    threads: int = 1
-    pictures: int = 64  # of the test set, decoded again in every query
-    warm_up_s: float = 3.0
-    replicates: int = 1000  # of the bootstrap
-    timeout_s: float = 600.0
-
-    def __post_init__(self) -> None:
-        for name in ("processes", "queries", "threads", "pictures", "replicates", "timeout_s"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"bench.{name}: expected more than 0, got {getattr(self, name)}")
-        if self.warm_up_s < 0:
-            raise ValueError(f"bench.warm_up_s: expected at least 0, got {self.warm_up_s}")
-
-    def protocol(self) -> dict[str, str]:
-        """What was done, for readers."""
-        return {
-            "stream": "single: batch 1, the next query starts when the last has ended",
-            "end_to_end": "picture bytes in memory to labels; engine: uint8 tensor in, scores out, transfers included",
-            "queries": f"{self.queries} a process over {self.pictures} test pictures",
-            "processes": f"{self.processes} fresh ones an engine, all engines interleaved in a seeded random order",
-            "threads": f"{self.threads}, process pinned to as many cores",
-            "warm_up": f"until three windows of 16 queries agree within 2 % or {self.warm_up_s:g} s: unsettled",
-            "spread": f"range of the processes' p50 over their median; above {timing.UNSTABLE:.0%} a row is unstable",
-            "throughput": f"batches of {BATCH}, engine only",
-            "accuracy": f"whole test set through the same file; 95 % intervals from {self.replicates} bootstraps",
-        }
+    device: str
+    instruction_set: str
+    scores: Path
 
 
-def run_bench(
-    bundle: Path,
-    truth: Truth,
-    bench: Bench,
-    out: Path,
-    *,
-    seed: int = 0,
-    python: str = sys.executable,
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """Measure every engine of `bundle` on this machine: {"machine", "protocol", "rows"}, in the manifest's order.
+@dataclass(frozen=True)
+class Host(MapFrom):
+    """This machine, for a device that has no room for the test set."""
 
-    Raw samples go to out/samples/ENGINE.PROCESS.json, scores (N, L) to out/scores/ENGINE.npy.  An engine that cannot
-    run here or fails becomes a row that says so.  Raises BundleError.
-    """
-    manifest = read_bundle(bundle)
-    bundle, out = bundle.resolve(), out.resolve()
-    lacking = {entry.name: lacks(manifest, entry, backend_of(entry, bench.threads)) for entry in manifest.engines}
-    able = [name for name, reason in lacking.items() if reason is None]
-    program = Program([python, str(bundle / PROGRAM)], bench.timeout_s)
-    (out / "samples").mkdir(parents=True, exist_ok=True)
-    pictures = _write_list(out / "timed.txt", _sample(truth.files, bench.pictures, seed))
-    runs = plan(able, bench.processes, seed)
-    timed = _time_all(program, runs, bench, pictures, out / "samples", progress)
-    listed = _write_list(out / "test.txt", truth.files)
-    scored = _score_all(program, able, listed, out / "scores", progress)
-    rows = []
-    for entry in manifest.engines:
-        row = facts(manifest, entry, bench.threads)
-        if (reason := lacking[entry.name]) is not None:
-            row |= {"status": "built, not run", "reason": reason}
+    sha256: Mapping[str, str]  # by row: of the file that gave the scores
+
+
+@dataclass
+class Timed:
+    """What the processes of a row printed, or the error of the first that failed."""
+
+    processes: list[dict[str, Any]] = field(default_factory=list)
+    sustained: Any = None
+    error: str | None = None
+
+    def add(self, process: int, told: dict[str, Any]) -> None:
+        if process == SUSTAINED:
+            self.sustained = told["sustained"]
         else:
-            scores = out / "scores" / f"{entry.name}.npy"
-            result = timed[entry.name], scored[entry.name], scores, truth, entry.thresholds
-            row |= outcome(*result, replicates=bench.replicates, seed=seed)
-        rows.append(row)
-    return {"machine": machine.describe(), "protocol": bench.protocol(), "rows": rows}
+            self.processes.append(told)
 
 
-def plan(engines: Sequence[str], processes: int, seed: int) -> list[tuple[str, int]]:
-    """Every (engine, process) once, in a seeded random order, so that drift of the machine hits all engines alike."""
-    runs = [(engine, process) for process in range(processes) for engine in engines]
+@dataclass(frozen=True)
+class Job:
+    """One measurement of everything on one device; raw samples, scores and lists go to `out`."""
+
+    device: Device
+    truth: Truth
+    labels: Sequence[str]
+    bench: Bench
+    out: Path
+    seed: int = 0
+    progress: Progress = silent
+    host: Host | None = None
+    extra: Sequence[Subject] = field(default=())  # what runs besides the bundles
+
+    @property
+    def threads(self) -> int:
+        return self.device.entry.threads or self.bench.threads
+
+
+def run_bench(job: Job, bundles: Sequence[Bundle]) -> dict[str, Any]:
+    """{"device", "rows"}: every engine of the bundles and what is extra, rows in their order.
+
+    Raw samples go to out/samples/ROW.PROCESS.json, scores (N, L) to out/scores/ROW.npy; samples that lie there already
+    are not taken again.  An engine that cannot run there or fails becomes a row that says so.  Raises BundleError,
+    DeviceError for a device that cannot be used.
+    """
+    for folder in ("samples", "scores"):
+        (job.out / folder).mkdir(parents=True, exist_ok=True)
+    machine, subjects = _subjects(job, bundles)
+    pictures, whole = _pictures(job)
+    timed = _time_all(job, subjects, pictures)
+    if whole or job.host is None:
+        scored = _score_all(job, subjects, pictures, machine.get("cores"))
+        map_from = MapFrom(job.device.entry.name, str(machine["instruction_set"]), job.out / "scores")
+    else:
+        scored, map_from = _of_host(job.host), job.host
+    rows = [
+        _row(job, subject, one, timed[one.name], scored.get(one.name, NOT_HERE), map_from)
+        if one.lacks is None
+        else {**one.row, "status": "built, not run", "reason": one.lacks}
+        for subject in subjects
+        for one in subject.candidates
+    ]
+    entry = job.device.entry
+    told = {"name": entry.name, "status": "measured", "reason": None, "machine": machine}
+    return {"device": {**told, "threads": job.threads, "power_mode": entry.power_mode}, "rows": rows}
+
+
+def plan(names: Sequence[str], processes: int, seed: int) -> list[tuple[str, int]]:
+    """Every (row, process) once, in a seeded random order, so that drift of the machine hits all rows alike."""
+    runs = [(name, process) for process in range(processes) for name in names]
     random.Random(seed).shuffle(runs)
     return runs
 
 
-def _time_all(
-    program: Run, runs: Sequence[tuple[str, int]], bench: Bench, pictures: Path, samples: Path, progress: Progress
-) -> dict[str, list[dict[str, Any]] | str]:
-    """By engine what its processes printed, or the error of the first that failed."""
-    found: dict[str, list[dict[str, Any]] | str] = {engine: [] for engine, _ in runs}
-    settings = ["--queries", str(bench.queries), "--threads", str(bench.threads), "--batch", str(BATCH)]
-    settings += ["--warmup-s", str(bench.warm_up_s), "--pictures", str(pictures)]
-    for done, (engine, process) in enumerate(runs):
-        progress("latency", done, len(runs))
-        so_far = found[engine]
-        if isinstance(so_far, str):
-            continue
+def _subjects(job: Job, bundles: Sequence[Bundle]) -> tuple[dict[str, Any], list[Subject]]:
+    """What the device says of itself, and what of each bundle runs there."""
+    entry, machine, subjects = job.device.entry, None, []
+    rebuild = ["--rebuild"] if entry.rebuild else []
+    for done, bundle in enumerate(bundles):
+        job.progress("bundles", done, len(bundles))
+        program = job.device.place(bundle.folder)
         try:
-            printed = program("bench", "--engine", engine, *settings)
+            info = program("info", "--json", *rebuild)
+            lacking = {str(engine["name"]): engine["lacks"] for engine in info["engines"]}
+            machine = machine or dict(info["machine"])
         except ProcessFailedError as cause:
-            found[engine] = str(cause)
-            continue
-        so_far.append(printed)
-        (samples / f"{engine}.{process}.json").write_text(json.dumps(printed), encoding="utf-8")
-    progress("latency", len(runs), len(runs))
-    return found
+            raise DeviceError(f"{entry.name}: expected what `tagger.pyz info` says, got {cause}") from cause
+        except (KeyError, TypeError, ValueError) as cause:
+            raise DeviceError(
+                f"{entry.name}: expected engines and a machine from `tagger.pyz info`, got {cause!r}"
+            ) from cause
+        subjects.append(
+            of_bundle(bundle, program, lacking, device=entry.name, threads=job.threads, runtimes=entry.runtimes)
+        )
+    assert machine is not None, "a bench has a bundle"
+    return machine, [*subjects, *job.extra]
 
 
-def _score_all(
-    program: Run, engines: Sequence[str], pictures: Path, out: Path, progress: Progress
-) -> dict[str, dict[str, Any]]:
-    """Scores of all engines from one process, which decodes each picture once; one by one if that process dies."""
-    progress("accuracy", 0, len(engines))
-    found = _scores(program, engines, pictures, out)
-    if len(engines) > 1 and all(entry["error"] for entry in found.values()):
-        for engine in engines:
-            found |= _scores(program, [engine], pictures, out)
-    progress("accuracy", len(engines), len(engines))
-    return found
-
-
-def _scores(program: Run, engines: Sequence[str], pictures: Path, out: Path) -> dict[str, dict[str, Any]]:
-    named = [word for engine in engines for word in ("--engine", engine)]
-    threads = str(os.cpu_count() or 1)
+def _pictures(job: Job) -> tuple[str, bool]:
+    """The pictures there, and whether they are the whole test set: a device without room gets only the timed ones."""
     try:
-        found = program("scores", "--pictures", str(pictures), "--out", str(out), "--threads", threads, *named)
+        return job.device.pictures(job.truth.files), True
+    except DeviceError:
+        if job.host is None:
+            raise
+        files = list(job.truth.files)
+        some = random.Random(job.seed).sample(files, min(job.bench.pictures, len(files)))
+        return job.device.pictures(some), False
+
+
+def _of_host(host: Host) -> dict[str, Any]:
+    """By row what this machine's program said of its scores."""
+    return {name: {"ran": None, "sha256": sha256, "error": None} for name, sha256 in host.sha256.items()}
+
+
+def _time_all(job: Job, subjects: Sequence[Subject], pictures: str) -> dict[str, Timed]:
+    able = {one.name: (subject.program, one) for subject in subjects for one in subject.able}
+    runs = plan(list(able), job.bench.processes, job.seed)
+    if job.bench.sustained_s:
+        runs += [(name, SUSTAINED) for name, (_, one) in able.items() if one.row["kind"] == "engine"]
+    found = {name: Timed() for name in able}
+    for done, (name, process) in enumerate(runs):
+        job.progress("latency", done, len(runs))
+        if found[name].error is None:
+            try:
+                found[name].add(process, printed.process(_time(job, *able[name], process, pictures)))
+            except (ProcessFailedError, ValueError) as cause:
+                found[name].error = str(cause)
+    job.progress("latency", len(runs), len(runs))
+    return found
+
+
+def _time(job: Job, program: Run, one: Candidate, process: int, pictures: str) -> Any:
+    """What one process prints; kept, so that a bench that goes on does not repeat it."""
+    file = job.out / "samples" / f"{one.name}.{'sustained' if process == SUSTAINED else process}.json"
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    bench = job.bench
+    words = ["--engine", one.engine, "--pictures", pictures, "--sample", str(bench.pictures), "--seed", str(job.seed)]
+    words += ["--threads", str(job.threads), "--warmup-s", str(bench.warm_up_s)]
+    if process == SUSTAINED:
+        words += ["--queries", "1", "--sustained-s", str(bench.sustained_s)]
+    else:
+        words += ["--queries", str(bench.queries), "--least-s", str(bench.least_s)]
+        words += ["--throughput"] if bench.throughput and process == bench.processes - 1 else []
+    told = program("bench", *words, timeout_s=bench.timeout_s + 2 * bench.least_s + bench.sustained_s)
+    whole_file.write(file, json.dumps(told).encode())
+    return told
+
+
+def _score_all(job: Job, subjects: Sequence[Subject], pictures: str, cores: Any) -> dict[str, Any]:
+    """By row what its program says of its scores; it decodes a picture once for all of its engines."""
+    words = ["--pictures", pictures, *(["--threads", str(cores)] if isinstance(cores, int) and cores > 0 else [])]
+    found: dict[str, Any] = {}
+    total = sum(len(subject.able) for subject in subjects)
+    for subject in subjects:
+        job.progress("accuracy", len(found), total)
+        told = _score(job, subject.program, subject.able, words)
+        if len(subject.able) > 1 and all(isinstance(one, str) for one in told.values()):  # one took the process down
+            for one in subject.able:
+                told |= _score(job, subject.program, (one,), words)
+        found |= told
+    job.progress("accuracy", total, total)
+    return found
+
+
+def _score(job: Job, program: Run, able: Sequence[Candidate], words: Sequence[str]) -> dict[str, Any]:
+    """By row what was printed of it, or the error of the whole program."""
+    if not able:
+        return {}
+    folder = f"{job.device.scratch()}/{able[0].name}"
+    named = [word for one in able for word in ("--engine", one.engine)]
+    timeout_s = max(job.bench.timeout_s, SECONDS_A_PICTURE * len(able) * len(job.truth.files))
+    try:
+        told = program("scores", *words, "--out", folder, *named, timeout_s=timeout_s)
     except ProcessFailedError as cause:
-        return {engine: {"ran": None, "error": str(cause)} for engine in engines}
-    return dict(found)
+        return {one.name: str(cause) for one in able}
+    found = {one.name: told.get(one.engine) if isinstance(told, dict) else told for one in able}
+    for one in able:
+        said = found[one.name]
+        if isinstance(said, dict) and said.get("error") is None:
+            job.device.collect(f"{folder}/{one.engine}.npy", job.out / "scores" / f"{one.name}.npy")
+    return found
 
 
-def _sample(files: Sequence[Path], count: int, seed: int) -> list[Path]:
-    return random.Random(seed).sample(list(files), min(count, len(files)))
-
-
-def _write_list(file: Path, pictures: Sequence[Path]) -> Path:
-    file.write_text("".join(f"{picture.resolve()}\n" for picture in pictures), encoding="utf-8")
-    return file
+def _row(job: Job, subject: Subject, one: Candidate, timed: Timed, scored: Any, map_from: MapFrom) -> dict[str, Any]:
+    """The row filled, or failed with its reason."""
+    net = subject.net
+    filled = outcome(
+        timed.error or (scored if isinstance(scored, str) else timed.processes),
+        scored,
+        map_from.scores / f"{one.name}.npy",
+        job.truth,
+        one.thresholds,
+        labels=job.labels,
+        map_from={"device": map_from.device, "instruction_set": map_from.instruction_set},
+        float_scores=None if net is None else net.scores,
+        float_thresholds=None if net is None else net.thresholds,
+        replicates=job.bench.replicates,
+        seed=job.seed,
+    )
+    return {**one.row, **filled, "sustained": timed.sustained}

@@ -1,8 +1,9 @@
-"""The command line: distill, export, bench, report, compare, plan, doctor, init, fetch, clean."""
+"""The command line: distill, export, bench, report, choose, compare, plan, doctor, init, fetch, clean."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shutil
 import sys
 from collections.abc import Sequence
@@ -128,16 +129,27 @@ def clean(options: argparse.Namespace) -> None:
     print(f"removed {folder}")
 
 
+def choose(options: argparse.Namespace) -> None:
+    """Say which engine to ship within limits, why, and the runner-up."""
+    from pipeline import choosing
+
+    limits = {name: getattr(options, name) for name in ("max_p90_ms", "min_map", "max_mb")}
+    choosing.choose(options.recipe, RUNS, DIST, device=options.device, as_json=options.json, **limits)
+
+
 def _recipe(options: argparse.Namespace) -> Recipe:
     from pipeline.recipe import load_recipe
 
-    return load_recipe(options.recipe, options.data)
+    recipe = load_recipe(options.recipe, options.data)
+    return dataclasses.replace(recipe, bench=recipe.bench.thorough()) if options.thorough else recipe
 
 
 def _line(recipe: Recipe, options: argparse.Namespace) -> Line:
     from pipeline import stages
+    from pipeline.devices import read_shelf
 
-    return stages.line(recipe, RUNS / recipe.name, frozenset(options.force))
+    shelf = read_shelf(options.devices) if options.devices else None
+    return stages.line(recipe, RUNS / recipe.name, frozenset(options.force), shelf)
 
 
 def _plan_line(decision: Decision) -> str:
@@ -179,6 +191,13 @@ def _parser() -> argparse.ArgumentParser:
     examined = _command(commands, "doctor", doctor)
     examined.add_argument("recipe", nargs="?", default="scenes", metavar="RECIPE", help="default: scenes")
     examined.add_argument("--json", type=Path, metavar="FILE", help="write the findings there as well")
+    chosen = _command(commands, "choose", choose)
+    chosen.add_argument("recipe", nargs="?", default="scenes", metavar="RECIPE", help="default: scenes")
+    chosen.add_argument("--device", metavar="NAME", help="default: the machine that ran the bench")
+    chosen.add_argument("--max-p90-ms", type=float, metavar="MS", help="end to end")
+    chosen.add_argument("--min-map", type=float, metavar="MAP", help="0 to 100")
+    chosen.add_argument("--max-mb", type=float, metavar="MB", help="of the engine's files")
+    chosen.add_argument("--json", action="store_true", help="one JSON object")
     first = _command(commands, "init", init)
     first.add_argument("folder", type=Path, metavar="FOLDER", help="pictures, and a table that says their tags")
     first.add_argument("--out", type=Path, metavar="FILE", help="the recipe to write; default: FOLDER's name.yaml")
@@ -204,6 +223,8 @@ def _recipe_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--recipe", default="scenes", metavar="NAME|FILE", help="default: scenes")
     command.add_argument("--data", type=Path, metavar="FOLDER", help="root of the recipe's pictures")
     command.add_argument("--force", action="append", default=[], metavar="STAGE", help="run it again; may be repeated")
+    command.add_argument("--devices", type=Path, metavar="FILE", help="devices.yaml: where else to measure, over ssh")
+    command.add_argument("--thorough", action="store_true", help="at least 1,024 queries, and ten minutes an engine")
 
 
 if __name__ == "__main__":

@@ -1,114 +1,85 @@
-"""Reference rows: teacher and student in eager torch, timed like the engines, from bytes to tags."""
+"""Reference rows in torch: teacher and student eager, the student by torch.compile, timed and scored like engines."""
 
 from __future__ import annotations
 
-import itertools
-import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import argparse
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from benchmarks import machine, timing
-from benchmarks.accuracy import Truth, accuracy
-from benchmarks.run import BATCH, Bench
-from mlkd import images
-from mlkd.checkpoint import BEST, load_model
-from mlkd.models import Tagger
+from benchmarks.program import ProcessFailedError
+from benchmarks.rows import ROW
+from benchmarks.subjects import Candidate, Float, Subject
+from mlkd.checkpoint import BEST
+from pipeline import forked, in_torch, teaching
+from pipeline.in_torch import Net
+from pipeline.recipe import Recipe
 from pipeline.result import sha256
 
+COMPILED = "torch-compile"
 
-@dataclass(frozen=True, kw_only=True)
-class Reference:
-    """A net and its scores of the test set (N, L), with thresholds (L,) from its own scores of tune."""
 
-    model: str
+def subjects(recipe: Recipe, inputs: Mapping[str, Path], nets: Mapping[str, Float], device: str) -> Iterator[Subject]:
+    """The teacher, where it is one net of ours, and the student; `nets` as they scored the test set in torch."""
+    alone = teaching.alone(recipe, inputs)
+    for model, folder, ways in (("teacher", alone, ("torch",)), ("student", inputs["student"], ("torch", COMPILED))):
+        if folder is None:
+            continue
+        program = InTorch(nets[model], folder, recipe.bench.threads, Path(tempfile.mkdtemp(prefix="inductor-")))
+        weakref.finalize(program, shutil.rmtree, program.cache, ignore_errors=True)
+        candidates = [_candidate(model, way, folder, program, device) for way in ways]
+        yield Subject(program, tuple(candidates), nets[model])
+
+
+@dataclass(frozen=True)
+class InTorch:
+    """A `Run` as a bundle's program is; its engines are the ways to run one net, each time in a new process."""
+
+    net: Float  # what the eager net says of the test set
     folder: Path
-    scores: NDArray[np.float32]
-    thresholds: NDArray[np.float32]
+    threads: int
+    cache: Path  # where what one process has compiled waits for the next
 
-    def row(self, truth: Truth, bench: Bench, pictures: Sequence[Path], *, seed: int) -> dict[str, Any]:
-        """A row like an engine's, from one process."""
-        file = self.folder / BEST
-        began = time.perf_counter_ns()
-        tagger = load_model(self.folder)
-        load_ms = (time.perf_counter_ns() - began) / 1e6
-        quality = accuracy(self.scores, truth, self.thresholds, replicates=bench.replicates, seed=seed)
-        with quiet(bench.threads) as pinned:
-            timed = latency(tagger, self.thresholds, [picture.read_bytes() for picture in pictures], bench)
-        return {
-            "name": f"{self.model}-torch",
-            "kind": "reference",
-            "model": self.model,
-            "runtime": f"torch {torch.__version__}",
-            "precision": "fp32",
-            "provider": "cpu",
-            "compute": "f32",
-            "placed": 1.0,
-            "built_here": False,
-            "threads": bench.threads,
-            "pinned": pinned,
-            "status": "measured",
-            "reason": None,
-            "file": file.name,
-            "sha256": sha256(file),
-            "bytes": file.stat().st_size,
-            "load_ms": load_ms,
-            "peak_rss_mb": None,
-            "spread": None,
-            "unstable": None,
-            "delta_map": None,
-            **timed,
-            **quality,
-        }
+    def __call__(self, *arguments: str, timeout_s: float | None = None) -> Any:
+        """What `tagger.pyz bench` or `tagger.pyz scores` prints; raises ProcessFailedError."""
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--engine", action="append", required=True)
+        parser.add_argument("--out", type=Path)
+        options = parser.parse_known_args(arguments)[0]
+        if arguments[0] == "bench":
+            return forked.apart(in_torch.bench, self._way(options.engine[0]), arguments, timeout_s=timeout_s)
+        return {way: self._scores(way, arguments, options.out / f"{way}.npy", timeout_s) for way in options.engine}
+
+    def _scores(self, way: str, arguments: Sequence[str], out: Path, timeout_s: float | None) -> dict[str, Any]:
+        """Of the eager net those that are there; the compiled one gives its own."""
+        if way != COMPILED:
+            return in_torch.kept(self._way(way), self.net.scores, out)
+        try:
+            return dict(forked.apart(in_torch.scores, self._way(way), arguments, out, timeout_s=timeout_s))
+        except ProcessFailedError as cause:
+            return {"ran": None, "sha256": None, "error": str(cause)}
+
+    def _way(self, way: str) -> Net:
+        cache = self.cache if way == COMPILED else None
+        return Net(folder=self.folder, thresholds=self.net.thresholds, threads=self.threads, cache=cache)
 
 
-def latency(tagger: Tagger, thresholds: NDArray[np.float32], content: Sequence[bytes], bench: Bench) -> dict[str, Any]:
-    """The latency fields of a row; eager, one process."""
-
-    def infer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        scores: NDArray[np.float32] = tagger(torch.from_numpy(pixels)).logits.sigmoid().numpy()
-        return scores
-
-    chain = [
-        ("decode", lambda picture: images.decode(picture, tagger.image_px)),
-        ("resize", lambda picture: images.resize(picture, tagger.image_px)),
-        ("infer", lambda pixels: infer(pixels[None])[0]),
-        ("post", lambda scores: np.flatnonzero(scores >= thresholds)),
-    ]
-    turn = itertools.cycle(content)
-    with torch.inference_mode():
-        first = timing.time_queries(chain, content[:1])
-        warm = timing.warm_up(lambda: timing.time_queries(chain, [next(turn)]), cap_s=bench.warm_up_s)
-        whole = timing.time_queries(chain, itertools.islice(turn, bench.queries))
-        tensors = [images.load(picture, tagger.image_px)[None] for picture in content]
-        engine = timing.time_queries([("engine", infer)], itertools.islice(itertools.cycle(tensors), bench.queries))
-        batch = np.concatenate(list(itertools.islice(itertools.cycle(tensors), BATCH)))
-        batches = timing.time_queries([("engine", infer)], itertools.repeat(batch, max(5, bench.queries // BATCH)))
-    return {
-        "first_ms": float(first.whole[0]),
-        "settled": warm.settled,
-        "end_to_end_ms": timing.summary(whole.whole),
-        "engine_ms": timing.summary(engine.whole),
-        "parts_ms": {name: float(np.median(part)) for name, part in whole.parts.items()},
-        "images_per_second_batch8": 1e3 * BATCH / float(np.median(batches.whole)),
+def _candidate(model: str, way: str, folder: Path, program: InTorch, device: str) -> Candidate:
+    file = folder / BEST
+    known = {
+        "name": f"{model}-{way}",
+        "device": device,
+        "kind": "reference",
+        "model": model,
+        "runtime": "torch",
+        "precision": "fp32",
+        "threads": program.threads,
+        "file": BEST,
+        "sha256": sha256(file),
+        "bytes": file.stat().st_size,
     }
-
-
-@contextmanager
-def quiet(threads: int) -> Iterator[list[int] | None]:
-    """So many threads of torch on as many cores, and afterwards as before; yields the cores."""
-    before, allowed = torch.get_num_threads(), machine.allowed()
-    torch.set_num_threads(threads)
-    try:
-        yield machine.pin(threads)
-    finally:
-        torch.set_num_threads(before)
-        if hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(0, allowed)
+    return Candidate(way, dict.fromkeys(ROW) | known, program.net.thresholds.tolist())

@@ -33,10 +33,10 @@ class Fault:
 class ConfigError(ValueError):
     """A file that cannot be used; the message lists every fault."""
 
-    def __init__(self, file: object, faults: list[Fault]) -> None:
+    def __init__(self, file: object, faults: list[Fault], what: str = "recipe") -> None:
         self.faults = faults
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__("\n".join([f"{file}: expected a valid recipe, got {count}:", *(f"  {f}" for f in faults)]))
+        super().__init__("\n".join([f"{file}: expected a valid {what}, got {count}:", *(f"  {f}" for f in faults)]))
 
 
 def read_yaml(path: Path) -> Any:
@@ -49,12 +49,12 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(path, [Fault("", f"expected UTF-8 text, got {cause}")]) from None
 
 
-def build(cls: type[T], tree: Any, file: object) -> T:
+def build(cls: type[T], tree: Any, file: object, what: str = "recipe") -> T:
     """An instance of the dataclass `cls` from JSON-like values; ConfigError with every fault that can be found."""
     faults: list[Fault] = []
     built = _read(cls, tree, "", faults)
     if faults:
-        raise ConfigError(file, faults)
+        raise ConfigError(file, faults, what)
     assert isinstance(built, cls)
     return built
 

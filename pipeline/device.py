@@ -83,7 +83,7 @@ def info(options: argparse.Namespace) -> int:
         chosen = {"engine": None, "why": str(cause)}
     facts = {name: getattr(manifest, name) for name in ("recipe", "recipe_hash", "image_px", "composed", "measured")}
     facts |= {"labels": list(manifest.labels), "engines": engines, "chosen": chosen, "machine": machine.describe()}
-    print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else _info_text(facts))
+    print(json.dumps(facts, ensure_ascii=False) if options.json else _info_text(facts))
     return SOME_FAILED if options.rebuild and options.engine in refused else OK
 
 
@@ -104,20 +104,27 @@ def _opened(options: argparse.Namespace, manifest: Manifest, entry: EngineEntry)
 
 def bench(options: argparse.Namespace) -> int:
     """Measure one engine in this process and print one JSON object."""
-    from benchmarks.on_device import Settings, bench
+    from benchmarks.on_device import bench, pictures, sample
+    from benchmarks.protocol import Settings
 
     settings = Settings(
-        queries=options.queries, threads=options.threads, batch=options.batch, warm_up_s=options.warmup_s
+        queries=options.queries,
+        least_s=options.least_s,
+        threads=options.threads,
+        warm_up_s=options.warmup_s,
+        throughput=options.throughput,
+        sustained_s=options.sustained_s,
     )
-    print(json.dumps(bench(options.bundle, options.engine, _read_list(options.pictures), settings)))
+    chosen = sample(pictures(options.pictures), options.sample, options.seed)
+    print(json.dumps(bench(options.bundle, options.engine, chosen, settings)))
     return OK
 
 
 def scores(options: argparse.Namespace) -> int:
     """Write ENGINE.npy (N, L) for every engine asked for and print one JSON object."""
-    from benchmarks.on_device import score_files
+    from benchmarks.on_device import pictures, score_files
 
-    files = _read_list(options.pictures)
+    files = pictures(options.pictures)
     report = score_files(
         options.bundle, options.engine, files, options.out, batch=options.batch, threads=options.threads
     )
@@ -138,13 +145,6 @@ def _load(options: argparse.Namespace) -> Tagger:
     if options.threshold is None and (tagger.rebuilt or entry.thresholds_from != entry.name):
         print(f"engine {entry.name}: thresholds were tuned on {tuned_on}", file=sys.stderr)
     return tagger
-
-
-def _read_list(file: Path) -> list[Path]:
-    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if not lines:
-        raise ValueError(f"{file}: expected a text file with one picture's path a line, got no path")
-    return [Path(line) for line in lines]
 
 
 def _as_json(picture: Path, tags: Sequence[Tag]) -> str:
@@ -193,16 +193,20 @@ def _parser() -> argparse.ArgumentParser:
     _rebuild_option(described)
     measured = _command(commands, "bench", bench)
     measured.add_argument("--engine", metavar="NAME")
-    measured.add_argument("--queries", type=_count, default=256)
-    measured.add_argument("--batch", type=_count, default=8)
-    measured.add_argument("--warmup-s", type=float, default=3.0, help="longest warm-up")
+    measured.add_argument("--queries", type=_count, default=256, help="at least so many")
+    measured.add_argument("--least-s", type=float, default=0.0, help="and for at least so long")
+    measured.add_argument("--sample", type=_count, metavar="N", help="time N of the pictures, picked by --seed")
+    measured.add_argument("--seed", type=int, default=0)
+    measured.add_argument("--warmup-s", type=float, default=10.0, help="longest warm-up")
+    measured.add_argument("--throughput", action="store_true", help="search the best batch and streams as well")
+    measured.add_argument("--sustained-s", type=float, default=0.0, help="then go on for so long")
     scored = _command(commands, "scores", scores)
     scored.add_argument("--engine", metavar="NAME", action="append", required=True, help="may be repeated")
     scored.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets ENGINE.npy, (N, L) each")
     scored.add_argument("--batch", type=_count, default=32)
     for command in (measured, scored):
         command.add_argument("--threads", type=_count)
-        command.add_argument("--pictures", type=Path, required=True, metavar="FILE_LIST", help="one path a line")
+        command.add_argument("--pictures", type=Path, required=True, metavar="FILE", help="one path a line, or a .zip")
     return parser
 
 

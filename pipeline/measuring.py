@@ -1,26 +1,28 @@
-"""Stages that measure the bundle and tell: bench, report.  Besides these only a comparison reads the test split."""
+"""The stage bench: the bundle measured on this machine.  Besides it only a comparison reads the test split."""
 
 from __future__ import annotations
 
-import dataclasses
+import io
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import agreement as agree
 from benchmarks.accuracy import Truth
-from benchmarks.report import render
-from benchmarks.run import run_bench
-from export.bundle import Manifest, Parts, parts_of, read_bundle, write_bundle
-from mlkd import evaluate, teachers
+from benchmarks.devices import DeviceEntry, Local
+from benchmarks.run import Job, run_bench
+from benchmarks.subjects import Bundle, Float, row_name
+from export.bundle import Manifest, read_bundle
+from mlkd import evaluate, teachers, whole_file
 from mlkd.data.prepared import Split, read_split
 from mlkd.metrics import labels_without_positives, tune_thresholds
-from pipeline import teaching
-from pipeline.anchors import Reference
+from pipeline import references, teaching
 from pipeline.building import cost
 from pipeline.comparison import distillation, int8_gain, training
 from pipeline.grid import grid
@@ -30,13 +32,61 @@ from pipeline.stage import Context
 log = logging.getLogger(__name__)
 
 NETS = ("teacher", "student", "baseline")
-REPORTS = ("report.html", "report.md", "report.json")
+HERE = DeviceEntry(name="this machine")
 
 
-def bench(recipe: Recipe, context: Context) -> None:
-    """Engines through the bundle's own program, references in torch, and what distillation gave; into bench.json."""
+def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
+    """Engines and references through their own programs on this machine, and what distillation gave; bench.json."""
     test = read_split(context.inputs["data"], "test")
-    truth = Truth(
+    truth = truth_of(test)
+    manifest = read_bundle(context.inputs["bundle"] / "bundle")
+    nets = dict(_nets(recipe, context, test))
+    tested = bundles(context.inputs, nets)
+    with closing(Local(here)) as device:
+        measured = run_bench(
+            Job(
+                device=device,
+                truth=truth,
+                labels=manifest.labels,
+                bench=recipe.bench,
+                out=context.out,
+                seed=recipe.seed,
+                progress=context.progress,
+                extra=references.in_torch(recipe, context, nets),
+            ),
+            tested,
+        )
+    rows, scores = measured["rows"], {net: one.scores for net, one in nets.items()}
+    compared = distillation(scores, truth, test.labels, replicates=recipe.bench.replicates, seed=recipe.seed)
+    gain = int8_gain(manifest, rows)
+    facts = {
+        "schema": 2,
+        "recipe": recipe.name,
+        "composed": manifest.composed,
+        "labels": list(manifest.labels),
+        "devices": [measured["device"]],
+        "protocol": recipe.bench.protocol(),
+        "agreement": agreement(tested, recipe.bench.threads),
+        "rows": rows,
+        "distillation": compared,
+        "int8_gain": gain,
+        "freezing": cost(context.inputs["engines"]),
+        "training": {net: training(context.inputs[net]) for net in NETS if net in context.inputs},
+        **grid(test, manifest, rows, context.out / "scores", seed=recipe.seed),
+        "notes": [
+            *_notes(manifest),
+            *references.notes(context.inputs["references"]),
+            *_note_on_teachers(recipe),
+            *_note_on_labels(test),
+        ],
+    }
+    _tell(compared, gain, facts["agreement"])
+    (context.out / "bench.json").write_text(json.dumps(plain_numbers(facts), indent=1) + "\n", encoding="utf-8")
+
+
+def truth_of(test: Split) -> Truth:
+    """The test set as the bench reads it."""
+    return Truth(
         files=test.files,
         targets=test.targets,
         groups=test.groups,
@@ -44,45 +94,19 @@ def bench(recipe: Recipe, context: Context) -> None:
         minor=test.minor,
         known=test.known,
     )
-    folder = context.inputs["bundle"] / "bundle"
-    manifest = read_bundle(folder)
-    scores = {net: _scores(recipe, context, net, test) for net in NETS}
-    measured = run_bench(folder, truth, recipe.bench, context.out, seed=recipe.seed, progress=context.progress)
-    rows = measured["rows"] + _references(recipe, context, truth, scores)
-    compared = distillation(scores, truth, test.labels, replicates=recipe.bench.replicates, seed=recipe.seed)
-    for row in rows:
-        if row["model"] == "student" and row.get("map") is not None:
-            row["delta_map"] = row["map"] - compared["student_map"]
-    gain = int8_gain(manifest, rows)
-    facts = {
-        "schema": 1,
-        "recipe": recipe.name,
-        "composed": manifest.composed,
-        "labels": list(manifest.labels),
-        "machine": measured["machine"],
-        "protocol": measured["protocol"],
-        "rows": rows,
-        "distillation": compared,
-        "int8_gain": gain,
-        "freezing": cost(context.inputs["engines"]),
-        "training": {net: training(context.inputs[net]) for net in NETS if net in context.inputs},
-        "grid": grid(test, manifest, context.out / "scores", seed=recipe.seed),
-        "notes": [*_notes(manifest, rows), *_note_on_teachers(recipe), *_note_on_labels(test)],
-    }
-    _tell(compared, gain)
-    (context.out / "bench.json").write_text(json.dumps(plain_numbers(facts), indent=1) + "\n", encoding="utf-8")
 
 
-def report(context: Context) -> None:
-    """The page, and the bundle as it is published: the same files, with the page and the measured numbers."""
-    facts = json.loads((context.inputs["bench"] / "bench.json").read_text(encoding="utf-8"))
-    render(facts, context.out)
-    measured = context.out / "measured.json"
-    measured.write_text(json.dumps({k: facts[k] for k in ("machine", "protocol", "rows")}, indent=1) + "\n")
-    parts = parts_of(context.inputs["bundle"] / "bundle")
-    added = {name: context.out / name for name in (*REPORTS, measured.name)}
-    manifest = _measured(parts.manifest, facts)
-    write_bundle(Parts(manifest=manifest, sources={**parts.sources, **added}), context.out / "bundle")
+def bundles(inputs: Mapping[str, Path], nets: Mapping[str, Float]) -> list[Bundle]:
+    """What is measured on every device: the bundle that ships, then those of the references."""
+    shipped = Bundle(inputs["bundle"] / "bundle", "student", "engine", nets.get("student"))
+    others = sorted(folder.name for folder in inputs["references"].iterdir() if folder.is_dir())
+    return [shipped, *(Bundle(inputs["references"] / net, net, "reference", nets.get(net)) for net in others)]
+
+
+def read_nets(bench: Path) -> dict[str, Float]:
+    """The nets in float, as the stage bench has kept them."""
+    folder = bench / "torch"
+    return {net: Float(np.load(folder / f"{net}.npy"), np.load(folder / f"{net}.thresholds.npy")) for net in NETS}
 
 
 def plain_numbers(value: Any) -> Any:
@@ -96,58 +120,55 @@ def plain_numbers(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def _scores(recipe: Recipe, context: Context, net: str, test: Split) -> NDArray[np.float32]:
-    """Test scores in torch, kept in the stage's folder so that a run that goes on does not repeat them.
+def agreement(bundles: Sequence[Bundle], threads: int) -> dict[str, Any] | None:
+    """How far our engine-only times are from those of OpenVINO's own benchmark_app; None without an engine of it.
+
+    On the largest net that OpenVINO runs in float: what a call from Python costs, which benchmark_app leaves out, is
+    the smallest share of its time.
+    """
+    found: dict[Path, str] = {}
+    for bundle in bundles:
+        for entry in read_bundle(bundle.folder, verify=False).engines:
+            if (entry.backend["kind"], entry.precision, entry.backend.get("compute")) == ("openvino", "fp32", "f32"):
+                found[bundle.folder / entry.file] = row_name(bundle, entry.name)
+    if not found:
+        return None
+    largest = max(found, key=lambda file: file.with_suffix(".bin").stat().st_size)
+    return {**agree.agreement(largest, threads), "engine": found[largest]}
+
+
+def _nets(recipe: Recipe, context: Context, test: Split) -> Iterator[tuple[str, Float]]:
+    """Test scores and thresholds in torch, kept in the stage's folder so that a run that goes on does not repeat them.
 
     Those of the teacher are those of all that teach, as one.
     """
-    file = context.out / "torch" / f"{net}.npy"
-    if not file.is_file():
-        context.progress("test scores in torch", NETS.index(net), len(NETS))
-        scores = (
-            _of_teachers(recipe, context, test) if net == "teacher" else evaluate.of_folder(context.inputs[net], test)
-        )
-        file.parent.mkdir(exist_ok=True)
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream:
-            np.save(stream, scores)
-        partial.replace(file)
-    kept: NDArray[np.float32] = np.load(file)
-    return kept
+    tune = read_split(context.inputs["data"], "tune")
+    folder = context.out / "torch"
+    folder.mkdir(exist_ok=True)
+    for done, net in enumerate(NETS):
+        context.progress("test scores in torch", done, len(NETS))
+        scores, thresholds = folder / f"{net}.npy", folder / f"{net}.thresholds.npy"
+        if not scores.is_file():
+            tuned = tune_thresholds(_scores(recipe, context, net, tune), tune.targets, tune.known)
+            _save(thresholds, tuned)
+            _save(scores, _scores(recipe, context, net, test))
+        yield net, Float(np.load(scores), np.load(thresholds))
 
 
-def _of_teachers(recipe: Recipe, context: Context, split: Split) -> NDArray[np.float32]:
+def _save(file: Path, values: NDArray[np.float32]) -> None:
+    stream = io.BytesIO()
+    np.save(stream, values)
+    whole_file.write(file, stream.getvalue())
+
+
+def _scores(recipe: Recipe, context: Context, net: str, split: Split) -> NDArray[np.float32]:
+    if net != "teacher":
+        return evaluate.of_folder(context.inputs[net], split)
     return teachers.scores(teachers.load(teaching.teachers(recipe, context.inputs), split.labels), split)
 
 
-def _references(
-    recipe: Recipe, context: Context, truth: Truth, scores: Mapping[str, NDArray[np.float32]]
-) -> list[dict[str, Any]]:
-    """Teacher, where it is one net of ours, and student in eager torch, on the pictures that engines were timed on."""
-    tune = read_split(context.inputs["data"], "tune")
-    pictures = [Path(line) for line in (context.out / "timed.txt").read_text(encoding="utf-8").splitlines()]
-    alone, rows = teaching.alone(recipe, context.inputs), []
-    folders = {**({"teacher": alone} if alone else {}), "student": context.inputs["student"]}
-    for done, (net, folder) in enumerate(folders.items()):
-        context.progress("references in torch", done, len(folders))
-        thresholds = tune_thresholds(evaluate.of_folder(folder, tune), tune.targets, tune.known)
-        reference = Reference(model=net, folder=folder, scores=scores[net], thresholds=thresholds)
-        rows.append(reference.row(truth, recipe.bench, pictures, seed=recipe.seed))
-    return rows
-
-
-def _measured(manifest: Manifest, facts: Mapping[str, Any]) -> Manifest:
-    """The manifest with the latency of each engine as shipped, and the machine it holds for."""
-    shipped = [row for row in facts["rows"] if row["status"] == "measured" and not row.get("built_here")]
-    p50 = {row["name"]: row["end_to_end_ms"]["p50"] for row in shipped}
-    engines = tuple(dataclasses.replace(engine, p50_ms=p50.get(engine.name)) for engine in manifest.engines)
-    keys = ("cpu", "architecture", "cores", "os", "gpus", "driver")
-    machine = {key: facts["machine"][key] for key in keys}
-    return dataclasses.replace(manifest, measured=True, engines=engines, measured_on=machine, files={})
-
-
-def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None) -> None:
-    """The two answers that a run is made for, in the log."""
+def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None, agrees: dict[str, Any] | None) -> None:
+    """The answers that a run is made for, in the log."""
     nets = ", ".join(f"{net} {100 * compared[f'{net}_map']:.1f}" for net in NETS)
     low, difference, high = (100 * compared[key] for key in ("low", "difference", "high"))
     log.info("test mAP: %s; student - baseline %+.1f (95 %%: %+.1f to %+.1f)", nets, difference, low, high)
@@ -155,6 +176,8 @@ def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None) -> None:
         if gain is not None and gain[f"vs_{what}"] is not None:
             kept = 100 * (gain[f"kept_of_{what}_map"] or 0)
             log.info("%s: %.2f times as fast as %s, %.1f %% of its mAP", gain["name"], gain[f"vs_{what}"], what, kept)
+    if agrees is not None:
+        log.info("%s", agree.told(agrees))
 
 
 def _note_on_teachers(recipe: Recipe) -> list[str]:
@@ -172,14 +195,10 @@ def _note_on_labels(test: Split) -> list[str]:
     return [f"No test picture is known to have: {absent}. mAP is the mean over the other labels."] if absent else []
 
 
-def _notes(manifest: Manifest, rows: list[dict[str, Any]]) -> list[str]:
-    notes = []
+def _notes(manifest: Manifest) -> list[str]:
+    notes = [f"Licence: {licence}" for licence in manifest.licences]
     if manifest.composed:
-        notes.append("The pictures are composed from cut-outs and backgrounds; they are no photographs of real scenes.")
-    notes += [f"Licence: {licence}" for licence in manifest.licences]
-    for row in rows:
-        if row["status"] != "measured":
-            notes.append(f"{row['name']}: {row['status']}: {row['reason']}")
-        elif row.get("built_here"):
-            notes.append(f"{row['name']}: built on this machine, not the bundle's own file")
+        notes.insert(
+            0, "The pictures are composed from cut-outs and backgrounds; they are no photographs of real scenes."
+        )
     return notes

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from benchmarks.run import Bench
+from benchmarks.bench import Bench
 from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt
 from export.parity import Gates
 from export.precision.budget import Budget

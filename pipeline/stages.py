@@ -1,5 +1,5 @@
 """The line: data → teacher → teacher_outputs → student, baseline → onnx → precisions → quantisation_aware → engines →
-bundle → bench → report.
+bundle → references → bench → devices → report.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import export.bundle
-from benchmarks import machine
 from mlkd.data import Source
-from pipeline import building, distilling, freezing, measuring, precisions, result, teaching
+from pipeline import building, distilling, freezing, precisions, result, teaching
+from pipeline.devices import Shelf
 from pipeline.fetch import fetch as fetch_pictures
 from pipeline.identity import plain
+from pipeline.measuring_stages import measuring_stages
 from pipeline.recipe import Recipe
 from pipeline.stage import Line, Stage
 
@@ -25,9 +26,9 @@ QUANTISERS = ("onnx", "onnxruntime-gpu", "openvino", "nncf")
 LOGS = ("history.json", "*tfevents*", "last.safetensors")  # no later stage's numbers depend on them
 
 
-def line(recipe: Recipe, folder: Path, force: frozenset[str] = frozenset()) -> Line:
-    """All stages of a recipe; its results go to `folder`."""
-    stages = (*_distilling(recipe, folder), *_freezing(recipe), *_measuring(recipe))
+def line(recipe: Recipe, folder: Path, force: frozenset[str] = frozenset(), shelf: Shelf | None = None) -> Line:
+    """All stages of a recipe; its results go to `folder`.  What is measured on the devices of a `shelf` joins them."""
+    stages = (*_distilling(recipe, folder), *_freezing(recipe), *measuring_stages(recipe, folder, shelf))
     known = {stage.name for stage in stages} | {"teacher"}  # a recipe may extend one that has it
     for name in recipe.minutes.keys() - known:
         raise ValueError(f"minutes.{name}: expected one of {', '.join(sorted(known))}, got {name!r}; correct the name")
@@ -53,7 +54,7 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             name="teacher_outputs",
             run=partial(distilling.teacher_outputs, recipe),
             reads=("data", *teaching.reads(recipe)),
-            config={**common, **_ready(recipe)},
+            config={**common, **teaching.ready(recipe)},
             version=2,
             packages=(*LEARNING, *(["onnxruntime-gpu"] if recipe.ready_teachers else [])),
             outside=partial(teaching.hashes, recipe),
@@ -104,11 +105,6 @@ def _teacher(recipe: Recipe, common: Mapping[str, Any]) -> tuple[Stage, ...]:
 def _live(recipe: Recipe) -> tuple[str, ...]:
     """The stages of teachers that run along as the student trains."""
     return teaching.reads(recipe) if "features" in recipe.student.training.needs else ()
-
-
-def _ready(recipe: Recipe) -> dict[str, Any]:
-    """How the ready teachers are used, for a stage's config; nothing where there is none."""
-    return {"ready_teachers": recipe.ready_teachers} if recipe.ready_teachers else {}
 
 
 def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
@@ -166,26 +162,6 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
     )
 
 
-def _measuring(recipe: Recipe) -> tuple[Stage, ...]:
-    return (
-        Stage(
-            name="bench",
-            run=partial(measuring.bench, recipe),
-            version=2,
-            reads=("data", *teaching.reads(recipe), "student", "baseline", "engines", "bundle"),
-            config={"bench": recipe.bench, "seed": recipe.seed, **_ready(recipe)},
-            packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
-            outside=lambda: {**machine.identity(), **teaching.hashes(recipe)},
-        ),
-        Stage(
-            name="report",
-            run=measuring.report,
-            reads=("bundle", "bench"),
-            packages=("jinja2",),
-        ),
-    )
-
-
 def recipe_hash(recipe: Recipe) -> str:
     """Identity of what the student was made from; where the pictures lie does not matter."""
     parts = {name: getattr(recipe, name) for name in ("name", "seed", "views", "teacher", "student")}
@@ -194,7 +170,7 @@ def recipe_hash(recipe: Recipe) -> str:
         for entry in dataclasses.fields(recipe.data)
         if not isinstance(value := getattr(recipe.data, entry.name), Path)
     }
-    return result.digest(plain({**parts, "data": source, **_ready(recipe), **teaching.hashes(recipe)}))
+    return result.digest(plain({**parts, "data": source, **teaching.ready(recipe), **teaching.hashes(recipe)}))
 
 
 def fetch_if_needed(recipe: Recipe, line: Line, progress: Callable[[Stage], Any]) -> None:

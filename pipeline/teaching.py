@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mlkd.models import Model
 from mlkd.models.weights import FileWeights
@@ -39,6 +40,11 @@ def alone(recipe: Recipe, inputs: Mapping[str, Path]) -> Path | None:
 def reads(recipe: Recipe) -> tuple[str, ...]:
     """The stages that a stage reads which runs the teachers."""
     return ("teacher",) if recipe.teacher else ()
+
+
+def ready(recipe: Recipe) -> dict[str, Any]:
+    """How the ready teachers are used, for a stage's config; nothing where there is none."""
+    return {"ready_teachers": recipe.ready_teachers} if recipe.ready_teachers else {}
 
 
 def hashes(recipe: Recipe) -> dict[str, list[str]]:

@@ -9,26 +9,38 @@ from benchmarks.report import figures
 from benchmarks.report.rows import Row
 
 Write = Callable[[float | None], str]
+Pair = Callable[[float | None, float | None], str]
 
 
 @dataclass(frozen=True)
 class Column:
-    """`main` columns are shown at first; the others on demand.  `write` is None for words."""
+    """`main` columns are shown at first; the others on demand.  `write` is None for words.
+
+    A column with `ends` writes two numbers, named by a dotted path each, and sorts by `key`.
+    """
 
     key: str
     title: str
     unit: str = ""
     write: Write | None = None
     main: bool = False
+    ends: tuple[str, str] | None = None
+    pair: Pair = figures.between
+
+    @property
+    def numeric(self) -> bool:
+        return self.write is not None or self.ends is not None
 
     def cell(self, row: Row) -> str:
+        if self.ends is not None:
+            return self.pair(*(row.number(end) for end in self.ends)) or figures.ABSENT
         if self.write is None:
-            return figures.plain(row.facts.get(self.key))
+            return figures.plain(row.value(self.key))
         return self.write(row.number(self.key))
 
     def order(self, row: Row) -> str:
         """What the cell sorts by; empty sorts last."""
-        if self.write is None:
+        if not self.numeric:
             return row.text(self.key)
         value = row.number(self.key)
         return "" if value is None else repr(value)
@@ -38,24 +50,42 @@ def _signed_fraction(value: float | None) -> str:
     return figures.signed(value, digits=2)
 
 
+def _signed_interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{_signed_fraction(low)} to {_signed_fraction(high)}"
+
+
 def _times_of(key: str, title: str, shown: tuple[str, ...]) -> tuple[Column, ...]:
     return tuple(
-        Column(f"{key}.{name}", title, f"{name}, ms", figures.milliseconds, main=name in shown)
-        for name in ("p50", "p90", "p99", "mean", "max")
+        Column(f"{key}.{name}", title, unit, figures.milliseconds, main=name in shown)
+        for name, unit in (
+            ("p90", "p90, ms"),
+            ("p50", "p50, ms"),
+            ("p99", "p99, ms"),
+            ("mean", "mean, ms"),
+            ("max", "max, ms"),
+            ("p90_bound", "p90 bound, ms"),
+        )
     )
 
 
 COLUMNS: tuple[Column, ...] = (
+    Column("device", "Device", main=True),
+    *_times_of("end_to_end_ms", "End to end", ("p90",)),
     Column("map", "mAP", "%", figures.points, main=True),
-    Column("map_low", "mAP low", "%", figures.points),
-    Column("map_high", "mAP high", "%", figures.points),
+    Column("map_low", "mAP", "95 % interval", main=True, ends=("map_low", "map_high"), pair=figures.interval),
     Column("delta_map", "Δ mAP", "points", _signed_fraction, main=True),
-    *_times_of("end_to_end_ms", "End to end", ("p50", "p90", "p99")),
+    Column("delta_low", "Δ mAP", "95 % interval", ends=("delta_low", "delta_high"), pair=_signed_interval),
+    Column("flipped", "Decisions", "flipped", figures.share, main=True),
     *_times_of("engine_ms", "Engine only", ("p50",)),
-    Column("images_per_second_batch8", "Batch 8", "img/s", figures.count, main=True),
     Column("bytes", "Size", "MB", figures.megabytes, main=True),
     Column("peak_rss_mb", "Peak RSS", "MB", figures.count, main=True),
-    Column("load_ms", "Load", "ms", figures.milliseconds, main=True),
+    Column("gpu_memory_mb", "GPU memory", "MB", figures.count),
+    Column("throughput.images_per_second", "Throughput", "img/s", figures.count),
+    Column("energy.mj_per_query", "Energy", "mJ a query", figures.milliseconds),
+    Column("energy.meter", "Meter"),
+    Column("clock_mhz.before", "Clock", "MHz", ends=("clock_mhz.before", "clock_mhz.after")),
+    Column("temperature_c.before", "Temperature", "°C", ends=("temperature_c.before", "temperature_c.after")),
+    Column("load_ms", "Load", "ms", figures.milliseconds),
     Column("first_ms", "First answer", "ms", figures.milliseconds),
     Column("map_major", "mAP major", "%", figures.points),
     Column("map_minor", "mAP minor", "%", figures.points),
@@ -66,14 +96,17 @@ COLUMNS: tuple[Column, ...] = (
         for part in ("decode", "resize", "infer", "post")
     ),
     Column("spread", "Spread", "of processes", figures.percent),
+    Column("queries", "Queries", "", figures.count),
     Column("unstable", "Unstable"),
     Column("settled", "Settled"),
-    Column("model", "Model", main=True),
-    Column("precision", "Precision", main=True),
-    Column("threads", "Threads", "", figures.count, main=True),
-    Column("runtime", "Runtime", main=True),
-    Column("provider", "Provider", main=True),
-    Column("compute", "Compute", main=True),
+    Column("model", "Model"),
+    Column("precision", "Precision"),
+    Column("threads", "Threads", "", figures.count),
+    Column("runtime", "Runtime"),
+    Column("provider", "Provider"),
+    Column("compute", "Compute"),
+    Column("map_from.device", "mAP from"),
+    Column("map_from.instruction_set", "Instruction set"),
     Column("file", "File"),
     Column("sha256", "SHA-256"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 ABSENT = "–"
@@ -79,3 +80,30 @@ def plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(plain(item) for item in value) or ABSENT
     return f"{value:,.6g}" if isinstance(value, float) else str(value)
+
+
+def between(before: float | None, after: float | None) -> str:
+    """Two states of a sensor: 2,100 → 1,800."""
+    return ABSENT if before is None and after is None else f"{count(before)} → {count(after)}"
+
+
+def plural(value: float | None, word: str) -> str:
+    return f"{count(value)} {word}{'' if value == 1 else 's'}"
+
+
+def score(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:.2f}"
+
+
+def agreed(facts: Mapping[str, Any]) -> str:
+    """How the harness stands beside benchmark_app on the same engine."""
+    difference, limit = facts.get("difference"), facts.get("limit")
+    if difference is None:
+        return ""
+    times = f"{milliseconds(facts.get('ours_ms'))} ms here, {milliseconds(facts.get('benchmark_app_ms'))} ms there"
+    found = "agrees with" if facts.get("agrees") else "DISAGREES with"
+    null = facts.get("null_error_us")
+    right = "" if facts.get("null_ok") in (None, True) else ", WHICH IS TOO MUCH"
+    busy = "" if null is None else f"; an engine of known time is measured at most {null:.1f} µs off{right}"
+    told = f"{found} benchmark_app on {facts.get('engine')}: {signed(difference)} % ({times}; limit {percent(limit)})"
+    return told + busy

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from PIL import Image
 
 from benchmarks.report.rows import Facts, Row
 
@@ -21,55 +23,95 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One picture; hit and wrong with their scores, missed without."""
+class Picture:
+    """One of the pool, which the page holds once; `at` names it there whatever its own name holds."""
 
+    at: int
     name: str
+    width: int
+    height: int
     address: str  # data: address of the JPEG
+    outlines: tuple[Outline, ...]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One picture of the grid; hit and wrong with their scores, missed without."""
+
+    picture: Picture
     engine: str
     hit: list[tuple[str, float]]
     wrong: list[tuple[str, float]]
     missed: list[str]
     others: list[tuple[str, list[str], list[str]]]  # engine, labels it adds, labels it drops
-    outlines: list[Outline]
 
 
-def read_pictures(bench: Facts, chosen: Row | None) -> list[Shown]:
-    """Pictures on which engines disagree first, else in the order of the bench.
+@dataclass(frozen=True)
+class Mistake:
+    """A picture that an engine gets wrong in one label."""
 
-    Raises ValueError if a picture is not base64.
-    """
-    shown = [_shown(entry, chosen) for entry in bench.get("grid") or ()]
-    return sorted(shown, key=lambda picture: -len(picture.others))
+    picture: Picture
+    missed: bool  # else found where it is not
+    score: float | None
+    threshold: float | None
 
 
-def _shown(entry: Facts, chosen: Row | None) -> Shown:
+Pool = Mapping[str, Picture]
+
+
+def read_pool(bench: Facts) -> dict[str, Picture]:
+    """Pictures by their id.  Raises ValueError for one that is no JPEG in base64."""
+    return {
+        str(key): _picture(at, str(key), facts) for at, (key, facts) in enumerate((bench.get("pictures") or {}).items())
+    }
+
+
+def _picture(at: int, key: str, facts: Facts) -> Picture:
+    text, name = str(facts.get("jpeg_base64") or ""), str(facts.get("name"))
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["JPEG"]) as opened:
+            width, height = opened.size
+    except (ValueError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"picture {key} ({name}): expected a JPEG in base64, got {text[:20]!r}; run bench again"
+        ) from error
+    outlines = tuple(_outline(box) for box in facts.get("boxes") or ())
+    return Picture(at, name, width, height, "data:image/jpeg;base64," + text, outlines)
+
+
+def read_grid(bench: Facts, pool: Pool, chosen: Row | None) -> list[Shown]:
+    """Pictures on which engines disagree first, else in the order of the bench."""
+    shown = [_shown(entry, pool, chosen) for entry in bench.get("grid") or () if str(entry.get("picture")) in pool]
+    return sorted(shown, key=lambda one: -len(one.others))
+
+
+def read_mistakes(bench: Facts, pool: Pool) -> dict[str, list[Mistake]]:
+    """By label; pictures that the pool lacks are left out."""
+    labels: dict[str, Sequence[Facts]] = (bench.get("mistakes") or {}).get("labels") or {}
+    return {
+        str(label): [
+            Mistake(pool[str(one["picture"])], one.get("kind") == "missed", one.get("score"), one.get("threshold"))
+            for one in found or ()
+            if str(one.get("picture")) in pool
+        ]
+        for label, found in labels.items()
+    }
+
+
+def _shown(entry: Facts, pool: Pool, chosen: Row | None) -> Shown:
     engines: dict[str, Sequence[Sequence[object]]] = dict(entry.get("engines") or {})
     engine = chosen.name if chosen is not None and chosen.name in engines else next(iter(engines), "")
     said = {str(pair[0]): float(str(pair[1])) for pair in engines.get(engine, ())}
     true = [str(label) for label in entry.get("true") or ()]
     ranked = sorted(said.items(), key=lambda pair: -pair[1])
     return Shown(
-        name=str(entry.get("name")),
-        address="data:image/jpeg;base64," + _checked(entry),
+        picture=pool[str(entry.get("picture"))],
         engine=engine,
         hit=[pair for pair in ranked if pair[0] in true],
         wrong=[pair for pair in ranked if pair[0] not in true],
         missed=[label for label in true if label not in said],
         others=_disagreements(engines, engine, set(said)),
-        outlines=[_outline(box) for box in entry.get("boxes") or ()],
     )
-
-
-def _checked(entry: Facts) -> str:
-    text = str(entry.get("jpeg_base64") or "")
-    try:
-        base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ValueError(
-            f"grid picture {entry.get('name')}: expected base64, got {text[:20]!r}; run bench again"
-        ) from error
-    return text
 
 
 def _disagreements(

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,27 @@ from benchmarks.report import figures
 from benchmarks.report.columns import COLUMNS
 from benchmarks.report.curves import curves
 from benchmarks.report.decisions import read_decisions
+from benchmarks.report.devices import Device, of_device, read_devices
 from benchmarks.report.freezing import read_freezing
-from benchmarks.report.pictures import read_pictures
-from benchmarks.report.rows import Facts, finite, read_rows
-from benchmarks.report.scatter import scatter
+from benchmarks.report.histograms import histograms
+from benchmarks.report.kinds import PRECISIONS, RUNTIMES, precision_of, runtime_of
+from benchmarks.report.pictures import read_grid, read_mistakes, read_pool
+from benchmarks.report.rows import Facts, Row, finite, read_rows
+from benchmarks.report.scatter import DASHES, INNER, SHAPES, scatter
+from benchmarks.report.series import SUSTAINED, sustained, throughputs
+from benchmarks.report.slides import draw_slides
 from benchmarks.report.stacks import stacks
 from benchmarks.report.tags import int8_row, read_tags
-from benchmarks.report.verdict import judge
+from benchmarks.report.verdict import Verdict, answer, judge
 
-SCHEMA = 1
+SCHEMA = 2
 TEMPLATES = Path(__file__).parent / "templates"
+PUBLISHED = Path(__file__).with_name("report.schema.json")
+SCRIPTS = ("choose.js", "page.js")
 
 
 def render(bench: Facts, out: Path) -> None:
-    """Write report.json, report.md and report.html into `out`, which is made if need be.
+    """Write report.html, report.md, report.json with its schema, chart.svg and chart.png into `out`, made if need be.
 
     In the grid of `bench` an engine lists the labels above its thresholds.  Every value may be None.
     Raises ValueError for a bench of another schema.
@@ -41,52 +49,111 @@ def render(bench: Facts, out: Path) -> None:
     facts: dict[str, Any] = finite(bench)
     view = _view(facts)
     out.mkdir(parents=True, exist_ok=True)
-    verdict = {"chosen": view["verdict"].chosen and view["verdict"].chosen.name}
-    verdict["pareto_front"] = [row.name for row in view["verdict"].front]
-    text = json.dumps({**facts, "verdict": verdict}, indent=1, ensure_ascii=False, allow_nan=False)
+    told = {**facts, "verdict": [_told(one) for one in view["verdicts"]]}
+    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
     (out / "report.json").write_text(text + "\n", encoding="utf-8")
+    shutil.copyfile(PUBLISHED, out / PUBLISHED.name)
     (out / "report.md").write_text(_markdown(view), encoding="utf-8")
     (out / "report.html").write_text(_html(view), encoding="utf-8")
+    title = f"{view['recipe']}: latency against mAP"
+    draw_slides(view["rows"], view["devices"], view["to_ship"], title, out)
+
+
+def _told(verdict: Verdict) -> dict[str, Any]:
+    choice = verdict.choice
+    return {
+        "device": verdict.device.name,
+        "engine": choice and choice.chosen.name,
+        "why": verdict.why,
+        "runner_up": choice and choice.runner_up and choice.runner_up.name,
+        "pareto_front": [row.name for row in verdict.front],
+    }
 
 
 def _view(bench: dict[str, Any]) -> dict[str, Any]:
-    """Everything the templates show."""
-    rows = read_rows(bench)
-    int8 = int8_row(rows, (bench.get("int8_gain") or {}).get("name"))
-    tags = read_tags(bench, int8)
-    verdict = judge(bench, rows, tags, int8)
-    training = bench.get("training") or {}
+    """Everything the templates show; what is told of one device alone is told of the first that has an engine."""
+    rows, devices, pool = read_rows(bench), read_devices(bench), read_pool(bench)
+    verdicts = judge(rows, [device for device in devices if device.measured])
+    first = next((one for one in verdicts if one.chosen), None)
+    chosen, home = (first.chosen, of_device(rows, first.device)) if first else (None, [])
+    int8 = int8_row(home, (bench.get("int8_gain") or {}).get("name"))
+    tags = read_tags(bench, int8, read_mistakes(bench, pool))
+    grid = read_grid(bench, pool, chosen)
+    used = [shown.picture for shown in grid] + [mistake.picture for tag in tags for mistake in tag.mistakes]
     return {
         "recipe": bench.get("recipe"),
         "composed": bench.get("composed"),
-        "machine": bench.get("machine") or {},
         "protocol": bench.get("protocol") or {},
+        "agreement": bench.get("agreement"),
         "notes": bench.get("notes") or [],
         "distillation": bench.get("distillation") or {},
         "rows": rows,
-        "columns": COLUMNS,
+        "columns": [column for column in COLUMNS if column.key != "device" or len(devices) > 1],
         "figures": figures,
-        "verdict": verdict,
+        "devices": devices,
+        "verdicts": verdicts,
+        "to_ship": [one.chosen for one in verdicts if one.chosen],
+        "cards": answer(bench, rows, verdicts, tags, int8),
         "tags": tags,
-        "decisions": read_decisions(rows, verdict.chosen),
+        "mistaken": (bench.get("mistakes") or {}).get("engine"),
+        "decisions": read_decisions(home, chosen),
         "int8": int8,
         "freezing": read_freezing(bench, rows),
+        "histograms": histograms(rows, devices),
+        "throughputs": throughputs(rows, devices),
+        "sustained": sustained(rows),
+        "sustained_titles": SUSTAINED,
+        "timed": stacks(rows, devices),
+        "grid": grid,
+        "pool": sorted({picture.at: picture for picture in used}.values(), key=lambda picture: picture.at),
+        **_drawings(bench, rows, devices, [one.chosen for one in verdicts if one.chosen]),
+    }
+
+
+def _drawings(bench: Facts, rows: list[Row], devices: list[Device], to_ship: list[Row]) -> dict[str, Any]:
+    """The charts, and what they and the page's filters tell rows apart by."""
+    training = bench.get("training") or {}
+    plotted = [row for row in rows if row.plotted]
+    return {
         "charts": [
-            ("wide", scatter(rows, verdict.chosen, verdict.floor, 1040, 500)),
-            ("narrow", scatter(rows, verdict.chosen, verdict.floor, 380, 480)),
+            ("wide", scatter(rows, devices, to_ship, 1040, 500)),
+            ("narrow", scatter(rows, devices, to_ship, 380, 480)),
         ],
         "trainings": [("wide", curves(training, 1040, 300)), ("narrow", curves(training, 380, 260))],
         "seconds": {
             net: sum(epoch.get("seconds") or 0 for epoch in epochs) for net, epochs in training.items() if epochs
         },
-        "timed": stacks(rows),
-        "pictures": read_pictures(bench, verdict.chosen),
+        "shapes": SHAPES,
+        "inner": INNER,
+        "dashes": DASHES,
+        "kinds_of": {row.at: _kinds(row, devices) for row in rows},
+        "runtimes": [one for one in (*RUNTIMES, "other") if one in {runtime_of(row) for row in plotted}],
+        "precisions": [one for one in PRECISIONS if one in {precision_of(row) for row in plotted}],
+    }
+
+
+def _kinds(row: Row, devices: list[Device]) -> dict[str, Any]:
+    """What the page's script filters and chooses by."""
+    return {
+        "device": next((device.at for device in devices if device.name == row.device), None),
+        "runtime": runtime_of(row),
+        "precision": precision_of(row),
+        "kind": "engine" if row.engine else "reference",
+        "name": row.name,
+        "model": row.text("model"),
+        "plotted": row.plotted,
+        "p90": row.latency,
+        "map": row.accuracy,
+        "interval": row.interval,
+        "change": row.change,
+        "bytes": row.number("bytes"),
     }
 
 
 def _html(view: dict[str, Any]) -> str:
     """The page; its policy lets only our own script run, so that a name that slips through stays text."""
-    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -95,10 +162,16 @@ def _html(view: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["to_json"] = _attribute
     page = environment.get_template("page.html.jinja")
     return page.render(
         view, style=Markup(style), script=Markup(script), script_hash=digest
-    )  # our own two files, nothing from a bench
+    )  # our own files, nothing from a bench
+
+
+def _attribute(value: Any) -> str:
+    """JSON as plain text, so that the template escapes it like any other attribute."""
+    return json.dumps(value, allow_nan=False)
 
 
 def _markdown(view: dict[str, Any]) -> str:

@@ -26,20 +26,29 @@ class Row:
     at: int
     facts: Facts
 
-    def text(self, key: str) -> str:
-        value = self.facts.get(key)
-        return "" if value is None else str(value)
-
-    def number(self, path: str) -> float | None:
-        """The number under a dotted path such as end_to_end_ms.p90; None where it was not measured."""
+    def value(self, path: str) -> Any:
+        """What is under a dotted path such as end_to_end_ms.p90; None where nothing is."""
         value: Any = self.facts
         for key in path.split("."):
             value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    def text(self, path: str) -> str:
+        value = self.value(path)
+        return "" if value is None else str(value)
+
+    def number(self, path: str) -> float | None:
+        """None where it was not measured."""
+        value = self.value(path)
         return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
     @property
     def name(self) -> str:
         return self.text("name")
+
+    @property
+    def device(self) -> str:
+        return self.text("device")
 
     @property
     def engine(self) -> bool:
@@ -59,6 +68,27 @@ class Row:
         return self.number("map")
 
     @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % of mAP."""
+        low, high = self.number("map_low"), self.number("map_high")
+        return None if low is None or high is None else (low, high)
+
+    @property
+    def change(self) -> tuple[float, float] | None:
+        """95 % of the difference to the float scores of the same model, paired."""
+        low, high = self.number("delta_low"), self.number("delta_high")
+        return None if low is None or high is None else (low, high)
+
+    @property
+    def elsewhere(self) -> str:
+        """Where its mAP comes from if not from its own device; int8 differs between instruction sets."""
+        source = self.facts.get("map_from") or {}
+        if self.accuracy is None or source.get("device") in (None, self.device):
+            return ""
+        words = source.get("instruction_set")
+        return f"mAP from {source['device']}" + (f" ({words})" if words else "")
+
+    @property
     def plotted(self) -> bool:
         return self.measured and bool(self.latency and self.latency > 0) and self.accuracy is not None
 
@@ -73,12 +103,13 @@ class Row:
         )
         return tuple(text for text in found if text)
 
-    def states(self, chosen: Row | None) -> tuple[str, ...]:
+    def states(self, chosen: Sequence[Row]) -> tuple[str, ...]:
         """What a reader must know beside the name."""
         found = (
-            "chosen" if chosen is not None and chosen.at == self.at else "",
+            "to ship" if self.at in [row.at for row in chosen] else "",
             "" if self.engine else "reference",
-            "" if self.measured else self.text("status"),
+            "" if self.measured else ": ".join(filter(None, (self.text("status"), self.text("reason")))),
+            self.elsewhere,
             "unstable" if self.facts.get("unstable") else "",
             "unsettled" if self.facts.get("settled") is False else "",
         )

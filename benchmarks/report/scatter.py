@@ -6,21 +6,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.report.devices import Device, of_device
+from benchmarks.report.kinds import precision_of, runtime_of
 from benchmarks.report.pareto import front
 from benchmarks.report.placement import Rect, nearest, place
 from benchmarks.report.rows import Row
 from benchmarks.report.scale import Scale, linear_ticks, log_ticks, padded, tick_text
 
-HUES = ("openvino", "onnxruntime", "tensorrt", "torch")
 SHAPES = {
-    "circle": "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0z",
-    "square": "M-5-5h10v10h-10z",
-    "diamond": "M0-7L7 0L0 7L-7 0z",
-    "triangle": "M0-7L6.6 5H-6.6z",
+    "fp32": "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0z",
+    "fp16": "M-5-5h10v10h-10z",
+    "bf16": "M0-7L7 0L0 7L-7 0z",
+    "int8": "M0-7L6.6 5H-6.6z",
 }
-SHAPE_OF = {"fp32": "circle", "f32": "circle", "fp16": "square", "f16": "square", "bf16": "diamond", "int8": "triangle"}
+INNER = ("", "M-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0z", "M-4 0h8", "M0-4v8", "M-3-3L3 3M-3 3L3-3")  # one a device
+DASHES = ("", "7 4", "2 4", "9 3 2 3", "12 6")  # one a device
 FONT_PX = 12.5
-NARROW = 600  # pixels below which labels are shortened
+NARROW = 600  # pixels below which labels are shortened and fewer
+MOST_LABELS = {True: 6, False: 12}  # by narrow
 
 
 @dataclass(frozen=True)
@@ -29,22 +32,33 @@ class Mark:
     x: float
     y: float
     bar: tuple[float, float] | None  # top and bottom of the interval
-    path: str
+    shape: str  # a key of SHAPES
+    inner: str
     hue: str
     chosen: bool
-    on_front: bool
     text: str
-    label: Rect
+    label: Rect | None  # None where the chart has no room for every name
     leader: tuple[float, float] | None  # where a line from the point to a distant label ends
 
     @property
     def text_at(self) -> tuple[float, str]:
         """x and anchor of the text: it starts at the edge of its label that faces the point."""
+        assert self.label is not None, self.text
         if self.label.left > self.x:
             return round(self.label.left, 1), "start"
         if self.label.right < self.x:
             return round(self.label.right, 1), "end"
         return round((self.label.left + self.label.right) / 2, 1), "middle"
+
+
+@dataclass(frozen=True)
+class Front:
+    """What mAP can be had within a latency on one device."""
+
+    device: Device
+    path: str
+    dashes: str
+    corners: list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -54,31 +68,39 @@ class Scatter:
     frame: Rect
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
-    steps: str
-    floor: float | None
+    fronts: list[Front]
     marks: list[Mark]
+    x: Scale
+    y: Scale
 
 
-def scatter(rows: Sequence[Row], chosen: Row | None, floor: float | None, width: int, height: int) -> Scatter | None:
-    """None when there is nothing to plot.  `floor` is the mAP an engine must keep to be chosen."""
+def scatter(
+    rows: Sequence[Row], devices: Sequence[Device], chosen: Sequence[Row], width: int, height: int
+) -> Scatter | None:
+    """None when there is nothing to plot.  `chosen` are the engines to ship, at most one a device."""
     shown = [row for row in rows if row.plotted]
     if not shown:
         return None
     frame = Rect(46, 20, width - 14, height - 46)
     x, y = _scales(shown, frame)
-    kept = front(shown)
-    corners = [(x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in kept]
-    level = y(100 * floor) if floor is not None and y.low < 100 * floor < y.high else None
+    fronts = [_front(of_device(shown, device), device, x, y, frame) for device in devices]
+    fronts = [one for one in fronts if one.corners]
     return Scatter(
         width=width,
         height=height,
         frame=frame,
         x_ticks=[(x(tick), tick_text(tick)) for tick in log_ticks(x.low, x.high, most=max(4, width // 90))],
         y_ticks=[(y(tick), tick_text(tick)) for tick in linear_ticks(y.low, y.high)],
-        steps=_steps(corners, frame),
-        floor=level,
-        marks=_marks(shown, kept, chosen, x, y, frame, _lines(corners, level, frame)),
+        fronts=fronts,
+        marks=_marks(shown, devices, {row.at for row in chosen}, fronts, x, y, frame),
+        x=x,
+        y=y,
     )
+
+
+def _front(rows: Sequence[Row], device: Device, x: Scale, y: Scale, frame: Rect) -> Front:
+    corners = [(x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in front(rows)]
+    return Front(device, _steps(corners, frame), DASHES[device.at % len(DASHES)], corners)
 
 
 def _scales(shown: Sequence[Row], frame: Rect) -> tuple[Scale, Scale]:
@@ -92,8 +114,7 @@ def _scales(shown: Sequence[Row], frame: Rect) -> tuple[Scale, Scale]:
 
 
 def _interval(row: Row) -> tuple[float, ...]:
-    values = (row.accuracy, row.number("map_low"), row.number("map_high"))
-    return tuple(value for value in values if value is not None)
+    return tuple(value for value in (row.accuracy, *(row.interval or ())) if value is not None)
 
 
 def _steps(corners: Sequence[tuple[float, float]], frame: Rect) -> str:
@@ -104,47 +125,61 @@ def _steps(corners: Sequence[tuple[float, float]], frame: Rect) -> str:
     return f"M{corners[0][0]} {corners[0][1]}{turns}H{frame.right}"
 
 
-def _lines(corners: Sequence[tuple[float, float]], level: float | None, frame: Rect) -> list[Rect]:
-    """The front and the floor as thin rectangles, for labels to keep off."""
-    found = [] if level is None else [Rect(frame.left, level - 1, frame.right, level + 1)]
+def _lines(corners: Sequence[tuple[float, float]], frame: Rect) -> list[Rect]:
+    """The front as thin rectangles, for labels to keep off."""
     ends = [*[x for x, _ in corners[1:]], frame.right]
-    return found + [Rect(x, y - 1, end, y + 1) for (x, y), end in zip(corners, ends, strict=False)]
+    return [Rect(x, y - 1, end, y + 1) for (x, y), end in zip(corners, ends, strict=False)]
 
 
 def _marks(
     shown: Sequence[Row],
-    kept: Sequence[Row],
-    chosen: Row | None,
+    devices: Sequence[Device],
+    chosen: set[int],
+    fronts: Sequence[Front],
     x: Scale,
     y: Scale,
     frame: Rect,
-    lines: Sequence[Rect],
 ) -> list[Mark]:
-    spots = [(x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in shown]
-    bars = [_bar(row, y) for row in shown]
-    texts = [_text(row, narrow=frame.right < NARROW) for row in shown]
-    labels = place(spots, texts, [*_obstacles(spots, bars), *lines], frame, FONT_PX)
+    narrow, of_name = frame.right < NARROW, {device.name: device for device in devices}
+    spots = {row.at: (x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in shown}
+    bars = {row.at: _bar(row, y) for row in shown}
+    texts = {row.at: _text(row, of_name.get(row.device) if len(devices) > 1 else None, narrow) for row in shown}
+    named = [row.at for row in _named(shown, chosen, MOST_LABELS[narrow])]
+    lines = [line for one in fronts for line in _lines(one.corners, frame)]
+    obstacles = [*_obstacles(list(spots.values()), list(bars.values())), *lines]
+    placed = place([spots[at] for at in named], [texts[at] for at in named], obstacles, frame, FONT_PX)
+    labels = dict(zip(named, placed, strict=True))
     return [
         Mark(
             row=row,
-            x=spot[0],
-            y=spot[1],
-            bar=bar,
-            path=SHAPES[_shape(row)],
-            hue=_hue(row),
-            chosen=chosen is not None and row.at == chosen.at,
-            on_front=row in kept,
-            text=text,
-            label=label,
-            leader=_leader(spot, label),
+            x=spots[row.at][0],
+            y=spots[row.at][1],
+            bar=bars[row.at],
+            shape=precision_of(row),
+            inner=INNER[of_name[row.device].at % len(INNER)] if row.device in of_name else "",
+            hue=runtime_of(row),
+            chosen=row.at in chosen,
+            text=texts[row.at],
+            label=labels.get(row.at),
+            leader=_leader(spots[row.at], labels[row.at]) if row.at in labels else None,
         )
-        for row, spot, bar, text, label in zip(shown, spots, bars, texts, labels, strict=True)
+        for row in shown
     ]
 
 
+def _named(shown: Sequence[Row], chosen: set[int], most: int) -> list[Row]:
+    """Rows whose names are written: all if they are few, else first what is to ship, then the best of each kind."""
+    if len(shown) <= most:
+        return list(shown)
+    first: dict[tuple[str, ...], Row] = {}
+    for row in shown:
+        first.setdefault((row.device, row.text("kind"), row.text("model"), "" if row.engine else runtime_of(row)), row)
+    ranked = sorted(shown, key=lambda row: (row.at not in chosen, row not in first.values(), not row.engine))
+    return ranked[:most]
+
+
 def _bar(row: Row, y: Scale) -> tuple[float, float] | None:
-    low, high = row.number("map_low"), row.number("map_high")
-    return None if low is None or high is None else (y(100 * high), y(100 * low))
+    return (y(100 * row.interval[1]), y(100 * row.interval[0])) if row.interval else None
 
 
 def _obstacles(spots: Sequence[tuple[float, float]], bars: Sequence[tuple[float, float] | None]) -> list[Rect]:
@@ -152,22 +187,12 @@ def _obstacles(spots: Sequence[tuple[float, float]], bars: Sequence[tuple[float,
     return found + [Rect(x - 4, bar[0] - 4, x + 4, bar[1] + 4) for (x, _), bar in zip(spots, bars, strict=True) if bar]
 
 
-def _text(row: Row, narrow: bool) -> str:
+def _text(row: Row, device: Device | None, narrow: bool) -> str:
+    """`device` is told by its letter where there are several."""
     most, reference = (22, " (ref.)") if narrow else (32, " (reference)")
     name = row.name if len(row.name) <= most else row.name[: most - 1] + "…"
-    return name + ("" if row.engine else reference) + (" ~" if row.warnings else "")
-
-
-def _shape(row: Row) -> str:
-    """By what the products were computed in, else by the precision of the file (int8_x86 counts as int8)."""
-    words = (row.text("compute").lower(), row.text("precision").lower())
-    return next((shape for word in words for kind, shape in SHAPE_OF.items() if word.startswith(kind)), "circle")
-
-
-def _hue(row: Row) -> str:
-    """A class name of ours, whatever the row says."""
-    runtime = row.text("runtime").lower()
-    return next((hue for hue in HUES if runtime.startswith(hue)), "other")
+    mark = ("" if row.engine else reference) + (" ~" if row.warnings else "") + (" †" if row.elsewhere else "")
+    return (f"{device.letter} " if device else "") + name + mark
 
 
 def _leader(spot: tuple[float, float], label: Rect) -> tuple[float, float] | None:

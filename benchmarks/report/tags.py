@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.report.pictures import Mistake
 from benchmarks.report.rows import Facts, Row
 
 
@@ -18,6 +20,7 @@ class Tag:
     student: float | None
     baseline: float | None
     int8: float | None
+    mistakes: tuple[Mistake, ...] = ()
 
     @property
     def loss(self) -> float | None:
@@ -32,17 +35,17 @@ def int8_row(rows: list[Row], named: str | None) -> Row | None:
     return next((row for row in found if row.name == named), found[0] if found else None)
 
 
-def read_tags(bench: Facts, int8: Row | None) -> list[Tag]:
+def read_tags(bench: Facts, int8: Row | None, mistakes: Mapping[str, Sequence[Mistake]]) -> list[Tag]:
     """Every label of the bench, also those the distillation says nothing about."""
     known = {str(entry.get("label")): entry for entry in (bench.get("distillation") or {}).get("labels") or ()}
     tags = [
-        _tag(str(label), known.get(str(label), {}), int8.ap(at) if int8 else None)
+        _tag(str(label), known.get(str(label), {}), int8.ap(at) if int8 else None, mistakes.get(str(label), ()))
         for at, label in enumerate(bench["labels"])
     ]
     return sorted(tags, key=lambda tag: (math.inf if tag.loss is None else tag.loss, tag.label))
 
 
-def _tag(label: str, entry: Facts, int8: float | None) -> Tag:
+def _tag(label: str, entry: Facts, int8: float | None, mistakes: Sequence[Mistake]) -> Tag:
     return Tag(
         label=label,
         positives=entry.get("positives"),
@@ -50,4 +53,5 @@ def _tag(label: str, entry: Facts, int8: float | None) -> Tag:
         student=entry.get("student"),
         baseline=entry.get("baseline"),
         int8=int8,
+        mistakes=tuple(mistakes),
     )

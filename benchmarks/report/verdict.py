@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import figures
-from benchmarks.report.pareto import front, overlapping
+from benchmarks.report.choosing import Choice, Limits, pick, why
+from benchmarks.report.devices import Device, of_device
+from benchmarks.report.equal import fastest_of_models, headline, rivals
+from benchmarks.report.pareto import front, front_line
 from benchmarks.report.rows import Facts, Row
 from benchmarks.report.tags import Tag
-
-KEPT = 0.99  # of the best student mAP: what an engine may cost and still be chosen for speed
 
 
 @dataclass(frozen=True)
@@ -24,58 +25,91 @@ class Card:
 
 @dataclass(frozen=True)
 class Verdict:
-    chosen: Row | None
-    floor: float | None  # mAP that an engine must keep
+    """What is said of one device."""
+
+    device: Device
+    choice: Choice | None
     front: list[Row]
     front_line: str
-    cards: tuple[Card, ...]
+
+    @property
+    def chosen(self) -> Row | None:
+        return self.choice.chosen if self.choice else None
+
+    @property
+    def why(self) -> str:
+        return why(self.choice) if self.choice else "No engine was measured here with a latency and a mAP."
 
 
-def judge(bench: Facts, rows: Sequence[Row], tags: Sequence[Tag], int8: Row | None) -> Verdict:
-    """The fastest engine within 1 % of the best student mAP, and what that choice costs."""
-    best = max((row.accuracy or 0.0 for row in rows if row.measured and row.text("model") == "student"), default=None)
-    floor = None if best is None else KEPT * best
-    candidates = [
-        row for row in rows if row.engine and row.plotted and floor is not None and (row.accuracy or 0) >= floor
-    ]
-    chosen = min(candidates, key=lambda row: row.latency or 0.0, default=None)
-    kept = front(rows)
+def judge(rows: Sequence[Row], devices: Sequence[Device]) -> list[Verdict]:
+    """One verdict for each device, in their order, by the rule of choosing.py without limits."""
+    found = []
+    for device in devices:
+        there = of_device(rows, device)
+        kept = front(there)
+        found.append(Verdict(device, pick(there, Limits()), kept, front_line(there, kept)))
+    return found
+
+
+def answer(
+    bench: Facts, rows: Sequence[Row], verdicts: Sequence[Verdict], tags: Sequence[Tag], int8: Row | None
+) -> tuple[Card, ...]:
+    """The questions of the page; what they cost is told for the first device that has an engine to ship."""
+    first = next((one for one in verdicts if one.chosen), None)
+    chosen = first.chosen if first else None
     cards = (
-        _which(chosen, best),
-        _cost(chosen, _teacher(rows)),
+        _which(verdicts, first),
+        _cost(chosen, _teacher(rows, chosen)),
         _tags(tags, int8, bench.get("distillation") or {}),
+        _equal(rows, chosen),
         _distillation(bench.get("distillation") or {}),
         _int8_gain(bench.get("int8_gain") or {}),
     )
-    return Verdict(chosen, floor, kept, _front_line(kept), tuple(card for card in cards if card is not None))
+    return tuple(card for card in cards if card is not None)
 
 
-def _teacher(rows: Sequence[Row]) -> Row | None:
-    """The fastest way the teacher was run."""
-    return next((row for row in rows if row.measured and row.text("model") == "teacher"), None)
+def _teacher(rows: Sequence[Row], chosen: Row | None) -> Row | None:
+    """The fastest way the teacher itself was run on the same device."""
+    taught = (row for row in rows if row.plotted and row.text("model") == "teacher" and chosen)
+    return next((row for row in taught if chosen and row.device == chosen.device), None)
 
 
-def _which(chosen: Row | None, best: float | None) -> Card:
+def _which(verdicts: Sequence[Verdict], first: Verdict | None) -> Card:
     question = "Which engine?"
-    if chosen is None:
-        reason = (
-            "no engine was measured with a latency and a mAP"
-            if best is None
-            else (f"no measured engine keeps 99 % of the best student mAP ({figures.points(best)})")
-        )
-        return Card(question, "none", (reason,))
+    if first is None or first.chosen is None:
+        return Card(question, "none", ("no engine was measured with a latency and a mAP",))
+    chosen = first.chosen
     threads = chosen.number("threads")
+    where = [
+        f"on {first.device.name}" if len(verdicts) > 1 else "",
+        figures.plural(threads, "thread") if threads else "",
+    ]
+    others = (one for one in verdicts if one is not first and one.chosen)
     return Card(
         question,
         chosen.name,
         (
-            f"{figures.milliseconds(chosen.latency)} ms end to end (p90), "
-            f"{figures.milliseconds(chosen.number('engine_ms.p50'))} ms in the engine (p50)"
-            + (f", {figures.count(threads)} thread{'s' if threads > 1 else ''}" if threads else ""),
-            f"fastest within 1 % of the best student mAP ({figures.points(best)})",
+            ", ".join([f"{figures.milliseconds(chosen.latency)} ms end to end (p90)", *filter(None, where)]),
+            "fastest of those that tag as well as the best",
             *chosen.warnings,
+            *filter(None, (chosen.elsewhere,)),
+            *(
+                f"on {one.device.name}: {one.chosen.name}, {figures.milliseconds(one.chosen.latency)} ms"
+                for one in others
+                if one.chosen
+            ),
         ),
     )
+
+
+def _equal(rows: Sequence[Row], chosen: Row | None) -> Card | None:
+    """Latency at equal mAP, against everything else that could have been done."""
+    if chosen is None or not any(row.plotted and not row.engine and row.device == chosen.device for row in rows):
+        return None
+    found = rivals(rows, chosen)
+    told = [rival.told for rival in fastest_of_models(found)]
+    basis = "references whose mAP is not below its interval, end to end p90"
+    return Card("Latency at equal mAP?", headline(found), (*told, basis))
 
 
 def _cost(chosen: Row | None, teacher: Row | None) -> Card | None:
@@ -170,14 +204,3 @@ def _int8_gain(facts: Facts) -> Card | None:
     return Card(
         "Did int8 pay?", f"{figures.times(ratio)} the speed of {kind}", (*lines, f"{facts['name']}, engine alone (p50)")
     )
-
-
-def _front_line(kept: Sequence[Row]) -> str:
-    if not kept:
-        return "No engine was measured with both a latency and a mAP."
-    line = "Pareto front among engines: " + " → ".join(row.name for row in kept) + "."
-    close = overlapping(kept)
-    if close:
-        pairs = ", ".join(f"{a.name} and {b.name}" for a, b in close)
-        line += f" The mAP intervals overlap between {pairs}: which of them tags better is not shown by this test."
-    return line

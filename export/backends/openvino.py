@@ -146,10 +146,26 @@ class _OpenVinoSession(Session):
         )
         super().__init__(engine, ran, picture)
         self._request = compiled.create_infer_request()
+        self._labels = compiled.output(0).partial_shape[1].get_length()
+        self._images, self._scores = self._bind(1)
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        shared = self._request.infer([images], share_inputs=True, share_outputs=True)[0]
-        return np.array(shared, dtype=np.float32)  # the request reuses its output
+        # infer() with an array and its dictionary of outputs cost another 0.1 ms in Python, openvino 2026.4.
+        if len(images) != len(self._images):
+            self._images, self._scores = self._bind(len(images))
+        self._images[...] = images
+        self._request.start_async()
+        self._request.wait()
+        return self._scores.copy()
+
+    def _bind(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Memory of our own for what goes in and comes out."""
+        import openvino
+
+        images, scores = np.empty((batch, *self.picture), np.uint8), np.empty((batch, self._labels), np.float32)
+        self._request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
+        self._request.set_output_tensor(openvino.Tensor(scores, shared_memory=True))
+        return images, scores
 
     def _release(self) -> None:
         del self._request

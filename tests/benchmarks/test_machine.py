@@ -58,6 +58,39 @@ def test_the_maker_gives_a_virtual_machine_away(tmp_path: Path, maker: str, virt
     assert machine.is_virtual(root) is virtual
 
 
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"proc/loadavg": "0.10 0.2 0.3 1/99 1"}, "bare metal"),
+        ({"proc/loadavg": "999.5 0.2 0.3 1/99 1"}, "relative only: a shared machine, load 999.5"),
+        (
+            {"proc/loadavg": "0.10 0 0 1/9 1", "proc/stat": "cpu  400 0 100 400 0 0 0 100 0 0\ncpu0 1\n"},
+            "relative only: a shared machine, 10.0% of its time went to others",
+        ),
+        ({"proc/loadavg": "0.10 0 0 1/9 1", "proc/stat": "cpu  400 0 100 400 0 0 0 0 0 0\n"}, "bare metal"),
+        ({"proc/cpuinfo": EPYC, "proc/loadavg": "999 0 0 1/9 1"}, "relative only: a virtual machine"),
+    ],
+)
+def test_what_the_numbers_may_be_compared_with(tmp_path: Path, files: dict[str, str], expected: str) -> None:
+    assert machine.describe(fake(tmp_path, files))["comparable"] == expected
+
+
+def test_boards_tell_their_power_mode_and_why_they_are_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, said in {"nvpmodel": "NV Power Mode: 15W\n2", "vcgencmd": "throttled=0x50002"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\nprintf '{said}\n'\n")
+        (tmp_path / name).chmod(0o755)
+    assert machine.describe(tmp_path)["power_mode"] is None
+    assert machine.describe(tmp_path)["throttled"] is None
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    described = machine.describe(tmp_path)
+    assert described["power_mode"] == "15W"
+    assert described["throttled"] == ["frequency capped", "under-voltage since boot", "throttled since boot"]
+
+
+def test_the_instruction_set_is_told(tmp_path: Path) -> None:
+    assert machine.describe(fake(tmp_path, {"proc/cpuinfo": EPYC}))["instruction_set"] == "avx512_vnni"
+
+
 def test_gpus_and_driver_come_from_the_drivers_files(tmp_path: Path) -> None:
     information = "Model: \t\t NVIDIA RTX A4000\nIRQ:   \t\t 42\n"
     root = fake(

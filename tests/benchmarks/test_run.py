@@ -1,7 +1,11 @@
+"""Bundles measured by their own program on this machine: rows, order, what fails."""
+
 from __future__ import annotations
 
 import json
-import sys
+import shutil
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +13,18 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import Truth
-from benchmarks.program import ProcessFailedError, Program
-from benchmarks.rows import MEASURED, latency
-from benchmarks.run import Bench, _score_all, plan, run_bench
+from benchmarks.bench import Bench
+from benchmarks.devices import DeviceEntry, DeviceError, Local
+from benchmarks.program import ProcessFailedError
+from benchmarks.rows import ROW
+from benchmarks.run import Host, Job, plan, run_bench
+from benchmarks.subjects import Bundle, Candidate, Float, Subject
 from export.backends import OnnxRuntime
 from export.bundle import Parts, read_bundle, write_bundle
-from mlkd.progress import silent
 from tests import bundles
 
-SMALL = Bench(processes=2, queries=12, pictures=4, warm_up_s=0.1, replicates=20)
+SMALL = Bench(processes=2, queries=12, pictures=4, warm_up_s=0.1, replicates=20, sustained_s=0.2)
+HERE = DeviceEntry(name="here")
 
 
 def truth_of(folder: Path) -> Truth:
@@ -39,7 +46,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
         manifest=bundles.manifest(*whole.engines, bad), sources={**sources, "models/bad.onnx": work / "bad.onnx"}
     )
     write_bundle(parts, work / "bundle")
-    return run_bench(work / "bundle", truth_of(work / "pictures"), SMALL, work / "out", seed=3), work
+    whole_net = Float(np.full((4, 3), 0.5, np.float32), np.full(3, 0.75, np.float32))
+    tested = [Bundle(work / "bundle", "student", net=whole_net), Bundle(work / "colours", "teacher", "reference")]
+    with closing(Local(HERE)) as device:
+        job = Job(device, truth_of(work / "pictures"), bundles.LABELS, SMALL, work / "out", seed=3)
+        return run_bench(job, tested), work
 
 
 def row(ran: tuple[dict[str, Any], Path], name: str) -> dict[str, Any]:
@@ -49,7 +60,7 @@ def row(ran: tuple[dict[str, Any], Path], name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ["onnxruntime-fp32", "openvino-fp32"])
 def test_a_row_is_measured_by_the_shipped_program(ran: tuple[dict[str, Any], Path], name: str) -> None:
     measured = row(ran, name)
-    assert measured["status"] == "measured"
+    assert (measured["status"], measured["device"], measured["kind"]) == ("measured", "here", "engine")
     assert measured["map"] == measured["map_major"] == 1.0
     assert measured["map_minor"] is None
     assert measured["cf1"] == measured["of1"] == 1.0
@@ -58,54 +69,61 @@ def test_a_row_is_measured_by_the_shipped_program(ran: tuple[dict[str, Any], Pat
     assert measured["end_to_end_ms"]["p50"] <= measured["end_to_end_ms"]["p90"] <= measured["end_to_end_ms"]["max"]
     assert measured["first_ms"] > 0
     assert (measured["compute"], measured["placed"]) == ("f32", 1.0)
-    assert measured["images_per_second_batch8"] > 0
+    assert measured["throughput"]["images_per_second"] > 0
+    assert measured["sustained"]["seconds"] >= 0.2
+    assert measured["queries"] == 24
     assert measured["runtime"].split()[0].lower().startswith(name.split("-")[0])
     assert 20 < measured["peak_rss_mb"] < 2000
     assert len(measured["pinned"]) == 1
     assert measured["built_here"] is False
-    assert set(measured) == set(row(ran, "tensorrt-fp16-sm86"))
+    assert measured["map_from"] == {"device": "here", "instruction_set": ran[0]["device"]["machine"]["instruction_set"]}
+    assert tuple(measured) == tuple(row(ran, "tensorrt-fp16-sm86")) == ROW
+
+
+def test_a_row_is_held_against_its_own_net_in_float(ran: tuple[dict[str, Any], Path]) -> None:
+    """The net says 0.5 of everything and so yes to nothing: its AP is the share of each label, 2, 2 and 1 in 4."""
+    measured = row(ran, "openvino-fp32")
+    assert measured["delta_map"] == pytest.approx(1 - np.mean([2 / 4, 2 / 4, 1 / 4]))
+    assert measured["delta_low"] <= measured["delta_map"] <= measured["delta_high"]
+    assert measured["flipped"] == 5 / 12
+    assert row(ran, "teacher-openvino-fp32")["delta_map"] is None
+
+
+def test_references_are_named_after_their_model_and_not_sustained(ran: tuple[dict[str, Any], Path]) -> None:
+    reference = row(ran, "teacher-openvino-fp32")
+    assert (reference["kind"], reference["model"], reference["map"]) == ("reference", "teacher", 1.0)
+    assert reference["sustained"] is None
 
 
 def test_raw_samples_and_scores_are_kept(ran: tuple[dict[str, Any], Path]) -> None:
     result, work = ran
-    kept = sorted(file.name for file in (work / "out/samples").iterdir())
-    assert kept == [f"{engine}.{i}.json" for engine in ("onnxruntime-fp32", "openvino-fp32") for i in range(2)]
-    raw = [json.loads((work / "out/samples" / name).read_text())["samples"]["end_to_end_ms"] for name in kept[:2]]
+    kept = {file.name for file in (work / "out/samples").iterdir()}
+    names = ("onnxruntime-fp32", "openvino-fp32")
+    engines = {f"{engine}.{i}.json" for engine in names for i in (0, 1, "sustained")}
+    assert kept == engines | {f"teacher-{engine}.{i}.json" for engine in names for i in (0, 1)}
+    files = [work / f"out/samples/onnxruntime-fp32.{i}.json" for i in (0, 1)]
+    raw = [json.loads(file.read_text())["samples"]["end_to_end_ms"] for file in files]
     assert row(ran, "onnxruntime-fp32")["end_to_end_ms"]["p90"] == pytest.approx(np.percentile(np.ravel(raw), 90))
     assert np.load(work / "out/scores/openvino-fp32.npy").shape == (4, 3)
     assert json.loads(json.dumps(result)) == result
 
 
-def test_an_engine_that_cannot_run_here_says_so(ran: tuple[dict[str, Any], Path]) -> None:
-    built = row(ran, "tensorrt-fp16-sm86")
+@pytest.mark.parametrize(("name", "reason"), [("tensorrt-fp16-sm86", "nvidia"), ("onnxruntime-broken", "graph")])
+def test_an_engine_that_cannot_run_here_says_so_and_the_rest_goes_on(
+    ran: tuple[dict[str, Any], Path], name: str, reason: str
+) -> None:
+    built = row(ran, name)
     assert built["status"] == "built, not run"
-    assert built["reason"]
+    assert reason in built["reason"].lower()
     assert built["end_to_end_ms"] is built["map"] is None
-    files = read_bundle(ran[1] / "bundle").engine("tensorrt-fp16-sm86").files
-    assert built["bytes"] == sum((ran[1] / "bundle" / file).stat().st_size for file in files) > len(b"not a plan")
+    files = read_bundle(ran[1] / "bundle").engine(name).files
+    assert built["bytes"] == sum((ran[1] / "bundle" / file).stat().st_size for file in files)
 
 
-def test_an_engine_that_fails_says_why_and_the_rest_goes_on(ran: tuple[dict[str, Any], Path]) -> None:
-    failed = row(ran, "onnxruntime-broken")
-    assert failed["status"] == "failed"
-    assert "exit code 2: tagger: " in failed["reason"]
-    assert all(failed[field] is None for field in MEASURED if field != "reason")
-
-
-def test_the_machine_and_the_protocol_are_told(ran: tuple[dict[str, Any], Path]) -> None:
-    assert ran[0]["machine"]["cpu"]
-    assert ran[0]["protocol"]["queries"].startswith("12 a process")
-
-
-def test_an_engine_that_takes_the_process_down_costs_only_its_own_scores(tmp_path: Path) -> None:
-    def program(*arguments: str) -> Any:
-        if "bad" in arguments:
-            raise ProcessFailedError("exit code -11: nothing on its standard error")
-        return {engine: {"ran": {}, "error": None} for engine in ("a", "b") if engine in arguments}
-
-    found = _score_all(program, ["a", "bad", "b"], tmp_path / "test.txt", tmp_path, silent)
-    assert {engine: entry["error"] is None for engine, entry in found.items()} == {"a": True, "bad": False, "b": True}
-    assert "exit code -11" in found["bad"]["error"]
+def test_the_machine_is_told(ran: tuple[dict[str, Any], Path]) -> None:
+    device = ran[0]["device"]
+    assert device["machine"]["cpu"]
+    assert (device["name"], device["status"], device["threads"], device["power_mode"]) == ("here", "measured", 1, None)
 
 
 def test_runs_are_interleaved_by_the_seed() -> None:
@@ -116,66 +134,102 @@ def test_runs_are_interleaved_by_the_seed() -> None:
     assert [engine for engine, _ in runs] != sorted(engine for engine, _ in runs)
 
 
-def printed(p50: float, **changes: Any) -> dict[str, Any]:
-    names = ("end_to_end_ms", "decode_ms", "resize_ms", "infer_ms", "post_ms", "engine_ms")
-    return {
-        "ran": {"version": "onnxruntime 1", "provider": "CPU", "device": "CPU", "compute": "f32", "placed": 0.75},
-        "samples": {name: [p50] * 5 for name in names},
-        "pinned": [1],
-        "built_here": False,
-        "sha256": "0" * 64,
-        "bytes": 1000,
-        "load_ms": 3.0,
-        "first_ms": 4.0,
-        "images_per_second": 10.0,
-        "peak_rss_mb": 50.0,
-        "settled": True,
-        **changes,
-    }
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    return bundles.write_colours(tmp_path / "colours", tmp_path / "work")
 
 
-@pytest.mark.parametrize(("slowest", "unstable"), [(1.09, False), (1.2, True)])
-def test_processes_that_disagree_are_marked(slowest: float, unstable: bool) -> None:
-    fields = latency([printed(1.0), printed(1.0), printed(slowest)])
-    assert fields["spread"] == pytest.approx(slowest - 1)
-    assert fields["unstable"] is unstable
-    assert fields["placed"] == 0.75
-    assert fields["built_here"] is False
+class Recorder(Local):
+    """This machine, with the commands that its programs got."""
+
+    def place(self, bundle: Path) -> Any:
+        program = super().place(bundle)
+
+        def run(*arguments: str, timeout_s: float | None = None) -> Any:
+            COMMANDS.append(arguments)
+            return program(*arguments, timeout_s=timeout_s)
+
+        return run
 
 
-def test_an_engine_built_on_this_machine_is_told_from_the_shipped_one() -> None:
-    assert latency([printed(1.0), printed(1.0, built_here=True)])["built_here"] is True
+COMMANDS: list[tuple[str, ...]] = []
 
 
-def test_one_unsettled_process_marks_the_row_and_the_largest_memory_counts() -> None:
-    fields = latency([printed(1.0), printed(1.0, settled=False, peak_rss_mb=70.0), printed(1.0, peak_rss_mb=None)])
-    assert fields["settled"] is False
-    assert fields["peak_rss_mb"] == 70.0
+def timed(job: Job, bundle: Path) -> list[tuple[str, ...]]:
+    COMMANDS.clear()
+    run_bench(job, [Bundle(bundle, "student")])
+    return [command for command in COMMANDS if command[0] == "bench"]
 
 
-def test_a_process_sees_nothing_of_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    code = "import json, os, sys; print(json.dumps([os.environ.get('PYTHONPATH'), os.getcwd(), sys.argv[1:]]))"
-    path, folder, arguments = Program([sys.executable, "-c", code], 60)("a", "b")
-    assert path is None
-    assert Path(folder) != Path.cwd()
-    assert arguments == ["a", "b"]
+def test_what_was_timed_before_a_kill_is_not_timed_again(whole: Path, tmp_path: Path) -> None:
+    entry = DeviceEntry(name="here", runtimes=("openvino",))
+    with closing(Recorder(entry)) as device:
+        quick = Bench(processes=2, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
+        job = Job(device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out")
+        assert len(timed(job, whole)) == 2
+        (tmp_path / "out/samples/openvino-fp32.1.json").unlink()
+        assert len(timed(job, whole)) == 1
 
 
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("import sys; sys.exit('first\\nlast words')", "exit code 1: last words"),
-        ("import os; os.abort()", r"exit code -6: nothing on its standard error"),
-        ("import time; time.sleep(9)", r"no answer within 0.5 s"),
-    ],
-)
-def test_a_process_that_dies_says_its_last_words(code: str, message: str) -> None:
-    with pytest.raises(ProcessFailedError, match=message):
-        Program([sys.executable, "-S", "-c", code], 0.5)()
+def test_an_engine_that_takes_the_process_down_costs_only_its_own_row(whole: Path, tmp_path: Path) -> None:
+    """Beside the bundle a program of which one engine dies in `scores` and another prints no numbers of its time."""
+    with closing(Local(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
+        real = device.place(whole)
+
+        def program(*arguments: str, timeout_s: float | None = None) -> Any:
+            if "dies" in arguments and arguments[0] == "scores":
+                raise ProcessFailedError("exit code -11: nothing on its standard error")
+            told = real(*["openvino-fp32" if word in ENGINES else word for word in arguments])
+            if arguments[0] == "scores":
+                out, named = Path(arguments[arguments.index("--out") + 1]), [n for n in ENGINES if n in arguments]
+                for name in named:
+                    shutil.copyfile(out / "openvino-fp32.npy", out / f"{name}.npy")
+                return dict.fromkeys(named, told["openvino-fp32"])
+            return told | {"samples": "many"} if "lies" in arguments else told
+
+        row = dict.fromkeys(ROW) | {"kind": "reference", "model": "student", "threads": 1}
+        candidates = tuple(Candidate(name, row | {"name": name}, (0.5,) * 3) for name in ENGINES)
+        quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
+        job = Job(
+            device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out",
+            extra=[Subject(program, candidates)],
+        )  # fmt: skip
+        rows = {row["name"]: row for row in run_bench(job, [Bundle(whole, "student")])["rows"]}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "openvino-fp32": "measured", "dies": "failed", "lies": "failed", "lives": "measured",
+    }  # fmt: skip
+    assert "exit code -11" in rows["dies"]["reason"]
+    assert "samples: expected an object, got 'many'" in rows["lies"]["reason"]
 
 
-@pytest.mark.parametrize("field", ["processes", "queries", "threads", "pictures", "replicates", "timeout_s"])
-def test_a_bench_without_work_is_refused(field: str) -> None:
-    with pytest.raises(ValueError, match=rf"bench.{field}: expected more than 0, got 0"):
-        Bench(**{field: 0})
+ENGINES = ("dies", "lies", "lives")
+
+
+@dataclass(frozen=True)
+class Full(Local):
+    """This machine with room for one picture."""
+
+    def pictures(self, files: Any) -> str:
+        if len(files) > 1:
+            raise DeviceError("here: expected room for the test set, got none")
+        return super().pictures(files)
+
+
+def test_a_device_without_room_takes_its_accuracy_from_the_host_and_says_so(whole: Path, tmp_path: Path) -> None:
+    truth = truth_of(tmp_path / "pictures")
+    (tmp_path / "host").mkdir()
+    np.save(tmp_path / "host/openvino-fp32.npy", truth.targets.astype(np.float32))
+    manifest = read_bundle(whole)
+    hashes = {"openvino-fp32": manifest.files["engines/fp32.xml"].sha256, "onnxruntime-fp32": "0" * 64}
+    quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
+    with closing(Full(HERE)) as device:
+        job = Job(device, truth, bundles.LABELS, quick, tmp_path / "out")
+        with pytest.raises(DeviceError, match="room for the test set"):
+            run_bench(job, [Bundle(whole, "student")])
+        host = Host("desk", "avx2", tmp_path / "host", hashes)
+        job = replace(job, host=host)
+        rows = {row["name"]: row for row in run_bench(job, [Bundle(whole, "student")])["rows"]}
+    assert rows["openvino-fp32"]["map"] == 1.0
+    assert rows["openvino-fp32"]["map_from"] == {"device": "desk", "instruction_set": "avx2"}
+    assert rows["onnxruntime-fp32"]["status"] == "failed"
+    assert "expected those of the file that was timed" in rows["onnxruntime-fp32"]["reason"]

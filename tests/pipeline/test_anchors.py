@@ -1,46 +1,183 @@
+"""Nets in torch, timed and scored as the bundle's program times and scores engines, each in a process of its own."""
+
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from benchmarks import printed
 from benchmarks.accuracy import Truth
-from benchmarks.rows import MEASURED
-from benchmarks.run import Bench
-from mlkd import checkpoint
+from benchmarks.program import ProcessFailedError
+from benchmarks.rows import ROW, outcome
+from benchmarks.subjects import Float, Subject
+from mlkd import images
+from mlkd.checkpoint import BEST, load_model
 from mlkd.labels import Labels
-from mlkd.models import Model
-from mlkd.models.heads import LabelDecoder
-from pipeline import result
-from pipeline.anchors import Reference, quiet
-from tests import bundles
+from pipeline import anchors, forked, in_torch, result, teaching
+from pipeline.in_torch import Net
+from pipeline.recipe import Recipe, load_recipe
+from tests import bundles, drawings, taggers
+
+LABELS = Labels(("a", "b"))
+HALF = np.full(2, 0.5, np.float32)
+EAGER = np.array([[0.9, 0.1], [0.2, 0.7], [0.8, 0.3], [0.1, 0.6]], np.float32)
 
 
-def test_a_reference_row_has_what_an_engine_row_has(tmp_path: Path) -> None:
-    pictures = list(bundles.write_pictures(tmp_path / "pictures").values())
-    model = Model(backbone="mobilenetv3_small_050", image_px=32, head=LabelDecoder(embedding=8, feed_forward=8))
-    labels = Labels(("a", "b"))
-    checkpoint.save_model(tmp_path / checkpoint.BEST, model.build(2).state_dict(), model, labels, {})
-    targets = np.array([[1, 0], [0, 1], [1, 0], [0, 1]], dtype=np.uint8)
-    truth = Truth(files=pictures, targets=targets, groups=list("abcd"))
-    thresholds = np.full(2, 0.5, dtype=np.float32)
-    reference = Reference(model="student", folder=tmp_path, scores=targets.astype(np.float32), thresholds=thresholds)
-    row = reference.row(truth, Bench(queries=5, warm_up_s=0.05, replicates=10), pictures, seed=0)
-    assert (row["name"], row["kind"], row["status"]) == ("student-torch", "reference", "measured")
-    assert row["map"] == 1
-    assert row["sha256"] == result.sha256(tmp_path / checkpoint.BEST)
-    assert 0 < row["parts_ms"]["infer"] < row["end_to_end_ms"]["max"]
-    assert row["engine_ms"]["p50"] < row["end_to_end_ms"]["max"]
-    assert row["images_per_second_batch8"] > 0
-    assert row.keys() >= set(MEASURED)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return taggers.save(tmp_path_factory.mktemp("student"), LABELS, bias=0.0)
 
 
-def test_quiet_puts_threads_and_cores_back() -> None:
-    before, allowed = torch.get_num_threads(), os.sched_getaffinity(0)
-    with quiet(1) as cores:
-        assert torch.get_num_threads() == 1
-        assert cores is None or set(cores) == os.sched_getaffinity(0)
-    assert torch.get_num_threads() == before
-    assert os.sched_getaffinity(0) == allowed
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return list(bundles.write_pictures(tmp_path_factory.mktemp("pictures")).values())
+
+
+@pytest.fixture(scope="module")
+def listed(files: list[Path]) -> Path:
+    file = files[0].with_name("pictures.txt")
+    file.write_text("".join(f"{picture}\n" for picture in files))
+    return file
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    return load_recipe(str(drawings.write_recipe(tmp_path, tmp_path)))
+
+
+def words(listed: Path) -> list[str]:
+    return ["--pictures", str(listed), "--sample", "3", "--queries", "5", "--warmup-s", "0.05", "--throughput"]
+
+
+def net(folder: Path, cache: Path | None = None) -> Net:
+    return Net(folder=folder, thresholds=HALF, threads=1, cache=cache)
+
+
+def expected(folder: Path, files: list[Path]) -> Any:
+    tagger = load_model(folder)
+    pixels = np.stack([images.load(file, tagger.image_px) for file in files])
+    with torch.inference_mode():
+        return tagger(torch.from_numpy(pixels)).logits.sigmoid().numpy()
+
+
+def found(recipe: Recipe, folder: Path) -> list[Subject]:
+    nets = {name: Float(EAGER, HALF) for name in ("teacher", "student")}
+    return list(anchors.subjects(recipe, {"teacher": folder, "student": folder}, nets, "here"))
+
+
+def test_a_forked_process_times_the_eager_net_like_an_engine(
+    recipe: Recipe, folder: Path, files: list[Path], listed: Path, tmp_path: Path
+) -> None:
+    student = found(recipe, folder)[1]
+    one = student.able[0]
+    threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
+    told = student.program("bench", "--engine", one.engine, *words(listed), timeout_s=100)
+    assert (torch.get_num_threads(), os.sched_getaffinity(0)) == (threads, cores), "only the process itself is pinned"
+    assert (told["pictures"], told["queries"], told["threads"]) == (3, 5, 1)
+    assert told["load_ms"] > 500, "torch's imports count, though the server of the processes has done them"
+    samples = printed.process(told)["samples"]
+    assert 0 < max(samples["infer_ms"]) < max(samples["end_to_end_ms"])
+    scored = student.program("scores", "--engine", one.engine, "--pictures", str(listed), "--out", str(tmp_path))
+    truth = Truth(files=files, targets=(EAGER > 0.5).astype(np.uint8), groups=list("abcd"))
+    row = {**one.row} | outcome(
+        [told], scored["torch"], tmp_path / "torch.npy", truth, one.thresholds,
+        labels=LABELS.names, map_from={"device": "here", "instruction_set": "any"}, replicates=10, seed=0,
+    )  # fmt: skip
+    assert (row["name"], row["kind"], row["model"], row["status"]) == (
+        "student-torch",
+        "reference",
+        "student",
+        "measured",
+    )
+    assert row["map"] == 1, "of the scores that the eager net has given already"
+    assert row["sha256"] == result.sha256(folder / BEST)
+    assert row["runtime"] == f"torch {torch.__version__}"
+    assert row.keys() == set(ROW)
+
+
+def test_scores_are_those_of_the_pictures(folder: Path, files: list[Path], listed: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    try:
+        in_torch.scores(net(folder), ["--pictures", str(listed)], tmp_path / "out.npy")
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected(folder, files), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_the_compiled_net_is_timed_and_scores_the_test_set_itself(
+    recipe: Recipe, folder: Path, files: list[Path], listed: Path, tmp_path: Path
+) -> None:
+    student = found(recipe, folder)[1]
+    one = student.able[1]
+    assert one.name == "student-torch-compile"
+    told = [student.program("bench", "--engine", one.engine, *words(listed), timeout_s=300) for _ in range(2)]
+    assert told[1]["load_ms"] < told[0]["load_ms"], "the second process finds what the first has compiled"
+    assert all(process["first_ms"] < 1000 for process in told), "compiling belongs to loading"
+    assert told[0]["ran"]["version"] == f"torch {torch.__version__}, torch.compile"
+    out = ["--pictures", str(listed), "--out", str(tmp_path)]
+    scored = student.program("scores", "--engine", "torch", "--engine", one.engine, *out, timeout_s=300)
+    assert [scored[way]["error"] for way in ("torch", "torch-compile")] == [None, None]
+    np.testing.assert_array_equal(np.load(tmp_path / "torch.npy"), EAGER)
+    np.testing.assert_allclose(np.load(tmp_path / "torch-compile.npy"), expected(folder, files), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_compiled_row_fails_and_the_eager_one_does_not(
+    recipe: Recipe, folder: Path, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(in_torch, "bench", without_compiler)
+    monkeypatch.setattr(in_torch, "scores", without_compiler)
+    student = found(recipe, folder)[1]
+    with pytest.raises(ProcessFailedError, match=r"No working C\+\+ compiler"):
+        student.program("bench", "--engine", "torch-compile", *words(listed), timeout_s=300)
+    out = ["--pictures", str(listed), "--out", str(tmp_path)]
+    scored = student.program("scores", "--engine", "torch", "--engine", "torch-compile", *out, timeout_s=300)
+    assert scored["torch"]["error"] is None
+    assert "compiler" in scored["torch-compile"]["error"]
+
+
+def without_compiler(net: Net, *_: Any) -> Any:
+    """What a process does on a machine without g++."""
+    torch._inductor.config.cpp.cxx = ("no-such-compiler",)
+    return in_torch._open(net)
+
+
+def test_the_teacher_is_there_only_where_it_is_one_net_of_ours(
+    recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [one.name for subject in found(recipe, folder) for one in subject.able] == [
+        "teacher-torch", "student-torch", "student-torch-compile",
+    ]  # fmt: skip
+    monkeypatch.setattr(teaching, "alone", lambda *_: None)
+    assert {one.row["model"] for subject in found(recipe, folder) for one in subject.able} == {"student"}
+
+
+def test_what_was_compiled_is_gone_with_its_subject(recipe: Recipe, folder: Path) -> None:
+    subjects = found(recipe, folder)
+    caches = [subject.program.cache for subject in subjects]  # type: ignore[attr-defined]
+    assert all(cache.is_dir() for cache in caches)
+    subjects.clear()
+    assert not any(cache.exists() for cache in caches)
+
+
+def test_a_process_that_fails_says_why(folder: Path, listed: Path, tmp_path: Path) -> None:
+    with pytest.raises(ProcessFailedError, match=r"ValueError: checkpoint: expected the file .*best.safetensors"):
+        forked.apart(in_torch.bench, net(tmp_path), words(listed), timeout_s=100)
+    with pytest.raises(ProcessFailedError, match="exit code 3: the process ended without an answer"):
+        forked.apart(os._exit, 3, timeout_s=100)
+    began = time.monotonic()
+    with pytest.raises(ProcessFailedError, match=r"no answer within 0.2 s"):
+        forked.apart(time.sleep, 100, timeout_s=0.2)
+    assert time.monotonic() - began < 60, "the process is ended"
+
+
+def test_what_a_process_prints_is_not_seen(capfd: pytest.CaptureFixture[str]) -> None:
+    assert forked.apart(print, "a warning of torch", timeout_s=100) is None
+    assert "warning" not in "".join(capfd.readouterr())

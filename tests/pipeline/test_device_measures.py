@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import on_device, printed, throughput
+from benchmarks.pack import write_pack
 from export.backends import MissingRuntime, OnnxRuntime, Session
 from export.tagger import Tagger
 from mlkd.images import load
@@ -33,7 +35,7 @@ def test_bench_prints_raw_samples_that_add_up(
     folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     listed = listing(tmp_path, list(pictures.values()))
-    options = ["--engine", "onnxruntime-fp32", "--queries", "10", "--warmup-s", "0.2", "--batch", "4"]
+    options = ["--engine", "onnxruntime-fp32", "--queries", "10", "--warmup-s", "0.2"]
     assert main(["bench", "--bundle", str(folder), "--pictures", listed, *options]) == 0
     result = json.loads(capsys.readouterr().out)
     samples = result["samples"]
@@ -41,13 +43,58 @@ def test_bench_prints_raw_samples_that_add_up(
     np.testing.assert_allclose(parts, samples["end_to_end_ms"], rtol=1e-9)
     assert len(samples["engine_ms"]) == 10
     assert min(samples["engine_ms"]) > 0
-    assert result["images_per_second"] > 0
+    assert result["queries"] == 10
+    assert result["throughput"] is None
+    assert result["sustained"] is None
+    assert printed.process(result)["samples"] == samples
     assert result["first_ms"] > 0
     assert result["load_ms"] > 0
     assert result["sha256"] == json.loads((folder / "manifest.json").read_text())["files"]["models/fp32.onnx"]["sha256"]
     assert result["ran"]["provider"]
     assert isinstance(result["settled"], bool)
     assert result["built_here"] is False
+
+
+def test_bench_goes_on_and_searches_for_throughput_when_asked(
+    folder: Path,
+    pictures: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(throughput, "TRIAL_S", 0.01)
+    options = ["--queries", "2", "--warmup-s", "0", "--throughput", "--sustained-s", "0.1", "--least-s", "0.05"]
+    options += ["--engine", "openvino-fp32", "--pictures", listing(tmp_path, list(pictures.values()))]
+    assert main(["bench", "--bundle", str(folder), *options]) == 0
+    result = printed.process(json.loads(capsys.readouterr().out))
+    best = result["throughput"]
+    assert [best["batch"], best["streams"], best["images_per_second"]] in best["tried"]
+    assert result["sustained"]["seconds"] > 0.05
+    assert sum(result["samples"]["end_to_end_ms"]) > 25  # least_s
+    assert sum(result["samples"]["engine_ms"]) > 25
+
+
+def test_a_pack_and_a_list_give_the_same_sample(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = list(pictures.values()) * 3
+    pack = write_pack(files, tmp_path / "pictures.zip")
+    packed, listed = (on_device.pictures(file) for file in (pack, Path(listing(tmp_path, files))))
+    chosen = on_device.sample(packed, 5, seed=3)
+    assert chosen == [file.read_bytes() for file in on_device.sample(listed, 5, seed=3)]
+    assert on_device.sample(packed, 99, seed=3) != list(packed)
+    assert sorted(on_device.sample(packed, 99, seed=3)) == sorted(packed)
+    assert on_device.sample(packed, None, seed=3) == list(packed)
+    found = []
+    for source in (pack, tmp_path / "list.txt"):
+        out = tmp_path / source.stem
+        options = ["--pictures", str(source), "--out", str(out), "--engine", "openvino-fp32"]
+        assert main(["scores", "--bundle", str(folder), *options]) == 0
+        found.append((out / "openvino-fp32.npy").read_bytes())
+    assert found[0] == found[1]
+    (tmp_path / "list.txt").write_text("\n")
+    assert main(["bench", "--bundle", str(folder), "--pictures", str(tmp_path / "list.txt")]) == 2
+    assert "expected a text file with one picture's path a line" in capsys.readouterr().err
 
 
 def test_bench_takes_the_next_engine_if_one_does_not_open(
@@ -62,7 +109,7 @@ def test_bench_takes_the_next_engine_if_one_does_not_open(
 
     monkeypatch.setattr(OnnxRuntime, "open", fails)
     bench = ["bench", "--bundle", str(folder), "--pictures", listing(tmp_path, [pictures["red"]])]
-    bench += ["--queries", "1", "--batch", "1", "--warmup-s", "0"]
+    bench += ["--queries", "1", "--warmup-s", "0"]
     assert main(bench) == 0
     assert json.loads(capsys.readouterr().out)["engine"] == "openvino-fp32"
     assert main([*bench, "--engine", "onnxruntime-fp32"]) == 2
@@ -77,7 +124,11 @@ def test_scores_decodes_once_for_several_engines_and_equals_the_library(
     named = [word for engine in engines for word in ("--engine", engine)]
     options = ["--pictures", listing(tmp_path, files), "--out", str(tmp_path / "out"), "--batch", "5", *named]
     assert main(["scores", "--bundle", str(folder), *options]) == 0
-    assert all(entry["error"] is None for entry in json.loads(capsys.readouterr().out).values())
+    told = json.loads(capsys.readouterr().out)
+    assert all(entry["error"] is None for entry in told.values())
+    files_there = json.loads((folder / "manifest.json").read_text())["files"]
+    assert told["openvino-fp32"]["sha256"] == files_there["engines/fp32.xml"]["sha256"]
+    assert printed.scores(told["openvino-fp32"]) == told["openvino-fp32"]
     pixels = np.stack([load(file, bundles.PX) for file in files])
     for engine in engines:
         with Tagger.load(folder, engine) as tagger:

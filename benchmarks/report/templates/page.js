@@ -1,4 +1,3 @@
-"use strict";
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -19,6 +18,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 
 const tip = document.getElementById("tip");
 const tableRow = (at) => document.querySelector(`table.sortable tr[data-row="${at}"]`);
+const facts = new Map([...document.querySelectorAll("tr[data-facts]")].map((row) => [row.dataset.row, JSON.parse(row.dataset.facts)]));
 
 function describe(row) {
   const heads = row.closest("table").tHead.rows[0].cells;
@@ -33,9 +33,10 @@ function describe(row) {
     pair.append(term, value);
     list.append(pair);
   });
-  const name = document.createElement("strong");
+  const [name, states] = [document.createElement("strong"), document.createElement("p")];
   name.textContent = row.cells[0].dataset.order;
-  tip.replaceChildren(name, list);
+  states.textContent = [...row.cells[0].querySelectorAll(".state")].filter((state) => getComputedStyle(state).display !== "none").map((state) => state.textContent).join(" · ");
+  tip.replaceChildren(name, states, list);
 }
 
 function show(mark) {
@@ -64,4 +65,55 @@ for (const row of document.querySelectorAll("table.sortable tr[data-row]")) {
   row.addEventListener("pointerenter", () => marks.forEach((mark) => mark.classList.add("near")));
   row.addEventListener("pointerleave", () => marks.forEach((mark) => mark.classList.remove("near")));
 }
+
+const filters = [...document.querySelectorAll("input[data-filter]")];
+const question = document.getElementById("question");
+
+function limitsAsked() {
+  return Object.fromEntries(LIMITS.map((name) => {
+    const value = question.elements[name].value.trim();
+    return [name, value === "" || !question.elements[name].validity.valid ? null : Number(value)];
+  }));
+}
+
+function drawFront(path, shown) {
+  const spots = front(shown).map((row) => path.parentNode.querySelector(`.mark[data-row="${row.at}"]`).dataset);
+  path.setAttribute("d", spots.length === 0 ? "" : `M${spots[0].x} ${spots[0].y}` +
+    spots.slice(1).map(({ x, y }) => `H${x}V${y}`).join("") + `H${path.dataset.right}`);
+}
+
+function tell(item, shown, limits) {
+  const choice = pick(shown, limits);
+  item.querySelector(".engine").textContent = choice ? choice.chosen.name : "none";
+  item.querySelector(".why").textContent = choice ? why(choice) : nothingFits(shown, limits);
+  item.querySelector(".next").textContent = choice && choice.runnerUp ? `Runner-up: ${choice.runnerUp.name}.` : "";
+  return choice && choice.chosen.at;
+}
+
+function update() {
+  const off = (row) => filters.some((one) => !one.checked && String(row[one.dataset.filter]) === one.value);
+  const rows = [...facts].map(([at, row]) => ({ ...row, at, off: off(row) }));
+  const limits = limitsAsked();
+  const shown = rows.filter((row) => !row.off);
+  const toShip = new Set([...document.querySelectorAll("#answers > li")].map((item) => tell(item, shown.filter((row) => String(row.device) === item.dataset.device), limits)));
+  for (const row of rows) {
+    const beyond = row.kind === "engine" && row.plotted && Object.keys(misses(row, limits)).length > 0;
+    for (const part of document.querySelectorAll(`[data-row="${row.at}"]`)) {
+      part.classList.toggle("off", row.off);
+      part.classList.toggle("beyond", beyond);
+      part.classList.toggle("chosen", toShip.has(row.at));
+    }
+  }
+  const of = (path) => shown.filter((row) => String(row.device) === path.dataset.device);
+  document.querySelectorAll("path[data-device]").forEach((path) => drawFront(path, of(path)));
+  document.querySelectorAll("#fronts [data-device]").forEach((line) => { line.querySelector("span").textContent = frontLine(of(line)); });
+  for (const one of filters.filter((one) => one.dataset.filter === "device")) {
+    document.querySelectorAll(`[data-device="${one.value}"]`).forEach((part) => part.classList.toggle("off", !one.checked));
+  }
+}
+
+for (const one of [...filters, ...question.elements]) one.addEventListener("input", update);
+question.addEventListener("submit", (event) => event.preventDefault());
+question.addEventListener("reset", () => setTimeout(update));
+update();
 document.documentElement.dataset.ready = "page";

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import json
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.report import render
+from benchmarks.report.choosing import choose
 
 FLAGS = [
     "--headless",
@@ -27,16 +31,17 @@ FLAGS = [
 ]
 HOSTILE = '<script>console.error("escaped")</script>'
 DRIVER = """<script>
+const report = (name, text) => document.body.insertAdjacentHTML("beforeend", `<pre id="told-${name}"></pre>`) ||
+  (document.getElementById(`told-${name}`).textContent = text);
 const press = (key) => document.querySelector(`th[data-key="${key}"] button`).click();
 const names = () => [...document.querySelectorAll("table.sortable tbody tr")].map((row) => row.cells[0].dataset.order);
-const report = (name, text) => document.body.insertAdjacentHTML("beforeend", `<pre id="${name}"></pre>`) ||
-  (document.getElementById(name).textContent = text);
-const wide = document.documentElement.scrollWidth > innerWidth;
-report("wide", wide);
-document.querySelector("thead th.name button").click(); report("name", names().join(" "));
-press("map"); report("up", names().join(" ")); press("map"); report("down", names().join(" "));
-document.querySelector('.plot.wide .mark[data-row="4"]').dispatchEvent(new Event("pointerenter"));
-report("hover", document.getElementById("tip").hidden + " " + document.getElementById("tip").textContent);
+const seen = (what) => [...document.querySelectorAll(what)].filter((part) => getComputedStyle(part).display !== "none");
+const toggle = (filter, value) => document.querySelector(`input[data-filter="${filter}"][value="${value}"]`).click();
+const ask = (name, value) => {
+  question.elements[name].value = value;
+  question.elements[name].dispatchEvent(new Event("input"));
+};
+%s
 </script>"""
 
 
@@ -56,7 +61,7 @@ def load(chromium: str, page: Path, profile: Path) -> tuple[str, list[str]]:
 
 
 def told(document: str, name: str) -> str:
-    found = re.search(f'<pre id="{name}">(.*?)</pre>', document, re.S)
+    found = re.search(f'<pre id="told-{name}">(.*?)</pre>', document, re.S)
     assert found is not None, f"the driver did not write {name}"
     return found.group(1)
 
@@ -70,14 +75,35 @@ def test_page_runs_without_an_error(bench: dict[str, Any], chromium: str, tmp_pa
     assert console == []
 
 
-def test_sorting_and_hover(bench: dict[str, Any], chromium: str, tmp_path: Path) -> None:
-    render(bench, tmp_path)
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    page = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", page).replace("</body>", DRIVER + "</body>")
-    driven = tmp_path / "driven.html"
+def drive(bench: dict[str, Any], chromium: str, folder: Path, script: str) -> str:
+    """The document after a script of ours ran in the page; nothing may reach the console."""
+    render(bench, folder)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    page = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", page).replace(
+        "</body>", DRIVER % script + "</body>"
+    )
+    driven = folder / "driven.html"
     driven.write_text(page, encoding="utf-8")
-    document, console = load(chromium, driven, tmp_path / "profile")
+    document, console = load(chromium, driven, folder / "profile")
     assert console == []
+    return document
+
+
+def test_sorting_hover_and_a_phone(bench: dict[str, Any], chromium: str, tmp_path: Path) -> None:
+    document = drive(
+        bench,
+        chromium,
+        tmp_path,
+        """
+report("wide", document.documentElement.scrollWidth > innerWidth);
+document.querySelectorAll("details").forEach((part) => { part.open = true; });
+report("opened", document.documentElement.scrollWidth > innerWidth);
+document.querySelector("thead th.name button").click(); report("name", names().join(" "));
+press("map"); report("up", names().join(" ")); press("map"); report("down", names().join(" "));
+document.querySelector('.plot.wide .mark[data-row="4"]').dispatchEvent(new Event("pointerenter"));
+report("hover", document.getElementById("tip").hidden + " " + document.getElementById("tip").textContent);
+""",
+    )
     up, down = told(document, "up").split(), told(document, "down").split()
     assert told(document, "name").split() == sorted(row["name"] for row in bench["rows"])
     assert up[0] == "onnxruntime-int8"
@@ -85,9 +111,126 @@ def test_sorting_and_hover(bench: dict[str, Any], chromium: str, tmp_path: Path)
     assert (
         up[7:] == down[7:] == ["openvino-gpu", "tensorrt-fp16-sm86", "tensorrt-int8-sm86"]
     )  # not measured: always last
-    assert told(document, "hover").startswith("false openvino-int8")
-    assert "4.17" in told(document, "hover")
-    assert told(document, "wide") == "false"  # on a phone only the table scrolls sideways
+    assert told(document, "hover").startswith("false openvino-int8to ship")
+    for part in ("4.17", "RAPL package", "2,100 → 1,950", "54.3 to 56.6"):
+        assert part in told(document, "hover")
+    assert told(document, "wide") == told(document, "opened") == "false"  # on a phone only tables scroll sideways
+
+
+def test_filters_act_on_chart_and_table_together(fleet: dict[str, Any], chromium: str, tmp_path: Path) -> None:
+    document = drive(
+        fleet,
+        chromium,
+        tmp_path,
+        """
+const state = (name) => report(name, [seen(".plot.narrow .mark").map((mark) => mark.dataset.row).sort().join(" "),
+  seen("table.sortable tbody tr").map((row) => row.dataset.row).filter((at) => facts.get(at).plotted).sort().join(" "),
+  seen("path.front[data-device]").length, document.querySelector("#fronts span").textContent].join("|"));
+state("all"); toggle("device", "1"); state("one");
+toggle("kind", "reference"); toggle("runtime", "openvino"); state("onnx");
+toggle("precision", "int8"); state("float"); report("ship", document.querySelector("#answers .engine").textContent);
+""",
+    )
+    states = {name: told(document, name).split("|") for name in ("all", "one", "onnx", "float")}
+    assert all(state[0] == state[1] for state in states.values())
+    at = {name: {int(row) for row in state[0].split()} for name, state in states.items()}
+    rows = list(enumerate(fleet["rows"]))
+    assert at["all"] == {i for i, row in rows if row["status"] == "measured"}
+    assert at["one"] == {i for i in at["all"] if fleet["rows"][i]["device"] == "this machine"}
+    assert at["onnx"] == {0, 1}
+    assert at["float"] == {0}
+    assert states["float"][3] == told(document, "ship") + "." == "onnxruntime-fp32."
+
+
+def scatter_engines(rows: list[dict[str, Any]], dice: random.Random) -> None:
+    """Engines anywhere, some with paired intervals."""
+    for row in rows:
+        if row["kind"] == "engine" and row["status"] == "measured":
+            half = dice.uniform(0.001, 0.02)
+            row["map"] = dice.uniform(0.45, 0.6)
+            row["bytes"] = dice.randint(3_000_000, 16_000_000)
+            row["end_to_end_ms"]["p90"] = dice.uniform(3, 60)
+            row.update(map_low=row["map"] - half, map_high=row["map"] + half)
+            if dice.random() < 0.6:
+                row.update(delta_low=row["map"] - 0.55 - half / 9, delta_high=row["map"] - 0.55 + half / 9)
+
+
+def asked(rows: list[dict[str, Any]], device: str, limits: dict[str, float | None]) -> list[str]:
+    """Engine, why and runner-up as Python says them."""
+    try:
+        answer = choose(rows, device=device, **limits)
+    except ValueError as error:
+        closest = re.search(r"closest is (\S+) \((.*)\): relax", str(error))
+        assert closest is not None
+        return ["none", f"No engine fits. Closest is {closest[1]}: {closest[2]}.", ""]
+    return [answer.engine, answer.why, f"Runner-up: {answer.runner_up}." if answer.runner_up else ""]
+
+
+def test_page_and_command_choose_alike(fleet: dict[str, Any], chromium: str, tmp_path: Path) -> None:
+    dice = random.Random(3)
+    scatter_engines(fleet["rows"], dice)
+    cases = [
+        {
+            "max_p90_ms": dice.choice([None, round(dice.uniform(3, 60), 2)]),
+            "min_map": dice.choice([None, round(dice.uniform(40, 60), 1)]),
+            "max_mb": dice.choice([None, round(dice.uniform(3, 16), 1)]),
+        }
+        for _ in range(150)
+    ]
+    document = drive(
+        fleet,
+        chromium,
+        tmp_path,
+        f"const cases = {json.dumps(cases)};"
+        + """
+report("answers", JSON.stringify(cases.map((limits) => {
+  for (const name of LIMITS) question.elements[name].value = limits[name] === null ? "" : limits[name];
+  update();
+  return [...document.querySelectorAll("#answers > li")].map((item) =>
+    ["engine", "why", "next"].map((part) => item.querySelector("." + part).textContent));
+})));
+""",
+    )
+    answers = json.loads(html.unescape(told(document, "answers")))
+    wanted = [[asked(fleet["rows"], device, limits) for device in ("this machine", "board")] for limits in cases]
+    assert answers == wanted
+    assert 40 < sum(told[0][0] == "none" for told in wanted) < len(cases) - 40
+    assert len({found[0][0] for found in answers}) > 3
+
+
+def test_without_a_question_the_page_says_what_python_wrote(
+    fleet: dict[str, Any], chromium: str, tmp_path: Path
+) -> None:
+    document = drive(fleet, chromium, tmp_path, 'report("fronts", document.getElementById("fronts").textContent);')
+    static = (tmp_path / "report.html").read_text(encoding="utf-8")
+    written = re.findall(r'<p data-device="\d+"><strong>[^<]*</strong> <span>([^<]*)</span>', static)
+    assert len(written) == 2
+    for line in written:
+        assert line in told(document, "fronts")
+
+
+def test_hostile_names_stay_text_in_the_script(fleet: dict[str, Any], chromium: str, tmp_path: Path) -> None:
+    text = json.dumps(fleet).replace('"board"', json.dumps(HOSTILE)).replace('"airplane"', json.dumps(HOSTILE))
+    hostile = json.loads(
+        text.replace('"openvino-int8"', json.dumps('"><img src=x onerror=console.error(1)>' + HOSTILE))
+    )
+    document = drive(
+        hostile,
+        chromium,
+        tmp_path,
+        """
+ask("max_p90_ms", "28");
+for (const mark of document.querySelectorAll(".mark")) mark.dispatchEvent(new Event("pointerenter"));
+document.querySelectorAll("details").forEach((part) => { part.open = true; });
+report("images", document.querySelectorAll("img").length + " " + document.querySelectorAll("script").length);
+const drawn = [...document.querySelectorAll(".mistakes svg")].map((one) => one.getBoundingClientRect().width > 20);
+report("opened", drawn.join(" "));
+report("engine", document.querySelector("#answers .engine").textContent.length);
+""",
+    )
+    assert told(document, "images") == "0 2"  # ours and this driver
+    assert told(document, "opened") == "true true"
+    assert int(told(document, "engine")) == len('"><img src=x onerror=console.error(1)>' + HOSTILE)
 
 
 def test_the_console_is_really_read(chromium: str, tmp_path: Path) -> None:

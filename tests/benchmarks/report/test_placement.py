@@ -9,41 +9,61 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.report.devices import read_devices
 from benchmarks.report.placement import Rect, place
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scale import Scale, linear_ticks, log_ticks
-from benchmarks.report.scatter import SHAPES, scatter
+from benchmarks.report.scatter import INNER, MOST_LABELS, scatter
 
 
 @pytest.mark.parametrize(("width", "height"), [(1040, 500), (380, 480)])
 def test_labels_of_the_chart_cover_neither_each_other_nor_a_point(
     bench: dict[str, Any], width: int, height: int
 ) -> None:
-    drawing = scatter(read_rows(bench), None, None, width, height)
+    drawing = scatter(read_rows(bench), read_devices(bench), [], width, height)
     assert drawing is not None
     assert len(drawing.marks) == 7  # five engines and two references ran
-    for a, b in itertools.combinations(drawing.marks, 2):
+    labelled = [mark for mark in drawing.marks if mark.label is not None]
+    assert len(labelled) == min(7, MOST_LABELS[width < 600])
+    for a, b in itertools.combinations(labelled, 2):
         assert a.label.overlap(b.label) == 0, (a.text, b.text)
-    for a, b in itertools.product(drawing.marks, repeat=2):
+    for a, b in itertools.product(labelled, drawing.marks):
         assert a.label.overlap(Rect(b.x - 5, b.y - 5, b.x + 5, b.y + 5)) == 0, (a.text, b.text)
-    assert all(mark.label.outside(drawing.frame) == 0 for mark in drawing.marks)
+    assert all(mark.label.outside(drawing.frame) == 0 for mark in labelled)
 
 
 @pytest.mark.parametrize(
     ("precision", "compute", "shape"),
     [
-        ("fp32", "bf16", "diamond"),
-        ("int8_x86", "as in the graph", "triangle"),
-        ("int8_openvino", "int8", "triangle"),
-        ("fp16", None, "square"),
-        ("fp32", "f32", "circle"),
+        ("fp32", "bf16", "bf16"),
+        ("int8_x86", "as in the graph", "int8"),
+        ("int8_openvino", "int8", "int8"),
+        ("fp16", None, "fp16"),
+        ("fp32", "f32", "fp32"),
     ],
 )
 def test_shape_tells_what_was_computed(bench: dict[str, Any], precision: str, compute: str | None, shape: str) -> None:
     bench["rows"][0].update(precision=precision, compute=compute)
-    drawing = scatter(read_rows(bench), None, None, 1040, 500)
+    drawing = scatter(read_rows(bench), read_devices(bench), [], 1040, 500)
     assert drawing is not None
-    assert next(mark.path for mark in drawing.marks if mark.row.at == 0) == SHAPES[shape]
+    assert next(mark.shape for mark in drawing.marks if mark.row.at == 0) == shape
+
+
+def test_devices_are_told_apart_without_colour(fleet: dict[str, Any]) -> None:
+    rows = read_rows(fleet)
+    drawing = scatter(rows, read_devices(fleet), [row for row in rows if row.name == "openvino-int8"], 1040, 500)
+    assert drawing is not None
+    assert {(mark.row.device, mark.inner) for mark in drawing.marks} == {("this machine", ""), ("board", INNER[1])}
+    assert [front.dashes for front in drawing.fronts] == ["", "7 4"]
+    assert {mark.text for mark in drawing.marks if mark.chosen} == {"A openvino-int8", "B openvino-int8"}
+    assert all(mark.label is not None for mark in drawing.marks if mark.chosen)
+
+
+def test_a_map_from_elsewhere_is_marked(bench: dict[str, Any]) -> None:
+    bench["rows"][0]["map_from"]["device"] = "another"
+    drawing = scatter(read_rows(bench), read_devices(bench), [], 1040, 500)
+    assert drawing is not None
+    assert [mark.text for mark in drawing.marks if "†" in mark.text] == ["onnxruntime-fp32 †"]
 
 
 def test_labels_of_equal_points_do_not_overlap() -> None:
@@ -52,7 +72,7 @@ def test_labels_of_equal_points_do_not_overlap() -> None:
 
 
 def test_latency_axis_is_logarithmic_and_accuracy_axis_points_up(bench: dict[str, Any]) -> None:
-    drawing = scatter(read_rows(bench), None, None, 1040, 500)
+    drawing = scatter(read_rows(bench), read_devices(bench), [], 1040, 500)
     assert drawing is not None
     at = {mark.row.name: mark for mark in drawing.marks}
     assert at["openvino-int8"].x < at["openvino-fp32"].x < at["teacher-torch"].x

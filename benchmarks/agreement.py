@@ -1,0 +1,222 @@
+"""Is our harness right?  The same OpenVINO model measured by us and by OpenVINO's own benchmark_app, and a null engine.
+
+Run it as `python -m benchmarks.agreement MODEL.xml`; it exits with 1 where they do not agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import machine, timing
+from export.backends import OpenVino, Session
+
+LIMIT = 0.05
+ROUNDS, ROUND_S = 3, 4.5
+DECILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+TURN = 40  # queries
+NULL_MS = (0.5, 2.0)  # what the null engine waits
+NULL_TRIES = 5
+NULL_SHARE, NULL_US = 0.01, 20.0  # how far it may be off: the larger of both
+TIMES = "times.json"
+START = f"""
+import json
+from openvino.tools.benchmark import benchmark, main
+percentile = benchmark.percentile
+def told(times, percent):
+    with open({TIMES!r}, "w") as file:
+        json.dump(times, file)
+    return percentile(times, percent)
+benchmark.percentile = told
+main.main()
+"""  # benchmark_app as it is; it only tells each latency, not the median alone
+STARTED = "First inference took"
+
+
+class Disagreement(RuntimeError):  # noqa: N818  (it is what the check found)
+    """The check could not be made; the message says what stood in the way."""
+
+
+@dataclass(frozen=True)
+class Application:
+    """benchmark_app: synchronous, with what our session tells OpenVINO, on the cores of this process."""
+
+    model: Path
+    backend: OpenVino
+    picture: tuple[int, ...]
+
+    @contextlib.contextmanager
+    def start(self, seconds: float) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+        """The process, once it has begun to measure, and the file that gets its latencies at its end.
+
+        It goes on for `seconds`, those that it is stopped for included.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder) / "config.json"
+            config.write_text(json.dumps({"CPU": self.backend.settings()}), encoding="utf-8")
+            command = [sys.executable, "-c", START, "-m", str(self.model), "-hint", "latency", "-api", "sync"]
+            command += ["-load_config", str(config), "-data_shape", f"[1,{','.join(map(str, self.picture))}]"]
+            command += ["-t", str(max(1, round(seconds)))]
+            with subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder
+            ) as process:
+                try:
+                    self._await(process)
+                    yield process, Path(folder, TIMES)
+                finally:
+                    process.kill()
+
+    def _await(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(line.strip())
+            if STARTED in line:
+                return
+        wrong = next((line for line in said if "ERROR" in line), (said or ["nothing"])[-1])
+        raise Disagreement(f"benchmark_app: expected it to measure {self.model}, got: {wrong}")
+
+
+def agreement(model: Path, threads: int = 1, *, timeout_s: float = 120.0) -> dict[str, Any]:
+    """What `python -m benchmarks.agreement` finds, in a clean process of its own; takes about 20 s.
+
+    Raises Disagreement if there is nothing to compare with.
+    """
+    command = [sys.executable, "-m", "benchmarks.agreement", str(model.resolve()), "--threads", str(threads)]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=timeout_s, check=False
+    )
+    try:
+        found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        last = ended.stderr.strip().splitlines()[-1:] or ["nothing on its standard error"]
+        raise Disagreement(last[0]) from None
+    return found
+
+
+def compare(model: Path, threads: int, *, rounds: int = ROUNDS, seconds: float = ROUND_S) -> dict[str, Any]:
+    """The facts of the check, measured in this process, which is pinned to `threads` cores."""
+    machine.pin(threads)
+    backend = OpenVino(threads=threads)
+    null = null_errors_us(NULL_MS)
+    with backend.open_graph(model) as session:
+        application = Application(model, backend, session.picture)
+        found = [take_turns(application, session, seconds) for _ in range(rounds)]
+    ours, theirs = (np.concatenate(samples) for samples in zip(*found, strict=True))
+    difference = apart(ours, theirs)
+    return {
+        "benchmark_app_ms": float(np.median(theirs)),
+        "ours_ms": float(np.median(ours)),
+        "difference": difference,
+        "limit": LIMIT,
+        "agrees": abs(difference) <= LIMIT,
+        "rounds": rounds,
+        "engine": f"openvino {model.name}",
+        "null_error_us": max(null.values()),
+        "null_ok": all(error <= max(NULL_SHARE * wait * 1e3, NULL_US) for wait, error in null.items()),
+    }
+
+
+def apart(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    """By how much of theirs our latencies are longer: the middle of the nine deciles' ratios.
+
+    The ratio of the medians alone jumps where a machine has two speeds and spends half of its time at each.
+    """
+    return float(np.median(np.percentile(ours, DECILES) / np.percentile(theirs, DECILES))) - 1
+
+
+def take_turns(application: Application, session: Session, seconds: float) -> tuple[list[float], list[float]]:
+    """Engine-only latencies in ms, ours and theirs, both measured over the same `seconds`.
+
+    Theirs is stopped while ours runs and the other way round, every 40 queries or so: what slows the machine slows
+    both, and the one query that is stopped in the middle moves no decile.
+    """
+    pixels = np.random.default_rng(0).integers(0, 256, (1, *session.picture), dtype=np.uint8)
+    query = [("engine", session)]
+    turn_s = TURN * statistics.median(timing.time_queries(query, [pixels] * TURN).whole) / 1e3
+    samples: list[float] = []
+    with application.start(seconds) as (process, times):
+        while stop(process):
+            samples += timing.time_queries(query, timing.repeated([pixels], 1, turn_s)).whole.tolist()
+            process.send_signal(signal.SIGCONT)
+            time.sleep(turn_s)
+        assert process.stdout is not None
+        said = process.stdout.read().strip()
+        if not times.is_file() or not samples:
+            raise Disagreement(f"benchmark_app: expected its latencies, got: {said[-200:]}")
+        return samples, json.loads(times.read_text(encoding="utf-8"))
+
+
+def stop(process: subprocess.Popen[str]) -> bool:
+    """Stop it and wait until it stands; False if it has ended."""
+    if process.poll() is not None:
+        return False
+    process.send_signal(signal.SIGSTOP)
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    if os.WIFSTOPPED(status):
+        return True
+    process.returncode = os.waitstatus_to_exitcode(status)
+    return False
+
+
+def null_errors_us(
+    waits_ms: Sequence[float], queries: int = 20, clock: Callable[[], int] = time.perf_counter_ns
+) -> dict[float, float]:
+    """By wait how far the median of a null engine, which busy-waits so long, is off.
+
+    The least of five tries: other programs on its core can only make it wait longer.
+    """
+
+    def wait(nanoseconds: float) -> None:
+        end = clock() + nanoseconds
+        while clock() < end:
+            pass
+
+    def error(wait_ms: float) -> float:
+        samples = timing.time_queries([("null", wait)], [wait_ms * 1e6] * queries, clock)
+        return abs(float(np.median(samples.whole)) - wait_ms) * 1e3
+
+    return {wait_ms: min(error(wait_ms) for _ in range(NULL_TRIES)) for wait_ms in waits_ms}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print what both measured; 0 if they agree and the null engine is measured right, else 1."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.agreement", description=main.__doc__)
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".xml or .onnx that takes uint8 pictures")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args(arguments)
+    try:
+        found = compare(options.model.resolve(), options.threads)
+    except (Disagreement, RuntimeError, ValueError, OSError) as cause:
+        sys.stderr.write(f"agreement: {' '.join(str(cause).split())}\n")
+        return 1
+    sys.stdout.write(f"{told(found)}\n{json.dumps(found)}\n")
+    return 0 if found["agrees"] and found["null_ok"] else 1
+
+
+def told(found: dict[str, Any]) -> str:
+    """The facts as one line."""
+    return (
+        f"{found['engine']}: benchmark_app {found['benchmark_app_ms']:.3f} ms, ours {found['ours_ms']:.3f} ms, "
+        f"{found['difference']:+.1%} ({'agree' if found['agrees'] else 'do NOT agree'} within {found['limit']:.0%}); "
+        f"null engine {found['null_error_us']:.1f} µs off ({'right' if found['null_ok'] else 'WRONG'})"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

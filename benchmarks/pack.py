@@ -1,0 +1,50 @@
+"""Many pictures as one file: an uncompressed zip whose bytes depend on nothing but theirs."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import overload
+
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
+PLAIN = 0o100644 << 16
+
+
+def write_pack(files: Sequence[Path], out: Path) -> Path:
+    """Write `files` in their order as 000000.jpg, 000001.png, …: equal pictures give equal bytes."""
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for at, file in enumerate(files):
+            entry = zipfile.ZipInfo(f"{at:06d}{file.suffix.lower()}", EPOCH)
+            entry.create_system, entry.external_attr = 3, PLAIN
+            archive.writestr(entry, file.read_bytes())
+    return out
+
+
+def read_pack(file: Path) -> Pack:
+    """The pictures of a pack, each read when it is asked for; raises ValueError for what is no pack."""
+    try:
+        archive = zipfile.ZipFile(file)
+    except (zipfile.BadZipFile, OSError) as cause:
+        raise ValueError(f"{file}: expected a pack of pictures (.zip), got {cause}; pack them again") from None
+    return Pack(archive)
+
+
+class Pack(Sequence[bytes]):
+    """The content of each picture, in order of the names; the zip's checksum is verified at every read."""
+
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.names = sorted(archive.namelist())
+        self._archive = archive
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @overload
+    def __getitem__(self, at: int) -> bytes: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[bytes]: ...
+    def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
+        if isinstance(at, slice):
+            return [self._archive.read(name) for name in self.names[at]]
+        return self._archive.read(self.names[at])

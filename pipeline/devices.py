@@ -1,0 +1,156 @@
+"""The stage devices: the bundle measured on the other machines of devices.yaml, several at once, over ssh."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import Bench
+from benchmarks.devices import DeviceEntry, DeviceError
+from benchmarks.program import ProcessFailedError
+from benchmarks.run import Host, Job, run_bench
+from benchmarks.ssh import Ssh
+from export.bundle import BundleError, read_bundle
+from mlkd.data.prepared import read_split
+from mlkd.progress import Progress
+from pipeline import measuring, result
+from pipeline.config import build, read_yaml
+from pipeline.identity import plain
+from pipeline.stage import Context
+
+log = logging.getLogger(__name__)
+
+FACTS = "device.json"
+RESULT = "devices.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shelf:
+    """What devices.yaml lists; at most one entry has no host and stands for this machine."""
+
+    devices: tuple[DeviceEntry, ...]
+
+    def __post_init__(self) -> None:
+        names = [entry.name for entry in self.devices]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"devices: expected at least one and distinct names, got {names}")
+        if sum(entry.host is None for entry in self.devices) > 1:
+            raise ValueError("devices: expected one entry without a host at most, got more; add their hosts")
+
+    @property
+    def here(self) -> DeviceEntry:
+        """This machine."""
+        return next((entry for entry in self.devices if entry.host is None), measuring.HERE)
+
+    @property
+    def others(self) -> tuple[DeviceEntry, ...]:
+        """Those over ssh."""
+        return tuple(entry for entry in self.devices if entry.host is not None)
+
+
+def read_shelf(file: Path) -> Shelf:
+    """devices.yaml; raises ValueError with every fault."""
+    if not file.is_file():
+        raise ValueError(f"devices: expected a YAML file, got nothing at {file.absolute()}; check DEVICES")
+    return build(Shelf, read_yaml(file), file, "list of devices")
+
+
+def devices(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, context: Context) -> None:
+    """Measure on all at once; one that fails becomes a line that says why.  Writes devices.json.
+
+    Raw samples and scores lie in `work`; a device that is whole there is not asked again, another goes on.
+    """
+    nets, manifest = measuring.read_nets(context.inputs["bench"]), read_bundle(context.inputs["bundle"] / "bundle")
+    truth = measuring.truth_of(read_split(context.inputs["data"], "test"))
+    bundles, progress = measuring.bundles(context.inputs, nets), _Together(context.progress, len(entries))
+
+    def measure(entry: DeviceEntry, out: Path, progress: Progress) -> dict[str, Any]:
+        with closing(Ssh(entry)) as device:
+            host = _host(context.inputs["bench"])
+            job = Job(device, truth, manifest.labels, bench, out, seed=seed, progress=progress, host=host)
+            return run_bench(
+                dataclasses.replace(job, bench=dataclasses.replace(bench, timeout_s=entry.timeout_s)), bundles
+            )
+
+    folders = [work / _key(entry, bench, seed, context.inputs) for entry in entries]
+    with ThreadPoolExecutor(len(entries)) as together:
+        running = [
+            together.submit(_one, entry, folder, partial(measure, entry, folder, progress.of(at)))
+            for at, (entry, folder) in enumerate(zip(entries, folders, strict=True))
+        ]
+        found = [one.result() for one in running]
+    for old in set(work.iterdir()) - set(folders):
+        shutil.rmtree(old)
+    (context.out / RESULT).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def again(folder: Path) -> dict[str, int]:
+    """Something new each time while a device of the finished result was not measured: it is tried again."""
+    file = folder / RESULT
+    found = result.read_json(file) if file.is_file() else []
+    return {"again": time.time_ns()} if any(one["device"]["status"] != "measured" for one in found) else {}
+
+
+def _one(entry: DeviceEntry, folder: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What became of one device: measured now or before, or why not."""
+    kept = folder / FACTS
+    if kept.is_file():
+        return dict(result.read_json(kept))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        found = dict(measuring.plain_numbers(measure()))
+    except (DeviceError, ProcessFailedError, BundleError) as cause:
+        log.warning("%s", cause)
+        told = {"name": entry.name, "status": "failed", "reason": str(cause), "machine": None}
+        return {"device": {**told, "threads": entry.threads, "power_mode": entry.power_mode}, "rows": []}
+    result.write_whole(kept, json.dumps(found, indent=1) + "\n")
+    log.info("%s: measured", entry.name)
+    return found
+
+
+def _key(entry: DeviceEntry, bench: Bench, seed: int, inputs: Mapping[str, Path]) -> str:
+    """The name of a device's folder: equal while its measurement holds."""
+    read = {name: result.read(folder) for name, folder in inputs.items()}
+    contents = {name: one and one.content for name, one in read.items()}
+    asked = dataclasses.replace(entry, retries=0, timeout_s=1.0)  # these change no number
+    return result.digest(plain({"entry": asked, "bench": bench, "seed": seed, "reads": contents}))[:16]
+
+
+def _host(bench: Path) -> Host:
+    """What this machine measured, for a device without room for the test set."""
+    facts = result.read_json(bench / "bench.json")
+    hashes = {row["name"]: row["sha256"] for row in facts["rows"] if row["status"] == "measured"}
+    here = facts["devices"][0]
+    return Host(here["name"], here["machine"]["instruction_set"], bench / "scores", hashes)
+
+
+@dataclass(frozen=True)
+class _Together:
+    """The progress of several devices as one."""
+
+    tell: Progress
+    count: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    shares: dict[int, float] = field(default_factory=dict)
+
+    def of(self, at: int) -> Progress:
+        """That of one of them; latency is told, which is what takes long."""
+
+        def progress(what: str, done: int, total: int, facts: Mapping[str, float] | None = None, /) -> None:
+            if what == "latency":
+                with self.lock:
+                    self.shares[at] = done / max(total, 1)
+                    self.tell("devices", round(100 * sum(self.shares.values())), 100 * self.count, facts)
+
+        return progress

@@ -1,0 +1,73 @@
+"""The stage report: the page of what was measured, and the bundle as it is published."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.devices import DeviceEntry
+from benchmarks.report import render
+from export.bundle import Manifest, Parts, parts_of, write_bundle
+from pipeline.result import read_json
+from pipeline.stage import Context
+
+REPORTS = ("report.html", "report.md", "report.json", "report.schema.json", "chart.svg", "chart.png")
+
+
+def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
+    """The page, and the bundle as it is published: the same files, with the page and the measured numbers.
+
+    This machine is called as the entry `here` says; `devices` holds what other devices measured.
+    """
+    facts = read_json(context.inputs["bench"] / "bench.json")
+    _rename(facts, here)
+    for other in read_json(devices / "devices.json") if devices else []:
+        facts["devices"].append(other["device"])
+        facts["rows"] += other["rows"]
+    facts["notes"] += _notes_on_rows(facts["rows"])
+    render(facts, context.out)
+    measured = context.out / "measured.json"
+    published = {key: facts[key] for key in ("schema", "devices", "protocol", "rows")}
+    measured.write_text(json.dumps(published, indent=1) + "\n", encoding="utf-8")
+    parts = parts_of(context.inputs["bundle"] / "bundle")
+    added = {name: context.out / name for name in (*REPORTS, measured.name)}
+    manifest = _measured(parts.manifest, facts)
+    write_bundle(Parts(manifest=manifest, sources={**parts.sources, **added}), context.out / "bundle")
+
+
+def _rename(facts: dict[str, Any], here: DeviceEntry) -> None:
+    """This machine's name is no part of what was measured: a new one needs no new bench."""
+    device = facts["devices"][0]
+    for row in facts["rows"]:
+        row["device"] = here.name
+        if row["map_from"]:
+            row["map_from"]["device"] = here.name
+    device |= {"name": here.name, "power_mode": here.power_mode}
+
+
+def _measured(manifest: Manifest, facts: Mapping[str, Any]) -> Manifest:
+    """The manifest with the latency of each engine as shipped, and the machine it holds for: the first device."""
+    here = facts["devices"][0]
+    shipped = [
+        row
+        for row in facts["rows"]
+        if row["device"] == here["name"] and row["status"] == "measured" and not row["built_here"]
+    ]
+    p50 = {row["name"]: row["end_to_end_ms"]["p50"] for row in shipped}
+    engines = tuple(dataclasses.replace(engine, p50_ms=p50.get(engine.name)) for engine in manifest.engines)
+    keys = ("cpu", "architecture", "cores", "os", "gpus", "driver")
+    machine = {key: here["machine"][key] for key in keys}
+    return dataclasses.replace(manifest, measured=True, engines=engines, measured_on=machine, files={})
+
+
+def _notes_on_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    notes = []
+    for row in rows:
+        if row["status"] != "measured":
+            notes.append(f"{row['name']} on {row['device']}: {row['status']}: {row['reason']}")
+        elif row["built_here"]:
+            notes.append(f"{row['name']} on {row['device']}: built there, not the bundle's own file")
+    return notes
