@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def build_pyz(out: Path) -> Path:
                 archive.writestr(entry, content)
     out.chmod(0o755)
     return out
+
+
+def digest() -> str:
+    """A hash of what `build_pyz` writes: another program makes another bundle."""
+    text = "".join(f"{name} {hashlib.sha256(content).hexdigest()}\n" for name, content in sorted(_contents().items()))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _contents() -> dict[str, bytes]:

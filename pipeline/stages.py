@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import export.bundle
+from export import program
 from mlkd.data import Source
 from pipeline import building, distilling, freezing, precisions, result, teaching
 from pipeline.devices import Shelf
@@ -158,6 +159,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             run=partial(freezing.bundle, recipe, made_by),
             reads=("data", "student", "onnx", "engines"),
             config={"recipe": recipe.name, "hash": made_by},
+            outside=lambda: {"program": program.digest()},
         ),
     )
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from export import program
 from export.program import build_pyz
 
 
@@ -30,3 +31,14 @@ def test_a_missing_source_of_the_program_is_an_error(tmp_path: Path, monkeypatch
     monkeypatch.setattr("export.program.ROOT", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"expected a source file of tagger.pyz, got none"):
         build_pyz(tmp_path / "a.pyz")
+
+
+def test_another_source_is_another_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = program.digest()
+    assert before == program.digest()
+    (tmp_path / "mlkd").mkdir()
+    (tmp_path / "mlkd/images.py").write_text("changed = True\n")
+    monkeypatch.setattr(program, "PARTS", ("mlkd/images.py",))
+    same = program.digest()
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    assert len({before, same, program.digest()}) == 3
