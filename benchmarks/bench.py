@@ -14,7 +14,8 @@ THOROUGH_QUERIES, THOROUGH_LEAST_S, SUSTAINED_S = 1024, 10.0, 600.0
 class Bench:
     """How engines are measured; `least_s` and `sustained_s` above 0 make it a thorough one."""
 
-    processes: int = 3
+    processes: int = 3  # for each engine
+    reference_processes: int = 1  # for each row that it is compared with
     queries: int = 256
     least_s: float = 0.0  # a process goes on until it has both
     threads: int = 1
@@ -26,7 +27,7 @@ class Bench:
     timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in ("processes", "queries", "threads", "pictures", "replicates", "timeout_s"):
+        for name in ("processes", "reference_processes", "queries", "threads", "pictures", "replicates", "timeout_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"bench.{name}: expected more than 0, got {getattr(self, name)}")
         for name in ("least_s", "warm_up_s", "sustained_s"):
@@ -40,6 +41,7 @@ class Bench:
             queries=max(self.queries, THOROUGH_QUERIES),
             least_s=max(self.least_s, THOROUGH_LEAST_S),
             sustained_s=max(self.sustained_s, SUSTAINED_S),
+            reference_processes=max(self.reference_processes, self.processes),
         )
 
     def protocol(self) -> dict[str, str]:
@@ -51,13 +53,15 @@ class Bench:
             "engine only": "p50: uint8 tensor in, scores out, transfers included",
             "p90 bound": "what p90 stays below with 99 % confidence: MLPerf's early-stopping estimate",
             "queries": f"{self.queries}{least} a process over {self.pictures} test pictures",
-            "processes": f"{self.processes} fresh ones a row, all rows interleaved in a seeded random order",
+            "processes": f"{self.processes} fresh ones an engine, {self.reference_processes} a reference, "
+            "all interleaved in a seeded random order; those in torch are forked from one that has imported it",
             "threads": f"{self.threads}, process pinned to as many cores",
             "warm-up": "until the medians of three windows (16 queries and 0.1 s each) agree within "
             f"{timing.AGREE:.0%}, or {self.warm_up_s:g} s: unsettled",
             "spread": f"range of the processes' p50 over their median; above {timing.UNSTABLE:.0%} a row is unstable",
             "energy": "of the whole package or board over the end-to-end queries, what it draws when idle included",
-            "accuracy": "whole test set through the file that was timed, on the device that was timed; "
+            "accuracy": "whole test set through the file that was timed, on the device that was timed; references "
+            "on the machine that made them; "
             f"95 % intervals from {self.replicates} bootstraps, differences paired",
         }
         if self.throughput:

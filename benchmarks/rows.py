@@ -115,7 +115,7 @@ def latency(processes: Sequence[Any]) -> dict[str, Any]:
         raise ValueError("bench: expected processes that timed one file, got several; measure again")
     whole = _pool(told, "end_to_end_ms")
     medians = [float(np.median(one["samples"]["end_to_end_ms"])) for one in told]
-    between = timing.spread(medians)
+    between = timing.spread(medians) if len(medians) > 1 else None
     return {
         "runtime": first["ran"]["version"],
         "provider": first["ran"]["provider"],
@@ -134,7 +134,7 @@ def latency(processes: Sequence[Any]) -> dict[str, Any]:
         "process_p50_ms": medians,
         "queries": len(whole),
         "spread": between,
-        "unstable": between > timing.UNSTABLE,
+        "unstable": None if between is None else between > timing.UNSTABLE,
         "settled": all(one["settled"] for one in told),
         "peak_rss_mb": max(_there(told, "peak_rss_mb"), default=None),
         "gpu_memory_mb": max(_there(told, "gpu_memory_mb"), default=None),

@@ -15,29 +15,13 @@ from benchmarks.bench import Bench
 from benchmarks.devices import Device, DeviceError, Run
 from benchmarks.program import ProcessFailedError
 from benchmarks.rows import outcome
-from benchmarks.subjects import Bundle, Candidate, Subject, of_bundle
+from benchmarks.subjects import Bundle, Candidate, Scored, Subject, of_bundle
 from mlkd import whole_file
 from mlkd.progress import Progress, silent
 
 SECONDS_A_PICTURE = 0.25  # what a picture may take on a small board before scoring is given up
 SUSTAINED = -1  # the process that goes on without a pause
-NOT_HERE = "no room for the test set there, and this machine did not run this engine either"
-
-
-@dataclass(frozen=True)
-class MapFrom:
-    """Where the mAP of rows is measured, with the folder of ROW.npy."""
-
-    device: str
-    instruction_set: str
-    scores: Path
-
-
-@dataclass(frozen=True)
-class Host(MapFrom):
-    """This machine, for a device that has no room for the test set."""
-
-    sha256: Mapping[str, str]  # by row: of the file that gave the scores
+NOT_HERE = "there is no room for the test set there, and no other machine has scored this engine"
 
 
 @dataclass
@@ -66,7 +50,7 @@ class Job:
     out: Path
     seed: int = 0
     progress: Progress = silent
-    host: Host | None = None
+    host: Scored | None = None  # for a device that has no room for the test set
     extra: Sequence[Subject] = field(default=())  # what runs besides the bundles
 
     @property
@@ -86,26 +70,23 @@ def run_bench(job: Job, bundles: Sequence[Bundle]) -> dict[str, Any]:
     machine, subjects = _subjects(job, bundles)
     pictures, whole = _pictures(job)
     timed = _time_all(job, subjects, pictures)
-    if whole or job.host is None:
-        scored = _score_all(job, subjects, pictures, machine.get("cores"))
-        map_from = MapFrom(job.device.entry.name, str(machine["instruction_set"]), job.out / "scores")
-    else:
-        scored, map_from = _of_host(job.host), job.host
+    elsewhere = [subject.scored or (None if whole else job.host) for subject in subjects]
+    here = score(job, [one for one, scored in zip(subjects, elsewhere, strict=True) if not scored], pictures, machine)
     rows = [
-        _row(job, subject, one, timed[one.name], scored.get(one.name, NOT_HERE), map_from)
+        _row(job, subject, one, timed[one.name], scored or here)
         if one.lacks is None
         else {**one.row, "status": "built, not run", "reason": one.lacks}
-        for subject in subjects
+        for subject, scored in zip(subjects, elsewhere, strict=True)
         for one in subject.candidates
     ]
     entry = job.device.entry
-    told = {"name": entry.name, "status": "measured", "reason": None, "machine": machine}
-    return {"device": {**told, "threads": job.threads, "power_mode": entry.power_mode}, "rows": rows}
+    device = {"name": entry.name, "status": "measured", "reason": None, "machine": machine}
+    return {"device": {**device, "threads": job.threads, "power_mode": entry.power_mode}, "rows": rows}
 
 
-def plan(names: Sequence[str], processes: int, seed: int) -> list[tuple[str, int]]:
+def plan(processes: Mapping[str, int], seed: int) -> list[tuple[str, int]]:
     """Every (row, process) once, in a seeded random order, so that drift of the machine hits all rows alike."""
-    runs = [(name, process) for process in range(processes) for name in names]
+    runs = [(name, process) for name, count in processes.items() for process in range(count)]
     random.Random(seed).shuffle(runs)
     return runs
 
@@ -146,16 +127,12 @@ def _pictures(job: Job) -> tuple[str, bool]:
         return job.device.pictures(some), False
 
 
-def _of_host(host: Host) -> dict[str, Any]:
-    """By row what this machine's program said of its scores."""
-    return {name: {"ran": None, "sha256": sha256, "error": None} for name, sha256 in host.sha256.items()}
-
-
 def _time_all(job: Job, subjects: Sequence[Subject], pictures: str) -> dict[str, Timed]:
     able = {one.name: (subject.program, one) for subject in subjects for one in subject.able}
-    runs = plan(list(able), job.bench.processes, job.seed)
+    counts = {True: job.bench.processes, False: job.bench.reference_processes}
+    runs = plan({name: counts[one.ships] for name, (_, one) in able.items()}, job.seed)
     if job.bench.sustained_s:
-        runs += [(name, SUSTAINED) for name, (_, one) in able.items() if one.row["kind"] == "engine"]
+        runs += [(name, SUSTAINED) for name, (_, one) in able.items() if one.ships]
     found = {name: Timed() for name in able}
     for done, (name, process) in enumerate(runs):
         job.progress("latency", done, len(runs))
@@ -180,14 +157,15 @@ def _time(job: Job, program: Run, one: Candidate, process: int, pictures: str) -
         words += ["--queries", "1", "--sustained-s", str(bench.sustained_s)]
     else:
         words += ["--queries", str(bench.queries), "--least-s", str(bench.least_s)]
-        words += ["--throughput"] if bench.throughput and process == bench.processes - 1 else []
+        words += ["--throughput"] if bench.throughput and one.ships and process == bench.processes - 1 else []
     told = program("bench", *words, timeout_s=bench.timeout_s + 2 * bench.least_s + bench.sustained_s)
     whole_file.write(file, json.dumps(told).encode())
     return told
 
 
-def _score_all(job: Job, subjects: Sequence[Subject], pictures: str, cores: Any) -> dict[str, Any]:
-    """By row what its program says of its scores; it decodes a picture once for all of its engines."""
+def score(job: Job, subjects: Sequence[Subject], pictures: str, machine: Mapping[str, Any]) -> Scored:
+    """Scores of the test set into out/scores; a program decodes a picture once for all of its engines."""
+    cores = machine.get("cores")
     words = ["--pictures", pictures, *(["--threads", str(cores)] if isinstance(cores, int) and cores > 0 else [])]
     found: dict[str, Any] = {}
     total = sum(len(subject.able) for subject in subjects)
@@ -199,7 +177,7 @@ def _score_all(job: Job, subjects: Sequence[Subject], pictures: str, cores: Any)
                 told |= _score(job, subject.program, (one,), words)
         found |= told
     job.progress("accuracy", total, total)
-    return found
+    return Scored(job.device.entry.name, str(machine.get("instruction_set")), job.out / "scores", found)
 
 
 def _score(job: Job, program: Run, able: Sequence[Candidate], words: Sequence[str]) -> dict[str, Any]:
@@ -221,17 +199,17 @@ def _score(job: Job, program: Run, able: Sequence[Candidate], words: Sequence[st
     return found
 
 
-def _row(job: Job, subject: Subject, one: Candidate, timed: Timed, scored: Any, map_from: MapFrom) -> dict[str, Any]:
+def _row(job: Job, subject: Subject, one: Candidate, timed: Timed, scored: Scored) -> dict[str, Any]:
     """The row filled, or failed with its reason."""
-    net = subject.net
+    net, told = subject.net, scored.told.get(one.name, NOT_HERE)
     filled = outcome(
-        timed.error or (scored if isinstance(scored, str) else timed.processes),
-        scored,
-        map_from.scores / f"{one.name}.npy",
+        timed.error or (told if isinstance(told, str) else timed.processes),
+        told,
+        scored.folder / f"{one.name}.npy",
         job.truth,
         one.thresholds,
         labels=job.labels,
-        map_from={"device": map_from.device, "instruction_set": map_from.instruction_set},
+        map_from={"device": scored.device, "instruction_set": scored.instruction_set},
         float_scores=None if net is None else net.scores,
         float_thresholds=None if net is None else net.thresholds,
         replicates=job.bench.replicates,

@@ -24,13 +24,24 @@ class Float:
 
 
 @dataclass(frozen=True)
+class Scored:
+    """Scores that another machine, or another stage, made of the test set: folder/ROW.npy."""
+
+    device: str
+    instruction_set: str
+    folder: Path
+    told: Mapping[str, Any]  # by row: what the program that made them said
+
+
+@dataclass(frozen=True)
 class Bundle:
-    """A bundle to measure: the student's, which ships, or a reference."""
+    """A bundle to measure: the student's, which ships, or a reference, whose `scored` are taken if it has some."""
 
     folder: Path
     model: str
     kind: str = "engine"
     net: Float | None = None
+    scored: Scored | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,11 @@ class Candidate:
     def name(self) -> str:
         return str(self.row["name"])
 
+    @property
+    def ships(self) -> bool:
+        """Whether it is no reference."""
+        return bool(self.row["kind"] == "engine")
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -54,6 +70,7 @@ class Subject:
     program: Run
     candidates: tuple[Candidate, ...]
     net: Float | None = None
+    scored: Scored | None = None
     able: tuple[Candidate, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,7 +98,7 @@ def of_bundle(
         row = facts(manifest, entry, device=device, model=bundle.model, kind=bundle.kind, threads=threads)
         row["name"] = row_name(bundle, entry.name)
         candidates.append(Candidate(entry.name, row, entry.thresholds, lacking.get(entry.name)))
-    return Subject(program, tuple(candidates), bundle.net)
+    return Subject(program, tuple(candidates), bundle.net, bundle.scored)
 
 
 def row_name(bundle: Bundle, engine: str) -> str:

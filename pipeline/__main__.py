@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the real imports wait until a command needs them: torch tak
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
 RUNS, DIST = Path("runs"), Path("dist")
-TARGETS = {"distill": ("student", "baseline"), "export": ("bundle",), "bench": ("report",), "report": ("report",)}
+TARGETS = {"distill": ("student", "baseline"), "export": ("references",), "bench": ("report",), "report": ("report",)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -55,11 +55,12 @@ class InTorch:
         return {way: self._scores(way, arguments, options.out / f"{way}.npy", timeout_s) for way in options.engine}
 
     def _scores(self, way: str, arguments: Sequence[str], out: Path, timeout_s: float | None) -> dict[str, Any]:
-        """Of the eager net those that are there; the compiled one gives its own."""
+        """Of the eager net those that are there; the compiled one must have the same."""
         if way != COMPILED:
             return in_torch.kept(self._way(way), self.net.scores, out)
         try:
-            return dict(forked.apart(in_torch.scores, self._way(way), arguments, out, timeout_s=timeout_s))
+            told = self._way(way), arguments, self.net.scores, out
+            return dict(forked.apart(in_torch.same, *told, timeout_s=timeout_s))
         except ProcessFailedError as cause:
             return {"ran": None, "sha256": None, "error": str(cause)}
 

@@ -18,13 +18,14 @@ from typing import Any
 
 from benchmarks.bench import Bench
 from benchmarks.devices import DeviceEntry, DeviceError
+from benchmarks.devices.ssh import Ssh
 from benchmarks.program import ProcessFailedError
-from benchmarks.run import Host, Job, run_bench
-from benchmarks.ssh import Ssh
+from benchmarks.run import Job, run_bench
+from benchmarks.subjects import Scored
 from export.bundle import BundleError, read_bundle
 from mlkd.data.prepared import read_split
 from mlkd.progress import Progress
-from pipeline import measuring, result
+from pipeline import floats, measuring, result
 from pipeline.config import build, read_yaml
 from pipeline.identity import plain
 from pipeline.stage import Context
@@ -71,7 +72,7 @@ def devices(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path,
 
     Raw samples and scores lie in `work`; a device that is whole there is not asked again, another goes on.
     """
-    nets, manifest = measuring.read_nets(context.inputs["bench"]), read_bundle(context.inputs["bundle"] / "bundle")
+    nets, manifest = floats.read(context.inputs["references"]), read_bundle(context.inputs["bundle"] / "bundle")
     truth = measuring.truth_of(read_split(context.inputs["data"], "test"))
     bundles, progress = measuring.bundles(context.inputs, nets), _Together(context.progress, len(entries))
 
@@ -127,12 +128,13 @@ def _key(entry: DeviceEntry, bench: Bench, seed: int, inputs: Mapping[str, Path]
     return result.digest(plain({"entry": asked, "bench": bench, "seed": seed, "reads": contents}))[:16]
 
 
-def _host(bench: Path) -> Host:
+def _host(bench: Path) -> Scored:
     """What this machine measured, for a device without room for the test set."""
     facts = result.read_json(bench / "bench.json")
-    hashes = {row["name"]: row["sha256"] for row in facts["rows"] if row["status"] == "measured"}
+    measured = [row for row in facts["rows"] if row["status"] == "measured"]
+    told = {row["name"]: {"ran": None, "sha256": row["sha256"], "error": None} for row in measured}
     here = facts["devices"][0]
-    return Host(here["name"], here["machine"]["instruction_set"], bench / "scores", hashes)
+    return Scored(here["name"], here["machine"]["instruction_set"], bench / "scores", told)
 
 
 @dataclass(frozen=True)

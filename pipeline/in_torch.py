@@ -26,6 +26,7 @@ from mlkd.checkpoint import BEST, load_model
 from pipeline.result import sha256
 from pipeline.torch_imports import IMPORTS_MS
 
+COMPARED, TOLERANCE = 256, 1e-4  # pictures; scores in 0..1
 Tagging = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
@@ -78,17 +79,21 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def scores(net: Net, arguments: Sequence[str], out: Path) -> dict[str, Any]:
-    """What `tagger.pyz scores` with these arguments prints of one engine; scores (N, L) of all pictures go to `out`.
+def same(net: Net, arguments: Sequence[str], expected: NDArray[np.float32], out: Path) -> dict[str, Any]:
+    """What `tagger.pyz scores` prints of a compiled net: its scores (N, L) are those `expected` of the eager one.
 
-    One picture at a time, as it was timed.
+    Raises ValueError where it differs from them on any of the first pictures, one at a time as it was timed.
     """
     torch.set_num_threads(net.threads)
+    files = pictures(_parse(arguments).pictures)
+    some = [files[at] for at in range(min(COMPARED, len(files)))]
     with torch.inference_mode():
         tagging, image_px = _open(net)
-        files = pictures(_parse(arguments).pictures)
-        found = np.concatenate([tagging(images.load(file, image_px)[None]) for file in files])
-    return kept(net, found, out)
+        found = np.concatenate([tagging(images.load(file, image_px)[None]) for file in some])
+    apart = float(np.abs(found - expected[: len(found)]).max())
+    if apart > TOLERANCE:
+        raise ValueError(f"torch.compile: expected the scores of the eager net to {TOLERANCE:g}, got {apart:.2g} apart")
+    return kept(net, expected, out)
 
 
 def kept(net: Net, found: NDArray[np.float32], out: Path) -> dict[str, Any]:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks import agreement as agree
 from benchmarks.accuracy import Truth
 from benchmarks.devices import DeviceEntry, Local
 from benchmarks.run import Job, run_bench
 from benchmarks.subjects import Bundle, Float, row_name
-from export.bundle import Manifest, read_bundle
-from mlkd import evaluate, teachers, whole_file
+from export.bundle import MANIFEST, Manifest, read_bundle
 from mlkd.data.prepared import Split, read_split
-from mlkd.metrics import labels_without_positives, tune_thresholds
-from pipeline import references, teaching
+from mlkd.metrics import labels_without_positives
+from pipeline import floats, references
 from pipeline.building import cost
 from pipeline.comparison import distillation, int8_gain, training
 from pipeline.grid import grid
@@ -31,8 +28,7 @@ from pipeline.stage import Context
 
 log = logging.getLogger(__name__)
 
-NETS = ("teacher", "student", "baseline")
-HERE = DeviceEntry(name="this machine")
+HERE = DeviceEntry(name=references.HERE)
 
 
 def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
@@ -40,7 +36,7 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
     test = read_split(context.inputs["data"], "test")
     truth = truth_of(test)
     manifest = read_bundle(context.inputs["bundle"] / "bundle")
-    nets = dict(_nets(recipe, context, test))
+    nets = floats.read(context.inputs["references"])
     tested = bundles(context.inputs, nets)
     with closing(Local(here)) as device:
         measured = run_bench(
@@ -71,7 +67,7 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         "distillation": compared,
         "int8_gain": gain,
         "freezing": cost(context.inputs["engines"]),
-        "training": {net: training(context.inputs[net]) for net in NETS if net in context.inputs},
+        "training": {net: training(context.inputs[net]) for net in floats.NETS if net in context.inputs},
         **grid(test, manifest, rows, context.out / "scores", seed=recipe.seed),
         "notes": [
             *_notes(manifest),
@@ -97,16 +93,11 @@ def truth_of(test: Split) -> Truth:
 
 
 def bundles(inputs: Mapping[str, Path], nets: Mapping[str, Float]) -> list[Bundle]:
-    """What is measured on every device: the bundle that ships, then those of the references."""
+    """What is measured on every device: the bundle that ships, then those of the references with their scores."""
+    folder = inputs["references"]
     shipped = Bundle(inputs["bundle"] / "bundle", "student", "engine", nets.get("student"))
-    others = sorted(folder.name for folder in inputs["references"].iterdir() if folder.is_dir())
-    return [shipped, *(Bundle(inputs["references"] / net, net, "reference", nets.get(net)) for net in others)]
-
-
-def read_nets(bench: Path) -> dict[str, Float]:
-    """The nets in float, as the stage bench has kept them."""
-    folder = bench / "torch"
-    return {net: Float(np.load(folder / f"{net}.npy"), np.load(folder / f"{net}.thresholds.npy")) for net in NETS}
+    others, scored = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}")), references.scored(folder)
+    return [shipped, *(Bundle(one, one.name, "reference", nets.get(one.name), scored) for one in others)]
 
 
 def plain_numbers(value: Any) -> Any:
@@ -137,39 +128,9 @@ def agreement(bundles: Sequence[Bundle], threads: int) -> dict[str, Any] | None:
     return {**agree.agreement(largest, threads), "engine": found[largest]}
 
 
-def _nets(recipe: Recipe, context: Context, test: Split) -> Iterator[tuple[str, Float]]:
-    """Test scores and thresholds in torch, kept in the stage's folder so that a run that goes on does not repeat them.
-
-    Those of the teacher are those of all that teach, as one.
-    """
-    tune = read_split(context.inputs["data"], "tune")
-    folder = context.out / "torch"
-    folder.mkdir(exist_ok=True)
-    for done, net in enumerate(NETS):
-        context.progress("test scores in torch", done, len(NETS))
-        scores, thresholds = folder / f"{net}.npy", folder / f"{net}.thresholds.npy"
-        if not scores.is_file():
-            tuned = tune_thresholds(_scores(recipe, context, net, tune), tune.targets, tune.known)
-            _save(thresholds, tuned)
-            _save(scores, _scores(recipe, context, net, test))
-        yield net, Float(np.load(scores), np.load(thresholds))
-
-
-def _save(file: Path, values: NDArray[np.float32]) -> None:
-    stream = io.BytesIO()
-    np.save(stream, values)
-    whole_file.write(file, stream.getvalue())
-
-
-def _scores(recipe: Recipe, context: Context, net: str, split: Split) -> NDArray[np.float32]:
-    if net != "teacher":
-        return evaluate.of_folder(context.inputs[net], split)
-    return teachers.scores(teachers.load(teaching.teachers(recipe, context.inputs), split.labels), split)
-
-
 def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None, agrees: dict[str, Any] | None) -> None:
     """The answers that a run is made for, in the log."""
-    nets = ", ".join(f"{net} {100 * compared[f'{net}_map']:.1f}" for net in NETS)
+    nets = ", ".join(f"{net} {100 * compared[f'{net}_map']:.1f}" for net in floats.NETS)
     low, difference, high = (100 * compared[key] for key in ("low", "difference", "high"))
     log.info("test mAP: %s; student - baseline %+.1f (95 %%: %+.1f to %+.1f)", nets, difference, low, high)
     for what in ("f32", "bf16"):

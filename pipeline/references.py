@@ -7,6 +7,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +15,15 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import machine
+from benchmarks.accuracy import Truth
+from benchmarks.devices import DeviceEntry, Local
 from benchmarks.program import ProcessFailedError
 from benchmarks.rows import ROW
-from benchmarks.subjects import Candidate, Float, Subject
+from benchmarks.run import Job, score
+from benchmarks.subjects import Bundle, Candidate, Float, Scored, Subject, of_bundle
 from export.backends import OnnxRuntime, OpenVino
-from export.bundle import PROGRAM, EngineEntry, Manifest, Parts, read_bundle, write_bundle
+from export.bundle import MANIFEST, PROGRAM, EngineEntry, Manifest, Parts, read_bundle, write_bundle
 from export.precision.int8 import int8
 from export.precision.int8_openvino import int8_openvino
 from export.precision.int8_x86 import int8_x86
@@ -26,7 +31,7 @@ from export.to_onnx import to_onnx
 from mlkd.checkpoint import load_labels, load_model
 from mlkd.data.prepared import Split, read_split
 from mlkd.metrics import tune_thresholds
-from pipeline import anchors, teaching
+from pipeline import anchors, floats, teaching
 from pipeline.precisions import CALIBRATION
 from pipeline.recipe import INT8, Engine, Recipe
 from pipeline.result import read_json
@@ -36,6 +41,7 @@ from pipeline.validation import BATCH
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+HERE = "this machine"
 FACTS, LONGEST = "references.json", 300
 MAKERS = {"int8": int8, "int8_x86": int8_x86, "int8_openvino": int8_openvino}
 NOTE = (
@@ -51,35 +57,55 @@ def stage(recipe: Recipe) -> Stage:
     return Stage(
         name="references",
         run=partial(references, recipe),
-        reads=("data", *teaching.reads(recipe), "baseline", "precisions", "bundle"),
+        reads=("data", *teaching.reads(recipe), "student", "baseline", "precisions", "bundle"),
         config={"engines": engines, **teaching.ready(recipe)},
         packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf"),
-        outside=partial(teaching.hashes, recipe),
+        outside=lambda: {**machine.identity(), **teaching.hashes(recipe)},
     )
 
 
 def references(recipe: Recipe, context: Context) -> None:
-    """A bundle for each net in a folder of its name; the teacher's only where it is one net of ours.
+    """What the nets in float and their engines say of the test set; a bundle for each net in a folder of its name.
+
+    The teacher's only where it is one net of ours.  A device need not score what does not ship.
 
     What cannot be exported, rounded to int8 or compiled is told in FACTS with its reason.
     """
+    floats.write(recipe, context)
     nets = _nets(recipe, context.inputs)
     failed = []
     for done, (net, folder) in enumerate(nets.items()):
         context.progress("references", done, len(nets))
         for engine, reason in _freeze(recipe, context, net, folder).items():
             log.warning("references: %s-%s is left out: %s", net, engine.name, reason)
-            told = {"runtime": engine.backend.kind, "precision": engine.precision, "reason": reason}
-            failed.append({"model": net, "name": f"{net}-{engine.name}", **told})
+            why = {"runtime": engine.backend.kind, "precision": engine.precision, "reason": reason}
+            failed.append({"model": net, "name": f"{net}-{engine.name}", **why})
     context.progress("references", len(nets), len(nets))
     rounded = any(engine.precision in INT8 for net in nets for engine in _engines(recipe, net))
-    facts = {"failed": failed, "notes": [NOTE] if rounded else []}
+    found = _score(recipe, context)
+    told: dict[str, Any] = {"device": found.device, "instruction_set": found.instruction_set, "told": dict(found.told)}
+    facts = {"failed": failed, "notes": [NOTE] if rounded else [], "scored": told}
     (context.out / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
-def in_torch(
-    recipe: Recipe, context: Context, nets: Mapping[str, Float], device: str = "this machine"
-) -> list[Subject]:
+def scored(folder: Path) -> Scored:
+    """What the engines of the references say of the test set, from the folder of this stage."""
+    return Scored(folder=folder / "scores", **read_json(folder / FACTS)["scored"])
+
+
+def _score(recipe: Recipe, context: Context) -> Scored:
+    """Of every engine that was made, by its own program on this machine."""
+    test, here = read_split(context.inputs["data"], "test"), machine.describe()
+    (context.out / "scores").mkdir(exist_ok=True)
+    with closing(Local(DeviceEntry(name=HERE))) as device:
+        bundles = [Bundle(path.parent, path.parent.name, "reference") for path in context.out.glob(f"*/{MANIFEST}")]
+        subjects = [of_bundle(one, device.place(one.folder), {}, device=HERE, threads=1) for one in bundles]
+        truth = Truth(files=test.files, targets=test.targets, groups=test.groups)
+        job = Job(device, truth, test.labels.names, recipe.bench, context.out, progress=context.progress)
+        return score(job, subjects, device.pictures(test.files), here)
+
+
+def in_torch(recipe: Recipe, context: Context, nets: Mapping[str, Float], device: str = HERE) -> list[Subject]:
     """What the stage bench measures besides bundles: the nets in torch; and rows that say why a reference lacks one."""
     return [
         *anchors.subjects(recipe, context.inputs, nets, device),

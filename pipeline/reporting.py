@@ -23,10 +23,10 @@ def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
     This machine is called as the entry `here` says; `devices` holds what other devices measured.
     """
     facts = read_json(context.inputs["bench"] / "bench.json")
-    _rename(facts, here)
     for other in read_json(devices / "devices.json") if devices else []:
         facts["devices"].append(other["device"])
         facts["rows"] += other["rows"]
+    _rename(facts, here)
     facts["notes"] += _notes_on_rows(facts["rows"])
     render(facts, context.out)
     measured = context.out / "measured.json"
@@ -40,12 +40,12 @@ def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
 
 def _rename(facts: dict[str, Any], here: DeviceEntry) -> None:
     """This machine's name is no part of what was measured: a new one needs no new bench."""
-    device = facts["devices"][0]
+    old = facts["devices"][0]["name"]
     for row in facts["rows"]:
-        row["device"] = here.name
-        if row["map_from"]:
-            row["map_from"]["device"] = here.name
-    device |= {"name": here.name, "power_mode": here.power_mode}
+        for named in (row, row["map_from"] or {}):
+            if named.get("device") == old:
+                named["device"] = here.name
+    facts["devices"][0] |= {"name": here.name, "power_mode": here.power_mode}
 
 
 def _measured(manifest: Manifest, facts: Mapping[str, Any]) -> Manifest:

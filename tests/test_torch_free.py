@@ -38,7 +38,7 @@ def modules() -> list[str]:
     files = [ROOT / f"mlkd/{name}.py" for name in ("cache", "labels", "images", "metrics", "bootstrap", "whole_file")]
     files += [ROOT / "pipeline/device.py"]
     files += [ROOT / f"export/{name}.py" for name in ("bundle", "manifest", "program", "stamp")]
-    for room in ("export/backends", "export/tagger"):
+    for room in ("export/backends", "export/tagger", "benchmarks/devices"):
         files += sorted((ROOT / room).rglob("*.py"))
     files += sorted((ROOT / "benchmarks").glob("*.py"))
     return [".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for file in files]

@@ -17,8 +17,8 @@ from benchmarks.bench import Bench
 from benchmarks.devices import DeviceEntry, DeviceError, Local
 from benchmarks.program import ProcessFailedError
 from benchmarks.rows import ROW
-from benchmarks.run import Host, Job, plan, run_bench
-from benchmarks.subjects import Bundle, Candidate, Float, Subject
+from benchmarks.run import Job, plan, run_bench
+from benchmarks.subjects import Bundle, Candidate, Float, Scored, Subject
 from export.backends import OnnxRuntime
 from export.bundle import Parts, read_bundle, write_bundle
 from tests import bundles
@@ -70,7 +70,7 @@ def test_a_row_is_measured_by_the_shipped_program(ran: tuple[dict[str, Any], Pat
     assert measured["first_ms"] > 0
     assert (measured["compute"], measured["placed"]) == ("f32", 1.0)
     assert measured["throughput"]["images_per_second"] > 0
-    assert measured["sustained"]["seconds"] >= 0.2
+    assert measured["sustained"]["seconds"] > 0.1
     assert measured["queries"] == 24
     assert measured["runtime"].split()[0].lower().startswith(name.split("-")[0])
     assert 20 < measured["peak_rss_mb"] < 2000
@@ -92,7 +92,7 @@ def test_a_row_is_held_against_its_own_net_in_float(ran: tuple[dict[str, Any], P
 def test_references_are_named_after_their_model_and_not_sustained(ran: tuple[dict[str, Any], Path]) -> None:
     reference = row(ran, "teacher-openvino-fp32")
     assert (reference["kind"], reference["model"], reference["map"]) == ("reference", "teacher", 1.0)
-    assert reference["sustained"] is None
+    assert reference["sustained"] is reference["throughput"] is reference["spread"] is reference["unstable"] is None
 
 
 def test_raw_samples_and_scores_are_kept(ran: tuple[dict[str, Any], Path]) -> None:
@@ -100,7 +100,7 @@ def test_raw_samples_and_scores_are_kept(ran: tuple[dict[str, Any], Path]) -> No
     kept = {file.name for file in (work / "out/samples").iterdir()}
     names = ("onnxruntime-fp32", "openvino-fp32")
     engines = {f"{engine}.{i}.json" for engine in names for i in (0, 1, "sustained")}
-    assert kept == engines | {f"teacher-{engine}.{i}.json" for engine in names for i in (0, 1)}
+    assert kept == engines | {f"teacher-{engine}.0.json" for engine in names}
     files = [work / f"out/samples/onnxruntime-fp32.{i}.json" for i in (0, 1)]
     raw = [json.loads(file.read_text())["samples"]["end_to_end_ms"] for file in files]
     assert row(ran, "onnxruntime-fp32")["end_to_end_ms"]["p90"] == pytest.approx(np.percentile(np.ravel(raw), 90))
@@ -127,10 +127,11 @@ def test_the_machine_is_told(ran: tuple[dict[str, Any], Path]) -> None:
 
 
 def test_runs_are_interleaved_by_the_seed() -> None:
-    runs = plan(["a", "b", "c"], 3, seed=0)
-    assert sorted(runs) == [(engine, process) for engine in "abc" for process in range(3)]
-    assert runs == plan(["a", "b", "c"], 3, seed=0)
-    assert runs != plan(["a", "b", "c"], 3, seed=1)
+    counts = {"a": 3, "b": 3, "c": 1}
+    runs = plan(counts, seed=0)
+    assert sorted(runs) == [*((engine, process) for engine in "ab" for process in range(3)), ("c", 0)]
+    assert runs == plan(counts, seed=0)
+    assert runs != plan(counts, seed=1)
     assert [engine for engine, _ in runs] != sorted(engine for engine, _ in runs)
 
 
@@ -221,12 +222,13 @@ def test_a_device_without_room_takes_its_accuracy_from_the_host_and_says_so(whol
     np.save(tmp_path / "host/openvino-fp32.npy", truth.targets.astype(np.float32))
     manifest = read_bundle(whole)
     hashes = {"openvino-fp32": manifest.files["engines/fp32.xml"].sha256, "onnxruntime-fp32": "0" * 64}
+    told = {name: {"ran": None, "sha256": sha256, "error": None} for name, sha256 in hashes.items()}
     quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
     with closing(Full(HERE)) as device:
         job = Job(device, truth, bundles.LABELS, quick, tmp_path / "out")
         with pytest.raises(DeviceError, match="room for the test set"):
             run_bench(job, [Bundle(whole, "student")])
-        host = Host("desk", "avx2", tmp_path / "host", hashes)
+        host = Scored("desk", "avx2", tmp_path / "host", told)
         job = replace(job, host=host)
         rows = {row["name"]: row for row in run_bench(job, [Bundle(whole, "student")])["rows"]}
     assert rows["openvino-fp32"]["map"] == 1.0

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.ssh_probe import Facts, judge, read, wanted
+from benchmarks.devices.probe import Facts, judge, read, wanted
 
 GLIBC = "ImportError: /lib/libm.so.6: version `GLIBC_2.27' not found, version `GLIBC_2.34' not found (required by ort)"
 FINE: dict[str, tuple[str | None, str | None]] = {

@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import agent, ssh_ends, ssh_faults
-from benchmarks.devices import DeviceEntry, DeviceError
+from benchmarks.devices import DeviceEntry, DeviceError, agent, ends, faults
+from benchmarks.devices.faults import plain
+from benchmarks.devices.link import ANSWER, OPTIONS
+from benchmarks.devices.ssh import Ssh, printed
 from benchmarks.program import ProcessFailedError
-from benchmarks.ssh import Ssh, printed
-from benchmarks.ssh_faults import plain
-from benchmarks.ssh_link import ANSWER, OPTIONS
 
 MARK = agent.MARK
 
@@ -149,8 +148,8 @@ def test_a_program_that_prints_too_much_has_failed(tmp_path: Path) -> None:
 
 
 def test_the_desk_gives_signs_of_life(device: Callable[..., Ssh], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert 3 * ssh_ends.PULSE_S < agent.SILENCE_S
-    monkeypatch.setattr(ssh_ends, "PULSE_S", 0.05)
+    assert 3 * ends.PULSE_S < agent.SILENCE_S
+    monkeypatch.setattr(ends, "PULSE_S", 0.05)
     answer = f"""echo '{MARK}{{"folder": "/store"}}'"""
     alive = f'while read line; do case "$line" in 0000*) {answer}; exit;; esac; done'  # the request's line has no end
     assert device(alive, timeout_s=5.0, retries=0).scratch() == "/store"
@@ -158,8 +157,8 @@ def test_the_desk_gives_signs_of_life(device: Callable[..., Ssh], monkeypatch: p
 
 def test_a_name_that_was_found_once_is_looked_up_again() -> None:
     entry, written = DeviceEntry(name="pi", host="board"), b"ssh: Could not resolve hostname board: Try again"
-    assert isinstance(ssh_faults.of_ssh(entry, written, False), DeviceError)
-    assert isinstance(ssh_faults.of_ssh(entry, written, True), ssh_faults.ConnectionLostError)
+    assert isinstance(faults.of_ssh(entry, written, False), DeviceError)
+    assert isinstance(faults.of_ssh(entry, written, True), faults.ConnectionLostError)
 
 
 def test_the_longest_print_fits_into_an_answer() -> None:

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import agent, agent_facts, ssh_faults, ssh_probe
-from benchmarks.devices import DeviceEntry, DeviceError, Run
+from benchmarks.devices import agent, agent_facts, faults, probe
+from benchmarks.devices.base import DeviceEntry, DeviceError, Run
+from benchmarks.devices.faults import plain
+from benchmarks.devices.link import Link
 from benchmarks.pack import write_pack
 from benchmarks.program import ProcessFailedError
-from benchmarks.ssh_faults import plain
-from benchmarks.ssh_link import Link
 from export.bundle import DIGEST, MANIFEST, PROGRAM, read_bundle
 from export.manifest import Manifest
 from export.stamp import hash_of
@@ -69,7 +69,7 @@ class Ssh:
         try:
             if self._scratch is not None and not self._link.busy:
                 self._link.once("scratch", name=self._scratch, remove=True)
-        except (DeviceError, ssh_faults.ConnectionLostError):
+        except (DeviceError, faults.ConnectionLostError):
             pass  # the store drops it with time
         finally:
             self._link.close()
@@ -78,16 +78,16 @@ class Ssh:
         kinds = list(dict.fromkeys(str(engine.backend["kind"]) for engine in manifest.engines))
         kinds = [kind for kind in kinds if kind in self.entry.runtimes or not self.entry.runtimes]
         try:
-            answer = self._run(["-c", FACTS.read_text("utf-8"), *ssh_probe.wanted(kinds)], self.entry.timeout_s)
+            answer = self._run(["-c", FACTS.read_text("utf-8"), *probe.wanted(kinds)], self.entry.timeout_s)
         except ProcessFailedError as cause:
             step = f"try `ssh {self.entry.host} {self.entry.python}`"
-            raise ssh_faults.unfit(self.entry, f"python: expected what it is and has, got: {cause}; {step}") from None
+            raise faults.unfit(self.entry, f"python: expected what it is and has, got: {cause}; {step}") from None
         try:
-            reason = ssh_probe.judge(ssh_probe.read(answer), kinds)
+            reason = probe.judge(probe.read(answer), kinds)
         except ValueError as cause:
-            raise ssh_faults.not_understood(self.entry, plain(str(cause))) from None
+            raise faults.not_understood(self.entry, plain(str(cause))) from None
         if reason is not None:
-            raise ssh_faults.unfit(self.entry, reason)
+            raise faults.unfit(self.entry, reason)
 
     def _run(self, arguments: Sequence[str], limit_s: float) -> dict[str, Any]:
         silence_s = self.entry.timeout_s + limit_s + GRACE_S  # the agent may wait for its turn
@@ -105,7 +105,7 @@ class Ssh:
     def _folder(self, do: str, **request: Any) -> str:
         answer = self._link.ask(do, **request).get("folder")
         if not isinstance(answer, str) or not answer.isprintable():
-            raise ssh_faults.not_understood(self.entry, "no folder")
+            raise faults.not_understood(self.entry, "no folder")
         return answer
 
     def _send(self, sources: Mapping[str, Path]) -> None:
@@ -113,7 +113,7 @@ class Ssh:
         there = self._link.once("have", files=list(sources))
         whole, begun, free = there.get("whole"), there.get("begun"), there.get("free")
         if not (isinstance(whole, list) and isinstance(begun, dict) and isinstance(free, int)):
-            raise ssh_faults.not_understood(self.entry, "no list of files")
+            raise faults.not_understood(self.entry, "no list of files")
         missing = []
         for name, file in sources.items():
             size, start = file.stat().st_size, begun.get(name, 0)
@@ -121,7 +121,7 @@ class Ssh:
                 missing.append((name, start if isinstance(start, int) and 0 <= start <= size else 0, size))
         needed = sum(size - start for _, start, size in missing)
         if needed > free:
-            raise ssh_faults.no_room(self.entry, needed, free)
+            raise faults.no_room(self.entry, needed, free)
         if missing:
             self._link.once("put", files=missing, body=_pieces([(sources[name], start) for name, start, _ in missing]))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.ssh_faults import plain
+from benchmarks.devices.faults import plain
 
 MODULES = {  # of each kind of backend, any of
     "onnxruntime": ("onnxruntime",),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.devices import DeviceError
-from benchmarks.ssh import Ssh
+from benchmarks.devices.ssh import Ssh
 from tests import sshd
 
 GLIBC = 'raise ImportError("libc.so.6: version `GLIBC_2.99\' not found (required by onnxruntime)")'

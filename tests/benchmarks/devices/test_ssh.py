@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import ssh
-from benchmarks.devices import DeviceEntry, DeviceError, Local
+from benchmarks.devices import DeviceEntry, DeviceError, Local, ssh
+from benchmarks.devices.ssh import Ssh
 from benchmarks.program import ProcessFailedError
-from benchmarks.ssh import Ssh
 from export.backends import OnnxRuntime
 from export.bundle import Parts, write_bundle
 from tests import bundles, sshd
@@ -212,7 +211,7 @@ def test_a_result_that_is_absent_or_cut_leaves_no_file(
 ) -> None:
     with pytest.raises(DeviceError, match=r"got: /nowhere/a\.npy: No such file or directory"):
         board().collect("/nowhere/a.npy", tmp_path / "a.npy")
-    monkeypatch.setattr("benchmarks.ssh_link.COLLECTED", 10)
+    monkeypatch.setattr("benchmarks.devices.link.COLLECTED", 10)
     with pytest.raises(DeviceError, match=f"expected an answer of the agent, got a file of {5 * MiB} bytes"):
         board().collect(str(big(tmp_path)[0]), tmp_path / "a.npy")
     assert list(tmp_path.glob("a.npy*")) == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.devices import DeviceEntry
-from benchmarks.ssh import Ssh
+from benchmarks.devices.ssh import Ssh
 from export.backends import OnnxRuntime
 from export.bundle import Parts, write_bundle
 from tests import bundles, sshd

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from benchmarks.devices import DeviceEntry, DeviceError
+from benchmarks.devices.base import DeviceEntry, DeviceError
 
 KEY = re.compile(r"Permission denied \(|Too many authentication failures")
 SHOWN = 300

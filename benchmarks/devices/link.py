@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from benchmarks import agent, ssh_faults
-from benchmarks.devices import DeviceEntry, DeviceError
-from benchmarks.ssh_ends import Ends
-from benchmarks.ssh_faults import ConnectionLostError
+from benchmarks.devices import agent, faults
+from benchmarks.devices.base import DeviceEntry, DeviceError
+from benchmarks.devices.ends import Ends
+from benchmarks.devices.faults import ConnectionLostError
 
 T = TypeVar("T")
 OPTIONS = {
@@ -63,7 +63,7 @@ class Link:
             except ConnectionLostError as cause:
                 wait_s = min(self._wait_s * 2 ** (tries - left - 1), LONGEST_WAIT_S)
                 if left == 0 or self._closed.wait(wait_s):
-                    raise ssh_faults.of_retries(self.entry, cause) from None
+                    raise faults.of_retries(self.entry, cause) from None
         raise AssertionError
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class Link:
         try:
             process = subprocess.Popen(self._argv(), stdin=pipe, stdout=pipe, stderr=pipe)
         except FileNotFoundError:
-            raise ssh_faults.no_client(self.entry, self._command[0]) from None
+            raise faults.no_client(self.entry, self._command[0]) from None
         self._process = process
         ends = Ends(process, limit_s)
         try:
@@ -147,7 +147,7 @@ class Link:
                 return self._read(line.removeprefix(agent.MARK.encode()))
             noise += len(line)
             if noise > NOISE:
-                raise ssh_faults.not_understood(self.entry, f"more than {NOISE >> 10} KiB of something else")
+                raise faults.not_understood(self.entry, f"more than {NOISE >> 10} KiB of something else")
         return None
 
     def _read(self, line: bytes) -> dict[str, Any]:
@@ -156,13 +156,13 @@ class Link:
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            raise ssh_faults.not_understood(self.entry, ssh_faults.plain(line[:200].decode(errors="replace")))
+            raise faults.not_understood(self.entry, faults.plain(line[:200].decode(errors="replace")))
         return answer
 
     def _receive(self, ends: Ends, answer: dict[str, Any], sink: Path) -> None:
         size, expected = answer.get("bytes"), answer.get("sha256")
         if not isinstance(size, int) or not 0 <= size <= COLLECTED:
-            raise ssh_faults.not_understood(self.entry, f"a file of {ssh_faults.plain(str(size)[:40])} bytes")
+            raise faults.not_understood(self.entry, f"a file of {faults.plain(str(size)[:40])} bytes")
         digest = hashlib.sha256()
         with sink.open("wb") as file:
             while size and (piece := ends.stdout.read(min(size, agent.PIECE))):
@@ -179,11 +179,11 @@ class Link:
             return ConnectionLostError(f"no answer within {ends.limit_s:g} s")
         code, written = ends.process.returncode, bytes(ends.errors)
         if code == 255 or code < 0:
-            return ssh_faults.of_ssh(self.entry, written, self.reached)
-        return ssh_faults.of_exit(self.entry, code, written)
+            return faults.of_ssh(self.entry, written, self.reached)
+        return faults.of_exit(self.entry, code, written)
 
     def _fault(self, do: str, answer: dict[str, Any]) -> Exception:
         text = str(answer.get("text"))
         if do == "put" and answer["fault"] == "damaged":  # what had arrived before was spoilt; it is removed now
-            return ConnectionLostError(ssh_faults.plain(text))
-        return ssh_faults.of_answer(self.entry, answer["fault"], text)
+            return ConnectionLostError(faults.plain(text))
+        return faults.of_answer(self.entry, answer["fault"], text)
