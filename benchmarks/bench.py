@@ -22,6 +22,7 @@ class Bench:
     pictures: int = 64  # of the test set, decoded again in every query
     warm_up_s: float = 10.0
     throughput: bool = True
+    torch_compile: bool = True  # time the student compiled by torch as well; needs a C++ compiler
     sustained_s: float = 0.0  # end to end without a pause, for each engine once
     replicates: int = 1000  # of the bootstrap
     timeout_s: float = 600.0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,36 @@ from mlkd.checkpoint import BEST
 from pipeline import forked, in_torch, teaching
 from pipeline.in_torch import Net
 from pipeline.recipe import Recipe
-from pipeline.result import sha256
+from pipeline.result import read_json, sha256
 
 COMPILED = "torch-compile"
+FACTS, INDUCTOR = "compiled.json", "inductor"
+
+
+def compile_student(folder: Path, net: Float, threads: int, pictures: Path, out: Path) -> None:
+    """Compile the student once for all that will time it, into out/INDUCTOR; FACTS says whether it scores as eager."""
+    compiled = Net(folder=folder, thresholds=net.thresholds, threads=threads, cache=out / INDUCTOR)
+    try:
+        told = forked.apart(in_torch.same, compiled, ["--pictures", str(pictures)], net.scores)
+    except ProcessFailedError as cause:
+        told = {"ran": None, "sha256": None, "error": str(cause)}
+    (out / FACTS).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def subjects(recipe: Recipe, inputs: Mapping[str, Path], nets: Mapping[str, Float], device: str) -> Iterator[Subject]:
     """The teacher, where it is one net of ours, and the student; `nets` as they scored the test set in torch."""
     alone = teaching.alone(recipe, inputs)
-    for model, folder, ways in (("teacher", alone, ("torch",)), ("student", inputs["student"], ("torch", COMPILED))):
+    made = inputs["references"] / FACTS
+    compiled = read_json(made) if made.is_file() else None
+    ways_of = {"teacher": ("torch",), "student": ("torch", *([COMPILED] if compiled else []))}
+    for model, folder in (("teacher", alone), ("student", inputs["student"])):
         if folder is None:
             continue
-        program = InTorch(nets[model], folder, recipe.bench.threads, Path(tempfile.mkdtemp(prefix="inductor-")))
-        weakref.finalize(program, shutil.rmtree, program.cache, ignore_errors=True)
+        cache, ways = Path(tempfile.mkdtemp(prefix="inductor-")), ways_of[model]
+        program = InTorch(nets[model], folder, recipe.bench.threads, cache, compiled)
+        weakref.finalize(program, shutil.rmtree, cache, ignore_errors=True)
+        if (inputs["references"] / INDUCTOR).is_dir():
+            shutil.copytree(inputs["references"] / INDUCTOR, cache, dirs_exist_ok=True)
         candidates = [_candidate(model, way, folder, program, device) for way in ways]
         yield Subject(program, tuple(candidates), nets[model])
 
@@ -43,6 +61,7 @@ class InTorch:
     folder: Path
     threads: int
     cache: Path  # where what one process has compiled waits for the next
+    compiled: Any  # what the scores of the compiled net were found to be
 
     def __call__(self, *arguments: str, timeout_s: float | None = None) -> Any:
         """What `tagger.pyz bench` or `tagger.pyz scores` prints; raises ProcessFailedError."""
@@ -52,17 +71,10 @@ class InTorch:
         options = parser.parse_known_args(arguments)[0]
         if arguments[0] == "bench":
             return forked.apart(in_torch.bench, self._way(options.engine[0]), arguments, timeout_s=timeout_s)
-        return {way: self._scores(way, arguments, options.out / f"{way}.npy", timeout_s) for way in options.engine}
-
-    def _scores(self, way: str, arguments: Sequence[str], out: Path, timeout_s: float | None) -> dict[str, Any]:
-        """Of the eager net those that are there; the compiled one must have the same."""
-        if way != COMPILED:
-            return in_torch.kept(self._way(way), self.net.scores, out)
-        try:
-            told = self._way(way), arguments, self.net.scores, out
-            return dict(forked.apart(in_torch.same, *told, timeout_s=timeout_s))
-        except ProcessFailedError as cause:
-            return {"ran": None, "sha256": None, "error": str(cause)}
+        for way in options.engine:
+            in_torch.keep(self.net.scores, options.out / f"{way}.npy")
+        eager = in_torch.told(self._way("torch")) | {"error": None}
+        return {way: self.compiled if way == COMPILED else eager for way in options.engine}
 
     def _way(self, way: str) -> Net:
         cache = self.cache if way == COMPILED else None

@@ -65,7 +65,7 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
         )
         measured = measure(chain, content, settings, Sensors(core=pinned[0] if pinned else None))
     return {
-        **_told(net),
+        **told(net),
         "built_here": False,
         "bytes": (net.folder / BEST).stat().st_size,
         "pictures": len(content),
@@ -79,10 +79,10 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def same(net: Net, arguments: Sequence[str], expected: NDArray[np.float32], out: Path) -> dict[str, Any]:
+def same(net: Net, arguments: Sequence[str], expected: NDArray[np.float32]) -> dict[str, Any]:
     """What `tagger.pyz scores` prints of a compiled net: its scores (N, L) are those `expected` of the eager one.
 
-    Raises ValueError where it differs from them on any of the first pictures, one at a time as it was timed.
+    Raises ValueError where it differs from them on any of the first pictures, one at a time as it is timed.
     """
     torch.set_num_threads(net.threads)
     files = pictures(_parse(arguments).pictures)
@@ -93,14 +93,13 @@ def same(net: Net, arguments: Sequence[str], expected: NDArray[np.float32], out:
     apart = float(np.abs(found - expected[: len(found)]).max())
     if apart > TOLERANCE:
         raise ValueError(f"torch.compile: expected the scores of the eager net to {TOLERANCE:g}, got {apart:.2g} apart")
-    return kept(net, expected, out)
+    return told(net) | {"error": None}
 
 
-def kept(net: Net, found: NDArray[np.float32], out: Path) -> dict[str, Any]:
-    """The same of scores that are there already."""
+def keep(found: NDArray[np.float32], out: Path) -> None:
+    """Write scores (N, L) as `tagger.pyz scores` does."""
     out.parent.mkdir(parents=True, exist_ok=True)
     np.save(out, found)
-    return {**_told(net), "error": None}
 
 
 def _open(net: Net) -> tuple[Tagging, int]:
@@ -121,7 +120,8 @@ def _open(net: Net) -> tuple[Tagging, int]:
     return tagging, tagger.image_px
 
 
-def _told(net: Net) -> dict[str, Any]:
+def told(net: Net) -> dict[str, Any]:
+    """What a process says of what ran."""
     how = "" if net.cache is None else ", torch.compile"
     ran = Ran(provider="cpu", device="cpu", compute="f32", version=f"torch {torch.__version__}{how}", placed=1.0)
     return {"ran": dataclasses.asdict(ran), "sha256": sha256(net.folder / BEST)}

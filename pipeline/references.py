@@ -53,12 +53,11 @@ Graphs = Mapping[str, Path | str]  # by precision: its file, or why there is non
 
 def stage(recipe: Recipe) -> Stage:
     """For the line; its bundles bring the program of the one that ships."""
-    engines = {net: _engines(recipe, net) for net in ("teacher", "baseline")}
     return Stage(
         name="references",
         run=partial(references, recipe),
         reads=("data", *teaching.reads(recipe), "student", "baseline", "precisions", "bundle"),
-        config={"engines": engines, **teaching.ready(recipe)},
+        config={"engines": _engines(recipe), "torch_compile": recipe.bench.torch_compile, **teaching.ready(recipe)},
         packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf"),
         outside=lambda: {**machine.identity(), **teaching.hashes(recipe)},
     )
@@ -81,8 +80,10 @@ def references(recipe: Recipe, context: Context) -> None:
             why = {"runtime": engine.backend.kind, "precision": engine.precision, "reason": reason}
             failed.append({"model": net, "name": f"{net}-{engine.name}", **why})
     context.progress("references", len(nets), len(nets))
-    rounded = any(engine.precision in INT8 for net in nets for engine in _engines(recipe, net))
+    rounded = any(engine.precision in INT8 for engine in _engines(recipe))
     found = _score(recipe, context)
+    if recipe.bench.torch_compile:
+        _compile(recipe, context)
     told: dict[str, Any] = {"device": found.device, "instruction_set": found.instruction_set, "told": dict(found.told)}
     facts = {"failed": failed, "notes": [NOTE] if rounded else [], "scored": told}
     (context.out / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
@@ -105,6 +106,15 @@ def _score(recipe: Recipe, context: Context) -> Scored:
         return score(job, subjects, device.pictures(test.files), here)
 
 
+def _compile(recipe: Recipe, context: Context) -> None:
+    context.progress("torch.compile", 0, 1)
+    listed, student = context.out / "test.txt", floats.read(context.out)["student"]
+    files = read_split(context.inputs["data"], "test").files
+    listed.write_text("".join(f"{file.resolve()}\n" for file in files), encoding="utf-8")
+    anchors.compile_student(context.inputs["student"], student, recipe.bench.threads, listed, context.out)
+    listed.unlink()
+
+
 def in_torch(recipe: Recipe, context: Context, nets: Mapping[str, Float], device: str = HERE) -> list[Subject]:
     """What the stage bench measures besides bundles: the nets in torch; and rows that say why a reference lacks one."""
     return [
@@ -124,17 +134,14 @@ def _nets(recipe: Recipe, inputs: Mapping[str, Path]) -> dict[str, Path]:
     return {**({"teacher": alone} if alone else {}), "baseline": inputs["baseline"]}
 
 
-def _engines(recipe: Recipe, net: str) -> tuple[Engine, ...]:
-    """Of the recipe's engines for CPUs the first of each runtime that computes in float, in bf16 and in int8.
-
-    The teacher does without bf16.
-    """
-    found: dict[tuple[str, str], Engine] = {}
+def _engines(recipe: Recipe) -> tuple[Engine, ...]:
+    """Of the recipe's engines for CPUs the first of each runtime that computes in float and in int8."""
+    found: dict[tuple[str, bool], Engine] = {}
     for engine in recipe.export.engines:
         compute = getattr(engine.backend, "compute", "f32")
         on_cpu = isinstance(engine.backend, (OnnxRuntime, OpenVino)) and engine.backend.device.lower() == "cpu"
-        if on_cpu and engine.precision in ("fp32", *INT8) and (net == "baseline" or compute == "f32"):
-            found.setdefault((engine.backend.kind, "int8" if engine.precision in INT8 else compute), engine)
+        if on_cpu and engine.precision in ("fp32", *INT8) and compute == "f32":
+            found.setdefault((engine.backend.kind, engine.precision in INT8), engine)
     return tuple(found.values())
 
 
@@ -145,7 +152,7 @@ def _freeze(recipe: Recipe, context: Context, net: str, folder: Path) -> dict[En
     entries: list[EngineEntry] = []
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        engines = _engines(recipe, net)
+        engines = _engines(recipe)
         graphs = _graphs(context.inputs, folder, {engine.precision for engine in engines}, work)
         for engine in engines:
             entry = _tried(partial(_entry, engine, graphs, work, tune))
@@ -189,7 +196,7 @@ def _calibration(inputs: Mapping[str, Path], image_px: int) -> NDArray[np.uint8]
 
 
 def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split) -> EngineEntry:
-    """An engine with thresholds from its own scores of tune; from float ones where this CPU lacks its bf16.
+    """An engine with thresholds from its own scores of tune.
 
     Raises ValueError where there is no graph for it.
     """
@@ -197,8 +204,7 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split) -> EngineEnt
     if isinstance(graph, str):
         raise ValueError(graph)
     file = backend.compile(graph, work / ("models" if isinstance(backend, OnnxRuntime) else "engines"))
-    runs_here = backend.missing() is None
-    with (backend if runs_here else OpenVino()).open(file) as session:
+    with backend.open(file) as session:
         pixels = tune.pixels(session.picture[0])
         parts = [session(np.array(pixels[at : at + BATCH])) for at in range(0, len(pixels), BATCH)]
     thresholds = tune_thresholds(np.concatenate(parts), tune.targets, tune.known)
@@ -211,7 +217,7 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split) -> EngineEnt
         files=files,
         graph=f"models/{graph.name if graph.suffix == '.onnx' else 'fp32.onnx'}",
         thresholds=tuple(float(value) for value in thresholds),
-        thresholds_from=engine.name if runs_here else "openvino, CPU, f32",
+        thresholds_from=engine.name,
     )
 
 

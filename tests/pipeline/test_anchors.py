@@ -66,8 +66,8 @@ def expected(folder: Path, files: list[Path]) -> Any:
         return tagger(torch.from_numpy(pixels)).logits.sigmoid().numpy()
 
 
-def found(recipe: Recipe, folder: Path) -> list[Subject]:
-    nets = {name: Float(EAGER, HALF) for name in ("teacher", "student")}
+def found(recipe: Recipe, folder: Path, scores: Any = EAGER) -> list[Subject]:
+    nets = {name: Float(scores, HALF) for name in ("teacher", "student")}
     return list(anchors.subjects(recipe, {"teacher": folder, "student": folder}, nets, "here"))
 
 
@@ -101,20 +101,26 @@ def test_a_forked_process_times_the_eager_net_like_an_engine(
     assert row.keys() == set(ROW)
 
 
-def test_scores_are_those_of_the_pictures(folder: Path, files: list[Path], listed: Path, tmp_path: Path) -> None:
-    threads = torch.get_num_threads()
+def test_a_net_that_does_not_score_like_the_eager_one_is_refused(
+    folder: Path, files: list[Path], listed: Path, tmp_path: Path
+) -> None:
+    threads, eager = torch.get_num_threads(), expected(folder, files)
+    words = ["--pictures", str(listed)]
     try:
-        in_torch.scores(net(folder), ["--pictures", str(listed)], tmp_path / "out.npy")
+        in_torch.same(net(folder), words, eager, tmp_path / "out.npy")
+        with pytest.raises(ValueError, match=r"expected the scores of the eager net to 0\.0001, got 0\.0002\d* apart"):
+            in_torch.same(net(folder), words, eager + np.float32(2e-4), tmp_path / "other.npy")
     finally:
         torch.set_num_threads(threads)
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected(folder, files), atol=1e-5)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), eager)
+    assert not (tmp_path / "other.npy").exists()
 
 
 @pytest.mark.slow
-def test_the_compiled_net_is_timed_and_scores_the_test_set_itself(
+def test_the_compiled_net_is_timed_and_scores_like_the_eager_one(
     recipe: Recipe, folder: Path, files: list[Path], listed: Path, tmp_path: Path
 ) -> None:
-    student = found(recipe, folder)[1]
+    student = found(recipe, folder, expected(folder, files))[1]
     one = student.able[1]
     assert one.name == "student-torch-compile"
     told = [student.program("bench", "--engine", one.engine, *words(listed), timeout_s=300) for _ in range(2)]
@@ -124,8 +130,8 @@ def test_the_compiled_net_is_timed_and_scores_the_test_set_itself(
     out = ["--pictures", str(listed), "--out", str(tmp_path)]
     scored = student.program("scores", "--engine", "torch", "--engine", one.engine, *out, timeout_s=300)
     assert [scored[way]["error"] for way in ("torch", "torch-compile")] == [None, None]
-    np.testing.assert_array_equal(np.load(tmp_path / "torch.npy"), EAGER)
-    np.testing.assert_allclose(np.load(tmp_path / "torch-compile.npy"), expected(folder, files), atol=1e-5)
+    for way in ("torch", "torch-compile"):
+        np.testing.assert_array_equal(np.load(tmp_path / f"{way}.npy"), expected(folder, files))
 
 
 @pytest.mark.slow
@@ -133,7 +139,7 @@ def test_without_a_compiler_the_compiled_row_fails_and_the_eager_one_does_not(
     recipe: Recipe, folder: Path, listed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_torch, "bench", without_compiler)
-    monkeypatch.setattr(in_torch, "scores", without_compiler)
+    monkeypatch.setattr(in_torch, "same", without_compiler)
     student = found(recipe, folder)[1]
     with pytest.raises(ProcessFailedError, match=r"No working C\+\+ compiler"):
         student.program("bench", "--engine", "torch-compile", *words(listed), timeout_s=300)

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 from benchmarks.program import ProcessFailedError, Program
 from benchmarks.subjects import Float
-from export.backends import OnnxRuntime, OpenVino, openvino
+from export.backends import OnnxRuntime, OpenVino
 from export.bundle import PROGRAM, read_bundle
 from export.precision.int8_x86 import int8_x86
 from mlkd import evaluate
 from mlkd.data.prepared import read_split
 from mlkd.labels import Labels
 from mlkd.metrics import tune_thresholds
-from pipeline import references, stages, teaching
+from pipeline import floats, measuring, references, stages, teaching
 from pipeline.recipe import DEFAULT_ENGINES, Engine, Recipe, load_recipe
 from pipeline.result import read_json, sha256
 from pipeline.stage import Context
@@ -32,8 +32,7 @@ from tests import bundles, drawings, taggers
 
 LABELS = Labels(tuple(sorted(drawings.COLOURS)))
 ENGINES = tuple(engine for engine in DEFAULT_ENGINES if engine.name.startswith(("onnxruntime", "openvino")))
-OF_BASELINE = ["onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-bf16", "openvino-int8"]
-OF_TEACHER = [name for name in OF_BASELINE if "bf16" not in name]
+NAMES = ["onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-int8"]
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +90,26 @@ def fails(*_: Any, **__: Any) -> Any:
     raise RuntimeError("no such\noperator")
 
 
+def test_nets_and_engines_have_scored_the_test_set(made: Path, inputs: dict[str, Path]) -> None:
+    found, test = references.scored(made), read_split(inputs["data"], "test")
+    nets = floats.read(made)
+    for net in ("teacher", "baseline"):
+        eager, manifest = evaluate.of_folder(inputs[net], test), read_bundle(made / net)
+        np.testing.assert_allclose(nets[net].scores, eager, atol=1e-6)
+        for engine in manifest.engines:
+            told = found.told[f"{net}-{engine.name}"]
+            assert (told["error"], told["sha256"]) == (None, manifest.files[engine.file].sha256)
+        np.testing.assert_allclose(np.load(found.folder / f"{net}-openvino-fp32.npy"), eager, atol=1e-4)
+    assert nets["student"].thresholds.shape == (len(LABELS.names),)
+    assert found.device == measuring.HERE.name
+
+
 def test_both_nets_have_the_engines_for_cpus(made: Path) -> None:
     assert read_json(made / references.FACTS)["failed"] == []
-    assert sorted(folder.name for folder in made.iterdir() if folder.is_dir()) == ["baseline", "teacher"]
-    for net, names, px in (("teacher", OF_TEACHER, 48), ("baseline", OF_BASELINE, 32)):
+    assert sorted(folder.name for folder in made.iterdir() if folder.is_dir()) == [
+        "baseline", "scores", "teacher", "torch",
+    ]  # fmt: skip
+    for net, names, px in (("teacher", NAMES, 48), ("baseline", NAMES, 32)):
         manifest = read_bundle(made / net)
         assert [engine.name for engine in manifest.engines] == names
         assert (manifest.image_px, manifest.labels) == (px, LABELS.names)
@@ -106,12 +121,12 @@ def test_the_shipped_program_runs_them(made: Path, inputs: dict[str, Path], tmp_
     assert sha256(bundle / PROGRAM) == sha256(inputs["bundle"] / "bundle" / PROGRAM)
     listed = tmp_path / "pictures.txt"
     listed.write_text("".join(f"{file}\n" for file in test.files))
-    engines = [word for name in OF_TEACHER for word in ("--engine", name)]
+    engines = [word for name in NAMES for word in ("--engine", name)]
     program = Program([sys.executable, str(bundle / PROGRAM)], 100)
     told = program("scores", "--pictures", str(listed), "--out", str(tmp_path), *engines)
-    assert {name: one["error"] for name, one in told.items()} == dict.fromkeys(OF_TEACHER)
+    assert {name: one["error"] for name, one in told.items()} == dict.fromkeys(NAMES)
     expected = evaluate.of_folder(inputs[net], test)
-    for name in OF_TEACHER:
+    for name in NAMES:
         found = np.load(tmp_path / f"{name}.npy")
         apart = np.abs(found - expected).max()
         assert apart < 1e-4 if "fp32" in name else 1e-4 < apart < 0.2, name
@@ -161,7 +176,7 @@ def test_a_teacher_that_cannot_be_exported_is_told(
     assert read_bundle(folder / "baseline").engines
     failed = read_json(folder / references.FACTS)["failed"]
     reasons = {one["name"]: one["reason"] for one in failed if one["model"] == "teacher"}
-    assert reasons == {f"teacher-{name}": "it cannot be exported: no such operator" for name in OF_TEACHER}
+    assert reasons == {f"teacher-{name}": "it cannot be exported: no such operator" for name in NAMES}
 
 
 @pytest.mark.usefixtures("exported")
@@ -170,7 +185,7 @@ def test_what_failed_is_a_row_that_says_why(
 ) -> None:
     monkeypatch.setattr(references, "MAKERS", {"int8_x86": int8_x86, "int8_openvino": fails})
     folder = run(recipe, inputs, tmp_path)
-    assert [engine.name for engine in read_bundle(folder / "teacher").engines] == OF_TEACHER[:-1], "the rest is there"
+    assert [engine.name for engine in read_bundle(folder / "teacher").engines] == NAMES[:-1], "the rest is there"
     nets = {net: Float(np.zeros((1, 3), np.float32), np.zeros(3, np.float32)) for net in ("teacher", "student")}
     context = Context(tmp_path, {**inputs, "references": folder}, lambda *_: None)
     found = {one.name: subject for subject in references.in_torch(recipe, context, nets) for one in subject.able}
@@ -196,17 +211,6 @@ def test_a_full_disk_ends_the_stage(
 
 
 @pytest.mark.usefixtures("exported")
-def test_without_bf16_here_thresholds_are_those_of_float(
-    recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(openvino, "computes_bf16", lambda: False)
-    engines = tuple(engine for engine in ENGINES if engine.name in ("openvino-fp32", "openvino-bf16"))
-    few = dataclasses.replace(recipe, export=dataclasses.replace(recipe.export, engines=engines))
-    in_float, in_bf16 = read_bundle(run(few, inputs, tmp_path) / "baseline").engines
-    assert in_bf16.backend["compute"] == "bf16"
-    assert (in_bf16.thresholds, in_bf16.thresholds_from) == (in_float.thresholds, "openvino, CPU, f32")
-
-
 @pytest.mark.usefixtures("exported")
 def test_only_a_single_teacher_of_ours_is_a_reference(
     recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -227,5 +231,5 @@ def test_int8_is_told_to_be_the_simplest(made: Path) -> None:
 def test_the_stage_runs_again_for_other_engines_and_another_program(recipe: Recipe) -> None:
     stage = references.stage(recipe)
     assert stage.reads == ("data", "teacher", "baseline", "precisions", "bundle")
-    assert [engine.name for engine in stage.config["engines"]["teacher"]] == OF_TEACHER
-    assert [engine.name for engine in stage.config["engines"]["baseline"]] == OF_BASELINE
+    assert [engine.name for engine in stage.config["engines"]["teacher"]] == NAMES
+    assert [engine.name for engine in stage.config["engines"]] == NAMES
