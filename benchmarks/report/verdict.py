@@ -61,7 +61,7 @@ def answer(
         _which(verdicts, first),
         _cost(chosen, _teacher(rows, chosen)),
         _tags(tags, int8, bench.get("distillation") or {}),
-        _equal(rows, chosen),
+        _equal(rows, chosen, (bench.get("distillation") or {}).get("low")),
         _distillation(bench.get("distillation") or {}),
         _int8_gain(bench.get("int8_gain") or {}),
     )
@@ -102,13 +102,18 @@ def _which(verdicts: Sequence[Verdict], first: Verdict | None) -> Card:
     )
 
 
-def _equal(rows: Sequence[Row], chosen: Row | None) -> Card | None:
-    """Latency at equal mAP, against everything else that could have been done."""
+def _equal(rows: Sequence[Row], chosen: Row | None, gain_low: float | None) -> Card | None:
+    """Latency at equal mAP, against everything else that could have been done.
+
+    A student without a teacher is no rival where the paired interval of what the teacher gave lies above 0.
+    """
     if chosen is None or not any(row.plotted and not row.engine and row.device == chosen.device for row in rows):
         return None
-    found = rivals(rows, chosen)
+    worse = gain_low is not None and gain_low > 0
+    found = rivals([row for row in rows if not (worse and row.text("model") == "baseline")], chosen)
     told = [rival.told for rival in fastest_of_models(found)]
     basis = "references whose mAP is not below its interval, end to end p90"
+    basis += "; the student without a teacher is shown to tag worse" if worse else ""
     return Card("Latency at equal mAP?", headline(found), (*told, basis))
 
 

@@ -96,3 +96,14 @@ def test_unstable_timing_of_the_chosen_engine_is_said(bench: dict[str, Any]) -> 
     said = cards(bench)["Which engine?"]
     assert "unstable (processes differ by 21 %)" in said
     assert "unsettled" in said
+
+
+@pytest.mark.parametrize(("low", "beaten"), [(0.007, True), (-0.001, False), (None, False)])
+def test_a_student_without_a_teacher_that_is_shown_to_be_worse_is_no_rival(
+    bench: dict[str, Any], low: float | None, beaten: bool
+) -> None:
+    """By the paired difference, which is narrower than the intervals of the two."""
+    bench["rows"][-1] |= {"model": "baseline", "name": "baseline-torch"}
+    bench["distillation"] = {**bench["distillation"], "low": low}
+    told = cards(bench)["Latency at equal mAP?"]
+    assert ("baseline-torch" not in told) is ("shown to tag worse" in told) is beaten
