@@ -75,6 +75,7 @@ def mistakes(
     """By label up to MISTAKES pictures decided wrongly as (row, "missed" or "wrong", score), the surest mistake first.
 
     scores and targets (N, L), thresholds (L,); half of a label's are missed and half wrong where there are both.
+    Where labels are more than MOST_MISTAKES, those with the most mistakes are kept.
     """
     each = max(1, min(MISTAKES, MOST_MISTAKES // max(1, targets.shape[1])))
     decided, true = scores >= thresholds, targets.astype(bool)
@@ -89,7 +90,9 @@ def mistakes(
         kinds += [(row, "wrong") for row in wrong[: each - len(kinds)]]
         if kinds:
             found[label] = [(int(row), kind, float(scores[row, label])) for row, kind in kinds]
-    return found
+    errors = ((decided != true) & judged).sum(0)
+    kept = sorted(found, key=lambda label: (-errors[label], label))[:MOST_MISTAKES]
+    return {label: found[label] for label in sorted(kept)}
 
 
 def _to_ship(rows: Sequence[Mapping[str, Any]]) -> str | None:

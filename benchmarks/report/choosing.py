@@ -41,12 +41,13 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """`alike` are the engines that count as as good as the best, the chosen one among them."""
+    """`alike` are the engines that count as as good as the best, the chosen one among them; `better` is a reference."""
 
     chosen: Row
     best: Row
     alike: tuple[Row, ...]
     runner_up: Row | None
+    better: Row | None
 
 
 def choose(
@@ -90,7 +91,19 @@ def pick(rows: Sequence[Row], limits: Limits) -> Choice | None:
     alike = tuple(row for row in fitting if as_good(row, best))
     chosen = min(alike, key=lambda row: (row.latency or 0.0, -(row.accuracy or 0.0)))
     next_best = pick([row for row in fitting if row is not chosen], limits)
-    return Choice(chosen=chosen, best=best, alike=alike, runner_up=next_best.chosen if next_best else None)
+    runner_up = next_best.chosen if next_best else None
+    better = fastest_reference([row for row in rows if not as_good(chosen, row)], limits)
+    return Choice(chosen=chosen, best=best, alike=alike, runner_up=runner_up, better=better)
+
+
+def fastest_reference(rows: Sequence[Row], limits: Limits) -> Row | None:
+    """No candidate, but what a reader whose limits allow it should know of."""
+    fitting = [row for row in rows if not row.engine and row.plotted and not misses(row, limits)]
+    return min(fitting, key=lambda row: row.latency or 0.0, default=None)
+
+
+def _told(row: Row) -> str:
+    return f"{row.name}, {figures.milliseconds(row.latency)} ms with {figures.points(row.accuracy)} mAP"
 
 
 def as_good(row: Row, best: Row) -> bool:
@@ -139,13 +152,21 @@ def nothing_fits(rows: Sequence[Row], device: str, limits: Limits) -> str:
     if near is None:
         return f"{device}: expected a measured engine with latency and mAP, got none; run bench there"
     told = "; ".join(words for _, words in misses(near, limits).values())
+    known = fastest_reference(rows, limits)
+    instead = f"; a reference, not in the bundle, would fit: {_told(known)}" if known else ""
     return (
-        f"{device}: expected an engine within the limits, got none; closest is {near.name} ({told}): relax that limit"
+        f"{device}: expected an engine within the limits, got none; "
+        f"closest is {near.name} ({told}): relax that limit{instead}"
     )
 
 
 def why(choice: Choice) -> str:
-    """One or two sentences."""
+    """One or two sentences, and a third where a reference tags better."""
+    better = f" A reference, not in the bundle, tags better: {_told(choice.better)}." if choice.better else ""
+    return _why(choice) + better
+
+
+def _why(choice: Choice) -> str:
     chosen, best = choice.chosen, choice.best
     numbers = f"{figures.milliseconds(chosen.latency)} ms end to end (p90) with {figures.points(chosen.accuracy)} mAP"
     if len(choice.alike) == 1:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import figures
+from benchmarks.report.choosing import as_good
 from benchmarks.report.rows import Row
 
 ALIKE = 0.1  # what processes of one stable engine may differ by
@@ -18,6 +19,7 @@ class Rival:
     row: Row
     times: float
     points: float  # of mAP above the chosen engine, as a fraction
+    better: bool  # the chosen engine does not count as as good
 
     @property
     def told(self) -> str:
@@ -41,7 +43,7 @@ def rivals(rows: Sequence[Row], chosen: Row) -> list[Rival]:
 
 def _rival(row: Row, chosen: Row) -> Rival:
     times = (row.latency or 0.0) / (chosen.latency or 1.0)
-    return Rival(row, times, (row.accuracy or 0.0) - (chosen.accuracy or 0.0))
+    return Rival(row, times, (row.accuracy or 0.0) - (chosen.accuracy or 0.0), not as_good(chosen, row))
 
 
 def fastest_of_models(found: Sequence[Rival]) -> list[Rival]:
@@ -57,7 +59,9 @@ def headline(found: Sequence[Rival]) -> str:
     if not found:
         return "nothing else is as good"
     times = found[0].times
+    if times > 1 + ALIKE and found[0].better:
+        return f"{figures.times(times)} the time buys {figures.signed(found[0].points)} points"
     if times > 1 + ALIKE:
-        return f"{figures.times(times)} faster than any reference"
+        return f"{figures.times(times)} as fast as any reference"
     told = "as fast" if times >= 1 / (1 + ALIKE) else f"{figures.times(1 / times)} as fast"
     return f"{found[0].row.name} is {told}, {figures.signed(found[0].points)} points"

@@ -43,7 +43,7 @@ class Shown:
     hit: list[tuple[str, float]]
     wrong: list[tuple[str, float]]
     missed: list[str]
-    others: list[tuple[str, list[str], list[str]]]  # engine, labels it adds, labels it drops
+    others: list[tuple[str, list[str], list[str]]]  # engines, labels they add, labels they drop
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,15 @@ def _shown(entry: Facts, pool: Pool, chosen: Row | None) -> Shown:
 def _disagreements(
     engines: dict[str, Sequence[Sequence[object]]], engine: str, said: set[str]
 ) -> list[tuple[str, list[str], list[str]]]:
-    found = []
+    """Engines that differ alike are told together."""
+    alike: dict[frozenset[str], list[str]] = {}
     for name, pairs in engines.items():
-        labels = {str(pair[0]) for pair in pairs}
-        if name != engine and labels != said:
-            found.append((str(name), sorted(labels - said), sorted(said - labels)))
-    return found
+        if name != engine:
+            alike.setdefault(frozenset(str(pair[0]) for pair in pairs), []).append(str(name))
+    named = {
+        labels: "all others" if len(alike) == 1 < len(names) else ", ".join(names) for labels, names in alike.items()
+    }
+    return [(told, sorted(labels - said), sorted(said - labels)) for labels, told in named.items() if labels != said]
 
 
 def _outline(box: Sequence[object]) -> Outline:

@@ -27,7 +27,7 @@ from benchmarks.report.scatter import DASHES, INNER, SHAPES, scatter
 from benchmarks.report.series import SUSTAINED, sustained, throughputs
 from benchmarks.report.slides import draw_slides
 from benchmarks.report.stacks import stacks
-from benchmarks.report.tags import int8_row, read_tags
+from benchmarks.report.tags import SHOWN, int8_row, read_tags
 from benchmarks.report.verdict import Verdict, answer, judge
 
 SCHEMA = 2
@@ -81,7 +81,7 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
     grid = read_grid(bench, pool, chosen)
     used = [shown.picture for shown in grid] + [mistake.picture for tag in tags for mistake in tag.mistakes]
     return {
-        "recipe": bench.get("recipe"),
+        "recipe": bench.get("recipe") or "bench",
         "composed": bench.get("composed"),
         "protocol": bench.get("protocol") or {},
         "agreement": bench.get("agreement"),
@@ -95,6 +95,7 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
         "to_ship": [one.chosen for one in verdicts if one.chosen],
         "cards": answer(bench, rows, verdicts, tags, int8),
         "tags": tags,
+        "tags_shown": SHOWN,
         "mistaken": (bench.get("mistakes") or {}).get("engine"),
         "decisions": read_decisions(home, chosen),
         "int8": int8,

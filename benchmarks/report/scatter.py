@@ -23,7 +23,7 @@ INNER = ("", "M-2 0a2 2 0 1 0 4 0a2 2 0 1 0-4 0z", "M-4 0h8", "M0-4v8", "M-3-3L3
 DASHES = ("", "7 4", "2 4", "9 3 2 3", "12 6")  # one a device
 FONT_PX = 12.5
 NARROW = 600  # pixels below which labels are shortened and fewer
-MOST_LABELS = {True: 6, False: 12}  # by narrow
+MOST_LABELS = {True: 4, False: 12}  # by narrow
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,22 @@ def _scales(shown: Sequence[Row], frame: Rect) -> tuple[Scale, Scale]:
     heights = [100 * value for row in shown for value in _interval(row)]
     low, high = padded(heights, share=0.14, least=1.0)
     return (
-        Scale(min(latencies) / 1.35, max(latencies) * 1.35, frame.left, frame.right, log=True),
+        _across(min(latencies), max(latencies), frame),
         Scale(max(low, -2.0), min(high, 102.0), frame.bottom, frame.top),
+    )
+
+
+def _across(low: float, high: float, frame: Rect) -> Scale:
+    """Room on both sides for a name beside the outermost points, where the chart is wide enough."""
+    left, right = (0.15, 0.08) if frame.right > NARROW else (0.1, 0.08)
+    span = max(math.log(high / low) / (1 - left - right), math.log(2))
+    spare = span * (1 - left - right) - math.log(high / low)
+    return Scale(
+        low / math.exp(left * span + spare / 2),
+        high * math.exp(right * span + spare / 2),
+        frame.left,
+        frame.right,
+        True,
     )
 
 
@@ -144,7 +158,7 @@ def _marks(
     spots = {row.at: (x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in shown}
     bars = {row.at: _bar(row, y) for row in shown}
     texts = {row.at: _text(row, of_name.get(row.device) if len(devices) > 1 else None, narrow) for row in shown}
-    named = [row.at for row in _named(shown, chosen, MOST_LABELS[narrow])]
+    named = [row.at for row in _named(shown, chosen, narrow)]
     lines = [line for one in fronts for line in _lines(one.corners, frame)]
     obstacles = [*_obstacles(list(spots.values()), list(bars.values())), *lines]
     placed = place([spots[at] for at in named], [texts[at] for at in named], obstacles, frame, FONT_PX)
@@ -163,19 +177,24 @@ def _marks(
             label=labels.get(row.at),
             leader=_leader(spots[row.at], labels[row.at]) if row.at in labels else None,
         )
-        for row in shown
+        for row in sorted(shown, key=lambda row: (row.at in chosen, row.engine))  # the later one lies on top
     ]
 
 
-def _named(shown: Sequence[Row], chosen: set[int], most: int) -> list[Row]:
-    """Rows whose names are written: all if they are few, else first what is to ship, then the best of each kind."""
+def _named(shown: Sequence[Row], chosen: set[int], narrow: bool) -> list[Row]:
+    """Rows whose names are written: all if they are few, else what is to ship, the fastest reference of each model
+    in torch and out of it (if narrow, of the teacher out of torch), and engines while there is room."""
+    most = MOST_LABELS[narrow]
     if len(shown) <= most:
         return list(shown)
-    first: dict[tuple[str, ...], Row] = {}
+    first: dict[tuple[str, str, bool], Row] = {}
     for row in shown:
-        first.setdefault((row.device, row.text("kind"), row.text("model"), "" if row.engine else runtime_of(row)), row)
-    ranked = sorted(shown, key=lambda row: (row.at not in chosen, row not in first.values(), not row.engine))
-    return ranked[:most]
+        model, torch = row.text("model"), runtime_of(row) == "torch"
+        if not row.engine and (not narrow or (model == "teacher" and not torch)):
+            first.setdefault((row.device, model, torch), row)
+    known = list(first.values())
+    ranked = sorted(shown, key=lambda row: (row.at not in chosen, row not in known))
+    return [row for row in ranked if row.engine or row in known][:most]
 
 
 def _bar(row: Row, y: Scale) -> tuple[float, float] | None:
@@ -189,9 +208,9 @@ def _obstacles(spots: Sequence[tuple[float, float]], bars: Sequence[tuple[float,
 
 def _text(row: Row, device: Device | None, narrow: bool) -> str:
     """`device` is told by its letter where there are several."""
-    most, reference = (22, " (ref.)") if narrow else (32, " (reference)")
+    most = 22 if narrow else 32
     name = row.name if len(row.name) <= most else row.name[: most - 1] + "…"
-    mark = ("" if row.engine else reference) + (" ~" if row.warnings else "") + (" †" if row.elsewhere else "")
+    mark = (" ~" if row.warnings else "") + (" †" if row.elsewhere else "")
     return (f"{device.letter} " if device else "") + name + mark
 
 

@@ -35,9 +35,21 @@ def draw_slides(rows: Sequence[Row], devices: Sequence[Device], chosen: Sequence
         drawing = scatter(rows, devices, chosen, WIDTH, HEIGHT - 40)
         if drawing is not None:
             _draw(figure.add_axes(_box(drawing)), drawing, [one for one in devices if one.measured])
+            figure.text(0.012, 0.02, signs(drawing), fontsize=8, color="#5b646e")
         figure.text(0.012, 0.955, drawn(title), fontsize=13, fontweight="bold", parse_math=False)
         figure.savefig(out / "chart.svg", metadata={"Date": None, "Creator": None})
         figure.savefig(out / "chart.png", dpi=PNG_DPI, metadata={"Software": None})
+
+
+def signs(drawing: Scatter) -> str:
+    """What rings and signs mean, of those that occur."""
+    marks = drawing.marks
+    found = (
+        "ring and bold: to ship" if any(mark.chosen for mark in marks) else "",
+        "~ timing unstable or unsettled" if any(mark.row.warnings for mark in marks) else "",
+        "† mAP measured on another device" if any(mark.row.elsewhere for mark in marks) else "",
+    )
+    return "   ".join(filter(None, found))
 
 
 def drawn(text: str) -> str:
@@ -103,6 +115,8 @@ def _mark(axes: Axes, mark: Mark, inner: str) -> None:
             x, mark.label.bottom - 4, drawn(mark.text), ha={"start": "left", "end": "right", "middle": "center"}[side],
             va="baseline", fontsize=FONT_PX * POINT * 0.94, fontweight=weight, parse_math=False, zorder=4,
         )  # fmt: skip
+    elif mark.row.warnings:
+        axes.text(mark.x + 7, mark.y - 5, "~", fontsize=FONT_PX * POINT * 0.94, zorder=4)
 
 
 def _legend(axes: Axes, drawing: Scatter, devices: Sequence[Device]) -> None:

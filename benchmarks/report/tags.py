@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from benchmarks.report.pictures import Mistake
 from benchmarks.report.rows import Facts, Row
 
+SHOWN = 100  # labels; the page folds the rest
+
 
 @dataclass(frozen=True)
 class Tag:
@@ -40,7 +42,7 @@ def read_tags(bench: Facts, int8: Row | None, mistakes: Mapping[str, Sequence[Mi
     known = {str(entry.get("label")): entry for entry in (bench.get("distillation") or {}).get("labels") or ()}
     tags = [
         _tag(str(label), known.get(str(label), {}), int8.ap(at) if int8 else None, mistakes.get(str(label), ()))
-        for at, label in enumerate(bench["labels"])
+        for at, label in enumerate(bench.get("labels") or ())
     ]
     return sorted(tags, key=lambda tag: (math.inf if tag.loss is None else tag.loss, tag.label))
 

@@ -133,7 +133,7 @@ def _against(chosen: Row, teacher: Row | None) -> list[str]:
         return []
     difference = figures.signed(chosen.accuracy - teacher.accuracy)
     faster, smaller = _ratio(teacher.latency, chosen.latency), _ratio(teacher.number("bytes"), chosen.number("bytes"))
-    gains = [f"{figures.times(faster)} faster"] if faster else []
+    gains = [f"{figures.times(faster)} as fast"] if faster else []
     gains += [f"{figures.times(smaller)} smaller"] if smaller else []
     return [
         f"against {teacher.name} ({figures.points(teacher.accuracy)}): {', '.join([f'{difference} points', *gains])}"

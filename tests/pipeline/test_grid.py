@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.grid import SHOWN, SIDE_PX, SMALL_PX, choose, grid, mistakes
+from pipeline.grid import MOST_MISTAKES, SHOWN, SIDE_PX, SMALL_PX, choose, grid, mistakes
 
 
 def test_pictures_that_engines_disagree_on_come_first() -> None:
@@ -64,6 +64,14 @@ def test_many_labels_show_fewer_mistakes_each() -> None:
     wrong = np.ones((10, 180), dtype=np.float32)
     found = mistakes(wrong, np.full(180, 0.5, dtype=np.float32), np.zeros((10, 180), dtype=np.uint8), None)
     assert {len(rows) for rows in found.values()} == {2}
+
+
+def test_very_many_labels_show_those_with_the_most_mistakes() -> None:
+    decided = np.zeros((10, 1000), dtype=np.float32)
+    decided[0, :900] = decided[1, 500:800] = decided[2, 700:710] = 1
+    found = mistakes(decided, np.full(1000, 0.5, dtype=np.float32), np.zeros((10, 1000), dtype=np.uint8), None)
+    assert sum(len(rows) for rows in found.values()) == len(found) == MOST_MISTAKES
+    assert sorted(found) == [*range(60), *range(500, 800)]
 
 
 def test_facts_name_pictures_once_and_the_engine_to_ship(tmp_path: Path) -> None:

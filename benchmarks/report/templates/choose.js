@@ -42,10 +42,19 @@ function pick(rows, limits) {
   const alike = fitting.filter((row) => asGood(row, best));
   const chosen = least(alike, (row) => [row.p90, -row.map]);
   const next = pick(fitting.filter((row) => row !== chosen), limits);
-  return { chosen, best, alike, runnerUp: next && next.chosen };
+  const better = fastestReference(rows.filter((row) => !asGood(chosen, row)), limits);
+  return { chosen, best, alike, runnerUp: next && next.chosen, better };
 }
 
-function why({ chosen, best, alike }) {
+function fastestReference(rows, limits) {
+  const fitting = rows.filter((row) => row.kind !== "engine" && row.plotted && Object.keys(misses(row, limits)).length === 0);
+  return fitting.length === 0 ? null : least(fitting, (row) => [row.p90, 0]);
+}
+
+const named = (row) => `${row.name}, ${milliseconds(row.p90)} ms with ${points(row.map)} mAP`;
+const why = (choice) => sentences(choice) + (choice.better ? ` A reference, not in the bundle, tags better: ${named(choice.better)}.` : "");
+
+function sentences({ chosen, best, alike }) {
   const numbers = `${milliseconds(chosen.p90)} ms end to end (p90) with ${points(chosen.map)} mAP`;
   if (alike.length === 1) return `${numbers}: the best mAP of those that fit, and no other comes within 1 % of it.`;
   const told = `${numbers}: the fastest of ${alike.length} engines that tag as well as the best.`;
@@ -58,7 +67,9 @@ function nothingFits(rows, limits) {
   if (measured.length === 0) return "No engine that is shown was measured with a latency and a mAP.";
   const worst = (row) => Math.max(0, ...Object.values(misses(row, limits)).map(([share]) => share));
   const near = least(measured, (row) => [worst(row), 0]);
-  return `No engine fits. Closest is ${near.name}: ${Object.values(misses(near, limits)).map(([, words]) => words).join("; ")}.`;
+  const known = fastestReference(rows, limits);
+  return `No engine fits. Closest is ${near.name}: ${Object.values(misses(near, limits)).map(([, words]) => words).join("; ")}.` +
+    (known ? ` A reference, not in the bundle, would fit: ${named(known)}.` : "");
 }
 
 function front(rows) {

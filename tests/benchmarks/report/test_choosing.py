@@ -55,18 +55,44 @@ def test_the_rule_by_hand(limits: dict[str, float], engine: str, runner_up: str 
 def test_why_and_who_is_refused() -> None:
     answer = choose(ROWS, device="here", max_p90_ms=8)
     assert answer.why == (
-        "4.00 ms end to end (p90) with 49.0 mAP: the best mAP of those that fit, and no other comes within 1 % of it."
+        "4.00 ms end to end (p90) with 49.0 mAP: the best mAP of those that fit, and no other comes within 1 % of it. "
+        "A reference, not in the bundle, tags better: reference, 0.100 ms with 90.0 mAP."
     )
     assert answer.refused == (
         ("fast", "tags worse: mAP 40.0"),
         ("slow", "p90 9.00 ms, 1.00 ms over"),
         ("absent", "built, not run: no GPU"),
     )
-    assert choose(ROWS, device="here").why.endswith(
+    assert (
         "the fastest of 2 engines that tag as well as the best. Their intervals overlap: "
         "which of them tags better is not shown by this test."
-    )
+    ) in choose(ROWS, device="here").why
     assert dict(choose(ROWS, device="here").refused)["slow"] == "as good, but slower: 9.00 ms"
+
+
+@pytest.mark.parametrize(
+    ("points", "limits", "told"),
+    [
+        (60.0, {}, "tags better: teacher, 6.00 ms with 60.0 mAP."),
+        (60.0, {"max_p90_ms": 7}, "tags better: teacher, 6.00 ms with 60.0 mAP."),
+        (60.0, {"max_p90_ms": 5}, None),  # the reference does not fit either
+        (60.0, {"max_mb": 4}, None),
+        (50.5, {}, None),  # intervals overlap: not shown to tag better
+    ],
+)
+def test_a_reference_that_tags_better_is_named(points: float, limits: dict[str, float], told: str | None) -> None:
+    teachers = [row("slower", 8.0, points, kind="reference"), row("teacher", 6.0, points, kind="reference")]
+    answer = choose([*ROWS[:2], *teachers], device="here", **limits)
+    assert answer.engine in ("fast", "middle")
+    assert answer.why.endswith(f"A reference, not in the bundle, {told}" if told else "% of it.")
+
+
+def test_a_reference_that_would_fit_is_named() -> None:
+    message = r"relax that limit; a reference, not in the bundle, would fit: reference, 0.100 ms with 90.0 mAP$"
+    with pytest.raises(ValueError, match=message):
+        choose(ROWS, device="here", min_map=60)
+    with pytest.raises(ValueError, match=r"relax that limit$"):
+        choose(ROWS, device="here", min_map=95)
 
 
 def test_paired_intervals_beat_those_of_map() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from typing import Any
 
@@ -57,6 +58,40 @@ def test_devices_are_told_apart_without_colour(fleet: dict[str, Any]) -> None:
     assert [front.dashes for front in drawing.fronts] == ["", "7 4"]
     assert {mark.text for mark in drawing.marks if mark.chosen} == {"A openvino-int8", "B openvino-int8"}
     assert all(mark.label is not None for mark in drawing.marks if mark.chosen)
+
+
+def test_the_engine_to_ship_lies_on_top_and_has_its_name_beside_it(bench: dict[str, Any]) -> None:
+    rows = read_rows(bench)
+    for row in bench["rows"]:
+        if row["status"] == "measured":
+            row["map"], row["end_to_end_ms"]["p90"] = 0.5, 12.0 if row["name"] == "teacher-torch" else 1.0
+    drawing = scatter(rows, read_devices(bench), [rows[0]], 1040, 500)
+    assert drawing is not None
+    assert [mark.chosen for mark in drawing.marks] == [False] * 6 + [True]
+    assert [mark.row.engine for mark in drawing.marks] == [False] * 2 + [True] * 5
+    assert min(mark.x for mark in drawing.marks) > drawing.frame.left + 130  # pixels: room for a name
+
+
+@pytest.mark.parametrize(("width", "height"), [(1040, 500), (380, 480)])
+def test_equal_latencies_have_an_axis(bench: dict[str, Any], width: int, height: int) -> None:
+    for row in bench["rows"]:
+        if row["status"] == "measured":
+            row["end_to_end_ms"]["p90"] = 1.0
+    drawing = scatter(read_rows(bench), read_devices(bench), [], width, height)
+    assert drawing is not None
+    assert drawing.x.high / drawing.x.low == pytest.approx(2)
+    assert len(drawing.x_ticks) >= 2
+    assert drawing.frame.left < drawing.marks[0].x < drawing.frame.right
+
+
+def test_few_references_are_named_where_room_is_short(bench: dict[str, Any]) -> None:
+    for row in copy.deepcopy(bench["rows"][8:10]):
+        bench["rows"] += [{**row, "name": f"{row['name']}-{i}"} for i in range(3)]
+    drawings = [scatter(read_rows(bench), read_devices(bench), [], *size) for size in ((1040, 500), (380, 480))]
+    named = [[mark.row for mark in drawing.marks if mark.label is not None] for drawing in drawings if drawing]
+    assert sorted(row.name for row in named[0] if not row.engine) == ["student-torch", "teacher-torch"]
+    assert sum(row.engine for row in named[0]) == 5
+    assert [row.engine for row in named[1]] == [True] * MOST_LABELS[True]  # no teacher out of torch
 
 
 def test_a_map_from_elsewhere_is_marked(bench: dict[str, Any]) -> None:

@@ -158,6 +158,13 @@ def test_nothing_measured_is_said(bench: dict[str, Any], tmp_path: Path) -> None
     assert 'class="mark' not in page
 
 
+def test_a_schema_alone_is_a_page(tmp_path: Path) -> None:
+    page, text, _ = files({"schema": 2, "rows": None, "labels": None}, tmp_path)
+    assert "there is no chart" in page
+    assert "What each tag paid" not in page
+    assert "None" not in page + text
+
+
 @pytest.mark.parametrize(
     "key",
     [

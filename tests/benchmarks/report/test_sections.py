@@ -47,6 +47,55 @@ def test_a_picture_is_held_once(bench: dict[str, Any], tmp_path: Path) -> None:
     assert page.count('href="#picture-3"') == 2  # in the grid and among the mistakes
 
 
+def test_engines_that_differ_alike_are_told_together(bench: dict[str, Any], tmp_path: Path) -> None:
+    said = bench["grid"][1]["engines"]["openvino-fp32"]
+    unlike = {"openvino-int8": said, "onnxruntime-int8": said[1:], "openvino-bf16": said[1:], "openvino-fp32": said}
+    bench["grid"] = [
+        {**bench["grid"][0], "engines": dict.fromkeys(unlike, said)},
+        {**bench["grid"][1], "engines": unlike},
+        {**bench["grid"][2], "engines": {**dict.fromkeys(unlike, said[1:]), "openvino-int8": said}},
+    ]
+    page, _ = files(bench, tmp_path)
+    lost = f"−{said[0][0]}"
+    assert re.findall(r'<p class="other">(.*?)</p>', page) == [
+        f"onnxruntime-int8, openvino-bf16: {lost}",
+        f"all others: {lost}",
+    ]
+
+
+def test_the_most_labels_are_folded(bench: dict[str, Any], tmp_path: Path) -> None:
+    bench["labels"] = [f"label {i}" for i in range(1000)]
+    bench["distillation"]["labels"] = [
+        {"label": f"label {i}", "teacher": 0.9, "student": 0.9 - i / 2000} for i in range(1000)
+    ]
+    for row in bench["rows"]:
+        row["ap"] = None
+    page, _ = files(bench, tmp_path)
+    first, more = page.split('<details class="more">')
+    assert first.count('<span class="label">label ') == 100
+    assert '<span class="label">label 999</span>' in first  # the biggest loss
+    assert "900 labels more" in more
+    assert more.count('<span class="label">label ') == 900
+    assert len(page) < 1_500_000
+
+
+def test_an_unstable_engine_is_marked_without_its_name(bench: dict[str, Any], tmp_path: Path) -> None:
+    bench["rows"][0]["settled"] = False  # slow, so that a phone has no room for its name
+    page, _ = files(bench, tmp_path)
+    chart = page[page.index('class="plot narrow"') :]
+    mark = re.search(r'<g class="mark" data-row="0".*?</text>', chart[: chart.index("</svg>")], re.S)
+    assert mark is not None
+    assert mark.group().endswith(">~</text>")
+    assert "processes differ by over 10 %" in page
+
+
+def test_the_parts_of_the_engine_to_ship_are_numbers(bench: dict[str, Any], tmp_path: Path) -> None:
+    page, _ = files(bench, tmp_path)
+    assert re.findall(r'<small class="told">(.*?)</small>', page) == [
+        "decode 0.820 · resize 0.310 · infer 2.40 · post 0.090"
+    ]
+
+
 def test_mistakes_of_a_label_are_under_it(bench: dict[str, Any], tmp_path: Path) -> None:
     page, _ = files(bench, tmp_path)
     (opened,) = re.findall(r"<details><summary>.*?</details>", page, re.S)

@@ -14,7 +14,7 @@ from benchmarks.report import render
 from benchmarks.report.devices import read_devices
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scatter import scatter
-from benchmarks.report.slides import HEIGHT, HUES, WIDTH, drawn
+from benchmarks.report.slides import HEIGHT, HUES, WIDTH, drawn, signs
 
 
 def test_same_facts_give_the_same_bytes(fleet: dict[str, Any], tmp_path: Path) -> None:
@@ -48,6 +48,19 @@ def test_hostile_names_are_drawn_as_text(bench: dict[str, Any], tmp_path: Path) 
     assert "<script" not in text
     ElementTree.fromstring(text)  # well-formed
     assert drawn("a\n画 $x$") == "a □ $x$"
+
+
+def test_signs_that_occur_are_explained(bench: dict[str, Any]) -> None:
+    bench["rows"][1]["unstable"] = False
+    plain = scatter(read_rows(bench), read_devices(bench), [], WIDTH, HEIGHT)
+    assert plain is not None
+    assert signs(plain) == ""
+    bench["rows"][0].update(settled=False, map_from={"device": "another"})
+    rows = read_rows(bench)
+    full = scatter(rows, read_devices(bench), rows[:1], WIDTH, HEIGHT)
+    assert full is not None
+    told = "ring and bold: to ship   ~ timing unstable or unsettled   † mAP measured on another device"
+    assert signs(full) == told
 
 
 def test_nothing_to_plot_still_gives_a_chart(bench: dict[str, Any], tmp_path: Path) -> None:
