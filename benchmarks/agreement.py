@@ -98,13 +98,23 @@ def agreement(model: Path, threads: int = 1, *, timeout_s: float = 120.0) -> dic
     Raises Disagreement if there is nothing to compare with.
     """
     command = [sys.executable, "-m", "benchmarks.agreement", str(model.resolve()), "--threads", str(threads)]
-    ended = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=timeout_s, check=False
-    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, cwd=Path(__file__).parents[1], start_new_session=True
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except BaseException as cause:
+            os.killpg(process.pid, signal.SIGKILL)  # benchmark_app too, which may be stopped
+            if isinstance(cause, subprocess.TimeoutExpired):
+                raise Disagreement(
+                    f"expected an answer within {timeout_s:g} s, got none; the net is too slow"
+                ) from None
+            raise
     try:
-        found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])
+        found: dict[str, Any] = json.loads(out.splitlines()[-1])
     except (ValueError, IndexError):
-        last = ended.stderr.strip().splitlines()[-1:] or ["nothing on its standard error"]
+        last = err.strip().splitlines()[-1:] or ["nothing on its standard error"]
         raise Disagreement(last[0]) from None
     return found
 

@@ -60,14 +60,15 @@ class Bench:
             "warm-up": "until the medians of three windows (16 queries and 0.1 s each) agree within "
             f"{timing.AGREE:.0%}, or {self.warm_up_s:g} s: unsettled",
             "spread": f"range of the processes' p50 over their median; above {timing.UNSTABLE:.0%} a row is unstable",
-            "energy": "of the whole package or board over the end-to-end queries, what it draws when idle included",
+            "energy": "of the whole package or card over the end-to-end queries, what it draws when idle included",
             "accuracy": "whole test set through the file that was timed, on the device that was timed; references "
             "on the machine that made them; "
             f"95 % intervals from {self.replicates} bootstraps, differences paired",
         }
         if self.throughput:
             told["throughput"] = (
-                "engine only, best of the batches and streams tried, on all cores, one thread a stream; "
+                "engine only, best of the batches and streams tried, in a process of its own on all cores, "
+                "one thread a stream; "
                 "never mixed with latency"
             )
         if self.sustained_s:

@@ -52,8 +52,9 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
     if not pictures:
         raise ValueError("bench: expected at least one picture, got an empty list")
     content = [picture if isinstance(picture, bytes) else picture.read_bytes() for picture in pictures]
-    cores = machine.allowed()
-    pinned = machine.pin(settings.threads) if settings.threads else None
+    pinned = None
+    if settings.threads and not settings.throughput:  # a runtime looks only once how many cores there are
+        pinned = machine.pin(settings.threads)
     manifest = read_bundle(folder)
     began = time.perf_counter_ns()
     with Tagger.first(folder, manifest, engine, threads=settings.threads) as tagger:
@@ -63,7 +64,7 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
         measured = measure(chain, content, settings, sensors)
         peak_rss_mb = machine.peak_memory_mb()
         engine_file = tagger.session.engine
-        found = _throughput(folder, tagger, chain.pixels(content), cores) if settings.throughput else None
+        found = _throughput(folder, tagger, chain.pixels(content)) if settings.throughput else None
     choice = tagger.choice
     return {
         "engine": choice.entry.name,
@@ -84,13 +85,12 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
     }
 
 
-def _throughput(folder: Path, tagger: Tagger, pixels: Sequence[NDArray[np.uint8]], cores: set[int]) -> dict[str, Any]:
-    """The search, on all the cores that this process had; every stream opens a session of one thread for itself."""
-    machine.bind(cores)
+def _throughput(folder: Path, tagger: Tagger, pixels: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
+    """The search, on all the cores that this process has; every stream opens a session of one thread for itself."""
     choice = choose(tagger.manifest, tagger.choice.entry.name, threads=1)
     most = tagger.session.max_batch
     with throughput.trials(lambda: Tagger.open(folder, tagger.manifest, choice).session, pixels) as trial:
-        return throughput.search(trial, len(cores), most)
+        return throughput.search(trial, len(machine.allowed()), most)
 
 
 def _on_gpu(ran: Ran) -> bool:

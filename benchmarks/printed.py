@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 
 Check = Callable[[Any], Any]  # the value, or ValueError "expected …, got …"
 PARTS = ("decode", "resize", "infer", "post")
-LONGEST = 300  # characters
+LONGEST, REASON, MACHINE = 300, 1000, 20_000  # characters
 
 
 def process(printed: Any) -> dict[str, Any]:
@@ -31,10 +33,19 @@ def scores(printed: Any) -> dict[str, Any]:
     return found
 
 
+def info(printed: Any) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """What `tagger.pyz info --json` prints: by engine what it lacks, and the machine."""
+    try:
+        found = _INFO(printed)
+    except ValueError as cause:
+        raise ValueError(f"what the device printed: {cause}") from None
+    return {engine["name"]: engine["lacks"] for engine in found["engines"]}, found["machine"]
+
+
 def _number(least: float = 0.0, most: float = math.inf) -> Check:
     def check(value: Any) -> float:
         good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not good or not math.isfinite(value) or not least <= value <= most:
+        if not good or not abs(value) <= sys.float_info.max or not least <= value <= most:
             raise _wrong(f"a number of {least:g} to {most:g}", value)
         return float(value)
 
@@ -50,6 +61,26 @@ def _count(value: Any) -> int:
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST or not value.isprintable():
         raise _wrong(f"up to {LONGEST} printable characters", value)
+    return value
+
+
+def _line(value: Any) -> str:
+    """A reason in words, as much of it as fits."""
+    if not isinstance(value, str):
+        raise _wrong("text", value)
+    return "".join(c if c.isprintable() else " " for c in value)[:REASON]
+
+
+def _machine(value: Any) -> dict[str, Any]:
+    """Facts by their names, short ones; which they are is the device's own matter."""
+    if not isinstance(value, dict):
+        raise _wrong("an object", value)
+    for fact in value.values():
+        several = fact if isinstance(fact, list) else list(fact.values()) if isinstance(fact, dict) else [fact]
+        if not all(one is None or isinstance(one, (str, int, float)) for one in several):
+            raise ValueError("machine: expected facts, lists and objects of facts, got others")
+    if len(json.dumps(value)) > MACHINE:
+        raise ValueError(f"machine: expected at most {MACHINE} characters, got more")
     return value
 
 
@@ -145,4 +176,5 @@ _PROCESS = _fields(
     sustained=_maybe(_fields(**_SUSTAINED, **_CHANGES)),
     **_CHANGES,
 )
-_SCORES = _fields(ran=_maybe(_RAN), sha256=_maybe(_text), error=_maybe(str))
+_SCORES = _fields(ran=_maybe(_RAN), sha256=_maybe(_text), error=_maybe(_line))
+_INFO = _fields(engines=_many(_fields(name=_text, lacks=_maybe(_line))), machine=_machine)

@@ -33,6 +33,8 @@ class Program:
                 )  # fmt: skip
             except subprocess.TimeoutExpired:
                 raise ProcessFailedError(f"no answer within {self.timeout_s:g} s") from None
+            except (FileNotFoundError, PermissionError) as cause:
+                raise ProcessFailedError(f"{self.command[0]}: expected a program, got: {cause.strerror}") from None
         try:
             return json.loads(ended.stdout.splitlines()[-1])
         except (ValueError, IndexError):

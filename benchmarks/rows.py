@@ -143,8 +143,6 @@ def latency(processes: Sequence[Any]) -> dict[str, Any]:
             name: {"before": first[name]["before"], "after": last[name]["after"]}
             for name in ("clock_mhz", "temperature_c")
         },
-        "throughput": next(iter(_there(told, "throughput")), None),
-        "sustained": next(iter(_there(told, "sustained")), None),
     }
 
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks import printed
 from benchmarks.accuracy import Truth
 from benchmarks.bench import Bench
-from benchmarks.devices import Device, DeviceError, Run
+from benchmarks.devices import Device, DeviceError, NoRoomError, Run, UnfitError
 from benchmarks.program import ProcessFailedError
 from benchmarks.rows import outcome
 from benchmarks.subjects import Bundle, Candidate, Scored, Subject, of_bundle
+from export.bundle import read_bundle
 from mlkd import whole_file
 from mlkd.progress import Progress, silent
 
+log = logging.getLogger(__name__)
+
 SECONDS_A_PICTURE = 0.25  # what a picture may take on a small board before scoring is given up
-SUSTAINED = -1  # the process that goes on without a pause
+ALONE = ("throughput", "sustained")  # what an engine is asked once, in a process of its own, after the queries
 NOT_HERE = "there is no room for the test set there, and no other machine has scored this engine"
 
 
@@ -29,14 +34,21 @@ class Timed:
     """What the processes of a row printed, or the error of the first that failed."""
 
     processes: list[dict[str, Any]] = field(default_factory=list)
-    sustained: Any = None
+    alone: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(ALONE))
     error: str | None = None
 
-    def add(self, process: int, told: dict[str, Any]) -> None:
-        if process == SUSTAINED:
-            self.sustained = told["sustained"]
+    def add(self, process: int | str, told: dict[str, Any]) -> None:
+        if isinstance(process, str):
+            self.alone[process] = told[process]
         else:
             self.processes.append(told)
+
+    def failed(self, process: int | str, cause: Exception) -> None:
+        """Without its queries a row has nothing; what it is asked alone it can lack."""
+        if isinstance(process, str):
+            log.warning("%s: expected an answer, got %s; the row goes without", process, cause)
+        else:
+            self.error = str(cause)
 
 
 @dataclass(frozen=True)
@@ -94,20 +106,18 @@ def plan(processes: Mapping[str, int], seed: int) -> list[tuple[str, int]]:
 def _subjects(job: Job, bundles: Sequence[Bundle]) -> tuple[dict[str, Any], list[Subject]]:
     """What the device says of itself, and what of each bundle runs there."""
     entry, machine, subjects = job.device.entry, None, []
-    rebuild = ["--rebuild"] if entry.rebuild else []
     for done, bundle in enumerate(bundles):
         job.progress("bundles", done, len(bundles))
-        program = job.device.place(bundle.folder)
         try:
-            info = program("info", "--json", *rebuild)
-            lacking = {str(engine["name"]): engine["lacks"] for engine in info["engines"]}
-            machine = machine or dict(info["machine"])
-        except ProcessFailedError as cause:
-            raise DeviceError(f"{entry.name}: expected what `tagger.pyz info` says, got {cause}") from cause
-        except (KeyError, TypeError, ValueError) as cause:
-            raise DeviceError(
-                f"{entry.name}: expected engines and a machine from `tagger.pyz info`, got {cause!r}"
-            ) from cause
+            program = job.device.place(bundle.folder)
+            lacking, told = _info(job, program)
+            machine = machine or told
+        except UnfitError as cause:
+            if bundle.kind == "engine":
+                raise
+            program = partial(_refuse, str(cause))  # a board with TensorRT alone runs no reference, but what ships
+            engines = read_bundle(bundle.folder, verify=False).engines
+            lacking = {engine.name: str(cause) for engine in engines}
         subjects.append(
             of_bundle(bundle, program, lacking, device=entry.name, threads=job.threads, runtimes=entry.runtimes)
         )
@@ -115,11 +125,26 @@ def _subjects(job: Job, bundles: Sequence[Bundle]) -> tuple[dict[str, Any], list
     return machine, [*subjects, *job.extra]
 
 
+def _info(job: Job, program: Run) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """What each engine of a bundle lacks there, and the machine."""
+    name = job.device.entry.name
+    try:
+        return printed.info(program("info", "--json", *(["--rebuild"] if job.device.entry.rebuild else [])))
+    except ProcessFailedError as cause:
+        raise DeviceError(f"{name}: expected what `tagger.pyz info` says, got {cause}") from cause
+    except ValueError as cause:
+        raise DeviceError(f"{name}: expected engines and a machine from `tagger.pyz info`, got {cause}") from cause
+
+
+def _refuse(reason: str, *_: str, **__: Any) -> Any:
+    raise ProcessFailedError(reason)
+
+
 def _pictures(job: Job) -> tuple[str, bool]:
     """The pictures there, and whether they are the whole test set: a device without room gets only the timed ones."""
     try:
         return job.device.pictures(job.truth.files), True
-    except DeviceError:
+    except NoRoomError:
         if job.host is None:
             raise
         files = list(job.truth.files)
@@ -130,9 +155,9 @@ def _pictures(job: Job) -> tuple[str, bool]:
 def _time_all(job: Job, subjects: Sequence[Subject], pictures: str) -> dict[str, Timed]:
     able = {one.name: (subject.program, one) for subject in subjects for one in subject.able}
     counts = {True: job.bench.processes, False: job.bench.reference_processes}
-    runs = plan({name: counts[one.ships] for name, (_, one) in able.items()}, job.seed)
-    if job.bench.sustained_s:
-        runs += [(name, SUSTAINED) for name, (_, one) in able.items() if one.ships]
+    runs: list[tuple[str, int | str]] = [*plan({name: counts[one.ships] for name, (_, one) in able.items()}, job.seed)]
+    wanted = {"throughput": job.bench.throughput, "sustained": job.bench.sustained_s}
+    runs += [(name, what) for what in ALONE if wanted[what] for name, (_, one) in able.items() if one.ships]
     found = {name: Timed() for name in able}
     for done, (name, process) in enumerate(runs):
         job.progress("latency", done, len(runs))
@@ -140,24 +165,24 @@ def _time_all(job: Job, subjects: Sequence[Subject], pictures: str) -> dict[str,
             try:
                 found[name].add(process, printed.process(_time(job, *able[name], process, pictures)))
             except (ProcessFailedError, ValueError) as cause:
-                found[name].error = str(cause)
+                found[name].failed(process, cause)
     job.progress("latency", len(runs), len(runs))
     return found
 
 
-def _time(job: Job, program: Run, one: Candidate, process: int, pictures: str) -> Any:
+def _time(job: Job, program: Run, one: Candidate, process: int | str, pictures: str) -> Any:
     """What one process prints; kept, so that a bench that goes on does not repeat it."""
-    file = job.out / "samples" / f"{one.name}.{'sustained' if process == SUSTAINED else process}.json"
+    file = job.out / "samples" / f"{one.name}.{process}.json"
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
     bench = job.bench
     words = ["--engine", one.engine, "--pictures", pictures, "--sample", str(bench.pictures), "--seed", str(job.seed)]
     words += ["--threads", str(job.threads), "--warmup-s", str(bench.warm_up_s)]
-    if process == SUSTAINED:
-        words += ["--queries", "1", "--sustained-s", str(bench.sustained_s)]
+    if isinstance(process, str):
+        words += ["--queries", "1", *(["--sustained-s", str(bench.sustained_s)] if process == "sustained" else [])]
+        words += ["--throughput"] if process == "throughput" else []
     else:
         words += ["--queries", str(bench.queries), "--least-s", str(bench.least_s)]
-        words += ["--throughput"] if bench.throughput and one.ships and process == bench.processes - 1 else []
     told = program("bench", *words, timeout_s=bench.timeout_s + 2 * bench.least_s + bench.sustained_s)
     whole_file.write(file, json.dumps(told).encode())
     return told
@@ -215,4 +240,4 @@ def _row(job: Job, subject: Subject, one: Candidate, timed: Timed, scored: Score
         replicates=job.bench.replicates,
         seed=job.seed,
     )
-    return {**one.row, **filled, "sustained": timed.sustained}
+    return {**one.row, **filled, **timed.alone}

@@ -48,6 +48,8 @@ class Shelf:
             raise ValueError(f"devices: expected at least one and distinct names, got {names}")
         if sum(entry.host is None for entry in self.devices) > 1:
             raise ValueError("devices: expected one entry without a host at most, got more; add their hosts")
+        if any(entry.name == measuring.HERE.name for entry in self.others):
+            raise ValueError(f"devices: expected another name for one with a host, got {measuring.HERE.name!r}")
 
     @property
     def here(self) -> DeviceEntry:
@@ -76,21 +78,28 @@ def devices(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path,
     truth = measuring.truth_of(read_split(context.inputs["data"], "test"))
     bundles, progress = measuring.bundles(context.inputs, nets), _Together(context.progress, len(entries))
 
-    def measure(entry: DeviceEntry, out: Path, progress: Progress) -> dict[str, Any]:
-        with closing(Ssh(entry)) as device:
-            host = _host(context.inputs["bench"])
-            job = Job(device, truth, manifest.labels, bench, out, seed=seed, progress=progress, host=host)
-            return run_bench(
-                dataclasses.replace(job, bench=dataclasses.replace(bench, timeout_s=entry.timeout_s)), bundles
-            )
+    opened = [Ssh(entry) for entry in entries]
+    turns = {_place(entry): threading.Lock() for entry in entries}  # entries of one machine would time each other
+
+    def measure(device: Ssh, out: Path, progress: Progress) -> dict[str, Any]:
+        entry = device.entry
+        with turns[_place(entry)], closing(device):
+            host, timed = _host(context.inputs["bench"]), dataclasses.replace(bench, timeout_s=entry.timeout_s)
+            job = Job(device, truth, manifest.labels, timed, out, seed=seed, progress=progress, host=host)
+            return run_bench(job, bundles)
 
     folders = [work / _key(entry, bench, seed, context.inputs) for entry in entries]
     with ThreadPoolExecutor(len(entries)) as together:
         running = [
-            together.submit(_one, entry, folder, partial(measure, entry, folder, progress.of(at)))
-            for at, (entry, folder) in enumerate(zip(entries, folders, strict=True))
+            together.submit(_one, device.entry, folder, partial(measure, device, folder, progress.of(at)))
+            for at, (device, folder) in enumerate(zip(opened, folders, strict=True))
         ]
-        found = [one.result() for one in running]
+        try:
+            found = [one.result() for one in running]
+        except BaseException:  # Ctrl-C: the threads would go on, and the pool waits for them
+            for device in opened:
+                device.close()
+            raise
     for old in set(work.iterdir()) - set(folders):
         shutil.rmtree(old)
     (context.out / RESULT).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -111,9 +120,13 @@ def _one(entry: DeviceEntry, folder: Path, measure: Callable[[], dict[str, Any]]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         found = dict(measuring.plain_numbers(measure()))
-    except (DeviceError, ProcessFailedError, BundleError) as cause:
-        log.warning("%s", cause)
-        told = {"name": entry.name, "status": "failed", "reason": str(cause), "machine": None}
+    except OSError:  # of this machine, as a full disk
+        raise
+    except Exception as cause:  # whatever one device says spoils no other
+        known = isinstance(cause, (DeviceError, ProcessFailedError, BundleError))
+        reason = str(cause) if known else f"{entry.name}: expected a device that measures, got {cause!r}"
+        log.warning("%s", reason, exc_info=not known)
+        told = {"name": entry.name, "status": "failed", "reason": reason, "machine": None}
         return {"device": {**told, "threads": entry.threads, "power_mode": entry.power_mode}, "rows": []}
     result.write_whole(kept, json.dumps(found, indent=1) + "\n")
     log.info("%s: measured", entry.name)
@@ -121,11 +134,15 @@ def _one(entry: DeviceEntry, folder: Path, measure: Callable[[], dict[str, Any]]
 
 
 def _key(entry: DeviceEntry, bench: Bench, seed: int, inputs: Mapping[str, Path]) -> str:
-    """The name of a device's folder: equal while its measurement holds."""
-    read = {name: result.read(folder) for name, folder in inputs.items()}
+    """The name of a device's folder: equal while its measurement holds, whatever this machine measured of itself."""
+    read = {name: result.read(folder) for name, folder in inputs.items() if name != "bench"}
     contents = {name: one and one.content for name, one in read.items()}
     asked = dataclasses.replace(entry, retries=0, timeout_s=1.0)  # these change no number
     return result.digest(plain({"entry": asked, "bench": bench, "seed": seed, "reads": contents}))[:16]
+
+
+def _place(entry: DeviceEntry) -> tuple[str | None, int | None]:
+    return entry.host, entry.port
 
 
 def _host(bench: Path) -> Scored:

@@ -43,10 +43,17 @@ def _bench(recipe: Recipe, here: DeviceEntry) -> Stage:
         run=partial(measuring.bench, dataclasses.replace(recipe, bench=timed), here),
         version=3,
         reads=("data", *teaching.reads(recipe), "student", "baseline", "engines", "bundle", "references"),
-        config={"bench": timed, "seed": recipe.seed, "runtimes": here.runtimes, **teaching.ready(recipe)},
+        config={"bench": timed, "seed": recipe.seed, **_asked(here), **teaching.ready(recipe)},
         packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
         outside=lambda: {**machine.identity(), **teaching.hashes(recipe)},
     )
+
+
+def _asked(here: DeviceEntry) -> dict[str, Any]:
+    """What besides threads of the entry changes numbers; what came later than results only where it says so."""
+    said = {name: getattr(here, name) for name in ("python", "rebuild", "power_mode")}
+    said = {name: value for name, value in said.items() if value != getattr(measuring.HERE, name)}
+    return {"runtimes": here.runtimes, **said}
 
 
 def _devices(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...]) -> Stage:

@@ -140,6 +140,7 @@ class Line:
         partial, folder = self._partial(stage.name), self.folder / stage.name
         if stage.name in self.force:
             result.remove(partial)
+            result.remove(self.folder / f"{stage.name}.work")  # what a stage keeps between its runs
         check_space(stage.name, self.folder, decision.bytes)
         resumed = result.begin(partial, self._identity(stage))
         log.info("%s: %s%s", stage.name, decision.why, "; going on where it stopped" if resumed else "")

@@ -22,6 +22,14 @@ class DeviceError(ValueError):
     """A device that cannot go on; the message is one line: device, what, expected, got, next step."""
 
 
+class NoRoomError(DeviceError):
+    """What is sent does not fit there."""
+
+
+class UnfitError(DeviceError):
+    """It answers, but lacks what a bundle needs."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DeviceEntry:
     """One device of devices.yaml."""
@@ -96,7 +104,7 @@ class Local:
     def place(self, bundle: Path) -> Run:
         """The bundle where it lies, verified."""
         read_bundle(bundle)
-        python = sys.executable if self.entry.python == "python3" else self.entry.python
+        python = sys.executable if self.entry.python == "python3" else str(Path(self.entry.python).expanduser())
         command = [python, str(bundle.resolve() / PROGRAM)]
 
         def run(*arguments: str, timeout_s: float | None = None) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from benchmarks.devices.base import DeviceEntry, DeviceError
+from benchmarks.devices.base import DeviceEntry, DeviceError, NoRoomError, UnfitError
 
 KEY = re.compile(r"Permission denied \(|Too many authentication failures")
 SHOWN = 300
@@ -66,13 +66,14 @@ def of_answer(entry: DeviceEntry, fault: object, text: str) -> DeviceError:
         "busy": ("it to itself", "wait, or give each devices.yaml that names this device another folder"),
         "damaged": ("a file as it was sent", "run again: it is sent again; if it stays so, test the disk"),
     }.get(str(fault), ("files that can be read and written", "see the message; correct folder in devices.yaml"))
-    return _error(entry, f"{where}expected {expected}, got: {plain(text)}", step)
+    error = _error(entry, f"{where}expected {expected}, got: {plain(text)}", step)
+    return NoRoomError(str(error)) if fault == "space" else error
 
 
 def no_room(entry: DeviceEntry, needed: int, free: int) -> DeviceError:
     """More is to be copied than fits."""
     step = f"make room, or choose another folder than {entry.folder}"
-    return _error(entry, f"space: expected {needed / 1e6:.1f} MB free, got {free / 1e6:.1f} MB", step)
+    return NoRoomError(str(_error(entry, f"space: expected {needed / 1e6:.1f} MB free, got {free / 1e6:.1f} MB", step)))
 
 
 def of_retries(entry: DeviceEntry, last: ConnectionLostError) -> DeviceError:
@@ -92,9 +93,9 @@ def not_understood(entry: DeviceEntry, what: str) -> DeviceError:
     return _error(entry, f"expected an answer of the agent, got {what}", "do not trust this device")
 
 
-def unfit(entry: DeviceEntry, reason: str) -> DeviceError:
+def unfit(entry: DeviceEntry, reason: str) -> UnfitError:
     """It lacks something; the reason has its next step."""
-    return DeviceError(f"{entry.name}: {reason}")
+    return UnfitError(f"{entry.name}: {reason}")
 
 
 def _error(entry: DeviceEntry, what: str, step: str) -> DeviceError:

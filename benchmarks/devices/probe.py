@@ -56,7 +56,7 @@ def read(answer: Mapping[str, Any]) -> Facts:
                 str(name): (_text(found["version"]), _text(found["error"])) for name, found in answer["modules"].items()
             },
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as cause:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as cause:
         raise ValueError(f"expected the facts of a device, got none: {cause!r}") from None
 
 

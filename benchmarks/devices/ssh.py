@@ -131,13 +131,13 @@ def printed(answer: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
     if answer.get("late") is True:
         raise ProcessFailedError(f"no answer within {limit_s:g} s")
     try:
-        found = json.loads(str(answer.get("out")), parse_constant=_refuse)
+        found = _clean(json.loads(str(answer.get("out")), parse_constant=_refuse))
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
         last = plain(str(answer.get("err") or "")) or "nothing on its standard error"
         raise ProcessFailedError(f"exit code {plain(str(answer.get('code')))}: {last}")
-    return {plain(name): _clean(value) for name, value in found.items()}
+    return {plain(name): value for name, value in found.items()}
 
 
 def _clean(value: Any) -> Any:

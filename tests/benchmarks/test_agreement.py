@@ -96,6 +96,22 @@ def test_a_model_that_benchmark_app_cannot_run_is_named(tmp_path: Path) -> None:
         agreement.agreement(tmp_path / "nothing.xml")
 
 
+def test_a_check_that_takes_too_long_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = tmp_path / "child"
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nsleep 60 &\necho $! > {child}.new\nmv {child}.new {child}\nkill -STOP $!\nwait\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(agreement.sys, "executable", str(program))
+    with pytest.raises(agreement.Disagreement, match=r"expected an answer within 2 s, got none"):
+        agreement.agreement(tmp_path / "a.xml", timeout_s=2)
+    stat = Path(f"/proc/{child.read_text().strip()}/stat")
+    deadline = time.monotonic() + 10
+    while stat.exists() and stat.read_text().split()[2] != "Z":  # nobody may be there to reap it
+        assert time.monotonic() < deadline
+
+
 def test_benchmark_app_really_runs_and_both_are_told(tmp_path: Path) -> None:
     model = bundles.write_onnx(tmp_path / "a.onnx")
     with agreement.OpenVino(threads=1).open_graph(model) as session:

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.accuracy import Truth
 from benchmarks.bench import Bench
-from benchmarks.devices import DeviceEntry, DeviceError, Local
+from benchmarks.devices import DeviceEntry, Local, NoRoomError, UnfitError
 from benchmarks.program import ProcessFailedError
 from benchmarks.rows import ROW
 from benchmarks.run import Job, plan, run_bench
@@ -99,7 +99,7 @@ def test_raw_samples_and_scores_are_kept(ran: tuple[dict[str, Any], Path]) -> No
     result, work = ran
     kept = {file.name for file in (work / "out/samples").iterdir()}
     names = ("onnxruntime-fp32", "openvino-fp32")
-    engines = {f"{engine}.{i}.json" for engine in names for i in (0, 1, "sustained")}
+    engines = {f"{engine}.{i}.json" for engine in names for i in (0, 1, "sustained", "throughput")}
     assert kept == engines | {f"teacher-{engine}.0.json" for engine in names}
     files = [work / f"out/samples/onnxruntime-fp32.{i}.json" for i in (0, 1)]
     raw = [json.loads(file.read_text())["samples"]["end_to_end_ms"] for file in files]
@@ -203,7 +203,56 @@ def test_an_engine_that_takes_the_process_down_costs_only_its_own_row(whole: Pat
     assert "samples: expected an object, got 'many'" in rows["lies"]["reason"]
 
 
+@dataclass(frozen=True)
+class Small(Local):
+    """This machine, where a search for throughput runs out of memory."""
+
+    def place(self, bundle: Path) -> Any:
+        program = super().place(bundle)
+
+        def run(*arguments: str, timeout_s: float | None = None) -> Any:
+            if "--throughput" in arguments:
+                raise ProcessFailedError("exit code -9: nothing on its standard error")
+            return program(*arguments, timeout_s=timeout_s)
+
+        return run
+
+
+def test_a_search_that_fails_costs_no_latency(whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with closing(Small(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
+        quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2)
+        job = Job(device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out")
+        (found,) = run_bench(job, [Bundle(whole, "student")])["rows"]
+    assert (found["status"], found["throughput"]) == ("measured", None)
+    assert "throughput: expected an answer, got exit code -9" in caplog.text
+
+
 ENGINES = ("dies", "lies", "lives")
+
+
+class Choosy(Local):
+    """This machine, had it a runtime for the first bundle alone."""
+
+    def place(self, bundle: Path) -> Any:
+        if "first" not in bundle.name:
+            raise UnfitError("here: openvino: expected it, got none")
+        return super().place(bundle)
+
+
+def test_a_device_that_runs_no_reference_measures_what_ships(whole: Path, tmp_path: Path) -> None:
+    """Such is a board with TensorRT alone: the references are for CPUs."""
+    tested = [Bundle(shutil.copytree(whole, tmp_path / "first"), "student"), Bundle(whole, "teacher", "reference")]
+    quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
+    with closing(Choosy(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
+        job = Job(device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out")
+        rows = {row["name"]: (row["status"], row["reason"]) for row in run_bench(job, tested)["rows"]}
+        with pytest.raises(UnfitError, match="openvino"):
+            run_bench(job, [Bundle(whole, "student")])
+    reason = "here: openvino: expected it, got none"
+    assert rows == {
+        "openvino-fp32": ("measured", None),
+        "teacher-openvino-fp32": ("built, not run", reason),
+    }
 
 
 @dataclass(frozen=True)
@@ -212,7 +261,7 @@ class Full(Local):
 
     def pictures(self, files: Any) -> str:
         if len(files) > 1:
-            raise DeviceError("here: expected room for the test set, got none")
+            raise NoRoomError("here: expected room for the test set, got none")
         return super().pictures(files)
 
 
@@ -226,7 +275,7 @@ def test_a_device_without_room_takes_its_accuracy_from_the_host_and_says_so(whol
     quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
     with closing(Full(HERE)) as device:
         job = Job(device, truth, bundles.LABELS, quick, tmp_path / "out")
-        with pytest.raises(DeviceError, match="room for the test set"):
+        with pytest.raises(NoRoomError, match="room for the test set"):
             run_bench(job, [Bundle(whole, "student")])
         host = Scored("desk", "avx2", tmp_path / "host", told)
         job = replace(job, host=host)

@@ -91,7 +91,10 @@ def test_nothing_above_the_threshold_is_said(
         (["tag", "x.jpg", "--engine", "tensorrt-fp16-sm86"], "expected one that runs on this machine, got tensorrt"),
         (["bench", "--pictures", "/nowhere/list.txt"], "/nowhere/list.txt"),
         (["scores", "--engine", "tflite", "--pictures", "LIST", "--out", "out"], "got 'tflite'"),
-        (["bench", "--pictures", "EMPTY"], "expected a text file with one picture's path a line, got no path"),
+        (
+            ["bench", "--pictures", "EMPTY"],
+            "expected a text file with one picture's path a line, or a pack, got no path",
+        ),
     ],
 )
 def test_user_errors_are_one_line_and_code_2(

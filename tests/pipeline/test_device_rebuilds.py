@@ -97,7 +97,7 @@ def test_bench_and_scores_run_what_was_built(
     listed = tmp_path / "list.txt"
     listed.write_text(red)
     given = ["--bundle", stale, "--engine", OPENVINO, "--pictures", str(listed)]
-    bench = ["bench", *given, "--queries", "2", "--batch", "1", "--warmup-s", "0.1"]
+    bench = ["bench", *given, "--queries", "2", "--warmup-s", "0.1"]
     assert main(bench) == 2
     assert "`info --rebuild`" in capsys.readouterr().err
     facts(stale, capsys, "--rebuild", "--engine", OPENVINO)

@@ -52,6 +52,7 @@ def test_without_an_entry_this_machine_is_measured_all_the_same(tmp_path: Path) 
         ("devices: []", "at least one and distinct names, got \\[\\]"),
         ("devices: [{name: a, host: b}, {name: a, host: c}]", "distinct names, got \\['a', 'a'\\]"),
         ("devices: [{name: a}, {name: b}]", "one entry without a host at most"),
+        ("devices: [{name: a}, {name: this machine, host: b}]", "another name for one with a host, got 'this machine'"),
         ("devices: [{name: a, hots: b}]", "devices.0.hots: expected one of .*did you mean host"),
         ("devices: [{name: a, host: -oProxyCommand=sh}]", "host: expected a Host or user@address"),
         ("devices: [{name: a, host: b, runtimes: [tflite]}]", "runtimes: expected some of onnxruntime"),
@@ -82,7 +83,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     drawings.draw(folder / "drawn")
     drawings.write_recipe(folder / "drawn", folder)
-    code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml")
+    (folder / "named.yaml").write_text("devices: [{name: first}]")
+    code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml", "--devices", "named.yaml")
     assert code == 0, log
     return folder
 
@@ -106,7 +108,7 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
     monkeypatch.chdir(work)
     python = sshd.bare_python(tmp_path / "bare")
     devices = [
-        {"name": "desk", "power_mode": "quiet"},
+        {"name": "desk"},
         {"name": "pi", "host": "board", "python": str(python), "folder": str(tmp_path / "store"), "retries": 0},
         {"name": "gone", "host": "no-such-host.invalid", "retries": 0},
     ]
@@ -125,6 +127,8 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
     ]  # fmt: skip
     assert "expected a name that can be resolved" in told["devices"][2]["reason"]
     rows = {(row["device"], row["name"]): row for row in told["rows"]}
+    assert {row["device"] for row in told["rows"]} == {"desk", "pi"}
+    assert ("desk", "student-torch") in rows
     here, there = rows["desk", "onnxruntime-fp32"], rows["pi", "onnxruntime-fp32"]
     assert there["status"] == "measured"
     assert there["sha256"] == here["sha256"]

@@ -1,4 +1,4 @@
-"""What of a measurement is published, and what is noted beside it."""
+"""What of a measurement is published, how this machine is called, and what is noted beside it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from benchmarks.devices import DeviceEntry
 from export.backends import OnnxRuntime
-from pipeline import measuring
+from pipeline import measuring, reporting
 from tests import bundles
 
 ENGINES = [bundles.engine(name, OnnxRuntime(), ("models/fp32.onnx",)) for name in ("shipped", "rebuilt", "absent")]
@@ -15,27 +16,53 @@ ENGINES = [bundles.engine(name, OnnxRuntime(), ("models/fp32.onnx",)) for name i
 
 @pytest.fixture
 def rows() -> list[dict[str, Any]]:
-    """Of two engines that ran, one as shipped, of one that did not, and of a net in torch, which nothing ships."""
-    measured = {"status": "measured", "reason": None, "end_to_end_ms": {"p50": 2.5}}
-    absent = {"name": "absent", "status": "built, not run", "reason": "no GPU", "built_here": None}
+    """Of two engines that ran, one as shipped, of one that did not, of a net in torch, and of another device."""
+    measured = {"status": "measured", "reason": None, "end_to_end_ms": {"p50": 2.5}, "device": "here"}
+    measured["map_from"] = {"device": "here", "instruction_set": "avx2"}
+    absent = {"name": "absent", "status": "built, not run", "reason": "no GPU", "built_here": None, "device": "here"}
+    there = measured | {"device": "pi", "end_to_end_ms": {"p50": 9.5}}
     return [
         {"name": "shipped", "built_here": False, **measured},
         {"name": "rebuilt", "built_here": True, **measured},
-        absent,
-        {"name": "student-torch", **measured},
+        absent | {"map_from": None},
+        {"name": "student-torch", "built_here": False, **measured},
+        {"name": "shipped", "built_here": False, **there},
+        {"name": "absent", "built_here": False, **there},
     ]
 
 
-def test_only_an_engine_as_shipped_gets_its_latency_into_the_manifest(rows: list[dict[str, Any]]) -> None:
+def devices() -> list[dict[str, Any]]:
     machine = dict.fromkeys(("cpu", "architecture", "cores", "os", "gpus", "driver"), "some")
-    published = measuring._measured(bundles.manifest(*ENGINES), {"rows": rows, "machine": machine})
+    return [{"name": "here", "machine": machine}, {"name": "pi", "machine": {}}]
+
+
+def test_only_an_engine_as_shipped_gets_its_latency_here_into_the_manifest(rows: list[dict[str, Any]]) -> None:
+    published = reporting._measured(bundles.manifest(*ENGINES), {"rows": rows, "devices": devices()})
     assert [engine.p50_ms for engine in published.engines] == [2.5, None, None]
     assert published.measured
 
 
-def test_what_was_not_run_or_built_here_is_noted(rows: list[dict[str, Any]]) -> None:
-    notes = measuring._notes(bundles.manifest(*ENGINES, composed=False, licences=()), rows)
-    assert notes == [
-        "rebuilt: built on this machine, not the bundle's own file",
-        "absent: built, not run: no GPU",
+def test_what_was_not_run_or_built_there_is_noted(rows: list[dict[str, Any]]) -> None:
+    assert reporting._notes_on_rows(rows) == [
+        "rebuilt on here: built there, not the bundle's own file",
+        "absent on here: built, not run: no GPU",
     ]
+
+
+def test_a_new_name_of_this_machine_is_everywhere(rows: list[dict[str, Any]]) -> None:
+    facts = {"devices": devices(), "rows": rows}
+    reporting._rename(facts, DeviceEntry(name="desk", power_mode="quiet"))
+    assert [device["name"] for device in facts["devices"]] == ["desk", "pi"]
+    assert facts["devices"][0]["power_mode"] == "quiet"
+    assert [row["device"] for row in rows] == ["desk"] * 4 + ["pi"] * 2
+    assert rows[4]["map_from"]["device"] == "desk", "the mAP of that row is from here"
+
+
+def test_a_check_that_cannot_be_made_is_noted_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise measuring.agree.Disagreement("benchmark_app: expected it, got none")
+
+    monkeypatch.setattr(measuring, "agreement", fails)
+    found, notes = measuring._checked([], 1)
+    assert found is None
+    assert notes == ["The check against benchmark_app could not be made: benchmark_app: expected it, got none"]

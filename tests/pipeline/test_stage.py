@@ -67,7 +67,13 @@ def test_plan_of_nothing_all_and_a_changed_input(recorder: Recorder) -> None:
 
 def test_force_and_its_typo(recorder: Recorder) -> None:
     recorder.run()
+    kept = recorder.folder / "first.work/kept"
+    kept.parent.mkdir()
+    kept.touch()
+    assert recorder.run(force="second") == ["second"]
+    assert kept.exists()
     assert recorder.run(force="first") == ["first"]
+    assert not kept.exists()
     with pytest.raises(ValueError, match="--force: expected one of first, second, got 'frist'"):
         recorder.line(force="frist")
 

@@ -16,7 +16,7 @@ from mlkd.data.prepared import read_split
 from mlkd.labels import Labels
 from mlkd.progress import silent
 from mlkd.teacher_outputs import TeacherOutputs
-from pipeline import measuring, stages, teaching
+from pipeline import floats, measuring, stages, teaching
 from pipeline.__main__ import main
 from pipeline.config import ConfigError
 from pipeline.recipe import Recipe, load_recipe
@@ -107,7 +107,7 @@ def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path) -> Non
 def check_test_scores(recipe: Recipe, data: Path, net: Path, out: Path) -> None:
     """The teacher that bench tells of is what the student was taught by: the mean of both nets' logits."""
     test = read_split(data, "test")
-    got = measuring._scores(recipe, Context(out, {"data": data}, silent), "teacher", test)
+    got = floats._scores(recipe, Context(out, {"data": data}, silent), "teacher", test)
     ours = evaluate.scores(checkpoint.load_model(net), test.pixels(48)).astype(np.float64)
     theirs = 0.01 * test.pixels(40).astype(np.float64).mean((1, 2)) - 1.28
     np.testing.assert_allclose(np.log(got / (1 - got)), (np.log(ours / (1 - ours)) + theirs) / 2, atol=1e-4)

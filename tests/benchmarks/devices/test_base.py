@@ -73,6 +73,17 @@ def test_this_machine_stops_what_takes_too_long(tmp_path: Path) -> None:
     device.close()
 
 
+def test_this_machine_takes_another_python_of_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own").symlink_to(sys.executable)
+    bundle = bundle_of(tmp_path, PROGRAM)
+    with closing(Local(DeviceEntry(name="this machine", python="~/own"))) as device:
+        assert device.place(bundle)("a")[2] == ["a"]
+    absent = Local(DeviceEntry(name="this machine", python="~/absent"))
+    with closing(absent), pytest.raises(ProcessFailedError, match=r"absent: expected a program, got: No such file"):
+        absent.place(bundle)("a")
+
+
 def test_a_damaged_bundle_is_refused_here(tmp_path: Path) -> None:
     bundle = bundle_of(tmp_path, PROGRAM)
     (bundle / "card.md").write_bytes(b"model bytez")

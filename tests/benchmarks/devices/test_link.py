@@ -98,6 +98,14 @@ def test_a_program_prints_an_object_or_has_failed(out: str) -> None:
         printed({"late": False, "code": 1, "out": out, "err": "it b\x07roke"}, 9)
 
 
+@pytest.mark.parametrize("depth", [500, 700, 900, 5000])
+def test_an_object_that_is_too_deep_is_none(depth: int) -> None:
+    """The parser may bear what walking through it does not."""
+    out = f'{{"a": {"[" * depth}{"]" * depth}}}'
+    with pytest.raises(ProcessFailedError, match=r"^exit code 1: it broke$"):
+        printed({"late": False, "code": 1, "out": out, "err": "it broke"}, 9)
+
+
 def test_what_a_program_prints_is_printable() -> None:
     out = json.dumps({"a\x1b": ["b\x1b[2J", {"c\u202e": "d\n"}], "n": [1, 2.5, None, True]})
     found = printed({"late": False, "code": 1, "out": out, "err": ""}, 9)

@@ -71,7 +71,12 @@ def test_facts_are_read_strictly_and_printable() -> None:
     answer = {"python": "3", "bits": 64, "architecture": "x", "libc": "", "modules": {"numpy": module}}
     assert read(answer).modules == {"numpy": (None, "a [2J b")}
     assert read(answer).libc == "none"
-    wrong: list[dict[str, Any]] = [{}, answer | {"bits": "many"}, answer | {"modules": ["numpy"]}]
+    wrong: list[dict[str, Any]] = [
+        {},
+        answer | {"bits": "many"},
+        answer | {"bits": float("inf")},
+        answer | {"modules": ["numpy"]},
+    ]
     for other in [*wrong, answer | {"modules": {"numpy": "2.0"}}]:
         with pytest.raises(ValueError, match="expected the facts of a device"):
             read(other)
