@@ -56,7 +56,7 @@ check: .venv/.stamp  ## format, lint, types, import rules
 	.venv/bin/lint-imports --no-cache
 
 test: .venv/.stamp  ## the tests, without a network
-	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 speed: .venv/.stamp  ## print how fast losses, metrics and decoding are, against the direct way
 	.venv/bin/python tests/speed/losses.py

@@ -92,7 +92,6 @@ def test_a_forked_process_times_the_eager_net_like_an_engine(
     told = student.program("bench", "--engine", one.engine, *words(listed), timeout_s=100)
     assert (torch.get_num_threads(), os.sched_getaffinity(0)) == (threads, cores), "only the process itself is pinned"
     assert (told["pictures"], told["queries"], told["threads"]) == (3, 5, 1)
-    assert told["load_ms"] > 500, "torch's imports count, though the server of the processes has done them"
     samples = printed.process(told)["samples"]
     assert 0 < max(samples["infer_ms"]) < max(samples["end_to_end_ms"])
     scored = student.program("scores", "--engine", one.engine, "--pictures", str(listed), "--out", str(tmp_path))
@@ -111,6 +110,18 @@ def test_a_forked_process_times_the_eager_net_like_an_engine(
     assert row["sha256"] == result.sha256(folder / BEST)
     assert row["runtime"] == f"torch {torch.__version__}"
     assert row.keys() == set(ROW)
+
+
+def test_the_imports_of_torch_count_though_the_server_of_the_processes_has_done_them(
+    folder: Path, listed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
+    monkeypatch.setattr(in_torch, "IMPORTS_MS", 1e6)
+    try:
+        assert 1e6 < in_torch.bench(net(folder), words(listed))["load_ms"] < 1.1e6
+    finally:
+        torch.set_num_threads(threads)
+        os.sched_setaffinity(0, cores)
 
 
 def test_a_net_that_does_not_score_like_the_eager_one_is_refused(folder: Path, files: list[Path], listed: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,10 @@ import pytest
 from export.bundle import parts_of, read_bundle
 from export.tagger.choosing import backend_of
 from mlkd.data.prepared import read_split
-from pipeline import result
-from tests import commands, drawings
+from pipeline import choosing, result, stages
+from pipeline.devices import Shelf, read_shelf
+from pipeline.recipe import load_recipe
+from tests import commands, drawings, sshd
 
 STAGES = (
     "data", "teacher", "teacher_outputs", "student", "baseline", "onnx", "precisions",
@@ -185,3 +190,96 @@ def equal_scores(first: Path, second: Path, data: Path) -> int:
 def scored(folder: Path, entry: Any, pixels: np.ndarray) -> np.ndarray:
     with backend_of(entry).open(folder / entry.file) as session:
         return session(pixels)
+
+
+def shelf(folder: Path, text: str) -> Shelf:
+    (folder / "devices.yaml").write_text(text)
+    return read_shelf(folder / "devices.yaml")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
+    if sshd.PROGRAM is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("sshd missing: make system")
+    with sshd.Server(tmp_path_factory.mktemp("ssh") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def copied(work: Path, tmp_path: Path) -> Path:
+    """The finished line once more, for tests that go on with it."""
+    return Path(shutil.copytree(work, tmp_path / "copied"))
+
+
+@pytest.fixture
+def ssh(server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's ssh knows the server as `board`."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh").write_text(f'#!/bin/sh\nexec /usr/bin/{" ".join(server.command)} "$@"\n')
+    (tmp_path / "bin/ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+
+def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothing(
+    copied: Path, ssh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(copied)
+    python = sshd.bare_python(tmp_path / "bare")
+    devices = [
+        {"name": "desk"},
+        {"name": "pi", "host": "board", "python": str(python), "folder": str(tmp_path / "store"), "retries": 0},
+        {"name": "gone", "host": "no-such-host.invalid", "retries": 0},
+    ]
+    recipe, folder = load_recipe("tiny.yaml"), copied / "runs/tiny"
+    bench = (folder / "bench/stage.json").stat().st_mtime_ns
+
+    def run(listed: list[dict[str, Any]] | None) -> dict[str, Any]:
+        found = shelf(tmp_path, json.dumps({"devices": listed})) if listed else None
+        stages.line(recipe, folder, shelf=found).until("report").run()
+        return dict(facts(folder / "report/report.json"))
+
+    told = run(devices)
+    assert (folder / "bench/stage.json").stat().st_mtime_ns == bench, "a name is no reason to measure again"
+    assert [(device["name"], device["status"]) for device in told["devices"]] == [
+        ("desk", "measured"), ("pi", "measured"), ("gone", "failed"),
+    ]  # fmt: skip
+    assert "expected a name that can be resolved" in told["devices"][2]["reason"]
+    rows = {(row["device"], row["name"]): row for row in told["rows"]}
+    assert {row["device"] for row in told["rows"]} == {"desk", "pi"}
+    assert ("desk", "student-torch") in rows
+    here, there = rows["desk", "onnxruntime-fp32"], rows["pi", "onnxruntime-fp32"]
+    assert there["status"] == "measured"
+    assert there["sha256"] == here["sha256"]
+    assert there["map"] == pytest.approx(here["map"], abs=1e-6)
+    assert there["map_from"]["device"] == "pi"
+    assert here["map_from"]["device"] == "desk"
+    assert rows["pi", "openvino-fp32"]["status"] == "built, not run"
+    assert rows["pi", "teacher-onnxruntime-fp32"]["kind"] == "reference"
+    assert ("pi", "student-torch") not in rows
+    page = (folder / "report/report.html").read_text()
+    assert "no-such-host.invalid" in page
+    choosing.choose("tiny.yaml", copied / "runs", copied / "dist", device="pi")
+    assert "onnxruntime" in capsys.readouterr().out
+
+    samples = next((folder / "devices.work").glob("*/samples/onnxruntime-fp32.0.json"))
+    measured = samples.stat().st_mtime_ns
+    devices[2] |= {"host": "board", "python": str(python), "folder": str(tmp_path / "other")}
+    assert [device["status"] for device in run(devices)["devices"]] == ["measured"] * 3
+    assert samples.stat().st_mtime_ns == measured, "a device that is whole is not asked again"
+    stages.line(recipe, folder, frozenset(["report"])).until("report").run()
+    assert [device["name"] for device in facts(folder / "report/report.json")["devices"]] == [
+        "this machine",
+        "pi",
+        "gone",
+    ]
+
+
+def test_a_device_that_failed_is_tried_again(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copied)
+    found = shelf(tmp_path, "devices: [{name: gone, host: no-such-host.invalid, retries: 0}]")
+    line = stages.line(load_recipe("tiny.yaml"), copied / "runs/tiny", shelf=found)
+    line.until("report").run()
+    assert {decision.stage: decision.runs for decision in line.plan()} | {"bench": False, "devices": True} == {
+        decision.stage: decision.runs for decision in line.plan()
+    }
+    assert result.read(copied / "runs/tiny/devices") is not None
