@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlkd import metrics
-from mlkd.bootstrap import resampled_map
+from mlkd.bootstrap import interval, resampled_map
 
 WORST = 5  # labels
 
@@ -153,10 +153,8 @@ def _drawn(case: _Case) -> NDArray[np.float64]:
 
 def _interval(drawn: NDArray[np.float64]) -> tuple[float | None, float | None]:
     """The middle 95 %."""
-    if np.isnan(drawn).all():
-        return None, None
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    return float(low), float(high)
+    found = interval(0.0, drawn)
+    return _number(found.low), _number(found.high)
 
 
 def role_map(

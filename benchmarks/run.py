@@ -7,7 +7,6 @@ import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from benchmarks.bench import Bench
 from benchmarks.devices import Device, DeviceError, NoRoomError, Run, UnfitError
 from benchmarks.program import ProcessFailedError
 from benchmarks.rows import outcome
-from benchmarks.subjects import Bundle, Candidate, Scored, Subject, of_bundle
+from benchmarks.subjects import Bundle, Candidate, Scored, Subject, of_bundle, refusing
 from export.bundle import read_bundle
 from mlkd import whole_file
 from mlkd.progress import Progress, silent
@@ -115,7 +114,7 @@ def _subjects(job: Job, bundles: Sequence[Bundle]) -> tuple[dict[str, Any], list
         except UnfitError as cause:
             if bundle.kind == "engine":
                 raise
-            program = partial(_refuse, str(cause))  # a board with TensorRT alone runs no reference, but what ships
+            program = refusing(str(cause))  # a board with TensorRT alone runs no reference, but what ships
             engines = read_bundle(bundle.folder, verify=False).engines
             lacking = {engine.name: str(cause) for engine in engines}
         subjects.append(
@@ -134,10 +133,6 @@ def _info(job: Job, program: Run) -> tuple[dict[str, str | None], dict[str, Any]
         raise DeviceError(f"{name}: expected what `tagger.pyz info` says, got {cause}") from cause
     except ValueError as cause:
         raise DeviceError(f"{name}: expected engines and a machine from `tagger.pyz info`, got {cause}") from cause
-
-
-def _refuse(reason: str, *_: str, **__: Any) -> Any:
-    raise ProcessFailedError(reason)
 
 
 def _pictures(job: Job) -> tuple[str, bool]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.devices import Run
+from benchmarks.program import ProcessFailedError
 from benchmarks.rows import facts
 from export.bundle import read_bundle
 
@@ -77,6 +78,15 @@ class Subject:
         object.__setattr__(self, "able", tuple(one for one in self.candidates if one.lacks is None))
 
 
+def refusing(reason: str) -> Run:
+    """The program of rows that cannot be filled."""
+
+    def run(*_: str, **__: Any) -> Any:
+        raise ProcessFailedError(reason)
+
+    return run
+
+
 def of_bundle(
     bundle: Bundle,
     program: Run,
@@ -86,11 +96,11 @@ def of_bundle(
     threads: int,
     runtimes: Collection[str] = (),
 ) -> Subject:
-    """The engines of a bundle on a device, where `program` is its tagger.pyz and `lacking` what `info` said.
+    """The engines of a placed bundle on a device: `program` is its tagger.pyz there, `lacking` what `info` said.
 
     Those of other `runtimes` are left out if any are named.  Raises BundleError.
     """
-    manifest = read_bundle(bundle.folder)
+    manifest = read_bundle(bundle.folder, verify=False)  # its hashes were checked when it was placed
     candidates = []
     for entry in manifest.engines:
         if runtimes and entry.backend["kind"] not in runtimes:

@@ -34,7 +34,7 @@ def bootstrap_map(
     A replicate's mAP is over the labels that have a positive in it.
     """
     drawn = resampled_map(scores, targets, groups, replicates=replicates, seed=seed, known=known)
-    return _interval(mean_average_precision(scores, targets, known), drawn)
+    return interval(mean_average_precision(scores, targets, known), drawn)
 
 
 def bootstrap_difference(
@@ -53,7 +53,7 @@ def bootstrap_difference(
         resampled_map(scores, targets, groups, replicates=replicates, seed=seed, known=known)
         for scores in (scores_a, scores_b)
     ]
-    return _interval(values[0] - values[1], drawn[0] - drawn[1])
+    return interval(values[0] - values[1], drawn[0] - drawn[1])
 
 
 def resampled_map(
@@ -113,7 +113,8 @@ def _draws(groups: ArrayLike, replicates: int, seed: int) -> Iterator[Floats]:
         yield drawn.astype(np.float64)[member]
 
 
-def _interval(value: float, drawn: Floats) -> Interval:
+def interval(value: float, drawn: Floats) -> Interval:
+    """The middle 95 % of replicates (R,), nan where all are."""
     if np.isnan(drawn).all():
         return Interval(value, float("nan"), float("nan"))
     low, high = np.nanquantile(drawn, [0.025, 0.975])

@@ -7,7 +7,7 @@ import json
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ COMPILED = "torch-compile"
 FACTS, INDUCTOR = "compiled.json", "inductor"
 
 
-def compile_student(folder: Path, net: Float, threads: int, pictures: Path, out: Path) -> None:
+def compile_student(folder: Path, net: Float, threads: int, files: Sequence[Path], out: Path) -> None:
     """Compile the student once for all that will time it, into out/INDUCTOR; FACTS says whether it scores as eager."""
     compiled = Net(folder=folder, thresholds=net.thresholds, threads=threads, cache=out / INDUCTOR)
     try:
-        told = forked.apart(in_torch.same, compiled, ["--pictures", str(pictures)], net.scores)
+        told = forked.apart(in_torch.same, compiled, files, net.scores)
     except ProcessFailedError as cause:
         told = {"ran": None, "sha256": None, "error": str(cause)}
     (out / FACTS).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
@@ -47,7 +47,7 @@ def subjects(recipe: Recipe, inputs: Mapping[str, Path], nets: Mapping[str, Floa
         cache, ways = Path(tempfile.mkdtemp(prefix="inductor-")), ways_of[model]
         program = InTorch(nets[model], folder, recipe.bench.threads, cache, compiled)
         weakref.finalize(program, shutil.rmtree, cache, ignore_errors=True)
-        if (inputs["references"] / INDUCTOR).is_dir():
+        if COMPILED in ways and (inputs["references"] / INDUCTOR).is_dir():
             shutil.copytree(inputs["references"] / INDUCTOR, cache, dirs_exist_ok=True)
         candidates = [_candidate(model, way, folder, program, device) for way in ways]
         yield Subject(program, tuple(candidates), nets[model])

@@ -79,17 +79,15 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def same(net: Net, arguments: Sequence[str], expected: NDArray[np.float32]) -> dict[str, Any]:
+def same(net: Net, files: Sequence[Path], expected: NDArray[np.float32]) -> dict[str, Any]:
     """What `tagger.pyz scores` prints of a compiled net: its scores (N, L) are those `expected` of the eager one.
 
     Raises ValueError where it differs from them on any of the first pictures, one at a time as it is timed.
     """
     torch.set_num_threads(net.threads)
-    files = pictures(_parse(arguments).pictures)
-    some = [files[at] for at in range(min(COMPARED, len(files)))]
     with torch.inference_mode():
         tagging, image_px = _open(net)
-        found = np.concatenate([tagging(images.load(file, image_px)[None]) for file in some])
+        found = np.concatenate([tagging(images.load(file, image_px)[None]) for file in files[:COMPARED]])
     apart = float(np.abs(found - expected[: len(found)]).max())
     if apart > TOLERANCE:
         raise ValueError(f"torch.compile: expected the scores of the eager net to {TOLERANCE:g}, got {apart:.2g} apart")

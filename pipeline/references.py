@@ -13,10 +13,9 @@ from typing import Any
 from benchmarks import machine
 from benchmarks.accuracy import Truth
 from benchmarks.devices import DeviceEntry, Local
-from benchmarks.program import ProcessFailedError
 from benchmarks.rows import ROW
 from benchmarks.run import Job, score
-from benchmarks.subjects import Bundle, Candidate, Float, Scored, Subject, of_bundle
+from benchmarks.subjects import Bundle, Candidate, Float, Scored, Subject, of_bundle, refusing
 from export.bundle import MANIFEST
 from mlkd.data.prepared import read_split
 from pipeline import anchors, floats, teaching
@@ -92,11 +91,8 @@ def _score(recipe: Recipe, context: Context) -> Scored:
 
 def _compile(recipe: Recipe, context: Context) -> None:
     context.progress("torch.compile", 0, 1)
-    listed, student = context.out / "test.txt", floats.read(context.out)["student"]
-    files = read_split(context.inputs["data"], "test").files
-    listed.write_text("".join(f"{file.resolve()}\n" for file in files), encoding="utf-8")
-    anchors.compile_student(context.inputs["student"], student, recipe.bench.threads, listed, context.out)
-    listed.unlink()
+    files, student = read_split(context.inputs["data"], "test").files, floats.read(context.out)["student"]
+    anchors.compile_student(context.inputs["student"], student, recipe.bench.threads, files, context.out)
 
 
 def in_torch(recipe: Recipe, context: Context, nets: Mapping[str, Float], device: str = HERE) -> list[Subject]:
@@ -123,8 +119,4 @@ def _without_engine(folder: Path, device: str, threads: int) -> Iterator[Subject
     for entry in read_json(folder / FACTS)["failed"]:
         row: dict[str, Any] = {key: entry[key] for key in ("name", "model", "runtime", "precision")}
         row = dict.fromkeys(ROW) | row | {"device": device, "kind": "reference", "threads": threads}
-        yield Subject(partial(_refuse, entry["reason"]), (Candidate(entry["name"], row, ()),))
-
-
-def _refuse(reason: str, *_: str, **__: Any) -> Any:
-    raise ProcessFailedError(reason)
+        yield Subject(refusing(entry["reason"]), (Candidate(entry["name"], row, ()),))

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.devices import DeviceEntry
 from benchmarks.report import render
 from export.bundle import Manifest, Parts, parts_of, write_bundle
+from pipeline.devices import RESULT
 from pipeline.result import read_json
 from pipeline.stage import Context
 
@@ -23,7 +24,7 @@ def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
     This machine is called as the entry `here` says; `devices` holds what other devices measured.
     """
     facts = read_json(context.inputs["bench"] / "bench.json")
-    for other in read_json(devices / "devices.json") if devices else []:
+    for other in read_json(devices / RESULT) if devices else []:
         facts["devices"].append(other["device"])
         facts["rows"] += other["rows"]
     _rename(facts, here)

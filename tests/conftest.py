@@ -1,8 +1,13 @@
-"""The order of the tests: random, but the file that takes longest first, or one process would end alone with it."""
+"""What all tests share: the longest file begins first, or one process would end alone with it; and the ssh server."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+
 import pytest
+
+from tests import sshd
 
 LONGEST = "test_end_to_end.py"
 
@@ -10,3 +15,12 @@ LONGEST = "test_end_to_end.py"
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != LONGEST)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
+    """A real one on loopback; without the program a test is skipped, under CI it fails."""
+    if sshd.PROGRAM is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("sshd missing: make system")
+    with sshd.Server(tmp_path_factory.mktemp("ssh") / "server") as server:
+        yield server

@@ -78,7 +78,7 @@ def compiled(folder: Path, files: list[Path], listed: Path) -> Iterator[Path]:
     """Where the stage references has compiled the student."""
     out = folder.with_name("references")
     out.mkdir()
-    anchors.compile_student(folder, Float(expected(folder, files), HALF), 1, listed, out)
+    anchors.compile_student(folder, Float(expected(folder, files), HALF), 1, files, out)
     yield out
     shutil.rmtree(out)
 
@@ -126,11 +126,10 @@ def test_the_imports_of_torch_count_though_the_server_of_the_processes_has_done_
 
 def test_a_net_that_does_not_score_like_the_eager_one_is_refused(folder: Path, files: list[Path], listed: Path) -> None:
     threads, eager = torch.get_num_threads(), expected(folder, files)
-    words = ["--pictures", str(listed)]
     try:
-        assert in_torch.same(net(folder), words, eager)["error"] is None
+        assert in_torch.same(net(folder), files, eager)["error"] is None
         with pytest.raises(ValueError, match=r"expected the scores of the eager net to 0\.0001, got 0\.0002\d* apart"):
-            in_torch.same(net(folder), words, eager + np.float32(2e-4))
+            in_torch.same(net(folder), files, eager + np.float32(2e-4))
     finally:
         torch.set_num_threads(threads)
 
@@ -160,7 +159,7 @@ def test_without_a_compiler_the_compiled_row_says_so(
     out = folder.with_name("references")
     out.mkdir()
     try:
-        anchors.compile_student(folder, Float(EAGER, HALF), 1, listed, out)
+        anchors.compile_student(folder, Float(EAGER, HALF), 1, files, out)
         student = found(recipe, folder)[1]
         named = ["--engine", "torch", "--engine", "torch-compile"]
         scored = student.program("scores", *named, "--pictures", str(listed), "--out", str(tmp_path))

@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -195,14 +194,6 @@ def scored(folder: Path, entry: Any, pixels: np.ndarray) -> np.ndarray:
 def shelf(folder: Path, text: str) -> Shelf:
     (folder / "devices.yaml").write_text(text)
     return read_shelf(folder / "devices.yaml")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
-    if sshd.PROGRAM is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("sshd missing: make system")
-    with sshd.Server(tmp_path_factory.mktemp("ssh") / "server") as server:
-        yield server
 
 
 @pytest.fixture

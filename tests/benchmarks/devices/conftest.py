@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,14 +24,6 @@ if what == "wait":
     if len(file.read_text().splitlines()) <= times: time.sleep(50)
     print("{}")
 """
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
-    if sshd.PROGRAM is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("sshd missing: make system")
-    with sshd.Server(tmp_path_factory.mktemp("ssh") / "server") as server:
-        yield server
 
 
 @pytest.fixture(scope="session")
