@@ -32,7 +32,7 @@ PARTS = (
     "benchmarks/throughput.py",
     "benchmarks/timing.py",
     "pipeline/__init__.py",
-    "pipeline/device.py",
+    "pipeline/device/*.py",
 )
 MAIN = "import sys\n\nfrom pipeline.device import main\n\nsys.exit(main())\n"
 SHEBANG = b"#!/usr/bin/env python3\n"

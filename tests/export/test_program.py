@@ -22,7 +22,7 @@ def test_the_program_holds_all_it_imports_and_no_learning(tmp_path: Path) -> Non
         names = archive.namelist()
         assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert names == sorted(names)
-    assert {"__main__.py", "mlkd/images.py", "export/tagger/tagger.py", "pipeline/device.py"} <= set(names)
+    assert {"__main__.py", "mlkd/images.py", "export/tagger/tagger.py", "pipeline/device/tagging.py"} <= set(names)
     assert not [name for name in names if name.startswith(("mlkd/models", "mlkd/losses", "mlkd/data", "tests"))]
     assert "export/to_onnx.py" not in names
 

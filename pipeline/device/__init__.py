@@ -1,0 +1,38 @@
+"""The command line of tagger.pyz; torch-free."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from pipeline.device import describing, measuring, tagging
+from pipeline.device.command import INTERRUPTED, OK, fail
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0, 1 if pictures, engines or checks failed, 2 if nothing could be done."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader had enough; what is still buffered must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyboardInterrupt:
+        print("tagger: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as cause:  # runtimes raise classes of their own; a device shows one line, not a traceback
+        if options.debug:
+            raise
+        return fail(cause)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tagger", description="Tag pictures with the engines of a bundle.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for part in (tagging, describing, measuring):
+        part.add(commands)
+    return parser
