@@ -1,4 +1,4 @@
-"""Multi-label metrics on scores (N, L) and targets (N, L): AP, mAP, F1, thresholds.  Fractions in 0..1.
+"""Multi-label metrics on scores (N, L) and targets (N, L): AP, mAP, F1.  Fractions in 0..1.
 
 Where `known` (N, L) is False nobody knows the answer: the decision is left out, whatever the target says there.
 """
@@ -117,19 +117,6 @@ def operating_points(
     }
 
 
-def tune_thresholds(scores: ArrayLike, targets: ArrayLike, known: ArrayLike | None = None) -> NDArray[np.float32]:
-    """Per label the threshold (L,) of the highest F1, half-way to the next score; 0.5 for a label without positives."""
-    score, target, mask = checked(scores, targets, known)
-    best = np.full(score.shape[1], HALF, dtype=np.float32)
-    for label, counted in enumerate(masks(mask, score)):
-        column, positive = score[:, label].astype(np.float64), target[:, label]
-        if counted is not None:
-            column, positive = column[counted], positive[counted]
-        if positive.any():
-            best[label] = _best_threshold(column, positive)
-    return best
-
-
 def checked(scores: ArrayLike, targets: ArrayLike, known: ArrayLike | None) -> tuple[Scores, Bools, Bools | None]:
     """The same as arrays; float32 stays, for it sorts faster.  Raises ValueError on unequal shapes and on nan."""
     score, target = np.asarray(scores), np.asarray(targets).astype(bool)
@@ -166,17 +153,6 @@ def _one_label(score: Scores, target: Bools, known: Bools | None) -> float:
     hits = len(right) - np.searchsorted(right, right)
     seen = len(score) - np.searchsorted(np.sort(score), right)
     return float((hits / seen).mean())
-
-
-def _best_threshold(score: Floats, target: Bools) -> np.float32:
-    order = np.argsort(-score, kind="stable")
-    ranked, hits = score[order], np.cumsum(target[order])
-    value = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
-    value[:-1][ranked[:-1] == ranked[1:]] = -1.0  # a threshold cannot part equal scores
-    at = int(np.argmax(value))
-    below = ranked[at + 1] if at + 1 < len(ranked) else 0.0
-    middle = np.float32((ranked[at] + below) / 2)
-    return middle if below < middle <= ranked[at] else np.float32(ranked[at])
 
 
 def _mask(known: ArrayLike, shape: tuple[int, ...]) -> Bools:

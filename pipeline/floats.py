@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.subjects import Float
 from mlkd import evaluate, teachers, whole_file
 from mlkd.data.prepared import Split, read_split
-from mlkd.metrics import tune_thresholds
+from mlkd.thresholds import tune as tune_thresholds
 from pipeline import teaching
 from pipeline.recipe import Recipe
 from pipeline.stage import Context
@@ -32,7 +32,8 @@ def write(recipe: Recipe, context: Context) -> None:
         context.progress("test scores in torch", done, len(NETS))
         scores, thresholds = _files(folder, net)
         if not scores.is_file():
-            _save(thresholds, tune_thresholds(_scores(recipe, context, net, tune), tune.targets, tune.known))
+            own = _scores(recipe, context, net, tune)
+            _save(thresholds, tune_thresholds(own, tune.targets, recipe.export.thresholds, tune.known))
             _save(scores, _scores(recipe, context, net, test))
     context.progress("test scores in torch", len(NETS), len(NETS))
 

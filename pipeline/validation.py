@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.parity import Parity, differences
+from mlkd import thresholds
 from mlkd.data.prepared import Split, read_split
-from mlkd.metrics import mean_average_precision, tune_thresholds
+from mlkd.metrics import average_precision, mean
 from pipeline.recipe import Recipe
 
+log = logging.getLogger(__name__)
+
 BATCH = 32
+NAMED = 10  # labels in a message
 
 
 @dataclass(frozen=True)
@@ -26,11 +32,17 @@ class Val:
     select: Split
     tune: Split
     image_px: int
+    aim: thresholds.Thresholds
 
     @classmethod
     def read(cls, recipe: Recipe, data: Path) -> Val:
         """From the folder of the stage data."""
-        return cls(read_split(data, "select"), read_split(data, "tune"), recipe.student.model.image_px)
+        return cls(
+            read_split(data, "select"),
+            read_split(data, "tune"),
+            recipe.student.model.image_px,
+            recipe.export.thresholds,
+        )
 
     @property
     def halves(self) -> tuple[Split, Split]:
@@ -57,12 +69,11 @@ class Val:
 
     def thresholds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """(L,)"""
-        return tune_thresholds(scores[len(self.select) :], self.tune.targets, self.tune.known)
+        return thresholds.tune(scores[len(self.select) :], self.tune.targets, self.aim, self.tune.known)
 
-    def tune_map(self, scores: NDArray[np.float32]) -> float | None:
-        """On tune; None without positives there."""
-        found = mean_average_precision(scores[len(self.select) :], self.tune.targets, self.tune.known)
-        return None if math.isnan(found) else found
+    def tuned(self, engine: str, scores: NDArray[np.float32]) -> dict[str, Any]:
+        """What `tuned` says."""
+        return tuned(engine, self.tune, scores[len(self.select) :], self.aim)
 
     def parity(
         self,
@@ -78,3 +89,31 @@ class Val:
         return differences(
             reference, scores, self.targets, thresholds, labels=names, groups=groups, known=known, seed=seed
         )
+
+
+def tuned(engine: str, tune: Split, scores: NDArray[np.float32], aim: thresholds.Thresholds) -> dict[str, Any]:
+    """What the manifest says of an engine's scores (N, L) of tune: its thresholds (L,), what to expect of them, its AP.
+
+    Labels that reach the precision asked for nowhere are logged.
+    """
+    decisions = tune.targets, aim, tune.known
+    missed = [tune.labels.names[label] for label in thresholds.out_of_reach(scores, *decisions)]
+    if missed:
+        some = ", ".join(missed[:NAMED]) + (" ..." if len(missed) > NAMED else "")
+        log.warning(
+            "%s: precision %g is out of reach on tune for %d of %d labels, which have their most precise threshold: %s",
+            engine, aim.precision, len(missed), len(tune.labels.names), some,
+        )  # fmt: skip
+    precision, recall = thresholds.expected(scores, *decisions, tune.groups)
+    ap = average_precision(scores, tune.targets, tune.known)
+    return {
+        "thresholds": tuple(thresholds.tune(scores, *decisions).tolist()),
+        "expected_precision": tuple(_or_none(value) for value in precision.tolist()),
+        "expected_recall": tuple(_or_none(value) for value in recall.tolist()),
+        "tune_map": _or_none(mean(ap)),
+        "tune_ap": tuple(_or_none(value) for value in ap.tolist()),
+    }
+
+
+def _or_none(value: float) -> float | None:
+    return None if math.isnan(value) else value

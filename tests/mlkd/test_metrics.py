@@ -127,34 +127,6 @@ def test_nothing_to_find_is_zero_and_not_nan() -> None:
     assert not metrics.f1(scores, targets, 2.0).of1
 
 
-@pytest.mark.parametrize("levels", [None, 10])
-def test_no_threshold_beats_the_tuned_one(levels: int | None) -> None:
-    scores, targets = drawn(3, levels=levels)
-    tuned = metrics.tune_thresholds(scores, targets)
-    for c in range(6):
-        at_tuned = f1_score(targets[:, c], scores[:, c] >= tuned[c])
-        every = [f1_score(targets[:, c], scores[:, c] >= s) for s in np.unique(scores[:, c])]
-        assert at_tuned == pytest.approx(max(every))
-
-
-def test_thresholds_are_tuned_on_what_is_known() -> None:
-    """Unknown decisions whose targets are all wrong change nothing."""
-    scores, targets = drawn(3)
-    known = np.random.default_rng(2).random(targets.shape) < 0.5
-    tuned = metrics.tune_thresholds(scores, np.where(known, targets, ~targets), known)
-    for c in range(6):
-        rows = known[:, c]
-        assert tuned[c] == metrics.tune_thresholds(scores[rows, c : c + 1], targets[rows, c : c + 1])[0]
-    known[:, 1] &= ~targets[:, 1]
-    assert metrics.tune_thresholds(scores, targets, known)[1] == 0.5
-
-
-def test_threshold_of_a_label_without_positives_is_a_half() -> None:
-    scores, targets = drawn(3)
-    targets[:, 1] = False
-    assert metrics.tune_thresholds(scores, targets)[1] == 0.5
-
-
 def test_bad_input_is_named() -> None:
     scores, targets = drawn(6)
     with pytest.raises(ValueError, match=r"expected equal shapes \(N, L\), got \(200, 5\) and \(200, 6\)"):

@@ -1,0 +1,96 @@
+"""What the manifest says of an engine's scores of tune."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlkd.data.prepared import Split
+from mlkd.labels import Labels
+from mlkd.thresholds import Thresholds, expected, tune
+from pipeline.config import ConfigError
+from pipeline.recipe import load_recipe
+from pipeline.validation import tuned
+from tests import drawings
+
+PICTURES = 60
+
+
+@pytest.fixture
+def split() -> Split:
+    """Labels of which the second is hard and the third has no positive; five groups."""
+    targets = np.zeros((PICTURES, 3), dtype=np.uint8)
+    targets[::3, 0], targets[::4, 1] = 1, 1
+    names = tuple(str(row) for row in range(PICTURES))
+    return Split(
+        folder=Path(),
+        name="tune",
+        labels=Labels(("easy", "hard", "absent")),
+        names=names,
+        files=tuple(map(Path, names)),
+        groups=tuple(str(row // 12) for row in range(PICTURES)),
+        hashes=names,
+        boxes=((),) * PICTURES,
+        targets=targets,
+    )
+
+
+@pytest.fixture
+def scores(split: Split) -> np.ndarray:
+    drawn = np.random.default_rng(0).random((PICTURES, 3)) * 0.6
+    drawn[:, 0] += 0.3 * split.targets[:, 0]
+    return drawn.astype(np.float32)
+
+
+def test_what_nobody_can_say_is_none_and_the_rest_goes_to_json(split: Split, scores: np.ndarray) -> None:
+    told = tuned("any", split, scores, Thresholds())
+    assert (told["expected_recall"][2], told["tune_ap"][2]) == (None, None)
+    assert told["thresholds"] == tuple(tune(scores, split.targets, Thresholds()).tolist())
+    precision, recall = expected(scores, split.targets, Thresholds(), groups=split.groups)
+    assert told["expected_precision"] == tuple(precision.tolist())
+    assert told["expected_recall"][:2] == tuple(recall[:2].tolist())
+    assert told["tune_map"] == pytest.approx(np.mean(told["tune_ap"][:2]))
+    assert json.loads(json.dumps(told, allow_nan=False))["tune_map"] == told["tune_map"]
+
+
+def test_folds_keep_the_groups_of_the_split(split: Split, scores: np.ndarray) -> None:
+    told = tuned("any", split, scores, Thresholds())
+    alone = expected(scores, split.targets, Thresholds())[0]
+    assert told["expected_precision"] != tuple(alone.tolist())
+
+
+def test_unknown_decisions_are_left_out(split: Split, scores: np.ndarray) -> None:
+    known = np.ones(split.targets.shape, dtype=bool)
+    known[:, 1] = split.targets[:, 1] == 0
+    partly = Split(**{**vars(split), "known": known})
+    assert tuned("any", partly, scores, Thresholds())["tune_ap"][1] is None
+
+
+def test_a_precision_out_of_reach_is_said_with_its_labels(
+    split: Split, scores: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        told = tuned("fast", split, scores, Thresholds(aim="precision", precision=0.9))
+    assert caplog.messages == [
+        "fast: precision 0.9 is out of reach on tune for 1 of 3 labels, which have their most precise threshold: hard"
+    ]
+    assert told["expected_precision"][1] < 0.9
+    caplog.clear()
+    tuned("fast", split, scores, Thresholds())
+    tuned("fast", split, scores, Thresholds(aim="precision", precision=0.05))
+    assert caplog.messages == []
+
+
+def test_the_aim_of_a_recipe(tmp_path: Path) -> None:
+    drawings.draw(tmp_path)
+    recipe = drawings.write_recipe(tmp_path, tmp_path)
+    text = recipe.read_text()
+    recipe.write_text(text.replace("export:\n", "export:\n  thresholds: {aim: precision, precision: 0.8, prior: 10}\n"))
+    assert load_recipe(str(recipe)).export.thresholds == Thresholds(aim="precision", precision=0.8, prior=10)
+    recipe.write_text(text.replace("export:\n", "export:\n  thresholds: {precision: 0.8}\n"))
+    with pytest.raises(ConfigError, match=r"export.thresholds.precision: expected none with aim f1, got 0.8"):
+        load_recipe(str(recipe))
