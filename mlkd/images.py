@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 # What a device has to repeat to get the same pixels; travels in the bundle's manifest.
 PREPROCESSING = {
@@ -19,28 +26,138 @@ PREPROCESSING = {
 }
 
 
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")  # in small letters
+# Only these are tried, whatever a file is called: Pillow would run Ghostscript for an EPS.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
+MOST_PIXELS = 90_000_000  # decoded, after a JPEG's reduction: Pillow takes 4 bytes a pixel, up to four times at once
+ORIENTATION = 0x0112  # EXIF tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
 class UnreadablePicture(ValueError):  # noqa: N818  (the user's input is wrong, the program is not)
     """A picture that cannot be decoded; the message names it and the cause."""
+
+
+class _WithoutWarnings:
+    """Pillow's warnings about a picture that it reads all the same are not shown, whatever the process does with them.
+
+    One for all threads: several catch_warnings at once would mix up the filters that they put back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._filters.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._filters.close()
+
+
+_without_warnings = _WithoutWarnings()
 
 
 def decode(source: Path | bytes, image_px: int) -> Image.Image:
     """Upright RGB picture; a JPEG is decoded at a reduced scale of at least 2 * image_px a side.
 
-    Alpha is laid over white, 16-bit values keep their high byte.  Raises UnreadablePicture.
+    The first frame or page; alpha is laid over white, 16-bit values keep their high byte.  A path that is no plain file
+    is not opened: a pipe would wait for ever.  Raises UnreadablePicture.
     """
     name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
+    with _reading(name), _opened(source, image_px) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS}")
+        return _whole(image)
+
+
+def from_pillow(image: Image.Image) -> Image.Image:
+    """What `decode` gives, of a picture that Pillow opened, at its own size.  Raises UnreadablePicture."""
+    with _reading(f"image {image.size}"):
+        return _whole(image)
+
+
+def reduced(source: Path | bytes, image_px: int) -> object:
+    """Equal for two sizes at which `decode` gives equal pictures; None for a picture that it refuses."""
     try:
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
-            image.draft("RGB", (2 * image_px, 2 * image_px))
-            return to_rgb(ImageOps.exif_transpose(image))
+        with _reading(""), _opened(source, image_px) as image:
+            return image.size, getattr(image, "decoderconfig", None)
+    except UnreadablePicture:
+        return None
+
+
+@contextlib.contextmanager
+def _opened(source: Path | bytes, image_px: int) -> Iterator[Image.Image]:
+    with _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
+        image.draft("RGB", (2 * image_px, 2 * image_px))
+        yield image
+
+
+def _whole(image: Image.Image) -> Image.Image:
+    image.load()
+    return to_rgb(_upright(image))
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Pillow without its warnings, and whatever it raises as UnreadablePicture."""
+    try:
+        with _without_warnings:
+            yield
+    except FileNotFoundError:
+        raise UnreadablePicture(f"picture {name}: expected a file, got none of this name") from None
     except UnidentifiedImageError:
-        raise UnreadablePicture(f"picture {name}: expected JPEG, PNG or another picture, got unknown bytes") from None
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as cause:
-        raise UnreadablePicture(f"picture {name}: expected a whole picture, got {cause}; replace the file") from cause
+        known = ", ".join(FORMATS)
+        raise UnreadablePicture(f"picture {name}: expected one of {known}, got unknown bytes") from None
+    except Exception as cause:  # damaged files make Pillow raise nearly everything: KeyError, struct.error, ...
+        raise UnreadablePicture(f"picture {name}: expected a whole picture, got {_told(cause)}; replace it") from cause
+
+
+def _stream(source: Path | bytes) -> BinaryIO:
+    """Always a stream: for a path Pillow would let the suffix decide."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    mode = source.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(f"a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
+    return source.open("rb")
+
+
+def _told(cause: Exception) -> str:
+    text = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause)
+    return text if isinstance(cause, (OSError, ValueError, SyntaxError)) and text else f"{type(cause).__name__} {text}"
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The loaded picture turned as its EXIF orientation says; EXIF that is damaged says nothing."""
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # the pixels are whole
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: alpha over white, 16-bit values by their high byte."""
+    """Any mode to RGB: alpha over white, 16-bit values by their high byte, floats in 0..1 or else in 0..255."""
+    if image.mode == "F":
+        values = np.clip(np.nan_to_num(np.asarray(image)), 0, 255)
+        image = Image.fromarray((values * (255 if values.max() <= 1 else 1)).astype(np.uint8))
     if image.mode.startswith("I"):  # 16-bit greyscale: Pillow would clip instead of scale
         high = np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
         return Image.fromarray(high).convert("RGB")

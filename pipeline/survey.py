@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlkd.data.base import SOURCE_SPLITS, SUFFIXES, names_below
+from mlkd.data.base import SOURCE_SPLITS, names_below
 from mlkd.data.tables import Row, Table, read_table
-from mlkd.images import UnreadablePicture, decode
+from mlkd.images import SUFFIXES, UnreadablePicture, decode
 
 TABLES = (".csv", ".jsonl")
 PREFERRED = ("tags.csv", "tags.jsonl")

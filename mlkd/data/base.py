@@ -13,7 +13,6 @@ from mlkd.labels import Labels
 from mlkd.progress import Progress
 
 SOURCE_SPLITS = ("train", "val", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")  # of pictures, in small letters
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import multiprocessing
 import signal
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlkd import memory_map
-from mlkd.images import UnreadablePicture, decode, resize
+from mlkd.images import UnreadablePicture, decode, reduced, resize
 
 CHUNK = 64  # pictures a process takes at a time
 MANY = 500  # pictures from which on it pays to start processes: with two cores it is even at about 500
@@ -113,18 +112,8 @@ def decode_sizes(content: bytes, sizes: Sequence[int]) -> dict[int, NDArray[np.u
     decoded: dict[object, Image.Image] = {}
     views = {}
     for px in sizes:
-        scale = _reduced(content, px)
+        scale = reduced(content, px)
         if scale not in decoded:
             decoded[scale] = decode(content, px)
         views[px] = resize(decoded[scale], px)
     return views
-
-
-def _reduced(content: bytes, px: int) -> object:
-    """At which size and scale the picture is decoded, from its header; None where `decode` will say what is wrong."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.draft("RGB", (2 * px, 2 * px))
-            return image.size, image.decoderconfig
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
-        return None

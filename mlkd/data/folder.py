@@ -6,18 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlkd.data.base import (
-    SOURCE_SPLITS,
-    SUFFIXES,
-    Listing,
-    Picture,
-    fingerprint_files,
-    fingerprint_names,
-    names_below,
-)
+from mlkd.data.base import SOURCE_SPLITS, Listing, Picture, fingerprint_files, fingerprint_names, names_below
 from mlkd.data.carve import carve
 from mlkd.data.copies import group_copies
 from mlkd.data.tables import Row, Table, read_table
+from mlkd.images import SUFFIXES
 from mlkd.labels import Labels
 from mlkd.progress import Progress
 
