@@ -8,7 +8,8 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 DIGEST = "manifest.sha256"
+SIGNATURE = "manifest.sig"  # signs the manifest, and through it every file
 PROGRAM = "tagger.pyz"
 AGAIN = "copy or export the bundle again"
 
@@ -40,10 +42,9 @@ def write_bundle(parts: Parts, out: Path) -> None:
 
     The program is built from the sources unless `parts` brings one: what was measured stays what is shipped.
     """
-    for engine in parts.manifest.engines:
-        for path in (*engine.files, engine.graph):
-            if path not in parts.sources:
-                raise BundleError(f"engine {engine.name}: expected a source for its file {path}, got none")
+    for owner, path in _used(parts.manifest):
+        if path not in parts.sources:
+            raise BundleError(f"{owner}: expected a source for its file {path}, got none")
     recover(out)
     _check_ours(out)
     new = _beside(out, "new")
@@ -56,7 +57,9 @@ def write_bundle(parts: Parts, out: Path) -> None:
         build_pyz(new / PROGRAM)
     (new / PROGRAM).chmod(0o755)
     files = {path: _entry(new / path) for path in sorted({*parts.sources, PROGRAM})}
-    content = dataclasses.replace(parts.manifest, files=files).to_json().encode()
+    manifest = dataclasses.replace(parts.manifest, files=files)
+    manifest.check_thresholds()
+    content = manifest.to_json().encode()
     (new / MANIFEST).write_bytes(content)
     (new / DIGEST).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n", encoding="ascii")
     _swap(new, out)
@@ -68,24 +71,28 @@ def parts_of(folder: Path) -> Parts:
     return Parts(manifest=manifest, sources={path: folder / path for path in manifest.files})
 
 
-def read_bundle(folder: Path, *, verify: bool = True) -> Manifest:
+def read_bundle(folder: Path, *, verify: bool = True, key: Path | None = None) -> Manifest:
     """The manifest of `folder`; raises BundleError if anything in the folder differs from it.
 
-    With `verify=False` names, kinds and the manifest's own hash are still checked, sizes and hashes of the files not.
+    With a public `key` the manifest has to be signed by it.  With `verify=False` names, kinds and the manifest's own
+    hash are still checked, sizes and hashes of the files not.
     """
+    if key is not None:
+        from export.signature import verify as verify_signature
+
+        verify_signature(folder, key)
     manifest = _read_manifest(folder)
-    there = _walk(folder) - {MANIFEST, DIGEST}
+    there = _walk(folder) - {MANIFEST, DIGEST, SIGNATURE}
     for path in sorted(manifest.files.keys() - there):
         raise BundleError(f"{folder / path}: expected a file of the bundle, got none; {AGAIN}")
     for path in sorted(there - manifest.files.keys()):
         raise BundleError(f"{folder / path}: expected only files of the manifest, got this one too; move it away")
-    for engine in manifest.engines:
-        for path in (*engine.files, engine.graph):
-            if path not in manifest.files:
-                raise BundleError(f"engine {engine.name}: expected {path} in the manifest, got no such file; {AGAIN}")
+    for owner, path in _used(manifest):
+        if path not in manifest.files:
+            raise BundleError(f"{owner}: expected {path} in the manifest, got no such file; {AGAIN}")
+    manifest.check_thresholds()
     if verify:
-        for path, entry in manifest.files.items():
-            _check_file(folder / path, entry)
+        _check_files(folder, manifest.files)
     return manifest
 
 
@@ -109,6 +116,15 @@ def recover(dist: Path) -> None:
     shutil.rmtree(_beside(dist, "new"), ignore_errors=True)
 
 
+def _used(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Every file that the manifest speaks of, with who needs it."""
+    for engine in manifest.engines:
+        for path in (*engine.files, engine.graph):
+            yield f"engine {engine.name}", path
+    for path in (*manifest.golden, manifest.golden_expected):
+        yield "golden pictures", path
+
+
 def _check_ours(dist: Path) -> None:
     """Raise BundleError if `dist` holds anything that a bundle's manifest does not list: it is about to be deleted."""
     move = "move it away and run again"
@@ -117,7 +133,7 @@ def _check_ours(dist: Path) -> None:
     if dist.is_symlink() or not (dist / MANIFEST).is_file():
         raise BundleError(f"{dist}: expected a bundle (with {MANIFEST}) or nothing, got something else; {move}")
     try:
-        known = _read_manifest(dist).files.keys() | {MANIFEST, DIGEST}
+        known = _read_manifest(dist).files.keys() | {MANIFEST, DIGEST, SIGNATURE}
         extra = sorted(_walk(dist) - known)
     except BundleError as cause:
         raise BundleError(f"{dist}: expected a bundle of ours to replace, got: {cause}; or {move}") from None
@@ -132,7 +148,7 @@ def _swap(new: Path, dist: Path) -> None:
     if dist.exists():
         dist.rename(old)
     new.rename(dist)
-    _sync(dist.parent)
+    sync(dist.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -164,6 +180,13 @@ def _walk(folder: Path) -> set[str]:
     return found
 
 
+def _check_files(folder: Path, files: Mapping[str, FileEntry]) -> None:
+    """Several at once: hashing runs without Python's lock."""
+    with ThreadPoolExecutor() as pool:
+        for checked in [pool.submit(_check_file, folder / path, entry) for path, entry in files.items()]:
+            checked.result()
+
+
 def _check_file(file: Path, expected: FileEntry) -> None:
     size = file.stat().st_size
     if size != expected.bytes:
@@ -185,11 +208,11 @@ def flush(folder: Path) -> None:
     """Force every file below `folder` to the disk, so that a rename after it moves whole files."""
     for where, _, files in os.walk(folder):
         for name in files:
-            _sync(Path(where, name))
-        _sync(Path(where))
+            sync(Path(where, name))
+        sync(Path(where))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Force `path` to the disk; some file systems cannot do that for folders."""
     handle = os.open(path, os.O_RDONLY)
     try:

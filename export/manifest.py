@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class BundleError(ValueError):
@@ -34,8 +34,12 @@ class EngineEntry:
     files: tuple[str, ...]  # all that the runtime reads, `file` included, and its stamp
     graph: str  # the ONNX in the bundle that it was compiled from; NNCF starts from models/fp32.onnx
     thresholds: tuple[float, ...]
-    thresholds_from: str  # the engine whose scores they were tuned on
-    tune_map: float | None = None
+    thresholds_from: str  # the engine whose scores they were tuned on: itself, or what ran the same graph
+    thresholds_sha256: str  # of the file whose scores those were: `file` or `graph`
+    expected_precision: tuple[float | None, ...]  # (L,) cross-fitted on tune; None where nothing is predicted
+    expected_recall: tuple[float | None, ...]  # (L,) None for a label without positives
+    tune_map: float | None
+    tune_ap: tuple[float | None, ...]  # (L,) None for a label without positives
     p50_ms: float | None = None  # end to end, on `Manifest.measured_on`
 
 
@@ -46,16 +50,22 @@ class Manifest:
     schema: int = SCHEMA
     recipe: str
     recipe_hash: str
+    recipe_content: dict[str, Any]  # the whole recipe, without paths
     labels: tuple[str, ...]
     image_px: int
     preprocessing: dict[str, str]
     composed: bool
     measured: bool
-    provenance: str
-    licences: tuple[str, ...]
+    provenance: str  # of the pictures
+    licences: tuple[str, ...]  # of the pictures
+    weights: tuple[str, ...]  # what training began from, with their licences
     versions: dict[str, str]
+    tune_pictures: int  # what thresholds, mAP and expectations of the engines come from
+    tune_positives: tuple[int, ...]  # (L,)
+    golden: tuple[str, ...]  # pictures for the self-test
+    golden_expected: str  # what they give, step by step: see export.golden
     engines: tuple[EngineEntry, ...]
-    measured_on: dict[str, Any] | None = None  # benchmarks.machine.identity()
+    measured_on: dict[str, Any] | None = None  # export.machine.identity()
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,10 +74,21 @@ class Manifest:
         names = [engine.name for engine in self.engines]
         if not names or len(names) != len(set(names)):
             raise BundleError(f"manifest: engines: expected distinct names, got {names}; export again")
+        _check_length("tune_positives", self.tune_positives, len(self.labels))
         for engine in self.engines:
             _check_engine(engine, len(self.labels))
-        for path in self.files:
+        for path in (*self.files, *self.golden, self.golden_expected):
             check_path(path)
+
+    def check_thresholds(self) -> None:
+        """Raise BundleError for an engine whose thresholds were tuned on scores of something else."""
+        for engine in self.engines:
+            own = {name: self.files[name].sha256 for name in (engine.file, engine.graph)}
+            if engine.thresholds_sha256 not in own.values():
+                raise BundleError(
+                    f"engine {engine.name}: thresholds: expected those of {' or '.join(own)}, got those of a file with "
+                    f"sha256 {engine.thresholds_sha256[:12]}…; thresholds hold for one engine: export the bundle again"
+                )
 
     def engine(self, name: str) -> EngineEntry:
         """The engine called `name`; raises BundleError that lists those there are."""
@@ -85,7 +106,7 @@ class Manifest:
     def from_json(cls, text: str) -> Manifest:
         """Read strictly: unknown schema, missing, unknown or mistyped fields raise BundleError with their path."""
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_constant=_refuse)
         except ValueError as cause:
             raise BundleError(f"manifest.json: expected JSON, got {cause}; copy the bundle again") from None
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
@@ -106,14 +127,23 @@ def check_path(path: str) -> None:
         raise BundleError(f"manifest: files: expected a path inside the bundle, got {path!r}; do not use this bundle")
 
 
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"a number that is none: {constant}")
+
+
 def _check_engine(engine: EngineEntry, labels: int) -> None:
     where = f"manifest: engine {engine.name}"
-    if len(engine.thresholds) != labels:
-        raise BundleError(f"{where}: expected {labels} thresholds, got {len(engine.thresholds)}; export again")
+    for name in ("thresholds", "expected_precision", "expected_recall", "tune_ap"):
+        _check_length(f"engine {engine.name}: {name}", getattr(engine, name), labels)
     if engine.file not in engine.files:
         raise BundleError(f"{where}: expected its file {engine.file} among its files {list(engine.files)}")
     for path in (*engine.files, engine.graph):
         check_path(path)
+
+
+def _check_length(what: str, values: tuple[Any, ...], labels: int) -> None:
+    if len(values) != labels:
+        raise BundleError(f"manifest: {what}: expected {labels}, one a label, got {len(values)}; export again")
 
 
 _SCALARS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}

@@ -63,11 +63,12 @@ class _Work:
         """
         graph = self.graphs[engine.precision]
         files, reason = self._compiled(engine, graph)
+        scored = files[0] if reason is None or graph.suffix != ".onnx" else graph
         if reason is None:
-            with engine.backend.open(files[0]) as session:
+            with engine.backend.open(scored) as session:
                 scores, scored_by = self.val.scores(session), engine.name
         else:
-            scores, scored_by = self._of_graph(graph), f"{_runtime(graph).kind}, cpu, models/{graph.name}"
+            scores, scored_by = self._of_graph(scored), f"{runtime_of(scored).kind}, cpu, {self._relative(scored)}"
         float_scores = self._of_graph(self.graphs["fp32"])
         parity = self.val.parity(float_scores, scores, self.val.thresholds(float_scores), seed=self.recipe.seed)
         self._check(engine, parity)
@@ -75,11 +76,11 @@ class _Work:
             "name": engine.name,
             "backend": asdict(engine.backend),
             "precision": engine.precision,
-            "files": [path.relative_to(self.out).as_posix() for path in files],
+            "files": [self._relative(path) for path in files],
             "graph": f"models/{self._source(graph).name}",
-            "thresholds": [float(value) for value in self.val.thresholds(scores)],
+            **self.val.tuned(engine.name, scores),
             "thresholds_from": scored_by,
-            "tune_map": self.val.tune_map(scores),
+            "thresholds_of": self._relative(scored),
             "parity": asdict(parity),
             "not_run": reason,
         }
@@ -106,9 +107,12 @@ class _Work:
 
     def _of_graph(self, graph: Path) -> NDArray[np.float32]:
         if graph not in self.kept:
-            with _runtime(graph).open_graph(graph) as session:
+            with runtime_of(graph).open_graph(graph) as session:
                 self.kept[graph] = self.val.scores(session)
         return self.kept[graph]
+
+    def _relative(self, file: Path) -> str:
+        return file.relative_to(self.out).as_posix()
 
     def _source(self, graph: Path) -> Path:
         """The ONNX that a graph is or comes from."""
@@ -116,7 +120,7 @@ class _Work:
         return next(file for file in self.graphs.values() if file.suffix == ".onnx" and stamp.hash_of(file) == origin)
 
 
-def _runtime(graph: Path) -> OnnxRuntime | OpenVino:
+def runtime_of(graph: Path) -> OnnxRuntime | OpenVino:
     """What runs a graph on any CPU."""
     return OpenVino() if graph.suffix == ".xml" else OnnxRuntime()
 

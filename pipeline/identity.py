@@ -38,6 +38,17 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def contents(value: Any) -> Any:
+    """All of it as JSON holds it, for others to read: of a path only the last name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: contents(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): contents(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [contents(item) for item in value]
+    return value.name if isinstance(value, Path) else value
+
+
 def _counts(entry: dataclasses.Field[Any], value: Any) -> bool:
     mark = entry.metadata.get("identity", True)
     return bool(value != entry.default) if mark == "unless default" else bool(mark)

@@ -158,7 +158,7 @@ def _note_on_labels(test: Split) -> list[str]:
 
 
 def _notes(manifest: Manifest) -> list[str]:
-    notes = [f"Licence: {licence}" for licence in manifest.licences]
+    notes = [f"Licence: {licence}" for licence in (*manifest.licences, *manifest.weights)]
     if manifest.composed:
         notes.insert(
             0, "The pictures are composed from cut-outs and backgrounds; they are no photographs of real scenes."

@@ -18,6 +18,7 @@ from mlkd.data import Source
 from mlkd.losses import Loss
 from mlkd.models import Model
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
+from mlkd.thresholds import Thresholds
 from mlkd.training import Training
 from mlkd.views import Views
 from pipeline.compare.methods import Compare
@@ -76,6 +77,8 @@ class Export:
     calibration_pictures: int = 300
     budget: Budget = field(default_factory=Budget)
     parity: Gates = field(default_factory=Gates)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    golden_pictures: int = 4
 
     def __post_init__(self) -> None:
         names = [engine.name for engine in self.engines]
@@ -83,6 +86,8 @@ class Export:
             raise ValueError(f"export.engines: expected at least one and distinct names, got {names}")
         if self.calibration_pictures < 1:
             raise ValueError(f"export.calibration_pictures: expected at least 1, got {self.calibration_pictures}")
+        if self.golden_pictures < 1:
+            raise ValueError(f"export.golden_pictures: expected at least 1, got {self.golden_pictures}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -13,19 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import OnnxRuntime, OpenVino
-from export.bundle import PROGRAM, EngineEntry, Manifest, Parts, read_bundle, write_bundle
+from export.bundle import PROGRAM, EngineEntry, Parts, read_bundle, write_bundle
+from export.golden import write_golden
 from export.precision.int8 import int8
 from export.precision.int8_openvino import int8_openvino
 from export.precision.int8_x86 import int8_x86
+from export.stamp import hash_of
 from export.to_onnx import to_onnx
 from mlkd.checkpoint import load_labels, load_model
 from mlkd.data.prepared import Split, read_split
-from mlkd.metrics import tune_thresholds
+from mlkd.thresholds import Thresholds
 from pipeline.precisions import CALIBRATION
 from pipeline.recipe import INT8, Engine, Recipe
 from pipeline.result import read_json
 from pipeline.stage import Context
-from pipeline.validation import BATCH
+from pipeline.validation import BATCH, tuned
 
 T = TypeVar("T")
 LONGEST = 300  # characters of a reason
@@ -48,23 +51,46 @@ def freeze(recipe: Recipe, context: Context, net: str, folder: Path, engines: Se
     """Write the bundle of one net, if it has any engine; returns why it lacks others."""
     tune = read_split(context.inputs["data"], "tune")
     failed: dict[Engine, str] = {}
-    entries: list[EngineEntry] = []
+    made: dict[Engine, EngineEntry] = {}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         graphs = _graphs(context.inputs, folder, {engine.precision for engine in engines}, work)
         for engine in engines:
-            entry = _tried(partial(_entry, engine, graphs, work, tune))
+            entry = _tried(partial(_entry, engine, graphs, work, tune, recipe.export.thresholds))
             if isinstance(entry, str):
                 failed[engine] = entry
             else:
-                entries.append(entry)
-        if entries:
-            shipped = context.inputs["bundle"] / "bundle"
-            manifest = _manifest(recipe, read_bundle(shipped), net, load_model(folder).image_px, entries)
-            sources = {file.relative_to(work).as_posix(): file for file in sorted((work / "models").glob("*.onnx"))}
-            sources |= {file: work / file for entry in entries for file in entry.files}
-            write_bundle(Parts(manifest=manifest, sources={**sources, PROGRAM: shipped / PROGRAM}), context.out / net)
+                made[engine] = entry
+        if made:
+            _write(context.inputs["bundle"] / "bundle", load_model(folder).image_px, made, work, context.out / net)
     return failed
+
+
+def _write(shipped: Path, image_px: int, made: Mapping[Engine, EngineEntry], work: Path, out: Path) -> None:
+    """The bundle that ships, with other engines; its golden pictures too give what these say of them."""
+    manifest = read_bundle(shipped)
+    with contextlib.ExitStack() as opened:
+        sessions = {
+            entry.name: opened.enter_context(engine.backend.open(work / entry.file)) for engine, entry in made.items()
+        }
+        pictures, expected = write_golden(
+            [shipped / name for name in manifest.golden], image_px, work / "golden", sessions
+        )
+    sources = {_inside(file, work): file for file in (*sorted((work / "models").glob("*.onnx")), *pictures, expected)}
+    sources |= {file: work / file for entry in made.values() for file in entry.files}
+    of_net = dataclasses.replace(
+        manifest,
+        image_px=image_px,
+        engines=tuple(made.values()),
+        golden=tuple(_inside(file, work) for file in pictures),
+        golden_expected=_inside(expected, work),
+        files={},
+    )
+    write_bundle(Parts(manifest=of_net, sources={**sources, PROGRAM: shipped / PROGRAM}), out)
+
+
+def _inside(file: Path, work: Path) -> str:
+    return file.relative_to(work).as_posix()
 
 
 def _graphs(inputs: Mapping[str, Path], folder: Path, wanted: set[str], work: Path) -> Graphs:
@@ -93,7 +119,7 @@ def _calibration(inputs: Mapping[str, Path], image_px: int) -> NDArray[np.uint8]
     return np.array(train.pixels(image_px)[rows])
 
 
-def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split) -> EngineEntry:
+def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split, aim: Thresholds) -> EngineEntry:
     """An engine with thresholds from its own scores of tune.
 
     Raises ValueError where there is no graph for it.
@@ -105,8 +131,7 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split) -> EngineEnt
     with backend.open(file) as session:
         pixels = tune.pixels(session.picture[0])
         parts = [session(np.array(pixels[at : at + BATCH])) for at in range(0, len(pixels), BATCH)]
-    thresholds = tune_thresholds(np.concatenate(parts), tune.targets, tune.known)
-    files = tuple(path.relative_to(work).as_posix() for path in backend.files(file))
+    files = tuple(_inside(path, work) for path in backend.files(file))
     return EngineEntry(
         name=engine.name,
         backend=dataclasses.asdict(backend),
@@ -114,18 +139,10 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split) -> EngineEnt
         file=files[0],
         files=files,
         graph=f"models/{graph.name if graph.suffix == '.onnx' else 'fp32.onnx'}",
-        thresholds=tuple(float(value) for value in thresholds),
         thresholds_from=engine.name,
+        thresholds_sha256=hash_of(file),
+        **tuned(engine.name, tune, np.concatenate(parts), aim),
     )
-
-
-def _manifest(recipe: Recipe, shipped: Manifest, net: str, image_px: int, entries: list[EngineEntry]) -> Manifest:
-    """The manifest that ships, of another net."""
-    licences = shipped.licences
-    if net == "teacher":
-        own = recipe.teacher.model.weights.licence(recipe.teacher.model.backbone) if recipe.teacher else None
-        licences = (*licences, *([own] if own else []))
-    return dataclasses.replace(shipped, image_px=image_px, engines=tuple(entries), licences=licences, files={})
 
 
 def _tried(make: Callable[[], T]) -> T | str:

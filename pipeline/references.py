@@ -40,7 +40,13 @@ def stage(recipe: Recipe) -> Stage:
         name="references",
         run=partial(references, recipe),
         reads=("data", *teaching.reads(recipe), "student", "baseline", "precisions", "bundle"),
-        config={"engines": engines_of(recipe), "torch_compile": recipe.bench.torch_compile, **teaching.ready(recipe)},
+        version=2,
+        config={
+            "engines": engines_of(recipe),
+            "torch_compile": recipe.bench.torch_compile,
+            "thresholds": recipe.export.thresholds,
+            **teaching.ready(recipe),
+        },
         packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf"),
         outside=lambda: {**machine.identity(), **teaching.hashes(recipe)},
     )

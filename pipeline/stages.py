@@ -145,10 +145,11 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             name="engines",
             run=partial(building.engines, recipe),
             reads=("data", "onnx", "precisions", "quantisation_aware"),
-            version=3,
+            version=4,
             config={
                 "engines": recipe.export.engines,
                 "parity": recipe.export.parity,
+                "thresholds": recipe.export.thresholds,
                 "allow": budget.allow,
                 "seed": recipe.seed,
             },
@@ -158,7 +159,8 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             name="bundle",
             run=partial(freezing.bundle, recipe, made_by),
             reads=("data", "student", "onnx", "engines"),
-            config={"recipe": recipe.name, "hash": made_by},
+            version=2,
+            config={"hash": made_by, "content": freezing.content_of(recipe)},
             outside=lambda: {"program": program.digest()},
         ),
     )
@@ -195,7 +197,10 @@ def publish(folder: Path, dist: Path) -> None:
     newest = folder / ("report" if measured else "bundle") / "bundle"
     export.bundle.recover(dist)
     if not _equal(newest / export.bundle.DIGEST, dist / export.bundle.DIGEST):
+        signed = (dist / export.bundle.SIGNATURE).exists()
         export.bundle.publish(newest, dist)
+        if signed:
+            print(f"{dist}: another bundle than the one that was signed; python -m pipeline sign {folder.name}")
     print(f"{dist}: the bundle of {folder.name}, {'measured' if measured else 'not measured'}")
 
 

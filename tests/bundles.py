@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from PIL import Image
 from export import stamp
 from export.backends import OnnxRuntime, OpenVino, TensorRt
 from export.bundle import EngineEntry, Manifest, Parts, parts_of, write_bundle
+from export.golden import write_golden
 from mlkd.images import PREPROCESSING
 
 LABELS = ("red", "green", "blue")
@@ -46,8 +49,8 @@ def write_onnx(path: Path, gain: float = 12) -> Path:
     return path
 
 
-def engine(name: str, backend: Any, files: tuple[str, ...], **changes: Any) -> EngineEntry:
-    """An entry whose thresholds are 0.5 for every label."""
+def engine(name: str, backend: Any, files: tuple[str, ...], of: Path | None = None, **changes: Any) -> EngineEntry:
+    """An entry whose thresholds are 0.5 for every label, tuned on the file `of`, without one on no file at all."""
     entry = EngineEntry(
         name=name,
         backend=dataclasses.asdict(backend),
@@ -57,6 +60,11 @@ def engine(name: str, backend: Any, files: tuple[str, ...], **changes: Any) -> E
         graph=next((file for file in files if file.endswith(".onnx")), "models/fp32.onnx"),
         thresholds=(0.5, 0.5, 0.5),
         thresholds_from=name,
+        thresholds_sha256=stamp.hash_of(of) if of else "",
+        expected_precision=(0.9, 0.8, None),
+        expected_recall=(0.7, 0.6, None),
+        tune_map=0.85,
+        tune_ap=(0.9, 0.8, None),
     )
     return dataclasses.replace(entry, **changes)
 
@@ -66,6 +74,7 @@ def manifest(*engines: EngineEntry, **changes: Any) -> Manifest:
     fields: dict[str, Any] = {
         "recipe": "colours",
         "recipe_hash": "c0ffee" * 10,
+        "recipe_content": {"seed": 0},
         "labels": LABELS,
         "image_px": PX,
         "preprocessing": dict(PREPROCESSING),
@@ -73,6 +82,11 @@ def manifest(*engines: EngineEntry, **changes: Any) -> Manifest:
         "measured": False,
         "provenance": "drawn by a test",
         "licences": ("Apache-2.0",),
+        "weights": ("set by hand",),
+        "tune_pictures": 20,
+        "tune_positives": (5, 4, 0),
+        "golden": ("golden/1.png",),
+        "golden_expected": "golden/expected.npz",
         "versions": {"onnx": onnx.__version__},
         "engines": engines,
     }
@@ -82,8 +96,8 @@ def manifest(*engines: EngineEntry, **changes: Any) -> Manifest:
 def write_plain(folder: Path, model: Path, **changes: Any) -> Path:
     """A bundle whose one engine is only bytes, for tests that open none; `model` is where they are written first."""
     model.write_bytes(b"model bytes")
-    entry = engine("onnxruntime-fp32", OnnxRuntime(), ("models/fp32.onnx",))
-    sources = {"models/fp32.onnx": model, "card.md": model}
+    entry = engine("onnxruntime-fp32", OnnxRuntime(), ("models/fp32.onnx",), model)
+    sources = dict.fromkeys(("models/fp32.onnx", "card.md", "golden/1.png", "golden/expected.npz"), model)
     write_bundle(Parts(manifest=manifest(entry, **changes), sources=sources), folder)
     return folder
 
@@ -99,10 +113,25 @@ def write_colours(folder: Path, work: Path, **changes: Any) -> Path:
         "openvino-fp32": (openvino, openvino.files(openvino.compile(model, work / "engines"))),
     }
     sources = {_inside(file): file for _, files in built.values() for file in files}
-    engines = [engine(name, backend, tuple(map(_inside, files))) for name, (backend, files) in built.items()]
+    engines = [
+        engine(name, backend, tuple(map(_inside, files)), model if "plan" in files[0].suffix else files[0])
+        for name, (backend, files) in built.items()
+    ]
     engines[0] = dataclasses.replace(engines[0], thresholds_from="onnxruntime-fp32")
-    write_bundle(Parts(manifest=manifest(*engines, **changes), sources=sources), folder)
+    pictures, expected = _golden(work, {name: built[name] for name in ("onnxruntime-fp32", "openvino-fp32")})
+    sources |= {_inside(file): file for file in (*pictures, expected)}
+    golden = {"golden": tuple(map(_inside, pictures)), "golden_expected": _inside(expected)}
+    write_bundle(Parts(manifest=manifest(*engines, **(golden | changes)), sources=sources), folder)
     return folder
+
+
+def _golden(work: Path, engines: dict[str, tuple[Any, tuple[Path, ...]]]) -> tuple[list[Path], Path]:
+    """Pictures, and what the engines say of them; the plan's are those of ONNX Runtime."""
+    with contextlib.ExitStack() as opened:
+        sessions = {name: opened.enter_context(backend.open(files[0])) for name, (backend, files) in engines.items()}
+        sessions["tensorrt-fp16-sm86"] = sessions["onnxruntime-fp32"]
+        pictures = list(write_pictures(work / "pictures").values())
+        return write_golden(pictures, PX, work / "golden", sessions)
 
 
 def write_plan(plan: Path, model: Path) -> tuple[Path, ...]:
@@ -114,22 +143,39 @@ def write_plan(plan: Path, model: Path) -> tuple[Path, ...]:
 
 
 def _inside(file: Path) -> str:
+    if file.parent.name == "golden":
+        return f"golden/{file.name}"
     return f"{'models' if '.onnx' in file.suffixes else 'engines'}/{file.name}"
 
 
 def write_stale(colours: Path, work: Path) -> Path:
     """Another graph (gain 6), with the manifest in order, beside engines that were compiled from the one before."""
     graph = write_onnx(work / "fp32.onnx", gain=6)
-    return changed(colours, work / "bundle", {"models/fp32.onnx": graph})
+    names = [entry.name for entry in parts_of(colours).manifest.engines]
+    with OnnxRuntime().open_graph(graph) as session:
+        _, expected = write_golden(
+            list(write_pictures(work / "pictures").values()), PX, work / "golden", dict.fromkeys(names, session)
+        )
+    return changed(colours, work / "bundle", {"models/fp32.onnx": graph, "golden/expected.npz": expected})
 
 
 def changed(bundle: Path, out: Path, sources: dict[str, Path], **entries: dict[str, Any]) -> Path:
-    """The bundle with other files, and by kind other fields of its engines."""
+    """The bundle with other files, and by kind other fields of its engines; thresholds go with their file."""
     parts = parts_of(bundle)
-    engines = [dataclasses.replace(e, **entries.get(e.backend["kind"], {})) for e in parts.manifest.engines]
+    all_sources = {**parts.sources, **sources}
+    engines = [
+        _retuned(dataclasses.replace(e, **entries.get(e.backend["kind"], {})), all_sources)
+        for e in parts.manifest.engines
+    ]
     manifest = dataclasses.replace(parts.manifest, engines=tuple(engines))
-    write_bundle(Parts(manifest=manifest, sources={**parts.sources, **sources}), out)
+    write_bundle(Parts(manifest=manifest, sources=all_sources), out)
     return out
+
+
+def _retuned(entry: EngineEntry, sources: Mapping[str, Path]) -> EngineEntry:
+    """The entry with thresholds of its own file, if they were tuned on one that is gone."""
+    own = [stamp.hash_of(sources[path]) for path in (entry.file, entry.graph)]
+    return entry if entry.thresholds_sha256 in own else dataclasses.replace(entry, thresholds_sha256=own[0])
 
 
 def restamped(bundle: Path, out: Path, work: Path, **changes: str) -> Path:

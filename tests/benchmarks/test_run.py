@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from contextlib import closing
@@ -39,13 +40,11 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
     """One real measurement through the shipped file; the first engine cannot run here and the last is broken."""
     work = tmp_path_factory.mktemp("run")
     whole = read_bundle(bundles.write_colours(work / "colours", work / "work"))
-    bad = bundles.engine("onnxruntime-broken", OnnxRuntime(threads=1), ("models/bad.onnx",))
     (work / "bad.onnx").write_bytes(b"not a graph")
+    bad = bundles.engine("onnxruntime-broken", OnnxRuntime(threads=1), ("models/bad.onnx",), work / "bad.onnx")
     sources = {path: work / "colours" / path for path in whole.files if path != "tagger.pyz"}
-    parts = Parts(
-        manifest=bundles.manifest(*whole.engines, bad), sources={**sources, "models/bad.onnx": work / "bad.onnx"}
-    )
-    write_bundle(parts, work / "bundle")
+    manifest = dataclasses.replace(whole, engines=(*whole.engines, bad), files={})
+    write_bundle(Parts(manifest=manifest, sources={**sources, "models/bad.onnx": work / "bad.onnx"}), work / "bundle")
     whole_net = Float(np.full((4, 3), 0.5, np.float32), np.full(3, 0.75, np.float32))
     tested = [Bundle(work / "bundle", "student", net=whole_net), Bundle(work / "colours", "teacher", "reference")]
     with closing(Local(HERE)) as device:

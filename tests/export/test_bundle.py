@@ -41,7 +41,9 @@ def test_what_was_written_is_read_back(built: Path) -> None:
     manifest = read_bundle(built)
     assert manifest.labels == bundles.LABELS
     assert manifest.engines[0].thresholds == (0.5, 0.5, 0.5)
-    assert set(manifest.files) == {"models/fp32.onnx", "card.md", "tagger.pyz"}
+    assert set(manifest.files) == {
+        "models/fp32.onnx", "card.md", "golden/1.png", "golden/expected.npz", "tagger.pyz",
+    }  # fmt: skip
     assert Manifest.from_json(manifest.to_json()) == manifest
 
 
@@ -53,7 +55,7 @@ def test_sha256sum_understands_the_digest_file(built: Path) -> None:
 
 def test_a_flipped_byte_in_any_file_is_refused(copy: Path) -> None:
     files = [file for file in copy.rglob("*") if file.is_file()]
-    assert len(files) == 5
+    assert len(files) == 7
     for file in files:
         content = file.read_bytes()
         for at in {0, len(content) // 2, len(content) - 1}:
@@ -113,15 +115,27 @@ def test_a_path_that_leaves_the_folder_is_refused(copy: Path, path: str) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(schema=1), "schema: expected 2, got 1"),
-        (lambda d: d.pop("schema"), "schema: expected 2, got None"),
+        (lambda d: d.update(schema=1), "schema: expected 3, got 1"),
+        (lambda d: d.pop("schema"), "schema: expected 3, got None"),
         (lambda d: d.update(extra=1), "manifest.json.extra: expected one of .* got an unknown field"),
         (lambda d: d.pop("labels"), "manifest.json.labels: expected a value, got none"),
         (lambda d: d.update(image_px="16"), "manifest.json.image_px: expected int, got str"),
         (lambda d: d.update(image_px=True), "manifest.json.image_px: expected int, got bool"),
         (lambda d: d.update(labels=["red", 3]), "manifest.json.labels: expected tuple"),
         (lambda d: d.update(labels=["red", "red", "blue"]), "labels: expected distinct names"),
-        (lambda d: d["engines"][0]["thresholds"].pop(), "engine onnxruntime-fp32: expected 3 thresholds, got 2"),
+        (
+            lambda d: d["engines"][0]["thresholds"].pop(),
+            "engine onnxruntime-fp32: thresholds: expected 3, one a label, got 2",
+        ),
+        (
+            lambda d: d["engines"][0]["tune_ap"].pop(),
+            "engine onnxruntime-fp32: tune_ap: expected 3, one a label, got 2",
+        ),
+        (lambda d: d["engines"][0].update(expected_recall=["x", 1, 2]), "expected_recall: expected tuple"),
+        (lambda d: d["engines"][0]["thresholds"].__setitem__(0, float("nan")), "a number that is none: NaN"),
+        (lambda d: d["tune_positives"].pop(), "tune_positives: expected 3, one a label, got 2"),
+        (lambda d: d.update(golden=["../1.png"]), "expected a path inside the bundle, got '../1.png'"),
+        (lambda d: d.update(golden=["2.png"]), "golden pictures: expected 2.png in the manifest, got no such file"),
         (lambda d: d["engines"][0].update(file="other.onnx"), "expected its file other.onnx among its files"),
         (lambda d: d["engines"][0].update(files="x"), "engines.0.files: expected tuple.*got str"),
         (lambda d: d["engines"][0].pop("graph"), "engines.0.graph: expected a value, got none"),
@@ -137,6 +151,26 @@ def test_a_wrong_manifest_is_refused(copy: Path, change: Any, message: str) -> N
     rewrite(copy, change)
     with pytest.raises(BundleError, match=message):
         read_bundle(copy)
+
+
+def test_thresholds_of_another_engine_are_refused(copy: Path) -> None:
+    rewrite(copy, lambda d: d["engines"][0].update(thresholds_sha256=d["files"]["tagger.pyz"]["sha256"]))
+    message = (
+        r"engine onnxruntime-fp32: thresholds: expected those of models/fp32.onnx, got those of a file with sha256"
+    )
+    with pytest.raises(BundleError, match=message):
+        read_bundle(copy)
+
+
+def test_thresholds_of_another_engine_are_not_written(built: Path, tmp_path: Path) -> None:
+    parts = parts_of(built)
+    entry = dataclasses.replace(
+        parts.manifest.engines[0], thresholds_sha256=parts.manifest.files["card.md"].sha256[::-1]
+    )
+    with pytest.raises(BundleError, match="thresholds hold for one engine"):
+        write_bundle(
+            dataclasses.replace(parts, manifest=dataclasses.replace(parts.manifest, engines=(entry,))), tmp_path / "out"
+        )
 
 
 def test_an_engine_file_outside_the_hashes_is_refused(copy: Path) -> None:

@@ -7,7 +7,7 @@ import drawings
 from mlkd.losses import ClassAware
 from mlkd.models.weights import FileWeights
 from pipeline import stages
-from pipeline.identity import plain
+from pipeline.identity import contents, plain
 from pipeline.recipe import load_recipe
 
 
@@ -46,3 +46,14 @@ def test_the_content_of_a_weights_file_counts_and_its_place_does_not(tmp_path: P
     assert len(seen[0]) == 3
     for name in seen[0]:
         assert seen[0][name] == seen[1][name] != seen[2][name], name
+
+
+def test_contents_keep_all_but_where_things_lie() -> None:
+    weights = FileWeights(path=Path("/home/someone/private/net.safetensors"))
+    told = contents({"weights": weights, "sizes": (64, 96), "none": None})
+    assert told == {
+        "weights": {"kind": "file", "path": "net.safetensors", "mean": None, "std": None},
+        "sizes": [64, 96],
+        "none": None,
+    }
+    assert "path" not in plain(weights)

@@ -16,8 +16,10 @@ from export import graph, stamp
 from export.backends import OnnxRuntime, OpenVino, TensorRt, cuda
 from export.parity import Gates, ParityLimits
 from export.precision.budget import Budget
-from mlkd.data.prepared import read_split
-from mlkd.metrics import mean_average_precision
+from mlkd import thresholds
+from mlkd.data.prepared import Split, read_split
+from mlkd.metrics import average_precision, mean_average_precision
+from mlkd.thresholds import Thresholds
 from pipeline import building, precisions, stages
 from pipeline.recipe import Engine, Export, Recipe, load_recipe
 from pipeline.result import read_json
@@ -28,6 +30,7 @@ FP32 = Engine(name="fp32", precision="fp32", backend=OnnxRuntime())
 SIGNED = Engine(name="signed", precision="int8", backend=OnnxRuntime())
 X86 = Engine(name="x86", precision="int8_x86", backend=OnnxRuntime())
 NNCF = Engine(name="nncf", precision="int8_openvino", backend=OpenVino())
+AIM = Thresholds(aim="precision", precision=0.6, prior=3)
 ANYTHING = Gates(fp32=ParityLimits(), bf16=ParityLimits(), fp16=ParityLimits(), int8=ParityLimits())
 
 
@@ -47,7 +50,7 @@ def runs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def frozen(recipe: Recipe, budget: Budget, *engines: Engine, gates: Gates = ANYTHING) -> Recipe:
-    export = Export(engines=engines, calibration_pictures=16, budget=budget, parity=gates)
+    export = Export(engines=engines, calibration_pictures=16, budget=budget, parity=gates, thresholds=AIM)
     return dataclasses.replace(recipe, export=export)
 
 
@@ -72,10 +75,14 @@ def trained(recipe: Recipe, runs: Path, tmp_path_factory: pytest.TempPathFactory
     return asked, both(asked, runs, tmp_path_factory.mktemp("trained"))
 
 
-def test_within_the_budget_nothing_is_trained(recipe: Recipe, runs: Path, tmp_path: Path) -> None:
-    made = both(frozen(recipe, Budget(keep=0.3), FP32, X86, NNCF), runs, tmp_path)
-    assert list(made["quantisation_aware"].iterdir()) == []
-    found, told = precisions.graphs(made)
+@pytest.fixture(scope="module")
+def untrained(recipe: Recipe, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return both(frozen(recipe, Budget(keep=0.3), FP32, X86, NNCF), runs, tmp_path_factory.mktemp("untrained"))
+
+
+def test_within_the_budget_nothing_is_trained(untrained: dict[str, Path]) -> None:
+    assert list(untrained["quantisation_aware"].iterdir()) == []
+    found, told = precisions.graphs(untrained)
     assert {name: file.name for name, file in found.items()} == {
         "fp32": "fp32.onnx", "int8_x86": "int8_x86.onnx", "int8_openvino": "int8_openvino.xml",
     }  # fmt: skip
@@ -230,8 +237,20 @@ def test_every_engine_is_held_to_the_float_engine_on_all_of_val(
         decided = [one >= np.array(entries["fp32"]["thresholds"]) for one in (scores[name], scores["fp32"])]
         assert parity["flipped"] == pytest.approx((decided[0] != decided[1]).mean(), abs=1e-9)
     assert entries["signed"]["parity"]["max_difference"] > 0
+    for name, entry in entries.items():
+        assert_tuned(entry, scores[name][len(halves[0]) :], halves[1], recipe.export.thresholds)
+        assert (entry["thresholds_from"], entry["thresholds_of"]) == (name, entry["files"][0])
     cost = building.cost(tmp_path / "out")
     assert [entry["engine"] for entry in cost["parity"]] == ["fp32", "signed", "x86"]
+
+
+def assert_tuned(entry: dict[str, Any], scores: np.ndarray, tune: Split, aim: Thresholds) -> None:
+    """The entry says what the engine's own scores (N, L) of tune give with the recipe's aim."""
+    np.testing.assert_allclose(entry["thresholds"], thresholds.tune(scores, tune.targets, aim), atol=1e-6)
+    told = entry["expected_precision"], entry["expected_recall"], entry["tune_ap"]
+    own = (*thresholds.expected(scores, tune.targets, aim, groups=tune.groups), average_precision(scores, tune.targets))
+    np.testing.assert_allclose(np.array(told, dtype=np.float64), own, atol=1e-6)
+    assert entry["tune_map"] == pytest.approx(mean_average_precision(scores, tune.targets))
 
 
 def test_an_engine_behind_its_gate_is_not_built(
@@ -261,6 +280,23 @@ def test_what_only_the_device_can_build_ships_as_its_graph(
     assert entry["files"] == [entry["graph"]] == ["models/fp32.onnx"]
     assert "expected" in entry["not_run"]
     assert entry["thresholds_from"] == "onnxruntime, cpu, models/fp32.onnx"
+    assert entry["thresholds_of"] == "models/fp32.onnx"
+
+
+def test_the_xml_of_an_engine_that_cannot_run_here_is_what_scores(
+    recipe: Recipe, runs: Path, untrained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph in OpenVINO's own format has no ONNX with the same scores."""
+    on_gpu = Engine(name="gpu", precision="int8_openvino", backend=OpenVino(device="GPU"))
+    real = OpenVino.missing
+    monkeypatch.setattr(OpenVino, "missing", lambda self: "no such GPU" if self.device == "GPU" else real(self))
+    (entry,) = built(frozen(recipe, Budget(keep=0.3), on_gpu), runs, untrained, tmp_path / "out")
+    assert entry["not_run"] == "no such GPU"
+    assert entry["thresholds_of"] == entry["files"][0] == "engines/int8_openvino.xml"
+    assert entry["thresholds_from"] == "openvino, cpu, engines/int8_openvino.xml"
+    tune = read_split(runs / "data", "tune")
+    with OpenVino().open(tmp_path / "out" / entry["files"][0]) as session:
+        assert_tuned(entry, session(np.array(tune.pixels(32))), tune, AIM)
 
 
 def test_what_cannot_run_here_ships_with_its_stamp(

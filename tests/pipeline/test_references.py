@@ -23,7 +23,8 @@ from export.precision.int8_x86 import int8_x86
 from mlkd import evaluate
 from mlkd.data.prepared import read_split
 from mlkd.labels import Labels
-from mlkd.metrics import tune_thresholds
+from mlkd.metrics import mean_average_precision
+from mlkd.thresholds import Thresholds, tune
 from pipeline import floats, measuring, reference_bundles, references, stages, teaching
 from pipeline.recipe import DEFAULT_ENGINES, Engine, Recipe, load_recipe
 from pipeline.result import read_json, sha256
@@ -32,6 +33,8 @@ from tests import bundles, drawings, taggers
 
 LABELS = Labels(tuple(sorted(drawings.COLOURS)))
 ENGINES = tuple(engine for engine in DEFAULT_ENGINES if engine.name.startswith(("onnxruntime", "openvino")))
+AIM = Thresholds(aim="precision", precision=0.7, prior=1e6)  # one threshold for all labels
+BACKENDS = {engine.name: engine for engine in ENGINES if engine.name in ("onnxruntime-fp32", "openvino-int8")}
 NAMES = ["onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-int8"]
 
 
@@ -40,7 +43,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     folder = tmp_path_factory.mktemp("drawn")
     drawings.draw(folder)
     read = load_recipe(str(drawings.write_recipe(folder, folder)))
-    return dataclasses.replace(read, export=dataclasses.replace(read.export, engines=ENGINES))
+    return dataclasses.replace(read, export=dataclasses.replace(read.export, engines=ENGINES, thresholds=AIM))
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +63,8 @@ def inputs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     program = Path(shutil.copyfile(shipped / PROGRAM, runs / PROGRAM))
     with zipfile.ZipFile(program, "a") as archive:
         archive.writestr("of.txt", "an earlier day")
-    bundles.changed(shipped, runs / "bundle" / "bundle", {PROGRAM: program})
+    golden = {"golden/1.png": read_split(runs / "data", "tune").files[0]}
+    bundles.changed(shipped, runs / "bundle" / "bundle", {PROGRAM: program, **golden})
     return {name: runs / name for name in ("data", *nets, "precisions", "bundle")}
 
 
@@ -133,12 +137,25 @@ def test_the_shipped_program_runs_them(made: Path, inputs: dict[str, Path], tmp_
 
 
 def test_thresholds_are_from_the_nets_own_scores_of_tune(made: Path, inputs: dict[str, Path]) -> None:
-    tune = read_split(inputs["data"], "tune")
+    split, nets = read_split(inputs["data"], "tune"), floats.read(made)
     for net in ("teacher", "baseline"):
-        own = tune_thresholds(evaluate.of_folder(inputs[net], tune), tune.targets)
-        entry = read_bundle(made / net).engine("onnxruntime-fp32")
+        scores, manifest = evaluate.of_folder(inputs[net], split), read_bundle(made / net)
+        own, entry = tune(scores, split.targets, AIM), manifest.engine("onnxruntime-fp32")
         np.testing.assert_allclose(entry.thresholds, own, atol=1e-4)
-        assert entry.thresholds_from == "onnxruntime-fp32"
+        np.testing.assert_allclose(nets[net].thresholds, own, atol=1e-6)
+        assert (entry.thresholds_from, entry.thresholds_sha256) == (entry.name, manifest.files[entry.file].sha256)
+        assert entry.tune_map == pytest.approx(mean_average_precision(scores, split.targets), abs=0.01)
+        assert max(np.abs(own - tune(scores, split.targets, Thresholds()))) > 1e-2, "the aim matters"
+
+
+def test_golden_pictures_are_what_these_engines_say_of_them(made: Path) -> None:
+    for net in ("teacher", "baseline"):
+        manifest = read_bundle(made / net)
+        expected = np.load(made / net / manifest.golden_expected)
+        for name, engine in BACKENDS.items():
+            with engine.backend.open(made / net / manifest.engine(name).file) as session:
+                found = session(expected["pixels_0"][None])
+            np.testing.assert_allclose(found, expected[f"scores:{name}"], atol=1e-6)
 
 
 @pytest.mark.usefixtures("exported")

@@ -1,0 +1,44 @@
+"""Golden pictures of a bundle: a few of the validation pictures, and what every engine says of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.backends import Session
+from export.golden import choose_golden, write_golden
+from mlkd.data.prepared import read_split
+from pipeline.building import runtime_of
+from pipeline.recipe import Recipe
+from pipeline.validation import BATCH
+
+FOLDER = "golden"
+
+
+def golden(
+    recipe: Recipe, data: Path, built: Path, engines: Sequence[Mapping[str, Any]], out: Path
+) -> tuple[list[Path], Path]:
+    """Write pictures of tune and what to expect of them to `out`; `engines` is what the folder `built` holds.
+
+    An engine that cannot run here has the scores of what its thresholds come from.
+    """
+    tune = read_split(data, "tune")
+    with contextlib.ExitStack() as opened:
+        sessions = {engine["name"]: opened.enter_context(_session(recipe, engine, built)) for engine in engines}
+        pixels, first = tune.pixels(recipe.student.model.image_px), sessions[engines[0]["name"]]
+        scores = np.concatenate([first(np.array(pixels[at : at + BATCH])) for at in range(0, len(tune), BATCH)])
+        chosen = choose_golden(tune.files, scores, recipe.export.golden_pictures)
+        files = [tune.files[row] for row in chosen]
+        return write_golden(files, recipe.student.model.image_px, out, sessions)
+
+
+def _session(recipe: Recipe, engine: Mapping[str, Any], built: Path) -> Session:
+    if engine["not_run"] is None:
+        backend = next(one.backend for one in recipe.export.engines if one.name == engine["name"])
+        return backend.open(built / engine["files"][0])
+    scored = built / engine["thresholds_of"]
+    return runtime_of(scored).open_graph(scored)
