@@ -6,13 +6,14 @@ import os
 import platform
 import shutil
 import subprocess
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from export import stamp
+from export.machine import ROOT, allowed, cpu_model, cpuinfo, gpus, identity, runtimes, text
 
-ROOT = Path("/")
+__all__ = ["allowed", "cpu_model", "gpus", "identity", "runtimes"]
+
 FLAGS = {  # name in the report -> name in /proc/cpuinfo (x86, then ARM)
     "avx2": ("avx2",),
     "avx512": ("avx512f",),
@@ -23,7 +24,6 @@ FLAGS = {  # name in the report -> name in /proc/cpuinfo (x86, then ARM)
     "dotprod": ("asimddp",),
     "i8mm": ("i8mm",),
 }
-RUNTIMES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13")
 NVIDIA_SMI = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 THROTTLED = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")  # bits of vcgencmd, from 0
 STEAL = 0.001
@@ -39,7 +39,7 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
         "memory_gib": memory_gib(root),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "governor": _text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "governor": text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "power_mode": power_mode(),
         "throttled": throttled(),
         "load": load(root),
@@ -50,36 +50,17 @@ def describe(root: Path = ROOT) -> dict[str, Any]:
     }
 
 
-def identity(root: Path = ROOT) -> dict[str, Any]:
-    """The part that stays equal while the machine does: a measurement holds for an equal identity."""
-    return {
-        "cpu": cpu_model(root),
-        "architecture": platform.machine(),
-        "cores": os.cpu_count() or 1,
-        "os": _os_name(root),
-        "gpus": gpus(root),
-        "driver": _text(root / "sys/module/nvidia/version"),
-    }
-
-
-def cpu_model(root: Path = ROOT) -> str:
-    """The processor's own name; on ARM boards the board's."""
-    info = _cpuinfo(root)
-    board = _text(root / "proc/device-tree/model")
-    return info.get("model name") or info.get("Model") or board or platform.processor() or platform.machine()
-
-
 def cpu_flags(root: Path = ROOT) -> list[str]:
     """The instruction sets that decide how int8 and bf16 run."""
-    info = _cpuinfo(root)
+    info = cpuinfo(root)
     present = set((info.get("flags") or info.get("Features") or "").split())
     return [name for name, aliases in FLAGS.items() if present.intersection(aliases)]
 
 
 def is_virtual(root: Path = ROOT) -> bool:
     """Whether this is a virtual machine, by the CPU's hypervisor flag or the maker's name."""
-    maker = f"{_text(root / 'sys/class/dmi/id/sys_vendor')} {_text(root / 'sys/class/dmi/id/product_name')}".lower()
-    return "hypervisor" in _cpuinfo(root).get("flags", "").split() or any(name in maker for name in VIRTUAL_MAKERS)
+    maker = f"{text(root / 'sys/class/dmi/id/sys_vendor')} {text(root / 'sys/class/dmi/id/product_name')}".lower()
+    return "hypervisor" in cpuinfo(root).get("flags", "").split() or any(name in maker for name in VIRTUAL_MAKERS)
 
 
 def comparable(root: Path = ROOT) -> str:
@@ -96,13 +77,13 @@ def comparable(root: Path = ROOT) -> str:
 
 def load(root: Path = ROOT) -> float:
     """How many processes wanted a core, over the last minute."""
-    words = (_text(root / "proc/loadavg") or "").split()
+    words = (text(root / "proc/loadavg") or "").split()
     return float(words[0]) if words else os.getloadavg()[0]
 
 
 def steal(root: Path = ROOT) -> float:
     """Share of the time since boot that a hypervisor gave to others: the eighth number of /proc/stat."""
-    numbers = [int(word) for word in (_text(root / "proc/stat") or "").partition("\n")[0].split()[1:9]]
+    numbers = [int(word) for word in (text(root / "proc/stat") or "").partition("\n")[0].split()[1:9]]
     return numbers[7] / max(1, sum(numbers)) if len(numbers) == 8 else 0.0
 
 
@@ -125,30 +106,10 @@ def throttled() -> list[str] | None:
 
 def memory_gib(root: Path = ROOT) -> float | None:
     """Installed memory."""
-    for line in (_text(root / "proc/meminfo") or "").splitlines():
+    for line in (text(root / "proc/meminfo") or "").splitlines():
         if line.startswith("MemTotal:"):
             return round(int(line.split()[1]) / 2**20, 1)
     return None
-
-
-def gpus(root: Path = ROOT) -> list[str]:
-    """Names of the NVIDIA GPUs, from the driver's own files: quick enough for the start of a program."""
-    found = []
-    for file in sorted(root.glob("proc/driver/nvidia/gpus/*/information")):
-        lines = (_text(file) or "").splitlines()
-        found += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
-    return found
-
-
-def runtimes() -> dict[str, str]:
-    """Versions of the packages that take part in a query, those that are installed."""
-    found = {}
-    for name in RUNTIMES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def pick_cores(threads: int, root: Path = ROOT) -> list[int]:
@@ -159,18 +120,11 @@ def pick_cores(threads: int, root: Path = ROOT) -> list[int]:
     by_core: dict[tuple[str | None, str | None], list[int]] = {}
     for cpu in sorted(allowed(), reverse=True):
         topology = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
-        core = _text(topology / "physical_package_id"), _text(topology / "core_id")
+        core = text(topology / "physical_package_id"), text(topology / "core_id")
         by_core.setdefault(core if core[1] is not None else (None, str(cpu)), []).append(cpu)
     groups = list(by_core.values())
     in_turn = [group[turn] for turn in range(max(map(len, groups))) for group in groups if turn < len(group)]
     return sorted(in_turn[:threads])
-
-
-def allowed() -> set[int]:
-    """The logical CPUs this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return set(os.sched_getaffinity(0))
-    return set(range(os.cpu_count() or 1))
 
 
 def pin(threads: int) -> list[int] | None:
@@ -197,26 +151,10 @@ def peak_memory_mb() -> float | None:
 
     From VmHWM: ru_maxrss survives exec, so a child of a large process would report its parent's memory.
     """
-    for line in (_text(Path("/proc/self/status")) or "").splitlines():
+    for line in (text(Path("/proc/self/status")) or "").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
     return None
-
-
-def _cpuinfo(root: Path) -> dict[str, str]:
-    """The fields of the first processor."""
-    found: dict[str, str] = {}
-    for line in (_text(root / "proc/cpuinfo") or "").splitlines():
-        name, _, value = line.partition(":")
-        found.setdefault(name.strip(), value.strip())
-    return found
-
-
-def _os_name(root: Path) -> str:
-    for line in (_text(root / "etc/os-release") or "").splitlines():
-        if line.startswith("PRETTY_NAME="):
-            return line.split("=", 1)[1].strip('"')
-    return platform.system()
 
 
 def _said(program: str, *arguments: str) -> str | None:
@@ -229,10 +167,3 @@ def _said(program: str, *arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return ended.stdout.strip() if ended.returncode == 0 else None
-
-
-def _text(file: Path) -> str | None:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
-    except OSError:
-        return None

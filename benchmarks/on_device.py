@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,9 @@ from benchmarks.sensors import Sensors
 from export import stamp
 from export.backends import Ran
 from export.bundle import read_bundle
+from export.machine import allowed, identity
 from export.tagger import Tagger, choose
+from export.tagger.opening import open_engine
 from mlkd import images
 
 Picture = Path | bytes
@@ -60,10 +63,10 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
     with Tagger.first(folder, manifest, engine, threads=settings.threads) as tagger:
         load_ms = (time.perf_counter_ns() - began) / 1e6
         chain = Chain(decode=tagger.decode, resize=tagger.resize, scores=tagger.scores, decide=tagger.decide)
-        sensors = Sensors(core=pinned[0] if pinned else None, on_gpu=_on_gpu(tagger.session.ran))
+        sensors = Sensors(core=pinned[0] if pinned else None, on_gpu=_on_gpu(tagger.ran))
         measured = measure(chain, content, settings, sensors)
         peak_rss_mb = machine.peak_memory_mb()
-        engine_file = tagger.session.engine
+        engine_file = tagger.engine
         found = _throughput(folder, tagger, chain.pixels(content)) if settings.throughput else None
     choice = tagger.choice
     return {
@@ -81,16 +84,16 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
         **measured,
         "peak_rss_mb": peak_rss_mb,
         "throughput": found,
-        "machine": machine.identity(),
+        "machine": identity(),
     }
 
 
 def _throughput(folder: Path, tagger: Tagger, pixels: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
     """The search, on all the cores that this process has; every stream opens a session of one thread for itself."""
     choice = choose(tagger.manifest, tagger.choice.entry.name, threads=1)
-    most = tagger.session.max_batch
-    with throughput.trials(lambda: Tagger.open(folder, tagger.manifest, choice).session, pixels) as trial:
-        return throughput.search(trial, len(machine.allowed()), most)
+    open_another = functools.partial(open_engine, folder, tagger.manifest, choice.entry, choice.backend)
+    with throughput.trials(open_another, pixels) as trial:
+        return throughput.search(trial, len(allowed()), tagger.max_batch)
 
 
 def _on_gpu(ran: Ran) -> bool:
@@ -125,7 +128,7 @@ def score_files(
     try:
         _score_all(running, report, _batches(files, manifest.image_px, batch))
         for name, (tagger, parts) in running.items():
-            report[name] |= {"ran": _ran(tagger), "sha256": stamp.hash_of(tagger.session.engine)}
+            report[name] |= {"ran": _ran(tagger), "sha256": stamp.hash_of(tagger.engine)}
             np.save(out / f"{name}.npy", np.concatenate(parts))
     finally:
         for tagger, _ in running.values():
@@ -141,7 +144,7 @@ def _score_all(
     for pixels in batches:
         for name, (tagger, parts) in list(running.items()):
             try:
-                parts += [tagger.scores(some) for some in _cut(pixels, tagger.session.max_batch)]
+                parts.append(tagger.scores(pixels))
             except Exception as cause:  # as above
                 report[name]["error"] = _one_line(cause)
                 running.pop(name)[0].close()
@@ -152,14 +155,8 @@ def _batches(files: Sequence[Picture], image_px: int, batch: int) -> Iterator[ND
         yield np.stack([images.load(file, image_px) for file in files[start : start + batch]])
 
 
-def _cut(pixels: NDArray[np.uint8], most: int | None) -> list[NDArray[np.uint8]]:
-    """The batch in pieces that an engine of `most` pictures takes."""
-    step = most or len(pixels)
-    return [pixels[start : start + step] for start in range(0, len(pixels), step)]
-
-
 def _ran(tagger: Tagger) -> dict[str, Any]:
-    return dataclasses.asdict(tagger.session.ran)
+    return dataclasses.asdict(tagger.ran)
 
 
 def _one_line(cause: Exception) -> str:

@@ -1,6 +1,7 @@
 """The program that ships, as a library: `Tagger.load("dist/scenes").tag("picture.jpg")`; torch-free."""
 
-from export.tagger.choosing import Choice, NoEngineError, choose
+from export.tagger.choosing import Choice, Measured, NoEngineError, choose
+from export.tagger.many import tag_many
 from export.tagger.tagger import Tag, Tagger
 
-__all__ = ["Choice", "NoEngineError", "Tag", "Tagger", "choose"]
+__all__ = ["Choice", "Measured", "NoEngineError", "Tag", "Tagger", "choose", "tag_many"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, get_args
 
@@ -19,47 +19,59 @@ class NoEngineError(ValueError):
     """No engine of the bundle, or not the one asked for, can run here; the message says what each of them lacks."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """How fast the engines of a bundle are on this machine."""
+
+    p50_ms: Mapping[str, float]
+    lacking: Mapping[str, str] = field(default_factory=dict)  # those that could not be measured, with the reason
+    where: str  # "with the bundle", "here on 2026-11-23"
+
+
 @dataclass(frozen=True)
 class Choice:
-    """The engine that was chosen, its backend, and the reason in words."""
+    """The engine that was chosen, its backend, the reason in words, and why others were passed over."""
 
     entry: EngineEntry
     backend: Backend
     why: str
+    passed: str = ""
 
 
 def choose(
     manifest: Manifest,
     name: str | None = None,
     *,
-    machine: dict[str, Any] | None = None,
+    measured: Measured | None = None,
     threads: int | None = None,
     rebuild: bool = False,
     refused: Mapping[str, str] = NONE,
 ) -> Choice:
-    """The engine `name`, or the fastest that was measured on `machine`, or the first in the manifest that runs here.
+    """The engine `name`, or the fastest that was measured, or the first in the manifest that runs here.
 
-    `machine` is benchmarks.machine.identity(); `threads` replaces the number in the manifest where a backend has one.
-    One that was built on this device runs here, with `rebuild` also one that can be; `refused` are tried already, with
-    the reason.  Raises NoEngineError, or BundleError for an unknown name or backend.
+    `threads` replaces the number in the manifest where a backend has one.  One that was built on this device runs
+    here, with `rebuild` also one that can be; `refused` are tried already, with the reason.  Raises NoEngineError, or
+    BundleError for an unknown name or backend.
     """
-    entries = ordered(manifest, machine) if name is None else [manifest.engine(name)]
+    entries = _ordered(manifest, measured) if name is None else [manifest.engine(name)]
+    if name is None and measured is not None:
+        refused = {**measured.lacking, **refused}
     lacking: dict[str, str] = {}
     for entry in entries:
         backend = backend_of(entry, threads)
         reason = refused.get(entry.name) or lacks(manifest, entry, backend, rebuild=rebuild)
         if reason is None:
-            return Choice(entry, backend, "asked for" if name else _why(manifest, entry, machine, lacking))
+            return Choice(entry, backend, "asked for" if name else _why(entry, measured), "; ".join(by_reason(lacking)))
         lacking[entry.name] = reason
-    listed = "; ".join(f"{engine}: {reason}" for engine, reason in lacking.items())
-    raise NoEngineError(f"engine: expected one that runs on this machine, got {listed}")
+    raise NoEngineError(f"engine: expected one that runs on this machine, got {'; '.join(by_reason(lacking))}")
 
 
-def ordered(manifest: Manifest, machine: dict[str, Any] | None) -> list[EngineEntry]:
-    """Engines fastest first, if they were measured on an equal machine; else as listed."""
-    if machine is None or manifest.measured_on != machine:
-        return list(manifest.engines)
-    return sorted(manifest.engines, key=lambda entry: float("inf") if entry.p50_ms is None else entry.p50_ms)
+def by_reason(lacking: Mapping[str, str]) -> list[str]:
+    """Engines and what they lack, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for engine, reason in lacking.items():
+        reasons.setdefault(reason, []).append(engine)
+    return [f"{', '.join(engines)}: {reason}" for reason, engines in reasons.items()]
 
 
 def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
@@ -83,8 +95,15 @@ def _kind(backend: Any) -> str:
     return str(next(field.default for field in dataclasses.fields(backend) if field.name == "kind"))
 
 
-def _why(manifest: Manifest, entry: EngineEntry, machine: dict[str, Any] | None, lacking: dict[str, str]) -> str:
-    passed = "".join(f"; not {engine}: {reason}" for engine, reason in lacking.items())
-    if entry.p50_ms is not None and manifest.measured_on == machine:
-        return f"the fastest measured on this machine, {entry.p50_ms:.2f} ms{passed}"
-    return f"the first in the bundle's order that runs here{passed}"
+def _ordered(manifest: Manifest, measured: Measured | None) -> list[EngineEntry]:
+    """Those that are known not to run, so that the reason is told, then the fastest first; else as listed."""
+    if measured is None:
+        return list(manifest.engines)
+    times = {**measured.p50_ms, **dict.fromkeys(measured.lacking, 0.0)}
+    return sorted(manifest.engines, key=lambda entry: times.get(entry.name, float("inf")))
+
+
+def _why(entry: EngineEntry, measured: Measured | None) -> str:
+    if measured is not None and entry.name in measured.p50_ms:
+        return f"the fastest on this machine, {measured.p50_ms[entry.name]:.2f} ms measured {measured.where}"
+    return "the first in the bundle's order that runs here"

@@ -7,7 +7,7 @@ from pathlib import Path
 from export import stamp
 from export.backends import Backend, EngineRefused, MissingRuntime, Session
 from export.manifest import EngineEntry, Manifest
-from export.tagger.rebuilding import build, for_this_device, has_some, key_of, open_built
+from export.tagger.rebuilding import build, builds, for_this_device, key_of, open_built
 
 OFFER = "`info --rebuild` or `tag --rebuild` builds it on this device"
 
@@ -49,8 +49,13 @@ def lacks(manifest: Manifest, entry: EngineEntry, backend: Backend, *, rebuild: 
     own = for_this_device(backend)
     if reason is None or own.missing() is not None:
         return reason
-    built = has_some(key_of(manifest.files[entry.graph].sha256, entry.precision, backend))
-    return None if rebuild or built else f"{reason}; {OFFER}"
+    return None if rebuild or built_here(manifest, entry, backend) else f"{reason}; {OFFER}"
+
+
+def built_here(manifest: Manifest, entry: EngineEntry, backend: Backend) -> list[str]:
+    """Names of the engines that this device built for itself: whether one still runs, opening it shows."""
+    key = key_of(manifest.files[entry.graph].sha256, entry.precision, backend)
+    return [f"{key}/{folder.name}" for folder in builds(key)]
 
 
 def _open_shipped(folder: Path, manifest: Manifest, entry: EngineEntry, backend: Backend) -> Session:

@@ -35,15 +35,20 @@ def key_of(graph: str, precision: str, backend: Backend) -> str:
     return _digest({"graph": graph, "precision": precision, "backend": fields})
 
 
-def has_some(key: str) -> bool:
-    """Whether anything was built: whether it still runs, opening it shows."""
-    return bool(_builds(key))
+def builds(key: str) -> list[Path]:
+    """Folders of what was built: whether it still runs, opening it shows.  None, with a warning, in a broken cache."""
+    try:
+        place = _place(key)
+        return [file.parent for file in sorted(private(place).glob(f"[!.]*/{SUMS}"))] if place.is_dir() else []
+    except OSError as cause:
+        log.warning("engines built on this device are passed over: %s", cause.strerror or cause)
+        return []
 
 
 def open_built(key: str, backend: Backend) -> Session | None:
     """A session of an engine that was built here, is whole and fits this machine; None if there is none."""
-    for build in _builds(key):
-        engine = _verified(build)
+    for folder in builds(key):
+        engine = _verified(folder)
         if engine is not None:
             with contextlib.suppress(EngineRefused):  # of another version or device: it stays for that one
                 return backend.open(engine)
@@ -82,16 +87,6 @@ def _build(place: Path, backend: Backend, graph: Path) -> Path:
 
 def _place(key: str) -> Path:
     return cache_root() / "engines" / key
-
-
-def _builds(key: str) -> list[Path]:
-    """Folders of the builds; none, with a warning, in a cache that cannot be used."""
-    try:
-        place = _place(key)
-        return [file.parent for file in sorted(private(place).glob(f"[!.]*/{SUMS}"))] if place.is_dir() else []
-    except OSError as cause:
-        log.warning("engines built on this device are passed over: %s", cause.strerror or cause)
-        return []
 
 
 def _verified(build: Path) -> Path | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,14 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from export.backends import EngineRefused, MissingRuntime, Session
+from export.backends import EngineRefused, MissingRuntime, Ran
 from export.bundle import read_bundle
 from export.manifest import Manifest
 from export.tagger.choosing import Choice, choose
+from export.tagger.fastest import measured
 from export.tagger.opening import open_engine
+from export.tagger.sessions import Sessions
 from mlkd import images
+from mlkd.labels import Labels
 
 Picture = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
@@ -31,14 +35,15 @@ class Tag(NamedTuple):
 
 @dataclass(frozen=True)
 class Tagger:
-    """Made by `load`; a context manager, because a session holds the runtime's memory.
+    """Made by `load`; a context manager, because its sessions hold the runtime's memory.  For any number of threads.
 
     `tag` is the chain decode, resize, scores, decide; the parts are public so that a benchmark times this very chain.
     """
 
     manifest: Manifest
     choice: Choice
-    session: Session
+    sessions: Sessions
+    workers: int = 1
     rebuilt: Path | None = None  # the engine that this device built, if that is the one
 
     @classmethod
@@ -48,17 +53,19 @@ class Tagger:
         engine: str | None = None,
         *,
         threads: int | None = None,
-        machine: dict[str, Any] | None = None,
+        workers: int = 1,
         rebuild: bool = False,
+        key: Path | None = None,
     ) -> Tagger:
-        """Verify the bundle, then open one engine: `engine`, or the first in the order of `choose` that opens.
+        """Verify the bundle, with a public `key` its signature too, then open `engine`, or the fastest that opens.
 
-        With `rebuild` an engine that is foreign, stale or not built yet is compiled from the bundle's ONNX into the
-        device's cache; one that lies there is used in any case.  Raises BundleError for a bundle that must not be
-        used, NoEngineError if nothing in it runs here, OSError if the cache cannot take a rebuilt engine.
+        So many `workers` may score at once, on a session of `threads` each.  With `rebuild` an engine that is foreign,
+        stale or not built yet is compiled from the bundle's ONNX into the device's cache; one that lies there is used
+        in any case.  Raises BundleError for a bundle that must not be used, NoEngineError if nothing in it runs here,
+        OSError if the cache cannot take a rebuilt engine.
         """
-        manifest = read_bundle(Path(folder))
-        return cls.first(Path(folder), manifest, engine, threads=threads, machine=machine, rebuild=rebuild)
+        manifest = read_bundle(Path(folder), key=key)
+        return cls.first(Path(folder), manifest, engine, threads=threads, workers=workers, rebuild=rebuild)
 
     @classmethod
     def first(
@@ -68,39 +75,53 @@ class Tagger:
         engine: str | None = None,
         *,
         threads: int | None = None,
-        machine: dict[str, Any] | None = None,
+        workers: int = 1,
         rebuild: bool = False,
     ) -> Tagger:
         """Like `load`, of a bundle that has been verified."""
+        times = None if engine else measured(folder, manifest, threads=threads, rebuild=rebuild)
         refused: dict[str, str] = {}
         while True:
-            choice = choose(manifest, engine, machine=machine, threads=threads, rebuild=rebuild, refused=refused)
+            choice = choose(manifest, engine, measured=times, threads=threads, rebuild=rebuild, refused=refused)
             try:
-                return cls.open(folder, manifest, choice, rebuild=rebuild)
+                return cls.open(folder, manifest, choice, workers=workers, rebuild=rebuild)
             except (EngineRefused, MissingRuntime) as cause:
                 refused[choice.entry.name] = str(cause)
 
     @classmethod
-    def open(cls, folder: Path, manifest: Manifest, choice: Choice, *, rebuild: bool = False) -> Tagger:
+    def open(
+        cls, folder: Path, manifest: Manifest, choice: Choice, *, workers: int = 1, rebuild: bool = False
+    ) -> Tagger:
         """Open the chosen engine of a verified bundle; EngineRefused or MissingRuntime says why that cannot be."""
-        session = open_engine(folder, manifest, choice.entry, choice.backend, rebuild=rebuild)
-        return cls(manifest, choice, session, session.engine if session.engine != folder / choice.entry.file else None)
+        if workers < 1:
+            raise ValueError(f"workers: expected at least 1, got {workers}")
+        opener = functools.partial(open_engine, folder, manifest, choice.entry, choice.backend)
+        first = opener(rebuild=rebuild)
+        rebuilt = first.engine if first.engine != folder / choice.entry.file else None
+        return cls(manifest, choice, Sessions(first, opener, workers), workers, rebuilt)
 
-    def tag(self, image: Picture, *, threshold: float | None = None, top_k: int | None = None) -> list[Tag]:
+    def tag(
+        self,
+        image: Picture,
+        *,
+        threshold: float | None = None,
+        top_k: int | None = None,
+        labels: Collection[str] | None = None,
+    ) -> list[Tag]:
         """Labels of a picture file, its bytes, a Pillow image or an array uint8 (H, W, 3), best score first.
 
-        A label is given at or above this engine's threshold for it, or `threshold` for all; at most `top_k` of them.
-        Raises mlkd.images.UnreadablePicture.
+        A label is given at or above this engine's threshold for it, or `threshold` for all; at most `top_k` of them,
+        only of `labels`.  Raises mlkd.images.UnreadablePicture, ValueError for a label that there is not.
         """
         pixels = self.resize(self.decode(image))
-        return self.decide(self.scores(pixels[None])[0], threshold=threshold, top_k=top_k)
+        return self.decide(self.scores(pixels[None])[0], threshold=threshold, top_k=top_k, labels=labels)
 
     def decode(self, image: Picture) -> Image.Image:
         """Upright RGB picture; a Pillow image or an array keeps its size, a JPEG's bytes come at a reduced one."""
         if isinstance(image, np.ndarray):
             return Image.fromarray(_checked(image))
         if isinstance(image, Image.Image):
-            return images.to_rgb(ImageOps.exif_transpose(image))
+            return images.from_pillow(image)
         return images.decode(Path(image) if isinstance(image, str) else image, self.manifest.image_px)
 
     def resize(self, picture: Image.Image) -> NDArray[np.uint8]:
@@ -108,21 +129,51 @@ class Tagger:
         return images.resize(picture, self.manifest.image_px)
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (B, image_px, image_px, 3) to float32 (B, L)."""
-        return self.session(pixels)
+        """uint8 (B, image_px, image_px, 3) to float32 (B, L); a large batch goes to the engine in parts it takes."""
+        step = self.max_batch or max(1, len(pixels))
+        with self.sessions.borrow() as session:
+            if len(pixels) <= step:
+                return session(pixels)
+            return np.concatenate([session(pixels[at : at + step]) for at in range(0, len(pixels), step)])
 
     def decide(
-        self, scores: NDArray[np.float32], *, threshold: float | None = None, top_k: int | None = None
+        self,
+        scores: NDArray[np.float32],
+        *,
+        threshold: float | None = None,
+        top_k: int | None = None,
+        labels: Collection[str] | None = None,
     ) -> list[Tag]:
         """Tags of one picture's scores (L,)."""
-        limits = self.choice.entry.thresholds if threshold is None else [threshold] * len(scores)
-        named = zip(self.manifest.labels, scores.tolist(), limits, strict=True)
-        tags = (Tag(label, score) for label, score, limit in named if score >= limit)
-        return _best(tags, top_k)
+        chosen = scores >= (self._limits if threshold is None else np.float64(threshold))
+        if labels is not None:
+            chosen &= _mask(self.manifest.labels, tuple(labels))
+        (found,) = chosen.nonzero()
+        best = found[np.argsort(-scores[found], kind="stable")][:top_k]
+        return [Tag(self.manifest.labels[index], float(scores[index])) for index in best]
+
+    @property
+    def ran(self) -> Ran:
+        """What the engine really runs on."""
+        return self.sessions.first.ran
+
+    @property
+    def engine(self) -> Path:
+        """The file that runs."""
+        return self.sessions.first.engine
+
+    @property
+    def max_batch(self) -> int | None:
+        """The most pictures that the engine takes at once; None for any number."""
+        return self.sessions.first.max_batch
+
+    @functools.cached_property
+    def _limits(self) -> NDArray[np.float64]:
+        return np.array(self.choice.entry.thresholds)
 
     def close(self) -> None:
-        """Release the runtime."""
-        self.session.close()
+        """Release the runtime; a thread that is scoring ends first."""
+        self.sessions.close()
 
     def __enter__(self) -> Tagger:
         return self
@@ -133,8 +184,12 @@ class Tagger:
         self.close()
 
 
-def _best(tags: Iterable[Tag], top_k: int | None) -> list[Tag]:
-    return sorted(tags, key=lambda tag: -tag.score)[:top_k]
+@functools.lru_cache
+def _mask(names: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.bool_]:
+    known = Labels(names)
+    mask = np.zeros(len(known), dtype=np.bool_)
+    mask[[known.index(label) for label in wanted]] = True
+    return mask
 
 
 def _checked(image: NDArray[Any]) -> NDArray[Any]:

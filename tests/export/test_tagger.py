@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from export.backends import OnnxRuntime
-from export.bundle import BundleError, Manifest, read_bundle
-from export.tagger import NoEngineError, Tagger, choose
+from export.bundle import BundleError, read_bundle
+from export.tagger import Measured, NoEngineError, Tagger, choose
 from export.tagger.choosing import backend_of
 from mlkd.images import UnreadablePicture, load
 from tests import bundles
@@ -91,6 +91,18 @@ def test_each_label_has_its_own_threshold(folder: Path, pictures: dict[str, Path
         assert {tag.label for tag in strict.tag(pictures["yellow"])} == {"green", "blue"}
 
 
+def test_only_the_labels_asked_for_are_given(tagger: Tagger, pictures: dict[str, Path]) -> None:
+    assert [tag.label for tag in tagger.tag(pictures["yellow"], labels=["red", "blue"])] == ["red"]
+    assert tagger.tag(pictures["yellow"], labels=[]) == []
+    every = tagger.tag(pictures["red"], threshold=0.0, labels=["blue", "green", "red"])
+    assert every == tagger.tag(pictures["red"], threshold=0.0)
+
+
+def test_an_unknown_label_is_refused_with_the_closest(tagger: Tagger, pictures: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match=r"expected one of 3 known labels, got 'gren'; did you mean green"):
+        tagger.tag(pictures["red"], labels=["red", "gren"])
+
+
 @pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
 def test_a_wrong_array_is_refused(tagger: Tagger, array: Any) -> None:
     with pytest.raises(UnreadablePicture, match=r"expected uint8 \(H, W, 3\), got"):
@@ -102,26 +114,36 @@ def test_a_truncated_picture_is_refused(tagger: Tagger, pictures: dict[str, Path
         tagger.tag(pictures["red"].read_bytes()[:200])
 
 
-def test_the_first_engine_that_runs_here_is_taken(folder: Path) -> None:
+def test_the_first_engine_that_runs_here_is_chosen_unless_they_are_measured(folder: Path) -> None:
     choice = choose(read_bundle(folder))
     assert choice.entry.name == "onnxruntime-fp32"
-    assert "first in the bundle's order that runs here; not tensorrt-fp16-sm86: " in choice.why
+    assert choice.why == "the first in the bundle's order that runs here"
+    assert choice.passed.startswith("tensorrt-fp16-sm86: ")
 
 
-def timed(manifest: Manifest, machine: dict[str, Any], **p50_ms: float) -> Manifest:
-    engines = (dataclasses.replace(entry, p50_ms=p50_ms.get(entry.name.split("-")[0])) for entry in manifest.engines)
-    return dataclasses.replace(manifest, engines=tuple(engines), measured=True, measured_on=machine)
-
-
-def test_the_fastest_measured_on_an_equal_machine_is_preferred(folder: Path) -> None:
-    here = {"cpu": "this one"}
-    manifest = timed(read_bundle(folder), here, onnxruntime=3.0, openvino=2.0)
-    choice = choose(manifest, machine=here)
+def test_the_fastest_that_was_measured_is_chosen(folder: Path) -> None:
+    manifest = read_bundle(folder)
+    measured = Measured(
+        p50_ms={"onnxruntime-fp32": 3.0, "openvino-fp32": 2.0}, lacking={"tensorrt-fp16-sm86": "no GPU"}, where="there"
+    )
+    choice = choose(manifest, measured=measured)
     assert choice.entry.name == "openvino-fp32"
-    assert choice.why.startswith("the fastest measured on this machine, 2.00 ms")
-    assert choose(manifest, machine={"cpu": "another"}).entry.name == "onnxruntime-fp32"
-    assert choose(manifest).entry.name == "onnxruntime-fp32"
-    assert choose(manifest, "onnxruntime-fp32", machine=here).why == "asked for"
+    assert choice.why == "the fastest on this machine, 2.00 ms measured there"
+    assert choice.passed == "tensorrt-fp16-sm86: no GPU"
+    choice = choose(manifest, measured=measured, refused={"openvino-fp32": "no memory"})
+    assert choice.entry.name == "onnxruntime-fp32"
+    assert choice.why.endswith("3.00 ms measured there")
+    assert choice.passed == "tensorrt-fp16-sm86: no GPU; openvino-fp32: no memory"
+    choice = choose(manifest, measured=measured, refused={"openvino-fp32": "no GPU"})
+    assert choice.passed == "tensorrt-fp16-sm86, openvino-fp32: no GPU"
+    assert choose(manifest, "onnxruntime-fp32", measured=measured).why == "asked for"
+
+
+def test_an_engine_that_failed_when_it_was_measured_runs_when_it_is_asked_for(folder: Path) -> None:
+    failed = Measured(p50_ms={}, lacking={"onnxruntime-fp32": "it ended the process"}, where="there")
+    manifest = read_bundle(folder)
+    assert choose(manifest, measured=failed).entry.name == "openvino-fp32"
+    assert choose(manifest, "onnxruntime-fp32", measured=failed).entry.name == "onnxruntime-fp32"
 
 
 def test_an_engine_that_cannot_run_here_says_what_it_lacks(folder: Path) -> None:

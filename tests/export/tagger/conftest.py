@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from export.tagger import fastest
 from tests import bundles
 
 
@@ -17,6 +19,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the engines of this test's device lie; there are none yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache/edge-tagger/engines"
+
+
+@pytest.fixture(autouse=True)
+def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On this test's device the engines are as fast as they come first in the bundle."""
+    times = itertools.count(1.0)
+    monkeypatch.setattr(fastest, "p50_ms", lambda *_: next(times))
 
 
 @pytest.fixture(scope="module")

@@ -164,7 +164,7 @@ def test_a_build_that_vanishes_while_it_is_looked_at_is_built_again(
     stale: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Tagger.load(stale, OPENVINO, rebuild=True).close()
-    found = rebuilding._builds
+    found = rebuilding.builds
 
     def vanishing(key: str) -> list[Path]:
         there = found(key)
@@ -172,7 +172,7 @@ def test_a_build_that_vanishes_while_it_is_looked_at_is_built_again(
             shutil.rmtree(build)
         return there
 
-    monkeypatch.setattr(rebuilding, "_builds", vanishing)
+    monkeypatch.setattr(rebuilding, "builds", vanishing)
     Tagger.load(stale, OPENVINO, rebuild=True).close()
     assert len(builds(cache)) == 1
 

@@ -1,0 +1,131 @@
+"""How fast the engines of a bundle are on this machine: measured once, and remembered in the device's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export import machine
+from export.backends import Session
+from export.manifest import EngineEntry, Manifest
+from export.tagger.choosing import Measured, backend_of
+from export.tagger.golden import Golden, largest_difference, score_limit
+from export.tagger.opening import built_here, open_engine
+from export.tagger.remembering import NoCacheError, Record, alone, file_of, read, trying, write
+from mlkd.cache import ELSEWHERE
+
+log = logging.getLogger(__name__)
+
+TRIAL_S = 0.25
+MOST_ENDS = 2  # one may have been a power cut
+
+
+def measured(folder: Path, manifest: Manifest, *, threads: int | None = None, rebuild: bool = False) -> Measured | None:
+    """As the bundle says if it was measured on this machine, else as measured here, now or at an earlier call.
+
+    The engines of a verified bundle are opened and timed one after another on its golden pictures, a quarter of a
+    second each; with `rebuild` those are built that can be.  Left out are those whose scores are not as expected, and
+    one that ended the process twice while it was tried.  None, with a warning, where nothing can be remembered: such
+    an engine would then end every process.  Raises OSError if the cache cannot take a rebuilt engine.
+    """
+    shipped = {entry.name: entry.p50_ms for entry in manifest.engines if entry.p50_ms is not None}
+    if shipped and manifest.measured_on == machine.identity():
+        return Measured(p50_ms=shipped, where="with the bundle")
+    try:
+        file = file_of(folder, threads)
+        found = _whole(file, manifest, rebuild)
+        if found is None:
+            with alone(file):
+                found = _whole(file, manifest, rebuild)  # another process may have measured while this one waited
+                found = found or _measure(folder, manifest, file, threads=threads, rebuild=rebuild)
+    except NoCacheError as cause:
+        log.warning("engines are taken in the bundle's order, none is measured: %s; %s", cause, ELSEWHERE)
+        return None
+    return Measured(p50_ms=found.p50_ms, lacking=found.lacking, where=f"here on {found.when}")
+
+
+def remembered(folder: Path, manifest: Manifest, *, threads: int | None = None) -> Measured | None:
+    """What an earlier call measured here; None if there was none, or if this device built another engine since."""
+    with contextlib.suppress(NoCacheError):
+        found = _whole(file_of(folder, threads), manifest, rebuild=False)
+        if found is not None:
+            return Measured(p50_ms=found.p50_ms, lacking=found.lacking, where=f"here on {found.when}")
+    return None
+
+
+def p50_ms(
+    query: Callable[[NDArray[np.uint8]], Any],
+    pictures: Sequence[NDArray[np.uint8]],
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Median time of a query of one picture (1, H, W, 3), after one to warm up, for TRIAL_S."""
+    query(pictures[0])
+    began, taken = clock(), []
+    for picture in cycle(pictures):
+        start = clock()
+        query(picture)
+        end = clock()
+        taken.append(end - start)
+        if end - began >= TRIAL_S:
+            break
+    return statistics.median(taken) * 1000
+
+
+def _whole(file: Path, manifest: Manifest, rebuild: bool) -> Record | None:
+    """The record of a measurement that came to its end and still holds."""
+    found = read(file)
+    holds = found is not None and found.when and found.rebuild >= rebuild and found.built == _built(manifest)
+    return found if holds else None
+
+
+def _measure(folder: Path, manifest: Manifest, file: Path, *, threads: int | None, rebuild: bool) -> Record:
+    before = read(file)
+    found = Record(built=[], rebuild=rebuild, tried=before.tried if before is not None else {})
+    golden = Golden.read(folder, manifest)
+    pictures = [pixels[None] for pixels in golden.pixels]
+    for entry in manifest.engines:
+        if found.tried.get(entry.name, 0) >= MOST_ENDS:
+            again = f"--engine {entry.name} runs it all the same, without {file} it is tried again"
+            found.lacking[entry.name] = f"it ended the process {MOST_ENDS} times while it was tried; {again}"
+            continue
+        with trying(file, found, entry.name):
+            try:
+                backend = backend_of(entry, threads)
+                with open_engine(folder, manifest, entry, backend, rebuild=rebuild) as session:
+                    wrong = _wrong(entry, session, golden, pictures)
+                    if wrong is None:
+                        found.p50_ms[entry.name] = p50_ms(session, pictures)
+                    else:
+                        found.lacking[entry.name] = wrong
+            except OSError:
+                raise
+            except Exception as cause:  # every runtime raises classes of its own
+                found.lacking[entry.name] = " ".join(str(cause).split()) or type(cause).__name__
+    found.built, found.when = _built(manifest), time.strftime("%Y-%m-%d")
+    write(file, found)
+    return found
+
+
+def _built(manifest: Manifest) -> list[str]:
+    """What this device built of the bundle, so that one more is measured too."""
+    found = {name for entry in manifest.engines for name in built_here(manifest, entry, backend_of(entry))}
+    return sorted(found)
+
+
+def _wrong(entry: EngineEntry, session: Session, golden: Golden, pictures: Sequence[NDArray[np.uint8]]) -> str | None:
+    """Why an engine that opens must not be used all the same."""
+    found = np.concatenate([session(picture) for picture in pictures])
+    largest, limit = largest_difference(golden.scores[entry.name], found), score_limit(entry, session.ran)
+    if largest is not None and largest <= limit:
+        return None
+    off = "no numbers" if largest is None else f"scores that differ by {largest:.2g}"
+    return f"it gives wrong tags here: expected the scores of its self-test within {limit:g}, got {off}"

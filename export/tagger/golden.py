@@ -1,0 +1,64 @@
+"""Golden pictures as a device reads them, and how far correct engines may be from what they gave."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.backends import Ran
+from export.manifest import BundleError, EngineEntry, Manifest
+
+SCORES = {  # by what an engine computes in; in brackets what correct engines differed by
+    "f32": 1e-3,  # the order of sums (1e-6)
+    "f16": 1e-2,  # eleven bits (1e-3)
+    "bf16": 5e-2,  # eight bits (1e-2)
+    "int8": 1e-1,  # other kernels round and saturate in other ways (3e-2); a channel swap moves scores by 0.7
+}
+COMPUTE = {"fp32": "f32", "fp16": "f16"}  # of a graph; all others are int8
+
+Values = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The golden pictures of a bundle and what they gave where it was made."""
+
+    files: tuple[Path, ...]
+    decoded: tuple[NDArray[np.uint8], ...]  # (H, W, 3) each
+    pixels: tuple[NDArray[np.uint8], ...]  # (image_px, image_px, 3) each
+    scores: Mapping[str, NDArray[np.float32]]  # by engine (G, L)
+
+    @classmethod
+    def read(cls, folder: Path, manifest: Manifest) -> Golden:
+        """Those of a verified bundle; raises BundleError if something is missing in them."""
+        file, count = folder / manifest.golden_expected, len(manifest.golden)
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                decoded, pixels = ([arrays[f"{step}_{i}"] for i in range(count)] for step in ("decoded", "pixels"))
+                scores = {entry.name: arrays[f"scores:{entry.name}"] for entry in manifest.engines}
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as cause:
+            raise BundleError(f"{file}: expected what golden pictures give, got: {cause}; export again") from cause
+        shape = (count, len(manifest.labels))
+        for engine, found in scores.items():
+            if found.shape != shape:
+                raise BundleError(f"{file}: scores:{engine}: expected {shape}, got {found.shape}; export again")
+        return cls(tuple(folder / path for path in manifest.golden), tuple(decoded), tuple(pixels), scores)
+
+
+def score_limit(entry: EngineEntry, ran: Ran) -> float:
+    """By what the engine computes in here, or was to compute in where the bundle was made, if that is coarser."""
+    made = COMPUTE.get(entry.precision, "int8")
+    return max(SCORES[made], SCORES.get(ran.compute, 0.0))  # TensorRT does not say what int8 runs in
+
+
+def largest_difference(expected: Values, found: Values) -> float | None:
+    """Between two arrays; None where their shapes differ, or one found is no number."""
+    if expected.shape != found.shape or not np.isfinite(found).all():
+        return None
+    return float(np.abs(expected.astype(np.float64) - found).max(initial=0))

@@ -1,0 +1,97 @@
+"""How tags are printed: for a reader, as JSON lines, as CSV; each one line a picture, whatever its name holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from export.tagger.tagger import Tag
+from mlkd.images import UnreadablePicture
+
+Result = Sequence[Tag] | UnreadablePicture
+CSV_HEADER = "picture,tags,scores,error"
+JOINT = ";"
+BAR = 20  # characters
+EVERY_S = 0.1
+
+
+def as_text(name: str, result: Result) -> str | None:
+    """The name and the labels with their scores, two digits; nothing for one that failed."""
+    if isinstance(result, UnreadablePicture):
+        return None
+    listed = ", ".join(f"{printable(tag.label)} {tag.score:.2f}" for tag in result)
+    return f"{printable(name)}: {listed or 'nothing above its threshold'}"
+
+
+def as_json(name: str, result: Result) -> str:
+    """An object with `picture` and `tags` or `error`; in ASCII, so that os.fsencode gives back undecodable names."""
+    if isinstance(result, UnreadablePicture):
+        return json.dumps({"picture": name, "error": one_line(result)})
+    return json.dumps({"picture": name, "tags": [{"label": t.label, "score": round(t.score, 6)} for t in result]})
+
+
+def as_csv(name: str, result: Result) -> str:
+    """One row below CSV_HEADER; labels and scores are joined by semicolons, best first."""
+    if isinstance(result, UnreadablePicture):
+        return _row(name, "", "", one_line(result))
+    return _row(name, JOINT.join(tag.label for tag in result), JOINT.join(f"{tag.score:.6f}" for tag in result), "")
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that could break a line or steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def one_line(cause: BaseException) -> str:
+    """What an error says, in one line."""
+    return printable(" ".join(str(cause).split())) or type(cause).__name__
+
+
+class Bar:
+    """How far many pictures are, in the last line of a terminal: nothing else, and nothing in the first moment."""
+
+    def __init__(self, stream: TextIO, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.stream, self.total, self.clock = stream, total, clock
+        self.shows = total > 1 and stream.isatty()
+        self.began = self.drawn = clock()
+        self.width = 0
+
+    def show(self, done: int, failed: int) -> None:
+        """Draw it, at most ten times a second."""
+        now = self.clock()
+        if not self.shows or now - self.drawn < EVERY_S:
+            return
+        self.clear()
+        rate = done / max(now - self.began, EVERY_S)
+        full = BAR * done // self.total
+        text = f"[{'#' * full}{'.' * (BAR - full)}] {done} of {self.total}, {rate:.0f}/s"
+        text += f", {_duration((self.total - done) / rate)} left" if rate else ""
+        text += f", {failed} failed" if failed else ""
+        text = text[: shutil.get_terminal_size().columns - 1]
+        self.stream.write(text)
+        self.stream.flush()
+        self.drawn, self.width = now, len(text)
+
+    def clear(self) -> None:
+        """Make room for a line."""
+        if self.width:
+            self.stream.write(f"\r{' ' * self.width}\r")
+            self.stream.flush()
+            self.width = 0
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _row(*fields: str) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(fields)  # Python before 3.13 quotes only what is in this
+    return line.getvalue().removesuffix("\r\n")

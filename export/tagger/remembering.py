@@ -1,0 +1,102 @@
+"""What a device remembers of a bundle's engines: one small file for each bundle, machine and set of runtimes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from export import machine
+from export.bundle import MANIFEST
+from mlkd import whole_file
+from mlkd.cache import cache_root, private
+
+
+class NoCacheError(Exception):
+    """Nothing can be remembered; the message says why."""
+
+
+@dataclass
+class Record:
+    """How fast each engine is, why the others are not measured, and which are being tried."""
+
+    built: list[str]  # engines that this device had built for itself by then: one more, and all are measured again
+    rebuild: bool = False  # whether those that it could build were built
+    p50_ms: dict[str, float] = field(default_factory=dict)
+    lacking: dict[str, str] = field(default_factory=dict)
+    tried: dict[str, int] = field(default_factory=dict)  # how often a trial began and the process ended in it
+    when: str = ""  # date; empty until all have been tried
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.p50_ms, dict) or not all(isinstance(ms, float) for ms in self.p50_ms.values()):
+            raise TypeError("p50_ms: expected numbers")
+        if not isinstance(self.tried, dict) or not all(isinstance(count, int) for count in self.tried.values()):
+            raise TypeError("tried: expected counts")
+        if not isinstance(self.lacking, dict) or not isinstance(self.when, str):
+            raise TypeError("expected reasons and a date")
+
+
+def file_of(folder: Path, threads: int | None) -> Path:
+    """Where it lies for the bundle in `folder`, this machine and its runtimes; raises NoCacheError."""
+    bound_to: dict[str, Any] = {
+        "bundle": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
+        "machine": machine.identity(),
+        "runtimes": machine.installed(),
+        "threads": threads,
+    }
+    name = hashlib.sha256(json.dumps(bound_to, sort_keys=True).encode()).hexdigest()[:16]
+    with _told():
+        return private(cache_root() / "fastest") / f"{name}.json"
+
+
+def read(file: Path) -> Record | None:
+    """What was written there; None if nothing was, or something else lies there."""
+    try:
+        return Record(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write(file: Path, record: Record) -> None:
+    """Replace it whole; raises NoCacheError."""
+    with _told():
+        whole_file.write(file, json.dumps(dataclasses.asdict(record)).encode())
+
+
+@contextlib.contextmanager
+def alone(file: Path) -> Iterator[None]:
+    """One process measures and the others wait, so that no trial disturbs another; raises NoCacheError."""
+    with contextlib.ExitStack() as stack:
+        with _told(), contextlib.suppress(ImportError):  # Windows: two that measure at once are only slower
+            import fcntl
+
+            lock = stack.enter_context(file.with_name("lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def trying(file: Path, record: Record, engine: str) -> Iterator[None]:
+    """Counts the trial until it has ended, by an error too: what is counted in a file is of a process that died.
+
+    To be used `alone`.
+    """
+    before = record.tried.pop(engine, 0)
+    write(file, dataclasses.replace(record, tried={**record.tried, engine: before + 1}))
+    try:
+        yield
+    finally:
+        write(file, record)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise NoCacheError(cause.strerror or str(cause)) from cause

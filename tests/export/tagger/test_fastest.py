@@ -1,0 +1,182 @@
+"""Which engine is the fastest here: measured once, and remembered for this bundle, machine and runtimes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from export import machine
+from export.backends import OpenVino, Session
+from export.bundle import parts_of, read_bundle, write_bundle
+from export.tagger import Tagger, fastest
+from export.tagger.fastest import measured, p50_ms, remembered
+from tests.stopwatch import Stopwatch, loaded
+
+ROOT = Path(__file__).parents[3]
+ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime-fp32", "openvino-fp32", "tensorrt-fp16-sm86"
+
+
+@pytest.fixture
+def stopwatch(in_order: None, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
+    made = Stopwatch()
+    monkeypatch.setattr(fastest, "p50_ms", made)
+    return made
+
+
+def test_the_fastest_is_measured_once_and_remembered(colours: Path, stopwatch: Stopwatch) -> None:
+    assert remembered(colours, read_bundle(colours)) is None
+    name, why = loaded(colours)
+    assert name == OPENVINO
+    assert why.startswith(f"the fastest on this machine, 1.00 ms measured here on {time.strftime('%Y-%m-%d')}")
+    assert f"not {TENSORRT}: " in why
+    assert len(stopwatch.timed) == 2
+    assert loaded(colours) == (name, why)
+    assert len(stopwatch.timed) == 2
+    found = remembered(colours, read_bundle(colours))
+    assert found is not None
+    assert found.p50_ms == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
+
+
+def test_engines_are_timed_on_the_golden_pictures_one_at_a_time(colours: Path, stopwatch: Stopwatch) -> None:
+    loaded(colours)
+    manifest = read_bundle(colours)
+    with np.load(colours / manifest.golden_expected) as stored:
+        expected = [stored[f"pixels_{number}"][None] for number in range(len(manifest.golden))]
+    assert len(expected) > 1
+    np.testing.assert_array_equal(np.stack(stopwatch.pictures), np.stack(expected))
+
+
+def test_an_engine_asked_for_by_name_is_not_measured(colours: Path, cache: Path, stopwatch: Stopwatch) -> None:
+    assert loaded(colours, engine=ONNXRUNTIME) == (ONNXRUNTIME, "asked for")
+    assert not stopwatch.timed
+    assert not cache.parent.exists()
+
+
+def another_bundle(folder: Path, _: pytest.MonkeyPatch, out: Path) -> Path:
+    parts = parts_of(folder)
+    manifest = dataclasses.replace(parts.manifest, recipe="another")
+    write_bundle(dataclasses.replace(parts, manifest=manifest), out)
+    return out
+
+
+def another_machine(folder: Path, monkeypatch: pytest.MonkeyPatch, _: Path) -> Path:
+    monkeypatch.setattr(machine, "identity", lambda: {"cpu": "another"})
+    return folder
+
+
+def another_version(folder: Path, monkeypatch: pytest.MonkeyPatch, _: Path) -> Path:
+    monkeypatch.setattr(machine, "installed", lambda: ["openvino-2099.1.dist-info"])
+    return folder
+
+
+@pytest.mark.parametrize("change", [another_bundle, another_machine, another_version])
+def test_what_is_remembered_holds_for_one_bundle_machine_and_set_of_runtimes(
+    colours: Path,
+    tmp_path: Path,
+    stopwatch: Stopwatch,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path, pytest.MonkeyPatch, Path], Path],
+) -> None:
+    loaded(colours)
+    stopwatch.openvino_ms = 3.0
+    assert loaded(change(colours, monkeypatch, tmp_path / "another"))[0] == ONNXRUNTIME
+    assert loaded(colours, threads=2)[0] == ONNXRUNTIME
+
+
+def test_a_bundle_that_was_measured_on_this_machine_is_not_measured_again(
+    colours: Path, tmp_path: Path, stopwatch: Stopwatch
+) -> None:
+    parts = parts_of(colours)
+    times = {ONNXRUNTIME: 0.5, OPENVINO: 0.7, TENSORRT: None}
+    engines = tuple(dataclasses.replace(entry, p50_ms=times[entry.name]) for entry in parts.manifest.engines)
+    here = dataclasses.replace(parts.manifest, engines=engines, measured=True, measured_on=machine.identity())
+    write_bundle(dataclasses.replace(parts, manifest=here), tmp_path / "here")
+    name, why = loaded(tmp_path / "here")
+    assert (name, why) == (ONNXRUNTIME, "the fastest on this machine, 0.50 ms measured with the bundle")
+    assert not stopwatch.timed
+    there = dataclasses.replace(here, measured_on={**machine.identity(), "cpu": "another"})
+    write_bundle(dataclasses.replace(parts, manifest=there), tmp_path / "there")
+    assert loaded(tmp_path / "there")[0] == OPENVINO
+    assert len(stopwatch.timed) == 2
+
+
+def test_an_engine_that_is_built_later_is_measured_too(stale: Path, stopwatch: Stopwatch) -> None:
+    assert not _opens(stale)
+    Tagger.load(stale, ONNXRUNTIME, rebuild=True).close()
+    assert loaded(stale)[0] == ONNXRUNTIME
+    Tagger.load(stale, OPENVINO, rebuild=True).close()
+    assert loaded(stale)[0] == OPENVINO
+
+
+def _opens(folder: Path) -> bool:
+    return bool(measured(folder, read_bundle(folder)).p50_ms)  # type: ignore[union-attr]
+
+
+def test_with_rebuild_what_can_be_built_is_measured(stale: Path, stopwatch: Stopwatch) -> None:
+    assert not _opens(stale)
+    assert loaded(stale, rebuild=True)[0] == OPENVINO
+    assert len(stopwatch.timed) == 2
+    assert loaded(stale)[0] == OPENVINO
+    assert len(stopwatch.timed) == 2
+
+
+def test_an_engine_that_fails_is_left_out_with_its_reason(
+    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> Session:
+        raise RuntimeError("out of\nmemory")
+
+    monkeypatch.setattr(OpenVino, "open", fails)
+    name, why = loaded(colours)
+    assert name == ONNXRUNTIME
+    assert f"; {OPENVINO}: out of memory" in why
+
+
+def test_an_engine_that_tags_wrongly_here_is_left_out(
+    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that saturates where it did not, or has the channels in another order."""
+    right = OpenVino.open
+
+    def wrong(*given: Any) -> Session:
+        session = right(*given)
+        run = session._run
+        monkeypatch.setattr(session, "_run", lambda images: run(np.ascontiguousarray(images[..., ::-1])))
+        return session
+
+    monkeypatch.setattr(OpenVino, "open", wrong)
+    name, why = loaded(colours)
+    assert name == ONNXRUNTIME
+    told = f"; {OPENVINO}: it gives wrong tags here: expected the scores of its self-test within 0.001, got scores that"
+    assert f"{told} differ by 1" in why
+
+
+def test_the_median_after_one_to_warm_up_within_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastest, "TRIAL_S", 20.0)
+    takes = iter([100.0, 1.0, 2.0, 9.0, 3.0, 6.0, 1000.0])  # seconds a query, the first not timed
+    clock, seen = [0.0], list[int]()
+
+    def query(picture: NDArray[np.uint8]) -> None:
+        seen.append(int(picture[0]))
+        clock[0] += next(takes)
+
+    pictures = [np.array([number], np.uint8) for number in range(2)]
+    assert p50_ms(query, pictures, clock=lambda: clock[0]) == 3000.0  # of 1, 2, 9, 3, 6
+    assert seen == [0, 0, 1, 0, 1, 0]
+
+
+def test_an_engine_slower_than_the_time_for_it_is_timed_once() -> None:
+    clock = [0.0]
+
+    def query(_: NDArray[np.uint8]) -> None:
+        clock[0] += 7.0
+
+    assert p50_ms(query, [np.zeros(1, np.uint8)], clock=lambda: clock[0]) == 7000.0
+    assert clock[0] == 14.0

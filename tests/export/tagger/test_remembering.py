@@ -1,0 +1,142 @@
+"""What is remembered survives processes that end, and what cannot be remembered is no failure."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from export.backends import OpenVino, Session
+from export.bundle import read_bundle
+from export.tagger import Measured, Tagger, fastest
+from export.tagger.fastest import measured, remembered
+from mlkd import whole_file
+from tests.stopwatch import Stopwatch, loaded
+
+ROOT = Path(__file__).parents[3]
+ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime-fp32", "openvino-fp32", "tensorrt-fp16-sm86"
+
+
+@pytest.fixture
+def stopwatch(in_order: None, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
+    made = Stopwatch()
+    monkeypatch.setattr(fastest, "p50_ms", made)
+    return made
+
+
+def test_an_interrupted_measurement_is_no_engine_that_ends_the_process(
+    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Session:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OpenVino, "open", interrupted)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                Tagger.load(colours)
+    assert loaded(colours)[0] == OPENVINO
+
+
+DIES = """
+import os, signal, sys
+from export.backends import OpenVino
+from export.tagger import Tagger, fastest
+fastest.TRIAL_S = 0.001
+OpenVino.open = lambda *_: os.kill(os.getpid(), signal.{})
+with Tagger.load(sys.argv[1]) as tagger:
+    print(tagger.choice.entry.name, tagger.choice.why, tagger.choice.passed)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process that a signal ends")
+def test_an_engine_that_ends_the_process_is_found_out(colours: Path, cache: Path) -> None:
+    """The instruction that an old CPU lacks, or a broken driver: no Python error can be caught."""
+    for name in ("SIGILL", "SIGSEGV"):
+        assert died(colours, name).returncode == -signal.Signals[name]
+    ended = died(colours, "SIGILL")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{ONNXRUNTIME} the fastest on this machine, ")
+    assert f"{OPENVINO}: it ended the process 2 times while it was tried" in ended.stdout
+    assert died(colours, "SIGILL").stdout == ended.stdout
+    (record,) = cache.parent.glob("fastest/*.json")
+    assert f"without {record} it is tried again" in ended.stdout
+
+
+def died(folder: Path, by: str) -> subprocess.CompletedProcess[str]:
+    code = DIES.format(by)
+    return subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_without_a_cache_the_bundles_order_holds_and_one_warning_says_so(
+    colours: Path,
+    tmp_path: Path,
+    stopwatch: Stopwatch,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with caplog.at_level(logging.WARNING):
+        name, why = loaded(colours)
+    assert name == ONNXRUNTIME
+    assert why.startswith("the first in the bundle's order that runs here; not ")
+    assert not stopwatch.timed
+    (warning,) = caplog.messages
+    assert warning.startswith("engines are taken in the bundle's order, none is measured: ")
+    assert "XDG_CACHE_HOME" in warning
+    assert remembered(colours, read_bundle(colours)) is None
+
+
+def test_a_full_disk_is_no_failure(
+    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(whole_file, "write", full)
+    with caplog.at_level(logging.WARNING):
+        assert loaded(colours)[0] == ONNXRUNTIME
+    assert "No space left on device" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"built": []}',
+        '{"speed": 3}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": "fast"}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {}, "tried": {"openvino-fp32": "x"}}',
+    ],
+)
+def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatch: Stopwatch, content: str) -> None:
+    loaded(colours)
+    (record,) = cache.parent.glob("fastest/*.json")
+    record.write_text(content)
+    assert loaded(colours)[0] == OPENVINO
+    assert len(stopwatch.timed) == 4
+    assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a system without fcntl does not wait")
+def test_of_several_that_start_at_once_one_measures(colours: Path, stopwatch: Stopwatch) -> None:
+    manifest, found = read_bundle(colours), list[Measured | None]()
+    threads = [threading.Thread(target=lambda: found.append(measured(colours, manifest))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stopwatch.timed) == 2
+    assert len(found) == 4
+    assert all(one == found[0] is not None for one in found)

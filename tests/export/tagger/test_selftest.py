@@ -1,0 +1,116 @@
+"""Engines that differ, and expectations that do not hold together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from export.backends import OnnxRuntime, Ran
+from export.bundle import BundleError, read_bundle
+from export.tagger.golden import Golden, score_limit
+from export.tagger.selftest import check_pictures
+from tests import bundles, selftests
+from tests.selftests import ENGINE, engine_findings
+
+NAMES = ["golden/1.jpg", "golden/2.jpg", "golden/3.png", "golden/4.jpg"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return selftests.write(tmp_path_factory.mktemp("selftest"))
+
+
+@pytest.fixture(scope="module")
+def golden(folder: Path) -> Golden:
+    return Golden.read(folder, read_bundle(folder))
+
+
+@pytest.mark.parametrize("engine", [ENGINE, "openvino-fp32"])
+def test_where_the_bundle_was_made_everything_is_the_same(folder: Path, golden: Golden, engine: str) -> None:
+    findings = check_pictures(golden, bundles.PX) + engine_findings(folder, golden, engine)
+    assert [(one.state, one.note) for one in findings] == [("same", "")] * (2 * 4 + 2)
+    assert [one.subject for one in findings if one.step == "decode"] == NAMES
+
+
+def reversing(model: onnx.ModelProto) -> None:
+    """Weights of a net that was trained on blue, green, red."""
+    (gain,) = (one for one in model.graph.initializer if one.name == "gain")
+    gain.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(gain)[::-1].copy(), "gain"))
+
+
+def scaling(factor: float) -> Callable[[onnx.ModelProto], None]:
+    def scale(model: onnx.ModelProto) -> None:
+        (gain,) = (one for one in model.graph.initializer if one.name == "gain")
+        gain.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(gain) * np.float32(factor), "gain"))
+
+    return scale
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (scaling(0.5), ("different", "engine")),
+        (scaling(1.01), ("different", "engine")),
+        (scaling(1.0001), ("close", "engine")),
+        (scaling(float("nan")), ("different", "engine")),
+        (reversing, ("different", "channel order of the engine")),
+    ],
+)
+def test_another_engine_is_named(
+    change: Callable[[onnx.ModelProto], None],
+    expected: tuple[str, str],
+    folder: Path,
+    golden: Golden,
+    tmp_path: Path,
+) -> None:
+    other = selftests.with_model(folder, tmp_path, change)
+    engine, whole = engine_findings(other, golden)
+    assert (engine.state, engine.cause) == expected
+    assert whole.state == expected[0]
+    assert engine.subject == whole.subject == ENGINE
+
+
+@pytest.mark.parametrize(
+    ("precision", "compute", "limit"),
+    [
+        ("fp32", "f32", 1e-3),
+        ("fp16", "f32", 1e-2),
+        ("fp32", "bf16", 5e-2),
+        ("int8_x86", "int8", 0.1),
+        ("int8", "f32", 0.1),
+        ("int8", "unknown", 0.1),
+        ("fp16", "unknown", 1e-2),
+    ],
+)
+def test_limits_follow_what_is_computed_in(precision: str, compute: str, limit: float) -> None:
+    entry = bundles.engine("a", OnnxRuntime(), ("a.onnx",), precision=precision)
+    ran = Ran(provider="p", device="cpu", compute=compute, version="1", placed=1.0)
+    assert score_limit(entry, ran) == limit
+
+
+def test_scores_that_are_no_numbers_have_no_difference(folder: Path, golden: Golden, tmp_path: Path) -> None:
+    """JSON has no NaN."""
+    engine, _ = engine_findings(selftests.with_model(folder, tmp_path, scaling(float("nan"))), golden)
+    assert (engine.state, engine.largest) == ("different", None)
+
+
+@pytest.mark.parametrize("lost", ["decoded_3", "pixels_0", f"scores:{ENGINE}", "all"])
+def test_expectations_that_lack_something_are_refused(lost: str, folder: Path, tmp_path: Path) -> None:
+    other = selftests.with_expected(folder, tmp_path, lambda arrays: arrays.pop(lost) if lost != "all" else None)
+    if lost == "all":
+        (other / "golden/expected.npz").write_bytes(b"nothing")
+    with pytest.raises(BundleError, match=r"expected\.npz: expected what golden pictures give, got: .*export again"):
+        Golden.read(other, read_bundle(other, verify=False))
+
+
+def test_scores_of_another_shape_are_refused(folder: Path, tmp_path: Path) -> None:
+    other = selftests.with_expected(
+        folder, tmp_path, lambda arrays: arrays.update({f"scores:{ENGINE}": arrays[f"scores:{ENGINE}"][:, :2]})
+    )
+    with pytest.raises(BundleError, match=r"scores:onnxruntime-fp32: expected \(4, 3\), got \(4, 2\)"):
+        Golden.read(other, read_bundle(other))

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import os
+import re
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from export import machine
+
+
+def fake(root: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "cpu"),
+    [
+        (
+            {"proc/cpuinfo": "processor\t: 0\nmodel name\t: AMD EPYC\n\nprocessor\t: 1\nmodel name\t: other\n"},
+            "AMD EPYC",
+        ),
+        ({"proc/cpuinfo": "processor\t: 0\n\nModel\t\t: Raspberry Pi 5 Model B\n"}, "Raspberry Pi 5 Model B"),
+        ({"proc/device-tree/model": "NVIDIA Jetson Orin Nano\0"}, "NVIDIA Jetson Orin Nano"),
+    ],
+)
+def test_the_processor_or_board_is_named(tmp_path: Path, files: dict[str, str], cpu: str) -> None:
+    assert machine.identity(fake(tmp_path, files))["cpu"] == cpu
+
+
+def test_gpus_and_driver_come_from_the_drivers_files(tmp_path: Path) -> None:
+    information = "Model: \t\t NVIDIA RTX A4000\nIRQ:   \t\t 42\n"
+    root = fake(
+        tmp_path,
+        {"proc/driver/nvidia/gpus/0000:01:00.0/information": information, "sys/module/nvidia/version": "580.1\n"},
+    )
+    assert machine.gpus(root) == ["NVIDIA RTX A4000"]
+    assert machine.identity(root)["driver"] == "580.1"
+
+
+def test_the_system_is_named(tmp_path: Path) -> None:
+    root = fake(tmp_path, {"etc/os-release": 'NAME="Debian"\nPRETTY_NAME="Debian GNU/Linux 12"\n'})
+    assert machine.identity(root)["os"] == "Debian GNU/Linux 12"
+    assert machine.identity(tmp_path / "nothing")["os"]
+
+
+def test_the_runtimes_that_are_installed_are_told() -> None:
+    found = machine.runtimes()
+    assert found["numpy"] == metadata.version("numpy")
+    assert found.keys() <= set(machine.RUNTIMES)
+    assert all(found.values())
+
+
+def test_another_version_of_a_runtime_is_noticed_without_asking_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = machine.installed()
+    for name, version in machine.runtimes().items():
+        assert any(
+            re.fullmatch(f"{name}-{version}.dist-info", found.replace("_", "-"), re.IGNORECASE) for found in before
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert machine.installed() == before
+    for name in (
+        "Pillow-9.0.dist-info",
+        "tensorrt-10.3.0.egg-info",
+        "onnxruntime_gpu-1.30.dist-info",
+        "torch-3.dist-info",
+    ):
+        (tmp_path / name).mkdir()
+    assert set(machine.installed()) - set(before) == {
+        "Pillow-9.0.dist-info",
+        "tensorrt-10.3.0.egg-info",
+        "onnxruntime_gpu-1.30.dist-info",
+    }
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind a process")
+def test_only_the_cores_this_process_may_use_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert machine.allowed() == os.sched_getaffinity(0)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert machine.allowed() == set(range(os.cpu_count() or 1))

@@ -1,0 +1,34 @@
+"""Engines whose speed a test decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.backends import Session
+from export.tagger import Tagger
+
+
+class Stopwatch:
+    """Times OpenVINO faster than ONNX Runtime, and counts what it was given."""
+
+    def __init__(self, openvino_ms: float = 1.0) -> None:
+        self.openvino_ms = openvino_ms
+        self.timed: list[str] = []
+        self.pictures: list[NDArray[np.uint8]] = []
+
+    def __call__(self, session: Session, pictures: Sequence[NDArray[np.uint8]]) -> float:
+        self.timed.append(session.ran.provider)
+        self.pictures = list(pictures)
+        return self.openvino_ms if session.ran.provider == "openvino" else 2.0
+
+
+def loaded(folder: Path, **options: Any) -> tuple[str, str]:
+    """Name of the engine that is chosen, and why it and no other."""
+    with Tagger.load(folder, **options) as tagger:
+        passed = f"; not {tagger.choice.passed}" if tagger.choice.passed else ""
+        return tagger.choice.entry.name, tagger.choice.why + passed
