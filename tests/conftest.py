@@ -1,9 +1,10 @@
-"""What all tests share: the longest file begins first, or one process would end alone with it; and the ssh server."""
+"""What all tests share: the longest file begins first, or one process would end alone with it; ssh server and cache."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,15 @@ LONGEST = "test_end_to_end.py"
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != LONGEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def device_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Engines are timed and built for this run alone; matplotlib keeps its list of fonts, which takes seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR", str(Path.home() / ".cache/matplotlib")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

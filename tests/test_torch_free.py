@@ -35,9 +35,15 @@ def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def modules() -> list[str]:
     """The modules that travel in tagger.pyz, and the rest of the rooms that must not reach torch."""
-    files = [ROOT / f"mlkd/{name}.py" for name in ("cache", "labels", "images", "metrics", "bootstrap", "whole_file")]
+    files = [
+        ROOT / f"mlkd/{name}.py"
+        for name in ("cache", "labels", "images", "metrics", "thresholds", "bootstrap", "whole_file")
+    ]
     files += sorted((ROOT / "pipeline/device").glob("*.py"))
-    files += [ROOT / f"export/{name}.py" for name in ("bundle", "manifest", "program", "stamp")]
+    files += [
+        ROOT / f"export/{name}.py"
+        for name in ("bundle", "golden", "machine", "manifest", "program", "signature", "stamp")
+    ]
     for room in ("export/backends", "export/tagger", "benchmarks/devices"):
         files += sorted((ROOT / room).rglob("*.py"))
     files += sorted((ROOT / "benchmarks").glob("*.py"))

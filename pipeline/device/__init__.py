@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipeline.device import describing, measuring, tagging
+from pipeline.device import describing, installing, measuring, tagging, testing
 from pipeline.device.command import INTERRUPTED, OK, fail
 
 
@@ -33,6 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tagger", description="Tag pictures with the engines of a bundle.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for part in (tagging, describing, measuring):
+    for part in (tagging, describing, measuring, testing, installing):
         part.add(commands)
     return parser

@@ -6,71 +6,111 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from pipeline.device.command import OK, SOME_FAILED, command, rebuild_option
+from pipeline.device.command import OK, SOME_FAILED, command, one_line, rebuild_option
 
 if TYPE_CHECKING:
     from export.manifest import EngineEntry, Manifest
+    from export.tagger.choosing import Measured
 
 
 def add(commands: Any) -> None:
     """The command info."""
     parser = command(commands, "info", info)
-    parser.add_argument("--engine", metavar="NAME")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--engine", metavar="NAME", help="as if `tag` were told to take it")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
     rebuild_option(parser)
 
 
 def info(options: argparse.Namespace) -> int:
-    """Print what the bundle holds, which of its engines open here, and which one `tag` would take."""
+    """Print what the bundle holds, which of its engines open here, and which one `tag` takes."""
     from benchmarks import machine
+    from export import signature
     from export.bundle import read_bundle
     from export.tagger import NoEngineError, choose
 
-    manifest = read_bundle(options.bundle)
-    engines = [
-        {
-            "name": entry.name,
-            "precision": entry.precision,
-            "bytes": sum(manifest.files[path].bytes for path in entry.files),
-            "p50_ms": entry.p50_ms,
-            "thresholds_from": entry.thresholds_from,
-            **_opened(options, manifest, entry),
-        }
-        for entry in manifest.engines
-    ]
-    refused = {str(engine["name"]): str(engine["lacks"]) for engine in engines if engine["lacks"]}
+    manifest = read_bundle(options.bundle, key=options.require_signature)
+    measured = _measured(options, manifest)  # before any engine is opened: it knows those that end the process
+    engines = [_engine(options, manifest, entry, measured) for entry in manifest.engines]
+    refused = {engine["name"]: engine["lacks"] for engine in engines if engine["lacks"]}
     try:
-        choice = choose(manifest, options.engine, machine=machine.identity(), refused=refused)
+        choice = choose(manifest, options.engine, measured=measured, refused=refused)
         chosen: dict[str, Any] = {"engine": choice.entry.name, "why": choice.why}
     except NoEngineError as cause:
         chosen = {"engine": None, "why": str(cause)}
     facts = {name: getattr(manifest, name) for name in ("recipe", "recipe_hash", "image_px", "composed", "measured")}
-    facts |= {"labels": list(manifest.labels), "engines": engines, "chosen": chosen, "machine": machine.describe()}
-    print(json.dumps(facts, ensure_ascii=False) if options.json else _info_text(facts))
+    facts |= {
+        "labels": list(manifest.labels),
+        "signature": signature.state(options.bundle, options.require_signature),
+        "thresholds": {"pictures": manifest.tune_pictures, **_aim(manifest)},
+        "engines": engines,
+        "engines_measured": measured.where if measured else None,
+        "chosen": chosen,
+        "machine": machine.describe(),
+    }
+    print(json.dumps(facts) if options.json else _info_text(facts))
     return SOME_FAILED if options.rebuild and options.engine in refused else OK
 
 
-def _opened(options: argparse.Namespace, manifest: Manifest, entry: EngineEntry) -> dict[str, str | None]:
+def _measured(options: argparse.Namespace, manifest: Manifest) -> Measured | None:
+    """How fast the engines are here, measured now if that is what `tag` would do."""
+    from export.tagger.fastest import measured, remembered
+
+    if options.engine is not None:
+        return remembered(options.bundle, manifest)
+    try:
+        return measured(options.bundle, manifest, rebuild=options.rebuild)
+    except OSError:  # no room for a rebuilt engine: each says so where it is opened
+        return None
+
+
+def _engine(
+    options: argparse.Namespace, manifest: Manifest, entry: EngineEntry, measured: Measured | None
+) -> dict[str, Any]:
+    rebuild = options.rebuild and options.engine in (None, entry.name)
+    known = None if measured is None or rebuild else measured.lacking.get(entry.name)
+    return {
+        "name": entry.name,
+        "precision": entry.precision,
+        "bytes": sum(manifest.files[path].bytes for path in entry.files),
+        "p50_ms": entry.p50_ms,
+        "here_ms": measured.p50_ms.get(entry.name) if measured else None,
+        "thresholds_from": entry.thresholds_from,
+        **({"lacks": known, "built_here": None} if known else _opened(options, manifest, entry, rebuild)),
+    }
+
+
+def _opened(
+    options: argparse.Namespace, manifest: Manifest, entry: EngineEntry, rebuild: bool
+) -> dict[str, str | None]:
     """What opening the engine showed: what it lacks, and where it lies if this device built it."""
-    from export.backends import EngineRefused, MissingRuntime
     from export.tagger.choosing import backend_of
     from export.tagger.opening import open_engine
 
-    rebuild = options.rebuild and options.engine in (None, entry.name)
     try:
         with open_engine(options.bundle, manifest, entry, backend_of(entry), rebuild=rebuild) as session:
             built_here = session.engine != options.bundle / entry.file
             return {"lacks": None, "built_here": str(session.engine) if built_here else None}
-    except (EngineRefused, MissingRuntime, OSError) as cause:
-        return {"lacks": str(cause), "built_here": None}
+    except Exception as cause:  # every runtime raises classes of its own
+        return {"lacks": one_line(cause), "built_here": None}
+
+
+def _aim(manifest: Manifest) -> dict[str, Any]:
+    """What the recipe had the thresholds tuned for."""
+    config = manifest.recipe_content.get("export", {}).get("thresholds", {})
+    return {name: config.get(name) for name in ("aim", "precision")}
 
 
 def _info_text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['recipe']} ({facts['recipe_hash'][:12]}), {len(facts['labels'])} labels, {facts['image_px']} px"]
+    lines.append(f"bundle: {facts['signature']}")
+    tuned = facts["thresholds"]
+    aims = {"f1": "for the highest F1", "precision": f"for a precision of at least {tuned['precision']}"}
+    lines.append(f"thresholds: tuned {aims.get(tuned['aim'], '')} on {tuned['pictures']} pictures".replace("  ", " "))
     for engine in facts["engines"]:
         state = f"runs here, built on this device: {engine['built_here']}" if engine["built_here"] else "runs here"
         state = f"cannot run here: {engine['lacks']}" if engine["lacks"] else state
-        lines.append(f"  {engine['name']:24} {engine['bytes'] / 1e6:6.1f} MB  {state}")
+        here = f"{engine['here_ms']:8.2f} ms" if engine["here_ms"] is not None else f"{'':11}"
+        lines.append(f"  {engine['name']:24} {engine['bytes'] / 1e6:6.1f} MB {here}  {state}")
     chosen = facts["chosen"]
     lines.append(f"engine: {chosen['engine'] or 'none'}: {chosen['why']}")
     lines.append(f"machine: {facts['machine']['cpu']}, {facts['machine']['cores']} cores, {facts['machine']['os']}")

@@ -3,69 +3,109 @@
 from __future__ import annotations
 
 import argparse
-import json
+import csv
+import itertools
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.device.command import OK, SOME_FAILED, command, count, fail, one_line, rebuild_option
+from pipeline.device.command import OK, SOME_FAILED, command, count, rebuild_option
 
 if TYPE_CHECKING:  # the real imports wait until a command needs them, so that --help is quick
-    from export.tagger import Tag, Tagger
+    from export.tagger import Tagger
+    from export.tagger.printing import Result
+
+PICTURES = "a file, a folder with all below it, a pattern in quotes, or - for one picture's bytes on standard input"
 
 
 def add(commands: Any) -> None:
     """The command tag."""
     parser = command(commands, "tag", tag)
-    parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=PICTURES)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="picture, tags, scores, error; tags and scores joined by ;")
     parser.add_argument("--engine", metavar="NAME", help="instead of the fastest that runs here")
     parser.add_argument("--threshold", type=float, help="for all labels, instead of the engine's own")
     parser.add_argument("--top-k", type=count, metavar="N", help="at most N labels a picture")
+    parser.add_argument("--labels", type=_names, metavar="A,B", help="only these; one with a comma in double quotes")
+    parser.add_argument("--workers", type=count, metavar="N", help="pictures at once; default: one a core")
     rebuild_option(parser)
 
 
 def tag(options: argparse.Namespace) -> int:
     """Print the labels of each picture; one that cannot be read is reported and the others go on."""
-    from mlkd.images import UnreadablePicture
+    from export.tagger.files import find
+    from export.tagger.many import tag_many
 
-    failed = 0
+    found = find(options.pictures, sys.stdin.buffer)
+    total = len(found.failed) + len(found.pictures)
     with _load(options) as tagger:
-        for picture in options.pictures:
-            try:
-                tags = tagger.tag(picture, threshold=options.threshold, top_k=options.top_k)
-            except UnreadablePicture as cause:
-                failed += 1
-                fail(cause)
-                if options.json:
-                    print(json.dumps({"picture": str(picture), "error": one_line(cause)}, ensure_ascii=False))
-            else:
-                print(_as_json(picture, tags) if options.json else _as_text(picture, tags))
+        tagged = tag_many(
+            tagger, found.pictures, threshold=options.threshold, top_k=options.top_k, labels=options.labels
+        )
+        with closing(tagged):
+            results = itertools.chain(found.failed, ((_name(picture), result) for picture, result in tagged))
+            failed = _print(options, results, total)
     if failed:
-        print(f"{failed} of {len(options.pictures)} pictures failed", file=sys.stderr)
+        print(f"{failed} of {total} pictures failed", file=sys.stderr)
     return SOME_FAILED if failed else OK
 
 
+def _print(options: argparse.Namespace, results: Iterable[tuple[str, Result]], total: int) -> int:
+    """Every result as it comes, and how many failed."""
+    from export.tagger.printing import CSV_HEADER, Bar, as_csv, as_json, as_text, one_line, printable
+    from mlkd.images import UnreadablePicture
+
+    # A name or a label that the stream cannot hold is escaped; a file of CSV is UTF-8 everywhere.
+    sys.stdout.reconfigure(encoding="utf-8" if options.csv else None, errors="backslashreplace")  # type: ignore[union-attr]
+    if options.csv:
+        print(CSV_HEADER)
+    line = as_json if options.json else as_csv if options.csv else as_text
+    failed, bar = 0, Bar(sys.stderr, total)
+    try:
+        for done, (name, result) in enumerate(results, 1):
+            bar.clear()
+            if isinstance(result, UnreadablePicture):
+                failed += 1
+                print(f"tagger: {printable(name)}: {one_line(result)}", file=sys.stderr)
+            text = line(name, result)
+            if text is not None:
+                print(text)
+            bar.show(done, failed)
+    finally:
+        bar.clear()
+    return failed
+
+
+def _name(picture: Path | bytes) -> str:
+    return "-" if isinstance(picture, bytes) else os.fspath(picture)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+
+
 def _load(options: argparse.Namespace) -> Tagger:
-    from benchmarks import machine
+    from export import machine, signature
     from export.tagger import Tagger
 
-    tagger = Tagger.load(options.bundle, options.engine, machine=machine.identity(), rebuild=options.rebuild)
+    key = options.require_signature
+    signed = signature.state(options.bundle, key)
+    workers = options.workers or len(machine.allowed())
+    tagger = Tagger.load(options.bundle, options.engine, workers=workers, rebuild=options.rebuild, key=key)
+    if options.verbose or (key is None and signed != "unsigned"):
+        print(f"bundle: {signed}", file=sys.stderr)
     entry = tagger.choice.entry
     if options.verbose:
-        ran, built = tagger.session.ran, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
+        ran, built = tagger.ran, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
         print(f"engine {entry.name}: {tagger.choice.why}; {ran.provider}, {ran.compute}{built}", file=sys.stderr)
+        if tagger.choice.passed:
+            print(f"not {tagger.choice.passed}", file=sys.stderr)
     tuned_on = entry.thresholds_from if entry.thresholds_from != entry.name else "the bundle's own file"
     if options.threshold is None and (tagger.rebuilt or entry.thresholds_from != entry.name):
         print(f"engine {entry.name}: thresholds were tuned on {tuned_on}", file=sys.stderr)
     return tagger
-
-
-def _as_json(picture: Path, tags: Sequence[Tag]) -> str:
-    listed = [{"label": tag.label, "score": round(tag.score, 6)} for tag in tags]
-    return json.dumps({"picture": str(picture), "tags": listed}, ensure_ascii=False)
-
-
-def _as_text(picture: Path, tags: Sequence[Tag]) -> str:
-    return f"{picture}: " + (", ".join(f"{tag.label} {tag.score:.2f}" for tag in tags) or "nothing above its threshold")

@@ -1,19 +1,36 @@
+"""The program as a whole: what is wrong is said in one line, and what the bundle is."""
+
 from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from export.backends import OnnxRuntime
 from export.bundle import parts_of, write_bundle
+from export.signature import line, message
+from export.tagger.choosing import Measured
 from pipeline.device import main
 from tests import bundles
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -35,53 +52,6 @@ def test_the_shipped_file_tags_from_anywhere(folder: Path, pictures: dict[str, P
     assert "green 1.00" in yellow
     assert ended.stderr == ""
     assert not list(folder.rglob("__pycache__"))
-
-
-def test_json_has_one_object_a_picture(
-    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["tag", "--bundle", str(folder), "--json", *map(str, pictures.values())]) == 0
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["picture"] for line in lines] == [str(file) for file in pictures.values()]
-    assert lines[2]["tags"] == [{"label": "blue", "score": pytest.approx(0.9975, abs=1e-3)}]
-
-
-def test_broken_pictures_are_named_and_the_others_go_on(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = tmp_path / "text.jpg"
-    text.write_text("not a picture")
-    cut = tmp_path / "cut.jpg"
-    cut.write_bytes(pictures["red"].read_bytes()[:300])
-    files = [text, pictures["red"], tmp_path / "missing.jpg", cut, pictures["blue"]]
-    assert main(["tag", "--bundle", str(folder), *map(str, files)]) == 1
-    out, err = capsys.readouterr()
-    assert out.splitlines() == [f"{pictures['red']}: red 1.00", f"{pictures['blue']}: blue 1.00"]
-    for name in ("text.jpg", "missing.jpg", "cut.jpg"):
-        assert sum(name in line and "expected" in line for line in err.splitlines()) == 1
-    assert "3 of 5 pictures failed" in err
-    assert "Traceback" not in err
-
-
-def test_a_broken_picture_is_a_json_line_too(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "text.jpg").write_text("not a picture")
-    assert main(["tag", "--bundle", str(folder), "--json", str(tmp_path / "text.jpg")]) == 1
-    assert "expected" in json.loads(capsys.readouterr().out)["error"]
-
-
-def test_options_reach_the_tagger(folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--engine", "openvino-fp32", "--threshold", "0", "--top-k", "2", "--verbose"]
-    assert main(["tag", "--bundle", str(folder), str(pictures["red"]), *options]) == 0
-    out, err = capsys.readouterr()
-    assert out == f"{pictures['red']}: red 1.00, green 0.00\n"
-    assert err.startswith("engine openvino-fp32: asked for; ")
-
-
-def test_nothing_above_the_threshold_is_said(
-    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["tag", "--bundle", str(folder), str(pictures["red"]), "--threshold", "2"]) == 0
-    assert capsys.readouterr().out.endswith(": nothing above its threshold\n")
 
 
 @pytest.mark.parametrize(
@@ -128,43 +98,113 @@ def test_a_wrong_command_line_is_code_2(arguments: list[str], capsys: pytest.Cap
     assert "usage: tagger" in capsys.readouterr().err
 
 
-def test_info_says_what_runs_here_and_why(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_says_what_the_bundle_is_what_runs_here_and_why(
+    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["info", "--bundle", str(folder)]) == 0
-    text = capsys.readouterr().out
-    assert "tensorrt-fp16-sm86" in text
-    assert "cannot run here: " in text
-    assert "engine: onnxruntime-fp32: the first in the bundle's order that runs here" in text
+    head, signed, tuned, plan, onnxruntime, _, engine, machine = capsys.readouterr().out.splitlines()
+    assert head == "colours (c0ffeec0ffee), 3 labels, 16 px"
+    assert signed == "bundle: unsigned"
+    assert tuned == "thresholds: tuned on 20 pictures"
+    assert re.fullmatch(r"  tensorrt-fp16-sm86 +0\.0 MB +cannot run here: .*", plan)
+    assert re.fullmatch(r"  onnxruntime-fp32 +0\.0 MB +\d\.\d\d ms  runs here", onnxruntime)
     assert main(["info", "--bundle", str(folder), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    assert facts["chosen"]["engine"] == "onnxruntime-fp32"
     assert facts["labels"] == list(bundles.LABELS)
+    fastest = min((one for one in facts["engines"] if one["here_ms"]), key=lambda one: float(one["here_ms"]))
+    assert facts["chosen"]["engine"] == fastest["name"]
+    assert facts["engines_measured"].startswith("here on ")
+    assert engine == f"engine: {fastest['name']}: {facts['chosen']['why']}"
+    assert machine.startswith(f"machine: {facts['machine']['cpu']}, ")
+    assert main(["tag", "--verbose", "--bundle", str(folder), str(pictures["red"])]) == 0
+    assert f"engine {fastest['name']}: {facts['chosen']['why']}; " in capsys.readouterr().err
 
 
-def test_borrowed_thresholds_are_said(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"aim": "f1", "precision": None}, "tuned for the highest F1 on 20 pictures"),
+        ({"aim": "precision", "precision": 0.9}, "tuned for a precision of at least 0.9 on 20 pictures"),
+    ],
+)
+def test_info_says_what_thresholds_were_tuned_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: dict[str, Any], told: str
 ) -> None:
     parts = parts_of(folder)
-    borrowed = (dataclasses.replace(entry, thresholds_from="b") for entry in parts.manifest.engines)
-    about = dataclasses.replace(parts.manifest, engines=tuple(borrowed))
+    about = dataclasses.replace(parts.manifest, recipe_content={"export": {"thresholds": config}})
     write_bundle(dataclasses.replace(parts, manifest=about), tmp_path / "bundle")
-    assert main(["tag", "--bundle", str(tmp_path / "bundle"), str(pictures["red"])]) == 0
-    assert "engine onnxruntime-fp32: thresholds were tuned on b" in capsys.readouterr().err
+    assert main(["info", "--bundle", str(tmp_path / "bundle")]) == 0
+    assert f"thresholds: {told}\n" in capsys.readouterr().out
 
 
-def test_a_reader_that_goes_away_is_no_error(folder: Path, pictures: dict[str, Path]) -> None:
-    command = [sys.executable, str(folder / "tagger.pyz"), "tag", *[str(pictures["red"])] * 5]
-    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=buffered) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        process.stdout.close()
-        assert process.stderr.read() == ""
-        assert process.wait() == 0
+def test_info_opens_no_engine_that_ends_the_process(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_engine = OnnxRuntime.open
+    monkeypatch.setattr(OnnxRuntime, "open", lambda backend, file: opened.append(file) or open_engine(backend, file))
+    ends = Measured(p50_ms={}, lacking={"onnxruntime-fp32": "it ended the process"}, where="here")
+    monkeypatch.setattr("export.tagger.fastest.measured", lambda *_, **__: ends)
+    assert main(["info", "--bundle", str(folder), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert opened == []
+    assert facts["engines"][1]["lacks"] == "it ended the process"
+    assert facts["chosen"]["engine"] == "openvino-fp32"
+
+
+@pytest.fixture(scope="module")
+def signed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A signed bundle, the public key of who signed it, and that of another."""
+    work = tmp_path_factory.mktemp("signed")
+    bundle = Path(shutil.copytree(folder, work / "bundle"))
+    private = Ed25519PrivateKey.generate()
+    signature = private.sign(message((bundle / "manifest.json").read_bytes()))
+    (bundle / "manifest.sig").write_bytes(line(private.public_key(), signature))
+    for name, key in (("mine", private.public_key()), ("other", Ed25519PrivateKey.generate().public_key())):
+        (work / name).write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return bundle, work / "mine", work / "other"
+
+
+def test_a_signature_that_nobody_checked_is_said(
+    signed: tuple[Path, Path, Path], pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, key, _ = signed
+    tag = ["tag", "--bundle", str(bundle), "--engine", "onnxruntime-fp32", str(pictures["red"])]
+    assert main(tag) == 0
+    assert capsys.readouterr().err.startswith("bundle: signed, signature not checked: ")
+    assert main([*tag, "--require-signature", str(key)]) == 0
+    assert capsys.readouterr() == (f"{pictures['red']}: red 1.00\n", "")
+    assert main(["info", "--bundle", str(bundle), "--require-signature", str(key)]) == 0
+    assert f"bundle: signed, checked with {key}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["tag", "PICTURE"], ["info"], ["bench"], ["bench", "--pictures", "LIST"], ["scores", "--pictures", "LIST"]],
+)
+def test_no_command_runs_what_another_signed_or_nobody(
+    folder: Path,
+    signed: tuple[Path, Path, Path],
+    pictures: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    (tmp_path / "list.txt").write_text(str(pictures["red"]))
+    given = {"PICTURE": str(pictures["red"]), "LIST": str(tmp_path / "list.txt")}
+    words = [given.get(word, word) for word in arguments]
+    words += ["--engine", "onnxruntime-fp32"] + (["--out", str(tmp_path / "out")] if words[0] == "scores" else [])
+    bundle, key, other = signed
+    for where, by in ((bundle, other), (folder, key)):
+        assert main([*words, "--bundle", str(where), "--require-signature", str(by)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "expected a signature by" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("export.bundle.read_bundle", interrupted)
@@ -182,5 +222,6 @@ def test_an_error_inside_a_runtime_is_one_line(
         raise RuntimesOwnError("kernel 7\nhas failed")
 
     monkeypatch.setattr(OnnxRuntime, "open", broken)
-    assert main(["tag", "--bundle", str(folder), str(pictures["red"])]) == 2
+    words = ["--bundle", str(folder), "--engine", "onnxruntime-fp32"]
+    assert main(["tag", *words, str(pictures["red"])]) == 2
     assert capsys.readouterr().err == "tagger: kernel 7 has failed\n"

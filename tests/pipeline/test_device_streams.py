@@ -1,0 +1,147 @@
+"""`tagger.pyz tag` and what it writes to: odd names, readers that leave, interrupts, terminals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from export.tagger import printing
+from pipeline.device import main
+from tests import bundles
+
+pytestmark = pytest.mark.usefixtures("cache")
+MANY = 400
+UTF_8 = {"LC_ALL": "C.UTF-8"}
+ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    work = tmp_path_factory.mktemp("device")
+    return bundles.write_colours(work / "colours", work / "work")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return bundles.write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures that take some milliseconds each."""
+    folder = tmp_path_factory.mktemp("many")
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / "0.jpg", quality=95)
+    for at in range(1, MANY):
+        os.link(folder / "0.jpg", folder / f"{at}.jpg")
+    return folder
+
+
+def tagged(folder: Path, capsys: pytest.CaptureFixture[str], *words: str | Path, code: int = 0) -> tuple[str, str]:
+    """What is printed on standard output and standard error."""
+    assert main(["tag", "--bundle", str(folder), *map(str, words)]) == code
+    return capsys.readouterr()
+
+
+def started(folder: Path, *words: str | Path) -> subprocess.Popen[str]:
+    """The shipped file at work."""
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", *map(str, words)]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=buffered)
+
+
+@pytest.mark.parametrize(
+    ("form", "locale"),
+    [("--json", ASCII), ("--csv", UTF_8), ("--verbose", ASCII), ("--verbose", UTF_8)],
+)
+def test_names_that_no_encoding_has_are_printed(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, form: str, locale: dict[str, str]
+) -> None:
+    for name in (b"\xff.jpg", "日本\n.jpg".encode()):
+        shutil.copy(pictures["red"], os.fsencode(tmp_path) + b"/" + name)
+    (tmp_path / os.fsdecode(b"\xff-broken.jpg")).touch()
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--engine", "onnxruntime-fp32", form, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, env=os.environ | locale, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert b"Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1] == b"1 of 3 pictures failed"
+    out = ended.stdout.decode("utf-8")
+    if form == "--json":
+        found = [json.loads(line) for line in out.splitlines()]
+        names = {os.fsencode(one["picture"]) for one in found}
+        assert names == {os.fsencode(file) for file in tmp_path.iterdir()}
+    elif form == "--csv":
+        rows = list(csv.DictReader(io.StringIO(out, newline="")))
+        assert [bool(row["error"]) for row in rows].count(True) == 1
+        assert f"{tmp_path}/\\udcff.jpg" in {row["picture"] for row in rows}
+    else:
+        assert len(out.splitlines()) == 2
+        assert f"{tmp_path}/\\udcff.jpg: red 1.00" in out.splitlines()
+
+
+def test_a_reader_that_goes_away_is_no_error(folder: Path, pictures: dict[str, Path]) -> None:
+    with started(folder, "--json", *[pictures["red"]] * 200) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait() == 0
+
+
+def test_an_interrupt_ends_the_workers_too(folder: Path, many: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").touch()
+    with started(folder, tmp_path, *[many] * 20) as process:
+        assert process.stderr is not None
+        assert "broken.jpg" in process.stderr.readline()  # at once, before the others
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert err == "tagger: interrupted\n"
+    assert process.returncode == 130
+    assert len(out.splitlines()) < 20 * MANY
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_many_pictures_have_a_bar_on_a_terminal_that_leaves_nothing(
+    folder: Path,
+    pictures: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(printing, "EVERY_S", 1e-9)
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    files = [*pictures.values(), tmp_path / "missing.jpg", *pictures.values()]
+    out, _ = tagged(folder, capsys, *files, code=1)
+    assert len(out.splitlines()) == len(files) - 1
+    shown = terminal.getvalue()
+    assert " 2 of 9, " in shown
+    assert " 6 of 9, " in shown
+    assert "1 failed" in shown
+    drawn = re.split("\r *\r", shown)
+    assert sum(part.startswith(f"tagger: {tmp_path}/missing.jpg: ") for part in drawn) == 1  # in a line of its own
+    assert "9 of 9" in drawn[-2]
+    assert drawn[-1] == "1 of 9 pictures failed\n"
