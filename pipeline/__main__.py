@@ -1,4 +1,4 @@
-"""The command line: distill, export, bench, report, choose, compare, plan, doctor, init, fetch, clean."""
+"""The command line: from distill to ship."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import dataclasses
 import shutil
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import ranks
+from pipeline import ranks, shipping, signing
 
 if TYPE_CHECKING:  # the real imports wait until a command needs them: torch takes seconds
     from pipeline.recipe import Recipe
@@ -22,12 +23,12 @@ TARGETS = {"distill": ("student", "baseline"), "export": ("references",), "bench
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it is done, 2 for what the user can mend, 130 when interrupted."""
+    """Run one command; 0 when it is done, 1 if some devices failed, 2 for what the user can mend, 130 interrupted."""
     options = _parser().parse_args(arguments)
     try:
         if options.run is not run_stages:
             ranks.refuse_several(options.command)
-        options.run(options)
+        code: int | None = options.run(options)
     except KeyboardInterrupt:
         if ranks.is_first():
             print("\nstopped: finished stages and epochs are kept, the same command goes on", file=sys.stderr)
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(_block(cause, options), file=sys.stderr)
         return USER_ERROR
-    return OK
+    return code or OK
 
 
 def run_stages(options: argparse.Namespace) -> None:
@@ -201,6 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     first = _command(commands, "init", init)
     first.add_argument("folder", type=Path, metavar="FOLDER", help="pictures, and a table that says their tags")
     first.add_argument("--out", type=Path, metavar="FILE", help="the recipe to write; default: FOLDER's name.yaml")
+    for part in (signing, shipping):
+        part.add(partial(_command, commands), DIST)
     _command(commands, "fetch", fetch)
     cleaned = _command(commands, "clean", clean)
     cleaned.add_argument("--recipe", default="scenes", metavar="NAME|FILE")

@@ -118,13 +118,16 @@ def put(request: dict[str, Any]) -> dict[str, Any]:
     with alone(store, request["wait_s"]):
         for name, start, size in request["files"]:
             partial = store / "files" / f"{name}.partial"
-            with partial.open("r+b" if start else "wb") as file:
-                file.truncate(start)
-                file.seek(start)
-                for piece in receive(size - start):
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with partial.open("ab") as file:
+                    file.truncate(start)
+                    for piece in receive(size - start):
+                        file.write(piece)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:  # a full disk: what has begun takes the room that others need
+                partial.unlink(missing_ok=True)
+                raise
             check(partial, name, partial.name)
             partial.replace(store / "files" / name)
     return {}
@@ -237,10 +240,7 @@ def send(request: dict[str, Any]) -> None:
 def scratch(request: dict[str, Any]) -> dict[str, Any]:
     """A new folder for results, or the end of one."""
     folder = root(request) / "scratch" / request["name"]
-    if request["remove"]:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        folder.mkdir(mode=0o700, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True) if request["remove"] else folder.mkdir(mode=0o700, exist_ok=True)
     return {"folder": str(folder)}
 
 

@@ -39,6 +39,7 @@ class DeviceEntry:
     port: int | None = None  # None: the ssh config's
     python: str = "python3"  # this machine: the Python that runs this
     folder: str = ".cache/edge-tagger"  # there, absolute or relative to the home folder
+    install: str = field(default="edge-tagger", metadata={"identity": False})  # likewise: where `ship` installs
     runtimes: tuple[str, ...] = ()  # only engines of these; empty: of all
     threads: int | None = None  # None: the recipe's
     power_mode: str | None = None  # only recorded
@@ -47,7 +48,7 @@ class DeviceEntry:
     timeout_s: float = 600.0  # of one command there
 
     def __post_init__(self) -> None:
-        for name in ("name", "python", "folder"):
+        for name in ("name", "python", "folder", "install"):
             self._check(name, bool(getattr(self, name)) and getattr(self, name).isprintable(), "printable text")
         # a host that begins with "-" would be read as an option by ssh
         self._check("host", self.host is None or HOST.fullmatch(self.host) is not None, "a Host or user@address")
@@ -81,6 +82,12 @@ class Device(Protocol):
     def place(self, bundle: Path) -> Run:
         """Bring the bundle there, byte for byte, every hash checked there."""
 
+    def program(self, path: str) -> Run:
+        """A program that is there already; `~` in its path is the home folder there."""
+
+    def bring(self, file: Path) -> str:
+        """Bring one file there; its path there."""
+
     def pictures(self, files: Sequence[Path]) -> str:
         """Bring the pictures there; the value is what to give to `--pictures`."""
 
@@ -104,13 +111,21 @@ class Local:
     def place(self, bundle: Path) -> Run:
         """The bundle where it lies, verified."""
         read_bundle(bundle)
+        return self.program(str(bundle.resolve() / PROGRAM))
+
+    def program(self, path: str) -> Run:
+        """A program of this machine."""
         python = sys.executable if self.entry.python == "python3" else str(Path(self.entry.python).expanduser())
-        command = [python, str(bundle.resolve() / PROGRAM)]
+        command = [python, str(Path(path).expanduser())]
 
         def run(*arguments: str, timeout_s: float | None = None) -> Any:
             return Program(command, timeout_s or self.entry.timeout_s)(*arguments)
 
         return run
+
+    def bring(self, file: Path) -> str:
+        """Where it lies."""
+        return str(file.resolve())
 
     def pictures(self, files: Sequence[Path]) -> str:
         """A list of their paths."""

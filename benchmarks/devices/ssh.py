@@ -16,11 +16,14 @@ from benchmarks.devices.faults import plain
 from benchmarks.devices.link import Link
 from benchmarks.pack import write_pack
 from benchmarks.program import ProcessFailedError
-from export.bundle import DIGEST, MANIFEST, PROGRAM, read_bundle
+from export.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, read_bundle
 from export.manifest import Manifest
 from export.stamp import hash_of
 
 FACTS = Path(agent_facts.__file__)
+AT_HOME = (
+    "import os,sys;del sys.argv[0];p=os.path.expanduser;os.execv(sys.executable,[sys.executable,*map(p,sys.argv)])"
+)
 GRACE_S = 60.0  # for what an answer takes besides the command
 
 
@@ -36,18 +39,27 @@ class Ssh:
         """Its files there in a folder of their own, every hash checked before they get their names."""
         manifest = read_bundle(bundle)
         self._check(manifest)
-        folder = self._placed({path: bundle / path for path in (*manifest.files, MANIFEST, DIGEST)})
+        about = [name for name in (MANIFEST, DIGEST, SIGNATURE) if (bundle / name).exists()]
+        folder = self._placed({path: bundle / path for path in (*manifest.files, *about)})
+        return self.program(f"{folder}/{PROGRAM}")
+
+    def program(self, path: str) -> Run:
+        """In a process that the agent starts."""
+        home = ["-c", AT_HOME] if path.startswith("~") else []
 
         def run(*arguments: str, timeout_s: float | None = None) -> Any:
-            return self._run([f"{folder}/{PROGRAM}", *arguments], timeout_s or self.entry.timeout_s)
+            return self._run([*home, path, *arguments], timeout_s or self.entry.timeout_s)
 
         return run
+
+    def bring(self, file: Path) -> str:
+        """In a folder of its own there."""
+        return f"{self._placed({file.name: file})}/{file.name}"
 
     def pictures(self, files: Sequence[Path]) -> str:
         """One pack of them there."""
         with tempfile.TemporaryDirectory() as folder:
-            pack = write_pack(files, Path(folder, "pictures.zip"))
-            return f"{self._placed({pack.name: pack})}/{pack.name}"
+            return self.bring(write_pack(files, Path(folder, "pictures.zip")))
 
     def scratch(self) -> str:
         """A folder in the store."""

@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.bundle import parts_of, read_bundle
+from export.bundle import BundleError, parts_of, read_bundle
+from export.tagger import Tagger
 from export.tagger.choosing import backend_of
 from mlkd.data.prepared import read_split
 from pipeline import choosing, result, stages
 from pipeline.devices import Shelf, read_shelf
 from pipeline.recipe import load_recipe
 from tests import commands, drawings, sshd
+from tests.test_torch_free import bare_program
 
 STAGES = (
     "data", "teacher", "teacher_outputs", "student", "baseline", "onnx", "precisions",
@@ -90,17 +91,68 @@ def test_calibration_is_of_train_only(work: Path) -> None:
     assert not chosen & {name for split in ("select", "tune", "test") for name in read_split(data, split).names}
 
 
-def test_the_published_bundle_tags_a_picture(work: Path) -> None:
+def test_the_published_bundle_says_what_it_is(work: Path) -> None:
     manifest = read_bundle(work / "dist/tiny")
     assert manifest.measured
     assert manifest.composed
-    assert {"report.html", "report.md", "report.json", "measured.json"} <= manifest.files.keys()
+    assert {"report.html", "report.md", "report.json", "measured.json", "MODEL_CARD.md"} <= manifest.files.keys()
+    assert len(manifest.golden) == 4
+    assert manifest.recipe_content["student"]["model"]["image_px"] == manifest.image_px == 32
+    assert str(work) not in (work / "dist/tiny/manifest.json").read_text(encoding="utf-8")
+    tune = read_split(work / "runs/tiny/data", "tune")
+    assert (manifest.tune_pictures, list(manifest.tune_positives)) == (len(tune), tune.targets.sum(0).tolist())
+    card = (work / "dist/tiny/MODEL_CARD.md").read_text(encoding="utf-8")
+    assert all(
+        f"| {label} | {count} |" in card for label, count in zip(manifest.labels, manifest.tune_positives, strict=True)
+    )
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_published_bundle_does_all_its_work_with_one_runtime(work: Path, tmp_path: Path, runtime: str) -> None:
+    bundle = shutil.copytree(work / "dist/tiny", tmp_path / "bundle")
+    program = bare_program(bundle, tmp_path / "packages", runtime)
     picture = work / "runs/tiny/data/pictures/test/000001.jpg"
-    ended = subprocess.run(
-        [sys.executable, work / "dist/tiny/tagger.pyz", "tag", "--json", "--threshold", "0", picture],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert {tag["label"] for tag in json.loads(ended.stdout)["tags"]} == set(drawings.COLOURS)
+
+    def run(*words: object) -> str:
+        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+        command = [*program, *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+    tagged = json.loads(run("tag", "--json", "--threshold", "0", picture))
+    assert {tag["label"] for tag in tagged["tags"]} == set(drawings.COLOURS)
+    assert json.loads(run("info", "--json"))["chosen"]["engine"].startswith(runtime)
+    run("selftest")
+    (tmp_path / "list.txt").write_text(f"{picture}\n")
+    timed = run("bench", "--engine", f"{runtime}-fp32", "--pictures", tmp_path / "list.txt", "--queries", 4)
+    assert json.loads(timed)["engine"] == f"{runtime}-fp32"
+
+
+def test_the_library_gives_the_scores_of_the_pipeline(work: Path) -> None:
+    test, manifest = read_split(work / "runs/tiny/data", "test"), read_bundle(work / "dist/tiny")
+    pixels, compared = np.array(test.pixels(32))[:8], 0
+    for entry in manifest.engines:
+        if backend_of(entry).missing() is None:
+            expected = scored(work / "runs/tiny/engines", entry, pixels)
+            with Tagger.load(work / "dist/tiny", entry.name) as tagger:
+                found = [dict(tagger.tag(file, threshold=0.0)) for file in test.files[:8]]
+            listed = [[scores[label] for label in manifest.labels] for scores in found]
+            np.testing.assert_allclose(listed, expected, atol=1e-6, rtol=0)
+            compared += 1
+    assert compared >= 5
+
+
+def test_one_flipped_byte_in_any_file_is_caught(work: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(work / "dist/tiny", tmp_path / "bundle")
+    files = [file for file in bundle.rglob("*") if file.is_file()]
+    assert len(files) > 30
+    for file in files:
+        content = file.read_bytes()
+        at = random.Random(file.name).randrange(len(content))
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(BundleError, match=r"expected .*, got "):
+            read_bundle(bundle)
+        file.write_bytes(content)
+    read_bundle(bundle)
 
 
 def test_what_was_measured_is_what_is_published(work: Path) -> None:

@@ -56,9 +56,10 @@ def board(server: sshd.Server, python: Path, tmp_path: Path) -> Iterator[Callabl
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose program does what these tests want."""
     folder = tmp_path_factory.mktemp("bundle")
-    entry = bundles.engine("onnxruntime-fp32", OnnxRuntime(), ("models/fp32.onnx",))
-    for name, content in {"program": PROGRAM, "model": "model bytes", "card": "a card"}.items():
+    for name, content in {"program": PROGRAM, "model": "model bytes", "card": "a card", "golden": "a picture"}.items():
         (folder / name).write_text(content)
+    entry = bundles.engine("onnxruntime-fp32", OnnxRuntime(), ("models/fp32.onnx",), folder / "model")
     sources = {"tagger.pyz": folder / "program", "models/fp32.onnx": folder / "model", "card.md": folder / "card"}
+    sources |= dict.fromkeys(("golden/1.png", "golden/expected.npz"), folder / "golden")
     write_bundle(Parts(manifest=bundles.manifest(entry), sources=sources), folder / "bundle")
     return folder / "bundle"

@@ -36,6 +36,7 @@ def bundle_of(folder: Path, program: str) -> Path:
         ("name", "", "printable text"),
         ("python", "-c", "a program"),
         ("folder", "a\nb", "printable text"),
+        ("install", "", "printable text"),
         ("port", 0, "1 to 65535"),
         ("port", 65536, "1 to 65535"),
         ("runtimes", ("caffe",), "some of onnxruntime, openvino, tensorrt"),

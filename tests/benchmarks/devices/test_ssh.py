@@ -17,8 +17,6 @@ import pytest
 from benchmarks.devices import DeviceEntry, DeviceError, Local, ssh
 from benchmarks.devices.ssh import Ssh
 from benchmarks.program import ProcessFailedError
-from export.backends import OnnxRuntime
-from export.bundle import Parts, write_bundle
 from tests import bundles, sshd
 
 MiB = 1 << 20
@@ -48,18 +46,14 @@ def wait_for_the_end_of(pids: Path) -> None:
 
 
 def test_a_device_measures_and_scores_like_this_machine(board: Callable[..., Ssh], tmp_path: Path) -> None:
-    model, backend = bundles.write_onnx(tmp_path / "fp32.onnx"), OnnxRuntime(threads=1)
-    built = backend.files(backend.compile(model, tmp_path))
-    sources = {f"models/{file.name}": file for file in built}
-    entry = bundles.engine("onnxruntime-fp32", backend, tuple(sources))
-    write_bundle(Parts(manifest=bundles.manifest(entry), sources=sources), tmp_path / "colours")
+    bundles.write_colours(tmp_path / "colours", tmp_path / "work")
     files, found = list(bundles.write_pictures(tmp_path / "pictures").values()), []
-    options = ["--engine", entry.name, "--queries", "5", "--warmup-s", "0.1"]
+    options = ["--engine", "onnxruntime-fp32", "--queries", "5", "--warmup-s", "0.1"]
     for device in (board(retries=1), Local(DeviceEntry(name="here"))):
         with closing(device):
             run, pictures, scratch = device.place(tmp_path / "colours"), device.pictures(files), device.scratch()
             told = run("bench", *options, "--pictures", pictures)
-            run("scores", "--engine", entry.name, "--pictures", pictures, "--out", f"{scratch}/scores")
+            run("scores", "--engine", "onnxruntime-fp32", "--pictures", pictures, "--out", f"{scratch}/scores")
             device.collect(f"{scratch}/scores/onnxruntime-fp32.npy", tmp_path / "scores.npy")
             found.append((told["sha256"], told["pictures"], np.load(tmp_path / "scores.npy", allow_pickle=False)))
             assert len(told["samples"]["end_to_end_ms"]) >= 5
@@ -79,14 +73,18 @@ def test_only_what_changed_travels(
     )
     device = board()
     device.place(bundle)
-    assert sorted(sent) == ["card.md", "fp32.onnx", "manifest.json", "manifest.sha256", "tagger.pyz"]
+    assert sorted(sent) == ["card.md", "expected.npz", "fp32.onnx", "manifest.json", "manifest.sha256", "tagger.pyz"]
     sent.clear()
     (tmp_path / "card").write_text("another card")
-    run = device.place(bundles.changed(bundle, tmp_path / "changed", {"card.md": tmp_path / "card"}))
-    assert sorted(sent) == ["card.md", "manifest.json", "manifest.sha256"]
+    changed = bundles.changed(bundle, tmp_path / "changed", {"card.md": tmp_path / "card"})
+    (changed / "manifest.sig").write_text("a signature")
+    run = device.place(changed)
+    assert sorted(sent) == ["card.md", "manifest.json", "manifest.sha256", "manifest.sig"]
     assert run("say", "a b", "'$(id)\"")["said"] == ["a b", "'$(id)\""]
     there = [folder / "card.md" for folder in store(tmp_path, "bundles/*")]
     assert sorted(file.read_text() for file in there) == ["a card", "another card"]
+    (signature,) = store(tmp_path, "bundles/*/manifest.sig")
+    assert signature.read_text() == "a signature"
 
 
 def test_a_command_runs_in_a_clean_process_and_fails_alone(
@@ -102,6 +100,23 @@ def test_a_command_runs_in_a_clean_process_and_fails_alone(
     with pytest.raises(ProcessFailedError, match=r"^no answer within 0\.5 s$"):
         device._run([program, "wait", str(tmp_path / "pids"), "1"], 0.5)
     assert not Path(f"/proc/{(tmp_path / 'pids').read_text().strip()}").exists()
+
+
+def test_a_program_in_the_home_folder_there(
+    board: Callable[..., Ssh], python: Path, program: str, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    shutil.copyfile(program, tmp_path / "home/it.py")
+    device = board(python=str(sshd.shim(tmp_path / "python", python, shell=f"export HOME={tmp_path}/home")))
+    assert device.program("~/it.py")("say", "a b", "~/to")["said"] == ["a b", f"{tmp_path}/home/to"]
+    assert device.program(str(tmp_path / "home/it.py"))("say", "~/to")["said"] == ["~/to"]
+
+
+def test_a_file_is_brought(board: Callable[..., Ssh], tmp_path: Path) -> None:
+    (tmp_path / "key.pub").write_text("a key")
+    there = Path(board().bring(tmp_path / "key.pub"))
+    assert (there.name, there.read_text()) == ("key.pub", "a key")
+    assert there.is_relative_to(tmp_path / "store")
 
 
 def test_a_copy_that_is_cut_goes_on_where_it_stopped(

@@ -92,6 +92,7 @@ def test_no_space_there(board: Callable[..., Ssh], python: Path, tmp_path: Path)
         board(python=str(sshd.shim(tmp_path / "small", python, small))).pictures([big])
     with pytest.raises(DeviceError, match=r"^pi: .*: expected room for the bundle .*, got: File too large; make room"):
         board(python=str(full)).pictures([big])
+    assert list((tmp_path / "store/files").iterdir()) == []  # what had arrived makes room for others
 
 
 def test_a_folder_that_cannot_be_made(board: Callable[..., Ssh]) -> None:

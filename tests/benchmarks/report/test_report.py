@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.report import render
-from benchmarks.report.render import escape_markdown
+from benchmarks.report.markdown import escape_markdown
 
 HOSTILE = '<script>alert("1")</script>'
 HOSTILE_FILE = '"></svg><img src=x onerror=alert(2)>|`[a](b)'
