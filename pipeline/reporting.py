@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.devices import DeviceEntry
-from benchmarks.report import render
+from benchmarks.report import CARD, render, write_card
 from export.bundle import Manifest, Parts, parts_of, write_bundle
 from pipeline.devices import RESULT
 from pipeline.result import read_json
@@ -34,8 +34,9 @@ def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
     published = {key: facts[key] for key in ("schema", "devices", "protocol", "rows")}
     measured.write_text(json.dumps(published, indent=1) + "\n", encoding="utf-8")
     parts = parts_of(context.inputs["bundle"] / "bundle")
-    added = {name: context.out / name for name in (*REPORTS, measured.name)}
     manifest = _measured(parts.manifest, facts)
+    write_card(manifest, published, context.out / CARD)
+    added = {name: context.out / name for name in (*REPORTS, measured.name, CARD)}
     write_bundle(Parts(manifest=manifest, sources={**parts.sources, **added}), context.out / "bundle")
 
 

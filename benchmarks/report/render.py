@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from benchmarks.report.devices import Device, of_device, read_devices
 from benchmarks.report.freezing import read_freezing
 from benchmarks.report.histograms import histograms
 from benchmarks.report.kinds import PRECISIONS, RUNTIMES, precision_of, runtime_of
+from benchmarks.report.markdown import environment
 from benchmarks.report.pictures import read_grid, read_mistakes, read_pool
 from benchmarks.report.rows import Facts, Row, finite, read_rows
 from benchmarks.report.scatter import DASHES, INNER, SHAPES, scatter
@@ -156,15 +156,15 @@ def _html(view: dict[str, Any]) -> str:
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = Environment(
+    templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["to_json"] = _attribute
-    page = environment.get_template("page.html.jinja")
+    templates.filters["to_json"] = _attribute
+    page = templates.get_template("page.html.jinja")
     return page.render(
         view, style=Markup(style), script=Markup(script), script_hash=digest
     )  # our own files, nothing from a bench
@@ -176,20 +176,4 @@ def _attribute(value: Any) -> str:
 
 
 def _markdown(view: dict[str, Any]) -> str:
-    """Every value that a template writes is escaped, so no name can make a table, link or tag."""
-    environment = Environment(  # no autoescape: finalize escapes for Markdown
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=False,
-        finalize=escape_markdown,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("report.md.jinja").render(view)
-
-
-def escape_markdown(value: object) -> str:
-    text = re.sub(r"\s+", " ", str(value))
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)
+    return environment(TEMPLATES).get_template("report.md.jinja").render(view)

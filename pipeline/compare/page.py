@@ -10,8 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.report import figures
+from benchmarks.report.markdown import escape_markdown
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
-from benchmarks.report.render import escape_markdown
 from mlkd.models import Model
 from pipeline.compare import runs
 from pipeline.compare.methods import Method
