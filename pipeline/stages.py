@@ -47,7 +47,7 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             run=partial(distilling.data, recipe),
             config={"source": recipe.data, "sizes": teaching.sizes(recipe)},
             packages=("numpy", "pillow"),
-            version=2,
+            version=3,
             outside=partial(_fingerprint, recipe.data, folder),
         ),
         *_teacher(recipe, common),
