@@ -60,10 +60,13 @@ def _in_order(
 
 
 def _batches(pictures: Iterable[Picture], workers: int, most: int) -> Iterator[list[Picture]]:
-    """Growing from 1, so that few pictures keep all workers busy and the first tags come at once."""
+    """Growing from 1, so that few pictures keep all workers busy and the first tags come at once.
+
+    By fours: OpenVINO compiles its kernels anew for a size that it has not seen, some 30 ms in each session.
+    """
     source = iter(pictures)
     for number in itertools.count():
-        some = list(itertools.islice(source, min(most, 1 << min(number // workers, 16))))
+        some = list(itertools.islice(source, min(most, 4 ** min(number // workers, 8))))
         if not some:
             return
         yield some
