@@ -150,8 +150,8 @@ class _OpenVinoSession(Session):
         self._images, self._scores = self._bind(1)
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # An array given to infer(), or its outputs copied, cost another 0.1 ms in Python, openvino 2026.4.  It computes in
-        # this thread; start_async() in one of its own, and of two sessions on two cores a quarter of the time was lost.
+        # An array given to infer(), or its outputs copied, cost another 0.1 ms in Python, openvino 2026.4.  It computes
+        # in this thread; start_async() in one of its own, so that two sessions on two cores lost a quarter of the time.
         if len(images) != len(self._images):
             self._images, self._scores = self._bind(len(images))
         self._images[...] = images
