@@ -15,7 +15,7 @@ from pathlib import Path
 
 from export.manifest import SCHEMA, BundleError, EngineEntry, FileEntry, Manifest, check_path
 from export.program import build_pyz
-from export.stamp import hash_of
+from export.stamp import hash_of, precision_of
 
 __all__ = [
     "SCHEMA", "BundleError", "EngineEntry", "FileEntry", "Manifest", "Parts",
@@ -58,7 +58,7 @@ def write_bundle(parts: Parts, out: Path) -> None:
     (new / PROGRAM).chmod(0o755)
     files = {path: _entry(new / path) for path in sorted({*parts.sources, PROGRAM})}
     manifest = dataclasses.replace(parts.manifest, files=files)
-    manifest.check_thresholds()
+    _check_thresholds(new, manifest)
     content = manifest.to_json().encode()
     (new / MANIFEST).write_bytes(content)
     (new / DIGEST).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n", encoding="ascii")
@@ -87,12 +87,12 @@ def read_bundle(folder: Path, *, verify: bool = True, key: Path | None = None) -
         raise BundleError(f"{folder / path}: expected a file of the bundle, got none; {AGAIN}")
     for path in sorted(there - manifest.files.keys()):
         raise BundleError(f"{folder / path}: expected only files of the manifest, got this one too; move it away")
-    for owner, path in _used(manifest):
+    for owner, path in (*_used(manifest), ("the bundle", PROGRAM)):
         if path not in manifest.files:
             raise BundleError(f"{owner}: expected {path} in the manifest, got no such file; {AGAIN}")
-    manifest.check_thresholds()
     if verify:
         _check_files(folder, manifest.files)
+    _check_thresholds(folder, manifest)
     return manifest
 
 
@@ -163,7 +163,7 @@ def _read_manifest(folder: Path) -> Manifest:
         raise BundleError(
             f"{folder / MANIFEST}: expected the sha256 in {DIGEST}, {expected[:12]!r}…, got {got[:12]!r}…; {AGAIN}"
         )
-    return Manifest.from_json(content.decode("utf-8"))
+    return Manifest.from_json(content)
 
 
 def _walk(folder: Path) -> set[str]:
@@ -178,6 +178,20 @@ def _walk(folder: Path) -> set[str]:
                 raise BundleError(f"{path}: expected a plain file or folder in the bundle, got {kind}; move it away")
         found |= {Path(where, name).relative_to(folder).as_posix() for name in files}
     return found
+
+
+def _check_thresholds(folder: Path, manifest: Manifest) -> None:
+    """Raise BundleError for thresholds of something else: a graph's are an engine's where it is of that precision."""
+    manifest.check_thresholds()
+    for entry in manifest.engines:
+        if entry.thresholds_sha256 == manifest.files[entry.file].sha256:
+            continue
+        got = precision_of(folder / entry.graph)
+        if got != entry.precision:
+            raise BundleError(
+                f"engine {entry.name}: thresholds: expected those of {entry.precision}, got those of {entry.graph}, "
+                f"which is {got}; thresholds hold for one engine: export the bundle again"
+            )
 
 
 def _check_files(folder: Path, files: Mapping[str, FileEntry]) -> None:
@@ -216,7 +230,7 @@ def sync(path: Path) -> None:
     """Force `path` to the disk; some file systems cannot do that for folders."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
             os.fsync(handle)
     finally:
         os.close(handle)

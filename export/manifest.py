@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
 SCHEMA = 3
+MOST_PX = 4096  # a side of what a tagger takes: no net here comes near, and more would only fill the memory
 
 
 class BundleError(ValueError):
@@ -69,11 +71,14 @@ class Manifest:
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if len(self.labels) != len(set(self.labels)) or not self.labels:
-            raise BundleError(f"manifest: labels: expected distinct names, got {list(self.labels)}; export again")
-        names = [engine.name for engine in self.engines]
-        if not names or len(names) != len(set(names)):
-            raise BundleError(f"manifest: engines: expected distinct names, got {names}; export again")
+        names = {"labels": self.labels, "engines": tuple(engine.name for engine in self.engines)}
+        for what, found in names.items():
+            if not found or len(found) != len(set(found)) or not all(name.strip() for name in found):
+                raise BundleError(f"manifest: {what}: expected distinct names, got {list(found)}; export again")
+        if not self.golden:
+            raise BundleError("manifest: golden: expected a picture, got none; export again")
+        _check_range("image_px", (self.image_px,), 1, MOST_PX)
+        _check_range("tune_pictures and tune_positives", (self.tune_pictures, *self.tune_positives), 0, sys.maxsize)
         _check_length("tune_positives", self.tune_positives, len(self.labels))
         for engine in self.engines:
             _check_engine(engine, len(self.labels))
@@ -103,11 +108,12 @@ class Manifest:
         return json.dumps(fields, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Manifest:
+    def from_json(cls, text: str | bytes) -> Manifest:
         """Read strictly: unknown schema, missing, unknown or mistyped fields raise BundleError with their path."""
         try:
-            data = json.loads(text, parse_constant=_refuse)
-        except ValueError as cause:
+            data = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+            json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # no nan, 1e999, half of a character
+        except (ValueError, RecursionError) as cause:
             raise BundleError(f"manifest.json: expected JSON, got {cause}; copy the bundle again") from None
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             got = data.get("schema") if isinstance(data, dict) else type(data).__name__
@@ -127,14 +133,16 @@ def check_path(path: str) -> None:
         raise BundleError(f"manifest: files: expected a path inside the bundle, got {path!r}; do not use this bundle")
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"a number that is none: {constant}")
-
-
 def _check_engine(engine: EngineEntry, labels: int) -> None:
     where = f"manifest: engine {engine.name}"
     for name in ("thresholds", "expected_precision", "expected_recall", "tune_ap"):
-        _check_length(f"engine {engine.name}: {name}", getattr(engine, name), labels)
+        values = getattr(engine, name)
+        _check_length(f"engine {engine.name}: {name}", values, labels)
+        _check_range(f"engine {engine.name}: {name}", values, 0, 1)
+    _check_range(f"engine {engine.name}: tune_map", (engine.tune_map,), 0, 1)
+    _check_range(f"engine {engine.name}: p50_ms", (engine.p50_ms,), 0, sys.maxsize)
+    if not engine.name.isprintable() or not isinstance(engine.backend.get("kind"), str):
+        raise BundleError(f"{where!r}: expected a printable name and a kind of backend, got {engine.backend}")
     if engine.file not in engine.files:
         raise BundleError(f"{where}: expected its file {engine.file} among its files {list(engine.files)}")
     for path in (*engine.files, engine.graph):
@@ -144,6 +152,12 @@ def _check_engine(engine: EngineEntry, labels: int) -> None:
 def _check_length(what: str, values: tuple[Any, ...], labels: int) -> None:
     if len(values) != labels:
         raise BundleError(f"manifest: {what}: expected {labels}, one a label, got {len(values)}; export again")
+
+
+def _check_range(what: str, values: tuple[float | None, ...], least: float, most: float) -> None:
+    for value in values:
+        if value is not None and not least <= value <= most:
+            raise BundleError(f"manifest: {what}: expected {least} to {most}, got {value}; export again")
 
 
 _SCALARS: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "bool": (bool,), "float": (int, float)}

@@ -37,7 +37,15 @@ PARTS = (
     "pipeline/__init__.py",
     "pipeline/device/*.py",
 )
-MAIN = "import sys\n\nfrom pipeline.device import main\n\nsys.exit(main())\n"
+MAIN = """import os
+import sys
+
+sys.path[0] = os.path.realpath(sys.path[0])  # modules come when they are needed, and the link may lead elsewhere then
+
+from pipeline.device import main
+
+sys.exit(main())
+"""
 SHEBANG = b"#!/usr/bin/env python3\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 

@@ -122,6 +122,8 @@ def _reading(name: str) -> Iterator[None]:
             yield
     except FileNotFoundError:
         raise UnreadablePicture(f"picture {name}: expected a file, got none of this name") from None
+    except PermissionError:
+        raise UnreadablePicture(f"picture {name}: expected a file that this user may read, got no permission") from None
     except UnidentifiedImageError:
         known = ", ".join(FORMATS)
         raise UnreadablePicture(f"picture {name}: expected one of {known}, got unknown bytes") from None

@@ -33,6 +33,11 @@ def golden(
         scores = np.concatenate([first(np.array(pixels[at : at + BATCH])) for at in range(0, len(tune), BATCH)])
         chosen = choose_golden(tune.files, scores, recipe.export.golden_pictures)
         files = [tune.files[row] for row in chosen]
+        if not files:
+            raise ValueError(
+                f"golden pictures: expected one of the {len(tune)} of tune that can be read, got none, not even "
+                f"{tune.files[0]}; put the pictures back where the data were read, and run again"
+            )
         return write_golden(files, recipe.student.model.image_px, out, sessions)
 
 

@@ -39,14 +39,19 @@ def plain(value: Any) -> Any:
 
 
 def contents(value: Any) -> Any:
-    """All of it as JSON holds it, for others to read: of a path only the last name."""
+    """All of it that changes a result as JSON holds it, for others to read: no paths, which are their owner's."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {entry.name: contents(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+        fields = {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value) if _changes(entry)}
+        return {name: contents(item) for name, item in fields.items() if not isinstance(item, Path)}
     if isinstance(value, Mapping):
         return {str(key): contents(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [contents(item) for item in value]
-    return value.name if isinstance(value, Path) else value
+    return value
+
+
+def _changes(entry: dataclasses.Field[Any]) -> bool:
+    return bool(entry.metadata.get("identity", True))
 
 
 def _counts(entry: dataclasses.Field[Any], value: Any) -> bool:

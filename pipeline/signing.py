@@ -115,7 +115,11 @@ def _read_private(file: Path) -> Ed25519PrivateKey:
 
 def _write_new(file: Path, content: bytes, mode: int) -> None:
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError:  # half a key is none, and would never be overwritten
+        file.unlink()
+        raise

@@ -12,6 +12,7 @@ from typing import Any
 
 import export.bundle
 from export import program
+from mlkd import whole_file
 from mlkd.data import Source
 from pipeline import building, distilling, freezing, precisions, result, teaching
 from pipeline.devices import Shelf
@@ -161,6 +162,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             reads=("data", "student", "onnx", "engines"),
             version=2,
             config={"hash": made_by, "content": freezing.content_of(recipe)},
+            packages=freezing.PACKAGES,
             outside=lambda: {"program": program.digest()},
         ),
     )
@@ -190,18 +192,30 @@ def fetch(progress: Callable[[Stage], Any]) -> None:
 
 
 def publish(folder: Path, dist: Path) -> None:
-    """Put the newest bundle at `dist`, the measured one if it holds today's engines; equal ones stay as they are."""
+    """Put the newest bundle at `dist`, the measured one if it holds today's engines; an equal whole one stays."""
     report, bundle = result.read(folder / "report"), result.read(folder / "bundle")
     assert bundle is not None, "export ends with a bundle"
     measured = report is not None and report.identity["reads"]["bundle"] == bundle.content
     newest = folder / ("report" if measured else "bundle") / "bundle"
     export.bundle.recover(dist)
-    if not _equal(newest / export.bundle.DIGEST, dist / export.bundle.DIGEST):
-        signed = (dist / export.bundle.SIGNATURE).exists()
+    equal = _equal(newest / export.bundle.DIGEST, dist / export.bundle.DIGEST)
+    if not (equal and _is_whole(dist)):
+        signature = dist / export.bundle.SIGNATURE
+        signed = signature.read_bytes() if signature.is_file() else None
         export.bundle.publish(newest, dist)
-        if signed:
+        if signed is not None and equal:
+            whole_file.write(signature, signed)
+        elif signed is not None:
             print(f"{dist}: another bundle than the one that was signed; python -m pipeline sign {folder.name}")
     print(f"{dist}: the bundle of {folder.name}, {'measured' if measured else 'not measured'}")
+
+
+def _is_whole(bundle: Path) -> bool:
+    try:
+        export.bundle.read_bundle(bundle)
+    except export.bundle.BundleError:
+        return False
+    return True
 
 
 def _equal(first: Path, second: Path) -> bool:

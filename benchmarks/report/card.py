@@ -16,7 +16,7 @@ from export.manifest import EngineEntry, Manifest
 
 CARD = "MODEL_CARD.md"
 TEMPLATES = Path(__file__).parent / "templates"
-RARE = 20  # positives on tune: below it a threshold is more the labels' common one than the label's own
+RARE = 20  # positives on tune: below it the expected precision is off by 10 points and more, see docs/thresholds.md
 WORST = 5
 
 
@@ -53,13 +53,20 @@ def write_card(manifest: Manifest, measured: Mapping[str, Any], out: Path) -> No
         "rare": [line for line in lines if line.positives < RARE],
         "rare_below": RARE,
         "aim": manifest.recipe_content.get("export", {}).get("thresholds", {}),
-        "not_run": sorted({row.name for row in rows if row.engine} - {row.name for row in rows if row.measured}),
+        "not_run": _never(rows, "built, not run"),
+        "failed": _never(rows, "failed"),
     }
     out.write_text(environment(TEMPLATES).get_template("card.md.jinja").render(view), encoding="utf-8")
 
 
 def _own(rows: Sequence[Row], device: str, name: str) -> Row | None:
     return next((row for row in rows if row.engine and row.device == device and row.name == name), None)
+
+
+def _never(rows: Sequence[Row], status: str) -> list[str]:
+    """The engines with that status somewhere, and measured nowhere."""
+    measured = {row.name for row in rows if row.measured}
+    return sorted({row.name for row in rows if row.engine and row.text("status") == status} - measured)
 
 
 def _lines(manifest: Manifest, entry: EngineEntry, row: Row | None) -> list[LabelLine]:

@@ -71,9 +71,10 @@ class OnnxRuntime:
         """Why it cannot run here."""
         try:
             import onnxruntime
-        except ImportError:
+        except ImportError as cause:
             package = "onnxruntime" if self.device == "cpu" else "onnxruntime-gpu"
-            return f"onnxruntime: expected the package {package}, got none; pip install {package}"
+            got = "none" if cause.name == "onnxruntime" else str(cause)  # there, but without a library that it needs
+            return f"onnxruntime: expected the package {package}, got {got}; pip install {package}"
         provider = PROVIDERS[self.device]
         if provider not in onnxruntime.get_available_providers():
             return f"onnxruntime: expected a build with {provider}, got one without; pip install onnxruntime-gpu"

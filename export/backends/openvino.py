@@ -183,8 +183,9 @@ def computes_bf16(root: Path = Path("/")) -> bool:
 def _core() -> Any:
     try:
         import openvino
-    except ImportError:
-        raise MissingRuntime("openvino: expected the package openvino, got none; pip install openvino") from None
+    except ImportError as cause:
+        got = "none" if cause.name == "openvino" else str(cause)  # there, but without a library that it needs
+        raise MissingRuntime(f"openvino: expected the package openvino, got {got}; pip install openvino") from None
     return openvino.Core()
 
 

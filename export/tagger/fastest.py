@@ -21,7 +21,6 @@ from export.tagger.choosing import Measured, backend_of
 from export.tagger.golden import Golden, largest_difference, score_limit
 from export.tagger.opening import built_here, open_engine
 from export.tagger.remembering import NoCacheError, Record, alone, file_of, read, trying, write
-from mlkd.cache import ELSEWHERE
 
 log = logging.getLogger(__name__)
 
@@ -29,26 +28,30 @@ TRIAL_S = 0.25
 MOST_ENDS = 2  # one may have been a power cut
 
 
-def measured(folder: Path, manifest: Manifest, *, threads: int | None = None, rebuild: bool = False) -> Measured | None:
+def measured(
+    folder: Path, manifest: Manifest, *, threads: int | None = None, rebuild: bool = False, again: bool = False
+) -> Measured | None:
     """As the bundle says if it was measured on this machine, else as measured here, now or at an earlier call.
 
     The engines of a verified bundle are opened and timed one after another on its golden pictures, a quarter of a
-    second each; with `rebuild` those are built that can be.  Left out are those whose scores are not as expected, and
-    one that ended the process twice while it was tried.  None, with a warning, where nothing can be remembered: such
-    an engine would then end every process.  Raises OSError if the cache cannot take a rebuilt engine.
+    second each; with `rebuild` those are built that can be, with `again` what is remembered is not enough.  Left out
+    are those whose scores are not as expected, and one that ended the process twice while it was tried.  None, with a
+    warning, where nothing can be remembered: such an engine would then end every process.  Raises OSError if the cache
+    cannot take a rebuilt engine.
     """
     shipped = {entry.name: entry.p50_ms for entry in manifest.engines if entry.p50_ms is not None}
     if shipped and manifest.measured_on == machine.identity():
         return Measured(p50_ms=shipped, where="with the bundle")
     try:
         file = file_of(folder, threads)
-        found = _whole(file, manifest, rebuild)
+        found = None if again else _whole(file, manifest, rebuild)
         if found is None:
             with alone(file):
-                found = _whole(file, manifest, rebuild)  # another process may have measured while this one waited
+                if not again:  # another process may have measured while this one waited
+                    found = _whole(file, manifest, rebuild)
                 found = found or _measure(folder, manifest, file, threads=threads, rebuild=rebuild)
     except NoCacheError as cause:
-        log.warning("engines are taken in the bundle's order, none is measured: %s; %s", cause, ELSEWHERE)
+        log.warning("engines are taken in the bundle's order, none is measured: %s", cause)
         return None
     return Measured(p50_ms=found.p50_ms, lacking=found.lacking, where=f"here on {found.when}")
 
@@ -81,14 +84,17 @@ def p50_ms(
 
 
 def _whole(file: Path, manifest: Manifest, rebuild: bool) -> Record | None:
-    """The record of a measurement that came to its end and still holds."""
+    """The record of a measurement that came to its end and still holds; one in which nothing ran never does."""
     found = read(file)
-    holds = found is not None and found.when and found.rebuild >= rebuild and found.built == _built(manifest)
-    return found if holds else None
+    if found is None or not found.when or not found.p50_ms:
+        return None
+    return found if found.rebuild >= rebuild and found.built == _built(manifest) else None
 
 
 def _measure(folder: Path, manifest: Manifest, file: Path, *, threads: int | None, rebuild: bool) -> Record:
     before = read(file)
+    if before is None or not before.when:
+        log.info("each engine that opens here is %stimed, once: the next start is quicker", "built or " * rebuild)
     found = Record(built=[], rebuild=rebuild, tried=before.tried if before is not None else {})
     golden = Golden.read(folder, manifest)
     pictures = [pixels[None] for pixels in golden.pixels]

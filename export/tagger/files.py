@@ -22,7 +22,7 @@ class Found(NamedTuple):
     failed: list[tuple[str, UnreadablePicture]]
 
 
-def find(words: Iterable[str], standard_input: BinaryIO) -> Found:
+def find(words: Iterable[str], standard_input: BinaryIO | None) -> Found:
     """Every picture the words mean.
 
     A file is taken whatever its name is.  A folder is read with all below it, in the order a reader expects (2 before
@@ -32,7 +32,7 @@ def find(words: Iterable[str], standard_input: BinaryIO) -> Found:
     found = Found([], [])
     for word in words:
         if word == STANDARD_INPUT:
-            found.pictures.append(standard_input.read())
+            found.pictures.append(standard_input.read() if standard_input is not None else b"")  # None: closed
             continue
         matches = _matches(word)
         if not matches:

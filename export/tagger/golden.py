@@ -20,6 +20,7 @@ SCORES = {  # by what an engine computes in; in brackets what correct engines di
     "bf16": 5e-2,  # eight bits (1e-2)
     "int8": 1e-1,  # other kernels round and saturate in other ways (3e-2); a channel swap moves scores by 0.7
 }
+MOST_BYTES = 1 << 28  # of the arrays of golden pictures: theirs are a few megabytes
 COMPUTE = {"fp32": "f32", "fp16": "f16"}  # of a graph; all others are int8
 
 Values = NDArray[Any]
@@ -39,16 +40,29 @@ class Golden:
         """Those of a verified bundle; raises BundleError if something is missing in them."""
         file, count = folder / manifest.golden_expected, len(manifest.golden)
         try:
+            with zipfile.ZipFile(file) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > MOST_BYTES:
+                raise ValueError(f"{size} bytes of arrays, more than {MOST_BYTES}")
             with np.load(file, allow_pickle=False) as arrays:
                 decoded, pixels = ([arrays[f"{step}_{i}"] for i in range(count)] for step in ("decoded", "pixels"))
                 scores = {entry.name: arrays[f"scores:{entry.name}"] for entry in manifest.engines}
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as cause:
+        except Exception as cause:  # zlib, zipfile and numpy raise classes of their own; MemoryError if a size lies
             raise BundleError(f"{file}: expected what golden pictures give, got: {cause}; export again") from cause
-        shape = (count, len(manifest.labels))
+        square, table = (manifest.image_px, manifest.image_px, 3), (count, len(manifest.labels))
+        for found in pixels:
+            _check(file, "pixels", found, np.uint8, square)
+        for found in decoded:
+            _check(file, "decoded", found, np.uint8, (*found.shape[:2], 3))
         for engine, found in scores.items():
-            if found.shape != shape:
-                raise BundleError(f"{file}: scores:{engine}: expected {shape}, got {found.shape}; export again")
+            _check(file, f"scores:{engine}", found, np.float32, table)
         return cls(tuple(folder / path for path in manifest.golden), tuple(decoded), tuple(pixels), scores)
+
+
+def _check(file: Path, name: str, found: Values, dtype: type, shape: tuple[int, ...]) -> None:
+    if found.dtype != dtype or found.shape != shape or not found.size or not np.isfinite(found).all():
+        expected, got = f"finite {np.dtype(dtype)} {shape}", f"{found.dtype} {found.shape}"
+        raise BundleError(f"{file}: {name}: expected {expected}, got {got}; export again")
 
 
 def score_limit(entry: EngineEntry, ran: Ran) -> float:

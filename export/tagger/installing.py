@@ -6,6 +6,7 @@ A folder holds versions/NAME, each a whole bundle, and two links to them, `curre
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 VERSIONS, CURRENT, PREVIOUS, LOCK = "versions", "current", "previous", ".lock"
 NEW, OLD = ".new", ".old"  # beside the versions: one that is being made, one that is being removed
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NAME = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{8})?")
 
 Check = Callable[[Path, Path | None], None]  # raises BundleError for a bundle that must not be switched to
@@ -44,7 +46,7 @@ def install(bundle: Path, to: Path, *, key: Path | None = None, check: Check = s
     """Make `bundle` the current version in `to`: verified, copied, verified again, checked, switched to.
 
     A kill at any time leaves the one before or this one, whole; the next call clears what it left.  Raises BundleError,
-    or OSError if the folder cannot take it.
+    or OSError if the folder cannot be written.
     """
     bundle, to = bundle.resolve(), to.expanduser().resolve()
     if to.is_relative_to(bundle):
@@ -57,7 +59,7 @@ def install(bundle: Path, to: Path, *, key: Path | None = None, check: Check = s
         place = to / VERSIONS / version
         counts = (0, 0)
         if not _is_whole(place, key):
-            counts = _bring(bundle, manifest, to, key, check)
+            counts = _bring(bundle, manifest, place, key, check)
         elif version == was:
             return Installed(version=version, was=was)
         else:
@@ -97,21 +99,36 @@ def _name(bundle: Path) -> str:
     return f"{digest}-{hash_of(signature)[:8]}" if signature.exists() else digest
 
 
-def _bring(bundle: Path, manifest: Manifest, to: Path, key: Path | None, check: Check) -> tuple[int, int]:
+def _bring(bundle: Path, manifest: Manifest, place: Path, key: Path | None, check: Check) -> tuple[int, int]:
     """Make the version's folder, which has no name of its own before it is whole and checked; files copied, shared."""
-    new, versions = to / VERSIONS / NEW, to / VERSIONS
+    versions, to = place.parent, place.parents[1]
+    new = versions / NEW
     try:
         shared = _copy(bundle, manifest, new, _files(to / CURRENT))
         read_bundle(new, key=key)
+        if _name(new) != place.name:
+            raise BundleError(
+                f"{bundle}: expected a bundle that nobody changes or signs meanwhile, got another; run it again"
+            )
         flush(new)
         check(new, key)
-        _remove(versions / _name(new))  # it was not whole
-        new.rename(versions / _name(new))
-    except BaseException:
+        _remove(place)  # it was not whole
+        new.rename(place)
+    except BaseException as cause:
         shutil.rmtree(new, ignore_errors=True)
+        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
+            raise _no_room(manifest, to, cause) from cause
         raise
     sync(versions)
     return len(manifest.files) - shared, shared
+
+
+def _no_room(manifest: Manifest, to: Path, cause: OSError) -> BundleError:
+    size = sum(entry.bytes for entry in manifest.files.values())
+    return BundleError(
+        f"{to}: expected room for a bundle of {size / 1e6:.1f} MB, got {shutil.disk_usage(to).free / 1e6:.1f} MB free: "
+        f"{cause.strerror}; make room; what was there stays"
+    )
 
 
 def _copy(bundle: Path, manifest: Manifest, new: Path, there: dict[str, Path]) -> int:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 from export import machine
 from export.bundle import MANIFEST
 from mlkd import whole_file
-from mlkd.cache import cache_root, private
+from mlkd.cache import ELSEWHERE, cache_root, private
+
+log = logging.getLogger(__name__)
 
 
 class NoCacheError(Exception):
@@ -76,7 +79,11 @@ def alone(file: Path) -> Iterator[None]:
             import fcntl
 
             lock = stack.enter_context(file.with_name("lock").open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("another process times engines; waiting for its end")
+                fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
@@ -99,4 +106,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except OSError as cause:
-        raise NoCacheError(cause.strerror or str(cause)) from cause
+        reason = cause.strerror or str(cause)
+        if ELSEWHERE not in reason:
+            reason = f"{cause.filename or 'cache'}: expected a place to remember it, got: {reason}; {ELSEWHERE}"
+        raise NoCacheError(reason) from cause

@@ -15,7 +15,7 @@ from PIL import Image
 
 from export.backends import EngineRefused, MissingRuntime, Ran
 from export.bundle import read_bundle
-from export.manifest import Manifest
+from export.manifest import BundleError, Manifest
 from export.tagger.choosing import Choice, choose
 from export.tagger.fastest import measured
 from export.tagger.opening import open_engine
@@ -79,6 +79,7 @@ class Tagger:
         rebuild: bool = False,
     ) -> Tagger:
         """Like `load`, of a bundle that has been verified."""
+        _check_preprocessing(manifest)
         times = None if engine else measured(folder, manifest, threads=threads, rebuild=rebuild)
         refused: dict[str, str] = {}
         while True:
@@ -111,7 +112,7 @@ class Tagger:
         """Labels of a picture file, its bytes, a Pillow image or an array uint8 (H, W, 3), best score first.
 
         A label is given at or above this engine's threshold for it, or `threshold` for all; at most `top_k` of them,
-        only of `labels`.  Raises mlkd.images.UnreadablePicture, ValueError for a label that there is not.
+        only of `labels`.  Raises mlkd.images.UnreadablePicture, ValueError for other wrong arguments.
         """
         pixels = self.resize(self.decode(image))
         return self.decide(self.scores(pixels[None])[0], threshold=threshold, top_k=top_k, labels=labels)
@@ -122,7 +123,7 @@ class Tagger:
             return Image.fromarray(_checked(image))
         if isinstance(image, Image.Image):
             return images.from_pillow(image)
-        return images.decode(Path(image) if isinstance(image, str) else image, self.manifest.image_px)
+        return images.decode(_source(image), self.manifest.image_px)
 
     def resize(self, picture: Image.Image) -> NDArray[np.uint8]:
         """uint8 (image_px, image_px, 3)."""
@@ -144,7 +145,11 @@ class Tagger:
         top_k: int | None = None,
         labels: Collection[str] | None = None,
     ) -> list[Tag]:
-        """Tags of one picture's scores (L,)."""
+        """Tags of one picture's scores (L,).  Raises ValueError for a threshold beyond 0..1 and a top_k below 1."""
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise ValueError(f"threshold: expected a score of 0 to 1, got {threshold:g}")
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k: expected at least 1, got {top_k}")
         chosen = scores >= (self._limits if threshold is None else np.float64(threshold))
         if labels is not None:
             chosen &= _mask(self.manifest.labels, tuple(labels))
@@ -190,6 +195,25 @@ def _mask(names: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.bool_]:
     mask = np.zeros(len(known), dtype=np.bool_)
     mask[[known.index(label) for label in wanted]] = True
     return mask
+
+
+def _source(image: object) -> Path | bytes:
+    if isinstance(image, (Path, bytes)):
+        return image
+    if isinstance(image, str):
+        return Path(image)
+    kind = type(image).__name__
+    raise ValueError(f"picture: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
+
+
+def _check_preprocessing(manifest: Manifest) -> None:
+    """Raise BundleError for pictures that were made ready in another way than here."""
+    for name in sorted(manifest.preprocessing.keys() | images.PREPROCESSING.keys()):
+        expected, got = (told.get(name, "nothing") for told in (images.PREPROCESSING, manifest.preprocessing))
+        if expected != got:
+            raise BundleError(
+                f"manifest: preprocessing.{name}: expected {expected!r}, got {got!r}; use the tagger.pyz it came with"
+            )
 
 
 def _checked(image: NDArray[Any]) -> NDArray[Any]:

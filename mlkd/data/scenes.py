@@ -28,7 +28,7 @@ PROVENANCE = (
     "Composed scenes: cut-outs of Debian's tuxpaint-stamps-default and openclipart-png on crops of photographs of its "
     "wallpaper packages. Not photographs of real scenes."
 )
-LICENCES = (
+LICENCES: tuple[str, ...] = (
     "GPL-2 (tuxpaint-stamps-default)",
     "public domain (openclipart-png)",
     "CC-BY, CC-BY-SA, CC0 and GPL-2 (wallpapers; each package's copyright file says which)",
@@ -93,9 +93,9 @@ class Scenes:
         for number, split in enumerate(SOURCE_SPLITS):
             maker = _Maker(pools(cutouts, split), themes, photographs[split], self.image_px, (self.seed, number))
             splits[split] = self._write(maker, split, work, progress)
-        own = self.cutouts is not None
-        provenance = f"Composed scenes from {self.cutouts} on {self.backgrounds}" if own else PROVENANCE
-        licences = () if own else LICENCES
+        provenance, licences = PROVENANCE, LICENCES
+        if self.cutouts and self.backgrounds:  # their names alone: a bundle tells them to everyone
+            provenance, licences = f"Composed scenes from {self.cutouts.name} on {self.backgrounds.name}", ()
         return Listing(labels, splits, provenance, licences, composed=True, skipped=skipped | unreadable)
 
     def _write(self, maker: _Maker, split: str, work: Path, progress: Progress) -> list[Picture]:

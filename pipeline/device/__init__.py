@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from pipeline.device.command import INTERRUPTED, OK, fail
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 if pictures, engines or checks failed, 2 if nothing could be done."""
     options = _parser().parse_args(arguments)
+    logging.basicConfig(format="tagger: %(message)s")
+    logging.getLogger("export").setLevel(logging.INFO)
     try:
         code: int = options.run(options)
         sys.stdout.flush()

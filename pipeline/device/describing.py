@@ -52,13 +52,13 @@ def info(options: argparse.Namespace) -> int:
 
 
 def _measured(options: argparse.Namespace, manifest: Manifest) -> Measured | None:
-    """How fast the engines are here, measured now if that is what `tag` would do."""
+    """How fast the engines are here, measured anew: what failed before may run now."""
     from export.tagger.fastest import measured, remembered
 
     if options.engine is not None:
         return remembered(options.bundle, manifest)
     try:
-        return measured(options.bundle, manifest, rebuild=options.rebuild)
+        return measured(options.bundle, manifest, rebuild=options.rebuild, again=True)
     except OSError:  # no room for a rebuilt engine: each says so where it is opened
         return None
 

@@ -127,7 +127,7 @@ def _packed(options: argparse.Namespace, manifest: Manifest, folder: Path) -> Pa
     from mlkd.images import UnreadablePicture, decode
 
     words = options.files or [str(options.bundle / path) for path in manifest.golden]
-    found = find(words, sys.stdin.buffer)
+    found = find(words, getattr(sys.stdin, "buffer", None))
     for name, cause in found.failed:
         fail(ValueError(f"{name}: {cause}"))
     files = []

@@ -41,7 +41,7 @@ def tag(options: argparse.Namespace) -> int:
     from export.tagger.files import find
     from export.tagger.many import tag_many
 
-    found = find(options.pictures, sys.stdin.buffer)
+    found = find(options.pictures, getattr(sys.stdin, "buffer", None))
     total = len(found.failed) + len(found.pictures)
     with _load(options) as tagger:
         tagged = tag_many(
@@ -86,7 +86,10 @@ def _name(picture: Path | bytes) -> str:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if not any(names):
+        raise argparse.ArgumentTypeError("expected at least one label, got none")
+    return names
 
 
 def _load(options: argparse.Namespace) -> Tagger:

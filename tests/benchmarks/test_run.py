@@ -43,6 +43,10 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
     (work / "bad.onnx").write_bytes(b"not a graph")
     bad = bundles.engine("onnxruntime-broken", OnnxRuntime(threads=1), ("models/bad.onnx",), work / "bad.onnx")
     sources = {path: work / "colours" / path for path in whole.files if path != "tagger.pyz"}
+    with np.load(work / "colours" / whole.golden_expected) as golden:
+        expected = dict(golden) | {"scores:onnxruntime-broken": golden["scores:onnxruntime-fp32"]}
+    np.savez_compressed(work / "expected.npz", **expected)
+    sources[whole.golden_expected] = work / "expected.npz"
     manifest = dataclasses.replace(whole, engines=(*whole.engines, bad), files={})
     write_bundle(Parts(manifest=manifest, sources={**sources, "models/bad.onnx": work / "bad.onnx"}), work / "bundle")
     whole_net = Float(np.full((4, 3), 0.5, np.float32), np.full(3, 0.75, np.float32))

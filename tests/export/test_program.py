@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -42,3 +44,29 @@ def test_another_source_is_another_program(monkeypatch: pytest.MonkeyPatch, tmp_
     same = program.digest()
     monkeypatch.setattr(program, "ROOT", tmp_path)
     assert len({before, same, program.digest()}) == 3
+
+
+def test_a_program_keeps_its_version_when_the_link_to_it_is_switched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modules are read from the file when they are needed first."""
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    monkeypatch.setattr(program, "PARTS", ("pipeline/*.py", "pipeline/device/*.py"))
+    (tmp_path / "pipeline/device").mkdir(parents=True)
+    waiting = "def main():\n print('ready', flush=True)\n input()\n from pipeline import late\n return late.WHO\n"
+    (tmp_path / "pipeline/device/__init__.py").write_text(waiting)
+    (tmp_path / "pipeline/__init__.py").touch()
+    for version in ("one", "another"):
+        (tmp_path / "pipeline/a.py").write_text("#" * 100 * len(version))  # all that follows lies elsewhere
+        (tmp_path / "pipeline/late.py").write_text(f"WHO = {version!r}")
+        (tmp_path / version).mkdir()
+        build_pyz(tmp_path / version / "tagger.pyz")
+    (tmp_path / "current").symlink_to("one")
+    command, pipe = [sys.executable, "current/tagger.pyz"], subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        (tmp_path / "next").symlink_to("another")
+        (tmp_path / "next").replace(tmp_path / "current")
+        assert running.communicate("\n") == ("", "one\n")
+    assert subprocess.run(command, cwd=tmp_path, input="\n", stderr=pipe, text=True, check=False).stderr == "another\n"

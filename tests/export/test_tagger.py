@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 from export.backends import OnnxRuntime
-from export.bundle import BundleError, read_bundle
+from export.bundle import BundleError, parts_of, read_bundle, write_bundle
 from export.tagger import Measured, NoEngineError, Tagger, choose
 from export.tagger.choosing import backend_of
 from mlkd.images import UnreadablePicture, load
@@ -73,13 +74,25 @@ def test_a_transparent_or_turned_pillow_image_is_prepared_like_a_file(tagger: Ta
         assert tagger.decode(again).size == (10, 20)
 
 
+@pytest.mark.parametrize("what", [io.BytesIO(b"x"), bytearray(b"x"), None, 5])
+def test_what_is_no_picture_is_refused_by_its_kind(tagger: Tagger, what: Any) -> None:
+    message = rf"picture: expected a path, bytes, .* or an array, got {type(what).__name__}; convert it"
+    with pytest.raises(ValueError, match=message):
+        tagger.tag(what)
+
+
 def test_threshold_and_top_k(tagger: Tagger, pictures: dict[str, Path]) -> None:
     every = tagger.tag(pictures["red"], threshold=0.0)
     assert len(every) == 3
     assert every[0].label == "red"
     assert [tag.score for tag in every] == sorted((tag.score for tag in every), reverse=True)
     assert tagger.tag(pictures["red"], threshold=0.0, top_k=2) == every[:2]
-    assert tagger.tag(pictures["red"], threshold=1.1) == []
+    assert tagger.tag(pictures["red"], labels=["blue"]) == []
+    with pytest.raises(ValueError, match=r"top_k: expected at least 1, got -1"):
+        tagger.tag(pictures["red"], top_k=-1)
+    for wrong in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=f"threshold: expected a score of 0 to 1, got {wrong}"):
+            tagger.tag(pictures["red"], threshold=wrong)
 
 
 def test_each_label_has_its_own_threshold(folder: Path, pictures: dict[str, Path]) -> None:
@@ -178,3 +191,13 @@ def test_a_changed_engine_file_never_reaches_a_runtime(tmp_path: Path, monkeypat
     monkeypatch.setattr(OnnxRuntime, "open", lambda *_: pytest.fail("a runtime got a file that was changed"))
     with pytest.raises(BundleError, match=r"fp32.onnx: expected sha256"):
         Tagger.load(folder, "onnxruntime-fp32")
+
+
+def test_another_way_to_make_pictures_ready_is_refused(folder: Path, tmp_path: Path) -> None:
+    parts = parts_of(folder)
+    other = dataclasses.replace(parts.manifest, preprocessing=parts.manifest.preprocessing | {"resize": "nearest"})
+    write_bundle(dataclasses.replace(parts, manifest=other), tmp_path / "bundle")
+    with pytest.raises(
+        BundleError, match=r"preprocessing\.resize: expected 'plain, .*', got 'nearest'; use the tagger"
+    ):
+        Tagger.load(tmp_path / "bundle")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 import random
@@ -180,6 +181,18 @@ def test_what_is_no_file_is_refused_without_opening_it(
     monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("it was opened"))
     with pytest.raises(UnreadablePicture, match=expected):
         decode(path, 16)
+
+
+def test_a_file_that_this_user_may_not_read_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:  # root may read everything
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    (tmp_path / "closed.jpg").touch()
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(UnreadablePicture, match=r"^picture closed.jpg: expected a file that this user may read"):
+        decode(tmp_path / "closed.jpg", 16)
 
 
 def test_formats_are_those_of_the_suffixes() -> None:

@@ -17,7 +17,6 @@ from benchmarks import program
 from benchmarks.pack import read_pack
 from benchmarks.program import ProcessFailedError
 from pipeline.device import main
-from tests import bundles
 
 ENGINES = ("tensorrt-fp16-sm86", "onnxruntime-fp32", "openvino-fp32")
 
@@ -25,17 +24,6 @@ ENGINES = ("tensorrt-fp16-sm86", "onnxruntime-fp32", "openvino-fp32")
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("device")
-    return bundles.write_colours(work / "colours", work / "work")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return bundles.write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 class Recorder:

@@ -20,17 +20,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("device")
-    return bundles.write_colours(work / "colours", work / "work")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return bundles.write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
 def listing(folder: Path, files: list[Path]) -> str:
     (folder / "list.txt").write_text("".join(f"{file}\n" for file in files))
     return str(folder / "list.txt")

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,30 +19,11 @@ from PIL import Image
 
 from export.tagger import printing
 from pipeline.device import main
-from tests import bundles
 
 pytestmark = pytest.mark.usefixtures("cache")
 MANY = 400
 UTF_8 = {"LC_ALL": "C.UTF-8"}
 ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("device")
-    return bundles.write_colours(work / "colours", work / "work")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return bundles.write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")
@@ -100,12 +80,28 @@ def test_names_that_no_encoding_has_are_printed(
 
 
 def test_a_reader_that_goes_away_is_no_error(folder: Path, pictures: dict[str, Path]) -> None:
-    with started(folder, "--json", *[pictures["red"]] * 200) as process:
+    with started(folder, "--engine", "onnxruntime-fp32", "--json", *[pictures["red"]] * 200) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
         assert process.wait() == 0
+
+
+def test_without_a_standard_input_files_are_tagged(folder: Path, pictures: dict[str, Path]) -> None:
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", str(pictures["red"])]
+    ended = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *command], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_the_first_start_says_what_takes_a_moment(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    said = [started(folder, pictures["red"]).communicate() for _ in range(2)]
+    assert said[0][0] == said[1][0]
+    assert said[0][1] == "tagger: each engine that opens here is timed, once: the next start is quicker\n"
+    assert said[1][1] == ""
 
 
 def test_an_interrupt_ends_the_workers_too(folder: Path, many: Path, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,6 @@ from pipeline.device import main
 from tests import bundles
 
 pytestmark = pytest.mark.usefixtures("cache")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("device")
-    return bundles.write_colours(work / "colours", work / "work")
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return bundles.write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 def tagged(folder: Path, capsys: pytest.CaptureFixture[str], *words: str | Path, code: int = 0) -> tuple[str, str]:
@@ -154,6 +135,22 @@ def test_only_the_labels_that_are_wanted(
     assert re.search("label: expected one of 3 known labels, got 'gren'; did you mean green", err)
 
 
+@pytest.mark.parametrize("names", ["", " ", ","])
+def test_no_label_at_all_is_a_slip(names: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(["tag", "--labels", names, "picture.jpg"])
+    assert raised.value.code == 2
+    assert "--labels: expected at least one label, got none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("threshold", ["50", "-0.1", "nan"])
+def test_a_threshold_that_is_no_score_is_refused_before_any_picture_is_read(
+    folder: Path, capsys: pytest.CaptureFixture[str], threshold: str
+) -> None:
+    out, err = tagged(folder, capsys, "missing.jpg", f"--threshold={threshold}", code=2)
+    assert (out, err) == ("", f"tagger: threshold: expected a score of 0 to 1, got {threshold}\n")
+
+
 def test_a_label_with_a_comma_can_be_wanted(
     folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -198,7 +195,7 @@ def test_one_worker_a_core_unless_told_otherwise(
 def test_nothing_above_the_threshold_is_said(
     folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, _ = tagged(folder, capsys, pictures["red"], "--threshold", "2")
+    out, _ = tagged(folder, capsys, pictures["red"], "--labels", "blue")
     assert out.endswith(": nothing above its threshold\n")
 
 

@@ -31,9 +31,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, file in (("fp32", graph), ("int8_x86", quantised)):
         files = {f"models/{one.name}": one for one in backend.files(backend.compile(file, work))}
         sources |= files
-        engines.append(bundles.engine(f"onnxruntime-{name}", backend, tuple(files), precision=name))
+        engines.append(bundles.engine(f"onnxruntime-{name}", backend, tuple(files), file, precision=name))
     inner = tuple(f"engines/{file.name}" for file in plan)
-    engines.append(bundles.engine("tensorrt-int8", TensorRt(), inner, precision="int8"))
+    engines.append(bundles.engine("tensorrt-int8", TensorRt(), inner, plan[0], precision="int8"))
+    sources |= dict.fromkeys(("golden/1.png", "golden/expected.npz"), graph)  # none is looked at
     write_bundle(Parts(manifest=bundles.manifest(*engines), sources=sources), work / "bundle")
     return work / "bundle"
 
@@ -68,7 +69,7 @@ def test_an_engine_that_will_not_open_holds_no_other_up(
     file = Path(shutil.copy(bundle / "models/int8_x86.onnx", tmp_path / "foreign.onnx"))
     foreign = dataclasses.replace(stamp.read(bundle / "models/int8_x86.onnx"), runtime="abacus 1.0")
     sources = parts.sources | dict(zip(inner, (file, stamp.write(file, foreign)), strict=True))
-    entry = bundles.engine("onnxruntime-foreign", OnnxRuntime(), inner, precision="int8_x86")
+    entry = bundles.engine("onnxruntime-foreign", OnnxRuntime(), inner, file, precision="int8_x86")
     manifest = dataclasses.replace(parts.manifest, engines=(entry, *parts.manifest.engines))
     monkeypatch.chdir(tmp_path)
     write_bundle(Parts(manifest=manifest, sources=sources), Path("dist/scenes"))

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 import drawings
 from mlkd.losses import ClassAware
 from mlkd.models.weights import FileWeights
-from pipeline import stages
-from pipeline.identity import contents, plain
+from pipeline import freezing, stage, stages
+from pipeline.identity import contents, package_version, plain
 from pipeline.recipe import load_recipe
 
 
@@ -48,12 +51,26 @@ def test_the_content_of_a_weights_file_counts_and_its_place_does_not(tmp_path: P
         assert seen[0][name] == seen[1][name] != seen[2][name], name
 
 
-def test_contents_keep_all_but_where_things_lie() -> None:
+def test_a_bundle_is_made_again_for_every_version_that_it_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = load_recipe(str(drawings.write_recipe(tmp_path, tmp_path)))
+    line = stages.line(recipe, tmp_path / "runs")
+    monkeypatch.setattr(stage.Line, "_finished", lambda *_: SimpleNamespace(content="equal"))
+    (bundle,) = (one for one in line.stages if one.name == "bundle")
+    before = line._identity(bundle)
+    for package in freezing.PACKAGES:
+        other = lambda name, updated=package: "another" if name == updated else package_version(name)  # noqa: E731
+        with monkeypatch.context() as patched:
+            patched.setattr(stage, "package_version", other)
+            assert line._identity(bundle) != before, package
+
+
+def test_contents_keep_what_changes_a_result_and_no_path() -> None:
     weights = FileWeights(path=Path("/home/someone/private/net.safetensors"))
     told = contents({"weights": weights, "sizes": (64, 96), "none": None})
-    assert told == {
-        "weights": {"kind": "file", "path": "net.safetensors", "mean": None, "std": None},
-        "sizes": [64, 96],
-        "none": None,
-    }
-    assert "path" not in plain(weights)
+    assert told == {"weights": {"kind": "file", "mean": None, "std": None}, "sizes": [64, 96], "none": None}
+    recipe = load_recipe("scenes")
+    changed = replace(recipe.student, training=replace(recipe.student.training, trackers=(), save_steps=3))
+    assert contents(replace(recipe, student=changed)) == contents(recipe)
+    assert contents(recipe)["student"]["training"]["epochs"] == 4

@@ -89,7 +89,7 @@ def test_only_what_is_signed_is_shipped(
     read_bundle(Path("here/current"), key=public)
 
 
-def test_publishing_an_equal_bundle_again_keeps_its_signature(
+def test_publishing_an_equal_bundle_again_keeps_its_signature_and_mends_it(
     colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline import stages
@@ -101,6 +101,10 @@ def test_publishing_an_equal_bundle_again_keeps_its_signature(
     private, public = write_keys(tmp_path / "key")
     stages.publish(run, dist)
     write_signature(dist, private)
+    stages.publish(run, dist)
+    read_bundle(dist, key=public)
+    (dist / "tagger.pyz").write_text("damaged")
+    (dist / "models/fp32.onnx").unlink()
     stages.publish(run, dist)
     read_bundle(dist, key=public)
     (tmp_path / "card.md").write_text("a card")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from export import signature
 from export.bundle import BundleError, read_bundle
 from pipeline.__main__ import main
+from pipeline.signing import write_keys
 from tests import bundles
 
 
@@ -61,6 +63,22 @@ def test_a_key_is_never_overwritten(dist: Path, capsys: pytest.CaptureFixture[st
         assert Path(theirs).read_text() == "theirs"
         assert len([*Path().glob("key*")]) == 1
         Path(theirs).unlink()
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_full_disk_leaves_no_half_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
+    written: list[int] = []
+
+    def full(handle: int) -> None:
+        written.append(handle)
+        if len(written) == failing:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_keys(tmp_path / "key")
+    assert list(tmp_path.iterdir()) == []
+    write_keys(tmp_path / "key")
 
 
 def test_a_bundle_is_signed_anew_by_another_key(dist: Path) -> None:

@@ -58,10 +58,26 @@ def test_every_engine_is_told_with_its_state(tmp_path: Path) -> None:
     assert "mini-PC (N100; relative only: a virtual machine)" in text
 
 
+def test_one_that_failed_is_no_untried_one(tmp_path: Path) -> None:
+    failed = row(INT8, None) | {"status": "failed", "reason": "no answer within 600 s"}
+    text = card(tmp_path, measured(row(FLOAT, 3.0), failed))
+    assert table_line(text, INT8)[1] == "failed"
+    assert "Failed where they were measured: onnxruntime-int8;" in text
+    assert "never run" not in text
+    elsewhere = row(INT8, 3.0, device="Pi")
+    text = card(tmp_path, measured(row(FLOAT, 3.0), failed, elsewhere))
+    assert "Failed where" not in text
+
+
+def test_one_that_was_built_where_it_was_measured_is_not_the_shipped_one(tmp_path: Path) -> None:
+    text = card(tmp_path, measured(row(FLOAT, 3.0), row(INT8, 1.5, built_here=True)))
+    assert [table_line(text, name)[1] for name in (FLOAT, INT8)] == ["measured", "measured, built there"]
+
+
 def test_limits_name_the_worst_and_the_rare_labels(tmp_path: Path) -> None:
     text = card(tmp_path, measured(row(FLOAT, 3.0), row(INT8, None)), tune_positives=(500, 19, 20))
     assert "Worst labels: green (20.0 AP), red (70.0 AP)." in text
-    assert "Fewer than 20 pictures tuned the threshold of: green." in text
+    assert "Fewer than 20 pictures tuned the threshold of: green. It leans" in text
 
 
 def test_licences_weights_and_composed_pictures_are_told(tmp_path: Path) -> None:
@@ -71,6 +87,8 @@ def test_licences_weights_and_composed_pictures_are_told(tmp_path: Path) -> None
     assert "- First weights: student: set by hand" in text
     assert "trained and tested on composed scenes" in text
     assert "composed scenes" not in card(tmp_path, facts, composed=False)
+    assert "- Pictures: nobody has said under which licence they are." in card(tmp_path, facts, licences=())
+    assert "nobody has said" not in text
 
 
 @pytest.mark.parametrize(("aim", "told"), [("f1", "for F1"), ("precision", "for a precision of at least 90.0 %")])

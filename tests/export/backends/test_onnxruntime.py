@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.abc
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from export.backends import EngineRefused, MissingRuntime, OnnxRuntime, cuda, onnxruntime_kernels
+from export.backends import EngineRefused, MissingRuntime, OnnxRuntime, OpenVino, cuda, onnxruntime_kernels
 from export.backends.onnxruntime_kernels import Kernel, compute, placed
 from export.precision.int8_x86 import int8_x86
 
@@ -168,3 +169,27 @@ def _without_activations(model: ModelProto) -> ModelProto:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model
+
+
+@pytest.mark.parametrize(
+    ("cause", "got"),
+    [
+        (ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime"), "none"),
+        (ImportError("libgomp.so.1: cannot open shared object file"), "libgomp.so.1: cannot open shared object file"),
+    ],
+)
+def test_a_package_that_is_there_and_broken_is_not_called_missing(
+    monkeypatch: pytest.MonkeyPatch, cause: ImportError, got: str
+) -> None:
+    class Broken(importlib.abc.MetaPathFinder):
+        def find_spec(self, name: str, *_: object) -> None:
+            if name in ("onnxruntime", "openvino"):
+                raise ImportError(str(cause).replace("onnxruntime", name), name=cause.name and name)
+
+    for name in ("onnxruntime", "openvino"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    assert (
+        OnnxRuntime().missing() == f"onnxruntime: expected the package onnxruntime, got {got}; pip install onnxruntime"
+    )
+    assert OpenVino().missing() == f"openvino: expected the package openvino, got {got}; pip install openvino"

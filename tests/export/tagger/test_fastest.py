@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from export import machine
-from export.backends import OpenVino, Session
+from export.backends import OnnxRuntime, OpenVino, Session
 from export.bundle import parts_of, read_bundle, write_bundle
-from export.tagger import Tagger, fastest
+from export.tagger import NoEngineError, Tagger, fastest
 from export.tagger.fastest import measured, p50_ms, remembered
 from tests.stopwatch import Stopwatch, loaded
 
@@ -127,16 +127,39 @@ def test_with_rebuild_what_can_be_built_is_measured(stale: Path, stopwatch: Stop
     assert len(stopwatch.timed) == 2
 
 
+def fails(*_: object) -> Session:
+    raise RuntimeError("out of\nmemory")
+
+
 def test_an_engine_that_fails_is_left_out_with_its_reason(
     colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object) -> Session:
-        raise RuntimeError("out of\nmemory")
-
     monkeypatch.setattr(OpenVino, "open", fails)
     name, why = loaded(colours)
     assert name == ONNXRUNTIME
     assert f"; {OPENVINO}: out of memory" in why
+
+
+def test_an_engine_that_failed_once_is_tried_again_when_that_is_asked_for(
+    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(OpenVino, "open", fails)
+        assert loaded(colours)[0] == ONNXRUNTIME
+    assert loaded(colours)[0] == ONNXRUNTIME
+    assert measured(colours, read_bundle(colours), again=True).lacking.keys() == {TENSORRT}  # type: ignore[union-attr]
+    assert loaded(colours)[0] == OPENVINO
+
+
+def test_a_measurement_in_which_nothing_ran_is_not_remembered(
+    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        for backend in (OnnxRuntime, OpenVino):
+            patched.setattr(backend, "open", fails)
+        with pytest.raises(NoEngineError, match="out of memory"):
+            Tagger.load(colours)
+    assert loaded(colours)[0] == OPENVINO
 
 
 def test_an_engine_that_tags_wrongly_here_is_left_out(

@@ -116,3 +116,4 @@ def test_a_folder_that_cannot_be_read_is_said_and_the_others_are_read(
 def test_standard_input_is_one_picture_in_its_place(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     assert find(["-", str(tmp_path / "a.jpg")], io.BytesIO(b"bytes")).pictures == [b"bytes", tmp_path / "a.jpg"]
+    assert find(["-"], None).pictures == [b""]

@@ -76,10 +76,50 @@ def test_a_full_disk_changes_nothing(
         raise OSError(errno.ENOSPC, "No space left on device", str(target))
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(OSError, match=r"No space left on device: .*card\.md"):
+    expected = (
+        rf"^{tmp_path}: expected room for a bundle of 0\.0 MB, got [0-9.]+ MB free: No space left on device; make"
+    )
+    with pytest.raises(BundleError, match=expected):
         put(versions["b"], tmp_path)
     assert card(tmp_path) == "a"
     assert len(names(tmp_path / "versions")) == 1
+
+
+def test_a_disk_that_cannot_keep_a_file_changes_nothing(
+    versions: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(versions["a"], tmp_path)
+
+    def fails_to_write(handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").readlink().name == "card.md":
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fails_to_write)
+    with pytest.raises(OSError, match="Input/output error"):
+        put(versions["b"], tmp_path)
+    assert card(tmp_path) == "a"
+    assert len(names(tmp_path / "versions")) == 1
+
+
+def test_a_bundle_that_is_signed_while_it_is_copied_is_refused(
+    versions: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its version has another name then than the one that would be switched to."""
+    to, bundle = tmp_path / "to", shutil.copytree(versions["b"], tmp_path / "bundle")
+    put(versions["a"], to)
+    copy = installing._copy
+
+    def signed(*given: object) -> int:
+        (bundle / "manifest.sig").write_text("ed25519")
+        return copy(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(installing, "_copy", signed)
+    with pytest.raises(BundleError, match="expected a bundle that nobody changes or signs meanwhile"):
+        put(bundle, to)
+    assert card(to) == "a"
+    monkeypatch.setattr(installing, "_copy", copy)
+    put(bundle, to)
+    assert (card(to), card(to, "previous")) == ("b", "a")
 
 
 def test_the_disk_has_it_all_before_it_gets_its_name(

@@ -18,6 +18,7 @@ from export.backends import OpenVino, Session
 from export.bundle import read_bundle
 from export.tagger import Measured, Tagger, fastest
 from export.tagger.fastest import measured, remembered
+from export.tagger.remembering import alone, file_of
 from mlkd import whole_file
 from tests.stopwatch import Stopwatch, loaded
 
@@ -33,7 +34,7 @@ def stopwatch(in_order: None, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
 
 
 def test_an_interrupted_measurement_is_no_engine_that_ends_the_process(
-    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def interrupted(*_: object) -> Session:
         raise KeyboardInterrupt
@@ -43,7 +44,9 @@ def test_an_interrupted_measurement_is_no_engine_that_ends_the_process(
         for _ in range(3):
             with pytest.raises(KeyboardInterrupt):
                 Tagger.load(colours)
-    assert loaded(colours)[0] == OPENVINO
+    with caplog.at_level(logging.INFO, "export.tagger"):
+        assert loaded(colours)[0] == OPENVINO
+    assert caplog.messages == ["each engine that opens here is timed, once: the next start is quicker"]
 
 
 DIES = """
@@ -92,8 +95,23 @@ def test_without_a_cache_the_bundles_order_holds_and_one_warning_says_so(
     assert not stopwatch.timed
     (warning,) = caplog.messages
     assert warning.startswith("engines are taken in the bundle's order, none is measured: ")
-    assert "XDG_CACHE_HOME" in warning
+    assert str(tmp_path / "file") in warning
+    assert warning.count("XDG_CACHE_HOME") == 1
     assert remembered(colours, read_bundle(colours)) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_a_cache_that_others_may_write_is_said_with_one_way_out(
+    colours: Path, cache: Path, stopwatch: Stopwatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = cache.parent / "fastest"
+    place.mkdir(parents=True)
+    place.chmod(0o777)
+    with caplog.at_level(logging.WARNING):
+        assert loaded(colours)[0] == ONNXRUNTIME
+    (warning,) = caplog.messages
+    assert f"{place}: expected a folder that belongs to user" in warning
+    assert warning.count("XDG_CACHE_HOME") == 1
 
 
 def test_a_full_disk_is_no_failure(
@@ -127,6 +145,18 @@ def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatc
     assert loaded(colours)[0] == OPENVINO
     assert len(stopwatch.timed) == 4
     assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a system without fcntl does not wait")
+def test_who_waits_for_another_says_so(colours: Path, stopwatch: Stopwatch, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "export.tagger"), alone(file_of(colours, None)):
+        waiting = threading.Thread(target=loaded, args=(colours,))
+        waiting.start()
+        waiting.join(timeout=0.5)
+        assert waiting.is_alive()
+        assert caplog.messages == ["another process times engines; waiting for its end"]
+    waiting.join()
+    assert len(stopwatch.timed) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a system without fcntl does not wait")

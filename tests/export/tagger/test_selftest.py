@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -108,9 +109,22 @@ def test_expectations_that_lack_something_are_refused(lost: str, folder: Path, t
         Golden.read(other, read_bundle(other, verify=False))
 
 
-def test_scores_of_another_shape_are_refused(folder: Path, tmp_path: Path) -> None:
-    other = selftests.with_expected(
-        folder, tmp_path, lambda arrays: arrays.update({f"scores:{ENGINE}": arrays[f"scores:{ENGINE}"][:, :2]})
-    )
-    with pytest.raises(BundleError, match=r"scores:onnxruntime-fp32: expected \(4, 3\), got \(4, 2\)"):
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (f"scores:{ENGINE}", lambda one: one[:, :2], r"expected finite float32 \(4, 3\), got float32 \(4, 2\)"),
+        (f"scores:{ENGINE}", lambda one: one * np.float32("nan"), "expected finite float32"),
+        (f"scores:{ENGINE}", lambda one: one.astype(np.float64), r"got float64 \(4, 3\)"),
+        ("pixels_1", lambda one: one[:8], r"pixels: expected finite uint8 \(16, 16, 3\), got uint8 \(8, 16, 3\)"),
+        ("decoded_0", lambda one: one[..., 0], "decoded: expected finite uint8"),
+        ("decoded_0", lambda one: one[:0], "decoded: expected finite uint8"),
+        ("decoded_0", lambda one: np.array([None]), "Object arrays cannot be loaded"),
+        ("decoded_0", lambda one: np.zeros((9000, 10000, 3), np.uint8), "bytes of arrays, more than"),
+    ],
+)
+def test_expectations_of_another_kind_are_refused(
+    name: str, change: Callable[[Any], Any], message: str, folder: Path, tmp_path: Path
+) -> None:
+    other = selftests.with_expected(folder, tmp_path, lambda arrays: arrays.update({name: change(arrays[name])}))
+    with pytest.raises(BundleError, match=message):
         Golden.read(other, read_bundle(other))
