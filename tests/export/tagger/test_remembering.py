@@ -44,6 +44,7 @@ def test_an_interrupted_measurement_is_no_engine_that_ends_the_process(
         for _ in range(3):
             with pytest.raises(KeyboardInterrupt):
                 Tagger.load(colours)
+    caplog.clear()
     with caplog.at_level(logging.INFO, "export.tagger"):
         assert loaded(colours)[0] == OPENVINO
     assert caplog.messages == ["each engine that opens here is timed, once: the next start is quicker"]
