@@ -72,8 +72,13 @@ def install(bundle: Path, device: Device, *, key: Path | None = None) -> Shipped
 
 def roll_back(device: Device, *, key: Path | None = None) -> Shipped:
     """Let the version before, which ran well, take over again."""
-    run = device.program(f"{_home(device.entry)}/previous/{PROGRAM}")
-    return _told(device, run("rollback", *_options(device, key)))
+    home = _home(device.entry)
+    try:
+        answer = device.program(f"{home}/previous/{PROGRAM}")("rollback", *_options(device, key))
+    except ProcessFailedError as cause:
+        step = "without one, ship without --rollback"
+        raise ProcessFailedError(f"expected a previous version in {home} to go back to, got: {cause}; {step}") from None
+    return _told(device, answer)
 
 
 def on_all(entries: Sequence[DeviceEntry], work: Callable[[Device], Shipped]) -> list[Shipped]:

@@ -72,6 +72,16 @@ def test_who_runs_what(desk: Path, colours: Path, capsys: pytest.CaptureFixture[
     assert not (desk / "current/card.md").exists()
 
 
+def test_there_may_be_nothing_to_go_back_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("devices.yaml").write_text(f"devices: [{{name: desk, install: {tmp_path}/new}}]\n")
+    assert main(["ship", "--rollback", "--devices", "devices.yaml"]) == 1
+    told = f"FAILED: expected a previous version in {tmp_path}/new to go back to, got: "
+    assert told in capsys.readouterr().out
+
+
 def test_only_what_is_signed_is_shipped(
     colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
