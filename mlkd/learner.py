@@ -16,8 +16,8 @@ from mlkd.training import Training
 class Learner(nn.Module):
     """Pictures to the Outputs that losses see: stage maps only when asked for, and already adapted to the teacher's.
 
-    Adapters belong to the optimiser's parameters and to no export.  One module, so that a wrapper for several
-    processes sees every parameter.
+    Adapters belong to the optimiser's parameters and to no export; they leave out the maps of frozen stages, in which
+    nothing can learn.  One module, so that a wrapper for several processes sees every parameter.
     """
 
     def __init__(self, tagger: Tagger, training: Training, teacher: Tagger | None) -> None:
@@ -28,7 +28,7 @@ class Learner(nn.Module):
         for loss in training.losses:
             if isinstance(loss, ReviewKD) and loss.weight:
                 assert teacher is not None, "train has checked"
-                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(), teacher.stage_shapes())
+                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(learning=True), teacher.stage_shapes())
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> Outputs:
         outputs: Outputs = self.tagger(images, features=self.features)

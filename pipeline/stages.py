@@ -66,7 +66,7 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             run=partial(distilling.student, recipe),
             reads=("data", *live, "teacher_outputs"),
             config={**plain(student), "seed": recipe.seed},
-            version=2,
+            version=3 if live else 2,  # frozen stages came to be left out of losses on maps
             packages=LEARNING,
             volatile=LOGS,
             outside=partial(teaching.first_weights, student.model),
@@ -119,7 +119,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             reads=("data", "student"),
             version=3,
             config={"recipe": made_by, "parity": recipe.export.parity.fp32},
-            packages=("torch", "timm", "onnx", "onnxscript"),
+            packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu"),
         ),
         Stage(
             name="precisions",

@@ -67,7 +67,10 @@ class ReviewKD:
         """
         stages = min(len(student), len(teacher))
         if not stages:
-            raise ValueError(f"loss {self.kind}: expected stage maps of both nets, got {student} and {teacher}")
+            raise ValueError(
+                f"loss {self.kind}: expected stage maps of both nets, the student's not all frozen, got {student} "
+                f"and {teacher}; freeze fewer of its stages"
+            )
         return Review(student[-stages:], teacher[-stages:])
 
 

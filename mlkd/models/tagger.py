@@ -77,17 +77,20 @@ class Tagger(nn.Module):
         outputs: Outputs = self.head(positions)
         return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps)
 
-    def stage_shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(C, H, W) of the stage maps, shallow ones first.  Raises ValueError where the backbone has none."""
+    def stage_shapes(self, *, learning: bool = False) -> tuple[tuple[int, int, int], ...]:
+        """(C, H, W) of the stage maps, shallow ones first; where `learning`, only of those that training can change.
+
+        Raises ValueError where the backbone has none.
+        """
         images = torch.zeros(1, self.image_px, self.image_px, 3, dtype=torch.uint8, device=self.mean.device)
         modes = {module: module.training for module in self.modules()}
         try:
-            with torch.no_grad():
+            with torch.set_grad_enabled(learning):
                 maps = self.eval()(images, features=True).features
         finally:
             for module, training in modes.items():
                 module.training = training
-        return tuple((one.shape[1], one.shape[2], one.shape[3]) for one in maps)
+        return tuple((one.shape[1], one.shape[2], one.shape[3]) for one in maps if one.requires_grad or not learning)
 
     def _with_stage_maps(self, inputs: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """What the backbone gives, and on its way there the maps (B, C, H, W) of its last four stages."""

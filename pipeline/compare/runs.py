@@ -82,6 +82,7 @@ def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
             name=name,
             run=partial(_run_grid, recipe, method, factor),
             reads=_reads(recipe, method),
+            version=_version(method),
             config=_config(recipe, method.losses(factor), few, seed=0),
             packages=stages.LEARNING,
             volatile=LOGS,
@@ -101,6 +102,7 @@ def _final(recipe: Recipe, method: Method, seed: int) -> Stage:
         name=final_name(method, seed),
         run=partial(_run_final, recipe, method, seed),
         reads=(*_reads(recipe, method), *([chosen_name(method)] if method.scaled else [])),
+        version=_version(method),
         config=_config(recipe, method.losses(1.0), many, seed),
         packages=stages.LEARNING,
         volatile=LOGS,
@@ -121,8 +123,16 @@ def _test(recipe: Recipe, method: Method, seed: int) -> Stage:
 
 def _reads(recipe: Recipe, method: Method) -> tuple[str, ...]:
     """Only a loss on stage maps needs the teacher itself at hand."""
-    live = any("features" in loss.needs for loss in method.losses(1.0))
-    return ("data", *(teaching.reads(recipe) if live else ()), "teacher_outputs")
+    return ("data", *(teaching.reads(recipe) if _live(method) else ()), "teacher_outputs")
+
+
+def _version(method: Method) -> int:
+    """Losses on stage maps came to leave out frozen stages."""
+    return 2 if _live(method) else 1
+
+
+def _live(method: Method) -> bool:
+    return any("features" in loss.needs for loss in method.losses(1.0))
 
 
 def _config(recipe: Recipe, losses: Any, count: int, seed: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import nn
 
+from mlkd import optimisation
 from mlkd.models import Model
 from mlkd.models.heads import LabelDecoder, Pooled
 from mlkd.models.weights import PackageWeights
@@ -149,6 +150,24 @@ def test_stage_shapes_leave_the_modes_and_statistics_as_they_are() -> None:
     assert tagger.stage_shapes()[0] == (8, 12, 12)
     assert [module.training for module in tagger.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "resnet18", "efficientnet_lite0"])
+def test_stages_that_learn_are_those_whose_map_a_gradient_passes(backbone: str) -> None:
+    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(2)
+    shapes = tagger.stage_shapes()
+    assert tagger.stage_shapes(learning=True) == shapes
+    left = []
+    for groups in range(8):
+        optimisation.freeze(tagger, groups)
+        learning = tagger.stage_shapes(learning=True)
+        maps = tagger(pictures(2, 64), features=True).features
+        assert learning == tuple(tuple(one.shape[1:]) for one in maps if one.grad_fn is not None)
+        left.append(len(learning))
+    assert left == sorted(left, reverse=True)
+    assert left[0] == len(shapes)
+    assert left[3] < len(shapes)
+    assert tagger.stage_shapes() == shapes
 
 
 def test_stage_maps_teach_the_backbone() -> None:
