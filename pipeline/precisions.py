@@ -56,7 +56,10 @@ def precisions(recipe: Recipe, context: Context) -> None:
     if families:
         images = _calibration(recipe, context)
         ranges: dict[str, Ranges] = {method: calibrate(float_graph, images, method) for method in METHODS}
-        fitted = _fit(recipe, context, float_graph, dict.fromkeys(FAMILIES, ranges), images, families)
+        judge = _judge(recipe, context)
+        fitted = _fit(
+            context, float_graph, dict.fromkeys(FAMILIES, ranges), images, families, judge, recipe.export.budget
+        )
         if not all(entry.fits for entry in fitted):
             quantise(float_graph, ranges["percentile"], context.out / WHOLE, int8.FAMILY)
 
@@ -92,7 +95,8 @@ def quantisation_aware(recipe: Recipe, recipe_hash: str, context: Context) -> No
     images = _calibration(recipe, context)
     seen, found = calibrate(graph, images, "min_max"), learned.learned_ranges(context.out)
     ranges = {"int8": {LEARNED: {**seen, **found}}, "int8_x86": {LEARNED: {**seen, **_narrowed(seen, found)}}}
-    _fit(recipe, context, graph, ranges, images, over)
+    judge = dataclasses.replace(_judge(recipe, context), float_scores=None)  # these weights have learned to be rounded
+    _fit(context, graph, ranges, images, over, judge, recipe.export.budget)
 
 
 def graphs(inputs: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Any]]:
@@ -152,15 +156,15 @@ def over_budget(told: Sequence[Mapping[str, Any]], budget: Budget) -> None:
 
 
 def _fit(
-    recipe: Recipe,
     context: Context,
     graph: Path,
     ranges: Mapping[str, Mapping[str, Ranges]],
     images: NDArray[np.uint8],
     families: Sequence[str],
+    judge: Judge,
+    budget: Budget,
 ) -> list[Fitted]:
     """Write models/FAMILY.onnx and openvino/int8_openvino.xml, made from `graph`, and what became of them."""
-    budget, judge = recipe.export.budget, _judge(recipe, context)
     fitted: list[Fitted] = []
     for done, name in enumerate(families):
         context.progress("int8", done, len(families))
@@ -208,9 +212,10 @@ def _graph(context: Context, family: str) -> Path:
 def _judge(recipe: Recipe, context: Context) -> Judge:
     """Of select, with the student's float graph as the measure."""
     select = read_split(context.inputs["data"], "select")
-    pixels = select.pixels(recipe.student.model.image_px)
+    pixels, rows = select.pixels(recipe.student.model.image_px), np.arange(len(select.targets))
     judge = Judge(pixels, select.targets, select.known, float_map=0.0)
-    return dataclasses.replace(judge, float_map=judge.map_of(RUNTIME, context.inputs["onnx"] / FP32))
+    scores = judge.scores_of(RUNTIME, context.inputs["onnx"] / FP32, rows)
+    return dataclasses.replace(judge, float_map=judge.map_of_scores(scores, rows), float_scores=scores)
 
 
 def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:

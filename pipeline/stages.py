@@ -124,6 +124,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
         Stage(
             name="precisions",
             run=partial(precisions.precisions, recipe),
+            version=2,
             reads=("data", "onnx"),
             config={
                 "precisions": sorted({engine.precision for engine in recipe.export.engines}),

@@ -130,18 +130,24 @@ def _calibration(facts: Facts) -> str:
 def _precision(entry: Facts, keep: float | None) -> Precision:
     kept, chosen, tried = entry.get("kept"), entry.get("calibrator"), entry.get("tried") or {}
     ranked = sorted(tried.items(), key=lambda pair: -(pair[1] or 0.0))
-    others = tuple(f"{name} {figures.points(value)}" for name, value in ranked if name != chosen)
+    moved = entry.get("moved") or {}
+    told = {name: f"{name} {figures.points(value)}{_moved(moved.get(name))}" for name, value in ranked}
     return Precision(
         name=str(entry.get("precision")),
         map=entry.get("select_map"),
         kept=kept,
         fits=keep is None or kept is None or kept >= keep,
-        calibrator=f"{chosen} {figures.points(tried.get(chosen))}" if chosen else "",
-        others=others,
+        calibrator=told.get(chosen, f"{chosen} –") if chosen else "",
+        others=tuple(words for name, words in told.items() if name != chosen),
         trained=bool(entry.get("trained")),
         verdict=str(entry.get("verdict") or ""),
         layers=tuple((str(one.get("layer")), one.get("gain")) for one in entry.get("float_layers") or ()),
     )
+
+
+def _moved(difference: float | None) -> str:
+    """Mean difference of scores from the float graph's."""
+    return "" if difference is None else f" ({figures.small(difference)})"
 
 
 def _scale(parity: Sequence[Facts], budget: float | None) -> Scale:

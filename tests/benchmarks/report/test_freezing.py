@@ -40,7 +40,7 @@ def line(text: str, name: str) -> list[str]:
 
 def test_a_precision_tells_what_it_kept_and_how(bench: dict[str, Any], tmp_path: Path) -> None:
     section, text = told(bench, tmp_path)
-    expected = ["99.4 %", "55.3", "percentile 54.2", "entropy 53.9, min_max 53.1", "3", "no"]
+    expected = ["99.4 %", "55.3", "percentile 54.2 (0.006)", "entropy 53.9 (0.027), min_max 53.1 (0.007)", "3", "no"]
     verdict = "within budget with 3 layers in float"
     assert cells(section, "int8") == [f"int8 {verdict}", *expected]
     assert line(text.replace("\\_", "_"), "int8") == ["int8", *expected, verdict]

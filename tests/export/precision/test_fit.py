@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from export import stamp
 from export.backends import OnnxRuntime, OpenVino
 from export.precision import int8, int8_x86
 from export.precision.budget import Budget
-from export.precision.fit import Judge, fit_openvino, fit_qdq
+from export.precision.fit import RUNTIME, Judge, fit_openvino, fit_qdq
+from export.precision.qdq import quantise
 from export.precision.ranges import METHODS, Ranges, calibrate
 from export.to_onnx import to_onnx
 from mlkd.labels import Labels
@@ -24,6 +26,8 @@ from mlkd.models import Tagger
 
 RUINED = "backbone.conv1.4/Conv_0"  # reads a tensor of which one channel is 300 times the others
 AFTER = "backbone.bn1/Conv_0"  # in float, it takes the ruined one with it where outputs are rounded
+Judged = tuple[dict[str, Ranges], dict[str, Path]]  # ranges and graphs by calibrator
+
 FAMILIES = {"int8": int8.FAMILY, "int8_x86": int8_x86.FAMILY}
 
 
@@ -96,7 +100,61 @@ def test_a_sound_net_keeps_every_layer(
     assert fitted.tried == {"min_max": fitted.select_map}
 
 
-def test_openvino_takes_what_measures_best(
+@pytest.fixture(scope="module")
+def clipped(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """A sound net by min-max, by half of these ranges, and the opinion that what the latter gives is right."""
+    whole = calibrate(fp32, calibration, "min_max")
+    found = {"half": {name: (low / 2, high / 2) for name, (low, high) in whole.items()}, "min_max": whole}
+    folder = tmp_path_factory.mktemp("clipped")
+    return found, {name: quantise(fp32, found[name], folder / f"{name}.onnx", int8.FAMILY) for name in found}
+
+
+@pytest.fixture(scope="module")
+def deceived(fp32: Path, clipped: Judged, pictures: NDArray[np.uint8], judge: Judge) -> Judge:
+    scores, rows = judge.scores_of(RUNTIME, clipped[1]["half"], np.arange(len(pictures))), np.arange(len(pictures))
+    told = dataclasses.replace(judge, targets=(scores >= np.quantile(scores, 0.7, axis=0)).astype(np.uint8))
+    right = judge.scores_of(RUNTIME, fp32, rows)
+    return dataclasses.replace(told, float_map=told.map_of_scores(right, rows), float_scores=right)
+
+
+def test_more_map_than_in_float_is_no_merit(fp32: Path, clipped: Judged, deceived: Judge, tmp_path: Path) -> None:
+    out = tmp_path / "int8.onnx"
+    fitted = fit_qdq(fp32, clipped[0], int8.FAMILY, deceived, Budget(keep=0.3), out)
+    assert fitted.tried["half"] == 1 > fitted.tried["min_max"] >= 0.3 * deceived.float_map, "a choice there has to be"
+    assert fitted.calibrator == "min_max"
+    assert fitted.select_map == fitted.tried["min_max"]
+    with OnnxRuntime().open_graph(out) as session:
+        found = session(deceived.pixels)
+    assert fitted.moved["min_max"] == pytest.approx(np.abs(found - deceived.float_scores).mean(), rel=1e-3)
+    assert fitted.moved["half"] > 2 * fitted.moved["min_max"]
+
+
+def test_openvino_takes_the_nearest(
+    fp32: Path, clipped: Judged, calibration: NDArray[np.uint8], deceived: Judge, tmp_path: Path
+) -> None:
+    fitted = fit_openvino(
+        fp32, list(clipped[1].values()), calibration, deceived, Budget(keep=0.3), tmp_path / "int8.xml"
+    )
+    assert max(fitted.tried, key=lambda name: fitted.tried[name]) == "half.onnx"
+    assert fitted.calibrator == min(fitted.moved, key=lambda name: fitted.moved[name]) != "half.onnx"
+
+
+@pytest.mark.parametrize("change", ["trained", "budget"])
+def test_most_map_where_the_float_scores_are_no_aim_or_none_keeps_enough(
+    fp32: Path, clipped: Judged, deceived: Judge, tmp_path: Path, change: str
+) -> None:
+    keep = 0.3
+    if change == "trained":
+        deceived = dataclasses.replace(deceived, float_scores=None)
+    else:
+        deceived = dataclasses.replace(deceived, float_map=2.0)  # more than there is
+        keep = 1.0
+    fitted = fit_qdq(fp32, clipped[0], int8.FAMILY, deceived, Budget(keep=keep, float_layers=0), tmp_path / "int8.onnx")
+    assert fitted.calibrator == "half"
+    assert fitted.moved.keys() == (set() if change == "trained" else {"half", "min_max"})
+
+
+def test_openvino_takes_what_keeps_the_budget(
     ruined: Path, fp32: Path, calibration: NDArray[np.uint8], judge: Judge, tmp_path: Path
 ) -> None:
     """NNCF on the ruined net against a Q/DQ graph of the sound one."""
