@@ -86,6 +86,11 @@ GATES = """\
 """
 
 
+STAGE_MAPS = """\
+      # - {kind: reviewkd, weight: 10, ramp_epochs: 0}  # a short training learns most from it, in twice the time
+"""
+
+
 def init(folder: Path, out: Path | None) -> Path:
     """Look at the folder, tell what was found, and write a recipe; never over another.  Raises ValueError."""
     out = out or Path(f"{_file_name(folder)}.yaml")
@@ -142,7 +147,7 @@ def _losses(found: Survey, epochs: int) -> str:
     kinds = ["{kind: bce}", "{kind: label_kl}", f"{{kind: class_aware, weight: 0.1, ramp_epochs: {epochs}}}"]
     if any(len(set(row.tags)) > 2 for row in found.rows):
         kinds.append(f"{{kind: instance_aware, weight: 0.1, ramp_epochs: {epochs}}}")
-    return "".join(f"      - {kind}\n" for kind in kinds)
+    return "".join(f"      - {kind}\n" for kind in kinds) + STAGE_MAPS
 
 
 def _unlabelled(found: Survey) -> str:
