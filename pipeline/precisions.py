@@ -109,12 +109,13 @@ def graphs(inputs: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Any]]
     after = {entry["precision"]: entry for entry in _facts(inputs["quantisation_aware"])["precisions"]}
     for place, entry in enumerate(told["precisions"]):
         better = after.get(entry["precision"], entry)
+        moved = entry["moved"]
         entry["trained"] = better["select_map"] > entry["select_map"]
         tried = entry["tried"] | ({} if better is entry else {f"{k}, trained": v for k, v in better["tried"].items()})
         if entry["trained"]:
             found[better["precision"]] = trained[better["precision"]]
             entry = {**better, "calibrator": f"{better['calibrator']}, trained", "trained": True}
-        told["precisions"][place] = {**entry, "tried": tried}
+        told["precisions"][place] = {**entry, "tried": tried, "moved": moved}
     if "int8_openvino" in found:
         source = _source(found["int8_openvino"], inputs)
         if source not in found.values():
@@ -235,9 +236,12 @@ def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:
 def _fine_tuning(training: Training, budget: Budget) -> Training:
     """The student's training, gently: all of it learns, and every loss counts in full from the first step.
 
-    But for losses with adapters, which begin anew.
+    But for losses with adapters, which begin anew: they take an epoch at least.
     """
-    ramps = {loss: min(loss.ramp_epochs, budget.epochs) if "features" in loss.needs else 0 for loss in training.losses}
+    ramps = {
+        loss: max(1.0, min(loss.ramp_epochs, budget.epochs)) if "features" in loss.needs else 0
+        for loss in training.losses
+    }
     return dataclasses.replace(
         training,
         epochs=budget.epochs,

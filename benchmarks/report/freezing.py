@@ -69,6 +69,7 @@ class Freezing:
     goal: str
     calibration: str
     precisions: tuple[Precision, ...]
+    compared: bool  # whether it is known how far each calibrator moved scores
     engines: tuple[Engine, ...]
     zero: float
     budget: float | None
@@ -103,6 +104,7 @@ def read_freezing(bench: Facts, rows: Sequence[Row]) -> Freezing | None:
         goal=_goal(facts),
         calibration=_calibration(facts.get("calibration") or {}),
         precisions=tuple(_precision(entry, keep) for entry in facts.get("precisions") or ()),
+        compared=any(entry.get("moved") for entry in facts.get("precisions") or ()),
         engines=tuple(_engine(entry, x, int8) for entry in facts.get("parity") or ()),
         zero=x(0.0),
         budget=None if budget is None else x(budget),

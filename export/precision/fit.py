@@ -1,4 +1,4 @@
-"""Of each family the int8 graph nearest to the float one of those within the budget, with layers in float if need be.
+"""Of each family the int8 graph nearest to the float one of those within the budget, as few layers in float as need be.
 
 More mAP on *select* than the float graph has is luck: clipping activations can win half a point there, and lose one on
 pictures of things that nobody has seen.  How far scores move is a mean over all decisions, and tells.
@@ -153,7 +153,7 @@ def fit_qdq(
         if result.score < wanted and most:
             ranked = rank(able, partial(score, best, rows=judge.part(budget.pictures)), progress)[:most]
             found = {name: fewest(ranked, partial(score, name), wanted) for name in tried}
-            back = max(found, key=lambda name: _worth(found[name], wanted))
+            back = max(found, key=lambda name: _worth(found[name], tried[name], wanted))
             if found[back].score > result.score:
                 best, result = back, found[back]
     quantise(graph, ranges[best], out, family, [entry.layer for entry in result.layers])
@@ -210,10 +210,11 @@ def _fit_with_nncf(
     return judge.fitted("int8_openvino", method, tried, judge.map_of(OpenVino(), out), tuple(floats), budget)
 
 
-def _worth(one: Restored, wanted: float) -> tuple[bool, int, float]:
-    """Within the budget before over it; then fewer layers in float within, and more mAP over it."""
-    fits = one.score >= wanted
-    return fits, -len(one.layers) if fits else 0, one.score
+def _worth(one: Restored, whole: Tried, wanted: float) -> tuple[bool, int, float, float]:
+    """Within the budget before over it; within, fewer layers in float and then ranges that move scores less."""
+    if one.score < wanted:
+        return False, 0, 0.0, one.score
+    return True, -len(one.layers), -(whole.moved or 0.0), one.score
 
 
 def _best(tried: Mapping[str, Tried], wanted: float) -> str:

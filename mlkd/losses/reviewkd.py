@@ -68,8 +68,8 @@ class ReviewKD:
         stages = min(len(student), len(teacher))
         if not stages:
             raise ValueError(
-                f"loss {self.kind}: expected stage maps of both nets, the student's not all frozen, got {student} "
-                f"and {teacher}; freeze fewer of its stages"
+                f"loss {self.kind}: expected a student with a stage that learns and a teacher with stage maps, got "
+                f"{student} and {teacher}; lower frozen_groups"
             )
         return Review(student[-stages:], teacher[-stages:])
 

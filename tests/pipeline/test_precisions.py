@@ -18,6 +18,7 @@ from export.parity import Gates, ParityLimits
 from export.precision.budget import Budget
 from mlkd import thresholds
 from mlkd.data.prepared import Split, read_split
+from mlkd.losses import LabelKL, ReviewKD
 from mlkd.metrics import average_precision, mean_average_precision
 from mlkd.thresholds import Thresholds
 from pipeline import building, precisions, stages
@@ -91,6 +92,7 @@ def test_within_the_budget_nothing_is_trained(untrained: dict[str, Path]) -> Non
         assert entry["verdict"] == "within the budget"
         assert entry["kept"] == pytest.approx(entry["select_map"] / told["float_map"])
         assert not entry["trained"]
+        assert entry["moved"].keys() == entry["tried"].keys(), "how near to float each came"
     assert stamp.origin(found["int8_openvino"]) in {stamp.hash_of(found["fp32"]), stamp.hash_of(found["int8_x86"])}
 
 
@@ -110,6 +112,7 @@ def test_over_the_budget_the_student_is_trained_with_rounding(trained: tuple[Rec
     facts = {entry["precision"]: entry for entry in read_json(folder / "precisions.json")["precisions"]}
     assert facts.keys() == {"int8", "int8_x86"}
     assert all(entry["tried"].keys() == {"learned"} for entry in facts.values())
+    assert all(entry["moved"] == {} for entry in facts.values()), "its weights have learned to be rounded"
     int8, fp32 = onnx.load(folder / "models/int8.onnx"), onnx.load(folder / "fp32.onnx")
     assert graph.read_metadata(int8)["precision"] == "int8"
     convolutions = [{node.name for node in model.graph.node if node.op_type == "Conv"} for model in (int8, fp32)]
@@ -145,7 +148,8 @@ def stage(folder: Path, *outcomes: tuple[str, float], openvino_from: str = "") -
             stamp.write(network, stamp.here(**made, graph=stamp.hash_of(source)))
         else:
             (folder / f"models/{name}.onnx").write_text(f"{name} of {folder}")
-        told.append({"precision": name, "select_map": value, "calibrator": "c", "tried": {"c": value}, "fits": False})
+        entry = {"precision": name, "select_map": value, "calibrator": "c", "tried": {"c": value}, "fits": False}
+        told.append({**entry, "moved": {"c": 0.01} if folder.name == "before" else {}})
     (folder / precisions.SUMMARY).write_text(json.dumps({"precisions": told}))
     return folder
 
@@ -161,6 +165,7 @@ def test_the_better_of_both_ships(tmp_path: Path) -> None:
     assert (signed["trained"], signed["select_map"], signed["calibrator"]) == (True, 0.6, "c, trained")
     assert (x86["trained"], x86["select_map"], x86["calibrator"]) == (False, 0.7, "c")
     assert signed["tried"] == {"c": 0.5, "c, trained": 0.6}
+    assert signed["moved"] == x86["moved"] == {"c": 0.01}
     assert x86["tried"] == {"c": 0.7, "c, trained": 0.65}, "what training gave is told all the same"
 
 
@@ -195,6 +200,14 @@ def test_the_learned_ranges_reach_openvino_alone(
     (entry,) = read_json(out / "precisions.json")["precisions"]
     assert {"int8.onnx", "int8_x86.onnx", "nncf"} < entry["tried"].keys()
     assert stamp.origin(out / precisions.OPENVINO) in {stamp.hash_of(file) for file in out.rglob("*.onnx")}
+
+
+def test_losses_count_in_full_at_once_but_for_adapters_that_begin_anew(recipe: Recipe) -> None:
+    losses = (LabelKL(ramp_epochs=4), ReviewKD(ramp_epochs=0))
+    tuned = precisions._fine_tuning(dataclasses.replace(recipe.student.training, losses=losses), Budget(epochs=3))
+    assert tuned.losses == (LabelKL(ramp_epochs=0), ReviewKD(ramp_epochs=1))
+    (loss,) = precisions._fine_tuning(dataclasses.replace(tuned, losses=(ReviewKD(),)), Budget(epochs=3)).losses
+    assert loss.ramp_epochs == 3 < ReviewKD().ramp_epochs
 
 
 def test_unsigned_ranges_end_where_activations_do() -> None:

@@ -58,6 +58,15 @@ def test_a_precision_tells_what_it_kept_and_how(bench: dict[str, Any], tmp_path:
         assert "Ranges come from 300 training pictures that cover 30 labels." in told_in
 
 
+def test_the_brackets_are_explained_where_there_are_any(bench: dict[str, Any], tmp_path: Path) -> None:
+    assert "In brackets: how far scores are from the float student's" in told(bench, tmp_path)[1]
+    for entry in bench["freezing"]["precisions"]:
+        entry.pop("moved", None)  # as an earlier version measured
+    section, text = told(bench, tmp_path)
+    assert "In brackets" not in text
+    assert cells(section, "int8")[3] == "percentile 54.2"
+
+
 def test_what_is_below_the_budget_is_marked(bench: dict[str, Any], tmp_path: Path) -> None:
     section, _ = told(bench, tmp_path)
     assert re.findall(r'class="number wrong">([^<]*)<', section) == ["97.1 %"]
