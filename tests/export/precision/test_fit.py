@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from export import stamp
 from export.backends import OnnxRuntime, OpenVino
 from export.precision import int8, int8_x86
-from export.precision.budget import Budget
-from export.precision.fit import RUNTIME, Judge, fit_openvino, fit_qdq
+from export.precision.budget import Budget, FloatLayer, Restored
+from export.precision.fit import RUNTIME, Judge, Tried, _worth, fit_openvino, fit_qdq
 from export.precision.qdq import quantise
 from export.precision.ranges import METHODS, Ranges, calibrate
 from export.to_onnx import to_onnx
@@ -79,6 +79,15 @@ def test_the_layer_that_hurts_goes_back_to_float(
         if entry.gain is not None:  # one that is float because of another still reads what is rounded
             assert "DequantizeLinear" not in reads(out, entry.layer)
     assert judge.map_of(OnnxRuntime(), out) == fitted.select_map, "what is judged is what is written"
+
+
+def test_fewer_layers_in_float_count_before_nearness_and_that_before_map() -> None:
+    def worth(layers: int, score: float, moved: float) -> tuple[bool, int, float, float]:
+        back = tuple(FloatLayer(str(number), 0.1) for number in range(layers))
+        return _worth(Restored(back, score), Tried(0.1, moved), 0.5)
+
+    clipped, near, one_layer = worth(2, 0.9, 0.03), worth(2, 0.5, 0.01), worth(1, 0.5, 0.09)
+    assert worth(0, 0.4, 0.0) < worth(2, 0.45, 0.9) < clipped < near < one_layer
 
 
 def test_without_layers_in_float_it_is_over_the_budget(
