@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.survey import BETWEEN, Survey, survey, tag_by_folders
 
-LITE0, LITE2 = "efficientnet_lite0", "efficientnet_lite2"
+LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
 # Seconds a picture on 2 cores without a GPU, forward and backward at 96 px; the rest goes with the area.
 SECONDS = {LITE0: 0.009, LITE2: 0.012}
 FORWARD = 0.35  # of that, without backward

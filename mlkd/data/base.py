@@ -40,9 +40,10 @@ def ranked(objects: Iterable[tuple[float, int, Corners]]) -> tuple[Box, ...]:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture file, the columns of its labels, and the group that is resampled as one (its source).
+    """One image file, the columns of its labels, and the group that stays in one split (its source).
 
-    `unknown` are the columns of which nobody knows; a picture that is not `labelled` was looked at by nobody: all its
+    `shared` names everything else that the image has in common with other images: statistics treat images that share
+    a name as dependent.  `unknown` are the columns of which nobody knows; a picture that is not `labelled` was looked at by nobody: all its
     columns are unknown, and only train may have it.
     """
 
@@ -53,6 +54,7 @@ class Picture:
     boxes: tuple[Box, ...] = ()
     unknown: tuple[int, ...] = ()
     labelled: bool = True
+    shared: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert not set(self.positives) & set(self.unknown), f"{self.name}: a positive is known"

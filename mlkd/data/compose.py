@@ -40,18 +40,23 @@ class _Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """A composed picture, encoded; its boxes (the major first) and the near-duplicate group of the major."""
+    """A composed image, encoded; its boxes (the major first) and the near-duplicate group of the major.
+
+    `shared` names the near-duplicate groups of the minor objects and the background.
+    """
 
     jpeg: bytes
     boxes: tuple[Box, ...]
     group: str
+    shared: tuple[str, ...]
 
 
 def compose(
     pools: Pools, themes: list[list[int]], photographs: list[Image.Image], image_px: int, rng: np.random.Generator
 ) -> Scene:
     """One scene of 1 to 8 objects with distinct labels; everything random comes from `rng`."""
-    canvas = crop(photographs[int(rng.integers(len(photographs)))], image_px, rng)
+    background = int(rng.integers(len(photographs)))
+    canvas = crop(photographs[background], image_px, rng)
     placed: list[_Placed] = []
     for label in draw_labels(themes, rng):
         groups = pools[label]
@@ -62,7 +67,8 @@ def compose(
         _paste(canvas, one, image_px, rng)
     boxes = tuple(_box(one, image_px) for one in sorted(placed, key=lambda one: one.role))
     major = next(one for one in placed if one.role == "major")
-    return Scene(_photographed(canvas, rng), boxes, major.cutout.group)
+    shared = (*(one.cutout.group for one in placed if one is not major), f"background {background}")
+    return Scene(_photographed(canvas, rng), boxes, major.cutout.group, shared)
 
 
 def draw_labels(themes: list[list[int]], rng: np.random.Generator) -> list[int]:

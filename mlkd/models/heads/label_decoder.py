@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from mlkd.losses.base import Outputs
 
@@ -58,11 +58,11 @@ class LabelDecoderHead(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(width, config.feed_forward),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            nn.Identity(),  # keeps the names of the tensors in older checkpoints
             nn.Linear(config.feed_forward, width),
         )
         self.output_norm = nn.LayerNorm(width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = config.dropout
         self.label_weight = nn.Parameter(torch.randn(labels, width) * width**-0.5)
         self.label_bias = nn.Parameter(torch.full((labels,), -2.0))  # most labels are absent from most pictures
 
@@ -70,10 +70,21 @@ class LabelDecoderHead(nn.Module):
         queries = self.query_norm(self.queries)
         memory = self.project_tokens(tokens).relu()
         attended = self._attend(self.project_query(queries), memory)
-        x = self.attention_norm(queries + self.dropout(attended))
-        embeddings = self.output_norm(x + self.dropout(self.feed_forward(x)))
-        logits = (embeddings * self.label_weight).sum(-1) + self.label_bias
+        embeddings = self._embed(queries, attended, noise=0.0)
+        noisy = self.training and self.dropout > 0
+        # Two dropout masks change the distances between embeddings more than learning does: structural losses see none.
+        dropped = self._embed(queries, attended, noise=self.dropout) if noisy else embeddings
+        logits = (dropped * self.label_weight).sum(-1) + self.label_bias
         return Outputs(logits=logits, embeddings=embeddings)
+
+    def _embed(
+        self, queries: Float[Tensor, "L D"], attended: Float[Tensor, "B L D"], *, noise: float
+    ) -> Float[Tensor, "B L D"]:
+        """Label-wise embeddings, with dropout of probability `noise`."""
+        x = self.attention_norm(queries + dropout(attended, noise))
+        first, relu, _, last = self.feed_forward
+        embeddings: Tensor = self.output_norm(x + dropout(last(dropout(relu(first(x)), noise)), noise))
+        return embeddings
 
     def _attend(self, queries: Float[Tensor, "L D"], memory: Float[Tensor, "B N D"]) -> Float[Tensor, "B L D"]:
         batch, width = memory.shape[0], memory.shape[2]
