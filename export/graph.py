@@ -83,7 +83,7 @@ def broadcast_constants(model: ModelProto) -> None:
     for node in model.graph.node:
         for at, name in enumerate(node.input):
             node.input[at] = left_out.get(name, name)
-    _drop_dead(model)
+    drop_dead(model)
     fold_constants(model)
 
 
@@ -117,21 +117,6 @@ def sums_as_products(model: ModelProto) -> None:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     _drop_unread(model)
-
-
-def pad_maxima_with_almost_zero(model: ModelProto) -> None:
-    """Fill with the smallest normal number where a maximum reads zeros that a Pad put round the map.
-
-    ONNX Runtime (1.31, `Pad_Fusion`) makes such zeros the MaxPool's own padding, which is no number at all: where all
-    else in a window is negative the maximum would be negative too.
-    """
-    pooled = {node.input[0] for node in model.graph.node if node.op_type == "MaxPool"}
-    for node in model.graph.node:
-        padded = node.op_type == "Pad" and node.output[0] in pooled
-        if padded and len(node.input) == 2:  # zeros by default
-            node.input.append(f"{node.output[0]}_filling")
-            tiny = np.array(np.finfo(np.float32).smallest_normal)
-            model.graph.initializer.append(numpy_helper.from_array(tiny, node.input[2]))
 
 
 def sort_nodes(model: ModelProto) -> None:
@@ -217,7 +202,7 @@ def _evaluate(model: ModelProto, nodes: list[NodeProto], names: list[str]) -> di
     return dict(zip(names, ReferenceEvaluator(part).run(None, {}), strict=True))
 
 
-def _drop_dead(model: ModelProto) -> None:
+def drop_dead(model: ModelProto) -> None:
     """Remove nodes whose results nobody reads."""
     read = {value.name for value in model.graph.output}
     kept: list[NodeProto] = []

@@ -16,7 +16,7 @@ from timm.models.edgenext import PositionalEncodingFourier
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
-from export import graph
+from export import graph, padding
 from mlkd.labels import Labels
 
 OLDEST_OPSET = 18  # what torch's exporter writes natively; runtimes from 2025 on read 20
@@ -61,7 +61,8 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
     graph.broadcast_constants(model)
     graph.read_input_once(model)
     graph.sums_as_products(model)
-    graph.pad_maxima_with_almost_zero(model)
+    padding.pads_into_convolutions(model)
+    padding.pad_maxima_with_almost_zero(model)
     graph.anonymise(model)
     assert graph.opset(model) >= OLDEST_OPSET, f"opset: expected {OLDEST_OPSET} or newer, got {graph.opset(model)}"
     metadata = {

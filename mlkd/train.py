@@ -25,6 +25,8 @@ from mlkd.learner import Learner
 from mlkd.lesson import Lesson
 from mlkd.metrics import mean_average_precision
 from mlkd.models import Model
+from mlkd.models.weight_check import check_weights
+from mlkd.models.weights import RandomWeights
 from mlkd.progress import Progress, silent
 from mlkd.quantisation_aware import QuantisationAware
 from mlkd.run_state import RunState
@@ -96,6 +98,10 @@ class _Run:
         self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
         torch.manual_seed(seed)
         self.tagger = model.build(len(split.labels)).to(self.device)
+        fresh = not isinstance(model, QuantisationAware) and not (out / checkpoint.LAST).is_file()
+        if fresh and not isinstance(self.model.weights, RandomWeights):
+            where = f"weights of {self.model.backbone} ({self.model.weights.kind})"
+            check_weights(self.tagger, split.pixels(self.model.image_px), where)
         optimisation.freeze(self.tagger, training.frozen_groups)
         self.learner = Learner(self.tagger, training, self.lesson.live).to(self.device)
         self.adam = self.accelerator.prepare(optimisation.optimiser(self.tagger, self.learner.adapters, training))

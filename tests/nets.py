@@ -20,7 +20,7 @@ NETS = (
     "mobilenetv4_conv_small_050",
     "mobilenetv4_conv_small",
     "mobilenetv4_hybrid_medium",
-    "efficientnet_lite0",
+    "tf_efficientnet_lite0",
     "efficientnet_b0",
     "tinynet_e",
     "lcnet_050",

@@ -43,8 +43,8 @@ class Picture:
     """One image file, the columns of its labels, and the group that stays in one split (its source).
 
     `shared` names everything else that the image has in common with other images: statistics treat images that share
-    a name as dependent.  `unknown` are the columns of which nobody knows; a picture that is not `labelled` was looked at by nobody: all its
-    columns are unknown, and only train may have it.
+    a name as dependent.  `unknown` are the columns of which nobody knows; an image that is not `labelled` was looked at
+    by nobody: all its columns are unknown, and only train may have it.
     """
 
     name: str

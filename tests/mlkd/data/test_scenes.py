@@ -1,4 +1,5 @@
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from mlkd.cache import cache_root
 from mlkd.data import Scenes, scenes
 from mlkd.data.base import SOURCE_SPLITS, Listing
+from mlkd.data.prepared import prepare, read_split
 from mlkd.progress import silent
 
 
@@ -69,6 +71,43 @@ def test_fingerprint_sees_another_file(drawn: Path, tmp_path: Path) -> None:
     with (tmp_path / "backgrounds" / "0.jpg").open("ab") as file:
         file.write(b"x")
     assert made(tmp_path).fingerprint() != before
+
+
+def test_clusters_name_all_cutouts_and_the_background(drawn: Path, tmp_path: Path) -> None:
+    """Every object and the background of an image is named once; images of one split alone share them."""
+    prepare(made(drawn), tmp_path, (48,))
+    names: dict[str, set[str]] = {}
+    for part in ("train", "select", "tune", "test"):
+        split = read_split(tmp_path, part)
+        for clusters, boxes, group in zip(split.clusters, split.boxes, split.groups, strict=True):
+            backgrounds = [name for name in clusters if name.startswith("background ")]
+            assert (clusters[0], len(backgrounds), len(clusters)) == (group, 1, len(boxes) + 1)
+        names[part] = {name for clusters in split.clusters for name in clusters if not name.startswith("background ")}
+    assert not names["train"] & names["test"]
+    assert len({clusters[-1] for clusters in read_split(tmp_path, "train").clusters}) > 1
+
+
+def test_without_boxes_and_cutouts_a_cluster_is_the_group(prepared: Path) -> None:
+    split = read_split(prepared, "test")
+    assert split.clusters == tuple((group,) for group in split.groups)
+
+
+def test_fingerprint_sees_the_rules(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files under other labels, in other themes or with other limits are other scenes."""
+    found: set[str] = set()
+    sources = made(drawn)._sources()
+    labels = list(sources.cutouts)
+    exchanged = {labels[0]: sources.cutouts[labels[1]], labels[1]: sources.cutouts[labels[0]]}
+    for change in (
+        {},
+        {"cutouts": sources.cutouts | exchanged},
+        {"themes": {"first": tuple(labels[:1]), "second": tuple(labels[1:])}},
+        {"at_most": {labels[0]: 5}},
+    ):
+        changed = replace(sources, **change)  # type: ignore[arg-type]
+        monkeypatch.setattr(Scenes, "_sources", lambda self, changed=changed: changed)
+        found.add(made(drawn).fingerprint())
+    assert len(found) == 4
 
 
 def test_without_fetched_pictures_the_error_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

