@@ -70,7 +70,10 @@ class Scenes:
         """Names and sizes of all cut-outs and photographs, and which label and theme takes which, and how many."""
         sources = self._sources()
         rules = {
-            "labels": {label: [file.name for file in files] for label, files in sources.cutouts.items()},
+            "labels": {
+                label: [file.relative_to(sources.root).as_posix() for file in files]
+                for label, files in sources.cutouts.items()
+            },
             "at_most": sources.at_most,
             "themes": sources.themes,
         }
