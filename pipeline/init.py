@@ -86,7 +86,9 @@ GATES = """\
 """
 
 
-STAGE_MAPS = """\
+LOSSES = """\
+      - {kind: bce}
+      - {kind: label_kl}
       # - {kind: reviewkd, weight: 10, ramp_epochs: 0}  # a short training learns most by it; two or three times slower
 """
 
@@ -135,19 +137,11 @@ def recipe_text(found: Survey) -> str:
         student=LITE0,
         teacher_package=_package(scale.teacher),
         student_package=_package(LITE0),
-        losses=_losses(found, scale.epochs),
+        losses=LOSSES,
         calibration=max(300, len(found.table.labels)),  # it has to cover every label
         gates="" if len(found.rows) > 2_000 else GATES,
         minutes=", ".join(f"{stage}: {minutes:.2g}" for stage, minutes in _minutes(len(found.rows), scale).items()),
     )
-
-
-def _losses(found: Survey, epochs: int) -> str:
-    """Structure between labels of one picture is only seen with three of them: of two, there is one distance."""
-    kinds = ["{kind: bce}", "{kind: label_kl}", f"{{kind: class_aware, weight: 0.1, ramp_epochs: {epochs}}}"]
-    if any(len(set(row.tags)) > 2 for row in found.rows):
-        kinds.append(f"{{kind: instance_aware, weight: 0.1, ramp_epochs: {epochs}}}")
-    return "".join(f"      - {kind}\n" for kind in kinds) + STAGE_MAPS
 
 
 def _unlabelled(found: Survey) -> str:

@@ -226,10 +226,3 @@ def test_sizes_grow_with_the_number_of_pictures(folder: Path, tmp_path: Path) ->
         assert recipe.student.training.batch_size * 4 <= count
         costs.append((recipe.teacher.model.image_px, recipe.student.model.image_px, -recipe.student.training.epochs))
     assert costs == sorted(costs)
-
-
-def test_the_instance_loss_needs_three_labels_in_a_picture(folder: Path, tmp_path: Path) -> None:
-    found = survey.survey(folder)
-    assert "instance_aware" in starting.recipe_text(found)
-    two = tuple(row for row in found.rows if len(row.tags) <= 2)
-    assert "instance_aware" not in starting.recipe_text(dataclasses.replace(found, rows=two))
