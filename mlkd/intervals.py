@@ -1,13 +1,15 @@
 """Confidence intervals of mAP and of differences of mAP, by the infinitesimal jackknife.
 
 The influence of an image on mAP is the derivative of mAP with respect to the weight of that image.  The variance of mAP
-is the sum of the products of influences over all pairs of images that depend on each other.  docs/statistics.md holds
+is the sum of the products of influences over all pairs of images that depend on each other, the interval is a t
+interval.  docs/statistics.md holds
 the measured coverage; scripts/interval_simulation.py measures it.
 """
 
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from mlkd.metrics import Bools, Floats, Scores, checked, masks, mean, mean_average_precision
 
 Groups = Sequence[str | int | Sequence[str]] | NDArray[np.generic]
-NORMAL_95 = 1.959964  # 97.5 % quantile of the normal distribution
 LONE = 1.5  # with fewer independent positives the spread between positives of one label is unknown
 
 
@@ -30,9 +31,7 @@ class Interval:
     high: float
 
 
-def map_interval(
-    scores: ArrayLike, targets: ArrayLike, groups: Groups, *, known: ArrayLike | None = None
-) -> Interval:
+def map_interval(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, known: ArrayLike | None = None) -> Interval:
     """95 % confidence interval of mAP, as a fraction; nan if no label has a positive.
 
     Args:
@@ -81,19 +80,52 @@ def influence(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, known: A
     return total
 
 
-def standard_error(influences: Floats, groups: Groups) -> float:
-    """Standard error of the value whose influences (N, 2) these are; nan where all images depend on each other."""
+@dataclass(frozen=True)
+class Variance:
+    """Estimated variance of a value, and the degrees of freedom of the estimate: few where a few groups dominate."""
+
+    value: float
+    freedom: float
+
+
+def variance(influences: Floats, groups: Groups) -> Variance:
+    """Variance of the value whose influences (N, 2) these are; nan where all images depend on each other.
+
+    The degrees of freedom are those of Satterthwaite (1946) for a sum of squares, one square for each name.
+    """
     own, common = influences[:, 0], influences[:, 1]
-    near, pairs = _sums_of_related(np.stack([common, np.ones(len(common))], axis=1), groups).T
-    if pairs.min() == len(common):
-        return float("nan")
+    near, related = _sums_of_related(np.stack([common, np.ones(len(common))], axis=1), groups).T
+    if related.min() == len(common):
+        return Variance(float("nan"), float("nan"))
     independent = float(np.dot(own, own))
-    variance = independent + float(np.dot(common, near - common))
-    return float(np.sqrt(variance if variance > 0 else independent))  # a sum over pairs may fall below 0
+    found = independent + float(np.dot(common, near - common))
+    sums: dict[str, float] = defaultdict(float)
+    for one, value in zip(groups, common.tolist(), strict=True):
+        for name in set(_names(one)):
+            sums[name] += value
+    squares = np.array(list(sums.values())) ** 2
+    scatter = float((squares**2).sum() - squares.sum() ** 2 / len(squares))
+    freedom = max(1.0, 2 * float(squares.sum()) ** 2 / scatter) if scatter > 0 else float("inf")
+    return Variance(found if found > 0 else independent, freedom)  # a sum over pairs may fall below 0
+
+
+def half_width(variance: Variance) -> float:
+    """Half of the 95 % t interval."""
+    return t_quantile(variance.freedom) * float(np.sqrt(variance.value))
+
+
+def t_quantile(freedom: float) -> float:
+    """97.5 % quantile of Student's t, at least 1 degree: with t = sqrt(freedom) tan(angle) its density is
+    cos(angle) ** (freedom - 1)."""
+    freedom = min(freedom, 1e4)
+    angle = np.linspace(0, np.pi / 2, 10_001)
+    between = (angle[1:] + angle[:-1]) / 2
+    share = np.concatenate([[0.0], np.cumsum(np.cos(between) ** (freedom - 1))])
+    return float(np.sqrt(freedom) * np.tan(np.interp(0.95 * share[-1], share, angle)))
 
 
 def _interval(value: float, influences: Floats, groups: Groups) -> Interval:
-    half = float("nan") if np.isnan(value) else NORMAL_95 * standard_error(influences, groups)
+    half = float("nan") if np.isnan(value) else half_width(variance(influences, groups))
     return Interval(value, value - half, value + half)
 
 

@@ -73,12 +73,14 @@ def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
 
 
 def _verdict(table: Table) -> list[str]:
-    """Which methods beat the student without a teacher, as far as the intervals tell."""
-    gains = [(row.method, row.to_no_teacher) for row in table.rows if row.to_no_teacher]
+    """Which methods beat the student without a teacher; one training says nothing about a method."""
+    every = [(row.method, row.to_no_teacher) for row in table.rows if row.to_no_teacher]
+    gains = [(name, gain) for name, gain in every if gain.seeds > 1]
     told = {
         "Better than without a teacher": [name for name, gain in gains if gain.low > 0],
         "Worse than without a teacher": [name for name, gain in gains if gain.high < 0],
-        "Not told apart from one without a teacher": [name for name, gain in gains if gain.low <= 0 <= gain.high],
+        "Not significantly different": [name for name, gain in gains if gain.low <= 0 <= gain.high],
+        "Not judged, trained with one seed only": [name for name, gain in every if gain.seeds == 1],
     }
     return [f"{what}: {', '.join(names)}." for what, names in told.items() if names]
 
@@ -130,9 +132,9 @@ def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
         ("spread", "mean ± standard deviation between seeds (n − 1)"),
         (
             "differences",
-            "paired: same seed, same pictures, averaged over the seeds. The 95 % interval is of "
-            f"{compare.replicates} bootstrap replicates that draw groups of pictures and seeds anew, independently. "
-            "With few seeds it is somewhat too narrow; with one it tells of the pictures alone.",
+            "paired: same seed, same images, averaged over the seeds. The 95 % interval (t) holds for the choice of "
+            "test images and of seeds; with one seed it holds for the choice of images only and says nothing about "
+            "another training.",
         ),
         ("major, minor", "only objects in this role count; pictures with the label in the other alone are left out"),
         ("ms a step", f"median epoch, mean over seeds; on {'; '.join(table.machines) or figures.ABSENT}"),
