@@ -10,12 +10,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.report import figures
+from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.markdown import escape_markdown
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
 from mlkd.models import Model
 from pipeline.compare import runs
 from pipeline.compare.methods import Method
-from pipeline.compare.plot import plot
+from pipeline.compare.plot import is_drawable, plot
 from pipeline.compare.statistics import Gain, Spread
 from pipeline.compare.table import Row, Table
 from pipeline.identity import plain
@@ -59,6 +60,13 @@ def _environment(*, markdown: bool) -> Environment:
 
 
 def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
+    gaps = [
+        f"the interval of {row.method} is not drawn: {_gain(gain)[1]} does not contain {_gain(gain)[0]}"
+        for row in table.rows
+        for gain in (row.to_no_teacher, row.to_published)
+        if gain and not is_drawable(gain)
+    ]
+    plots = draw_or_name("the plot", lambda: [plot(table.rows, 1040), plot(table.rows, 380)], [None, None], gaps)
     ranked = sorted(table.rows, key=lambda row: -(row.map.mean if row.map else -1.0))
     return {
         "recipe": recipe.name,
@@ -66,7 +74,8 @@ def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
         "verdict": _verdict(table),
         "columns": COLUMNS,
         "rows": [(row.method, _cells(row)) for row in ranked],
-        "plots": [("wide", plot(table.rows, 1040)), ("narrow", plot(table.rows, 380))],
+        "plots": list(zip(("wide", "narrow"), plots, strict=True)),
+        "gaps": gaps,
         "protocol": _protocol(recipe, table),
         "methods": [_method(method, row) for method, row in zip(recipe.compare.methods, table.rows, strict=True)],
     }
