@@ -187,7 +187,8 @@ def _sums_of_related(values: Floats, groups: Groups) -> Floats:
         order = np.argsort(member, kind="stable")
         starts = np.searchsorted(member[order], np.arange(member.max() + 1))
         return np.asarray(np.add.reduceat(values[order], starts, axis=0)[member], dtype=np.float64)
-    return np.stack([values[related].sum(0) for related in _related(tuple(_names(one) for one in groups))])
+    related = _related(tuple(_names(one) for one in groups))
+    return np.array([values[images].sum(0) for images in related], dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=2)  # all engines of a bench are measured on the same images

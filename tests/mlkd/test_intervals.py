@@ -142,13 +142,17 @@ def test_groups_that_do_not_fit_are_refused() -> None:
         intervals.map_interval(scores, targets, [("a",), (), *(("b", "c") for _ in range(38))])
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [lambda rng: long_tail(rng, 120, 10, (0.02, 0.3), group=2, unknown=0.2), lambda rng: scenes(rng, 80, 5, 8, 20)],
-)
-def test_intervals_cover_the_mean_of_the_estimates(draw) -> None:
+def test_intervals_cover_the_mean_of_the_estimates() -> None:
     """A small form of scripts/interval_simulation.py; of 100 draws 95 should cover, with a standard error of 2."""
-    found = simulate(draw, chosen_form, draws=100)
+    found = simulate(lambda rng: long_tail(rng, 120, 10, (0.02, 0.3), group=2, unknown=0.2), chosen_form, draws=100)
     for what in ("one", "difference"):
         assert found["chosen", what].own == 1
         assert 0.88 <= found["chosen", what].covers <= 1
+
+
+def test_intervals_of_scenes_count_what_scenes_share() -> None:
+    """Scenes of few hard and easy cut-outs differ by more than their number says: whoever ignores it is too certain."""
+    found = simulate(lambda rng: scenes(rng, 100, 6, 6, 10), chosen_form, draws=40)
+    assert found["chosen", "one"].width > 1.15 * found["by image", "one"].width
+    assert 0.7 < found["chosen", "one"].width < 1.4
+    assert found["chosen", "one"].own == 1
