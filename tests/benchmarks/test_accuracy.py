@@ -165,3 +165,14 @@ def test_no_more_than_five_labels_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     good, bad = np.tile([[0.9], [0.1]], (1, 8)).astype(np.float32), np.tile([[0.1], [0.9]], (1, 8)).astype(np.float32)
     told = {"float_scores": good, "float_thresholds": [0.5] * 8, "labels": list("abcdefgh")}
     assert len(accuracy(bad, truth_of(targets), [0.5] * 8, **told)["worst_labels"]) == 5
+
+
+def test_images_that_share_any_name_depend_on_each_other() -> None:
+    scores, targets, _, _ = random_case(5)
+    groups = [(f"cut-out {at % 20}", f"background {at % 7}") for at in range(60)]
+    truth = Truth(files=[Path(f"{at}.png") for at in range(60)], targets=targets, groups=groups)
+    result = accuracy(scores, truth, [0.5] * 4, labels=LABELS)
+    expected = map_interval(scores, targets, groups)
+    assert (result["map_low"], result["map_high"]) == pytest.approx((expected.low, expected.high))
+    alone = accuracy(scores, truth_of(targets), [0.5] * 4, labels=LABELS)
+    assert result["map_low"] != pytest.approx(alone["map_low"])
