@@ -177,7 +177,7 @@ def _two_parts(
 def _independent_positives(positive: Bools, groups: Groups) -> Floats:
     """How many independent positives each label has (L,): P² over the number of ordered pairs that are related."""
     related = (positive * _sums_of_related(positive.astype(np.float64), groups)).sum(0)
-    return positive.sum(0, dtype=np.float64) ** 2 / np.maximum(related, 1)
+    return np.asarray(positive.sum(0) ** 2 / np.maximum(related, 1), dtype=np.float64)
 
 
 def _sums_of_related(values: Floats, groups: Groups) -> Floats:

@@ -11,9 +11,10 @@ from benchmarks.report.rows import Row
 
 log = logging.getLogger(__name__)
 Drawing = TypeVar("Drawing")
+Empty = TypeVar("Empty")
 
 
-def draw_or_name(name: str, draw: Callable[[], Drawing], empty: Drawing, gaps: list[str]) -> Drawing:
+def draw_or_name(name: str, draw: Callable[[], Drawing], empty: Empty, gaps: list[str]) -> Drawing | Empty:
     """The drawing; where its numbers cannot be drawn `empty`, with a line in `gaps` that names it and the cause."""
     try:
         return draw()
