@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlkd import metrics
-from mlkd.bootstrap import interval, resampled_map
+from mlkd.intervals import Groups, Interval, difference_interval, map_interval
 
 WORST = 5  # labels
 
@@ -28,13 +26,13 @@ class Truth:
 
     files: Sequence[Path]
     targets: NDArray[np.uint8]  # (N, L)
-    groups: ArrayLike  # (N,), resampled together
+    groups: Groups  # (N,), a name or a tuple of names each: images that share a name depend on each other
     major: NDArray[np.uint8] | None = None
     minor: NDArray[np.uint8] | None = None
     known: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
-        arrays = {"targets": self.targets, "groups": np.asarray(self.groups), "major": self.major, "minor": self.minor}
+        arrays = {"targets": self.targets, "groups": self.groups, "major": self.major, "minor": self.minor}
         arrays["known"] = self.known
         for name, array in arrays.items():
             if array is not None and len(array) != len(self.files):
@@ -49,8 +47,6 @@ def accuracy(
     labels: Sequence[str],
     float_scores: NDArray[np.float32] | None = None,
     float_thresholds: ArrayLike | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """The accuracy fields of a row, fractions in 0..1, None where the truth has no positive.  scores (N, L).
 
@@ -58,16 +54,13 @@ def accuracy(
     is no difference to tell.
     """
     targets, known = truth.targets, truth.known
-    low, high = _interval(_resampled(scores, truth, replicates, seed))
     points = metrics.operating_points(scores, targets, thresholds, known)
     by_label = metrics.average_precision(scores, targets, known)
     differences = dict.fromkeys(("delta_map", "delta_low", "delta_high", "flipped", "worst_labels"))
     if float_scores is not None and float_thresholds is not None:
-        differences = _differences(scores, truth, thresholds, labels, float_scores, float_thresholds, replicates, seed)
+        differences = _differences(scores, truth, thresholds, labels, float_scores, float_thresholds)
     return {
-        "map": _number(metrics.mean_average_precision(scores, targets, known)),
-        "map_low": low,
-        "map_high": high,
+        **_ends(map_interval(scores, targets, truth.groups, known=known), "map", "map_low", "map_high"),
         **differences,
         "map_major": role_map(scores, targets, truth.major, known),
         "map_minor": role_map(scores, targets, truth.minor, known),
@@ -85,18 +78,12 @@ def _differences(
     labels: Sequence[str],
     float_scores: NDArray[np.float32],
     float_thresholds: ArrayLike,
-    replicates: int,
-    seed: int,
 ) -> dict[str, Any]:
-    """What the engine gives up against the model in float; the interval is paired: both meet the same draws."""
+    """What the engine gives up against the model in float; the interval is paired: both tag the same images."""
     targets, known = truth.targets, truth.known
-    drawn = [_resampled(some, truth, replicates, seed) for some in (scores, float_scores)]
-    low, high = _interval(drawn[0] - drawn[1])
-    maps = [metrics.mean_average_precision(some, targets, known) for some in (scores, float_scores)]
+    change = difference_interval(scores, float_scores, targets, truth.groups, known=known)
     return {
-        "delta_map": _number(maps[0] - maps[1]),
-        "delta_low": low,
-        "delta_high": high,
+        **_ends(change, "delta_map", "delta_low", "delta_high"),
         "flipped": flipped(scores >= np.asarray(thresholds), float_scores >= np.asarray(float_thresholds), known),
         "worst_labels": worst_labels(
             labels,
@@ -124,37 +111,9 @@ def worst_labels(labels: Sequence[str], ap: ArrayLike, float_ap: ArrayLike) -> l
     return sorted(rows, key=lambda row: row["ap"] - row["float_ap"])[:WORST]
 
 
-@dataclass(frozen=True)
-class _Case:
-    """Scores to resample; equal ones have an equal digest."""
-
-    digest: bytes
-    replicates: int
-    seed: int
-    scores: NDArray[np.float32] = field(compare=False, repr=False)
-    truth: Truth = field(compare=False, repr=False)
-
-
-def _resampled(scores: NDArray[np.float32], truth: Truth, replicates: int, seed: int) -> NDArray[np.float64]:
-    """mAP of every replicate (R,)."""
-    _, member = np.unique(np.asarray(truth.groups), return_inverse=True)
-    arrays = [scores, truth.targets, member, *([] if truth.known is None else [truth.known])]
-    digest = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)).digest()
-    return _drawn(_Case(digest, replicates, seed, scores, truth))
-
-
-@functools.lru_cache(maxsize=8)  # the model in float is met again with each of its engines
-def _drawn(case: _Case) -> NDArray[np.float64]:
-    truth = case.truth
-    return resampled_map(
-        case.scores, truth.targets, truth.groups, replicates=case.replicates, seed=case.seed, known=truth.known
-    )
-
-
-def _interval(drawn: NDArray[np.float64]) -> tuple[float | None, float | None]:
-    """The middle 95 %."""
-    found = interval(0.0, drawn)
-    return _number(found.low), _number(found.high)
+def _ends(interval: Interval, *names: str) -> dict[str, float | None]:
+    """Value, low and high under these names."""
+    return dict(zip(names, map(_number, (interval.value, interval.low, interval.high)), strict=True))
 
 
 def role_map(

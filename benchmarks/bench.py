@@ -24,11 +24,10 @@ class Bench:
     throughput: bool = True
     torch_compile: bool = True  # time the student compiled by torch as well; needs a C++ compiler
     sustained_s: float = 0.0  # end to end without a pause, for each engine once
-    replicates: int = 1000  # of the bootstrap
     timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in ("processes", "reference_processes", "queries", "threads", "pictures", "replicates", "timeout_s"):
+        for name in ("processes", "reference_processes", "queries", "threads", "pictures", "timeout_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"bench.{name}: expected more than 0, got {getattr(self, name)}")
         for name in ("least_s", "warm_up_s", "sustained_s"):
@@ -63,7 +62,7 @@ class Bench:
             "energy": "of the whole package or card over the end-to-end queries, what it draws when idle included",
             "accuracy": "whole test set through the file that was timed, on the device that was timed; references "
             "on the machine that made them; "
-            f"95 % intervals from {self.replicates} bootstraps, differences paired",
+            "95 % intervals for the choice of test images (infinitesimal jackknife), differences paired",
         }
         if self.throughput:
             told["throughput"] = (

@@ -59,8 +59,6 @@ def outcome(
     map_from: dict[str, str],
     float_scores: NDArray[np.float32] | None = None,
     float_thresholds: ArrayLike | None = None,
-    replicates: int,
-    seed: int,
 ) -> dict[str, Any]:
     """Status and numbers from what the timed processes printed (or their error) and the file of scores (N, L).
 
@@ -83,10 +81,8 @@ def outcome(
     except ValueError as cause:
         return {"status": "failed", "reason": " ".join(str(cause).split())}
     quality = accuracy(
-        values, truth, thresholds,
-        float_scores=float_scores, float_thresholds=float_thresholds,
-        labels=labels, replicates=replicates, seed=seed,
-    )  # fmt: skip
+        values, truth, thresholds, labels=labels, float_scores=float_scores, float_thresholds=float_thresholds
+    )
     return {"status": "measured", "reason": None, **measured, **quality, "map_from": map_from}
 
 

@@ -232,7 +232,5 @@ def _row(job: Job, subject: Subject, one: Candidate, timed: Timed, scored: Score
         map_from={"device": scored.device, "instruction_set": scored.instruction_set},
         float_scores=None if net is None else net.scores,
         float_thresholds=None if net is None else net.thresholds,
-        replicates=job.bench.replicates,
-        seed=job.seed,
     )
     return {**one.row, **filled, **timed.alone}

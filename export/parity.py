@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from mlkd.bootstrap import bootstrap_difference
+from mlkd.intervals import Groups, difference_interval
 from mlkd.metrics import average_precision
 
 HURT, NAMED = 10, 3
@@ -36,7 +36,7 @@ class Parity:
     mean_difference: float
     flipped: float  # share of all (picture, label) decisions, 0..1
     delta_map: float  # candidate minus reference, fraction
-    low: float  # of its 95 % bootstrap interval
+    low: float  # of its 95 % confidence interval
     high: float
     hurt: tuple[LabelLoss, ...]  # at most ten, the biggest loss of AP first
 
@@ -84,17 +84,16 @@ def differences(
     thresholds: NDArray[np.float32],
     *,
     labels: Sequence[str],
-    groups: ArrayLike,
+    groups: Groups,
     known: NDArray[np.bool_] | None = None,
-    replicates: int = 1000,
-    seed: int = 0,
 ) -> Parity:
     """Compare scores (N, L) of the same pictures; `thresholds` (L,) belong to the reference and decide for both.
 
-    AP and mAP leave out what is not `known` (N, L) and labels without positives; the bootstrap draws whole `groups`
-    (N,).  Raises ValueError for shapes that do not fit, scores that are not finite, and targets without a positive.
+    AP and mAP leave out what is not `known` (N, L) and labels without positives; images that share a name in `groups`
+    (N,) depend on each other.  Raises ValueError for shapes that do not fit, scores that are not finite, and targets
+    without a positive.
     """
-    _check_shapes(targets, thresholds, labels, np.asarray(groups))
+    _check_shapes(targets, thresholds, labels, groups)
     for name, scores in (("reference", reference), ("candidate", candidate)):
         if scores.shape != targets.shape or not np.isfinite(scores).all():
             raise ValueError(f"parity: {name}: expected finite scores {targets.shape}, got {scores.shape} or nan")
@@ -104,7 +103,7 @@ def differences(
             f"parity: expected real pictures with labels, got {len(targets)} without a known positive; label val first"
         )
     apart = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
-    change = bootstrap_difference(candidate, reference, targets, groups, replicates=replicates, seed=seed, known=known)
+    change = difference_interval(candidate, reference, targets, groups, known=known)
     aps = [average_precision(scores, targets, known).tolist() for scores in (reference, candidate)]
     losses = [LabelLoss(*loss) for loss in zip(labels, *aps, positives.tolist(), strict=True)]
     return Parity(
@@ -141,12 +140,12 @@ def check(parity: Parity, limits: ParityLimits, name: str) -> None:
 
 
 def _check_shapes(
-    targets: NDArray[np.uint8], thresholds: NDArray[np.float32], labels: Sequence[str], groups: NDArray[np.generic]
+    targets: NDArray[np.uint8], thresholds: NDArray[np.float32], labels: Sequence[str], groups: Groups
 ) -> None:
     if targets.ndim != 2 or not len(targets):
         raise ValueError(f"parity: expected targets (N, L) of at least 1 picture, got {targets.shape}")
     expected = {"thresholds": targets.shape[1:], "labels": targets.shape[1:], "groups": targets.shape[:1]}
-    given = {"thresholds": thresholds.shape, "labels": (len(labels),), "groups": groups.shape}
+    given = {"thresholds": thresholds.shape, "labels": (len(labels),), "groups": (len(groups),)}
     for name, shape in expected.items():
         if given[name] != shape:
             raise ValueError(f"parity: {name}: expected {shape} for targets {targets.shape}, got {given[name]}")

@@ -12,7 +12,7 @@ PARTS = (
     "mlkd/cache.py",
     "mlkd/labels.py",
     "mlkd/images.py",
-    "mlkd/bootstrap.py",
+    "mlkd/intervals.py",
     "mlkd/metrics.py",
     "mlkd/whole_file.py",
     "export/__init__.py",

@@ -70,7 +70,7 @@ class _Work:
         else:
             scores, scored_by = self._of_graph(scored), f"{runtime_of(scored).kind}, cpu, {self._relative(scored)}"
         float_scores = self._of_graph(self.graphs["fp32"])
-        parity = self.val.parity(float_scores, scores, self.val.thresholds(float_scores), seed=self.recipe.seed)
+        parity = self.val.parity(float_scores, scores, self.val.thresholds(float_scores))
         self._check(engine, parity)
         return {
             "name": engine.name,

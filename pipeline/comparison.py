@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import Truth, role_map
 from export.manifest import EngineEntry, Manifest
-from mlkd.bootstrap import bootstrap_difference
+from mlkd.intervals import difference_interval
 from mlkd.labels import Labels
 from mlkd.metrics import average_precision, mean_average_precision
 
 
-def distillation(
-    scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels: Labels, *, replicates: int, seed: int
-) -> dict[str, Any]:
+def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels: Labels) -> dict[str, Any]:
     """Test mAP of teacher, student and baseline from their scores (N, L), and the paired difference of the last two."""
     student, baseline, targets, known = scores["student"], scores["baseline"], truth.targets, truth.known
-    gain = bootstrap_difference(student, baseline, targets, truth.groups, replicates=replicates, seed=seed, known=known)
+    gain = difference_interval(student, baseline, targets, truth.groups, known=known)
     by_label = {net: average_precision(values, targets, known) for net, values in scores.items()}
     positives = targets.sum(0)
     return {

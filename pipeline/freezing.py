@@ -44,7 +44,7 @@ def onnx(recipe: Recipe, recipe_hash: str, context: Context) -> None:
     val = dataclasses.replace(Val.read(recipe, context.inputs["data"]), aim=aim)
     expected = val.scores(lambda images: evaluate.scores(tagger, images))
     with OnnxRuntime().open_graph(graph) as session:
-        parity = val.parity(expected, val.scores(session), val.thresholds(expected), seed=recipe.seed)
+        parity = val.parity(expected, val.scores(session), val.thresholds(expected))
     (context.out / "parity.json").write_text(json.dumps(asdict(parity), indent=1) + "\n", encoding="utf-8")
     log.info(
         "onnx: scores differ by at most %.2g, %.3g %% of decisions flip, mAP %+.3f",

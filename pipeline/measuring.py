@@ -43,7 +43,7 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         job = Job(device, truth, manifest.labels, recipe.bench, context.out, recipe.seed, context.progress)
         measured = run_bench(dataclasses.replace(job, extra=references.in_torch(recipe, context, nets)), tested)
     rows, scores = measured["rows"], {net: one.scores for net, one in nets.items()}
-    compared = distillation(scores, truth, test.labels, replicates=recipe.bench.replicates, seed=recipe.seed)
+    compared = distillation(scores, truth, test.labels)
     gain = int8_gain(manifest, rows)
     agrees, unchecked = _checked(tested, recipe.bench.threads)
     facts = {

@@ -117,7 +117,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             name="onnx",
             run=partial(freezing.onnx, recipe, made_by),
             reads=("data", "student"),
-            version=3,
+            version=4,
             config={"recipe": made_by, "parity": recipe.export.parity.fp32},
             packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu"),
         ),
@@ -147,7 +147,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             name="engines",
             run=partial(building.engines, recipe),
             reads=("data", "onnx", "precisions", "quantisation_aware"),
-            version=4,
+            version=5,
             config={
                 "engines": recipe.export.engines,
                 "parity": recipe.export.parity,

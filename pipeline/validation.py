@@ -80,15 +80,11 @@ class Val:
         reference: NDArray[np.float32],
         scores: NDArray[np.float32],
         thresholds: NDArray[np.float32],
-        *,
-        seed: int,
     ) -> Parity:
         """What `differences` says of all of val."""
         names, groups = self.select.labels.names, [*self.select.groups, *self.tune.groups]
         known = None if self.known.all() else self.known
-        return differences(
-            reference, scores, self.targets, thresholds, labels=names, groups=groups, known=known, seed=seed
-        )
+        return differences(reference, scores, self.targets, thresholds, labels=names, groups=groups, known=known)
 
 
 def tuned(engine: str, tune: Split, scores: NDArray[np.float32], aim: thresholds.Thresholds) -> dict[str, Any]:

@@ -162,7 +162,9 @@ def _scale(parity: Sequence[Facts], budget: float | None) -> Scale:
 def _engine(entry: Facts, x: Scale, int8: set[str]) -> Engine:
     name, scored_by = str(entry.get("engine")), str(entry.get("scored_by") or "")
     low, value, high = (entry.get(key) for key in ("low", "delta_map", "high"))
-    known = None if low is None or value is None or high is None else (x(low), x(value), x(high))
+    known = None
+    if low is not None and value is not None and high is not None and low <= value <= high:
+        known = (x(low), x(value), x(high))
     return Engine(
         name=name,
         scored_by="" if scored_by == name else scored_by,

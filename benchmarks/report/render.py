@@ -18,6 +18,7 @@ from benchmarks.report.curves import curves
 from benchmarks.report.decisions import read_decisions
 from benchmarks.report.devices import Device, of_device, read_devices
 from benchmarks.report.freezing import read_freezing
+from benchmarks.report.gaps import draw_or_name, intervals_not_drawn
 from benchmarks.report.histograms import histograms
 from benchmarks.report.kinds import PRECISIONS, RUNTIMES, precision_of, runtime_of
 from benchmarks.report.markdown import environment
@@ -49,14 +50,25 @@ def render(bench: Facts, out: Path) -> None:
     facts: dict[str, Any] = finite(bench)
     view = _view(facts)
     out.mkdir(parents=True, exist_ok=True)
+    _slides(view, out)
     told = {**facts, "verdict": [_told(one) for one in view["verdicts"]]}
     text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
     (out / "report.json").write_text(text + "\n", encoding="utf-8")
     shutil.copyfile(PUBLISHED, out / PUBLISHED.name)
     (out / "report.md").write_text(_markdown(view), encoding="utf-8")
     (out / "report.html").write_text(_html(view), encoding="utf-8")
-    title = f"{view['recipe']}: latency against mAP"
-    draw_slides(view["rows"], view["devices"], view["to_ship"], title, out)
+
+
+def _slides(view: dict[str, Any], out: Path) -> None:
+    """The chart for slides; an empty frame where it cannot be drawn."""
+    title, devices = f"{view['recipe']}: latency against mAP", view["devices"]
+
+    def draw() -> bool:
+        draw_slides(view["rows"], devices, view["to_ship"], title, out)
+        return True
+
+    if not draw_or_name("the chart for slides", draw, False, view["gaps"]):
+        draw_slides([], devices, [], f"{title} (not drawn)", out)
 
 
 def _told(verdict: Verdict) -> dict[str, Any]:
@@ -79,6 +91,7 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
     int8 = int8_row(home, (bench.get("int8_gain") or {}).get("name"))
     tags = read_tags(bench, int8, read_mistakes(bench, pool))
     grid = read_grid(bench, pool, chosen)
+    gaps = intervals_not_drawn(rows)
     used = [shown.picture for shown in grid] + [mistake.picture for tag in tags for mistake in tag.mistakes]
     return {
         "recipe": bench.get("recipe") or "bench",
@@ -99,28 +112,41 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
         "mistaken": (bench.get("mistakes") or {}).get("engine"),
         "decisions": read_decisions(home, chosen),
         "int8": int8,
-        "freezing": read_freezing(bench, rows),
-        "histograms": histograms(rows, devices),
-        "throughputs": throughputs(rows, devices),
+        "freezing": draw_or_name("the table of export", lambda: read_freezing(bench, rows), None, gaps),
+        "histograms": draw_or_name("the histograms of latency", lambda: histograms(rows, devices), [], gaps),
+        "throughputs": draw_or_name("throughput", lambda: throughputs(rows, devices), [], gaps),
         "sustained": sustained(rows),
         "sustained_titles": SUSTAINED,
-        "timed": stacks(rows, devices),
+        "timed": draw_or_name("the parts of latency", lambda: stacks(rows, devices), [], gaps),
         "grid": grid,
         "pool": sorted({picture.at: picture for picture in used}.values(), key=lambda picture: picture.at),
-        **_drawings(bench, rows, devices, [one.chosen for one in verdicts if one.chosen]),
+        **_drawings(bench, rows, devices, [one.chosen for one in verdicts if one.chosen], gaps),
+        "gaps": gaps,
     }
 
 
-def _drawings(bench: Facts, rows: list[Row], devices: list[Device], to_ship: list[Row]) -> dict[str, Any]:
+def _drawings(
+    bench: Facts, rows: list[Row], devices: list[Device], to_ship: list[Row], gaps: list[str]
+) -> dict[str, Any]:
     """The charts, and what they and the page's filters tell rows apart by."""
     training = bench.get("training") or {}
     plotted = [row for row in rows if row.plotted]
     return {
-        "charts": [
-            ("wide", scatter(rows, devices, to_ship, 1040, 500)),
-            ("narrow", scatter(rows, devices, to_ship, 380, 480)),
-        ],
-        "trainings": [("wide", curves(training, 1040, 300)), ("narrow", curves(training, 380, 260))],
+        "charts": draw_or_name(
+            "the chart of latency against mAP",
+            lambda: [
+                ("wide", scatter(rows, devices, to_ship, 1040, 500)),
+                ("narrow", scatter(rows, devices, to_ship, 380, 480)),
+            ],
+            [("wide", None), ("narrow", None)],
+            gaps,
+        ),
+        "trainings": draw_or_name(
+            "the chart of training",
+            lambda: [("wide", curves(training, 1040, 300)), ("narrow", curves(training, 380, 260))],
+            [("wide", None), ("narrow", None)],
+            gaps,
+        ),
         "seconds": {
             net: sum(epoch.get("seconds") or 0 for epoch in epochs) for net, epochs in training.items() if epochs
         },

@@ -74,6 +74,12 @@ class Row:
         return None if low is None or high is None else (low, high)
 
     @property
+    def drawn_interval(self) -> tuple[float, float] | None:
+        """The interval of mAP where it contains the mAP."""
+        found, value = self.interval, self.accuracy
+        return found if found and value is not None and found[0] <= value <= found[1] else None
+
+    @property
     def change(self) -> tuple[float, float] | None:
         """95 % of the difference to the float scores of the same model, paired."""
         low, high = self.number("delta_low"), self.number("delta_high")

@@ -128,7 +128,7 @@ def _across(low: float, high: float, frame: Rect) -> Scale:
 
 
 def _interval(row: Row) -> tuple[float, ...]:
-    return tuple(value for value in (row.accuracy, *(row.interval or ())) if value is not None)
+    return tuple(value for value in (row.accuracy, *(row.drawn_interval or ())) if value is not None)
 
 
 def _steps(corners: Sequence[tuple[float, float]], frame: Rect) -> str:
@@ -198,7 +198,7 @@ def _named(shown: Sequence[Row], chosen: set[int], narrow: bool) -> list[Row]:
 
 
 def _bar(row: Row, y: Scale) -> tuple[float, float] | None:
-    return (y(100 * row.interval[1]), y(100 * row.interval[0])) if row.interval else None
+    return (y(100 * row.drawn_interval[1]), y(100 * row.drawn_interval[0])) if row.drawn_interval else None
 
 
 def _obstacles(spots: Sequence[tuple[float, float]], bars: Sequence[tuple[float, float] | None]) -> list[Rect]:

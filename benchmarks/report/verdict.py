@@ -113,7 +113,7 @@ def _equal(rows: Sequence[Row], chosen: Row | None, gain_low: float | None) -> C
     found = rivals([row for row in rows if not (worse and row.text("model") == "baseline")], chosen)
     told = [rival.told for rival in fastest_of_models(found)]
     basis = "references whose mAP is not below its interval, end to end p90"
-    basis += "; the student without a teacher is shown to tag worse" if worse else ""
+    basis += "; this student without a teacher tags worse (paired interval, for the choice of images)" if worse else ""
     return Card("Latency at equal mAP?", headline(found), (*told, basis))
 
 
@@ -175,20 +175,21 @@ def _distillation(facts: Facts) -> Card | None:
     difference, low, high = (facts.get(key) for key in ("difference", "low", "high"))
     if difference is None:
         return None
-    means = "the interval contains 0: no difference shown"
+    means = "the interval contains 0: no difference between these two students is shown"
     if low is not None and low > 0:
-        means = "distilling helps: the interval lies above 0"
+        means = "this student tags better than this baseline: the interval lies above 0"
     elif high is not None and high < 0:
-        means = "distilling hurts: the interval lies below 0"
+        means = "this student tags worse than this baseline: the interval lies below 0"
     student, baseline, teacher = (figures.points(facts.get(f"{net}_map")) for net in ("student", "baseline", "teacher"))
     span = f"{figures.signed(low)} to {figures.signed(high)}"
     return Card(
         "Did the teacher help?",
         f"{figures.signed(difference)} mAP",
         (
-            f"paired 95 % interval {span}",
+            f"paired 95 % interval {span}, of these two files",
             f"student {student} against {baseline} without a teacher; teacher {teacher}",
             means,
+            "one training each: the interval is for the choice of images, not of seeds (several: make compare)",
         ),
     )
 

@@ -73,11 +73,10 @@ class Compare:
 
     epochs: int | None = None  # of the runs that count; None: as many as the student's
     seeds: int = 5
-    replicates: int = 1000  # of the bootstrap
     methods: tuple[Method, ...] = METHODS
 
     def __post_init__(self) -> None:
-        limits = {"epochs": (1, 10_000), "seeds": (1, 1000), "replicates": (20, 1_000_000)}
+        limits = {"epochs": (1, 10_000), "seeds": (1, 1000)}
         for field, (low, high) in limits.items():
             value = getattr(self, field)
             if value is not None and not low <= value <= high:

@@ -10,12 +10,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.report import figures
+from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.markdown import escape_markdown
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
 from mlkd.models import Model
 from pipeline.compare import runs
 from pipeline.compare.methods import Method
-from pipeline.compare.plot import plot
+from pipeline.compare.plot import is_drawable, plot
 from pipeline.compare.statistics import Gain, Spread
 from pipeline.compare.table import Row, Table
 from pipeline.identity import plain
@@ -59,6 +60,13 @@ def _environment(*, markdown: bool) -> Environment:
 
 
 def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
+    gaps = [
+        f"the interval of {row.method} is not drawn: {_gain(gain)[1]} does not contain {_gain(gain)[0]}"
+        for row in table.rows
+        for gain in (row.to_no_teacher, row.to_published)
+        if gain and not is_drawable(gain)
+    ]
+    plots = draw_or_name("the plot", lambda: [plot(table.rows, 1040), plot(table.rows, 380)], [None, None], gaps)
     ranked = sorted(table.rows, key=lambda row: -(row.map.mean if row.map else -1.0))
     return {
         "recipe": recipe.name,
@@ -66,19 +74,22 @@ def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
         "verdict": _verdict(table),
         "columns": COLUMNS,
         "rows": [(row.method, _cells(row)) for row in ranked],
-        "plots": [("wide", plot(table.rows, 1040)), ("narrow", plot(table.rows, 380))],
+        "plots": list(zip(("wide", "narrow"), plots, strict=True)),
+        "gaps": gaps,
         "protocol": _protocol(recipe, table),
         "methods": [_method(method, row) for method, row in zip(recipe.compare.methods, table.rows, strict=True)],
     }
 
 
 def _verdict(table: Table) -> list[str]:
-    """Which methods beat the student without a teacher, as far as the intervals tell."""
-    gains = [(row.method, row.to_no_teacher) for row in table.rows if row.to_no_teacher]
+    """Which methods beat the student without a teacher; one training says nothing about a method."""
+    every = [(row.method, row.to_no_teacher) for row in table.rows if row.to_no_teacher]
+    gains = [(name, gain) for name, gain in every if gain.seeds > 1]
     told = {
         "Better than without a teacher": [name for name, gain in gains if gain.low > 0],
         "Worse than without a teacher": [name for name, gain in gains if gain.high < 0],
-        "Not told apart from one without a teacher": [name for name, gain in gains if gain.low <= 0 <= gain.high],
+        "Not significantly different": [name for name, gain in gains if gain.low <= 0 <= gain.high],
+        "Not judged, trained with one seed only": [name for name, gain in every if gain.seeds == 1],
     }
     return [f"{what}: {', '.join(names)}." for what, names in told.items() if names]
 
@@ -130,9 +141,9 @@ def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
         ("spread", "mean ± standard deviation between seeds (n − 1)"),
         (
             "differences",
-            "paired: same seed, same pictures, averaged over the seeds. The 95 % interval is of "
-            f"{compare.replicates} bootstrap replicates that draw groups of pictures and seeds anew, independently. "
-            "With few seeds it is somewhat too narrow; with one it tells of the pictures alone.",
+            "paired: same seed, same images, averaged over the seeds. The 95 % interval (t) holds for the choice of "
+            "test images and of seeds; with one seed it holds for the choice of images only and says nothing about "
+            "another training.",
         ),
         ("major, minor", "only objects in this role count; pictures with the label in the other alone are left out"),
         ("ms a step", f"median epoch, mean over seeds; on {'; '.join(table.machines) or figures.ABSENT}"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from benchmarks.report.placement import Rect
 from benchmarks.report.scale import Scale, linear_ticks, padded, tick_text
@@ -61,8 +63,11 @@ class Plot:
 
 
 def plot(rows: Sequence[Row], width: int) -> Plot | None:
-    """None while there is no mAP to draw."""
-    shown = sorted((row for row in rows if row.map), key=lambda row: -(row.map.mean if row.map else 0))
+    """None while there is no mAP to draw; an interval that does not contain its own value is left out."""
+    shown = sorted(
+        (row for row in rows if row.map and math.isfinite(row.map.mean)),
+        key=lambda row: -(row.map.mean if row.map else 0),
+    )
     if not shown:
         return None
     stacked = width < STACKED
@@ -76,18 +81,18 @@ def plot(rows: Sequence[Row], width: int) -> Plot | None:
 
 
 def _maps(rows: Sequence[Row], frame: Rect) -> Panel:
-    scale = _scale([100 * value for row in rows for value in row.maps.values()], frame)
+    scale = _scale([100 * value for row in rows for value in row.maps.values() if math.isfinite(value)], frame)
     lines = []
     for at, row in enumerate(rows):
         mean = 100 * row.map.mean if row.map else 0.0
         text = f"{row.method}: {mean:.2f}, seeds {', '.join(f'{100 * value:.2f}' for value in row.maps.values())}"
-        dots = tuple(scale(100 * value) for value in row.maps.values())
+        dots = tuple(scale(100 * value) for value in row.maps.values() if math.isfinite(value))
         lines.append(Line(name=row.method, y=_y(at, frame), dots=dots, mean=scale(mean), text=text))
     return Panel("test mAP", frame, _ticks(scale), None, True, lines)
 
 
 def _gains(rows: Sequence[Row], frame: Rect) -> Panel | None:
-    found = [gain for row in rows for gain in (row.to_no_teacher, row.to_published) if gain]
+    found = [gain for row in rows for gain in (row.to_no_teacher, row.to_published) if is_drawable(gain)]
     if not found:
         return None
     ends = [100 * value for gain in found for value in (gain.low, gain.high)]
@@ -96,10 +101,15 @@ def _gains(rows: Sequence[Row], frame: Rect) -> Panel | None:
     for at, row in enumerate(rows):
         y = _y(at, frame)
         pair = (("none", row.to_no_teacher, -OFFSET_PX), ("l2d", row.to_published, OFFSET_PX))
-        bars = tuple(_bar(kind, gain, scale, y + shift, row.method) for kind, gain, shift in pair if gain)
+        bars = tuple(_bar(kind, gain, scale, y + shift, row.method) for kind, gain, shift in pair if is_drawable(gain))
         lines.append(Line(name=row.method, y=y, bars=bars))
     named = frame.left <= NAMES_PX
     return Panel("difference of mAP", frame, _ticks(scale), scale(0.0), named, lines)
+
+
+def is_drawable(gain: Gain | None) -> TypeGuard[Gain]:
+    """Whether it has an interval of numbers around its value."""
+    return gain is not None and -math.inf < gain.low <= gain.value <= gain.high < math.inf
 
 
 def _bar(kind: str, gain: Gain, scale: Scale, y: float, method: str) -> Bar:

@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.accuracy import role_map
 from mlkd import evaluate
-from mlkd.bootstrap import resampled_map
 from mlkd.checkpoint import BEST
 from mlkd.data.prepared import read_split
+from mlkd.intervals import influence
 from mlkd.metrics import mean_average_precision
 from mlkd.train import NonFiniteLoss, train
 from pipeline import stages, teaching
@@ -27,7 +27,7 @@ from pipeline.stage import Context, Line, Stage
 
 FOLDER = "compare"
 OUTCOME, MACHINE, CHOSEN = "outcome.json", "machine.json", "chosen.json"
-TEST, DRAWS, SCORES = "test.json", "draws.npy", "scores.npy"
+TEST, INFLUENCE, SCORES = "test.json", "influence.npy", "scores.npy"
 LOGS = (*stages.LOGS, MACHINE)
 
 
@@ -71,7 +71,7 @@ def _stages(recipe: Recipe) -> Iterator[Stage]:
     for seed in range(recipe.compare.seeds):
         for method in recipe.compare.methods:
             yield _final(recipe, method, seed)
-            yield _test(recipe, method, seed)
+            yield _test(method, seed)
 
 
 def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
@@ -110,13 +110,13 @@ def _final(recipe: Recipe, method: Method, seed: int) -> Stage:
     )
 
 
-def _test(recipe: Recipe, method: Method, seed: int) -> Stage:
+def _test(method: Method, seed: int) -> Stage:
     final = final_name(method, seed)
     return Stage(
         name=test_name(method, seed),
-        run=partial(_run_test, recipe, final),
+        run=partial(_run_test, final),
         reads=("data", final),
-        config={"replicates": recipe.compare.replicates, "seed": recipe.seed},
+        version=2,
         packages=("torch", "timm", "numpy"),
     )
 
@@ -193,17 +193,15 @@ def _select_map(recipe: Recipe, config: dict[str, Any], context: Context) -> flo
     return max(float(epoch["select_map"]) for epoch in read_json(context.out / "history.json"))
 
 
-def _run_test(recipe: Recipe, final: str, context: Context) -> None:
-    """Scores of the best epoch on test, mAP by role, and mAP of every bootstrap replicate: the same for all methods."""
+def _run_test(final: str, context: Context) -> None:
+    """Scores of the best epoch on test, mAP by role, and the influence of every image on mAP."""
     if _outcome(context.inputs[final])["select_map"] is None:
         write_whole(context.out / TEST, json.dumps({"map": None}) + "\n")
         return
     test = read_split(context.inputs["data"], "test")
     scores = evaluate.of_folder(context.inputs[final], test)
-    replicates, seed = recipe.compare.replicates, recipe.seed
-    draws = resampled_map(scores, test.targets, test.groups, replicates=replicates, seed=seed, known=test.known)
     np.save(context.out / SCORES, scores)
-    np.save(context.out / DRAWS, draws)
+    np.save(context.out / INFLUENCE, influence(scores, test.targets, test.groups, known=test.known))
     facts = {
         "map": mean_average_precision(scores, test.targets, test.known),
         "major": role_map(scores, test.targets, test.major, test.known),

@@ -1,4 +1,4 @@
-"""Means over seeds, and paired differences with an interval for what pictures and seeds leave open."""
+"""Means over seeds, and paired differences with an interval for the choice of images and of seeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from mlkd.intervals import Groups, Variance, half_width, variance
 
 
 @dataclass(frozen=True)
@@ -37,25 +39,31 @@ class Gain:
 
 @dataclass(frozen=True)
 class Measured:
-    """Test mAP of one method's runs by seed, and that of each bootstrap replicate (R,)."""
+    """Test mAP of one method's runs by seed, and the influence of every test image on it (N, 2)."""
 
     maps: Mapping[int, float]
-    draws: Mapping[int, NDArray[np.float64]]
+    influences: Mapping[int, NDArray[np.float64]]
 
 
-def difference(a: Measured, b: Measured, *, seed: int) -> Gain | None:
-    """mAP(a) - mAP(b), paired by seed and, in every replicate, by the pictures drawn; None without common seeds.
+def difference(a: Measured, b: Measured, groups: Groups) -> Gain | None:
+    """mAP(a) - mAP(b), paired by seed and by image; None without common seeds.
 
-    Each replicate draws pictures and seeds anew, independently and with replacement (pigeonhole bootstrap, Owen 2007).
-    `seed` may be the one that the pictures were drawn with.
+    The variance is that of the mean over seeds on these images for the choice of images, plus the variance between the
+    seeds over their number.  Both hold the images' effect on single seeds, which is taken off once.  The interval is a
+    t interval whose degrees of freedom follow Satterthwaite (1946).  With one seed it is for the choice of images only.
     """
     common = sorted(a.maps.keys() & b.maps.keys())
     if not common:
         return None
-    gaps = np.stack([a.draws[one] - b.draws[one] for one in common])  # (S, R)
-    replicates = gaps.shape[1]
-    drawn = np.random.default_rng([seed, 1]).integers(0, len(common), (replicates, len(common)))
-    means = gaps[drawn, np.arange(replicates)[:, None]].mean(1)
-    low, high = np.nanquantile(means, [0.025, 0.975])
-    value = float(np.mean([a.maps[one] - b.maps[one] for one in common]))
-    return Gain(value, float(low), float(high), len(common))
+    gaps = np.array([a.maps[seed] - b.maps[seed] for seed in common])
+    influences = np.stack([a.influences[seed] - b.influences[seed] for seed in common])  # (S, N, 2)
+    images = variance(influences.mean(0), groups)
+    total, doubt = images.value, images.value**2 / images.freedom
+    if len(common) > 1:
+        between = float(gaps.var(ddof=1)) / len(common)
+        single = sum(variance(one, groups).value for one in influences - influences.mean(0))
+        total += max(0.0, between - single / (len(common) * (len(common) - 1)))
+        doubt += between**2 / (len(common) - 1)
+    half = half_width(Variance(total, max(1.0, total**2 / doubt) if doubt else float("inf")))
+    value = float(gaps.mean())
+    return Gain(value, value - half, value + half, len(common))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlkd.data.prepared import read_split
+from mlkd.intervals import Groups
 from pipeline.compare import runs
 from pipeline.compare.methods import NO_TEACHER, PUBLISHED, Method
 from pipeline.compare.statistics import Gain, Measured, Spread, difference
@@ -51,8 +53,9 @@ def read_table(recipe: Recipe, folder: Path) -> Table:
     """Only runs of today's protocol count: those that a new start would skip."""
     finished = {decision.stage for decision in runs.line(recipe, folder).plan() if not decision.runs}
     read = {method.name: _read(recipe, method, folder, finished) for method in recipe.compare.methods}
+    groups = read_split(folder / "data", "test").groups if any(one.maps for one in read.values()) else ()
     return Table(
-        rows=tuple(_row(name, read, recipe.seed) for name in read),
+        rows=tuple(_row(name, read, groups) for name in read),
         missing=tuple(text for method in recipe.compare.methods for text in _missing(recipe, method, read)),
         machines=tuple(sorted({text for one in read.values() for text in one.machines})),
     )
@@ -64,7 +67,7 @@ class _Found:
 
     chosen: Mapping[str, Any]
     maps: dict[int, float] = field(default_factory=dict)
-    draws: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    influences: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     roles: list[Mapping[str, float | None]] = field(default_factory=list)
     step_s: list[float] = field(default_factory=list)
     machines: set[str] = field(default_factory=set)
@@ -87,7 +90,7 @@ def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str
             if told["map"] is None:
                 found.diverged.append(seed)
                 continue
-            found.maps[seed], found.draws[seed] = told["map"], np.load(test / runs.DRAWS)
+            found.maps[seed], found.influences[seed] = told["map"], np.load(test / runs.INFLUENCE)
             found.roles.append(told)
             found.step_s.append(_step_seconds(recipe, folder, final))
             found.machines.add(_machine(final))
@@ -120,7 +123,7 @@ def _missing(recipe: Recipe, method: Method, read: Mapping[str, _Found]) -> list
     return told
 
 
-def _row(name: str, read: Mapping[str, _Found], seed: int) -> Row:
+def _row(name: str, read: Mapping[str, _Found], groups: Groups) -> Row:
     found = read[name]
     return Row(
         method=name,
@@ -130,14 +133,14 @@ def _row(name: str, read: Mapping[str, _Found], seed: int) -> Row:
         map=Spread.of(found.maps.values()),
         major=Spread.of([told["major"] for told in found.roles]),
         minor=Spread.of([told["minor"] for told in found.roles]),
-        to_no_teacher=_gain(name, NO_TEACHER, read, seed),
-        to_published=_gain(name, PUBLISHED, read, seed),
+        to_no_teacher=_gain(name, NO_TEACHER, read, groups),
+        to_published=_gain(name, PUBLISHED, read, groups),
         step_ms=1e3 * float(np.mean(found.step_s)) if found.step_s else None,
     )
 
 
-def _gain(name: str, other: str, read: Mapping[str, _Found], seed: int) -> Gain | None:
+def _gain(name: str, other: str, read: Mapping[str, _Found], groups: Groups) -> Gain | None:
     if other == name or other not in read:
         return None
-    mine, theirs = (Measured(read[one].maps, read[one].draws) for one in (name, other))
-    return difference(mine, theirs, seed=seed)
+    mine, theirs = (Measured(read[one].maps, read[one].influences) for one in (name, other))
+    return difference(mine, theirs, groups)

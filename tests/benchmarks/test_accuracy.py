@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from benchmarks.accuracy import Truth, accuracy, role_map
-from mlkd.bootstrap import bootstrap_difference, bootstrap_map
+from mlkd.intervals import difference_interval, map_interval
 
 LABELS = ["ant", "bee", "cat", "dog"]
 
@@ -40,16 +40,14 @@ def test_a_perfect_major_and_a_hopeless_minor_are_told_apart() -> None:
     targets = np.array([[1], [1], [0], [0]], dtype=np.uint8)
     major, minor = np.array([[1], [0], [0], [0]]), np.array([[0], [1], [0], [0]])
     scores = np.array([[0.9], [0.1], [0.5], [0.4]], dtype=np.float32)
-    result = accuracy(scores, truth_of(targets, major=major, minor=minor), [0.5], labels=["a"], replicates=20)
+    result = accuracy(scores, truth_of(targets, major=major, minor=minor), [0.5], labels=["a"])
     assert result["map_major"] == 1.0
     assert result["map_minor"] == pytest.approx(1 / 3)
 
 
 def test_all_fields_against_scikit_learn() -> None:
     scores, targets, major, minor = random_case(7)
-    result = accuracy(
-        scores, truth_of(targets, major=major, minor=minor), [0.6] * 4, labels=LABELS, replicates=50, seed=1
-    )
+    result = accuracy(scores, truth_of(targets, major=major, minor=minor), [0.6] * 4, labels=LABELS)
     by_label = [average_precision_score(targets[:, i], scores[:, i]) for i in range(4)]
     assert result["ap"] == pytest.approx(by_label)
     assert result["map"] == pytest.approx(np.mean(by_label))
@@ -88,7 +86,6 @@ def test_what_is_unknown_is_none_and_not_nan() -> None:
         truth_of(targets),
         [0.5, 0.5],
         labels=["a", "b"],
-        replicates=5,
     )
     assert result["ap"] == [1.0, None]
     assert result["map_major"] is None
@@ -108,7 +105,7 @@ def test_what_nobody_knows_counts_for_nothing() -> None:
         told = np.where(known, targets, 1 - targets if lies else targets).astype(np.uint8)
         roles = {"major": np.where(known, major, 1 - major), "minor": np.where(known, minor, 1 - minor)}
         roles = roles if lies else {"major": major, "minor": minor}
-        return accuracy(scores, truth_of(told, known=known, **roles), [0.6] * 4, labels=LABELS, replicates=50, seed=1)
+        return accuracy(scores, truth_of(told, known=known, **roles), [0.6] * 4, labels=LABELS)
 
     assert measured(lies=True) == measured(lies=False)
     by_label = [average_precision_score(targets[known[:, i], i], scores[known[:, i], i]) for i in range(4)]
@@ -122,11 +119,11 @@ def test_differences_from_the_float_model_are_paired() -> None:
     worse[:, 2] = 1 - worse[:, 2]  # one label is lost
     truth = truth_of(targets)
     told = {"float_scores": scores, "float_thresholds": [0.5, 0.5, 0.5, 0.6], "labels": LABELS}
-    result = accuracy(worse, truth, [0.6, 0.5, 0.5, 0.5], replicates=60, seed=2, **told)
-    expected = bootstrap_difference(worse, scores, targets, truth.groups, replicates=60, seed=2)
+    result = accuracy(worse, truth, [0.6, 0.5, 0.5, 0.5], **told)
+    expected = difference_interval(worse, scores, targets, truth.groups)
     got = [result["delta_map"], result["delta_low"], result["delta_high"]]
     assert got == pytest.approx([expected.value, expected.low, expected.high])
-    own = bootstrap_map(worse, targets, truth.groups, replicates=60, seed=2)
+    own = map_interval(worse, targets, truth.groups)
     assert [result["map_low"], result["map_high"]] == pytest.approx([own.low, own.high])
     flips = sum(
         (worse[row, label] >= [0.6, 0.5, 0.5, 0.5][label]) != (scores[row, label] >= [0.5, 0.5, 0.5, 0.6][label])
@@ -148,7 +145,7 @@ def test_differences_from_the_float_model_are_paired() -> None:
 def test_the_float_model_itself_has_lost_nothing() -> None:
     scores, targets, _, _ = random_case(6)
     told = {"float_scores": scores, "float_thresholds": [0.5] * 4, "labels": LABELS}
-    result = accuracy(scores, truth_of(targets), [0.5] * 4, replicates=20, **told)
+    result = accuracy(scores, truth_of(targets), [0.5] * 4, **told)
     assert [result[name] for name in ("delta_map", "delta_low", "delta_high", "flipped")] == [0, 0, 0, 0]
     assert result["worst_labels"] == []
 
@@ -160,11 +157,22 @@ def test_decisions_that_nobody_can_judge_do_not_count_as_flipped() -> None:
     other = scores.copy()
     other[:30] = 1 - other[:30]
     told = {"float_scores": scores, "float_thresholds": [0.5] * 4, "labels": LABELS}
-    assert accuracy(other, truth_of(targets, known=known), [0.5] * 4, replicates=5, **told)["flipped"] == 0
+    assert accuracy(other, truth_of(targets, known=known), [0.5] * 4, **told)["flipped"] == 0
 
 
 def test_no_more_than_five_labels_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     targets = np.tile([[1], [0]], (1, 8)).astype(np.uint8)
     good, bad = np.tile([[0.9], [0.1]], (1, 8)).astype(np.float32), np.tile([[0.1], [0.9]], (1, 8)).astype(np.float32)
     told = {"float_scores": good, "float_thresholds": [0.5] * 8, "labels": list("abcdefgh")}
-    assert len(accuracy(bad, truth_of(targets), [0.5] * 8, replicates=5, **told)["worst_labels"]) == 5
+    assert len(accuracy(bad, truth_of(targets), [0.5] * 8, **told)["worst_labels"]) == 5
+
+
+def test_images_that_share_any_name_depend_on_each_other() -> None:
+    scores, targets, _, _ = random_case(5)
+    groups = [(f"cut-out {at % 20}", f"background {at % 7}") for at in range(60)]
+    truth = Truth(files=[Path(f"{at}.png") for at in range(60)], targets=targets, groups=groups)
+    result = accuracy(scores, truth, [0.5] * 4, labels=LABELS)
+    expected = map_interval(scores, targets, groups)
+    assert (result["map_low"], result["map_high"]) == pytest.approx((expected.low, expected.high))
+    alone = accuracy(scores, truth_of(targets), [0.5] * 4, labels=LABELS)
+    assert result["map_low"] != pytest.approx(alone["map_low"])

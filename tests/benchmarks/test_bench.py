@@ -7,7 +7,7 @@ import pytest
 from benchmarks.bench import Bench
 
 
-@pytest.mark.parametrize("field", ["processes", "queries", "threads", "pictures", "replicates", "timeout_s"])
+@pytest.mark.parametrize("field", ["processes", "queries", "threads", "pictures", "timeout_s"])
 def test_a_bench_without_work_is_refused(field: str) -> None:
     with pytest.raises(ValueError, match=rf"bench.{field}: expected more than 0, got 0"):
         Bench(**{field: 0})

@@ -61,7 +61,7 @@ def outcome(tmp_path: Path, timed: Any, scored: Any = None, scores: np.ndarray =
     return rows.outcome(
         timed, scored, tmp_path / "engine.npy", TRUTH, [0.5, 0.5],
         labels=["ant", "bee"], map_from={"device": "this machine", "instruction_set": "avx2"},
-        float_scores=SCORES[::-1].copy(), float_thresholds=[0.5, 0.5], replicates=20, seed=0,
+        float_scores=SCORES[::-1].copy(), float_thresholds=[0.5, 0.5],
     )  # fmt: skip
 
 
@@ -93,7 +93,6 @@ def test_an_outcome_fills_the_row_and_adds_no_key(tmp_path: Path) -> None:
     assert found["map_from"] == {"device": "this machine", "instruction_set": "avx2"}
     expected = accuracy(
         SCORES, TRUTH, [0.5, 0.5], labels=["ant", "bee"], float_scores=SCORES[::-1], float_thresholds=[0.5, 0.5],
-        replicates=20, seed=0,
     )  # fmt: skip
     assert expected.items() <= found.items()
     pooled = two[0]["samples"]["end_to_end_ms"] + two[1]["samples"]["end_to_end_ms"]

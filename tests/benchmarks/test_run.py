@@ -24,7 +24,7 @@ from export.backends import OnnxRuntime
 from export.bundle import Parts, read_bundle, write_bundle
 from tests import bundles
 
-SMALL = Bench(processes=2, queries=12, pictures=4, warm_up_s=0.1, replicates=20, sustained_s=0.2)
+SMALL = Bench(processes=2, queries=12, pictures=4, warm_up_s=0.1, sustained_s=0.2)
 HERE = DeviceEntry(name="here")
 
 
@@ -168,7 +168,7 @@ def timed(job: Job, bundle: Path) -> list[tuple[str, ...]]:
 def test_what_was_timed_before_a_kill_is_not_timed_again(whole: Path, tmp_path: Path) -> None:
     entry = DeviceEntry(name="here", runtimes=("openvino",))
     with closing(Recorder(entry)) as device:
-        quick = Bench(processes=2, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
+        quick = Bench(processes=2, queries=2, pictures=1, warm_up_s=0, throughput=False)
         job = Job(device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out")
         assert len(timed(job, whole)) == 2
         (tmp_path / "out/samples/openvino-fp32.1.json").unlink()
@@ -193,7 +193,7 @@ def test_an_engine_that_takes_the_process_down_costs_only_its_own_row(whole: Pat
 
         row = dict.fromkeys(ROW) | {"kind": "reference", "model": "student", "threads": 1}
         candidates = tuple(Candidate(name, row | {"name": name}, (0.5,) * 3) for name in ENGINES)
-        quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
+        quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, throughput=False)
         job = Job(
             device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out",
             extra=[Subject(program, candidates)],
@@ -223,7 +223,7 @@ class Small(Local):
 
 def test_a_search_that_fails_costs_no_latency(whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with closing(Small(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
-        quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2)
+        quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0)
         job = Job(device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out")
         (found,) = run_bench(job, [Bundle(whole, "student")])["rows"]
     assert (found["status"], found["throughput"]) == ("measured", None)
@@ -245,7 +245,7 @@ class Choosy(Local):
 def test_a_device_that_runs_no_reference_measures_what_ships(whole: Path, tmp_path: Path) -> None:
     """Such is a board with TensorRT alone: the references are for CPUs."""
     tested = [Bundle(shutil.copytree(whole, tmp_path / "first"), "student"), Bundle(whole, "teacher", "reference")]
-    quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
+    quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, throughput=False)
     with closing(Choosy(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
         job = Job(device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out")
         rows = {row["name"]: (row["status"], row["reason"]) for row in run_bench(job, tested)["rows"]}
@@ -275,7 +275,7 @@ def test_a_device_without_room_takes_its_accuracy_from_the_host_and_says_so(whol
     manifest = read_bundle(whole)
     hashes = {"openvino-fp32": manifest.files["engines/fp32.xml"].sha256, "onnxruntime-fp32": "0" * 64}
     told = {name: {"ran": None, "sha256": sha256, "error": None} for name, sha256 in hashes.items()}
-    quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, replicates=2, throughput=False)
+    quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, throughput=False)
     with closing(Full(HERE)) as device:
         job = Job(device, truth, bundles.LABELS, quick, tmp_path / "out")
         with pytest.raises(NoRoomError, match="room for the test set"):

@@ -11,11 +11,12 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from export.parity import Gates, LabelLoss, Parity, ParityLimits, check, differences
+from mlkd.intervals import difference_interval
 
 REFERENCE = np.array([[0.9, 0.2], [0.6, 0.7], [0.1, 0.4], [0.3, 0.8]], dtype=np.float32)
 TARGETS = np.array([[1, 0], [1, 1], [0, 0], [0, 1]], dtype=np.uint8)
 THRESHOLDS = np.array([0.5, 0.5], dtype=np.float32)
-EACH = {"labels": ("cat", "dog"), "groups": np.arange(4), "replicates": 20}
+EACH = {"labels": ("cat", "dog"), "groups": np.arange(4)}
 NOTHING = Parity(0, 0, 0, 0, 0, 0, ())
 
 
@@ -57,20 +58,16 @@ def test_decisions_are_those_at_the_references_thresholds() -> None:
         assert differences(REFERENCE, candidate, TARGETS, thresholds, **EACH).flipped == flipped
 
 
-def test_the_interval_is_that_of_whole_groups_drawn_in_pairs() -> None:
+def test_the_interval_is_that_of_a_paired_difference_in_groups() -> None:
     reference, candidate, targets, groups = drawn(4)
-    parity = differences(
-        reference, candidate, targets, np.full(4, 0.5, np.float32), labels="abcd", groups=groups, replicates=60, seed=5
-    )
-    rng, gaps = np.random.default_rng(5), []
-    for _ in range(60):
-        rows = np.concatenate([np.flatnonzero(groups == one) for one in rng.integers(0, 40, 40)])
-        maps = [average_precision_score(targets[rows], scores[rows]) for scores in (candidate, reference)]
-        gaps.append(maps[0] - maps[1])
+    parity = differences(reference, candidate, targets, np.full(4, 0.5, np.float32), labels="abcd", groups=groups)
+    alone = difference_interval(candidate, reference, targets, np.arange(len(targets)))
     assert parity.delta_map == pytest.approx(
         average_precision_score(targets, candidate) - average_precision_score(targets, reference)
     )
-    assert (parity.low, parity.high) == pytest.approx(tuple(np.quantile(gaps, [0.025, 0.975])))
+    expected = difference_interval(candidate, reference, targets, groups)
+    assert (parity.low, parity.high) == (expected.low, expected.high)
+    assert (parity.low, parity.high) != pytest.approx((alone.low, alone.high))
     assert parity.low < parity.delta_map < parity.high < 0
 
 
@@ -79,9 +76,7 @@ def test_the_ten_labels_hurt_most_come_in_order() -> None:
     targets[:, 3] = 0  # without a positive it counts nowhere
     candidate[:, 13] = targets[:, 13]  # and one that got better is not hurt
     names = [f"label {at}" for at in range(14)]
-    parity = differences(
-        reference, candidate, targets, np.full(14, 0.5, np.float32), labels=names, groups=groups, replicates=5
-    )
+    parity = differences(reference, candidate, targets, np.full(14, 0.5, np.float32), labels=names, groups=groups)
     expected = []
     for at in (at for at in range(14) if at not in (3, 13)):
         aps = [average_precision_score(targets[:, at], scores[:, at]) for scores in (reference, candidate)]

@@ -98,7 +98,7 @@ def test_a_forked_process_times_the_eager_net_like_an_engine(
     truth = Truth(files=files, targets=(EAGER > 0.5).astype(np.uint8), groups=list("abcd"))
     row = {**one.row} | outcome(
         [told], scored["torch"], tmp_path / "torch.npy", truth, one.thresholds,
-        labels=LABELS.names, map_from={"device": "here", "instruction_set": "any"}, replicates=10, seed=0,
+        labels=LABELS.names, map_from={"device": "here", "instruction_set": "any"},
     )  # fmt: skip
     assert (row["name"], row["kind"], row["model"], row["status"]) == (
         "student-torch",

@@ -22,7 +22,6 @@ PROTOCOL = """
 compare:
   seeds: 2
   epochs: 2
-  replicates: 40
   methods:
     - {name: none}
     - {name: mld, scaled: [{kind: label_kl}], factors: [0.5, 1, 100]}

@@ -55,7 +55,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     drawings.draw(folder)
     net = CheckpointTeacher(path=taggers.save(folder / "net", LABELS, seed=9))
     tiny = load_recipe(str(drawings.write_recipe(folder, folder)))
-    protocol = Compare(seeds=2, epochs=2, replicates=40, methods=METHODS)
+    protocol = Compare(seeds=2, epochs=2, methods=METHODS)
     return replace(tiny, teacher=None, ready_teachers=(net,), compare=protocol)
 
 
