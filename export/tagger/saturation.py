@@ -36,16 +36,19 @@ def saturation(
             largest = largest_difference(expected, np.concatenate([exact(picture) for picture in pictures]))
     except (EngineRefused, MissingRuntime):
         return None
-    return describe(expected, found) if largest is not None and largest <= limit else None
+    return describe(*apart(expected, found)) if largest is not None and largest <= limit else None
 
 
-def describe(exact: Values, found: Values) -> str:
-    """How far scores computed by kernels that saturate are from those of exact arithmetic."""
-    apart = np.abs(exact.astype(np.float64) - found)
-    return (
-        "this processor's int8 kernels saturate (x86 without VNNI): scores differ from exact arithmetic "
-        f"by up to {apart.max():.2g} (mean {apart.mean():.2g})"
-    )
+def describe(largest: float, mean: float, *, blamed: bool = True) -> str:
+    """How far scores are from those of exact arithmetic, `blamed` on kernels that saturate."""
+    blame = "this processor's int8 kernels saturate (x86 without VNNI): " if blamed else ""
+    return f"{blame}scores differ from exact arithmetic by up to {largest:.2g} (mean {mean:.2g})"
+
+
+def apart(exact: Values, found: Values) -> tuple[float, float]:
+    """The largest and the mean difference of scores."""
+    differences = np.abs(exact.astype(np.float64) - found)
+    return float(differences.max()), float(differences.mean())
 
 
 def kernels_saturate() -> bool:
