@@ -108,7 +108,7 @@ def _measure(folder: Path, manifest: Manifest, file: Path, *, threads: int | Non
             try:
                 backend = backend_of(entry, threads)
                 with open_engine(folder, manifest, entry, backend, rebuild=rebuild) as session:
-                    wrong = _wrong(entry, backend, session, golden, pictures)
+                    wrong = wrong(entry, backend, session, golden, pictures)
                     if wrong is None:
                         found.p50_ms[entry.name] = p50_ms(session, pictures)
                     else:
@@ -128,7 +128,7 @@ def _built(manifest: Manifest) -> list[str]:
     return sorted(found)
 
 
-def _wrong(
+def wrong(
     entry: EngineEntry, backend: Backend, session: Session, golden: Golden, pictures: Sequence[NDArray[np.uint8]]
 ) -> str | None:
     """Why an engine that opens must not be used all the same."""

@@ -13,7 +13,7 @@ from export import stamp
 from export.backends import OnnxRuntime, OpenVino
 from export.backends.saturation import saturates
 from export.bundle import read_bundle
-from export.tagger import Tagger, saturation
+from export.tagger import Tagger, fastest, saturation
 from export.tagger.golden import Golden
 from export.tagger.selftest import check_engine
 from pipeline.device import main
@@ -106,3 +106,21 @@ def test_exact_arithmetic_is_the_same_in_both_runtimes(folder: Path, engine: str
     pixels = np.concatenate([one[None] for one in Golden.read(folder, read_bundle(folder)).pixels])
     with OnnxRuntime().open_exact(graph) as first, OpenVino().open_exact(graph) as second:
         np.testing.assert_allclose(first(pixels), second(pixels), atol=1e-5)
+
+
+def test_tag_leaves_such_an_engine_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = read_bundle(folder)
+    entry, golden = manifest.engine(SEVEN_BITS), Golden.read(folder, manifest)
+    pictures = [pixels[None] for pixels in golden.pixels]
+    monkeypatch.setattr(saturation, "kernels_saturate", lambda: True)
+    with OnnxRuntime().open(folder / entry.file) as session:
+        assert fastest.wrong(entry, OnnxRuntime(), session, golden, pictures) is None
+        run = session._run
+        monkeypatch.setattr(session, "_run", lambda images: run(images) / 2)
+        reason = fastest.wrong(entry, OnnxRuntime(), session, golden, pictures)
+        assert reason is not None
+        assert reason.startswith(f"it gives wrong tags here: {NAMED}")
+        monkeypatch.setattr(saturation, "kernels_saturate", lambda: False)
+        reason = fastest.wrong(entry, OnnxRuntime(), session, golden, pictures)
+        assert reason is not None
+        assert "saturate" not in reason
