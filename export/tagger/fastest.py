@@ -108,11 +108,11 @@ def _measure(folder: Path, manifest: Manifest, file: Path, *, threads: int | Non
             try:
                 backend = backend_of(entry, threads)
                 with open_engine(folder, manifest, entry, backend, rebuild=rebuild) as session:
-                    wrong = wrong(entry, backend, session, golden, pictures)
-                    if wrong is None:
+                    refusal = wrong(entry, backend, session, golden, pictures)
+                    if refusal is None:
                         found.p50_ms[entry.name] = p50_ms(session, pictures)
                     else:
-                        found.lacking[entry.name] = wrong
+                        found.lacking[entry.name] = refusal
             except OSError:
                 raise
             except Exception as cause:  # every runtime raises classes of its own
@@ -134,11 +134,11 @@ def wrong(
     """Why an engine that opens must not be used all the same."""
     expected, found = golden.scores[entry.name], np.concatenate([session(picture) for picture in pictures])
     largest, limit = largest_difference(expected, found), score_limit(entry, session.ran)
-    if largest is not None and largest <= limit:
+    if limit.allows(expected, found):
         return None
-    if largest is not None and entry.precision.startswith("int8"):
+    if entry.precision.startswith("int8"):
         cause = saturation(session, backend, pictures, expected, found, limit)
         if cause is not None:
-            return f"it gives wrong tags here: {cause}, more than {limit:g}"
+            return f"it gives wrong tags here: {cause}, more than {limit}"
     off = "no numbers" if largest is None else f"scores that differ by {largest:.2g}"
-    return f"it gives wrong tags here: expected the scores of its self-test within {limit:g}, got {off}"
+    return f"it gives wrong tags here: expected the scores of its self-test within {limit}, got {off}"
