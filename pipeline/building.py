@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.doctor import compare
 from export import stamp
 from export.backends import MissingRuntime, OnnxRuntime, OpenVino, TensorRt
 from export.parity import Parity, check
@@ -82,8 +83,21 @@ class _Work:
             "thresholds_from": scored_by,
             "thresholds_of": self._relative(scored),
             "parity": asdict(parity),
+            "drift": self._drift(engine, scored, scores) if reason is None else None,
             "not_run": reason,
         }
+
+    def _drift(self, engine: Engine, scored: Path, scores: NDArray[np.float32]) -> dict[str, Any] | None:
+        """How this processor's int8 kernels differ from exact arithmetic on select; None where no CPU computes them."""
+        if engine.precision not in INT8 or not isinstance(engine.backend, OnnxRuntime | OpenVino):
+            return None
+        with runtime_of(scored).open_exact(scored) as session:
+            exact = self.val.scores(session)
+        select, count = self.val.select, len(self.val.select)
+        drift = compare(exact[:count], scores[:count], select.targets, select.known)
+        if drift.saturates:
+            log.warning("%s: %s; use another int8 engine or float on this processor", engine.name, drift)
+        return {**asdict(drift), "text": str(drift)}
 
     def _compiled(self, engine: Engine, graph: Path) -> tuple[tuple[Path, ...], str | None]:
         """The engine's files, and why it does not run here; the ONNX alone where only its device can build it."""
@@ -135,7 +149,7 @@ def cost(folder: Path) -> dict[str, Any]:
     """What freezing cost, for the report, from the folder of this stage."""
     facts = read_json(folder / "engines.json")
     parity = [
-        {"engine": entry["name"], "scored_by": entry["thresholds_from"], **entry["parity"]}
+        {"engine": entry["name"], "scored_by": entry["thresholds_from"], "drift": entry["drift"], **entry["parity"]}
         for entry in facts["engines"]
     ]
     return {**facts["int8"], "parity": parity}

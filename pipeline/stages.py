@@ -161,7 +161,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             name="bundle",
             run=partial(freezing.bundle, recipe, made_by),
             reads=("data", "student", "onnx", "engines"),
-            version=2,
+            version=3,
             config={"hash": made_by, "content": freezing.content_of(recipe)},
             packages=freezing.PACKAGES,
             outside=lambda: {"program": program.digest()},
