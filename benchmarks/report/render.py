@@ -147,6 +147,7 @@ def _kinds(row: Row, devices: list[Device]) -> dict[str, Any]:
         "map": row.accuracy,
         "interval": row.interval,
         "change": row.change,
+        "gain": row.gain,
         "bytes": row.number("bytes"),
     }
 
