@@ -139,7 +139,7 @@ def test_on_tune_every_label_reaches_the_floor_or_is_named(data: st.DataObject, 
         score, target = scores[known[:, c], c], targets[known[:, c], c]
         every = [target[score >= one] for one in {*score.tolist(), tuned[c]} if (score >= one).any()]
         decided = target[score >= tuned[c]]
-        assert (c in named) is (decided.size > 0 and decided.mean() < precision)
+        assert (c in named) is bool(decided.size and decided.mean() < precision)
         if c in named and target.any():
             assert max(one.mean() for one in every) < precision
             assert decided.mean() == max(one.mean() for one in every), "its most precise threshold"

@@ -82,8 +82,9 @@ def test_a_precision_out_of_reach_is_said_with_its_labels(
     assert told["expected_precision"][1] < 0.9
     caplog.clear()
     tuned("fast", split, scores, Thresholds())
-    tuned("fast", split, scores, Thresholds(aim="precision", precision=0.05))
     assert caplog.messages == []
+    tuned("fast", split, scores, Thresholds(aim="precision", precision=0.05))
+    assert [message.rpartition(": ")[2] for message in caplog.messages] == ["absent"]  # each of its tags is wrong
 
 
 def test_the_aim_of_a_recipe(tmp_path: Path) -> None:
