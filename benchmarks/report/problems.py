@@ -80,12 +80,12 @@ def _short_training(training: Facts) -> Problem | None:
         gain = last_gain(curve)
         if gain is not None:
             before, last = figures.points(curve[-1] - gain), figures.points(curve[-1])
-            told.append(f"{net} {before} → {last}, about {figures.signed(gain)} an epoch")
+            told.append(f"{net} {before} → {last} (about {figures.signed(gain)} an epoch)")
     if not told:
         return None
     return Problem(
-        "Train longer: mAP was still rising at the last epoch.",
-        f"On the validation split select: {'; '.join(told)}.",
+        "mAP was still rising at the last epoch.",
+        f"On the validation split select: {', '.join(told)}. Train longer.",
     )
 
 
