@@ -129,7 +129,8 @@ def compare(model: Path, threads: int, *, rounds: int = ROUNDS, seconds: float =
     machine.pin(threads)
     backend = OpenVino(threads=threads)
     null = null_errors_us(NULL_MS)
-    with backend.open_graph(model) as session:
+    session = backend.open_graph(model)
+    with session:
         application = Application(model, backend, session.picture)
         found = [take_turns(application, session, seconds) for _ in range(rounds)]
     ours, inside, theirs = (np.concatenate(samples) for samples in zip(*found, strict=True))
