@@ -66,8 +66,8 @@ class Bench:
         }
         if self.throughput:
             told["throughput"] = (
-                "engine only, best of the batches and streams tried, in a process of its own on all cores, "
-                "one thread a stream; "
+                "engine only, best of the batches and streams tried in a process of its own on all cores, "
+                f"one thread a stream, and measured again there in {self.processes} fresh ones: their median; "
                 "never mixed with latency"
             )
         if self.sustained_s:

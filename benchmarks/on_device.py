@@ -67,7 +67,7 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
         measured = measure(chain, content, settings, sensors)
         peak_rss_mb = machine.peak_memory_mb()
         engine_file = tagger.engine
-        found = _throughput(folder, tagger, chain.pixels(content)) if settings.throughput else None
+        found = _throughput(folder, tagger, chain.pixels(content), settings.throughput)
     choice = tagger.choice
     return {
         "engine": choice.entry.name,
@@ -88,11 +88,20 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
     }
 
 
-def _throughput(folder: Path, tagger: Tagger, pixels: Sequence[NDArray[np.uint8]]) -> dict[str, Any]:
-    """The search, on all the cores that this process has; every stream opens a session of one thread for itself."""
+def _throughput(
+    folder: Path, tagger: Tagger, pixels: Sequence[NDArray[np.uint8]], wanted: bool | tuple[int, int]
+) -> dict[str, Any] | None:
+    """The search, or the setting named, on all the cores that this process has; None if it is not wanted.
+
+    Every stream opens a session of one thread for itself.
+    """
+    if not wanted:
+        return None
     choice = choose(tagger.manifest, tagger.choice.entry.name, threads=1)
     open_another = functools.partial(open_engine, folder, tagger.manifest, choice.entry, choice.backend)
     with throughput.trials(open_another, pixels) as trial:
+        if isinstance(wanted, tuple):
+            return throughput.again(trial, *wanted)
         return throughput.search(trial, len(allowed()), tagger.max_batch)
 
 

@@ -19,14 +19,15 @@ class Settings:
     """One process of a measurement; `threads` None leaves the number in the manifest.
 
     Queries go on until there are `queries` of them and `least_s` seconds are over.  `throughput` searches for the best
-    batch and streams afterwards, `sustained_s` above 0 goes on end to end for so long.
+    batch and streams afterwards, or measures at those that it names; `sustained_s` above 0 goes on end to end for so
+    long.
     """
 
     queries: int = 256
     least_s: float = 0.0
     threads: int | None = None
     warm_up_s: float = 10.0
-    throughput: bool = False
+    throughput: bool | tuple[int, int] = False
     sustained_s: float = 0.0
 
     def __post_init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,37 +16,13 @@ from benchmarks.devices import Device, DeviceError, NoRoomError, Run, UnfitError
 from benchmarks.program import ProcessFailedError
 from benchmarks.rows import outcome
 from benchmarks.subjects import Bundle, Candidate, Scored, Subject, of_bundle, refusing
+from benchmarks.timed import Timed, alone, asked
 from export.bundle import read_bundle
 from mlkd import whole_file
 from mlkd.progress import Progress, silent
 
-log = logging.getLogger(__name__)
-
 SECONDS_A_PICTURE = 0.25  # what a picture may take on a small board before scoring is given up
-ALONE = ("throughput", "sustained")  # what an engine is asked once, in a process of its own, after the queries
 NOT_HERE = "there is no room for the test set there, and no other machine has scored this engine"
-
-
-@dataclass
-class Timed:
-    """What the processes of a row printed, or the error of the first that failed."""
-
-    processes: list[dict[str, Any]] = field(default_factory=list)
-    alone: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(ALONE))
-    error: str | None = None
-
-    def add(self, process: int | str, told: dict[str, Any]) -> None:
-        if isinstance(process, str):
-            self.alone[process] = told[process]
-        else:
-            self.processes.append(told)
-
-    def failed(self, process: int | str, cause: Exception) -> None:
-        """Without its queries a row has nothing; what it is asked alone it can lack."""
-        if isinstance(process, str):
-            log.warning("%s: expected an answer, got %s; the row goes without", process, cause)
-        else:
-            self.error = str(cause)
 
 
 @dataclass(frozen=True)
@@ -151,33 +126,28 @@ def _time_all(job: Job, subjects: Sequence[Subject], pictures: str) -> dict[str,
     able = {one.name: (subject.program, one) for subject in subjects for one in subject.able}
     counts = {True: job.bench.processes, False: job.bench.reference_processes}
     runs: list[tuple[str, int | str]] = [*plan({name: counts[one.ships] for name, (_, one) in able.items()}, job.seed)]
-    wanted = {"throughput": job.bench.throughput, "sustained": job.bench.sustained_s}
-    runs += [(name, what) for what in ALONE if wanted[what] for name, (_, one) in able.items() if one.ships]
+    runs += [(name, what) for what in alone(job.bench) for name, (_, one) in able.items() if one.ships]
     found = {name: Timed() for name in able}
     for done, (name, process) in enumerate(runs):
         job.progress("latency", done, len(runs))
-        if found[name].error is None:
+        if found[name].can(process):
             try:
-                found[name].add(process, printed.process(_time(job, *able[name], process, pictures)))
+                words = asked(job.bench, process, found[name])
+                found[name].add(process, printed.process(_time(job, *able[name], process, pictures, words)))
             except (ProcessFailedError, ValueError) as cause:
                 found[name].failed(process, cause)
     job.progress("latency", len(runs), len(runs))
     return found
 
 
-def _time(job: Job, program: Run, one: Candidate, process: int | str, pictures: str) -> Any:
+def _time(job: Job, program: Run, one: Candidate, process: int | str, pictures: str, more: Sequence[str]) -> Any:
     """What one process prints; kept, so that a bench that goes on does not repeat it."""
     file = job.out / "samples" / f"{one.name}.{process}.json"
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
     bench = job.bench
     words = ["--engine", one.engine, "--pictures", pictures, "--sample", str(bench.pictures), "--seed", str(job.seed)]
-    words += ["--threads", str(job.threads), "--warmup-s", str(bench.warm_up_s)]
-    if isinstance(process, str):
-        words += ["--queries", "1", *(["--sustained-s", str(bench.sustained_s)] if process == "sustained" else [])]
-        words += ["--throughput"] if process == "throughput" else []
-    else:
-        words += ["--queries", str(bench.queries), "--least-s", str(bench.least_s)]
+    words += ["--threads", str(job.threads), "--warmup-s", str(bench.warm_up_s), *more]
     told = program("bench", *words, timeout_s=bench.timeout_s + 2 * bench.least_s + bench.sustained_s)
     whole_file.write(file, json.dumps(told).encode())
     return told
@@ -233,4 +203,4 @@ def _row(job: Job, subject: Subject, one: Candidate, timed: Timed, scored: Score
         float_scores=None if net is None else net.scores,
         float_thresholds=None if net is None else net.thresholds,
     )
-    return {**one.row, **filled, **timed.alone}
+    return {**one.row, **filled, **timed.asked_alone()}

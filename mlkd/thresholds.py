@@ -49,7 +49,8 @@ def tune(
 ) -> NDArray[np.float32]:
     """The threshold of every label (L,); that of all pooled for a label without positives, 0.5 if none has any.
 
-    A label that reaches the floor nowhere gets its most precise one.
+    With a floor, a label whose mixed threshold would miss it on these pictures keeps its own; a label that reaches the
+    floor nowhere gets its most precise one.  `below_floor` names the labels that still miss it.
     """
     score, target, mask = checked(scores, targets, known)
     if mask is not None:
@@ -58,11 +59,14 @@ def tune(
     if not positives.any():
         return np.full(score.shape[1], HALF, dtype=np.float32)
     pooled = _best(*_counted(score.ravel(), target.ravel(), None if mask is None else mask.ravel()), config)
-    own = np.full(score.shape[1], pooled)
-    for label, counted in enumerate(masks(mask, score)):
-        if positives[label]:
-            own[label] = _best(*_counted(score[:, label], target[:, label], counted), config)
-    return _between(pooled, own, positives, config.prior)
+    columns = [_counted(*column) for column in zip(score.T, target.T, masks(mask, score), strict=True)]
+    own = np.array([_best(*column, config) if column[1].any() else pooled for column in columns])
+    mixed = _between(pooled, own, positives, config.prior)
+    if config.precision is None:
+        return mixed
+    pairs = zip(columns, mixed, strict=True)
+    reached = [_precision(*column, threshold) >= config.precision for column, threshold in pairs]
+    return np.where(reached, mixed, own).astype(np.float32)
 
 
 def expected(
@@ -92,22 +96,22 @@ def expected(
     return _fraction(hits, chosen), _fraction(hits, target.sum(0))
 
 
-def out_of_reach(
-    scores: ArrayLike, targets: ArrayLike, config: Thresholds, known: ArrayLike | None = None
+def below_floor(
+    thresholds: ArrayLike, scores: ArrayLike, targets: ArrayLike, config: Thresholds, known: ArrayLike | None = None
 ) -> tuple[int, ...]:
-    """The labels with positives whose precision is below the floor at every threshold; none for the aim f1."""
+    """The labels whose decisions by `thresholds` (L,) miss the floor of precision; none for the aim f1."""
     if config.precision is None:
         return ()
     score, target, mask = checked(scores, targets, known)
-    columns = zip(score.T, target.T, masks(mask, score), strict=True)
-    return tuple(label for label, column in enumerate(columns) if _misses(*_counted(*column), config.precision))
+    columns = zip(score.T, target.T, masks(mask, score), np.asarray(thresholds), strict=True)
+    rated = [_precision(*_counted(*column), threshold) for *column, threshold in columns]
+    return tuple(label for label, precision in enumerate(rated) if precision < config.precision)
 
 
-def _misses(score: Scores, target: Bools, floor: float) -> bool:
-    if not target.any():
-        return False
-    _, hits, seen = _ranked(score, target)
-    return bool((hits / seen).max() < floor)
+def _precision(score: Scores, target: Bools, threshold: float) -> float:
+    """nan, which neither reaches nor misses a floor, where nothing is decided."""
+    decided = score >= threshold
+    return float(target[decided].mean()) if decided.any() else math.nan
 
 
 def _counted(score: Scores, target: Bools, known: Bools | None) -> tuple[Scores, Bools]:

@@ -18,9 +18,13 @@ from mlkd.metrics import average_precision, mean_average_precision
 
 
 def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels: Labels) -> dict[str, Any]:
-    """Test mAP of teacher, student and baseline from their scores (N, L), and the paired difference of the last two."""
+    """Test mAP of teacher, student and baseline from their scores (N, L), and paired differences.
+
+    `difference` is student minus baseline, `teacher_gain` teacher minus student, both with 95 % intervals.
+    """
     student, baseline, targets, known = scores["student"], scores["baseline"], truth.targets, truth.known
     gain = difference_interval(student, baseline, targets, truth.groups, known=known)
+    gap = difference_interval(scores["teacher"], student, targets, truth.groups, known=known)
     by_label = {net: average_precision(values, targets, known) for net, values in scores.items()}
     positives = targets.sum(0)
     return {
@@ -28,6 +32,7 @@ def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels
         "difference": gain.value,
         "low": gain.low,
         "high": gain.high,
+        "teacher_gain": {"difference": gap.value, "low": gap.low, "high": gap.high},
         "major": {net: role_map(values, targets, truth.major, known) for net, values in scores.items()},
         "minor": {net: role_map(values, targets, truth.minor, known) for net, values in scores.items()},
         "labels": [

@@ -77,7 +77,7 @@ def truth_of(test: Split) -> Truth:
     return Truth(
         files=test.files,
         targets=test.targets,
-        groups=test.groups,
+        groups=test.clusters,
         major=test.major,
         minor=test.minor,
         known=test.known,

@@ -90,7 +90,7 @@ def _score(recipe: Recipe, context: Context) -> Scored:
     with closing(Local(DeviceEntry(name=HERE))) as device:
         bundles = [Bundle(path.parent, path.parent.name, "reference") for path in context.out.glob(f"*/{MANIFEST}")]
         subjects = [of_bundle(one, device.place(one.folder), {}, device=HERE, threads=1) for one in bundles]
-        truth = Truth(files=test.files, targets=test.targets, groups=test.groups)
+        truth = Truth(files=test.files, targets=test.targets, groups=test.clusters)
         job = Job(device, truth, test.labels.names, recipe.bench, context.out, progress=context.progress)
         return score(job, subjects, device.pictures(test.files), here)
 

@@ -35,7 +35,7 @@ def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
     measured.write_text(json.dumps(published, indent=1) + "\n", encoding="utf-8")
     parts = parts_of(context.inputs["bundle"] / "bundle")
     manifest = _measured(parts.manifest, facts)
-    write_card(manifest, published, context.out / CARD)
+    write_card(manifest, facts, context.out / CARD)
     added = {name: context.out / name for name in (*REPORTS, measured.name, CARD)}
     write_bundle(Parts(manifest=manifest, sources={**parts.sources, **added}), context.out / "bundle")
 

@@ -22,7 +22,6 @@ from pipeline.recipe import Recipe
 log = logging.getLogger(__name__)
 
 BATCH = 32
-NAMED = 10  # labels in a message
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Val:
         thresholds: NDArray[np.float32],
     ) -> Parity:
         """What `differences` says of all of val."""
-        names, groups = self.select.labels.names, [*self.select.groups, *self.tune.groups]
+        names, groups = self.select.labels.names, [*self.select.clusters, *self.tune.clusters]
         known = None if self.known.all() else self.known
         return differences(reference, scores, self.targets, thresholds, labels=names, groups=groups, known=known)
 
@@ -90,20 +89,21 @@ class Val:
 def tuned(engine: str, tune: Split, scores: NDArray[np.float32], aim: thresholds.Thresholds) -> dict[str, Any]:
     """What the manifest says of an engine's scores (N, L) of tune: its thresholds (L,), what to expect of them, its AP.
 
-    Labels that reach the precision asked for nowhere are logged.
+    Labels whose decisions on tune miss the precision asked for are logged.
     """
     decisions = tune.targets, aim, tune.known
-    missed = [tune.labels.names[label] for label in thresholds.out_of_reach(scores, *decisions)]
+    found = thresholds.tune(scores, *decisions)
+    missed = [tune.labels.names[label] for label in thresholds.below_floor(found, scores, *decisions)]
     if missed:
-        some = ", ".join(missed[:NAMED]) + (" ..." if len(missed) > NAMED else "")
         log.warning(
-            "%s: precision %g is out of reach on tune for %d of %d labels, which have their most precise threshold: %s",
-            engine, aim.precision, len(missed), len(tune.labels.names), some,
+            "%s: %d of %d labels miss precision %g on tune; those with positives have their most precise threshold, "
+            "those without the one of all labels pooled: %s",
+            engine, len(missed), len(tune.labels.names), aim.precision, ", ".join(missed),
         )  # fmt: skip
     precision, recall = thresholds.expected(scores, *decisions, tune.groups)
     ap = average_precision(scores, tune.targets, tune.known)
     return {
-        "thresholds": tuple(thresholds.tune(scores, *decisions).tolist()),
+        "thresholds": tuple(found.tolist()),
         "expected_precision": tuple(_or_none(value) for value in precision.tolist()),
         "expected_recall": tuple(_or_none(value) for value in recall.tolist()),
         "tune_map": _or_none(mean(ap)),

@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.report import figures
 from benchmarks.report.devices import read_devices
 from benchmarks.report.markdown import environment
+from benchmarks.report.problems import problems
 from benchmarks.report.rows import Row, finite, read_rows
 from benchmarks.report.verdict import judge
 from export.manifest import EngineEntry, Manifest
@@ -32,9 +33,9 @@ class LabelLine:
     recall: float | None
 
 
-def write_card(manifest: Manifest, measured: Mapping[str, Any], out: Path) -> None:
-    """Write the card to the file `out`; `measured` is the content of measured.json."""
-    facts = finite(measured)
+def write_card(manifest: Manifest, bench: Mapping[str, Any], out: Path) -> None:
+    """Write the card to the file `out`; `bench` holds at least devices and rows."""
+    facts = finite(bench)
     devices, rows = read_devices(facts), read_rows(facts)
     verdicts = judge(rows, [device for device in devices if device.measured])
     chosen = next((one.chosen for one in verdicts if one.chosen), None)
@@ -46,6 +47,7 @@ def write_card(manifest: Manifest, measured: Mapping[str, Any], out: Path) -> No
         "engines": [(engine, _own(rows, devices[0].name, engine.name)) for engine in manifest.engines],
         "home": devices[0],
         "verdicts": verdicts,
+        "problems": problems(facts, rows, verdicts),
         "entry": entry,
         "chosen": chosen,
         "lines": lines,

@@ -10,6 +10,7 @@ from benchmarks.report import figures
 from benchmarks.report.rows import Row, finite
 
 KEPT = 0.99  # of the best mAP: what an engine may lose and still count as as good
+CREDITED = ("map", "map_low", "map_high", "delta_map", "delta_low", "delta_high")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,14 +83,15 @@ def choose(
 def pick(rows: Sequence[Row], limits: Limits) -> Choice | None:
     """The fastest (p90) of those that count as as good as the best, among measured engines within the limits.
 
-    As good is what keeps 99 % of the best's mAP, and what the test does not tell apart from it.
+    As good is what keeps 99 % of the best's mAP, and what the test does not tell apart from it, both without the
+    `gain` of an engine over the float scores of its own model.
     """
     fitting = [row for row in rows if row.engine and row.plotted and not misses(row, limits)]
     if not fitting:
         return None
-    best = max(fitting, key=lambda row: (row.accuracy or 0.0, -(row.latency or 0.0)))
+    best = max(fitting, key=lambda row: (_credit(row), -(row.latency or 0.0)))
     alike = tuple(row for row in fitting if as_good(row, best))
-    chosen = min(alike, key=lambda row: (row.latency or 0.0, -(row.accuracy or 0.0)))
+    chosen = min(alike, key=lambda row: (row.latency or 0.0, -_credit(row)))
     next_best = pick([row for row in fitting if row is not chosen], limits)
     runner_up = next_best.chosen if next_best else None
     better = fastest_reference([row for row in rows if not as_good(chosen, row)], limits)
@@ -107,8 +109,21 @@ def _told(row: Row) -> str:
 
 
 def as_good(row: Row, best: Row) -> bool:
-    """Within 1 % of the best mAP, or not told apart from it."""
-    return (row.accuracy or 0.0) >= KEPT * (best.accuracy or 0.0) or not told_apart(row, best)
+    """Within 1 % of the best mAP, or not told apart from it; a gain over the own float scores does not count."""
+    return _credit(row) >= KEPT * _credit(best) or not told_apart(credited(row), credited(best))
+
+
+def credited(row: Row) -> Row:
+    """The row without its gain over the float scores of its own model, intervals shifted with it.
+
+    Rounding adds no mAP: such a gain is chance or comes from another training, and is no reason to prefer an engine.
+    """
+    known = ((key, row.number(key)) for key in CREDITED)
+    return Row(row.at, {**row.facts, **{key: value - row.gain for key, value in known if value is not None}})
+
+
+def _credit(row: Row) -> float:
+    return credited(row).accuracy or 0.0
 
 
 def told_apart(row: Row, other: Row) -> bool:
@@ -161,9 +176,17 @@ def nothing_fits(rows: Sequence[Row], device: str, limits: Limits) -> str:
 
 
 def why(choice: Choice) -> str:
-    """One or two sentences, and a third where a reference tags better."""
+    """One or two sentences; more where an engine has a gain that does not count, and where a reference tags better."""
     better = f" A reference, not in the bundle, tags better: {_told(choice.better)}." if choice.better else ""
-    return _why(choice) + better
+    return _why(choice) + "".join(_not_counted(row) for row in choice.alike) + better
+
+
+def _not_counted(row: Row) -> str:
+    """What is said of a gain over the float scores that would have counted: of more than 1 % of the mAP."""
+    if row.gain <= (1 - KEPT) * (row.accuracy or 0.0):
+        return ""
+    gain = figures.signed(row.gain, digits=2)
+    return f" {row.name} gains {gain} points over the float scores of its model: not counted, as rounding adds none."
 
 
 def _why(choice: Choice) -> str:
@@ -172,10 +195,12 @@ def _why(choice: Choice) -> str:
     if len(choice.alike) == 1:
         return f"{numbers}: the best mAP of those that fit, and no other comes within 1 % of it."
     told = f"{numbers}: the fastest of {len(choice.alike)} engines that tag as well as the best."
-    apart = [row for row in choice.alike if row is not chosen and told_apart(row, chosen)]
+    apart = [row for row in choice.alike if row is not chosen and told_apart(credited(row), credited(chosen))]
+    if chosen is best and apart:
+        return f"{told} No other of them tags better."
     if not apart:
         return f"{told} Their intervals overlap: which of them tags better is not shown by this test."
-    lost = figures.signed((chosen.accuracy or 0.0) - (best.accuracy or 0.0), digits=2)
+    lost = figures.signed(_credit(chosen) - _credit(best), digits=2)
     return f"{told} It is within 1 % of the best, {best.name} ({lost} points)."
 
 

@@ -105,5 +105,7 @@ def agreed(facts: Mapping[str, Any]) -> str:
     null = facts.get("null_error_us")
     right = "" if facts.get("null_ok") in (None, True) else ", WHICH IS TOO MUCH"
     busy = "" if null is None else f"; an engine of known time is measured at most {null:.1f} µs off{right}"
-    told = f"{found} benchmark_app on {facts.get('engine')}: {signed(difference)} % ({times}; limit {percent(limit)})"
-    return told + busy
+    told = f"{found} benchmark_app on {facts.get('engine')}: {signed(difference)} % by OpenVINO's own clock "
+    told += f"(limit {percent(limit)}; {times})"
+    added = facts.get("python_us")
+    return told + ("" if added is None else f", where Python and the copies take {added:.0f} µs of ours") + busy

@@ -23,6 +23,7 @@ from benchmarks.report.histograms import histograms
 from benchmarks.report.kinds import PRECISIONS, RUNTIMES, precision_of, runtime_of
 from benchmarks.report.markdown import environment
 from benchmarks.report.pictures import read_grid, read_mistakes, read_pool
+from benchmarks.report.problems import problems
 from benchmarks.report.rows import Facts, Row, finite, read_rows
 from benchmarks.report.scatter import DASHES, INNER, SHAPES, scatter
 from benchmarks.report.series import SUSTAINED, sustained, throughputs
@@ -106,6 +107,7 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
         "devices": devices,
         "verdicts": verdicts,
         "to_ship": [one.chosen for one in verdicts if one.chosen],
+        "problems": problems(bench, rows, verdicts),
         "cards": answer(bench, rows, verdicts, tags, int8),
         "tags": tags,
         "tags_shown": SHOWN,
@@ -173,6 +175,7 @@ def _kinds(row: Row, devices: list[Device]) -> dict[str, Any]:
         "map": row.accuracy,
         "interval": row.interval,
         "change": row.change,
+        "gain": row.gain,
         "bytes": row.number("bytes"),
     }
 

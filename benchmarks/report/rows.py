@@ -86,6 +86,11 @@ class Row:
         return None if low is None or high is None else (low, high)
 
     @property
+    def gain(self) -> float:
+        """By how much its mAP is above that of the float scores of its own model; 0 where it is not above."""
+        return max(0.0, self.number("delta_map") or 0.0)
+
+    @property
     def elsewhere(self) -> str:
         """Where its mAP comes from if not from its own device; int8 differs between instruction sets."""
         source = self.facts.get("map_from") or {}

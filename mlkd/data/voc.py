@@ -33,7 +33,7 @@ class Voc:
     root: Path
     year: Literal["VOC2007", "VOC2012"] = "VOC2007"
     val_share: float = 0.15
-    difficult: bool = True  # objects marked difficult count as positive
+    difficult: bool = True  # objects marked difficult count as positive; else their labels are unknown
 
     def __post_init__(self) -> None:
         check_val_share(self.val_share)
@@ -96,24 +96,27 @@ class Voc:
             if not needed.is_file():
                 return f"missing file {needed}"
         try:
-            boxes = self._boxes(annotation)
+            boxes, doubtful = self._boxes(annotation)
         except (ET.ParseError, TypeError, ZeroDivisionError) as cause:
             return f"unreadable annotation {annotation}: {cause}"
-        return Picture(name, file, tuple(sorted({box.label for box in boxes})), name, boxes)
+        positives = {box.label for box in boxes}
+        return Picture(name, file, tuple(sorted(positives)), name, boxes, tuple(sorted(doubtful - positives)))
 
-    def _boxes(self, annotation: Path) -> tuple[Box, ...]:
-        """All objects that count; the largest is the major one."""
+    def _boxes(self, annotation: Path) -> tuple[tuple[Box, ...], set[int]]:
+        """All objects that count, the largest as the major one, and the labels of those that do not."""
         tree = ET.parse(annotation).getroot()
         width, height = (_number(tree, f"size/{side}") for side in ("width", "height"))
         found: list[tuple[float, int, Corners]] = []
+        doubtful: set[int] = set()
         for thing in tree.iter("object"):
             if not self.difficult and thing.findtext("difficult", "0").strip() == "1":
+                doubtful.add(_label(thing, annotation))
                 continue
             x0, y0, x1, y1 = (_number(thing, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax"))
             corners = ((x0 - 1) / width, (y0 - 1) / height, x1 / width, y1 / height)  # VOC counts pixels from 1
             label = _label(thing, annotation)
             found.append(((x1 - x0) * (y1 - y0), label, corners))
-        return ranked(found)
+        return ranked(found), doubtful
 
 
 def _label(thing: ET.Element, annotation: Path) -> int:

@@ -201,7 +201,7 @@ def _run_test(final: str, context: Context) -> None:
     test = read_split(context.inputs["data"], "test")
     scores = evaluate.of_folder(context.inputs[final], test)
     np.save(context.out / SCORES, scores)
-    np.save(context.out / INFLUENCE, influence(scores, test.targets, test.groups, known=test.known))
+    np.save(context.out / INFLUENCE, influence(scores, test.targets, test.clusters, known=test.known))
     facts = {
         "map": mean_average_precision(scores, test.targets, test.known),
         "major": role_map(scores, test.targets, test.major, test.known),

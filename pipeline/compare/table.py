@@ -53,7 +53,7 @@ def read_table(recipe: Recipe, folder: Path) -> Table:
     """Only runs of today's protocol count: those that a new start would skip."""
     finished = {decision.stage for decision in runs.line(recipe, folder).plan() if not decision.runs}
     read = {method.name: _read(recipe, method, folder, finished) for method in recipe.compare.methods}
-    groups = read_split(folder / "data", "test").groups if any(one.maps for one in read.values()) else ()
+    groups = read_split(folder / "data", "test").clusters if any(one.maps for one in read.values()) else ()
     return Table(
         rows=tuple(_row(name, read, groups) for name in read),
         missing=tuple(text for method in recipe.compare.methods for text in _missing(recipe, method, read)),

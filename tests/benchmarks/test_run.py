@@ -20,6 +20,7 @@ from benchmarks.program import ProcessFailedError
 from benchmarks.rows import ROW
 from benchmarks.run import Job, plan, run_bench
 from benchmarks.subjects import Bundle, Candidate, Float, Scored, Subject
+from benchmarks.timed import Timed
 from export.backends import OnnxRuntime
 from export.bundle import Parts, read_bundle, write_bundle
 from tests import bundles
@@ -92,6 +93,27 @@ def test_a_row_is_held_against_its_own_net_in_float(ran: tuple[dict[str, Any], P
     assert row(ran, "teacher-openvino-fp32")["delta_map"] is None
 
 
+def test_the_throughput_of_a_row_is_that_of_the_fresh_processes(ran: tuple[dict[str, Any], Path]) -> None:
+    """Not the rate at which the search found the setting: that is in `tried`."""
+    for name in ("onnxruntime-fp32", "openvino-fp32"):
+        searched, *again = (
+            json.loads((ran[1] / f"out/samples/{name}.{process}.json").read_text())["throughput"]
+            for process in ("throughput", "throughput.0", "throughput.1")
+        )
+        setting = searched["batch"], searched["streams"]
+        assert all((one["batch"], one["streams"]) == setting for one in again)
+        rate = np.mean([one["images_per_second"] for one in again])
+        assert row(ran, name)["throughput"] == {**searched, "images_per_second": pytest.approx(rate)}
+
+
+def test_a_search_without_a_second_look_gives_no_throughput() -> None:
+    timed = Timed()
+    timed.add("throughput", {"throughput": {"images_per_second": 9.0, "batch": 8, "streams": 2, "tried": []}})
+    assert timed.asked_alone()["throughput"] is None
+    assert timed.can("throughput.0")
+    assert not Timed().can("throughput.0")  # the search failed: there is no setting
+
+
 def test_references_are_named_after_their_model_and_not_sustained(ran: tuple[dict[str, Any], Path]) -> None:
     reference = row(ran, "teacher-openvino-fp32")
     assert (reference["kind"], reference["model"], reference["map"]) == ("reference", "teacher", 1.0)
@@ -102,7 +124,11 @@ def test_raw_samples_and_scores_are_kept(ran: tuple[dict[str, Any], Path]) -> No
     result, work = ran
     kept = {file.name for file in (work / "out/samples").iterdir()}
     names = ("onnxruntime-fp32", "openvino-fp32")
-    engines = {f"{engine}.{i}.json" for engine in names for i in (0, 1, "sustained", "throughput")}
+    engines = {
+        f"{engine}.{i}.json"
+        for engine in names
+        for i in (0, 1, "sustained", "throughput", "throughput.0", "throughput.1")
+    }
     assert kept == engines | {f"teacher-{engine}.0.json" for engine in names}
     files = [work / f"out/samples/onnxruntime-fp32.{i}.json" for i in (0, 1)]
     raw = [json.loads(file.read_text())["samples"]["end_to_end_ms"] for file in files]

@@ -24,6 +24,24 @@ def test_the_best_of_all_that_was_tried_wins() -> None:
     assert tried == [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (1, 2), (2, 2), (4, 2)]
 
 
+def test_what_a_search_has_found_is_measured_again_without_its_bias() -> None:
+    """Equally fast settings whose trials scatter by 5 %: the best of a search is a lucky one."""
+    noise = np.random.default_rng(0)
+    found = [throughput.search(lambda *_: noise.normal(100, 5), 4) for _ in range(200)]
+    again = [throughput.again(lambda *_: noise.normal(100, 5), one["batch"], one["streams"]) for one in found]
+    assert np.mean([one["images_per_second"] for one in found]) > 104
+    assert np.mean([one["images_per_second"] for one in again]) == pytest.approx(100, abs=1)
+    assert [(one["batch"], one["streams"]) for one in again] == [(one["batch"], one["streams"]) for one in found]
+
+
+def test_again_is_the_median_at_the_setting_named() -> None:
+    rates, asked = iter([90.0, 300.0, 110.0]), []
+    found = throughput.again(lambda *setting: asked.append(setting) or next(rates), 8, 2)
+    assert asked == [(8, 2)] * 3
+    assert found["images_per_second"] == 110.0
+    assert found["tried"] == [[8, 2, 90.0], [8, 2, 300.0], [8, 2, 110.0]]
+
+
 def test_streams_end_where_one_more_gives_nothing() -> None:
     rates = {(batch, streams): 100.0 for batch in throughput.BATCHES for streams in range(1, 9)}
     found = search(rates, cores=8)

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-from mlkd.thresholds import Thresholds, out_of_reach, tune
+from mlkd.thresholds import Thresholds, below_floor, tune
 
 OWN = Thresholds(prior=0)
 Array = NDArray[Any]
@@ -63,7 +66,11 @@ def tuned_by_loops(scores: Array, targets: Array, config: Thresholds, known: Arr
         share = positives / (positives + config.prior) if positives else 0.0
         one = best_by_loops(own, config) if positives else pooled
         mixed = share * math.log(one / (1 - one)) + (1 - share) * math.log(pooled / (1 - pooled))
-        found.append(1 / (1 + math.exp(-mixed)))
+        mixed = 1 / (1 + math.exp(-mixed))
+        if config.precision is not None:
+            taken = [target for score, target in own if score >= mixed]
+            mixed = mixed if taken and sum(taken) / len(taken) >= config.precision else one
+        found.append(mixed)
     return found
 
 
@@ -91,7 +98,8 @@ def test_no_threshold_has_a_higher_f1_than_a_labels_own(levels: int | None) -> N
 @pytest.mark.parametrize("levels", [None, 10])
 def test_no_threshold_at_the_floor_has_a_higher_recall(levels: int | None) -> None:
     scores, targets = drawn(3, pictures=60, levels=levels)
-    tuned, missed = tune(scores, targets, floor(0.55)), out_of_reach(scores, targets, floor(0.55))
+    tuned = tune(scores, targets, floor(0.55))
+    missed = below_floor(tuned, scores, targets, floor(0.55))
     for c in set(range(4)) - set(missed):
         target, every = targets[:, c], [scores[:, c] >= s for s in np.unique(scores[:, c])]
         reached = [recall_score(target, one) for one in every if precision_score(target, one) >= 0.55]
@@ -105,13 +113,36 @@ def test_a_floor_out_of_reach_gives_the_most_precise_threshold_and_is_said() -> 
     low = np.array([0.8, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])  # precision 0, 1/2, 2/3, 1/2, 2/5, 1/2 …
     high = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
     scores, targets = np.stack([low, high, low], 1), np.stack([target, target, np.zeros(8)], 1)
-    assert out_of_reach(scores, targets, floor(0.75)) == (0,), "not one without positives"
-    assert tune(scores, targets, floor(0.75))[:2] == pytest.approx([0.65, 0.85])
-    assert out_of_reach(scores, targets, floor(0.66)) == ()
-    assert out_of_reach(scores, targets, Thresholds()) == ()
+    assert missed_by(scores, targets, floor(0.75)) == (0, 2), "the last has no positives, and the pooled threshold"
+    assert tune(scores, targets, floor(0.75, 3))[:2] == pytest.approx([0.65, 0.85]), "no mixing below the floor"
+    assert missed_by(scores, targets, floor(0.66)) == (2,)
+    assert missed_by(scores, targets, Thresholds()) == ()
     known = np.ones((8, 3), dtype=bool)
-    known[1, 0] = False
-    assert out_of_reach(scores, targets, floor(0.75), known) == ()
+    known[1, 0] = known[:, 2] = False
+    assert missed_by(scores, targets, floor(0.75), known) == ()
+
+
+def missed_by(scores: Array, targets: Array, config: Thresholds, known: Array | None = None) -> tuple[int, ...]:
+    return below_floor(tune(scores, targets, config, known), scores, targets, config, known)
+
+
+@given(data=st.data(), precision=st.floats(0.05, 1), prior=st.sampled_from([0.0, 2.0, 50.0]))
+@settings(max_examples=200, deadline=None)
+def test_on_tune_every_label_reaches_the_floor_or_is_named(data: st.DataObject, precision: float, prior: float) -> None:
+    """And one is named only if it has no positives, or if no threshold of its own would do."""
+    shape = data.draw(st.tuples(st.integers(1, 30), st.integers(1, 4)))
+    scores = data.draw(arrays(np.float32, shape, elements=st.integers(0, 12).map(lambda level: level / 12)))
+    targets, known = (data.draw(arrays(bool, shape)) for _ in range(2))
+    tuned = tune(scores, targets, floor(precision, prior), known)
+    named = missed_by(scores, targets, floor(precision, prior), known)
+    for c in range(shape[1]):
+        score, target = scores[known[:, c], c], targets[known[:, c], c]
+        every = [target[score >= one] for one in {*score.tolist(), tuned[c]} if (score >= one).any()]
+        decided = target[score >= tuned[c]]
+        assert (c in named) is bool(decided.size and decided.mean() < precision)
+        if c in named and target.any():
+            assert max(one.mean() for one in every) < precision
+            assert decided.mean() == max(one.mean() for one in every), "its most precise threshold"
 
 
 def test_of_equally_precise_thresholds_it_takes_the_one_with_more_recall() -> None:

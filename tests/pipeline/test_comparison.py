@@ -58,6 +58,9 @@ def test_distillation_by_hand() -> None:
     assert found["baseline_map"] == 2 / 4  # all positives last, with equal scores
     assert found["difference"] == pytest.approx(found["student_map"] - found["baseline_map"])
     assert found["low"] <= found["difference"] <= found["high"]
+    gap = found["teacher_gain"]
+    assert gap["difference"] == pytest.approx(1 - found["student_map"])
+    assert gap["low"] <= gap["difference"] <= gap["high"]
     assert found["major"]["student"] == 1
     assert found["minor"]["student"] == pytest.approx((1 / 3 + 1) / 2)
     assert found["labels"][0] == {

@@ -46,7 +46,11 @@ class Recorder:
             raise ProcessFailedError("tagger: no memory\nhere")
         return {
             "samples": {"end_to_end_ms": [1.0, 2.0, 3.0, 4.0, 11.0], "engine_ms": [0.5, 0.25, 0.75]},
-            "throughput": {"images_per_second": 1234.5},
+            "throughput": {
+                "images_per_second": 1234.5 if "--throughput-at 8 2" in " ".join(words) else 9999.0,
+                "batch": 8,
+                "streams": 2,
+            },
             "load_ms": 98.7,
             "bytes": 2_345_678,
             "peak_rss_mb": None if words[2] == ENGINES[2] else 101.2,
@@ -74,9 +78,11 @@ def test_the_table_has_the_figures_of_every_engine_or_why_not(
     assert len(head) == len(rows[0])
     assert " cores: " in machine
     assert recorder.command == [sys.executable, str(folder / "tagger.pyz")]
-    assert [words[:3] for words in recorder.told] == [["bench", "--engine", name] for name in ENGINES[1:]]
-    given = " ".join(recorder.told[1])
-    assert "--queries 7 --least-s 1.0 --warmup-s 0.5 --throughput --threads 2" in given
+    assert [words[:3] for words in recorder.told] == [
+        ["bench", "--engine", name] for name in ENGINES[1:] for _ in range(2)
+    ]
+    given = " ".join(recorder.told[2])
+    assert "--queries 7 --least-s 1.0 --warmup-s 0.5 --threads 2 --throughput" in given
     golden = [file.read_bytes() for file in (folder / "golden").glob("[0-9]*")]
     assert sorted(recorder.measured_with) == sorted(golden)
 

@@ -63,6 +63,10 @@ def test_bench_goes_on_and_searches_for_throughput_when_asked(
     result = printed.process(json.loads(capsys.readouterr().out))
     best = result["throughput"]
     assert [best["batch"], best["streams"], best["images_per_second"]] in best["tried"]
+    at = [*options[:4], "--throughput-at", "3", "1", *options[-4:]]
+    assert main(["bench", "--bundle", str(folder), *at]) == 0
+    again = printed.process(json.loads(capsys.readouterr().out))["throughput"]
+    assert (again["batch"], again["streams"], [one[:2] for one in again["tried"]]) == (3, 1, [[3, 1]] * 3)
     assert result["sustained"]["seconds"] > 0.05
     assert sum(result["samples"]["end_to_end_ms"]) > 25  # least_s
     assert sum(result["samples"]["engine_ms"]) > 25

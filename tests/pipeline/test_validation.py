@@ -76,13 +76,15 @@ def test_a_precision_out_of_reach_is_said_with_its_labels(
     with caplog.at_level(logging.WARNING):
         told = tuned("fast", split, scores, Thresholds(aim="precision", precision=0.9))
     assert caplog.messages == [
-        "fast: precision 0.9 is out of reach on tune for 1 of 3 labels, which have their most precise threshold: hard"
+        "fast: 1 of 3 labels miss precision 0.9 on tune; those with positives have their most precise threshold, "
+        "those without the one of all labels pooled: hard"
     ]
     assert told["expected_precision"][1] < 0.9
     caplog.clear()
     tuned("fast", split, scores, Thresholds())
-    tuned("fast", split, scores, Thresholds(aim="precision", precision=0.05))
     assert caplog.messages == []
+    tuned("fast", split, scores, Thresholds(aim="precision", precision=0.05))
+    assert [message.rpartition(": ")[2] for message in caplog.messages] == ["absent"]  # each of its tags is wrong
 
 
 def test_the_aim_of_a_recipe(tmp_path: Path) -> None:

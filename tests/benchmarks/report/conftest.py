@@ -176,6 +176,7 @@ def _reference(name: str, model: str, p50: float, accuracy: float) -> dict[str, 
         "runtime": "torch 2.12.0",
         "throughput": None,
         "file": None,
+        "delta_map": 0.0,
     }
 
 

@@ -116,6 +116,44 @@ def test_within_one_percent_is_as_good_even_if_told_apart() -> None:
     assert choose(close, device="here").engine == "best"
 
 
+@pytest.mark.parametrize("limits", [{}, {"max_mb": 9}])
+def test_a_gain_over_the_own_float_scores_is_no_reason_for_a_slower_engine(limits: dict[str, float]) -> None:
+    """An int8 graph that was trained three epochs longer than the float net and the other int8 graph."""
+    rows = [
+        row("float", 1.9, 12.6, 15.0, delta_map=0.0, delta_low=0.0, delta_high=0.0),
+        row("unsigned", 1.27, 12.5, delta_map=-0.001, delta_low=-0.004, delta_high=0.002),
+        row("signed", 6.15, 14.4, delta_map=0.018, delta_low=0.013, delta_high=0.023),
+    ]
+    answer = choose(rows, device="here", **limits)
+    assert answer.engine == "unsigned"
+    assert "signed gains +1.80 points over the float scores of its model: not counted" in answer.why
+    assert dict(answer.refused)["signed"] == "as good, but slower: 6.15 ms"
+    del rows[2]["delta_map"]  # nobody knows of a gain: then the highest mAP is the best
+    assert choose(rows, device="here", **limits).engine == "signed"
+
+
+def test_a_loss_to_the_own_float_scores_counts() -> None:
+    """The other way round: the faster engine loses beyond its interval and by more than 1 %."""
+    rows = [
+        row("float", 1.9, 50.0, delta_map=0.0, delta_low=0.0, delta_high=0.0),
+        row("int8", 1.2, 49.0, delta_map=-0.01, delta_low=-0.014, delta_high=-0.006),
+    ]
+    answer = choose(rows, device="here")
+    assert answer.engine == "float"
+    assert "not counted" not in answer.why
+
+
+def test_a_gain_within_one_percent_changes_nothing_and_is_not_told() -> None:
+    rows = [
+        row("float", 1.9, 50.0, delta_map=0.0, delta_low=0.0, delta_high=0.0),
+        row("lucky", 1.2, 50.4, delta_map=0.004, delta_low=0.001, delta_high=0.007),
+        row("lossy", 1.5, 49.6, delta_map=-0.004, delta_low=-0.005, delta_high=-0.0035),
+    ]
+    answer = choose(rows, device="here")
+    assert answer.engine == "lucky"
+    assert answer.why.endswith("the fastest of 3 engines that tag as well as the best. No other of them tags better.")
+
+
 def expected(rows: list[dict[str, Any]], limits: dict[str, float]) -> str | None:
     """The rule once more, in loops and without paired intervals."""
     fitting = []

@@ -62,10 +62,29 @@ def test_the_root_may_be_any_of_three(folder: str, root: Path) -> None:
     assert len(Voc(root=root / folder).read(root, silent).splits["test"]) == 10
 
 
-@pytest.mark.parametrize(("counts", "positives"), [(True, (VOC_LABELS.index("cat"),)), (False, ())])
-def test_difficult_objects_count_by_option(counts: bool, positives: tuple[int, ...], root: Path) -> None:
-    listing = Voc(root=root, difficult=counts).read(root, silent)
-    assert listing.splits["test"][-1].positives == positives
+CAT, DOG = VOC_LABELS.index("cat"), VOC_LABELS.index("dog")
+
+
+@pytest.mark.parametrize(
+    ("counts", "positives", "unknown"), [(True, (CAT, DOG), ()), (False, (DOG,), (CAT,))], ids=["count", "unknown"]
+)
+def test_difficult_objects_count_or_are_unknown(
+    counts: bool, positives: tuple[int, ...], unknown: tuple[int, ...], root: Path
+) -> None:
+    """A dog that is not difficult makes the label known, whatever the other one is."""
+    dogs = [("dog", difficult, (1, 1, 9, 9)) for difficult in (0, 1)]
+    annotate(root / "VOCdevkit/VOC2007", "000040", ("cat", 1, (1, 1, 40, 20)), *dogs)
+    last = Voc(root=root, difficult=counts).read(root, silent).splits["test"][-1]
+    assert (last.positives, last.unknown) == (positives, unknown)
+    assert [(box.label, box.role) for box in last.boxes if box.role == "major"] == [(CAT if counts else DOG, "major")]
+
+
+def test_a_difficult_object_is_neither_positive_nor_negative_in_the_prepared_set(root: Path) -> None:
+    prepare(Voc(root=root, difficult=False), root / "data", (16,))
+    test = read_split(root / "data", "test")
+    assert test.known is not None
+    assert np.argwhere(~test.known.astype(bool)).tolist() == [[9, CAT]]
+    assert test.targets[9].sum() == 0
 
 
 def test_missing_and_unreadable_are_named(root: Path) -> None:

@@ -1,0 +1,132 @@
+"""Problems that a reader must know before the numbers: an idle teacher, a short training, a better reference."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.report import figures
+from benchmarks.report.choosing import KEPT, as_good
+from benchmarks.report.devices import of_device
+from benchmarks.report.equal import ALIKE
+from benchmarks.report.rows import Facts, Row
+from benchmarks.report.verdict import Verdict
+
+RISING = 0.005  # mAP: on a flat curve whose epochs scatter by 0.3 points, at most 1 run in 20 ends so far up
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong, and the numbers that show it."""
+
+    claim: str
+    numbers: str
+
+
+def problems(bench: Facts, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> tuple[Problem, ...]:
+    """Those that were found, the most important first."""
+    distillation = bench.get("distillation") or {}
+    found = (
+        _idle_teacher(distillation),
+        _weak_teacher(distillation),
+        _short_training(bench.get("training") or {}),
+        *(_better_reference(rows, verdict, distillation) for verdict in verdicts),
+    )
+    return tuple(problem for problem in found if problem is not None)
+
+
+def _idle_teacher(facts: Facts) -> Problem | None:
+    """The student is not shown to be better than the same net without a teacher."""
+    if facts.get("low") is None or facts["low"] > 0:
+        return None
+    worse = facts.get("high") is not None and facts["high"] < 0
+    claim = "worse than" if worse else "not shown to be better than"
+    student, baseline = (figures.points(facts.get(f"{net}_map")) for net in ("student", "baseline"))
+    return Problem(
+        f"The student is {claim} the same network trained without a teacher.",
+        f"mAP {student} with the teacher, {baseline} without; {_difference(facts)}.",
+    )
+
+
+def _weak_teacher(distillation: Facts) -> Problem | None:
+    """The teacher is not shown to be better than the student, or by less than 1 % of its mAP."""
+    gap = distillation.get("teacher_gain") or {}
+    teacher, student = (distillation.get(f"{net}_map") for net in ("teacher", "student"))
+    if teacher is None or student is None or gap.get("low") is None:
+        return None
+    if gap["low"] > 0 and student < KEPT * teacher:
+        return None
+    worse = gap.get("high") is not None and gap["high"] < 0
+    claim = "worse than" if worse else "hardly better than" if gap["low"] > 0 else "not shown to be better than"
+    return Problem(
+        f"The teacher is {claim} its student.",
+        f"mAP {figures.points(teacher)} for the teacher, {figures.points(student)} for the student; "
+        f"{_difference(gap)}. Train the teacher longer or choose a larger one.",
+    )
+
+
+def _difference(facts: Facts) -> str:
+    span = f"{figures.signed(facts.get('low'))} to {figures.signed(facts.get('high'))}"
+    return f"difference {figures.signed(facts.get('difference'))}, paired 95 % interval {span}"
+
+
+def _short_training(training: Facts) -> Problem | None:
+    """Teacher or student was still getting better when its training ended."""
+    told = []
+    for net in ("student", "teacher"):
+        known = [epoch.get("select_map") for epoch in training.get(net) or ()]
+        curve = [value for value in known if value is not None]
+        gain = last_gain(curve)
+        if gain is not None:
+            before, last = figures.points(curve[-1] - gain), figures.points(curve[-1])
+            told.append(f"{net} {before} → {last} (about {figures.signed(gain)} an epoch)")
+    if not told:
+        return None
+    return Problem(
+        "mAP was still rising at the last epoch.",
+        f"On the validation split select: {', '.join(told)}. Train longer.",
+    )
+
+
+def last_gain(curve: Sequence[float]) -> float | None:
+    """What the last epoch added to the best one before; None where that is no more than noise.
+
+    Noise is half a point, or the largest fall between two epochs of the second half.  The learning rate falls towards
+    the end, which makes gains smaller: one that is left there would go on with more epochs.
+    """
+    if len(curve) < 2:
+        return None
+    gain = curve[-1] - max(curve[:-1])
+    falls = [before - after for before, after in itertools.pairwise(curve[(len(curve) - 1) // 2 :])]
+    return gain if gain >= RISING and gain > max(falls) else None
+
+
+def _better_reference(rows: Sequence[Row], verdict: Verdict, distillation: Facts) -> Problem | None:
+    """A reference beats the recommended engine: as fast and better, or faster and as good.
+
+    A student without a teacher whose paired interval lies below the student's does not.
+    """
+    chosen = verdict.chosen
+    if chosen is None:
+        return None
+    helped = (distillation.get("low") or 0.0) > 0
+    others = [row for row in of_device(rows, verdict.device) if not row.engine and row.plotted]
+    beating = [row for row in others if _beats(row, chosen) and not (helped and row.text("model") == "baseline")]
+    if not beating:
+        return None
+    best = max(beating, key=lambda row: (row.accuracy or 0.0, -(row.latency or 0.0)))
+    return Problem(
+        f"A reference beats the recommended engine on {verdict.device.name}.",
+        f"{_named(best)}; recommended: {_named(chosen)}.",
+    )
+
+
+def _beats(row: Row, chosen: Row) -> bool:
+    ours, theirs = chosen.latency or 0.0, row.latency or 0.0
+    better, faster = not as_good(chosen, row), theirs * (1 + ALIKE) < ours
+    return (theirs <= ours * (1 + ALIKE) and better) or (faster and as_good(row, chosen))
+
+
+def _named(row: Row) -> str:
+    return f"{row.name} {figures.points(row.accuracy)} mAP in {figures.milliseconds(row.latency)} ms (p90)"
