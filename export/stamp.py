@@ -6,20 +6,23 @@ import dataclasses
 import hashlib
 import json
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-INSTRUCTION_SETS = {  # name in /proc/cpuinfo -> ours; the first that a CPU has decides how fast it does int8
-    "amx_int8": "amx_int8",
-    "avx512_vnni": "avx512_vnni",
-    "avx_vnni": "avx_vnni",
-    "avx512f": "avx512f",
-    "avx2": "avx2",
-    "asimddp": "neon_dotprod",
-    "asimd": "neon",
+# Name in /proc/cpuinfo -> ours, and the feature without which numpy, which asks the CPU itself, has not found it; the
+# first that a CPU has decides how fast it does int8.  All CPUs with AVX-VNNI have GFNI.
+INSTRUCTION_SETS = {
+    "amx_int8": ("amx_int8", "AVX512VNNI"),
+    "avx512_vnni": ("avx512_vnni", "AVX512VNNI"),
+    "avx_vnni": ("avx_vnni", "GFNI"),
+    "avx512f": ("avx512f", "AVX512F"),
+    "avx2": ("avx2", "AVX2"),
+    "asimddp": ("neon_dotprod", "ASIMDDP"),
+    "asimd": ("neon", "ASIMD"),
 }
+ASKED = frozenset({"avx512_vnni", "avx512f", "avx2", "asimddp", "asimd"})  # numpy's feature is the flag itself
 SUFFIX = ".stamp.json"
 METADATA_PROPS = 14  # field of onnx.ModelProto
 VARINT, BYTES, FIXED = 0, 2, {1: 8, 5: 4}  # protobuf's wire types
@@ -115,14 +118,34 @@ def os_name() -> str:
     return f"{platform.system()} {platform.machine()}"
 
 
-def instruction_set(root: Path = Path("/")) -> str:
-    """What of this CPU decides how fast int8 runs; the architecture where the system does not say."""
+def instruction_set(root: Path = Path("/"), features: Mapping[str, bool] | None = None) -> str:
+    """What of this CPU decides how fast int8 runs; the architecture where neither numpy nor the system says.
+
+    `features` are numpy's: under emulation /proc/cpuinfo is that of the host.
+    """
+    asked = _cpu_features() if features is None and root == Path("/") else features or {}
     try:
         lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return platform.machine()
+        lines = []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "").partition(":")[2].split()
-    return next((name for flag, name in INSTRUCTION_SETS.items() if flag in flags), platform.machine())
+    for flag, (name, feature) in INSTRUCTION_SETS.items():
+        if asked.get(feature, flag in flags) and (flag in flags or flag in ASKED):
+            return name
+    return platform.machine()
+
+
+def _cpu_features() -> Mapping[str, bool]:
+    """What numpy found by asking the CPU; nothing from a numpy that keeps it elsewhere."""
+    import importlib
+
+    for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):
+        try:
+            found: Mapping[str, bool] = importlib.import_module(name).__cpu_features__
+        except (ImportError, AttributeError):
+            continue
+        return found
+    return {}
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:

@@ -61,11 +61,29 @@ class OnnxRuntime:
 
     def open_graph(self, graph: Path) -> Session:
         """Open an ONNX that is nobody's engine yet, as `open` does but for the stamp."""
+        self._check(graph)
+        return _OnnxRuntimeSession(graph, self)
+
+    def open_exact(self, graph: Path) -> Session:
+        """Open an ONNX and compute its Q/DQ in float: rounded as in int8, but no product saturates on any CPU.
+
+        Raises EngineRefused where the runtime multiplies integers all the same.
+        """
+        self._check(graph)
+        session = _OnnxRuntimeSession(graph, self, exact=True)
+        if session.integer:
+            session.close()
+            raise EngineRefused(
+                f"{graph}: expected products in float, got {', '.join(session.integer[:5])} in integers; "
+                "quantize with QuantizeLinear and DequantizeLinear (Q/DQ)"
+            )
+        return session
+
+    def _check(self, graph: Path) -> None:
         check_file(graph, (".onnx",), "ONNX Runtime")
         reason = self.missing()
         if reason is not None:
             raise MissingRuntime(reason)
-        return _OnnxRuntimeSession(graph, self)
 
     def missing(self) -> str | None:
         """Why it cannot run here."""
@@ -84,14 +102,16 @@ class OnnxRuntime:
         """The graph and its stamp."""
         return (engine, stamp.path_of(engine))
 
-    def options(self) -> Any:
-        """The runtime's SessionOptions for these fields."""
+    def options(self, *, exact: bool = False) -> Any:
+        """The runtime's SessionOptions for these fields; `exact` leaves Q/DQ beside float products."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
+        if exact:
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         return options
 
     def _stamp(self, model: Path, version: str) -> stamp.Stamp:
@@ -105,17 +125,18 @@ class OnnxRuntime:
 
 
 class _OnnxRuntimeSession(Session):
-    def __init__(self, engine: Path, backend: OnnxRuntime) -> None:
+    def __init__(self, engine: Path, backend: OnnxRuntime, *, exact: bool = False) -> None:
         import onnxruntime
 
         with tempfile.TemporaryDirectory(prefix="onnxruntime-") as folder:
-            session = _open(engine, backend, Path(folder))
+            session = _open(engine, backend, backend.options(exact=exact), Path(folder))
             picture = _picture(engine, session)
             self._input = session.get_inputs()[0].name
             # The only word on where and in what type the fused kernels run is the profile of a run.
             session.run(None, {self._input: np.zeros((1, *picture), np.uint8)})
             ran = onnxruntime_kernels.read_profile(Path(session.end_profiling()))
         provider = session.get_providers()[0]
+        self.integer = onnxruntime_kernels.integer(ran)
         super().__init__(
             engine,
             Ran(
@@ -137,11 +158,10 @@ class _OnnxRuntimeSession(Session):
         del self._session
 
 
-def _open(engine: Path, backend: OnnxRuntime, folder: Path) -> Any:
+def _open(engine: Path, backend: OnnxRuntime, options: Any, folder: Path) -> Any:
     """A session that profiles into `folder` until end_profiling()."""
     import onnxruntime
 
-    options = backend.options()
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "profile")
     if backend.device == "cuda":

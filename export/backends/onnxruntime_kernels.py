@@ -51,6 +51,11 @@ def compute(kernels: Sequence[Kernel]) -> str:
     return most(COMPUTES.get(kernel.reads, kernel.reads) for kernel in kernels if kernel.product)
 
 
+def integer(kernels: Sequence[Kernel]) -> list[str]:
+    """Names of the products that multiply integers, in the order in which they ran."""
+    return [kernel.name for kernel in kernels if kernel.product and COMPUTES.get(kernel.reads) == "int8"]
+
+
 def placed(engine: Path, kernels: Sequence[Kernel], provider: str) -> float:
     """Share of the kernels on `provider`, 0..1; EngineRefused if others than arithmetic on shapes ran elsewhere."""
     elsewhere = [kernel for kernel in kernels if kernel.provider != provider]

@@ -92,6 +92,16 @@ def test_the_instruction_set_is_what_int8_runs_on(tmp_path: Path, cpuinfo: str, 
     assert stamp.instruction_set(tmp_path) == expected
 
 
+def test_an_emulated_processor_is_not_called_by_its_hosts_features(tmp_path: Path) -> None:
+    """QEMU's user mode shows the host's /proc/cpuinfo, numpy asks the processor that it runs on."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("flags\t\t: sse2 avx2 avx512f avx512_vnni avx_vnni amx_int8\n")
+    found = {"AVX2": True, "AVX512F": False, "AVX512VNNI": False, "GFNI": False, "ASIMD": False, "ASIMDDP": False}
+    assert stamp.instruction_set(tmp_path, found) == "avx2"
+    arm = dict.fromkeys(found, False) | {"ASIMD": True, "ASIMDDP": True}
+    assert stamp.instruction_set(tmp_path, arm) == "neon_dotprod"
+
+
 def test_a_system_that_does_not_say_its_instruction_set_is_called_by_its_architecture(tmp_path: Path) -> None:
     assert stamp.instruction_set(tmp_path) == platform.machine()
 
