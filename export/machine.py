@@ -12,6 +12,7 @@ from typing import Any
 
 ROOT = Path("/")
 RUNTIMES = ("numpy", "pillow", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx-cu13")
+BF16 = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # in /proc/cpuinfo; others only imitate it, slowly
 _PACKAGE = re.compile(rf"({'|'.join(RUNTIMES).replace('-', '[-_]')})-.*-info", re.IGNORECASE)
 
 
@@ -32,6 +33,12 @@ def cpu_model(root: Path = ROOT) -> str:
     info = cpuinfo(root)
     board = text(root / "proc/device-tree/model")
     return info.get("model name") or info.get("Model") or board or platform.processor() or platform.machine()
+
+
+def computes_bf16(root: Path = ROOT) -> bool:
+    """Whether this CPU multiplies bf16 itself, which others imitate; True where the system does not say."""
+    words = text(root / "proc/cpuinfo")
+    return words is None or bool(BF16 & set(words.split()))
 
 
 def gpus(root: Path = ROOT) -> list[str]:

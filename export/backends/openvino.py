@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export import stamp
+from export import machine, stamp
 from export.backends import openvino_layers
 from export.backends.base import (
     EngineRefused,
@@ -24,8 +24,8 @@ from export.backends.base import (
 )
 
 CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
+EXACT = "LP_TRANSFORMS_MODE"  # without low-precision transformations FakeQuantize and Q/DQ stay beside float products
 DEVICE = re.compile(r"(?:(AUTO|HETERO):)?([A-Z]+(?:\.\d+)?(?:,[A-Z]+(?:\.\d+)?)*)")
-BF16 = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}  # in /proc/cpuinfo; others only imitate it, slowly
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +72,27 @@ class OpenVino:
 
     def open_graph(self, graph: Path) -> Session:
         """Open an .xml or .onnx that is nobody's engine yet, as `open` does but for the stamp."""
+        return self._open(graph, self.settings())
+
+    def open_exact(self, graph: Path) -> Session:
+        """Open an .xml or .onnx on the CPU and compute what is quantized in float: no product saturates on any CPU.
+
+        Raises EngineRefused where the runtime multiplies integers all the same.
+        """
+        cpu = OpenVino(threads=self.threads)
+        if (session := cpu._open(graph, {**cpu.settings(), EXACT: False})).integer:
+            session.close()
+            raise EngineRefused(
+                f"{graph}: expected products in float, got {', '.join(session.integer[:5])} in integers; "
+                f"openvino {_version()} ignores {EXACT}: install another version"
+            )
+        return session
+
+    def _open(self, graph: Path, settings: dict[str, Any]) -> _OpenVinoSession:
         check_file(graph, (".xml", ".onnx"), "OpenVINO")
-        reason = self.missing()
-        if reason is not None:
+        if (reason := self.missing()) is not None:
             raise MissingRuntime(reason)
-        return _OpenVinoSession(graph, self)
+        return _OpenVinoSession(graph, self, settings)
 
     def missing(self) -> str | None:
         """Why it cannot run here."""
@@ -91,7 +107,8 @@ class OpenVino:
             if device not in known:
                 return f"openvino: expected the device {device}, got {there}; choose one of these"
             able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-            if CAPABILITIES[self.compute] not in able or (device == "CPU" and not self._native()):
+            imitated = (device, self.compute) == ("CPU", "bf16") and not machine.computes_bf16()
+            if CAPABILITIES[self.compute] not in able or imitated:
                 return f"openvino: expected a {device} that computes {self.compute}, got {able}; choose f32"
         return None
 
@@ -115,10 +132,6 @@ class OpenVino:
         shared = ":" in self.device and "CPU" in self.devices()
         return settings | ({"DEVICE_PROPERTIES": {"CPU": cpu}} if shared or self.device == "AUTO" else {})
 
-    def _native(self) -> bool:
-        """Whether the CPU itself computes as asked; OpenVINO counts what it imitates as well."""
-        return self.compute != "bf16" or computes_bf16()
-
     def _stamp(self, model: Path, network: Any) -> stamp.Stamp:
         quantised = any(node.get_type_name() == "FakeQuantize" for node in network.get_ops())  # NNCF's
         inside = "int8_openvino" if quantised else "unknown"
@@ -132,11 +145,11 @@ class OpenVino:
 
 
 class _OpenVinoSession(Session):
-    def __init__(self, engine: Path, backend: OpenVino) -> None:
+    def __init__(self, engine: Path, backend: OpenVino, settings: dict[str, Any]) -> None:
         core = _core()
         network = _read(core, engine)
         picture = _picture(engine, network)
-        compiled = _compile(core, network, engine, backend)
+        compiled = _compile(core, network, engine, backend.device, settings)
         ran = Ran(
             provider="openvino",
             device=", ".join(openvino_layers.devices(engine, compiled, backend.devices())),
@@ -145,6 +158,7 @@ class _OpenVinoSession(Session):
             placed=openvino_layers.placed(core, network, backend.device),
         )
         super().__init__(engine, ran, picture)
+        self.integer = openvino_layers.integer(compiled)
         self._request = compiled.create_infer_request()
         self._labels = compiled.output(0).partial_shape[1].get_length()
         self._images, self._scores = self._bind(1)
@@ -169,15 +183,6 @@ class _OpenVinoSession(Session):
 
     def _release(self) -> None:
         del self._request
-
-
-def computes_bf16(root: Path = Path("/")) -> bool:
-    """Whether this CPU multiplies bf16 itself; True where the system does not say."""
-    try:
-        words = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
-        return True
-    return bool(BF16 & set(words))
 
 
 def _core() -> Any:
@@ -207,12 +212,12 @@ def _read(core: Any, model: Path) -> Any:
         raise EngineRefused(f"{model}: expected {expected}, got {got}; export it again") from cause
 
 
-def _compile(core: Any, network: Any, engine: Path, backend: OpenVino) -> Any:
+def _compile(core: Any, network: Any, engine: Path, device: str, settings: dict[str, Any]) -> Any:
     try:
-        return core.compile_model(network, backend.device, backend.settings())
+        return core.compile_model(network, device, settings)
     except RuntimeError as cause:
         raise EngineRefused(
-            f"{engine}: expected a graph that {backend.device} compiles, got: {cause}; choose another device"
+            f"{engine}: expected a graph that {device} compiles, got: {cause}; choose another device"
         ) from cause
 
 

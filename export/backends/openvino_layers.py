@@ -34,15 +34,18 @@ def compute(engine: Path, compiled: Any, asked: str) -> str:
 
     f32 is asked of every float product; a device may keep some in f32 that has no kernel in less.
     """
-    info = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
-    layers = [(_text(one["layerType"]), _text(one["runtimePrecision"])) for one in info if "layerType" in one]
-    products = [COMPUTES.get(precision, precision) for layer, precision in layers if layer in PRODUCTS]
+    products = [computed for _, computed in _products(compiled)]
     floats = [precision for precision in products if precision != "int8"]
     there = set(floats) if asked == "f32" else {most(floats)}
     if floats and there != {asked}:
         counts = ", ".join(f"{count} in {precision}" for precision, count in Counter(floats).most_common())
         raise MissingRuntime(f"{engine.name}: expected float products in {asked}, got {counts}; choose another compute")
     return most(products)
+
+
+def integer(compiled: Any) -> list[str]:
+    """Names of the products that multiply integers."""
+    return [name for name, computed in _products(compiled) if computed == "int8"]
 
 
 def placed(core: Any, network: Any, device: str) -> float:
@@ -52,6 +55,14 @@ def placed(core: Any, network: Any, device: str) -> float:
     homes = Counter(core.query_model(network, device).values())
     first = device.partition(":")[2].split(",")[0]
     return homes[first] / sum(homes.values())
+
+
+def _products(compiled: Any) -> list[tuple[str, str]]:
+    """Name and type of every product of the execution graph."""
+    nodes = [(node.get_friendly_name(), node.get_rt_info()) for node in compiled.get_runtime_model().get_ordered_ops()]
+    layers = [(name, info) for name, info in nodes if "layerType" in info and _text(info["layerType"]) in PRODUCTS]
+    types = [_text(info["runtimePrecision"]) for _, info in layers]
+    return [(name, COMPUTES.get(kind, kind)) for (name, _), kind in zip(layers, types, strict=True)]
 
 
 def _text(value: Any) -> str:

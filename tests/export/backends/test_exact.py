@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from export.backends import EngineRefused, OnnxRuntime, saturation
+from export.backends import EngineRefused, OnnxRuntime, OpenVino, openvino, saturation
 from tests.saturating import bright_images, write_saturating_graph
 
 EMULATOR = "qemu-x86_64-static"
@@ -40,6 +40,25 @@ def test_exact_scores_are_those_of_the_operators_definition(tmp_path: Path, unsi
     np.testing.assert_allclose(of_exact(graph, images), defined, atol=1e-5)
     if saturation.saturates():  # these kernels are why exact arithmetic is needed
         assert np.abs(of_kernels(graph, images) - defined).max() > 0.1
+
+
+def test_openvino_computes_exactly_as_well(tmp_path: Path) -> None:
+    """Its kernels saturate where those of ONNX Runtime do."""
+    graph, images = write_saturating_graph(tmp_path / "g.onnx", unsigned=False), bright_images(16)
+    with OpenVino().open_exact(graph) as session:
+        assert session.ran.compute == "f32"
+        np.testing.assert_allclose(session(images), of_exact(graph, images), atol=1e-5)
+    with OpenVino().open_graph(graph) as session:
+        assert session.ran.compute == "int8"
+        if saturation.saturates():
+            assert np.abs(session(images) - of_exact(graph, images)).max() > 0.1
+
+
+def test_an_openvino_that_multiplies_integers_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openvino, "EXACT", "ENABLE_CPU_PINNING")  # a property that changes nothing here
+    graph = write_saturating_graph(tmp_path / "g.onnx", unsigned=False)
+    with pytest.raises(EngineRefused, match=r"g\.onnx: expected products in float, got conv in integers"):
+        OpenVino().open_exact(graph)
 
 
 @pytest.mark.parametrize("unsigned", [True, False])

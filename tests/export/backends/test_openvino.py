@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from export import machine
 from export.backends import EngineRefused, MissingRuntime, OpenVino, openvino_layers
-from export.backends import openvino as backend_module
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,9 @@ class _Layer:
     def get_rt_info(self) -> dict[str, str]:
         return self.about
 
+    def get_friendly_name(self) -> str:
+        return "layer"
+
 
 class _Layers:
     """A compiled model with a product in each of these types, behind a cast."""
@@ -156,9 +159,9 @@ def test_a_cpu_that_only_imitates_bf16(engine: Path, tmp_path: Path, monkeypatch
     (tmp_path / "proc").mkdir()
     for flags, able in (("avx2 avx512f avx512_vnni", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)):
         (tmp_path / "proc/cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
-        assert backend_module.computes_bf16(tmp_path) is able
-    assert backend_module.computes_bf16(tmp_path / "none"), "a system that does not say is believed"
-    monkeypatch.setattr(backend_module, "computes_bf16", lambda: False)
+        assert machine.computes_bf16(tmp_path) is able
+    assert machine.computes_bf16(tmp_path / "none"), "a system that does not say is believed"
+    monkeypatch.setattr(machine, "computes_bf16", lambda: False)
     with pytest.raises(MissingRuntime, match="expected a CPU that computes bf16"):
         OpenVino(compute="bf16").open(engine)
     OpenVino().open(engine).close()
