@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from export import stamp
 from export.backends import MissingRuntime, OnnxRuntime, OpenVino, TensorRt
 from export.parity import Parity, check
+from mlkd.metrics import mean_average_precision
 from pipeline.precisions import graphs, over_budget
 from pipeline.recipe import INT8, Engine, Recipe
 from pipeline.result import read_json
@@ -22,6 +23,11 @@ from pipeline.stage import Context
 from pipeline.validation import Val
 
 log = logging.getLogger(__name__)
+
+EXACT = "exact arithmetic"
+ANY = "any processor"
+MEANT_FOR = {"int8": "TensorRT, CUDA, ARM, x86 with VNNI"}  # by precision; 8-bit weights saturate elsewhere
+KERNEL_LOSS = 0.003  # mAP that rounding in another order does not explain
 
 
 def engines(recipe: Recipe, context: Context) -> None:
@@ -58,17 +64,19 @@ class _Work:
     def build(self, engine: Engine) -> dict[str, Any]:
         """One engine's files and facts.
 
-        An engine that cannot run here is judged by, and takes its thresholds from, the same graph on the CPU.
-        Raises ValueError when it is further from the float engine than the recipe's gate.
+        What is int8 is judged by, and takes its thresholds from, exact arithmetic, and an engine that cannot run here
+        the same graph on the CPU.  Raises ValueError when it is further from the float engine than the recipe's gate.
         """
         graph = self.graphs[engine.precision]
         files, reason = self._compiled(engine, graph)
-        scored = files[0] if reason is None or graph.suffix != ".onnx" else graph
-        if reason is None:
+        scored = files[0] if files[0].suffix in (".onnx", ".xml") else graph
+        own = scored == files[0] and reason is None
+        exact = engine.precision in INT8
+        if own and not exact:
             with engine.backend.open(scored) as session:
-                scores, scored_by = self.val.scores(session), engine.name
+                scores = self.val.scores(session)
         else:
-            scores, scored_by = self._of_graph(scored), f"{runtime_of(scored).kind}, cpu, {self._relative(scored)}"
+            scores = self._of_graph(scored, exact=exact)
         float_scores = self._of_graph(self.graphs["fp32"])
         parity = self.val.parity(float_scores, scores, self.val.thresholds(float_scores), seed=self.recipe.seed)
         self._check(engine, parity)
@@ -79,11 +87,32 @@ class _Work:
             "files": [self._relative(path) for path in files],
             "graph": f"models/{self._source(graph).name}",
             **self.val.tuned(engine.name, scores),
-            "thresholds_from": scored_by,
+            "thresholds_from": engine.name if own else f"{runtime_of(scored).kind}, cpu, {self._relative(scored)}",
             "thresholds_of": self._relative(scored),
+            "judged_in": EXACT if exact else stamp.instruction_set(),
+            "meant_for": MEANT_FOR.get(engine.precision, ANY),
             "parity": asdict(parity),
+            "kernels": self._kernels(engine, files[0], scores) if exact and reason is None else None,
             "not_run": reason,
         }
+
+    def _kernels(self, engine: Engine, file: Path, exact: NDArray[np.float32]) -> dict[str, Any]:
+        """How far this machine's int8 kernels are from exact arithmetic, on all of val."""
+        with engine.backend.open(file) as session:
+            scores = self.val.scores(session)
+        maps = [mean_average_precision(some, self.val.targets, self.val.known) for some in (scores, exact)]
+        found = {
+            "instruction_set": stamp.instruction_set(),
+            "delta_map": float(np.nan_to_num(maps[0] - maps[1])),
+            "drift": float(np.abs(scores - exact).mean()),
+        }
+        if found["delta_map"] < -KERNEL_LOSS:
+            log.warning(
+                "engines: %s: int8 kernels on %s lose %.2f points of mAP to exact arithmetic: they saturate; "
+                "use another engine there",
+                engine.name, found["instruction_set"], -100 * found["delta_map"],
+            )  # fmt: skip
+        return found
 
     def _compiled(self, engine: Engine, graph: Path) -> tuple[tuple[Path, ...], str | None]:
         """The engine's files, and why it does not run here; the ONNX alone where only its device can build it."""
@@ -105,9 +134,10 @@ class _Work:
                 raise
             log.warning("shipped because the recipe allows it: %s", cause)
 
-    def _of_graph(self, graph: Path) -> NDArray[np.float32]:
+    def _of_graph(self, graph: Path, *, exact: bool = False) -> NDArray[np.float32]:
         if graph not in self.kept:
-            with runtime_of(graph).open_graph(graph) as session:
+            runtime = runtime_of(graph)
+            with runtime.open_exact(graph) if exact else runtime.open_graph(graph) as session:
                 self.kept[graph] = self.val.scores(session)
         return self.kept[graph]
 
@@ -135,7 +165,12 @@ def cost(folder: Path) -> dict[str, Any]:
     """What freezing cost, for the report, from the folder of this stage."""
     facts = read_json(folder / "engines.json")
     parity = [
-        {"engine": entry["name"], "scored_by": entry["thresholds_from"], **entry["parity"]}
+        {
+            "engine": entry["name"],
+            "scored_by": entry["thresholds_from"],
+            **entry["parity"],
+            **{name: entry[name] for name in ("judged_in", "meant_for", "kernels")},
+        }
         for entry in facts["engines"]
     ]
     return {**facts["int8"], "parity": parity}
