@@ -16,7 +16,7 @@ TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report compare plan doctor fetch check test speed clean system lock
+.PHONY: help setup distill export bench report compare plan doctor fetch check test arm speed clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -43,7 +43,7 @@ compare: .venv/.stamp  ## train the student with every method and compare them
 plan: .venv/.stamp  ## say what would run, why, for how long
 	@$(RUN) plan $(OPTIONS)
 
-doctor: .venv/.stamp  ## say why int8 engines are no faster than float
+doctor: .venv/.stamp  ## say why int8 engines are no faster than float, and whether this CPU computes them right
 	@$(RUN) doctor $(RECIPE)
 
 fetch: .venv/.stamp  ## only fetch the pictures, for a machine that goes offline
@@ -57,6 +57,10 @@ check: .venv/.stamp  ## format, lint, types, import rules
 
 test: .venv/.stamp  ## the tests, without a network
 	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+arm: .venv/.stamp  ## run a bundle on emulated ARM and older x86 processors (Debian 12; root once)
+	@command -v qemu-aarch64-static >/dev/null || apt-get install -y -q --no-install-recommends qemu-user-static
+	$(TEST_ENV) .venv/bin/python -m pytest -m slow tests/test_emulated.py
 
 speed: .venv/.stamp  ## print how fast losses, metrics and decoding are, against the direct way
 	.venv/bin/python tests/speed/losses.py

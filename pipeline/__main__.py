@@ -96,7 +96,7 @@ def plan(options: argparse.Namespace) -> None:
 
 
 def doctor(options: argparse.Namespace) -> None:
-    """Say why int8 engines are no faster than float, from their own profiles."""
+    """Say why int8 engines are no faster than float, and whether this CPU computes them right."""
     from pipeline import doctoring
 
     doctoring.doctor(options.recipe, RUNS, DIST, options.json)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.doctor import compare
 from export import stamp
 from export.backends import MissingRuntime, OnnxRuntime, OpenVino, TensorRt
 from export.parity import Parity, check
-from mlkd.metrics import mean_average_precision
 from pipeline.precisions import graphs, over_budget
 from pipeline.recipe import INT8, Engine, Recipe
 from pipeline.result import read_json
@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 EXACT = "exact arithmetic"
 ANY = "any processor"
 MEANT_FOR = {"int8": "TensorRT, CUDA, ARM, x86 with VNNI"}  # by precision; 8-bit weights saturate elsewhere
-KERNEL_LOSS = 0.003  # mAP that rounding in another order does not explain
 
 
 def engines(recipe: Recipe, context: Context) -> None:
@@ -92,27 +91,21 @@ class _Work:
             "judged_in": EXACT if exact else stamp.instruction_set(),
             "meant_for": MEANT_FOR.get(engine.precision, ANY),
             "parity": asdict(parity),
-            "kernels": self._kernels(engine, files[0], scores) if exact and reason is None else None,
+            "drift": self._drift(engine, files[0], scores) if exact and reason is None else None,
             "not_run": reason,
         }
 
-    def _kernels(self, engine: Engine, file: Path, exact: NDArray[np.float32]) -> dict[str, Any]:
-        """How far this machine's int8 kernels are from exact arithmetic, on all of val."""
+    def _drift(self, engine: Engine, file: Path, exact: NDArray[np.float32]) -> dict[str, Any] | None:
+        """How this processor's int8 kernels differ from exact arithmetic on select; None where no CPU computes them."""
+        if not isinstance(engine.backend, OnnxRuntime | OpenVino):
+            return None
         with engine.backend.open(file) as session:
-            scores = self.val.scores(session)
-        maps = [mean_average_precision(some, self.val.targets, self.val.known) for some in (scores, exact)]
-        found = {
-            "instruction_set": stamp.instruction_set(),
-            "delta_map": float(np.nan_to_num(maps[0] - maps[1])),
-            "drift": float(np.abs(scores - exact).mean()),
-        }
-        if found["delta_map"] < -KERNEL_LOSS:
-            log.warning(
-                "engines: %s: int8 kernels on %s lose %.2f points of mAP to exact arithmetic: they saturate; "
-                "use another engine there",
-                engine.name, found["instruction_set"], -100 * found["delta_map"],
-            )  # fmt: skip
-        return found
+            found = self.val.scores(session)
+        select, count = self.val.select, len(self.val.select)
+        drift = compare(exact[:count], found[:count], select.targets, select.known)
+        if drift.saturates:
+            log.warning("%s: %s; use another int8 engine or float on this processor", engine.name, drift)
+        return {**asdict(drift), "text": str(drift)}
 
     def _compiled(self, engine: Engine, graph: Path) -> tuple[tuple[Path, ...], str | None]:
         """The engine's files, and why it does not run here; the ONNX alone where only its device can build it."""
@@ -169,7 +162,7 @@ def cost(folder: Path) -> dict[str, Any]:
             "engine": entry["name"],
             "scored_by": entry["thresholds_from"],
             **entry["parity"],
-            **{name: entry[name] for name in ("judged_in", "meant_for", "kernels")},
+            **{name: entry[name] for name in ("judged_in", "meant_for", "drift")},
         }
         for entry in facts["engines"]
     ]

@@ -1,20 +1,27 @@
-"""Why int8 engines of a recipe are no faster than float: its bundle, examined engine by engine."""
+"""Why int8 engines of a recipe are no faster than float, and whether this processor's kernels compute them right."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from benchmarks.doctor import Built, diagnose, pairs, render
-from export.backends import EngineRefused, MissingRuntime
+import numpy as np
+
+from benchmarks.doctor import Built, Drift, diagnose, measure_drift, pairs, render
+from export.backends import EngineRefused, MissingRuntime, OnnxRuntime, OpenVino
 from export.bundle import read_bundle
+from export.manifest import Manifest
 from export.tagger.choosing import backend_of
+from export.tagger.golden import Golden
+from mlkd.data.prepared import read_split
 from pipeline.recipe import find_recipe
 
 
 def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None:
-    """Print what each int8 engine's own profile says; with `out`, write the same as JSON."""
+    """Print what each int8 engine's own profile and scores say; with `out`, write the same as JSON."""
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"--json {out}: expected a file in an existing folder, got {out.parent}; make it")
     folder = _bundle(recipe, runs, dist)
@@ -38,9 +45,44 @@ def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None
         print(render(diagnoses[-1]))
     for name, reason in lacking.items():
         print(f"{name}: not examined here: {reason}")
+    drifts = _drifts(engines, _images(folder, manifest, runs / find_recipe(recipe).stem / "data"))
+    for name, drift in drifts.items():
+        print(f"{name}: {drift}{_instead(drifts, engines) if drift.saturates else ''}")
     if out is not None:
-        told = {"diagnoses": [dataclasses.asdict(one) for one in diagnoses], "not_examined": lacking}
+        told = {
+            "diagnoses": [dataclasses.asdict(one) for one in diagnoses],
+            "not_examined": lacking,
+            "drift": {name: dataclasses.asdict(drift) for name, drift in drifts.items()},
+        }
         out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _images(folder: Path, manifest: Manifest, data: Path) -> tuple[Any, ...]:
+    """Pixels, targets and what is known of them: those of select, or the bundle's golden images without labels."""
+    if (data / "select.json").is_file():
+        select = read_split(data, "select")
+        if select.labels.names == manifest.labels:
+            return select.pixels(manifest.image_px), select.targets, select.known
+    return (np.stack(Golden.read(folder, manifest).pixels),)
+
+
+def _drifts(engines: Sequence[Built], images: tuple[Any, ...]) -> dict[str, Drift]:
+    """Of the int8 engines that run here, by name."""
+    drifts = {}
+    for engine in engines:
+        if engine.precision.startswith("int8") and isinstance(engine.backend, OnnxRuntime | OpenVino):
+            try:
+                drifts[engine.name] = measure_drift(engine, *images)
+            except (EngineRefused, MissingRuntime):  # said already: not examined
+                continue
+    return drifts
+
+
+def _instead(drifts: dict[str, Drift], engines: Sequence[Built]) -> str:
+    """Which engines to use in place of one that saturates: int8 ones that do not, else those in float."""
+    good = [name for name, drift in drifts.items() if not drift.saturates]
+    good = good or [engine.name for engine in engines if engine.precision == "fp32"]
+    return f"; use {' or '.join(good) or 'an engine in float'}"
 
 
 def _bundle(recipe: str, runs: Path, dist: Path) -> Path:

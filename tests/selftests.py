@@ -46,12 +46,12 @@ def write(work: Path) -> Path:
             for entry in manifest.engines[1:]
         }
         scores[manifest.engines[0].name] = scores["onnxruntime-fp32"]
-        pictures, expected = write_golden(_drawings(work / "drawn"), bundles.PX, work / "golden", scores)
+        pictures, expected = write_golden(drawings(work / "drawn"), bundles.PX, work / "golden", scores)
     assert tuple(f"golden/{file.name}" for file in pictures) == manifest.golden
     return bundles.changed(plain, work / "bundle", {f"golden/{file.name}": file for file in (*pictures, expected)})
 
 
-def _drawings(folder: Path) -> list[Path]:
+def drawings(folder: Path) -> list[Path]:
     folder.mkdir()
     rng = np.random.default_rng(0)
     files = []

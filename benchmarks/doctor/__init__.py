@@ -1,6 +1,7 @@
-"""Why an int8 engine is no faster than float, told from the engine's own profile."""
+"""Why an int8 engine is no faster than float, from its own profile, and whether this processor computes it right."""
 
 from benchmarks.doctor.diagnosis import Built, Diagnosis, diagnose, pairs
+from benchmarks.doctor.drift import Drift, compare, measure_drift
 from benchmarks.doctor.text import render
 
-__all__ = ["Built", "Diagnosis", "diagnose", "pairs", "render"]
+__all__ = ["Built", "Diagnosis", "Drift", "compare", "diagnose", "measure_drift", "pairs", "render"]

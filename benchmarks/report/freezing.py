@@ -59,6 +59,7 @@ class Engine:
     flipped: str
     largest: str
     mean: str
+    drift: str  # of this processor's int8 kernels from exact arithmetic; empty where nobody looked
     hurt: tuple[Hurt, ...]
 
 
@@ -79,6 +80,11 @@ class Freezing:
     def partly_float(self) -> tuple[Precision, ...]:
         """Those that had to leave layers in float."""
         return tuple(precision for precision in self.precisions if precision.layers)
+
+    @property
+    def drifting(self) -> tuple[Engine, ...]:
+        """The int8 engines that were computed in exact arithmetic as well."""
+        return tuple(engine for engine in self.engines if engine.drift)
 
     @property
     def lossy(self) -> tuple[Engine, ...]:
@@ -173,6 +179,7 @@ def _engine(entry: Facts, x: Scale, int8: set[str]) -> Engine:
         flipped=figures.share(entry.get("flipped")),
         largest=figures.small(entry.get("max_difference")),
         mean=figures.small(entry.get("mean_difference")),
+        drift=str((entry.get("drift") or {}).get("text") or ""),
         hurt=tuple(
             Hurt(str(one.get("label")), one["float_ap"], one["ap"], one.get("positives"))
             for one in entry.get("hurt") or ()

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import machine
-from export.backends import Session
+from export.backends import Backend, Session
 from export.manifest import EngineEntry, Manifest
 from export.tagger.choosing import Measured, backend_of
 from export.tagger.golden import Golden, largest_difference, score_limit
 from export.tagger.opening import built_here, open_engine
 from export.tagger.remembering import NoCacheError, Record, alone, file_of, read, trying, write
+from export.tagger.saturation import saturation
 
 log = logging.getLogger(__name__)
 
@@ -107,11 +108,11 @@ def _measure(folder: Path, manifest: Manifest, file: Path, *, threads: int | Non
             try:
                 backend = backend_of(entry, threads)
                 with open_engine(folder, manifest, entry, backend, rebuild=rebuild) as session:
-                    wrong = _wrong(entry, session, golden, pictures)
-                    if wrong is None:
+                    refusal = wrong(entry, backend, session, golden, pictures)
+                    if refusal is None:
                         found.p50_ms[entry.name] = p50_ms(session, pictures)
                     else:
-                        found.lacking[entry.name] = wrong
+                        found.lacking[entry.name] = refusal
             except OSError:
                 raise
             except Exception as cause:  # every runtime raises classes of its own
@@ -127,11 +128,17 @@ def _built(manifest: Manifest) -> list[str]:
     return sorted(found)
 
 
-def _wrong(entry: EngineEntry, session: Session, golden: Golden, pictures: Sequence[NDArray[np.uint8]]) -> str | None:
+def wrong(
+    entry: EngineEntry, backend: Backend, session: Session, golden: Golden, pictures: Sequence[NDArray[np.uint8]]
+) -> str | None:
     """Why an engine that opens must not be used all the same."""
-    found = np.concatenate([session(picture) for picture in pictures])
-    largest, limit = largest_difference(golden.scores[entry.name], found), score_limit(entry, session.ran)
+    expected, found = golden.scores[entry.name], np.concatenate([session(picture) for picture in pictures])
+    largest, limit = largest_difference(expected, found), score_limit(entry, session.ran)
     if largest is not None and largest <= limit:
         return None
+    if largest is not None and entry.precision.startswith("int8"):
+        cause = saturation(session, backend, pictures, expected, found, limit)
+        if cause is not None:
+            return f"it gives wrong tags here: {cause}, more than {limit:g}"
     off = "no numbers" if largest is None else f"scores that differ by {largest:.2g}"
     return f"it gives wrong tags here: expected the scores of its self-test within {limit:g}, got {off}"

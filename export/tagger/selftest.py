@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.tagger.golden import Golden, Values, largest_difference, score_limit
+from export.tagger.saturation import CAUSE, saturation
 from export.tagger.tagger import Tagger
 from mlkd import images
 
@@ -56,9 +57,7 @@ def check_engine(tagger: Tagger, golden: Golden) -> list[Finding]:
     found = _scored(tagger, stored)
     finding = _compared("engine", entry.name, expected, found, limit, EQUAL_SCORES)
     if finding.state != "same":
-        swapped = _scored(tagger, [np.ascontiguousarray(pixels[..., ::-1]) for pixels in stored])
-        cause = "channel order of the engine" if _within(expected, swapped, limit) else "engine"
-        finding = dataclasses.replace(finding, cause=cause)
+        finding = _explained(finding, tagger, stored, expected, found, limit)
     try:
         pixels = [tagger.resize(tagger.decode(file)) for file in golden.files]
     except images.UnreadablePicture as refusal:
@@ -69,6 +68,21 @@ def check_engine(tagger: Tagger, golden: Golden) -> list[Finding]:
     whole = _compared("all", entry.name, expected, found, limit, EQUAL_SCORES)
     note = _decisions(expected, found, entry.thresholds)
     return [finding, dataclasses.replace(whole, cause=whole.cause and "scores", note=note)]
+
+
+def _explained(
+    finding: Finding, tagger: Tagger, stored: Sequence[NDArray[np.uint8]], expected: Values, found: Values, limit: float
+) -> Finding:
+    """The finding of an engine that differs, with its cause."""
+    swapped = _scored(tagger, [np.ascontiguousarray(pixels[..., ::-1]) for pixels in stored])
+    if _within(expected, swapped, limit):
+        return dataclasses.replace(finding, cause="channel order of the engine")
+    if finding.state == "different" and tagger.choice.entry.precision.startswith("int8"):
+        pictures, session = [pixels[None] for pixels in stored], tagger.sessions.first
+        note = saturation(session, tagger.choice.backend, pictures, expected, found, limit)
+        if note is not None:
+            return dataclasses.replace(finding, cause=CAUSE, note=note)
+    return dataclasses.replace(finding, cause="engine")
 
 
 def _check_decoding(file: Path, expected: NDArray[np.uint8], image_px: int) -> Finding:

@@ -64,8 +64,13 @@ def _passed(findings: list[Finding], any_engine: bool) -> bool:
     """Whether no step is different; of engines it may be asked of a single one."""
     engines = {finding.subject for finding in findings if finding.step == "engine"}
     failed = {finding.subject for finding in findings if finding.state == "different"}
-    good = engines - failed
-    return bool(good) and (failed <= engines if any_engine else not failed)
+    return bool(engines - failed) and (failed <= engines if any_engine else not failed)
+
+
+def _good(findings: list[Finding]) -> list[str]:
+    """The engines that pass, in the bundle's order."""
+    failed = {finding.subject for finding in findings if finding.state == "different"}
+    return [finding.subject for finding in findings if finding.step == "engine" and finding.subject not in failed]
 
 
 def _in_this_process(options: argparse.Namespace, manifest: Manifest, golden: Golden, name: str) -> list[Finding]:
@@ -127,4 +132,14 @@ def _faults(findings: list[Finding]) -> str:
     different = [finding for finding in findings if finding.state == "different"]
     steps = [finding for finding in different if finding.step != "all"] or different
     causes = {f"{one.cause} ({one.subject})": None for one in steps}
-    return ", ".join(causes) or "no engine of the bundle runs here"
+    return (", ".join(causes) or "no engine of the bundle runs here") + _instead(findings)
+
+
+def _instead(findings: list[Finding]) -> str:
+    """Which engines to use where one saturates."""
+    from export.tagger.saturation import CAUSE
+
+    if not any(finding.cause == CAUSE for finding in findings):
+        return ""
+    good = ", ".join(_good(findings)) or "another engine (selftest without --engine names those that pass)"
+    return f"; use {good} on this processor"

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from benchmarks.doctor import Drift
 from export import stamp
 from export.backends import OnnxRuntime, TensorRt, cuda
 from export.bundle import Parts, parts_of, write_bundle
+from export.golden import write_golden
 from export.precision.int8_x86 import int8_x86
+from mlkd.labels import Labels
+from mlkd.metrics import mean_average_precision
+from pipeline import doctoring
 from pipeline.__main__ import main
-from tests import bundles
-from tests.convolutions import write_convolutions
+from tests import bundles, quantised, selftests
+from tests.convolutions import PX, write_convolutions
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +41,12 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         engines.append(bundles.engine(f"onnxruntime-{name}", backend, tuple(files), file, precision=name))
     inner = tuple(f"engines/{file.name}" for file in plan)
     engines.append(bundles.engine("tensorrt-int8", TensorRt(), inner, plan[0], precision="int8"))
-    sources |= dict.fromkeys(("golden/1.png", "golden/expected.npz"), graph)  # none is looked at
-    write_bundle(Parts(manifest=bundles.manifest(*engines), sources=sources), work / "bundle")
+    with backend.open_exact(quantised) as exact:  # of the others no score is looked at
+        scores = dict.fromkeys((engine.name for engine in engines), exact)
+        golden, expected = write_golden(selftests.drawings(work / "drawn"), PX, work / "golden", scores)
+    sources |= {f"golden/{file.name}": file for file in (*golden, expected)}
+    facts = {"golden": tuple(f"golden/{file.name}" for file in golden), "image_px": PX}
+    write_bundle(Parts(manifest=bundles.manifest(*engines, **facts), sources=sources), work / "bundle")
     return work / "bundle"
 
 
@@ -53,11 +64,55 @@ def test_examines_the_bundle(
     assert "\n  verdict: " in told
     assert "\n  change:  " in told
     assert "tensorrt-int8: not examined here: " in told
+    assert re.search(r"^onnxruntime-int8_x86: .*scores differ from exact .* \(4 images, \w+\)$", told, re.MULTILINE)
     written = json.loads(Path("found.json").read_text())
     [diagnosis] = written["diagnoses"]
     assert (diagnosis["int8"], diagnosis["plain"]) == ("onnxruntime-int8_x86", "onnxruntime-fp32")
     assert {finding["cause"] for finding in diagnosis["findings"]}
     assert list(written["not_examined"]) == ["tensorrt-int8"]
+    assert list(written["drift"]) == ["onnxruntime-int8_x86"]
+    assert written["drift"]["onnxruntime-int8_x86"]["exact_map"] is None
+
+
+def test_scores_are_compared_on_select_where_the_run_has_it(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(3)
+    pixels = random.integers(0, 256, (40, PX, PX, 3), dtype=np.uint8)
+    targets = (random.random((40, 3)) < 0.4).astype(np.uint8)
+    split = SimpleNamespace(labels=Labels(bundles.LABELS), pixels=lambda _: pixels, targets=targets, known=None)
+    monkeypatch.setattr(doctoring, "read_split", lambda *_: split)
+    monkeypatch.chdir(tmp_path)
+    Path("dist").mkdir()
+    Path("dist/scenes").symlink_to(bundle)
+    Path("runs/scenes/data").mkdir(parents=True)
+    Path("runs/scenes/data/select.json").touch()
+    assert main(["doctor", "--json", "found.json"]) == 0
+    drift = json.loads(Path("found.json").read_text())["drift"]["onnxruntime-int8_x86"]
+    with OnnxRuntime().open_exact(bundle / "models/int8_x86.onnx") as exact:
+        assert drift["exact_map"] == pytest.approx(mean_average_precision(exact(pixels), targets))
+    assert f"instead of {100 * drift['exact_map']:.2f} on select (40 images, " in capsys.readouterr().out
+    split.labels = Labels(("one", "other", "set"))  # a run of other labels
+    assert main(["doctor", "--json", "found.json"]) == 0
+    assert json.loads(Path("found.json").read_text())["drift"]["onnxruntime-int8_x86"]["images"] == 4
+
+
+def test_an_engine_that_saturates_is_named_with_those_to_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    drifts = {name: drift_of(bad) for name, bad in (("a", True), ("b", False))}
+    monkeypatch.setattr(doctoring, "measure_drift", lambda engine, *_: drifts["ab"[engine.name.endswith("7bit")]])
+    Path("dist").mkdir()
+    Path("dist/scenes").symlink_to(quantised.write_saturating(tmp_path))
+    assert main(["doctor"]) == 0
+    named, other = capsys.readouterr().out.splitlines()[-2:]
+    assert named == f"{quantised.SATURATING}: {drifts['a']}; use {quantised.SEVEN_BITS}"
+    assert other == f"{quantised.SEVEN_BITS}: {drifts['b']}"
+
+
+def drift_of(saturates: bool) -> Drift:
+    return Drift(images=4, largest=0.3, mean=0.1, saturates=saturates, instruction_set="avx2")
 
 
 def test_an_engine_that_will_not_open_holds_no_other_up(

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx.reference import ReferenceEvaluator
 
+from mlkd.images import load
 from pipeline import golden
-from tests import bundles
+from tests import bundles, saturating
 
 
 def test_pictures_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -18,7 +20,7 @@ def test_pictures_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.Mon
     pixels = np.zeros((len(files), bundles.PX, bundles.PX, 3), np.uint8)
     monkeypatch.setattr(golden, "read_split", lambda *_: _Split(files, pixels))
     bundles.write_onnx(tmp_path / "fp32.onnx")
-    engine = {"name": "a", "not_run": "no such device", "thresholds_of": "fp32.onnx"}
+    engine = {"name": "a", "precision": "fp32", "not_run": "no such device", "thresholds_of": "fp32.onnx"}
     recipe: Any = SimpleNamespace(
         student=SimpleNamespace(model=SimpleNamespace(image_px=bundles.PX)), export=SimpleNamespace(golden_pictures=2)
     )
@@ -28,6 +30,27 @@ def test_pictures_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.Mon
     bundles.write_pictures(tmp_path)
     pictures, _ = golden.golden(recipe, tmp_path, tmp_path, [engine], tmp_path / "golden")
     assert len(pictures) == 2
+
+
+@pytest.mark.parametrize("scored", ["int8.onnx", "sm86.plan"])
+def test_an_int8_engine_has_the_scores_of_exact_arithmetic(
+    scored: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever this processor's kernels make of them; a plan of TensorRT is computed as its graph."""
+    side, count = saturating.PX, saturating.LABELS
+    files = tuple(bundles.write_pictures(tmp_path).values())
+    monkeypatch.setattr(golden, "read_split", lambda *_: _Split(files, np.stack([load(file, side) for file in files])))
+    graph = saturating.write_saturating_graph(tmp_path / "int8.onnx")
+    engine = {"name": "a", "precision": "int8", "not_run": None, "thresholds_of": scored, "graph": graph.name}
+    recipe: Any = SimpleNamespace(
+        student=SimpleNamespace(model=SimpleNamespace(image_px=side)), export=SimpleNamespace(golden_pictures=4)
+    )
+    _, file = golden.golden(recipe, tmp_path, tmp_path, [engine], tmp_path / "golden")
+    with np.load(file) as arrays:
+        pixels, scores = np.stack([arrays[f"pixels_{at}"] for at in range(4)]), arrays["scores:a"]
+    expected = ReferenceEvaluator(str(graph)).run(None, {"images": pixels})[0]
+    assert expected.shape == (4, count)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
 class _Split:

@@ -250,11 +250,21 @@ def test_every_engine_is_held_to_the_float_engine_on_all_of_val(
         decided = [one >= np.array(entries["fp32"]["thresholds"]) for one in (scores[name], scores["fp32"])]
         assert parity["flipped"] == pytest.approx((decided[0] != decided[1]).mean(), abs=1e-9)
     assert entries["signed"]["parity"]["max_difference"] > 0
+    select = slice(0, len(halves[0]))
+    for name in ("signed", "x86"):
+        with OnnxRuntime().open_exact(tmp_path / "out" / entries[name]["files"][0]) as session:
+            exact = session(pixels[select])
+        drift = entries[name]["drift"]
+        assert drift["largest"] == pytest.approx(np.abs(scores[name][select] - exact).max(), abs=1e-6)
+        for key, found in (("exact_map", exact), ("kernels_map", scores[name][select])):
+            assert drift[key] == pytest.approx(mean_average_precision(found, targets[select]), abs=1e-9)
+    assert entries["fp32"]["drift"] is None
     for name, entry in entries.items():
         assert_tuned(entry, scores[name][len(halves[0]) :], halves[1], recipe.export.thresholds)
         assert (entry["thresholds_from"], entry["thresholds_of"]) == (name, entry["files"][0])
     cost = building.cost(tmp_path / "out")
     assert [entry["engine"] for entry in cost["parity"]] == ["fp32", "signed", "x86"]
+    assert cost["parity"][1]["drift"] == entries["signed"]["drift"]
 
 
 def assert_tuned(entry: dict[str, Any], scores: np.ndarray, tune: Split, aim: Thresholds) -> None:

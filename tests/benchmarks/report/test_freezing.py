@@ -134,6 +134,17 @@ def test_intervals_lie_in_the_plot_where_their_numbers_say(bench: dict[str, Any]
         assert all(0 < spot < PLOT_PX for spot in engine.spots)
 
 
+def test_int8_kernels_that_saturate_are_named(bench: dict[str, Any], tmp_path: Path) -> None:
+    assert all("exact arithmetic" not in one for one in told(bench, tmp_path))  # as an earlier version measured
+    named = "kernels saturate: scores differ by up to 0.13 <b>"
+    bench["freezing"]["parity"][1]["drift"] = {"text": named}
+    bench["freezing"]["parity"][2]["drift"] = None
+    section, text = told(bench, tmp_path)
+    assert section.count("<li>onnxruntime-int8: kernels saturate: scores differ by up to 0.13 &lt;b&gt;</li>") == 1
+    assert "against exact arithmetic:\n\n- onnxruntime-int8: kernels saturate: scores differ by up to 0.13 " in text
+    assert text.count("kernels saturate") == 1
+
+
 def test_without_the_facts_there_is_no_section(bench: dict[str, Any], tmp_path: Path) -> None:
     del bench["freezing"]
     assert told(bench, tmp_path) == ("", "")

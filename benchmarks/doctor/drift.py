@@ -1,0 +1,75 @@
+"""How far an int8 engine's scores on this processor are from those of exact arithmetic, and what that costs in mAP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.doctor.diagnosis import Built
+from export import stamp
+from export.backends import OnnxRuntime, OpenVino, Session
+from export.tagger.golden import SCORES
+from export.tagger.saturation import apart, describe, kernels_saturate
+from mlkd.metrics import mean_average_precision
+
+BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Differences of scores 0..1; mAP as fractions, None where no labels are known."""
+
+    images: int
+    largest: float
+    mean: float
+    saturates: bool
+    instruction_set: str
+    kernels_map: float | None = None
+    exact_map: float | None = None
+
+    def __str__(self) -> str:
+        """One line for people."""
+        text = describe(self.largest, self.mean, blamed=self.saturates)
+        if self.kernels_map is not None and self.exact_map is not None:
+            text += f", mAP {100 * self.kernels_map:.2f} instead of {100 * self.exact_map:.2f} on select"
+        return f"{text} ({self.images} images, {self.instruction_set})"
+
+
+def compare(
+    exact: NDArray[np.float32],
+    found: NDArray[np.float32],
+    targets: NDArray[np.uint8] | None = None,
+    known: NDArray[np.bool_] | None = None,
+) -> Drift:
+    """Scores (N, L) that this processor's int8 kernels gave beside those of exact arithmetic."""
+    largest, mean = apart(exact, found)
+    maps = [None if targets is None else mean_average_precision(scores, targets, known) for scores in (found, exact)]
+    return Drift(
+        images=len(exact),
+        largest=largest,
+        mean=mean,
+        saturates=largest > SCORES["int8"] and kernels_saturate(),
+        instruction_set=stamp.instruction_set(),
+        kernels_map=maps[0],
+        exact_map=maps[1],
+    )
+
+
+def measure_drift(
+    engine: Built,
+    images: NDArray[np.uint8],
+    targets: NDArray[np.uint8] | None = None,
+    known: NDArray[np.bool_] | None = None,
+) -> Drift:
+    """Score `images` (N, H, W, 3) with the engine's int8 kernels and in exact arithmetic, both on this processor."""
+    assert isinstance(engine.backend, OnnxRuntime | OpenVino), engine.backend.kind
+    with engine.backend.open(engine.file) as kernels:
+        found = _scores(kernels, images)
+    with engine.backend.open_exact(engine.file) as session:
+        return compare(_scores(session, images), found, targets, known)
+
+
+def _scores(session: Session, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.concatenate([session(np.array(images[at : at + BATCH])) for at in range(0, len(images), BATCH)])

@@ -1,0 +1,59 @@
+"""Whether an int8 engine's scores are off because this processor's kernels saturate, and not for another reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export import stamp
+from export.backends import Backend, EngineRefused, MissingRuntime, OnnxRuntime, OpenVino, Session
+from export.backends.saturation import saturates
+from export.tagger.golden import Values, largest_difference
+
+CAUSE = "saturation"
+WITHOUT_VNNI = ("avx512f", "avx2", "x86_64", "AMD64")  # of export.stamp.instruction_set
+
+
+def saturation(
+    session: Session,
+    backend: Backend,
+    pictures: Sequence[NDArray[np.uint8]],
+    expected: Values,
+    found: Values,
+    limit: float,
+) -> str | None:
+    """What to say of an engine that gave `found` instead of the exact scores `expected` because its kernels saturate.
+
+    The proof is made on this processor: the same engine computed in exact arithmetic gives what is expected, within
+    `limit`.  `pictures` are (1, H, W, 3) each.  None where saturation is not the cause.
+    """
+    if not isinstance(backend, (OnnxRuntime, OpenVino)) or not kernels_saturate():
+        return None
+    try:
+        with backend.open_exact(session.engine) as exact:
+            largest = largest_difference(expected, np.concatenate([exact(picture) for picture in pictures]))
+    except (EngineRefused, MissingRuntime):
+        return None
+    return describe(*apart(expected, found)) if largest is not None and largest <= limit else None
+
+
+def describe(largest: float, mean: float, *, blamed: bool = True) -> str:
+    """How far scores are from those of exact arithmetic, `blamed` on kernels that saturate."""
+    blame = "this processor's int8 kernels saturate (x86 without VNNI): " if blamed else ""
+    return f"{blame}scores differ from exact arithmetic by up to {largest:.2g} (mean {mean:.2g})"
+
+
+def apart(exact: Values, found: Values) -> tuple[float, float]:
+    """The largest and the mean difference of scores."""
+    differences = np.abs(exact.astype(np.float64) - found)
+    return float(differences.max()), float(differences.mean())
+
+
+def kernels_saturate() -> bool:
+    """Whether int8 products saturate here: computed by ONNX Runtime, without it known from the instruction set."""
+    try:
+        return saturates()
+    except ImportError:
+        return stamp.instruction_set() in WITHOUT_VNNI
