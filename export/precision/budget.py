@@ -42,9 +42,9 @@ class Quality:
     low: float  # of the 95 % interval of its mAP minus the float graph's, paired
     high: float
     drift: float  # mean difference of scores from the float graph's
-    drift_kept: float  # share of mAP to be expected from this drift, without labels
+    drift_kept: float  # share of mAP to be expected from this drift, without labels; a cautious estimate
     decided: bool  # whether the interval lies on one side of the budget
-    fits: bool  # by the interval where that decides, by drift where it does not
+    fits: bool  # by the interval where that decides; where it does not, unless drift is far over the budget
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,10 @@ class Fitted:
     @property
     def verdict(self) -> str:
         """What the gate says, and from what."""
-        where = "within the budget" if self.quality.fits else "over the budget"
-        return where if self.quality.decided else f"{where} by score drift; select has too few images to tell by mAP"
+        if self.quality.decided:
+            return "within the budget" if self.quality.fits else "over the budget"
+        drift = "small enough" if self.quality.fits else "over the budget"
+        return f"too few images to decide by mAP; score drift is {drift}"
 
 
 def fit_qdq(
