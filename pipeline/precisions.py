@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export.precision import calibration, int8, int8_x86
+from export.precision import calibration, int8
 from export.precision.budget import Budget
-from export.precision.fit import Fitted, fit_openvino, fit_qdq, take_qdq
 from export.precision.fp16 import fp16
 from export.precision.judge import Judge, score
 from export.precision.places import read_places
@@ -31,15 +29,14 @@ from mlkd.quantisation_aware import QuantisationAware
 from mlkd.train import train
 from mlkd.training import Training
 from pipeline import ranks, teaching
+from pipeline.fitting import CALIBRATION, FAMILIES, OPENVINO, SUMMARY, Fitting
 from pipeline.recipe import INT8, Recipe
 from pipeline.result import read_json
 from pipeline.stage import Context
 
 log = logging.getLogger(__name__)
 
-FP32, SUMMARY, CALIBRATION = "fp32.onnx", "precisions.json", "calibration.json"
-FAMILIES = {"int8": int8.FAMILY, "int8_x86": int8_x86.FAMILY}
-OPENVINO = "openvino/int8_openvino.xml"
+FP32 = "fp32.onnx"
 WHOLE = "whole.onnx"  # the signed graph with every layer in int8: where training rounds
 LEARNED = "learned"
 
@@ -51,7 +48,7 @@ def precisions(recipe: Recipe, context: Context) -> None:
     if families:
         images = _calibration(recipe, context)
         ranges: dict[str, Ranges] = {method: calibrate(float_graph, images, method) for method in METHODS}
-        work = _Work(context, float_graph, dict.fromkeys(FAMILIES, ranges), images, recipe.export.budget)
+        work = Fitting(context, float_graph, dict.fromkeys(FAMILIES, ranges), images, recipe.export.budget)
         if not all(entry.quality.fits for entry in work.fit(families, _judge(recipe, context, float_graph))):
             quantise(float_graph, ranges["percentile"], context.out / WHOLE, int8.FAMILY)
 
@@ -93,7 +90,7 @@ def _freeze_trained(recipe: Recipe, recipe_hash: str, context: Context) -> None:
     ranges = {"int8": {LEARNED: {**seen, **found}}, "int8_x86": {LEARNED: {**seen, **_narrowed(seen, found)}}}
     judge = _judge(recipe, context, graph)
     goal = score(context.inputs["onnx"] / FP32, judge.pixels)
-    work = _Work(context, graph, ranges, images, recipe.export.budget)
+    work = Fitting(context, graph, ranges, images, recipe.export.budget)
     work.fit(_families(recipe), dataclasses.replace(judge, goal=goal))
 
 
@@ -145,50 +142,6 @@ def over_budget(told: Sequence[Mapping[str, Any]], budget: Budget) -> None:
         )
     for entry in over:
         log.warning("over budget, shipped because the recipe allows it: %s", entry)
-
-
-@dataclass(frozen=True)
-class _Work:
-    """What making int8 graphs of one float graph needs; `ranges` by family and name."""
-
-    context: Context
-    graph: Path
-    ranges: Mapping[str, Mapping[str, Ranges]]
-    images: NDArray[np.uint8]
-    budget: Budget
-
-    def fit(self, families: Sequence[str], judge: Judge) -> list[Fitted]:
-        """Write models/FAMILY.onnx and openvino/int8_openvino.xml, and what became of them."""
-        found: dict[str, Fitted] = {}
-        for done, name in enumerate(families):
-            self.context.progress("int8", done, len(families))
-            found[name] = self._openvino(found, judge) if name == "int8_openvino" else self._qdq(name, judge)
-            _tell(found[name])
-        self.context.progress("int8", len(families), len(families))
-        facts = {
-            "keep": self.budget.keep,
-            "float_map": judge.float_map,
-            "pictures": len(judge.pixels),
-            "calibration": read_json(self.context.out / CALIBRATION)["covers"],
-            "precisions": [asdict(entry) | {"verdict": entry.verdict} for entry in found.values()],
-        }
-        (self.context.out / SUMMARY).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        return list(found.values())
-
-    def _qdq(self, family: str, judge: Judge) -> Fitted:
-        out = self.context.out / "models" / f"{family}.onnx"
-        return fit_qdq(
-            self.graph, self.ranges[family], FAMILIES[family], judge, self.budget, out, self.context.progress
-        )
-
-    def _openvino(self, found: Mapping[str, Fitted], judge: Judge) -> Fitted:
-        """NNCF's graph, or the Q/DQ graph for x86 where that keeps more than one over budget."""
-        out = self.context.out / OPENVINO
-        nncf = fit_openvino(self.graph, self.images, judge, self.budget, out)
-        if nncf.quality.fits:
-            return nncf
-        qdq = found["int8_x86"] if "int8_x86" in found else self._qdq("int8_x86", judge)
-        return take_qdq(nncf, qdq, self.context.out / "models" / "int8_x86.onnx", out)
 
 
 def _narrowed(seen: Ranges, found: Ranges) -> dict[str, tuple[float, float]]:
@@ -247,20 +200,4 @@ def _fine_tuning(training: Training, budget: Budget) -> Training:
         stop_epoch=0,
         frozen_groups=0,
         losses=tuple(dataclasses.replace(loss, ramp_epochs=epochs) for loss, epochs in ramps.items()),
-    )
-
-
-def _tell(fitted: Fitted) -> None:
-    floats = f", {len(fitted.float_layers)} layers in float" if fitted.float_layers else ""
-    quality = fitted.quality
-    log.info(
-        "%s: keeps %.2f %% of the float mAP (%s%s; 95 %%: %+.2f to %+.2f points; %.2f %% by score drift): %s",
-        fitted.precision,
-        100 * fitted.kept,
-        fitted.calibrator,
-        floats,
-        100 * quality.low,
-        100 * quality.high,
-        100 * quality.drift_kept,
-        fitted.verdict,
     )
