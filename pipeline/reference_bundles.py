@@ -24,7 +24,7 @@ from export.to_onnx import to_onnx
 from mlkd.checkpoint import load_labels, load_model
 from mlkd.data.prepared import Split, read_split
 from mlkd.thresholds import Thresholds
-from pipeline.precisions import CALIBRATION
+from pipeline.fitting import CALIBRATION
 from pipeline.recipe import INT8, Engine, Recipe
 from pipeline.result import read_json
 from pipeline.stage import Context

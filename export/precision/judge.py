@@ -60,7 +60,7 @@ class Judge:
         change = bootstrap_difference(scores, self._goal, self.targets, self.groups, known=self.known)
         low, high = (0.0, 0.0) if np.isnan(change.low) else (change.low, change.high)
         allowed = (keep - 1) * self.float_map
-        decided = low >= allowed or high < allowed
+        decided = bool(low >= allowed or high < allowed)
         drift_kept = expected_map(scores, self.float_scores) / self._float_expected
         return Quality(
             select_map=self.map_of(scores),
@@ -69,7 +69,7 @@ class Judge:
             drift=self.drift(scores),
             drift_kept=drift_kept,
             decided=decided,
-            fits=low >= allowed if decided else 1 - drift_kept <= DRIFT_LIMIT * (1 - keep),
+            fits=bool(low >= allowed) if decided else 1 - drift_kept <= DRIFT_LIMIT * (1 - keep),
         )
 
     def drift(self, scores: NDArray[np.float32]) -> float:

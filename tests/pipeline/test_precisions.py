@@ -23,6 +23,7 @@ from mlkd.losses import LabelKL, ReviewKD
 from mlkd.metrics import average_precision, mean_average_precision
 from mlkd.thresholds import Thresholds
 from pipeline import building, precisions, stages
+from pipeline.fitting import SUMMARY
 from pipeline.recipe import Engine, Export, Recipe, load_recipe
 from pipeline.result import read_json
 from pipeline.stage import Context
@@ -146,7 +147,7 @@ def stage(folder: Path, **kept: tuple[float, bool]) -> Path:
     for name in ("fp32", *kept):
         (folder / f"models/{name}.onnx").write_text(f"{name} of {folder}")
     told = [{"precision": name, "kept": share, "quality": {"fits": fits}} for name, (share, fits) in kept.items()]
-    (folder / precisions.SUMMARY).write_text(json.dumps({"precisions": told}))
+    (folder / SUMMARY).write_text(json.dumps({"precisions": told}))
     return folder
 
 
@@ -175,7 +176,7 @@ def test_all_graphs_are_of_the_same_weights(
 
 
 def test_the_gate_holds_trained_weights_to_the_student(trained: tuple[Recipe, dict[str, Path]], runs: Path) -> None:
-    before, after = (read_json(folder / precisions.SUMMARY) for folder in trained[1].values())
+    before, after = (read_json(folder / SUMMARY) for folder in trained[1].values())
     assert before["float_map"] == after["float_map"]
     folder = trained[1]["quantisation_aware"]
     assert (folder / "models/fp32.onnx").read_bytes() == (folder / "fp32.onnx").read_bytes()
