@@ -155,9 +155,8 @@ def stage(folder: Path, **kept: tuple[float, bool]) -> Path:
     ("before", "after", "trained"),
     [
         ({"int8": (0.95, False), "int8_x86": (0.99, True)}, {"int8": (0.99, True), "int8_x86": (0.99, True)}, True),
-        ({"int8": (0.95, False), "int8_x86": (0.99, True)}, {"int8": (0.99, True), "int8_x86": (0.97, False)}, False),
+        ({"int8": (0.95, False), "int8_x86": (0.99, True)}, {"int8": (0.99, True), "int8_x86": (0.94, False)}, False),
         ({"int8": (0.95, False), "int8_x86": (0.94, False)}, {"int8": (0.96, False), "int8_x86": (0.95, False)}, True),
-        ({"int8": (0.95, False), "int8_x86": (0.99, True)}, {"int8": (1.2, False), "int8_x86": (0.99, True)}, True),
     ],
 )
 def test_all_graphs_are_of_the_same_weights(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from export import stamp
-from export.backends import OpenVino
 from export.precision import int8, int8_x86
 from export.precision.budget import Budget
 from export.precision.fit import fit_openvino, fit_qdq, take_qdq
@@ -26,6 +26,7 @@ from mlkd.models import Tagger
 
 RUINED = "backbone.conv1.4/Conv_0"  # reads a tensor of which one channel is 300 times the others
 AFTER = "backbone.bn1/Conv_0"  # in float, it takes the ruined one with it where outputs are rounded
+KEEP = 0.998  # entropy's ranges lose little more than 1 %
 FAMILIES = {"int8": int8.FAMILY, "int8_x86": int8_x86.FAMILY}
 
 
@@ -65,8 +66,8 @@ def test_the_layer_that_hurts_goes_back_to_float(
     ruined: Path, ranges: dict[str, Ranges], judge: Judge, tmp_path: Path, name: str
 ) -> None:
     out = tmp_path / f"{name}.onnx"
-    fitted = fit_qdq(ruined, ranges, FAMILIES[name], judge, Budget(pictures=64), out)
-    assert max(fitted.tried.values()) < 0.99 * judge.float_map, "nothing would have to be done"
+    fitted = fit_qdq(ruined, ranges, FAMILIES[name], judge, Budget(keep=KEEP, pictures=64), out)
+    assert max(fitted.tried.values()) < KEEP * judge.float_map, "nothing would have to be done"
     assert fitted.tried.keys() == fitted.moved.keys() == set(METHODS)
     assert fitted.quality.fits
     assert {RUINED, AFTER} & {entry.layer for entry in fitted.float_layers}
@@ -123,15 +124,17 @@ def test_openvino_takes_the_nearest_of_nncfs_and_keeps_seven_bits(
     assert fitted.tried.keys() == {"nncf", "min_max", "histogram"}
     assert fitted.calibrator == min(fitted.moved, key=lambda name: fitted.moved[name])
     assert judge.map_of(score(tmp_path / "int8.xml", judge.pixels)) == fitted.quality.select_map
-    with OpenVino().open_graph(tmp_path / "int8.xml") as session:
-        kernels = session(judge.pixels)
-    assert np.abs(kernels - score(tmp_path / "int8.xml", judge.pixels)).mean() < 0.2 * fitted.quality.drift + 1e-4
+    nodes = openvino.Core().read_model(tmp_path / "int8.xml").get_ordered_ops()
+    constants = [node for node in nodes if node.get_type_name() == "Constant"]
+    weights = [node.data for node in constants if node.get_element_type() == openvino.Type.i8]
+    assert len(weights) > 3
+    assert max(np.abs(values.astype(int)).max() for values in weights) <= 64, "two products fit into 16 bits"
 
 
 def test_openvino_over_its_budget_has_the_qdq_graph(
     ruined: Path, ranges: dict[str, Ranges], calibration: NDArray[np.uint8], judge: Judge, tmp_path: Path
 ) -> None:
-    budget, graph, out = Budget(pictures=64), tmp_path / "int8_x86.onnx", tmp_path / "engine" / "int8.xml"
+    budget, graph, out = Budget(keep=KEEP, pictures=64), tmp_path / "int8_x86.onnx", tmp_path / "engine" / "int8.xml"
     nncf = fit_openvino(ruined, calibration, judge, budget, out)
     assert not nncf.quality.fits, "nothing would have to be done"
     qdq = fit_qdq(ruined, ranges, int8_x86.FAMILY, judge, budget, graph)
