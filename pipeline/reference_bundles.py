@@ -32,7 +32,7 @@ from pipeline.validation import BATCH, tuned
 
 T = TypeVar("T")
 LONGEST = 300  # characters of a reason
-MAKERS = {"int8": int8, "int8_x86": int8_x86, "int8_openvino": int8_openvino}
+MAKERS: dict[str, Callable[..., Path]] = {"int8": int8, "int8_x86": int8_x86, "int8_openvino": int8_openvino}
 Graphs = Mapping[str, Path | str]  # by precision: its file, or why there is none
 
 

@@ -87,7 +87,9 @@ def fit_qdq(
 def fit_openvino(graph: Path, images: NDArray[np.uint8], judge: Judge, budget: Budget, out: Path) -> Fitted:
     """Write OpenVINO's int8 graph: NNCF's by that of its range estimators which comes nearest."""
     with tempfile.TemporaryDirectory() as folder:
-        made = {method: int8_openvino(graph, images, Path(folder) / f"{method}.xml", method) for method in METHODS}
+        made: dict[str, Path] = {}
+        for method in METHODS:
+            made[method] = int8_openvino(graph, images, Path(folder) / f"{method}.xml", method)
         found = {method: score(file, judge.pixels) for method, file in made.items()}
         best = _nearest(judge, found)
         out.parent.mkdir(parents=True, exist_ok=True)

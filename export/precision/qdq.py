@@ -117,7 +117,7 @@ def _prepared_bytes(model: Path, _digest: str) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         prepared: ModelProto = load_model_with_shape_infer(prepare(model, Path(folder) / "prepared.onnx"))
-    return prepared.SerializeToString()
+    return bytes(prepared.SerializeToString())
 
 
 def _layers(model: ModelProto) -> list[str]:
