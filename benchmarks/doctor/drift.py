@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from benchmarks.doctor.diagnosis import Built
 from export import stamp
 from export.backends import OnnxRuntime, OpenVino, Session
-from export.tagger.golden import SCORES
-from export.tagger.saturation import apart, describe, kernels_saturate
+from export.tagger.golden import LIMITS, largest_difference, mean_difference
+from export.tagger.saturation import describe, kernels_saturate
 from mlkd.metrics import mean_average_precision
 
 BATCH = 32
@@ -44,13 +44,14 @@ def compare(
     known: NDArray[np.bool_] | None = None,
 ) -> Drift:
     """Scores (N, L) that this processor's int8 kernels gave beside those of exact arithmetic."""
-    largest, mean = apart(exact, found)
+    largest = largest_difference(exact, found)
+    assert largest is not None, f"{exact.shape}, {found.shape}"
     maps = [None if targets is None else mean_average_precision(scores, targets, known) for scores in (found, exact)]
     return Drift(
         images=len(exact),
         largest=largest,
-        mean=mean,
-        saturates=largest > SCORES["int8"] and kernels_saturate(),
+        mean=mean_difference(exact, found),
+        saturates=not LIMITS["int8"].allows(exact, found) and kernels_saturate(),
         instruction_set=stamp.instruction_set(),
         kernels_map=maps[0],
         exact_map=maps[1],

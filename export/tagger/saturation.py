@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from export import stamp
 from export.backends import Backend, EngineRefused, MissingRuntime, OnnxRuntime, OpenVino, Session
 from export.backends.saturation import saturates
-from export.tagger.golden import Values, largest_difference
+from export.tagger.golden import Limit, Values, largest_difference, mean_difference
 
 CAUSE = "saturation"
 WITHOUT_VNNI = ("avx512f", "avx2", "x86_64", "AMD64")  # of export.stamp.instruction_set
@@ -22,7 +22,7 @@ def saturation(
     pictures: Sequence[NDArray[np.uint8]],
     expected: Values,
     found: Values,
-    limit: float,
+    limit: Limit,
 ) -> str | None:
     """What to say of an engine that gave `found` instead of the exact scores `expected` because its kernels saturate.
 
@@ -33,22 +33,17 @@ def saturation(
         return None
     try:
         with backend.open_exact(session.engine) as exact:
-            largest = largest_difference(expected, np.concatenate([exact(picture) for picture in pictures]))
+            right = limit.allows(expected, np.concatenate([exact(picture) for picture in pictures]))
     except (EngineRefused, MissingRuntime):
         return None
-    return describe(*apart(expected, found)) if largest is not None and largest <= limit else None
+    largest = largest_difference(expected, found)
+    return describe(largest, mean_difference(expected, found)) if right and largest is not None else None
 
 
 def describe(largest: float, mean: float, *, blamed: bool = True) -> str:
     """How far scores are from those of exact arithmetic, `blamed` on kernels that saturate."""
     blame = "this processor's int8 kernels saturate (x86 without VNNI): " if blamed else ""
     return f"{blame}scores differ from exact arithmetic by up to {largest:.2g} (mean {mean:.2g})"
-
-
-def apart(exact: Values, found: Values) -> tuple[float, float]:
-    """The largest and the mean difference of scores."""
-    differences = np.abs(exact.astype(np.float64) - found)
-    return float(differences.max()), float(differences.mean())
 
 
 def kernels_saturate() -> bool:

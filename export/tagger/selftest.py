@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.tagger.golden import Golden, Values, largest_difference, score_limit
+from export.tagger.golden import Golden, Limit, Values, largest_difference, score_limit
 from export.tagger.saturation import CAUSE, saturation
 from export.tagger.tagger import Tagger
 from mlkd import images
 
-JPEG_LEVELS = 3.0  # one level in each of Y, Cb and Cr, as decoders' rounding differs, is up to 2.8 in blue
-LEVELS = 1.0  # the rounding of alpha, and of Pillow's resize where it is built for another instruction set
+JPEG_LEVELS = Limit(3.0)  # one level in each of Y, Cb and Cr, as decoders' rounding differs, is up to 2.8 in blue
+LEVELS = Limit(1.0)  # the rounding of alpha, and of Pillow's resize where it is built for another instruction set
 AFTER_ROUNDING = 1.5e-1  # what two levels of noise in the pixels moved scores by
 EQUAL_SCORES = 1e-6
 
@@ -63,7 +63,7 @@ def check_engine(tagger: Tagger, golden: Golden) -> list[Finding]:
     except images.UnreadablePicture as refusal:
         return [finding, _unreadable("all", entry.name, refusal)]
     if not all(map(np.array_equal, pixels, stored)):
-        limit = max(limit, AFTER_ROUNDING)
+        limit = Limit(max(limit.largest, AFTER_ROUNDING))
     found = _scored(tagger, pixels)
     whole = _compared("all", entry.name, expected, found, limit, EQUAL_SCORES)
     note = _decisions(expected, found, entry.thresholds)
@@ -71,11 +71,11 @@ def check_engine(tagger: Tagger, golden: Golden) -> list[Finding]:
 
 
 def _explained(
-    finding: Finding, tagger: Tagger, stored: Sequence[NDArray[np.uint8]], expected: Values, found: Values, limit: float
+    finding: Finding, tagger: Tagger, stored: Sequence[NDArray[np.uint8]], expected: Values, found: Values, limit: Limit
 ) -> Finding:
     """The finding of an engine that differs, with its cause."""
     swapped = _scored(tagger, [np.ascontiguousarray(pixels[..., ::-1]) for pixels in stored])
-    if _within(expected, swapped, limit):
+    if limit.allows(expected, swapped):
         return dataclasses.replace(finding, cause="channel order of the engine")
     if finding.state == "different" and tagger.choice.entry.precision.startswith("int8"):
         pictures, session = [pixels[None] for pixels in stored], tagger.sessions.first
@@ -98,9 +98,9 @@ def _check_decoding(file: Path, expected: NDArray[np.uint8], image_px: int) -> F
 def _decoder(file: Path, expected: Values, found: Values) -> str:
     """What made decoding differ; two that are alike but for a turn or a swap differ by a decoder's rounding at most."""
     turned = (np.asarray(Image.fromarray(found).transpose(turn)) for turn in Image.Transpose)
-    if any(_within(expected, one, JPEG_LEVELS) for one in turned):
+    if any(JPEG_LEVELS.allows(expected, one) for one in turned):
         return "orientation"
-    if _within(expected, found[..., ::-1], JPEG_LEVELS):
+    if JPEG_LEVELS.allows(expected, found[..., ::-1]):
         return "channel order"
     if expected.shape != found.shape:
         return "scale of decoding"
@@ -137,21 +137,16 @@ def _decisions(expected: Values, found: Values, thresholds: Sequence[float]) -> 
     return f"{flipped} of {expected.size} decisions differ" if flipped else ""
 
 
-def _compared(step: Step, subject: str, expected: Values, found: Values, limit: float, equal: float = 0.0) -> Finding:
+def _compared(step: Step, subject: str, expected: Values, found: Values, limit: Limit, equal: float = 0.0) -> Finding:
     largest = largest_difference(expected, found)
     if largest is not None and largest <= equal:
         return Finding(step=step, subject=subject, state="same", cause="", largest=largest)
-    state: State = "close" if largest is not None and largest <= limit else "different"
+    state: State = "close" if limit.allows(expected, found) else "different"
     return Finding(step=step, subject=subject, state=state, cause=step, largest=largest)
 
 
 def _named(file: Path) -> str:
     return f"{file.parent.name}/{file.name}"
-
-
-def _within(expected: Values, found: Values, limit: float) -> bool:
-    largest = largest_difference(expected, found)
-    return largest is not None and largest <= limit
 
 
 def _unreadable(step: Step, subject: str, refusal: Exception) -> Finding:

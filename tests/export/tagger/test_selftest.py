@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from export.backends import OnnxRuntime, Ran
 from export.bundle import BundleError, read_bundle
-from export.tagger.golden import Golden, score_limit
+from export.tagger.golden import LIMITS, Golden, Limit, score_limit
 from export.tagger.selftest import check_pictures
 from tests import bundles, selftests
 from tests.selftests import ENGINE, engine_findings
@@ -79,19 +79,32 @@ def test_another_engine_is_named(
 @pytest.mark.parametrize(
     ("precision", "compute", "limit"),
     [
-        ("fp32", "f32", 1e-3),
-        ("fp16", "f32", 1e-2),
-        ("fp32", "bf16", 5e-2),
-        ("int8_x86", "int8", 0.1),
-        ("int8", "f32", 0.1),
-        ("int8", "unknown", 0.1),
-        ("fp16", "unknown", 1e-2),
+        ("fp32", "f32", Limit(1e-3)),
+        ("fp16", "f32", Limit(1e-2)),
+        ("fp32", "bf16", Limit(5e-2)),
+        ("int8_x86", "int8", LIMITS["int8"]),
+        ("int8", "f32", LIMITS["int8"]),
+        ("int8", "unknown", LIMITS["int8"]),
+        ("fp16", "unknown", Limit(1e-2)),
     ],
 )
-def test_limits_follow_what_is_computed_in(precision: str, compute: str, limit: float) -> None:
+def test_limits_follow_what_is_computed_in(precision: str, compute: str, limit: Limit) -> None:
     entry = bundles.engine("a", OnnxRuntime(), ("a.onnx",), precision=precision)
     ran = Ran(provider="p", device="cpu", compute=compute, version="1", placed=1.0)
     assert score_limit(entry, ran) == limit
+
+
+def test_a_limit_holds_for_the_largest_and_the_mean_difference() -> None:
+    expected = np.zeros((2, 5), np.float32)
+    one, all_of_them = expected.copy(), expected + np.float32(0.03)
+    one[0, 0] = 0.2
+    assert Limit(0.2 + 1e-6, 0.02 + 1e-6).allows(expected, one)
+    assert not Limit(0.19, 0.03).allows(expected, one)
+    assert not Limit(0.3, 0.019).allows(expected, one)
+    assert not Limit(0.3, 0.02).allows(expected, all_of_them)
+    assert not Limit(0.3).allows(expected, one[:1])
+    assert not Limit(0.3).allows(expected, expected * np.nan)
+    assert (str(Limit(0.3, 0.02)), str(Limit(1e-3))) == ("0.3 (mean 0.02)", "0.001")
 
 
 def test_scores_that_are_no_numbers_have_no_difference(folder: Path, golden: Golden, tmp_path: Path) -> None:
