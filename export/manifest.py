@@ -43,6 +43,9 @@ class EngineEntry:
     tune_map: float | None
     tune_ap: tuple[float | None, ...]  # (L,) None for a label without positives
     p50_ms: float | None = None  # end to end, on `Manifest.measured_on`
+    # What its graph is made for and in what arithmetic its mAP and thresholds are computed; older bundles do not say.
+    meant_for: str = field(default="", metadata={"optional": True})
+    judged_in: str = field(default="", metadata={"optional": True})  # "exact arithmetic", or an instruction set
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +174,8 @@ def _fields(cls: Any, data: Any, where: str) -> dict[str, Any]:
     for name in data.keys() - known.keys():
         raise BundleError(f"{where}.{name}: expected one of {', '.join(known)}, got an unknown field")
     for name, entry in known.items():
+        if name not in data and entry.metadata.get("optional"):
+            continue
         if name not in data:
             raise BundleError(f"{where}.{name}: expected a value, got none; copy the bundle again")
         if not _is(data[name], str(entry.type)):

@@ -43,7 +43,11 @@ class Parity:
 
 @dataclass(frozen=True, kw_only=True)
 class ParityLimits:
-    """The largest differences that are let through; None is not checked."""
+    """The largest differences that are let through; None is not checked.
+
+    `map_loss` is exceeded where the whole 95 % interval of the change of mAP is below it: a few hundred images show a
+    loss of one point or none with equal ease.
+    """
 
     max_difference: float | None = None
     mean_difference: float | None = None
@@ -123,7 +127,7 @@ def check(parity: Parity, limits: ParityLimits, name: str) -> None:
         "max_difference": parity.max_difference,
         "mean_difference": parity.mean_difference,
         "flipped": parity.flipped,
-        "map_loss": -parity.delta_map,
+        "map_loss": -parity.high,
     }
     allowed = {key: value for key, value in vars(limits).items() if value is not None}
     over = [

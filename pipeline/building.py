@@ -24,6 +24,10 @@ from pipeline.validation import Val
 
 log = logging.getLogger(__name__)
 
+EXACT = "exact arithmetic"
+ANY = "any processor"
+MEANT_FOR = {"int8": "TensorRT, CUDA, ARM, x86 with VNNI"}  # by precision; 8-bit weights saturate elsewhere
+
 
 def engines(recipe: Recipe, context: Context) -> None:
     """Engines compiled from the graphs, each with thresholds from its own scores and held to the float engine's."""
@@ -59,17 +63,19 @@ class _Work:
     def build(self, engine: Engine) -> dict[str, Any]:
         """One engine's files and facts.
 
-        An engine that cannot run here is judged by, and takes its thresholds from, the same graph on the CPU.
-        Raises ValueError when it is further from the float engine than the recipe's gate.
+        What is int8 is judged by, and takes its thresholds from, exact arithmetic, and an engine that cannot run here
+        the same graph on the CPU.  Raises ValueError when it is further from the float engine than the recipe's gate.
         """
         graph = self.graphs[engine.precision]
         files, reason = self._compiled(engine, graph)
-        scored = files[0] if reason is None or graph.suffix != ".onnx" else graph
-        if reason is None:
+        scored = files[0] if files[0].suffix in (".onnx", ".xml") else graph
+        own = scored == files[0] and reason is None
+        exact = engine.precision in INT8
+        if own and not exact:
             with engine.backend.open(scored) as session:
-                scores, scored_by = self.val.scores(session), engine.name
+                scores = self.val.scores(session)
         else:
-            scores, scored_by = self._of_graph(scored), f"{runtime_of(scored).kind}, cpu, {self._relative(scored)}"
+            scores = self._of_graph(scored, exact=exact)
         float_scores = self._of_graph(self.graphs["fp32"])
         parity = self.val.parity(float_scores, scores, self.val.thresholds(float_scores))
         self._check(engine, parity)
@@ -80,21 +86,23 @@ class _Work:
             "files": [self._relative(path) for path in files],
             "graph": f"models/{self._source(graph).name}",
             **self.val.tuned(engine.name, scores),
-            "thresholds_from": scored_by,
+            "thresholds_from": engine.name if own else f"{runtime_of(scored).kind}, cpu, {self._relative(scored)}",
             "thresholds_of": self._relative(scored),
+            "judged_in": EXACT if exact else stamp.instruction_set(),
+            "meant_for": MEANT_FOR.get(engine.precision, ANY),
             "parity": asdict(parity),
-            "drift": self._drift(engine, scored, scores) if reason is None else None,
+            "drift": self._drift(engine, files[0], scores) if exact and reason is None else None,
             "not_run": reason,
         }
 
-    def _drift(self, engine: Engine, scored: Path, scores: NDArray[np.float32]) -> dict[str, Any] | None:
+    def _drift(self, engine: Engine, file: Path, exact: NDArray[np.float32]) -> dict[str, Any] | None:
         """How this processor's int8 kernels differ from exact arithmetic on select; None where no CPU computes them."""
-        if engine.precision not in INT8 or not isinstance(engine.backend, OnnxRuntime | OpenVino):
+        if not isinstance(engine.backend, OnnxRuntime | OpenVino):
             return None
-        with runtime_of(scored).open_exact(scored) as session:
-            exact = self.val.scores(session)
+        with engine.backend.open(file) as session:
+            found = self.val.scores(session)
         select, count = self.val.select, len(self.val.select)
-        drift = compare(exact[:count], scores[:count], select.targets, select.known)
+        drift = compare(exact[:count], found[:count], select.targets, select.known)
         if drift.saturates:
             log.warning("%s: %s; use another int8 engine or float on this processor", engine.name, drift)
         return {**asdict(drift), "text": str(drift)}
@@ -119,9 +127,10 @@ class _Work:
                 raise
             log.warning("shipped because the recipe allows it: %s", cause)
 
-    def _of_graph(self, graph: Path) -> NDArray[np.float32]:
+    def _of_graph(self, graph: Path, *, exact: bool = False) -> NDArray[np.float32]:
         if graph not in self.kept:
-            with runtime_of(graph).open_graph(graph) as session:
+            runtime = runtime_of(graph)
+            with runtime.open_exact(graph) if exact else runtime.open_graph(graph) as session:
                 self.kept[graph] = self.val.scores(session)
         return self.kept[graph]
 
@@ -149,7 +158,12 @@ def cost(folder: Path) -> dict[str, Any]:
     """What freezing cost, for the report, from the folder of this stage."""
     facts = read_json(folder / "engines.json")
     parity = [
-        {"engine": entry["name"], "scored_by": entry["thresholds_from"], "drift": entry["drift"], **entry["parity"]}
+        {
+            "engine": entry["name"],
+            "scored_by": entry["thresholds_from"],
+            **entry["parity"],
+            **{name: entry[name] for name in ("judged_in", "meant_for", "drift")},
+        }
         for entry in facts["engines"]
     ]
     return {**facts["int8"], "parity": parity}

@@ -94,7 +94,7 @@ def content_of(recipe: Recipe) -> dict[str, Any]:
 
 
 def _entry(facts: Mapping[str, Any], built: Path) -> EngineEntry:
-    same = ("name", "backend", "precision", "graph", "thresholds_from", "tune_map")
+    same = ("name", "backend", "precision", "graph", "thresholds_from", "tune_map", "meant_for", "judged_in")
     listed = ("files", "thresholds", "expected_precision", "expected_recall", "tune_ap")
     known: dict[str, Any] = {name: facts[name] for name in same} | {name: tuple(facts[name]) for name in listed}
     return EngineEntry(**known, file=facts["files"][0], thresholds_sha256=hash_of(built / facts["thresholds_of"]))

@@ -7,7 +7,6 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from export import stamp
-from export.precision import calibration, int8, int8_x86
+from export.precision import calibration, int8
 from export.precision.budget import Budget
-from export.precision.fit import RUNTIME, Fitted, Judge, fit_openvino, fit_qdq
 from export.precision.fp16 import fp16
+from export.precision.judge import Judge, score
 from export.precision.places import read_places
 from export.precision.qdq import quantise
 from export.precision.ranges import METHODS, Ranges, calibrate
@@ -31,46 +29,37 @@ from mlkd.quantisation_aware import QuantisationAware
 from mlkd.train import train
 from mlkd.training import Training
 from pipeline import ranks, teaching
+from pipeline.fitting import CALIBRATION, FAMILIES, OPENVINO, SUMMARY, Fitting
 from pipeline.recipe import INT8, Recipe
 from pipeline.result import read_json
 from pipeline.stage import Context
 
 log = logging.getLogger(__name__)
 
-FP32, SUMMARY, CALIBRATION = "fp32.onnx", "precisions.json", "calibration.json"
-FAMILIES = {"int8": int8.FAMILY, "int8_x86": int8_x86.FAMILY}
-OPENVINO = "openvino/int8_openvino.xml"
+FP32 = "fp32.onnx"
 WHOLE = "whole.onnx"  # the signed graph with every layer in int8: where training rounds
 LEARNED = "learned"
 
 
 def precisions(recipe: Recipe, context: Context) -> None:
     """Graphs of every precision that the engines ask for, int8 within the budget where that needs no training."""
-    models = context.out / "models"
-    models.mkdir(exist_ok=True)
-    float_graph = Path(shutil.copyfile(context.inputs["onnx"] / FP32, models / FP32))
-    wanted = {engine.precision for engine in recipe.export.engines}
-    if "fp16" in wanted:
-        fp16(float_graph, models / "fp16.onnx")
-    families = [name for name in INT8 if name in wanted]
+    float_graph = _float_graphs(recipe, context.inputs["onnx"] / FP32, context)
+    families = _families(recipe)
     if families:
         images = _calibration(recipe, context)
         ranges: dict[str, Ranges] = {method: calibrate(float_graph, images, method) for method in METHODS}
-        judge = _judge(recipe, context)
-        fitted = _fit(
-            context, float_graph, dict.fromkeys(FAMILIES, ranges), images, families, judge, recipe.export.budget
-        )
-        if not all(entry.fits for entry in fitted):
+        work = Fitting(context, float_graph, dict.fromkeys(FAMILIES, ranges), images, recipe.export.budget)
+        if not all(entry.quality.fits for entry in work.fit(families, _judge(recipe, context, float_graph))):
             quantise(float_graph, ranges["percentile"], context.out / WHOLE, int8.FAMILY)
 
 
 def quantisation_aware(recipe: Recipe, recipe_hash: str, context: Context) -> None:
-    """Train the student with rounding for the families that do not fit otherwise, and make their graphs of it.
+    """Train the student with rounding where a family does not fit otherwise, and make all graphs of it anew.
 
     Nothing is trained where all fit.
     """
     before = context.inputs["precisions"]
-    over = [entry["precision"] for entry in _facts(before)["precisions"] if not entry["fits"]]
+    over = [entry["precision"] for entry in _facts(before)["precisions"] if not entry["quality"]["fits"]]
     if not over or not recipe.export.budget.epochs:
         return
     log.info("quantisation_aware: training, because %s over the budget", " and ".join(over))
@@ -87,48 +76,43 @@ def quantisation_aware(recipe: Recipe, recipe_hash: str, context: Context) -> No
         teacher=teaching.net(recipe, context.inputs),
         progress=context.progress,
     )
-    if not ranks.is_first():
-        return
+    if ranks.is_first():
+        _freeze_trained(recipe, recipe_hash, context)
+
+
+def _freeze_trained(recipe: Recipe, recipe_hash: str, context: Context) -> None:
+    """All graphs from the weights that were trained with rounding, held to the student's mAP."""
     labels, image_px = load_labels(context.inputs["student"]), recipe.student.model.image_px
-    out = context.out / FP32
-    graph = to_onnx(learned.float_tagger(context.out), labels, image_px, out, recipe_hash=recipe_hash)
+    made = to_onnx(learned.float_tagger(context.out), labels, image_px, context.out / FP32, recipe_hash=recipe_hash)
+    graph = _float_graphs(recipe, made, context)
     images = _calibration(recipe, context)
     seen, found = calibrate(graph, images, "min_max"), learned.learned_ranges(context.out)
     ranges = {"int8": {LEARNED: {**seen, **found}}, "int8_x86": {LEARNED: {**seen, **_narrowed(seen, found)}}}
-    judge = dataclasses.replace(_judge(recipe, context), float_scores=None)  # these weights have learned to be rounded
-    _fit(context, graph, ranges, images, over, judge, recipe.export.budget)
+    judge = _judge(recipe, context, graph)
+    goal = score(context.inputs["onnx"] / FP32, judge.pixels)
+    work = Fitting(context, graph, ranges, images, recipe.export.budget)
+    work.fit(_families(recipe), dataclasses.replace(judge, goal=goal))
 
 
 def graphs(inputs: Mapping[str, Path]) -> tuple[dict[str, Path], dict[str, Any]]:
-    """By precision the graph that ships, and how each int8 family came out: trained where that is better.
+    """By precision the graph that ships, and how each int8 family came out.
 
-    `inputs` holds the folders of both stages.  What OpenVINO's graph was made from is among them.
+    All graphs are of the same weights: those trained with rounding, float graphs included, where more families keep
+    their budget with them, and the student's otherwise.  `inputs` holds the folders of both stages.
     """
-    found, told = _files(inputs["precisions"]), _facts(inputs["precisions"])
-    trained = _files(inputs["quantisation_aware"])
-    after = {entry["precision"]: entry for entry in _facts(inputs["quantisation_aware"])["precisions"]}
-    for place, entry in enumerate(told["precisions"]):
-        better = after.get(entry["precision"], entry)
-        moved = entry["moved"]
-        entry["trained"] = better["select_map"] > entry["select_map"]
-        tried = entry["tried"] | ({} if better is entry else {f"{k}, trained": v for k, v in better["tried"].items()})
-        if entry["trained"]:
-            found[better["precision"]] = trained[better["precision"]]
-            entry = {**better, "calibrator": f"{better['calibrator']}, trained", "trained": True}
-        told["precisions"][place] = {**entry, "tried": tried, "moved": moved}
-    if "int8_openvino" in found:
-        source = _source(found["int8_openvino"], inputs)
-        if source not in found.values():
-            found["int8_openvino_source"] = source
-    return found, told
+    before, after = (_facts(inputs[name]) for name in ("precisions", "quantisation_aware"))
+    trained = bool(after["precisions"]) and _worth(after) > _worth(before)
+    ships, other = (after, before) if trained else (before, after)
+    tried = {entry["precision"]: entry["kept"] for entry in other["precisions"]}
+    told = [{**entry, "kept_by_other_weights": tried.get(entry["precision"])} for entry in ships["precisions"]]
+    found = _files(inputs["quantisation_aware" if trained else "precisions"])
+    return found, {**ships, "precisions": told, "trained": trained}
 
 
-def _source(network: Path, inputs: Mapping[str, Path]) -> Path:
-    """The ONNX that OpenVINO's graph was made from."""
-    origin = stamp.origin(network)
-    folders = (inputs["precisions"], inputs["quantisation_aware"])
-    every = (file for folder in folders for file in sorted(folder.rglob("*.onnx")))
-    return next(file for file in every if stamp.hash_of(file) == origin)
+def _worth(facts: Mapping[str, Any]) -> tuple[int, float]:
+    """How many families keep their budget, then what the worst of them keeps."""
+    entries = facts["precisions"]
+    return sum(entry["quality"]["fits"] for entry in entries), min(entry["kept"] for entry in entries)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -146,7 +130,11 @@ def _facts(folder: Path) -> dict[str, Any]:
 
 def over_budget(told: Sequence[Mapping[str, Any]], budget: Budget) -> None:
     """ValueError unless every int8 family keeps what the budget wants, or the recipe allows less."""
-    over = [f"{entry['precision']} keeps {entry['kept']:.2%} of the float mAP" for entry in told if not entry["fits"]]
+    over = [
+        f"{entry['precision']} keeps {entry['kept']:.2%} of the float mAP"
+        for entry in told
+        if not entry["quality"]["fits"]
+    ]
     if over and not budget.allow:
         raise ValueError(
             f"export.budget: expected int8 to keep {budget.keep:.2%} on select, got: {'; '.join(over)}; give it more "
@@ -156,67 +144,30 @@ def over_budget(told: Sequence[Mapping[str, Any]], budget: Budget) -> None:
         log.warning("over budget, shipped because the recipe allows it: %s", entry)
 
 
-def _fit(
-    context: Context,
-    graph: Path,
-    ranges: Mapping[str, Mapping[str, Ranges]],
-    images: NDArray[np.uint8],
-    families: Sequence[str],
-    judge: Judge,
-    budget: Budget,
-) -> list[Fitted]:
-    """Write models/FAMILY.onnx and openvino/int8_openvino.xml, made from `graph`, and what became of them."""
-    fitted: list[Fitted] = []
-    for done, name in enumerate(families):
-        context.progress("int8", done, len(families))
-        if name == "int8_openvino":
-            qdq = _candidates(context, graph, ranges)
-            fitted.append(fit_openvino(graph, qdq, images, judge, budget, context.out / OPENVINO))
-        else:
-            fitted.append(
-                fit_qdq(graph, ranges[name], FAMILIES[name], judge, budget, _graph(context, name), context.progress)
-            )
-        _tell(fitted[-1])
-    context.progress("int8", len(families), len(families))
-    facts = {
-        "keep": budget.keep,
-        "float_map": judge.float_map,
-        "pictures": len(judge.pixels),
-        "calibration": read_json(context.out / CALIBRATION)["covers"],
-        "precisions": [_told(entry) for entry in fitted],
-    }
-    (context.out / SUMMARY).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    return fitted
-
-
-def _candidates(context: Context, graph: Path, ranges: Mapping[str, Mapping[str, Ranges]]) -> list[Path]:
-    """Q/DQ graphs that OpenVINO may take: those made already; of a trained net, whose ranges NNCF ignores, all."""
-    files = []
-    for family, by_name in ranges.items():
-        file = _graph(context, family)
-        if not file.is_file() and LEARNED in by_name:
-            file = context.out / "candidates" / file.name
-            quantise(graph, by_name[LEARNED], file, FAMILIES[family])
-        files += [file] if file.is_file() else []
-    return files
-
-
 def _narrowed(seen: Ranges, found: Ranges) -> dict[str, tuple[float, float]]:
     """Learned ranges without what no activation reaches: they are symmetric, unsigned numbers need not be."""
     return {name: (max(low, seen[name][0]), min(high, seen[name][1])) for name, (low, high) in found.items()}
 
 
-def _graph(context: Context, family: str) -> Path:
-    return context.out / "models" / f"{family}.onnx"
+def _families(recipe: Recipe) -> list[str]:
+    wanted = {engine.precision for engine in recipe.export.engines}
+    return [name for name in INT8 if name in wanted]
 
 
-def _judge(recipe: Recipe, context: Context) -> Judge:
-    """Of select, with the student's float graph as the measure."""
+def _float_graphs(recipe: Recipe, graph: Path, context: Context) -> Path:
+    """Write models/fp32.onnx and, if an engine asks for it, models/fp16.onnx; the first."""
+    models = context.out / "models"
+    models.mkdir(exist_ok=True)
+    if "fp16" in {engine.precision for engine in recipe.export.engines}:
+        fp16(graph, models / "fp16.onnx")
+    return Path(shutil.copyfile(graph, models / FP32))
+
+
+def _judge(recipe: Recipe, context: Context, graph: Path) -> Judge:
+    """Of select, with a float graph as the reference."""
     select = read_split(context.inputs["data"], "select")
-    pixels, rows = select.pixels(recipe.student.model.image_px), np.arange(len(select.targets))
-    judge = Judge(pixels, select.targets, select.known, float_map=0.0)
-    scores = judge.scores_of(RUNTIME, context.inputs["onnx"] / FP32, rows)
-    return dataclasses.replace(judge, float_map=judge.map_of_scores(scores, rows), float_scores=scores)
+    pixels = select.pixels(recipe.student.model.image_px)
+    return Judge(pixels, select.targets, select.groups, score(graph, pixels), select.known)
 
 
 def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:
@@ -249,22 +200,4 @@ def _fine_tuning(training: Training, budget: Budget) -> Training:
         stop_epoch=0,
         frozen_groups=0,
         losses=tuple(dataclasses.replace(loss, ramp_epochs=epochs) for loss, epochs in ramps.items()),
-    )
-
-
-def _told(fitted: Fitted) -> dict[str, Any]:
-    verdict = "within the budget" if fitted.fits else "over the budget"
-    return {**asdict(fitted), "verdict": verdict}
-
-
-def _tell(fitted: Fitted) -> None:
-    floats = f", {len(fitted.float_layers)} layers in float" if fitted.float_layers else ""
-    verdict = "" if fitted.fits else ": over the budget"
-    log.info(
-        "%s: keeps %.2f %% of the float mAP (%s%s)%s",
-        fitted.precision,
-        100 * fitted.kept,
-        fitted.calibrator,
-        floats,
-        verdict,
     )

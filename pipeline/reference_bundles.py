@@ -24,7 +24,7 @@ from export.to_onnx import to_onnx
 from mlkd.checkpoint import load_labels, load_model
 from mlkd.data.prepared import Split, read_split
 from mlkd.thresholds import Thresholds
-from pipeline.precisions import CALIBRATION
+from pipeline.fitting import CALIBRATION
 from pipeline.recipe import INT8, Engine, Recipe
 from pipeline.result import read_json
 from pipeline.stage import Context
@@ -32,7 +32,7 @@ from pipeline.validation import BATCH, tuned
 
 T = TypeVar("T")
 LONGEST = 300  # characters of a reason
-MAKERS = {"int8": int8, "int8_x86": int8_x86, "int8_openvino": int8_openvino}
+MAKERS: dict[str, Callable[..., Path]] = {"int8": int8, "int8_x86": int8_x86, "int8_openvino": int8_openvino}
 Graphs = Mapping[str, Path | str]  # by precision: its file, or why there is none
 
 

@@ -124,7 +124,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
         Stage(
             name="precisions",
             run=partial(precisions.precisions, recipe),
-            version=2,
+            version=3,  # exact arithmetic, 7-bit weights for x86, a gate with an interval
             reads=("data", "onnx"),
             config={
                 "precisions": sorted({engine.precision for engine in recipe.export.engines}),
@@ -137,6 +137,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
         Stage(
             name="quantisation_aware",
             run=partial(precisions.quantisation_aware, recipe, made_by),
+            version=2,
             reads=("data", *live, "teacher_outputs", "student", "onnx", "precisions"),
             config={"training": recipe.student.training, "budget": budget, "seed": recipe.seed},
             packages=(*LEARNING, *QUANTISERS, "onnxscript"),

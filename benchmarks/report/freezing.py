@@ -25,7 +25,7 @@ class Precision:
     others: tuple[str, ...]
     trained: bool
     verdict: str
-    layers: tuple[tuple[str, float | None], ...]  # left in float, and the mAP that each won by it
+    layers: tuple[tuple[str, float | None], ...]  # left in float, and the score drift that each took away
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Engine:
 
     name: str
     scored_by: str  # empty: by itself
+    arithmetic: str  # what its graph is meant for, and what its scores were computed in; empty: not said
     int8: bool
     change: str
     interval: str
@@ -82,6 +83,11 @@ class Freezing:
         return tuple(precision for precision in self.precisions if precision.layers)
 
     @property
+    def placed(self) -> tuple[Engine, ...]:
+        """Those of which it is known what they are meant for."""
+        return tuple(engine for engine in self.engines if engine.arithmetic)
+
+    @property
     def drifting(self) -> tuple[Engine, ...]:
         """The int8 engines that were computed in exact arithmetic as well."""
         return tuple(engine for engine in self.engines if engine.drift)
@@ -109,7 +115,7 @@ def read_freezing(bench: Facts, rows: Sequence[Row]) -> Freezing | None:
     return Freezing(
         goal=_goal(facts),
         calibration=_calibration(facts.get("calibration") or {}),
-        precisions=tuple(_precision(entry, keep) for entry in facts.get("precisions") or ()),
+        precisions=tuple(_precision(entry, keep, facts.get("trained")) for entry in facts.get("precisions") or ()),
         compared=any(entry.get("moved") for entry in facts.get("precisions") or ()),
         engines=tuple(_engine(entry, x, int8) for entry in facts.get("parity") or ()),
         zero=x(0.0),
@@ -135,22 +141,35 @@ def _calibration(facts: Facts) -> str:
     return f"Ranges come from {figures.count(facts['pictures'])} training pictures{covered}."
 
 
-def _precision(entry: Facts, keep: float | None) -> Precision:
+def _precision(entry: Facts, keep: float | None, trained: bool | None) -> Precision:
+    """`trained` holds for all graphs of a bundle; earlier versions said it of each."""
     kept, chosen, tried = entry.get("kept"), entry.get("calibrator"), entry.get("tried") or {}
     ranked = sorted(tried.items(), key=lambda pair: -(pair[1] or 0.0))
-    moved = entry.get("moved") or {}
+    moved, quality = entry.get("moved") or {}, entry.get("quality") or {}
+    change = _interval(quality.get("low"), quality.get("high"))
     told = {name: f"{name} {figures.points(value)}{_moved(moved.get(name))}" for name, value in ranked}
     return Precision(
         name=str(entry.get("precision")),
-        map=entry.get("select_map"),
+        map=quality.get("select_map", entry.get("select_map")),
         kept=kept,
-        fits=keep is None or kept is None or kept >= keep,
+        fits=bool(quality.get("fits", keep is None or kept is None or kept >= keep)),
         calibrator=told.get(chosen, f"{chosen} –") if chosen else "",
         others=tuple(words for name, words in told.items() if name != chosen),
-        trained=bool(entry.get("trained")),
-        verdict=str(entry.get("verdict") or ""),
+        trained=bool(entry.get("trained") if trained is None else trained),
+        verdict="; ".join(filter(None, (str(entry.get("verdict") or ""), change and f"{change} points (95 %)"))),
         layers=tuple((str(one.get("layer")), one.get("gain")) for one in entry.get("float_layers") or ()),
     )
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    """In points; empty where there is none."""
+    missing = low is None or high is None
+    return "" if missing else f"{figures.signed(low, digits=2)} to {figures.signed(high, digits=2)}"
+
+
+def _arithmetic(entry: Facts) -> str:
+    meant_for, judged_in = entry.get("meant_for"), entry.get("judged_in")
+    return f"meant for {meant_for}; scores computed in {judged_in}" if meant_for and judged_in else ""
 
 
 def _moved(difference: float | None) -> str:
@@ -174,9 +193,10 @@ def _engine(entry: Facts, x: Scale, int8: set[str]) -> Engine:
     return Engine(
         name=name,
         scored_by="" if scored_by == name else scored_by,
+        arithmetic=_arithmetic(entry),
         int8=name in int8,
         change=figures.signed(value, digits=2),
-        interval="" if known is None else f"{figures.signed(low, digits=2)} to {figures.signed(high, digits=2)}",
+        interval=_interval(low, high),
         spots=known,
         flipped=figures.share(entry.get("flipped")),
         largest=figures.small(entry.get("max_difference")),

@@ -60,9 +60,21 @@ def placed(core: Any, network: Any, device: str) -> float:
 def _products(compiled: Any) -> list[tuple[str, str]]:
     """Name and type of every product of the execution graph."""
     nodes = [(node.get_friendly_name(), node.get_rt_info()) for node in compiled.get_runtime_model().get_ordered_ops()]
-    layers = [(name, info) for name, info in nodes if "layerType" in info and _text(info["layerType"]) in PRODUCTS]
-    types = [_text(info["runtimePrecision"]) for _, info in layers]
-    return [(name, COMPUTES.get(kind, kind)) for (name, _), kind in zip(layers, types, strict=True)]
+    return [
+        (name, _computed_in(info))
+        for name, info in nodes
+        if "layerType" in info and _text(info["layerType"]) in PRODUCTS
+    ]
+
+
+def _computed_in(info: Any) -> str:
+    """The type that a product is computed in.
+
+    One whose int8 weights are dequantized as they are read says i8, and names a kernel in f32 (openvino 2026.4).
+    """
+    kind = _text(info["runtimePrecision"])
+    in_float = "primitiveType" in info and _text(info["primitiveType"]).endswith("_f32")
+    return "f32" if in_float else COMPUTES.get(kind, kind)
 
 
 def _text(value: Any) -> str:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlkd.progress import Progress, silent
 
-Score = Callable[[Collection[str]], float]  # mAP of the int8 graph with these layers in float
+NOISE = 2.0  # standard errors that a layer's gain has to exceed
 
 _LIMITS = {
     "keep": (0, 1), "float_layers": (0, 1), "pictures": (1, 10**9), "epochs": (0, 10_000), "learning_rate": (1e-8, 1),
@@ -20,8 +23,8 @@ class Budget:
 
     keep: float = 0.99  # of the float mAP; MLPerf's rule, its stricter one is 0.999
     float_layers: float = 0.25  # largest share of the layers that may go back to float
-    pictures: int = 256  # of select, on which layers are compared with each other
-    epochs: int = 3  # of quantisation-aware distillation, where that does not suffice; 0: none
+    pictures: int = 256  # of select, on whose scores layers are compared with each other
+    epochs: int = 3  # of quantization-aware distillation where that does not suffice; 0: none
     learning_rate: float = 1e-3
     allow: bool = field(default=False, metadata={"identity": False})  # ship what is over budget all the same
 
@@ -32,11 +35,24 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """What an int8 graph keeps of the float graph, in exact arithmetic."""
+
+    select_map: float
+    low: float  # of the 95 % interval of its mAP minus the float graph's, paired
+    high: float
+    drift: float  # mean difference of scores from the float graph's
+    drift_kept: float  # share of mAP to be expected from this drift, without labels; a cautious estimate
+    decided: bool  # whether the interval lies on one side of the budget
+    fits: bool  # by the interval where that decides; where it does not, unless drift is far over the budget
+
+
+@dataclass(frozen=True)
 class FloatLayer:
     """A layer that went back to float."""
 
     layer: str
-    gain: float | None  # mAP that it alone gives back; None: it is float because one that reads it is
+    gain: float | None  # drift of scores that it alone takes away; None: it is float because one that reads it is
 
 
 @dataclass(frozen=True)
@@ -44,33 +60,42 @@ class Restored:
     """An int8 graph with some layers in float."""
 
     layers: tuple[FloatLayer, ...]  # those that hurt most first
-    score: float  # mAP on all of select
+    quality: Quality
 
 
-def rank(layers: Sequence[str], part: Score, progress: Progress = silent) -> list[FloatLayer]:
-    """What each layer alone gives back on some pictures (`part`), the most first; of two equal ones the first."""
-    nothing, found = part(()), []
+def rank(
+    layers: Sequence[str], drifts: Callable[[Collection[str]], NDArray[np.floating]], progress: Progress = silent
+) -> list[FloatLayer]:
+    """The layers that alone take away drift of scores, the most first; of two equal ones the first.
+
+    `drifts` gives for the int8 graph with some layers in float the drift of each of some images (K,).  A layer whose
+    mean gain over these images is within its noise is left out.
+    """
+    nothing, found = drifts(()), []
     for done, layer in enumerate(layers):
         progress("layers", done, len(layers))
-        found.append(FloatLayer(layer, part((layer,)) - nothing))
+        gains = nothing - drifts((layer,))
+        noise = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else np.inf
+        if gains.mean() > NOISE * noise:
+            found.append(FloatLayer(layer, float(gains.mean())))
     progress("layers", len(layers), len(layers))
     return sorted(found, key=lambda entry: -(entry.gain or 0.0))
 
 
-def fewest(ranked: Sequence[FloatLayer], whole: Score, wanted: float) -> Restored:
-    """Put back to float as few of the layers, in their order, as `whole` asks for to give at least `wanted`.
+def fewest(ranked: Sequence[FloatLayer], measure: Callable[[Collection[str]], Quality]) -> Restored:
+    """Put back to float as few of the layers, in their order, as the graph needs to fit its budget.
 
-    Where all do not suffice, all: the caller sees it from the score.
+    Where all do not suffice, all: the caller sees it from the quality.
     """
-    scores: dict[int, float] = {}
+    found: dict[int, Quality] = {}
 
-    def enough(count: int) -> bool:
-        scores[count] = whole([entry.layer for entry in ranked[:count]])
-        return scores[count] >= wanted
+    def fits(count: int) -> bool:
+        found[count] = measure([entry.layer for entry in ranked[:count]])
+        return found[count].fits
 
     few, many = -1, len(ranked)
-    if enough(many):
-        while many - few > 1:  # mAP need not grow with every layer; what is returned was scored itself
+    if fits(many):
+        while many - few > 1:  # quality need not grow with every layer; what is returned was measured itself
             middle = (few + many) // 2
-            few, many = (few, middle) if enough(middle) else (middle, many)
-    return Restored(tuple(ranked[:many]), scores[many])
+            few, many = (few, middle) if fits(middle) else (middle, many)
+    return Restored(tuple(ranked[:many]), found[many])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -24,63 +24,13 @@ ESTIMATORS = {"nncf": None, "min_max": "MINMAX", "histogram": "HISTOGRAM"}  # it
 PRODUCTS = frozenset({"MatMul", "Convolution", "GroupConvolution", "Einsum"})
 
 
-def int8_openvino(
-    model: Path, images: NDArray[np.uint8], out: Path, method: Method = "nncf", keep_float: Collection[str] = ()
-) -> Path:
-    """Quantise the float .onnx or .xml with ranges from `images` (K, H, W, 3); `out` is .xml, .bin goes beside.
-
-    The nodes `keep_float` stay float.
-    """
+def int8_openvino(model: Path, images: NDArray[np.uint8], out: Path, method: Method = "nncf") -> Path:
+    """Quantize the float .onnx or .xml with ranges from `images` (K, H, W, 3); `out` is .xml, .bin goes beside."""
     network = _read(model)
     with _quiet() as nncf:
-        options, ranges = _options(network, images, method, keep_float)
+        options, ranges = _options(network, images, method)
         quantised = nncf.quantize(network, _dataset(images), advanced_parameters=ranges, **options)
     return _save(quantised, out, model)
-
-
-def int8_openvino_within(
-    model: Path,
-    images: NDArray[np.uint8],
-    out: Path,
-    method: Method,
-    pictures: NDArray[np.uint8],
-    score: Callable[[NDArray[np.float32], Sequence[int]], tuple[float, list[float]]],
-    *,
-    keep: float,
-    most: int,
-    part: int,
-) -> list[str]:
-    """Quantise by NNCF's accuracy control: at most `most` groups of layers go back to float; returns their names.
-
-    `score` gives for scores (N, L) of those rows of `pictures` (select) the mAP, of which int8 should keep `keep`, and
-    a number for each picture that falls as it gets worse: groups are ranked on the `part` that fell most.  Whether it
-    came that far, the caller measures.  Call it in a process of its own, or no later fork of the process is safe.
-    """
-
-    def validate(compiled: Any, rows: Iterable[int]) -> tuple[float, list[float]]:
-        chosen = list(rows)
-        return score(np.concatenate([np.array(compiled([pictures[row][None]])[0]) for row in chosen]), chosen)
-
-    network = _read(model)
-    with _quiet() as nncf:
-        bounds = nncf.AdvancedAccuracyRestorerParameters(
-            max_num_iterations=most, ranking_subset_size=min(part, len(pictures)), num_ranking_workers=1
-        )
-        options, ranges = _options(network, images, method, ())
-        before = _integer(nncf.quantize(network, _dataset(images), advanced_parameters=ranges, **options))
-        quantised = nncf.quantize_with_accuracy_control(
-            network,
-            _dataset(images),
-            nncf.Dataset(range(len(pictures)), lambda row: pictures[row][None]),
-            validate,
-            max_drop=1 - keep,
-            drop_type=nncf.DropType.RELATIVE,
-            advanced_quantization_parameters=ranges,
-            advanced_accuracy_restorer_parameters=bounds,
-            **options,
-        )
-    _save(quantised, out, model)
-    return sorted(before - _integer(quantised))
 
 
 def _read(model: Path) -> Any:
@@ -96,13 +46,12 @@ def _dataset(images: NDArray[np.uint8]) -> Any:
     return nncf.Dataset(images, lambda picture: picture[None])
 
 
-def _options(
-    network: Any, images: NDArray[np.uint8], method: Method, keep_float: Collection[str]
-) -> tuple[dict[str, Any], Any]:
+def _options(network: Any, images: NDArray[np.uint8], method: Method) -> tuple[dict[str, Any], Any]:
     import nncf
+    from nncf.quantization.advanced_parameters import OverflowFix
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    kept = sorted({*_in_front(network), *_behind(network), *keep_float})
+    kept = sorted({*_in_front(network), *_behind(network)})
     name = ESTIMATORS[method]
     estimator = None if name is None else getattr(RangeEstimatorParametersSet, name)
     options = {
@@ -110,17 +59,11 @@ def _options(
         "ignored_scope": nncf.IgnoredScope(names=kept, patterns=[HEAD], validate=False),
         "preset": nncf.QuantizationPreset.MIXED,
     }
-    return options, nncf.AdvancedQuantizationParameters(activations_range_estimator_params=estimator)
-
-
-def _integer(network: Any) -> set[str]:
-    """Names of the operations whose inputs are rounded."""
-    names = set()
-    for node in network.get_ordered_ops():
-        sources = [value.get_node().get_type_name() for value in node.input_values()]
-        if node.get_type_name() in {*PRODUCTS, "Add"} and "FakeQuantize" in sources:
-            names.add(node.get_friendly_name())
-    return names
+    ranges = nncf.AdvancedQuantizationParameters(
+        activations_range_estimator_params=estimator,
+        overflow_fix=OverflowFix.ENABLE,  # weights of 7 bits: OpenVINO's kernels for x86 without VNNI saturate as well
+    )
+    return options, ranges
 
 
 def _save(quantised: Any, out: Path, model: Path) -> Path:

@@ -14,6 +14,7 @@ from export.precision.ranges import Method, calibrate
 FAMILY = Family(
     precision="int8_x86",
     unsigned=True,
+    weight_bits=7,  # ONNX Runtime's kernels for x86 without VNNI add pairs of products in 16 bits, and saturate
     types=(*LAYERS, *ACTIVATIONS),  # with the last two, a clip becomes a range of its input
     options={"OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"]},  # convolutions run in int8 only with both
 )

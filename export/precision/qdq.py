@@ -5,14 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from export import graph
+from export import graph, stamp
 from export.precision import sensitive
 from export.precision.budget import FloatLayer
 from export.precision.ranges import Ranges, prepare
@@ -29,6 +30,7 @@ class Family:
     unsigned: bool  # activations
     types: tuple[str, ...]  # operators that are quantised
     options: dict[str, Any]  # of the quantiser
+    weight_bits: Literal[7, 8] = 8  # 7: two products of 8-bit activations fit into 16 bits, and no kernel saturates
 
 
 def quantise(model: Path, ranges: Ranges, out: Path, family: Family, keep_float: Collection[str] = ()) -> Path:
@@ -39,10 +41,8 @@ def quantise(model: Path, ranges: Ranges, out: Path, family: Family, keep_float:
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = load_model_with_shape_infer(prepare(model, Path(folder) / "prepared.onnx"))
+    prepared = _prepared(model)
     metadata = graph.read_metadata(onnx.load(model)) | {"precision": family.precision}
     able = _layers(prepared)
     unknown = set(keep_float) - set(able)
@@ -52,7 +52,7 @@ def quantise(model: Path, ranges: Ranges, out: Path, family: Family, keep_float:
     quantiser = QDQQuantizer(
         prepared,
         True,  # a scale a channel
-        False,  # all of int8's range
+        family.weight_bits == 7,
         QuantType.QInt8,
         QuantType.QUInt8 if family.unsigned else QuantType.QInt8,
         TensorsData(CalibrationMethod.MinMax, pairs),
@@ -72,8 +72,7 @@ def quantise(model: Path, ranges: Ranges, out: Path, family: Family, keep_float:
 
 def layers(model: Path) -> list[str]:
     """Nodes that int8 graphs compute in integers: products with weights and the backbone's residual sums."""
-    with tempfile.TemporaryDirectory() as folder:
-        return _layers(onnx.load(prepare(model, Path(folder) / "prepared.onnx")))
+    return _layers(_prepared(model))
 
 
 def taken_along(model: Path, family: Family, floats: Collection[FloatLayer]) -> list[str]:
@@ -81,8 +80,7 @@ def taken_along(model: Path, family: Family, floats: Collection[FloatLayer]) -> 
     names = {entry.layer for entry in floats}
     if not family.unsigned or not names:
         return []
-    with tempfile.TemporaryDirectory() as folder:
-        prepared = onnx.load(prepare(model, Path(folder) / "prepared.onnx"))
+    prepared = _prepared(model)
     return sorted(_writers(prepared, names) & set(_layers(prepared)) - names)
 
 
@@ -106,6 +104,20 @@ def check_signed(model: ModelProto, integer: Collection[str]) -> None:
         if node.name in integer:
             float_operands = [name for name in node.input[:2] if name not in rounded]
             assert not float_operands, f"{node.name}: expected both operands in int8, got float {float_operands}"
+
+
+def _prepared(model: Path) -> ModelProto:
+    """A copy of the graph as quantisers want it; a search for layers quantises one graph a hundred times."""
+    return ModelProto.FromString(_prepared_bytes(model, stamp.hash_of(model)))
+
+
+@lru_cache(maxsize=2)
+def _prepared_bytes(model: Path, _digest: str) -> bytes:
+    from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared: ModelProto = load_model_with_shape_infer(prepare(model, Path(folder) / "prepared.onnx"))
+    return bytes(prepared.SerializeToString())
 
 
 def _layers(model: ModelProto) -> list[str]:

@@ -145,3 +145,12 @@ def test_nan_never_reaches_the_manifest() -> None:
         bundles.manifest(entry)
     with pytest.raises(ValueError, match="JSON"):
         bundles.manifest(bundles.engine("a", OnnxRuntime(), ("a",)), recipe_content={"a": float("nan")}).to_json()
+
+
+def test_an_older_bundle_that_does_not_say_its_arithmetic_is_read(copy: Path) -> None:
+    rewrite(copy, lambda data: [data["engines"][0].pop(name) for name in ("meant_for", "judged_in")])
+    (engine, *_) = read_bundle(copy).engines
+    assert (engine.meant_for, engine.judged_in) == ("", "")
+    rewrite(copy, lambda data: data["engines"][0].update(judged_in=3))
+    with pytest.raises(BundleError, match=r"engines\.0\.judged_in: expected str, got int"):
+        read_bundle(copy)

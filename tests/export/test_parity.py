@@ -134,7 +134,14 @@ def test_everything_over_is_listed_at_once() -> None:
 
 
 def test_a_better_map_is_no_loss() -> None:
-    check(replace(NOTHING, delta_map=0.2), ParityLimits(map_loss=0.0), "a")
+    check(replace(NOTHING, delta_map=0.2, high=0.3), ParityLimits(map_loss=0.0), "a")
+
+
+def test_a_loss_that_the_interval_does_not_show_is_none() -> None:
+    """200 images show a loss of 2.4 points, or a gain of 0.3."""
+    check(replace(NOTHING, delta_map=-0.024, low=-0.051, high=0.003), Gates().int8, "a")
+    with pytest.raises(ValueError, match=r"map_loss: expected at most 0.01, got 0.012"):
+        check(replace(NOTHING, delta_map=-0.024, low=-0.036, high=-0.012), Gates().int8, "a")
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,14 @@ from export import graph, stamp
 from export.backends import OnnxRuntime, OpenVino, TensorRt, cuda
 from export.parity import Gates, ParityLimits
 from export.precision.budget import Budget
+from export.precision.judge import Judge, score
 from mlkd import thresholds
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses import LabelKL, ReviewKD
 from mlkd.metrics import average_precision, mean_average_precision
 from mlkd.thresholds import Thresholds
 from pipeline import building, precisions, stages
+from pipeline.fitting import SUMMARY
 from pipeline.recipe import Engine, Export, Recipe, load_recipe
 from pipeline.result import read_json
 from pipeline.stage import Context
@@ -71,9 +73,12 @@ def both(recipe: Recipe, runs: Path, out: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def trained(recipe: Recipe, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, dict[str, Path]]:
-    """Nothing can keep more than there is, so that every family is trained."""
-    asked = frozen(recipe, Budget(keep=1, float_layers=0, epochs=1, allow=True), FP32, SIGNED, X86)
-    return asked, both(asked, runs, tmp_path_factory.mktemp("trained"))
+    """No graph is within the budget, so that there is a training."""
+    asked = frozen(recipe, Budget(float_layers=0, epochs=1, allow=True), FP32, SIGNED, X86)
+    with pytest.MonkeyPatch.context() as patch:
+        real = Judge.quality
+        patch.setattr(Judge, "quality", lambda *given: dataclasses.replace(real(*given), fits=False))
+        return asked, both(asked, runs, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +95,9 @@ def test_within_the_budget_nothing_is_trained(untrained: dict[str, Path]) -> Non
     assert [entry["precision"] for entry in told["precisions"]] == ["int8_x86", "int8_openvino"]
     for entry in told["precisions"]:
         assert entry["verdict"] == "within the budget"
-        assert entry["kept"] == pytest.approx(entry["select_map"] / told["float_map"])
-        assert not entry["trained"]
+        assert entry["kept"] == pytest.approx(entry["quality"]["select_map"] / told["float_map"])
+    assert not told["trained"]
+    for entry in told["precisions"]:
         assert entry["moved"].keys() == entry["tried"].keys(), "how near to float each came"
     assert stamp.origin(found["int8_openvino"]) in {stamp.hash_of(found["fp32"]), stamp.hash_of(found["int8_x86"])}
 
@@ -112,8 +118,8 @@ def test_over_the_budget_the_student_is_trained_with_rounding(trained: tuple[Rec
     facts = {entry["precision"]: entry for entry in read_json(folder / "precisions.json")["precisions"]}
     assert facts.keys() == {"int8", "int8_x86"}
     assert all(entry["tried"].keys() == {"learned"} for entry in facts.values())
-    assert all(entry["moved"] == {} for entry in facts.values()), "its weights have learned to be rounded"
-    int8, fp32 = onnx.load(folder / "models/int8.onnx"), onnx.load(folder / "fp32.onnx")
+    assert all(entry["moved"].keys() == {"learned"} for entry in facts.values()), "from their own float graph"
+    int8, fp32 = onnx.load(folder / "models/int8.onnx"), onnx.load(folder / "models/fp32.onnx")
     assert graph.read_metadata(int8)["precision"] == "int8"
     convolutions = [{node.name for node in model.graph.node if node.op_type == "Conv"} for model in (int8, fp32)]
     assert convolutions[0] == convolutions[1] != set()
@@ -135,71 +141,48 @@ def test_the_learned_ranges_are_the_graphs(trained: tuple[Recipe, dict[str, Path
         assert scale == pytest.approx(ranges[name][1] / 127, rel=0.01), name
 
 
-def stage(folder: Path, *outcomes: tuple[str, float], openvino_from: str = "") -> Path:
-    """A stage's folder with graphs that are only names, and what their mAP is said to be."""
+def stage(folder: Path, **kept: tuple[float, bool]) -> Path:
+    """A stage's folder with graphs that are only names, and what each is said to keep and whether that fits."""
     (folder / "models").mkdir(parents=True)
-    (folder / "openvino").mkdir()
-    told = []
-    for name, value in outcomes:
-        if name == "int8_openvino":
-            network, source = folder / precisions.OPENVINO, folder / "models" / openvino_from
-            network.write_text(f"network of {folder}")
-            made = {"runtime": "nncf 3", "device": "any", "precision": name, "options": {}}
-            stamp.write(network, stamp.here(**made, graph=stamp.hash_of(source)))
-        else:
-            (folder / f"models/{name}.onnx").write_text(f"{name} of {folder}")
-        entry = {"precision": name, "select_map": value, "calibrator": "c", "tried": {"c": value}, "fits": False}
-        told.append({**entry, "moved": {"c": 0.01} if folder.name == "before" else {}})
-    (folder / precisions.SUMMARY).write_text(json.dumps({"precisions": told}))
+    for name in ("fp32", *kept):
+        (folder / f"models/{name}.onnx").write_text(f"{name} of {folder}")
+    told = [{"precision": name, "kept": share, "quality": {"fits": fits}} for name, (share, fits) in kept.items()]
+    (folder / SUMMARY).write_text(json.dumps({"precisions": told}))
     return folder
 
 
-def test_the_better_of_both_ships(tmp_path: Path) -> None:
-    inputs = {
-        "precisions": stage(tmp_path / "before", ("int8", 0.5), ("int8_x86", 0.7)),
-        "quantisation_aware": stage(tmp_path / "after", ("int8", 0.6), ("int8_x86", 0.65)),
-    }
-    found, told = precisions.graphs(inputs)
-    assert found == {"int8": tmp_path / "after/models/int8.onnx", "int8_x86": tmp_path / "before/models/int8_x86.onnx"}
-    signed, x86 = told["precisions"]
-    assert (signed["trained"], signed["select_map"], signed["calibrator"]) == (True, 0.6, "c, trained")
-    assert (x86["trained"], x86["select_map"], x86["calibrator"]) == (False, 0.7, "c")
-    assert signed["tried"] == {"c": 0.5, "c, trained": 0.6}
-    assert signed["moved"] == x86["moved"] == {"c": 0.01}
-    assert x86["tried"] == {"c": 0.7, "c, trained": 0.65}, "what training gave is told all the same"
-
-
-def test_what_openvino_was_made_from_ships_too(tmp_path: Path) -> None:
-    """Its graph comes from a trained one that is itself not shipped."""
-    before = stage(tmp_path / "before", ("int8_x86", 0.7), ("int8_openvino", 0.6), openvino_from="int8_x86.onnx")
-    after = stage(tmp_path / "after", ("int8_x86", 0.65), ("int8_openvino", 0.69), openvino_from="int8_x86.onnx")
-    found, _ = precisions.graphs({"precisions": before, "quantisation_aware": after})
-    assert found["int8_x86"] == before / "models/int8_x86.onnx"
-    assert found["int8_openvino"] == after / precisions.OPENVINO
-    assert found["int8_openvino_source"] == after / "models/int8_x86.onnx"
-
-
-def test_the_learned_ranges_reach_openvino_alone(
-    recipe: Recipe, runs: Path, trained: tuple[Recipe, dict[str, Path]], tmp_path: Path
+@pytest.mark.parametrize(
+    ("before", "after", "trained"),
+    [
+        ({"int8": (0.95, False), "int8_x86": (0.99, True)}, {"int8": (0.99, True), "int8_x86": (0.99, True)}, True),
+        ({"int8": (0.95, False), "int8_x86": (0.99, True)}, {"int8": (0.99, True), "int8_x86": (0.94, False)}, False),
+        ({"int8": (0.95, False), "int8_x86": (0.94, False)}, {"int8": (0.96, False), "int8_x86": (0.95, False)}, True),
+    ],
+)
+def test_all_graphs_are_of_the_same_weights(
+    tmp_path: Path, before: dict[str, tuple[float, bool]], after: dict[str, tuple[float, bool]], trained: bool
 ) -> None:
-    """NNCF makes ranges of its own, so Q/DQ graphs with the learned ones stand beside its graphs."""
-    asked = frozen(recipe, Budget(keep=1, float_layers=0, epochs=1, allow=True), FP32, NNCF)
-    before = dict(trained[1])
-    told = [{"precision": "int8_openvino", "select_map": 0.0, "calibrator": "nncf", "tried": {}, "fits": False}]
-    before["precisions"] = tmp_path / "precisions"
-    before["precisions"].mkdir()
-    (before["precisions"] / "precisions.json").write_text(json.dumps({"precisions": told}))
-    (before["precisions"] / precisions.WHOLE).write_bytes((trained[1]["precisions"] / precisions.WHOLE).read_bytes())
-    out = tmp_path / "out"
-    out.mkdir()
-    for file in ("best.safetensors", "last.safetensors", "history.json"):
-        (out / file).write_bytes((trained[1]["quantisation_aware"] / file).read_bytes())
-    names = ("data", "teacher_outputs", "student", "onnx")
-    inputs = {**{name: runs / name for name in names}, "precisions": before["precisions"]}
-    precisions.quantisation_aware(asked, "0", Context(out, inputs, lambda *_: None))
-    (entry,) = read_json(out / "precisions.json")["precisions"]
-    assert {"int8.onnx", "int8_x86.onnx", "nncf"} < entry["tried"].keys()
-    assert stamp.origin(out / precisions.OPENVINO) in {stamp.hash_of(file) for file in out.rglob("*.onnx")}
+    """No engine gains from a training that the others lack."""
+    inputs = {"precisions": stage(tmp_path / "before", **before)}
+    inputs["quantisation_aware"] = stage(tmp_path / "after", **after)
+    found, told = precisions.graphs(inputs)
+    ships, other = (after, before) if trained else (before, after)
+    folder = tmp_path / ("after" if trained else "before")
+    assert found == {name: folder / f"models/{name}.onnx" for name in ("fp32", *ships)}, "the float graph as well"
+    assert told["trained"] is trained
+    assert [entry["kept"] for entry in told["precisions"]] == [share for share, _ in ships.values()]
+    assert [entry["kept_by_other_weights"] for entry in told["precisions"]] == [share for share, _ in other.values()]
+
+
+def test_the_gate_holds_trained_weights_to_the_student(trained: tuple[Recipe, dict[str, Path]], runs: Path) -> None:
+    before, after = (read_json(folder / SUMMARY) for folder in trained[1].values())
+    assert before["float_map"] == after["float_map"]
+    folder = trained[1]["quantisation_aware"]
+    assert (folder / "models/fp32.onnx").read_bytes() == (folder / "fp32.onnx").read_bytes()
+    assert (folder / "fp32.onnx").read_bytes() != (runs / "onnx" / "fp32.onnx").read_bytes()
+    pixels = read_split(runs / "data", "select").pixels(32)
+    moved = np.abs(score(folder / "models/int8.onnx", pixels) - score(folder / "models/fp32.onnx", pixels)).mean()
+    assert after["precisions"][0]["quality"]["drift"] == pytest.approx(moved, rel=1e-4)
 
 
 def test_losses_count_in_full_at_once_but_for_adapters_that_begin_anew(recipe: Recipe) -> None:
@@ -216,7 +199,10 @@ def test_unsigned_ranges_end_where_activations_do() -> None:
 
 
 def test_nothing_over_the_budget_ships_unless_the_recipe_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    told = [{"precision": "int8", "kept": 0.953, "fits": False}, {"precision": "int8_x86", "kept": 0.999, "fits": True}]
+    told = [
+        {"precision": "int8", "kept": 0.953, "quality": {"fits": False}},
+        {"precision": "int8_x86", "kept": 0.999, "quality": {"fits": True}},
+    ]
     with pytest.raises(ValueError, match=r"int8 to keep 99.00% on select, got: int8 keeps 95.30%.*allow: true"):
         precisions.over_budget(told, Budget())
     with caplog.at_level(logging.WARNING):
@@ -240,8 +226,7 @@ def test_every_engine_is_held_to_the_float_engine_on_all_of_val(
     pixels, targets = np.concatenate([half.pixels(32) for half in halves]), np.concatenate([h.targets for h in halves])
     scores = {}
     for name, entry in entries.items():
-        with OnnxRuntime().open(tmp_path / "out" / entry["files"][0]) as session:
-            scores[name] = session(pixels)
+        scores[name] = score(tmp_path / "out" / entry["files"][0], pixels)
     for name, entry in entries.items():
         parity = entry["parity"]
         assert parity["max_difference"] == pytest.approx(np.abs(scores[name] - scores["fp32"]).max(), abs=1e-6)
@@ -252,11 +237,11 @@ def test_every_engine_is_held_to_the_float_engine_on_all_of_val(
     assert entries["signed"]["parity"]["max_difference"] > 0
     select = slice(0, len(halves[0]))
     for name in ("signed", "x86"):
-        with OnnxRuntime().open_exact(tmp_path / "out" / entries[name]["files"][0]) as session:
-            exact = session(pixels[select])
+        with OnnxRuntime().open(tmp_path / "out" / entries[name]["files"][0]) as session:
+            kernels = session(pixels[select])
         drift = entries[name]["drift"]
-        assert drift["largest"] == pytest.approx(np.abs(scores[name][select] - exact).max(), abs=1e-6)
-        for key, found in (("exact_map", exact), ("kernels_map", scores[name][select])):
+        assert drift["largest"] == pytest.approx(np.abs(kernels - scores[name][select]).max(), abs=1e-6)
+        for key, found in (("exact_map", scores[name][select]), ("kernels_map", kernels)):
             assert drift[key] == pytest.approx(mean_average_precision(found, targets[select]), abs=1e-9)
     assert entries["fp32"]["drift"] is None
     for name, entry in entries.items():
@@ -318,8 +303,8 @@ def test_the_xml_of_an_engine_that_cannot_run_here_is_what_scores(
     assert entry["thresholds_of"] == entry["files"][0] == "engines/int8_openvino.xml"
     assert entry["thresholds_from"] == "openvino, cpu, engines/int8_openvino.xml"
     tune = read_split(runs / "data", "tune")
-    with OpenVino().open(tmp_path / "out" / entry["files"][0]) as session:
-        assert_tuned(entry, session(np.array(tune.pixels(32))), tune, AIM)
+    assert_tuned(entry, score(tmp_path / "out" / entry["files"][0], np.array(tune.pixels(32))), tune, AIM)
+    assert (entry["judged_in"], entry["meant_for"], entry["drift"]) == ("exact arithmetic", "any processor", None)
 
 
 def test_what_cannot_run_here_ships_with_its_stamp(

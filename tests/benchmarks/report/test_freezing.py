@@ -83,12 +83,12 @@ def test_every_layer_in_float_is_listed_with_its_gain(bench: dict[str, Any], tmp
     ]
     gains = re.findall(r'<span class="loss">([^<]*)</span><span>([^<]*)</span>', section)
     assert gains == [
-        ("+0.71", "backbone.blocks.0.0.conv_dw"),
-        ("+0.29", "backbone.conv_stem"),
-        ("+0.11", "head.attention.value"),
+        ("0.007", "backbone.blocks.0.0.conv_dw"),
+        ("0.003", "backbone.conv_stem"),
+        ("0.001", "head.attention.value"),
         ("–", "backbone.conv_stem"),
     ]
-    assert "- backbone.blocks.0.0.conv\\_dw: +0.71\n- backbone.conv\\_stem: +0.29" in text
+    assert "- backbone.blocks.0.0.conv\\_dw: 0.007\n- backbone.conv\\_stem: 0.003" in text
 
 
 def test_an_engine_tells_how_far_it_is_from_float(bench: dict[str, Any], tmp_path: Path) -> None:
@@ -134,8 +134,30 @@ def test_intervals_lie_in_the_plot_where_their_numbers_say(bench: dict[str, Any]
         assert all(0 < spot < PLOT_PX for spot in engine.spots)
 
 
+def test_a_graph_tells_its_interval_and_that_images_were_too_few(bench: dict[str, Any], tmp_path: Path) -> None:
+    entry = bench["freezing"]["precisions"][3]
+    entry["quality"] = {"select_map": 0.5402, "low": -0.031, "high": 0.004, "fits": True}
+    entry["verdict"] = "too few images to decide by mAP; score drift is small enough"
+    bench["freezing"]["trained"] = True
+    section, text = told(bench, tmp_path)
+    words = "too few images to decide by mAP; score drift is small enough; −3.10 to +0.40 points (95 %)"
+    for told_in in (section, text):
+        assert words in told_in
+    assert 'class="number wrong"' not in section, "97.1 % of so few images is no fault"
+    assert [cells(section, one)[-1] for one in ("int8", "int8_x86", "int8_openvino")] == ["yes"] * 3, "of one training"
+
+
+def test_a_graph_tells_what_it_is_meant_for_and_where_it_was_measured(bench: dict[str, Any], tmp_path: Path) -> None:
+    assert all(
+        "Processors and arithmetic" not in one for one in told(bench, tmp_path)
+    )  # as an earlier version measured
+    bench["freezing"]["parity"][1] |= {"meant_for": "any processor", "judged_in": "exact arithmetic"}
+    for told_in in told(bench, tmp_path):
+        assert "onnxruntime-int8: meant for any processor; scores computed in exact arithmetic" in told_in
+
+
 def test_int8_kernels_that_saturate_are_named(bench: dict[str, Any], tmp_path: Path) -> None:
-    assert all("exact arithmetic" not in one for one in told(bench, tmp_path))  # as an earlier version measured
+    assert all("against exact arithmetic" not in one for one in told(bench, tmp_path))  # as an earlier version measured
     named = "kernels saturate: scores differ by up to 0.13 <b>"
     bench["freezing"]["parity"][1]["drift"] = {"text": named}
     bench["freezing"]["parity"][2]["drift"] = None

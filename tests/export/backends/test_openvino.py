@@ -155,6 +155,16 @@ def test_a_mixture_of_products_is_refused(asked: str, precisions: list[str], got
         openvino_layers.compute(Path("e"), _Layers(*precisions), asked)
 
 
+def test_int8_weights_in_a_float_kernel_are_no_int8_product() -> None:
+    weights, product = _Layer("FullyConnected", "i8"), _Layer("FullyConnected", "i8")
+    weights.about["primitiveType"], product.about["primitiveType"] = "undef_f32", "brgemm_avx2_I8"
+    layers = _Layers()
+    layers.layers = [weights]
+    assert openvino_layers.integer(layers) == []
+    layers.layers = [weights, product]
+    assert openvino_layers.integer(layers) == ["layer"]
+
+
 def test_a_cpu_that_only_imitates_bf16(engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "proc").mkdir()
     for flags, able in (("avx2 avx512f avx512_vnni", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)):

@@ -180,3 +180,15 @@ def test_ranges_become_scales(fp32: Path, calibration: NDArray[np.uint8], tmp_pa
     scales = [float(stored[node.input[1]]) for node in model.graph.node if node.op_type == "QuantizeLinear"]
     assert len(scales) > 10
     np.testing.assert_allclose(scales, 2.54 / 127.5, rtol=5e-3)  # whether 127 or 127.5 steps, the quantiser decides
+
+
+def test_weights_for_x86_have_seven_bits(models: dict[str, onnx.ModelProto]) -> None:
+    """Two products with 8-bit activations fit into 16 bits; a weight read in full takes all of int8."""
+    largest = {}
+    for name, model in models.items():
+        stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        read = [stored.get(node.input[0]) for node in model.graph.node if node.op_type == "DequantizeLinear"]
+        weights = [values.astype(int) for values in read if values is not None and values.dtype == np.int8]
+        largest[name] = max(np.abs(values).max() for values in weights)
+    assert largest == {"int8": 127, "int8_x86": 64}
+    assert 2 * 255 * largest["int8_x86"] < 2**15
