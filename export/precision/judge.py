@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from export import machine
 from export.backends import OnnxRuntime, OpenVino
 from export.precision.budget import Quality
-from mlkd.bootstrap import bootstrap_difference
+from mlkd.intervals import Groups, difference_interval
 from mlkd.metrics import mean_average_precision
 
 BATCH = 32
@@ -34,7 +34,7 @@ class Judge:
 
     pixels: NDArray[np.uint8]  # (N, H, W, 3)
     targets: NDArray[np.uint8]  # (N, L)
-    groups: ArrayLike  # (N,)
+    groups: Groups  # (N,)
     float_scores: NDArray[np.float32]
     known: NDArray[np.bool_] | None = None
     goal: NDArray[np.float32] | None = None
@@ -57,7 +57,7 @@ class Judge:
 
         Where the interval of the difference of mAP cannot decide, only score drift far over the budget makes it unfit.
         """
-        change = bootstrap_difference(scores, self._goal, self.targets, self.groups, known=self.known)
+        change = difference_interval(scores, self._goal, self.targets, self.groups, known=self.known)
         low, high = (0.0, 0.0) if np.isnan(change.low) else (change.low, change.high)
         allowed = (keep - 1) * self.float_map
         decided = bool(low >= allowed or high < allowed)

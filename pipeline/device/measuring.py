@@ -42,8 +42,14 @@ def add(commands: Any) -> None:
     one = measured.add_argument_group("one engine in this process, as one JSON object with every sample")
     one.add_argument("--pictures", type=Path, metavar="FILE", help="one path a line, or a .zip")
     one.add_argument("--throughput", action="store_true", help="search the best batch and streams as well")
-    at = {"type": count, "metavar": ("BATCH", "STREAMS"), "help": "measure throughput at this setting"}
-    one.add_argument("--throughput-at", dest="throughput", nargs=2, **at)
+    one.add_argument(
+        "--throughput-at",
+        dest="throughput",
+        nargs=2,
+        type=count,
+        metavar=("BATCH", "STREAMS"),
+        help="measure throughput at this setting",
+    )
     one.add_argument("--sustained-s", type=float, default=0.0, help="then go on for so long")
     scored = command(commands, "scores", scores)
     scored.add_argument("--engine", metavar="NAME", action="append", required=True, help="may be repeated")
