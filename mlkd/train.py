@@ -26,7 +26,6 @@ from mlkd.lesson import Lesson
 from mlkd.metrics import mean_average_precision
 from mlkd.models import Model
 from mlkd.models.weight_check import check_weights
-from mlkd.models.weights import RandomWeights
 from mlkd.progress import Progress, silent
 from mlkd.quantisation_aware import QuantisationAware
 from mlkd.run_state import RunState
@@ -98,10 +97,8 @@ class _Run:
         self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
         torch.manual_seed(seed)
         self.tagger = model.build(len(split.labels)).to(self.device)
-        fresh = not isinstance(model, QuantisationAware) and not (out / checkpoint.LAST).is_file()
-        if fresh and not isinstance(self.model.weights, RandomWeights):
-            where = f"weights of {self.model.backbone} ({self.model.weights.kind})"
-            check_weights(self.tagger, split.pixels(self.model.image_px), where)
+        if isinstance(model, Model) and not self._resumes:
+            check_weights(self.tagger, model, split.pixels(model.image_px))
         optimisation.freeze(self.tagger, training.frozen_groups)
         self.learner = Learner(self.tagger, training, self.lesson.live).to(self.device)
         self.adam = self.accelerator.prepare(optimisation.optimiser(self.tagger, self.learner.adapters, training))
@@ -128,6 +125,10 @@ class _Run:
             ranks=self.ranks,
             workers=workers(cuda=self.device.type == "cuda", ranks=self.ranks),
         )
+
+    @property
+    def _resumes(self) -> bool:
+        return (self.out / checkpoint.LAST).is_file()
 
     @property
     def epoch(self) -> int:
@@ -244,9 +245,8 @@ class _Run:
 
     def resume(self) -> None:
         """Take up what `save` wrote, if there is any."""
-        path = self.out / checkpoint.LAST
-        if path.is_file():
-            facts = self.state.read(path)
+        if self._resumes:
+            facts = self.state.read(self.out / checkpoint.LAST)
             self.step, self.best, self.best_epoch = facts["step"], facts["best"], facts["best_epoch"]
             self.now = history.Epoch(**facts["now"])
             log.info("going on after step %d of %d", self.step, self.training.last_epoch * self.steps_per_epoch)

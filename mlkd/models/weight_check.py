@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from mlkd.models.tagger import Tagger
-from mlkd.models.weights import Normalisation
+from mlkd.models.tagger import Model, Tagger
+from mlkd.models.weights import Normalisation, RandomWeights
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
 }
 
 
-def check_weights(tagger: Tagger, images: NDArray[np.uint8], where: str) -> None:
+def check_weights(tagger: Tagger, config: Model, images: NDArray[np.uint8]) -> None:
     """Refuse a backbone that computes something else than its pretrained weights were trained in.
 
     Each batch norm keeps the mean and variance of what it read in training.  On `images` (N, H, W, 3) the model as
@@ -40,8 +40,11 @@ def check_weights(tagger: Tagger, images: NDArray[np.uint8], where: str) -> None
     photographs; both are logged.
 
     Raises:
-        ValueError: starts with `where` and names the alternative that fits clearly better.
+        ValueError: names the weights and the alternative that fits clearly better.
     """
+    if isinstance(config.weights, RandomWeights):
+        return
+    where = f"weights of {config.backbone} ({config.weights.kind})"
     rows = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
     values = torch.from_numpy(np.array(images[rows])).float().permute(0, 3, 1, 2) / 255
     values = values.to(tagger.mean.device)

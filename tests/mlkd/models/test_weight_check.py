@@ -21,7 +21,7 @@ from mlkd.labels import Labels
 from mlkd.models import Model
 from mlkd.models.heads import Pooled
 from mlkd.models.weight_check import check_weights
-from mlkd.models.weights import PACKAGES, FileWeights, PackageWeights
+from mlkd.models.weights import PACKAGES, FileWeights, PackageWeights, RandomWeights
 from mlkd.train import train
 from mlkd.training import Training
 from mlkd.views import Views
@@ -74,14 +74,15 @@ class Photographs:
 
 
 def test_weights_in_the_model_they_were_trained_as_pass(photographs: NDArray[np.uint8]) -> None:
-    check_weights(RIGHT.build(3), photographs, "weights")
+    check_weights(RIGHT.build(3), RIGHT, photographs)
 
 
 def test_tensorflow_weights_in_the_wrong_twin_are_refused(wrong_twin: Model, photographs: NDArray[np.uint8]) -> None:
     with pytest.raises(
-        ValueError, match=r"^weights x: .*TensorFlow's padding and epsilon 1e-3 gives .*timm's tf_ models"
+        ValueError,
+        match=r"^weights of efficientnet_lite0 \(file\): .*TensorFlow's padding and epsilon 1e-3 gives .*tf_ models",
     ):
-        check_weights(wrong_twin.build(3), photographs, "weights x")
+        check_weights(wrong_twin.build(3), wrong_twin, photographs)
 
 
 @pytest.mark.parametrize(("mean", "std"), [((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)), ((0, 0, 0), (1, 1, 1))])
@@ -92,28 +93,28 @@ def test_another_mean_and_std_are_refused(
     tagger.mean.copy_(torch.tensor(mean))
     tagger.std.copy_(torch.tensor(std))
     with pytest.raises(ValueError, match=r"mean 0.5 and std 0.5 gives .*correct mean and std"):
-        check_weights(tagger, photographs, "weights")
+        check_weights(tagger, RIGHT, photographs)
 
 
 def test_images_unlike_photographs_prove_nothing(caplog: pytest.LogCaptureFixture) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, PX, PX, 3), dtype=np.uint8)
-    check_weights(RIGHT.build(3), noise, "weights")
-    assert "weights: not checked: batch-norm inputs on these images" in caplog.text
+    check_weights(RIGHT.build(3), RIGHT, noise)
+    assert "weights of tf_efficientnet_lite0 (package): not checked: batch-norm inputs on these images" in caplog.text
 
 
 def test_a_model_without_batch_norms_is_left_alone(
     photographs: NDArray[np.uint8], caplog: pytest.LogCaptureFixture
 ) -> None:
-    tagger = Model(backbone="test_vit", image_px=PX, head=Pooled()).build(3)
+    tagger = replace(RIGHT, backbone="test_vit", weights=RandomWeights()).build(3)
     with caplog.at_level(logging.INFO):
-        check_weights(tagger, photographs, "weights")
+        check_weights(tagger, RIGHT, photographs)
     assert "no batch norms" in caplog.text
 
 
 def test_the_check_changes_nothing(photographs: NDArray[np.uint8]) -> None:
     tagger = RIGHT.build(3).train()
     before = {name: value.clone() for name, value in tagger.state_dict().items()}
-    check_weights(tagger, photographs, "weights")
+    check_weights(tagger, RIGHT, photographs)
     assert tagger.training
     assert tagger.backbone.training
     assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
@@ -125,10 +126,10 @@ def test_every_package_belongs_to_its_model_and_not_to_the_twin(package: str, ph
     right = replace(RIGHT, backbone=PACKAGES[package], weights=PackageWeights(name=package)).build(3)
     twin = timm.create_model(PACKAGES[package].removeprefix("tf_"), num_classes=0, global_pool="")
     twin.load_state_dict(right.backbone.state_dict())
-    check_weights(right, photographs, "weights")
+    check_weights(right, RIGHT, photographs)
     right.backbone = twin
     with pytest.raises(ValueError, match="TensorFlow's padding and epsilon 1e-3"):
-        check_weights(right, photographs, "weights")
+        check_weights(right, RIGHT, photographs)
 
 
 def test_training_refuses_the_wrong_twin(wrong_twin: Model, photographs: NDArray[np.uint8], tmp_path: Path) -> None:
