@@ -76,7 +76,7 @@ def _short_training(training: Facts) -> Problem | None:
     told = []
     for net in ("student", "teacher"):
         known = [epoch.get("select_map") for epoch in training.get(net) or ()]
-        curve = [value for value in known if value is not None]
+        curve = [value for value in known if isinstance(value, float)]
         gain = last_gain(curve)
         if gain is not None:
             before, last = figures.points(curve[-1] - gain), figures.points(curve[-1])
