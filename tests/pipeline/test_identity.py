@@ -17,7 +17,7 @@ from pipeline.recipe import load_recipe
 def test_fields_that_change_no_result_are_no_part_of_it() -> None:
     training = load_recipe("scenes").student.training
     assert plain(replace(training, trackers=(), save_steps=3)) == plain(training)
-    assert plain(replace(training, epochs=3)) != plain(training)
+    assert plain(replace(training, epochs=5)) != plain(training)
 
 
 def test_a_field_that_came_later_counts_away_from_its_default() -> None:
@@ -73,4 +73,4 @@ def test_contents_keep_what_changes_a_result_and_no_path() -> None:
     recipe = load_recipe("scenes")
     changed = replace(recipe.student, training=replace(recipe.student.training, trackers=(), save_steps=3))
     assert contents(replace(recipe, student=changed)) == contents(recipe)
-    assert contents(recipe)["student"]["training"]["epochs"] == 4
+    assert contents(recipe)["student"]["training"]["epochs"] == 3
