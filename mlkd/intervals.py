@@ -9,7 +9,7 @@ the measured coverage; scripts/interval_simulation.py measures it.
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -103,7 +103,8 @@ def variance(influences: Floats, groups: Groups) -> Variance:
     for one, value in zip(groups, common.tolist(), strict=True):
         for name in set(_names(one)):
             sums[name] += value
-    squares = np.array(list(sums.values())) ** 2
+    shared = Counter(name for one in groups for name in set(_names(one)))
+    squares = np.array([value for name, value in sums.items() if shared[name] < len(groups)] or [own.sum()]) ** 2
     scatter = float((squares**2).sum() - squares.sum() ** 2 / len(squares))
     freedom = max(1.0, 2 * float(squares.sum()) ** 2 / scatter) if scatter > 0 else float("inf")
     return Variance(found if found > 0 else independent, freedom)  # a sum over pairs may fall below 0
@@ -193,7 +194,10 @@ def _sums_of_related(values: Floats, groups: Groups) -> Floats:
 
 @functools.lru_cache(maxsize=2)  # all engines of a bench are measured on the same images
 def _related(groups: tuple[tuple[str, ...], ...]) -> list[NDArray[np.int32]]:
-    """For each image the images that share a name with it."""
+    """For each image the images that share a name with it, itself included.
+
+    A name that all images have, such as an only background, is left out: the variance is for test sets that have it.
+    """
     images: dict[str, list[int]] = {}
     for at, names in enumerate(groups):
         for name in set(names):
@@ -202,7 +206,9 @@ def _related(groups: tuple[tuple[str, ...], ...]) -> list[NDArray[np.int32]]:
     found, marked = [], np.zeros(len(groups), dtype=bool)
     for names in groups:
         for name in names:
-            marked[members[name]] = True
+            if len(members[name]) < len(groups):
+                marked[members[name]] = True
+        marked[len(found)] = True
         found.append(np.flatnonzero(marked).astype(np.int32))
         marked[:] = False
     return found

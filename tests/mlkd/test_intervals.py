@@ -156,3 +156,13 @@ def test_intervals_of_scenes_count_what_scenes_share() -> None:
     assert found["chosen", "one"].width > 1.15 * found["by image", "one"].width
     assert 0.7 < found["chosen", "one"].width < 1.4
     assert found["chosen", "one"].own == 1
+
+
+def test_a_name_that_all_images_have_changes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    targets = rng.random((80, 3)) < 0.4
+    scores = rng.random((80, 3)) + 0.5 * targets
+    names = [(f"a{rng.integers(20)}", f"b{rng.integers(30)}") for _ in range(80)]
+    without = intervals.map_interval(scores, targets, names)
+    assert intervals.map_interval(scores, targets, [(*one, "the only background") for one in names]) == without
+    assert without.low < without.value < without.high
