@@ -203,7 +203,8 @@ def _related(groups: tuple[tuple[str, ...], ...]) -> list[NDArray[np.int32]]:
         for name in set(names):
             images.setdefault(name, []).append(at)
     members = {name: np.array(found, np.int32) for name, found in images.items()}
-    found, marked = [], np.zeros(len(groups), dtype=bool)
+    found: list[NDArray[np.int32]] = []
+    marked = np.zeros(len(groups), dtype=bool)
     for names in groups:
         for name in names:
             if len(members[name]) < len(groups):
