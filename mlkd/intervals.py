@@ -100,10 +100,11 @@ def variance(influences: Floats, groups: Groups) -> Variance:
     independent = float(np.dot(own, own))
     found = independent + float(np.dot(common, near - common))
     sums: dict[str, float] = defaultdict(float)
+    shared: Counter[str] = Counter()
     for one, value in zip(groups, common.tolist(), strict=True):
         for name in set(_names(one)):
             sums[name] += value
-    shared = Counter(name for one in groups for name in set(_names(one)))
+            shared[name] += 1
     squares = np.array([value for name, value in sums.items() if shared[name] < len(groups)] or [own.sum()]) ** 2
     scatter = float((squares**2).sum() - squares.sum() ** 2 / len(squares))
     freedom = max(1.0, 2 * float(squares.sum()) ** 2 / scatter) if scatter > 0 else float("inf")
