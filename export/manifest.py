@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 SCHEMA = 3
+ANY_PROCESSOR = "any processor"  # what most graphs are meant for
 MOST_PX = 4096  # a side of what a tagger takes: no net here comes near, and more would only fill the memory
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.doctor import compare
 from export import stamp
 from export.backends import MissingRuntime, OnnxRuntime, OpenVino, TensorRt
+from export.manifest import ANY_PROCESSOR
 from export.parity import Parity, check
 from pipeline.precisions import graphs, over_budget
 from pipeline.recipe import INT8, Engine, Recipe
@@ -25,7 +26,6 @@ from pipeline.validation import Val
 log = logging.getLogger(__name__)
 
 EXACT = "exact arithmetic"
-ANY = "any processor"
 MEANT_FOR = {"int8": "TensorRT, CUDA, ARM, x86 with VNNI"}  # by precision; 8-bit weights saturate elsewhere
 
 
@@ -89,7 +89,7 @@ class _Work:
             "thresholds_from": engine.name if own else f"{runtime_of(scored).kind}, cpu, {self._relative(scored)}",
             "thresholds_of": self._relative(scored),
             "judged_in": EXACT if exact else stamp.instruction_set(),
-            "meant_for": MEANT_FOR.get(engine.precision, ANY),
+            "meant_for": MEANT_FOR.get(engine.precision, ANY_PROCESSOR),
             "parity": asdict(parity),
             "drift": self._drift(engine, files[0], scores) if exact and reason is None else None,
             "not_run": reason,

@@ -13,12 +13,14 @@ from PIL import Image
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle import Parts, write_bundle
 from export.golden import write_golden
+from export.manifest import ANY_PROCESSOR
 from export.precision.int8 import int8
 from export.precision.int8_openvino import int8_openvino
 from export.precision.int8_x86 import int8_x86
 from tests import bundles, convolutions, saturating, selftests
 
 SATURATING, SEVEN_BITS = "onnxruntime-int8", "onnxruntime-int8-7bit"
+WITH_VNNI = "ARM and x86 with VNNI"
 
 
 def write(work: Path) -> Path:
@@ -63,7 +65,10 @@ def _bundle(work: Path, graphs: Mapping[str, Path], files: Sequence[Path], side:
             built = backend.files(engine)
             inner = tuple(f"{room}/{file.name}" for file in built)
             sources |= dict(zip(inner, built, strict=True))
-            entry = bundles.engine(name, backend, inner, engine, precision=name.partition("-")[2], **tuned)
+            meant_for = ANY_PROCESSOR if name == SEVEN_BITS else WITH_VNNI
+            entry = bundles.engine(
+                name, backend, inner, engine, precision=name.partition("-")[2], meant_for=meant_for, **tuned
+            )
             engines.append(entry)
             scores[name] = opened.enter_context(backend.open_exact(engine))
         pictures, expected = write_golden(files, side, work / "golden", scores)

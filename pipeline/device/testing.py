@@ -43,19 +43,23 @@ def selftest(options: argparse.Namespace) -> int:
 
     manifest = read_bundle(options.bundle, key=options.require_signature)
     golden = Golden.read(options.bundle, manifest)
-    findings, not_run = check_pictures(golden, manifest.image_px), dict[str, str]()
+    findings, not_run, unfit = check_pictures(golden, manifest.image_px), dict[str, str](), dict[str, str]()
     if options.engine:
         for name in options.engine:
             findings += _in_this_process(options, manifest, golden, name)
     else:
         told, not_run = _in_processes(options, manifest)
-        findings += told
+        unfit = _unfit(told, manifest)
+        findings += [finding for finding in told if finding.subject not in unfit]
     passed = _passed(findings, options.any_engine)
     if options.json:
-        facts = {"passed": passed, "findings": [dataclasses.asdict(one) for one in findings], "not_run": not_run}
+        found = [dataclasses.asdict(one) for one in findings]
+        facts = {"passed": passed, "findings": found, "not_run": not_run, "unfit": unfit}
         print(json.dumps(facts, ensure_ascii=False, allow_nan=False))
     else:
-        print("\n".join([*_lines(findings), *(f"not tested: {one}" for one in by_reason(not_run))]))
+        left_out = {"not tested": not_run, "not for this processor": unfit}
+        lines = [f"{why}: {one}" for why, engines in left_out.items() for one in by_reason(engines)]
+        print("\n".join([*_lines(findings), *lines]))
         print("self-test: passed" if passed else f"self-test: FAILED: {_faults(findings)}")
     return OK if passed else SOME_FAILED
 
@@ -65,6 +69,20 @@ def _passed(findings: list[Finding], any_engine: bool) -> bool:
     engines = {finding.subject for finding in findings if finding.step == "engine"}
     failed = {finding.subject for finding in findings if finding.state == "different"}
     return bool(engines - failed) and (failed <= engines if any_engine else not failed)
+
+
+def _unfit(findings: list[Finding], manifest: Manifest) -> dict[str, str]:
+    """The engines that saturate here and are not meant for every processor, and what is found of them: not a fault."""
+    from export.manifest import ANY_PROCESSOR
+    from export.tagger.saturation import CAUSE
+
+    saturated = {finding.subject: finding.note for finding in findings if finding.cause == CAUSE}
+    meant_for = {entry.name: entry.meant_for for entry in manifest.engines}
+    return {
+        name: f"{note}; it is meant for {meant_for[name]}; `tag` does not take it here"
+        for name, note in saturated.items()
+        if meant_for[name] not in ("", ANY_PROCESSOR)
+    }
 
 
 def _good(findings: list[Finding]) -> list[str]:

@@ -85,7 +85,7 @@ def test_the_layer_that_hurts_goes_back_to_float(
 def test_without_layers_in_float_it_is_over_the_budget(
     ruined: Path, ranges: dict[str, Ranges], judge: Judge, tmp_path: Path
 ) -> None:
-    fitted = fit_qdq(ruined, ranges, int8.FAMILY, judge, Budget(float_layers=0), tmp_path / "int8.onnx")
+    fitted = fit_qdq(ruined, ranges, int8.FAMILY, judge, Budget(keep=KEEP, float_layers=0), tmp_path / "int8.onnx")
     assert not fitted.quality.fits
     assert "over the budget" in fitted.verdict
     assert fitted.float_layers == ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from export import stamp
 from export.backends import OnnxRuntime, OpenVino
 from export.backends.saturation import saturates
 from export.bundle import read_bundle
+from export.manifest import ANY_PROCESSOR
 from export.tagger import Tagger, fastest, saturation
 from export.tagger.golden import Golden
-from export.tagger.selftest import check_engine
-from pipeline.device import main
+from export.tagger.selftest import Finding, check_engine
+from pipeline.device import main, testing
 from tests import quantised, selftests
-from tests.quantised import SATURATING, SEVEN_BITS
+from tests.quantised import SATURATING, SEVEN_BITS, WITH_VNNI
 
 NAMED = "this processor's int8 kernels saturate (x86 without VNNI): scores differ from exact arithmetic by up to 0."
 
@@ -86,6 +88,12 @@ def test_only_engines_that_the_cpu_computes_are_explained(folder: Path, monkeypa
 def test_an_engine_of_eight_bits_on_this_very_processor(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if not saturates():
         pytest.skip("this processor computes int8 exactly; make arm emulates one that does not")
+    assert main(["selftest", "--bundle", str(folder)]) == 0, "the bundle is right: this engine is for other processors"
+    lines = capsys.readouterr().out.splitlines()
+    assert f"scores of the engine: {SEVEN_BITS}" in lines
+    assert lines[-2].startswith(f"not for this processor: {SATURATING}: {NAMED}")
+    assert lines[-2].endswith(f"; it is meant for {WITH_VNNI}; `tag` does not take it here")
+    assert lines[-1] == "self-test: passed"
     assert main(["selftest", "--bundle", str(folder), "--engine", SATURATING, "--engine", SEVEN_BITS]) == 1
     out = capsys.readouterr().out
     assert f"scores of the engine, {SATURATING}: different: saturation, by up to 0." in out
@@ -97,6 +105,21 @@ def test_an_engine_of_eight_bits_on_this_very_processor(folder: Path, capsys: py
     with Tagger.load(folder) as tagger:
         assert tagger.choice.entry.name == SEVEN_BITS
         assert f"{SATURATING}: it gives wrong tags here: {NAMED}" in tagger.choice.passed
+
+
+@pytest.mark.parametrize(
+    ("meant_for", "cause", "unfit"),
+    [(WITH_VNNI, "saturation", True), (WITH_VNNI, "engine", False), (ANY_PROCESSOR, "saturation", False)],
+)
+def test_only_an_engine_for_other_processors_may_saturate(
+    folder: Path, meant_for: str, cause: str, unfit: bool
+) -> None:
+    manifest = read_bundle(folder)
+    engines = tuple(dataclasses.replace(entry, meant_for=meant_for) for entry in manifest.engines)
+    finding = Finding(step="engine", subject=SATURATING, state="different", cause=cause, largest=0.5, note="0.5 off")
+    found = testing._unfit([finding], dataclasses.replace(manifest, engines=engines))
+    told = {SATURATING: f"0.5 off; it is meant for {WITH_VNNI}; `tag` does not take it here"}
+    assert found == (told if unfit else {})
 
 
 @pytest.mark.parametrize("engine", [SATURATING, SEVEN_BITS])
