@@ -97,7 +97,7 @@ class _Run:
         self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
         torch.manual_seed(seed)
         self.tagger = model.build(len(split.labels)).to(self.device)
-        if isinstance(model, Model) and not self._resumes:
+        if isinstance(model, Model) and not (out / checkpoint.LAST).is_file():
             check_weights(self.tagger, model, split.pixels(model.image_px))
         optimisation.freeze(self.tagger, training.frozen_groups)
         self.learner = Learner(self.tagger, training, self.lesson.live).to(self.device)
@@ -125,10 +125,6 @@ class _Run:
             ranks=self.ranks,
             workers=workers(cuda=self.device.type == "cuda", ranks=self.ranks),
         )
-
-    @property
-    def _resumes(self) -> bool:
-        return (self.out / checkpoint.LAST).is_file()
 
     @property
     def epoch(self) -> int:
@@ -164,7 +160,8 @@ class _Run:
         told: dict[str, float] = {}
         for part in range(count):
             rows, images = next(batches)
-            torch.manual_seed(_dropout_seed(self.seed, self.step, part, self.loader.rank))
+            seeds = np.random.SeedSequence([self.seed, self.step, part, self.loader.rank])  # of dropout
+            torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
             last = part == count - 1  # only then processes exchange gradients
             with nullcontext() if last else self.accelerator.no_sync(self.net):
                 terms = self._terms(epoch, rows, images)
@@ -245,12 +242,8 @@ class _Run:
 
     def resume(self) -> None:
         """Take up what `save` wrote, if there is any."""
-        if self._resumes:
+        if (self.out / checkpoint.LAST).is_file():
             facts = self.state.read(self.out / checkpoint.LAST)
             self.step, self.best, self.best_epoch = facts["step"], facts["best"], facts["best_epoch"]
             self.now = history.Epoch(**facts["now"])
             log.info("going on after step %d of %d", self.step, self.training.last_epoch * self.steps_per_epoch)
-
-
-def _dropout_seed(seed: int, step: int, part: int, rank: int) -> int:
-    return int(np.random.SeedSequence([seed, step, part, rank]).generate_state(1, np.uint64)[0])

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -110,6 +110,15 @@ class Compiler(Protocol):
 
     def files(self, engine: Path) -> tuple[Path, ...]:
         """All files that the engine consists of, itself first, its stamp last."""
+
+
+def in_float(session: Session, integer: Sequence[str], advice: str) -> Session:
+    """The session; EngineRefused, with it closed, if it multiplies integers in the layers `integer`."""
+    if not integer:
+        return session
+    session.close()
+    got = ", ".join(integer[:5])
+    raise EngineRefused(f"{session.engine}: expected products in float, got {got} in integers; {advice}")
 
 
 def check_file(engine: Path, suffixes: tuple[str, ...], runtime: str) -> None:

@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from export import stamp
 from export.backends import cuda, onnxruntime_kernels
-from export.backends.base import EngineRefused, MissingRuntime, Ran, Session, check_file, check_stamp, written_whole
+from export.backends.base import (
+    EngineRefused,
+    MissingRuntime,
+    Ran,
+    Session,
+    check_file,
+    check_stamp,
+    in_float,
+    written_whole,
+)
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 ERRORS_ONLY = 3  # onnxruntime's log severity
@@ -71,13 +80,7 @@ class OnnxRuntime:
         """
         self._check(graph)
         session = _OnnxRuntimeSession(graph, self, exact=True)
-        if session.integer:
-            session.close()
-            raise EngineRefused(
-                f"{graph}: expected products in float, got {', '.join(session.integer[:5])} in integers; "
-                "quantize with QuantizeLinear and DequantizeLinear (Q/DQ)"
-            )
-        return session
+        return in_float(session, session.integer, "quantize with QuantizeLinear and DequantizeLinear (Q/DQ)")
 
     def _check(self, graph: Path) -> None:
         check_file(graph, (".onnx",), "ONNX Runtime")

@@ -19,6 +19,7 @@ from export.backends.base import (
     Session,
     check_file,
     check_stamp,
+    in_float,
     no_room,
     written_whole,
 )
@@ -80,13 +81,8 @@ class OpenVino:
         Raises EngineRefused where the runtime multiplies integers all the same.
         """
         cpu = OpenVino(threads=self.threads)
-        if (session := cpu._open(graph, {**cpu.settings(), EXACT: False})).integer:
-            session.close()
-            raise EngineRefused(
-                f"{graph}: expected products in float, got {', '.join(session.integer[:5])} in integers; "
-                f"openvino {_version()} ignores {EXACT}: install another version"
-            )
-        return session
+        session = cpu._open(graph, {**cpu.settings(), EXACT: False})
+        return in_float(session, session.integer, f"openvino {_version()} ignores {EXACT}: install another version")
 
     def _open(self, graph: Path, settings: dict[str, Any]) -> OpenVinoSession:
         check_file(graph, (".xml", ".onnx"), "OpenVINO")
