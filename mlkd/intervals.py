@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,15 +68,20 @@ def influence(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, known: A
     score, target, mask = checked(scores, targets, known)
     _check_length(groups, len(score))
     positive = target if mask is None else target & mask
-    independent = _independent_positives(positive, groups)
+    composed = _are_composed(groups)
+    independent = _independent(positive, groups)
+    # where images are composed, those without a label have parts in common as well; elsewhere they are very many
+    negative = ~target if mask is None else ~target & mask
+    others = _independent(negative, groups) if composed else np.full(len(independent), np.inf)
     columns = zip(np.ascontiguousarray(score.T), np.ascontiguousarray(target.T), masks(mask, score), strict=True)
     labels = [_label_influence(*column) for column in columns]
     average, counted = mean(np.array([ap for ap, _ in labels])), max(1, int(positive.any(0).sum()))
-    composed, total = _are_composed(groups), np.zeros((len(score), 2))
+    total = np.zeros((len(score), 2))
     for label, (ap, of_image) in enumerate(labels):
         if not np.isnan(ap):
             have, rows = positive[:, label], None if mask is None else mask[:, label]
-            total += _two_parts(of_image, have, rows, independent[label], ap - average, composed) / counted
+            counts = (independent[label], others[label])
+            total += _two_parts(of_image, have, rows, counts, ap - average, composed) / counted
     return total
 
 
@@ -91,7 +96,8 @@ class Variance:
 def variance(influences: Floats, groups: Groups) -> Variance:
     """Variance of the value whose influences (N, 2) these are; nan where all images depend on each other.
 
-    The degrees of freedom are those of Satterthwaite (1946) for a sum of squares, one square for each name.
+    The degrees of freedom are those of Satterthwaite (1946): for a sum of squares, one for each name; or, if there are
+    fewer, for parts of the variance that come from few names, such as four backgrounds.
     """
     own, common = influences[:, 0], influences[:, 1]
     near, related = _sums_of_related(np.stack([common, np.ones(len(common))], axis=1), groups).T
@@ -107,8 +113,19 @@ def variance(influences: Floats, groups: Groups) -> Variance:
             shared[name] += 1
     squares = np.array([value for name, value in sums.items() if shared[name] < len(groups)] or [own.sum()]) ** 2
     scatter = float((squares**2).sum() - squares.sum() ** 2 / len(squares))
-    freedom = max(1.0, 2 * float(squares.sum()) ** 2 / scatter) if scatter > 0 else float("inf")
-    return Variance(found if found > 0 else independent, freedom)  # a sum over pairs may fall below 0
+    found = found if found > 0 else independent  # a sum over pairs may fall below 0
+    freedom = 2 * float(squares.sum()) ** 2 / scatter if scatter > 0 else float("inf")
+    return Variance(found, max(1.0, min(freedom, _freedom_of_few(found, sums, shared, groups))))
+
+
+def _freedom_of_few(found: float, sums: Mapping[str, float], shared: Mapping[str, int], groups: Groups) -> float:
+    """Degrees of freedom of the variance `found` if the most widely shared names of composed images vary alike."""
+    if not _are_composed(groups):
+        return float("inf")
+    known = ([name for name in _names(one) if shared[name] < len(groups)] for one in groups)
+    widest = {max(names, key=lambda name: shared[name]) for names in known if names}
+    squares = sum(sums[name] ** 2 for name in widest)
+    return (found / squares) ** 2 * max(1, len(widest) - 1) if squares > 0 else float("inf")
 
 
 def half_width(variance: Variance) -> float:
@@ -156,9 +173,9 @@ def _label_influence(score: Scores, target: Bools, known: Bools | None) -> tuple
 
 
 def _two_parts(
-    of_image: Floats, have: Bools, known: Bools | None, independent: float, above_mean: float, composed: bool
+    of_image: Floats, have: Bools, known: Bools | None, counts: tuple[float, float], above_mean: float, composed: bool
 ) -> Floats:
-    """Total and common influence (N, 2) of one label, corrected for few independent positives.
+    """Total and common influence (N, 2) of one label, corrected for few independent positives and negatives (`counts`).
 
     Deviations of n values from their own mean are too small by n / (n - 1) in variance.  One value has no deviation:
     half of its squared distance to the mean of all labels stands for it, as if both were drawn alike.
@@ -168,18 +185,19 @@ def _two_parts(
         without = ~have if known is None else known & ~have
         for part in (have, without):
             level[part] = of_image[part].mean() if part.any() else 0.0
-    common = of_image - level
-    if independent < LONE:
+    common, (with_label, without_label) = of_image - level, counts
+    if with_label < LONE:
         common = common + have * (above_mean / np.sqrt(2) / have.sum())
     else:
-        common = common * np.where(have | (not composed), np.sqrt(independent / (independent - 1)), 1.0)
+        among = np.where(have | (not composed), with_label, max(without_label, LONE))
+        common = common * np.sqrt(1 + 1 / (among - 1))
     return np.stack([level + common, common], axis=1)
 
 
-def _independent_positives(positive: Bools, groups: Groups) -> Floats:
-    """How many independent positives each label has (L,): P² over the number of ordered pairs that are related."""
-    related = (positive * _sums_of_related(positive.astype(np.float64), groups)).sum(0)
-    return np.asarray(positive.sum(0) ** 2 / np.maximum(related, 1), dtype=np.float64)
+def _independent(chosen: Bools, groups: Groups) -> Floats:
+    """How many independent images each label's `chosen` ones are (L,): n² over the number of related ordered pairs."""
+    related = (chosen * _sums_of_related(chosen.astype(np.float64), groups)).sum(0)
+    return np.asarray(chosen.sum(0) ** 2 / np.maximum(related, 1), dtype=np.float64)
 
 
 def _sums_of_related(values: Floats, groups: Groups) -> Floats:

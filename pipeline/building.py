@@ -26,7 +26,6 @@ from pipeline.validation import Val
 log = logging.getLogger(__name__)
 
 EXACT = "exact arithmetic"
-MEANT_FOR = {"int8": "TensorRT, CUDA, ARM, x86 with VNNI"}  # by precision; 8-bit weights saturate elsewhere
 
 
 def engines(recipe: Recipe, context: Context) -> None:
@@ -89,7 +88,7 @@ class _Work:
             "thresholds_from": engine.name if own else f"{runtime_of(scored).kind}, cpu, {self._relative(scored)}",
             "thresholds_of": self._relative(scored),
             "judged_in": EXACT if exact else stamp.instruction_set(),
-            "meant_for": MEANT_FOR.get(engine.precision, ANY_PROCESSOR),
+            "meant_for": meant_for(engine),
             "parity": asdict(parity),
             "drift": self._drift(engine, files[0], scores) if exact and reason is None else None,
             "not_run": reason,
@@ -141,6 +140,17 @@ class _Work:
         """The ONNX that a graph is or comes from."""
         origin = stamp.origin(graph)
         return next(file for file in self.graphs.values() if file.suffix == ".onnx" and stamp.hash_of(file) == origin)
+
+
+def meant_for(engine: Engine) -> str:
+    """What an engine is made to run on: `int8` has 8-bit weights, which saturate on x86 without VNNI."""
+    backend = engine.backend
+    if isinstance(backend, TensorRt):
+        built_there = backend.compute_capability == "device"
+        return "the NVIDIA GPU that it is built on" if built_there else f"NVIDIA GPUs, {backend.compute_capability}"
+    if backend.device.upper() != "CPU":
+        return "NVIDIA GPUs" if isinstance(backend, OnnxRuntime) else f"OpenVINO's device {backend.device}"
+    return "ARM and x86 with VNNI" if engine.precision == "int8" else ANY_PROCESSOR
 
 
 def runtime_of(graph: Path) -> OnnxRuntime | OpenVino:

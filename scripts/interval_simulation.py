@@ -94,6 +94,7 @@ def scenes(
 
 CASES: Mapping[str, Callable[[np.random.Generator], TestSet]] = {
     "30 labels, scenes of 1 to 8 cut-outs and a background, 600 images": scenes,
+    "the same with 4 backgrounds": lambda rng: scenes(rng, backgrounds=4),
     "30 labels, prevalence 0.3 to 0.01, 200 images": lambda rng: long_tail(rng, 200, 30, (0.01, 0.3)),
     "80 labels, prevalence 0.5 to 0.003, 800 images": long_tail,
     "the same in groups of about 4": lambda rng: long_tail(rng, group=4),
@@ -222,7 +223,7 @@ def main() -> None:
     for case, draw in CASES.items():
         if args.only not in case:
             continue
-        for form in (chosen_form, bootstrap_forms) if args.forms and draw is not scenes else (chosen_form,):
+        for form in (chosen_form, bootstrap_forms) if args.forms and case not in (*CASES,)[:2] else (chosen_form,):
             found = simulate(draw, form, args.draws)
             for name in dict.fromkeys(name for name, _ in found):
                 one, two = found[name, "one"], found[name, "difference"]

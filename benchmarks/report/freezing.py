@@ -52,6 +52,7 @@ class Engine:
 
     name: str
     scored_by: str  # empty: by itself
+    exact: bool  # whether its scores were computed in exact arithmetic, as those of an int8 engine are
     arithmetic: str  # what its graph is meant for, and what its scores were computed in; empty: not said
     int8: bool
     change: str
@@ -193,6 +194,7 @@ def _engine(entry: Facts, x: Scale, int8: set[str]) -> Engine:
     return Engine(
         name=name,
         scored_by="" if scored_by == name else scored_by,
+        exact=entry.get("judged_in") == "exact arithmetic",
         arithmetic=_arithmetic(entry),
         int8=name in int8,
         change=figures.signed(value, digits=2),

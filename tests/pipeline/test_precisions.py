@@ -291,6 +291,23 @@ def test_what_only_the_device_can_build_ships_as_its_graph(
     assert entry["thresholds_of"] == "models/fp32.onnx"
 
 
+@pytest.mark.parametrize(
+    ("backend", "precision", "told"),
+    [
+        (OnnxRuntime(), "fp32", "any processor"),
+        (OnnxRuntime(), "int8_x86", "any processor"),
+        (OnnxRuntime(), "int8", "ARM and x86 with VNNI"),
+        (OnnxRuntime(device="cuda"), "int8", "NVIDIA GPUs"),
+        (OpenVino(), "int8_openvino", "any processor"),
+        (OpenVino(device="NPU"), "fp32", "OpenVINO's device NPU"),
+        (TensorRt(), "fp32", "NVIDIA GPUs, SM86"),
+        (TensorRt(compute_capability="device"), "int8", "the NVIDIA GPU that it is built on"),
+    ],
+)
+def test_an_engine_is_meant_for_what_its_backend_runs_on(backend: Backend, precision: Any, told: str) -> None:
+    assert building.meant_for(Engine(name="one", precision=precision, backend=backend)) == told
+
+
 def test_the_xml_of_an_engine_that_cannot_run_here_is_what_scores(
     recipe: Recipe, runs: Path, untrained: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,7 +321,11 @@ def test_the_xml_of_an_engine_that_cannot_run_here_is_what_scores(
     assert entry["thresholds_from"] == "openvino, cpu, engines/int8_openvino.xml"
     tune = read_split(runs / "data", "tune")
     assert_tuned(entry, score(tmp_path / "out" / entry["files"][0], np.array(tune.pixels(32))), tune, AIM)
-    assert (entry["judged_in"], entry["meant_for"], entry["drift"]) == ("exact arithmetic", "any processor", None)
+    assert (entry["judged_in"], entry["meant_for"], entry["drift"]) == (
+        "exact arithmetic",
+        "OpenVINO's device GPU",
+        None,
+    )
 
 
 def test_what_cannot_run_here_ships_with_its_stamp(

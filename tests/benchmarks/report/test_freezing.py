@@ -154,6 +154,8 @@ def test_a_graph_tells_what_it_is_meant_for_and_where_it_was_measured(bench: dic
     bench["freezing"]["parity"][1] |= {"meant_for": "any processor", "judged_in": "exact arithmetic"}
     for told_in in told(bench, tmp_path):
         assert "onnxruntime-int8: meant for any processor; scores computed in exact arithmetic" in told_in
+    section, text = told(bench, tmp_path)
+    assert section.count("scores in exact arithmetic</span>") == text.count("| itself, in exact arithmetic |") == 1
 
 
 def test_int8_kernels_that_saturate_are_named(bench: dict[str, Any], tmp_path: Path) -> None:
