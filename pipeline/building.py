@@ -165,7 +165,7 @@ def _summary(entry: dict[str, Any]) -> str:
 
 
 def cost(folder: Path) -> dict[str, Any]:
-    """What freezing cost, for the report, from the folder of this stage."""
+    """What export cost, for the report, from the folder of this stage."""
     facts = read_json(folder / "engines.json")
     parity = [
         {

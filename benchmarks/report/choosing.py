@@ -199,7 +199,7 @@ def _why(choice: Choice) -> str:
     if chosen is best and apart:
         return f"{told} No other of them tags better."
     if not apart:
-        return f"{told} Their intervals overlap: which of them tags better is not shown by this test."
+        return f"{told} There is no significant difference in mAP between them."
     lost = figures.signed(_credit(chosen) - _credit(best), digits=2)
     return f"{told} It is within 1 % of the best, {best.name} ({lost} points)."
 

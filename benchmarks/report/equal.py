@@ -62,6 +62,6 @@ def headline(found: Sequence[Rival]) -> str:
     if times > 1 + ALIKE and found[0].better:
         return f"{figures.times(times)} the time buys {figures.signed(found[0].points)} points"
     if times > 1 + ALIKE:
-        return f"{figures.times(times)} as fast as any reference"
+        return f"{figures.times(times)} as fast as any reference with this mAP"
     told = "as fast" if times >= 1 / (1 + ALIKE) else f"{figures.times(1 / times)} as fast"
     return f"{found[0].row.name} is {told}, {figures.signed(found[0].points)} points"

@@ -1,4 +1,4 @@
-"""What freezing cost: the mAP that each precision kept and how, and how far each engine is from the float engine."""
+"""What export cost: the mAP that each precision kept and how, and how far each engine is from the float engine."""
 
 from __future__ import annotations
 

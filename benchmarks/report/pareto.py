@@ -45,12 +45,12 @@ def front_line(rows: Sequence[Row], kept: Sequence[Row]) -> str:
         return "No engine was measured with both a latency and a mAP."
     line = " → ".join(row.name for row in kept) + "."
     if close := overlapping(kept):
-        line += f" Intervals overlap between {_names(close)}: which of them tags better is not shown."
+        line += f" No significant difference in mAP between {_names(close)}."
     if apart := paired(kept):
-        told = "overlap too, but on the same pictures, paired, they are told apart"
+        told = "overlap, but their paired difference is significant"
         line += f" The mAP intervals of {_names(apart)} {told}."
     if slower := undecided(rows, kept):
-        line += f" Slower, but not shown to tag worse (intervals overlap): {', '.join(row.name for row in slower)}."
+        line += f" Slower, with no significant difference in mAP: {', '.join(row.name for row in slower)}."
     return line
 
 

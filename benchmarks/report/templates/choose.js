@@ -64,7 +64,7 @@ function sentences({ chosen, best, alike }) {
   const told = `${numbers}: the fastest of ${alike.length} engines that tag as well as the best.`;
   const apart = alike.some((row) => row !== chosen && toldApart(credited(row), credited(chosen)));
   if (chosen === best && apart) return `${told} No other of them tags better.`;
-  if (!apart) return `${told} Their intervals overlap: which of them tags better is not shown by this test.`;
+  if (!apart) return `${told} There is no significant difference in mAP between them.`;
   return `${told} It is within 1 % of the best, ${best.name} (${signed(credited(chosen).map - credited(best).map)} points).`;
 }
 
@@ -96,7 +96,7 @@ function frontLine(rows) {
   const slower = candidates(rows).filter((row) => !kept.includes(row) &&
     !kept.some((one) => one.p90 <= row.p90 && one.map >= row.map && toldApart(row, one)));
   return kept.map((row) => row.name).join(" \u2192 ") + "." +
-    (close.length ? ` Intervals overlap between ${pairs(close)}: which of them tags better is not shown.` : "") +
-    (paired.length ? ` The mAP intervals of ${pairs(paired)} overlap too, but on the same pictures, paired, they are told apart.` : "") +
-    (slower.length ? ` Slower, but not shown to tag worse (intervals overlap): ${slower.map((row) => row.name).join(", ")}.` : "");
+    (close.length ? ` No significant difference in mAP between ${pairs(close)}.` : "") +
+    (paired.length ? ` The mAP intervals of ${pairs(paired)} overlap, but their paired difference is significant.` : "") +
+    (slower.length ? ` Slower, with no significant difference in mAP: ${slower.map((row) => row.name).join(", ")}.` : "");
 }

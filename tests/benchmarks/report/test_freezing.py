@@ -1,4 +1,4 @@
-"""What freezing cost, as page and Markdown tell it."""
+"""What export cost, as page and Markdown tell it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def told(bench: dict[str, Any], out: Path) -> tuple[str, str]:
     render(bench, out)
     page, text = ((out / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     section = re.search(r'<section id="freezing">.*?</section>', page, re.S)
-    part = re.search(r"^## What freezing cost\n.*?(?=^## )", text, re.S | re.M)
+    part = re.search(r"^## What export cost\n.*?(?=^## )", text, re.S | re.M)
     return section.group() if section else "", part.group() if part else ""
 
 

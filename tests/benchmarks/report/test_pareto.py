@@ -51,9 +51,7 @@ def test_overlap_is_told_only_where_intervals_meet() -> None:
     b = row(1, 2.0, 0.53, map_low=0.51, map_high=0.55)
     c = row(2, 3.0, 0.60, map_low=0.58, map_high=0.62)
     assert overlapping([a, b, c]) == [(a, b)]
-    assert front_line([a, b, c], [a, b, c]) == (
-        "r0 → r1 → r2. Intervals overlap between r0 and r1: which of them tags better is not shown."
-    )
+    assert front_line([a, b, c], [a, b, c]) == ("r0 → r1 → r2. No significant difference in mAP between r0 and r1.")
 
 
 def test_paired_intervals_tell_apart_what_those_of_map_do_not() -> None:
@@ -61,7 +59,7 @@ def test_paired_intervals_tell_apart_what_those_of_map_do_not() -> None:
     b = row(1, 2.0, 0.52, map_low=0.50, map_high=0.54, delta_low=-0.001, delta_high=0.001)
     assert overlapping([a, b]) == []
     assert paired([a, b]) == [(a, b)]
-    assert "intervals of r0 and r1 overlap too, but on the same pictures, paired" in front_line([a, b], [a, b])
+    assert "intervals of r0 and r1 overlap, but their paired difference is significant" in front_line([a, b], [a, b])
     other_model = row(1, 2.0, 0.52, map_low=0.50, map_high=0.54, delta_low=-0.001, delta_high=0.001, model="teacher")
     assert overlapping([a, other_model]) == [(a, other_model)]  # paired against other scores
 
@@ -71,4 +69,4 @@ def test_a_slower_engine_whose_interval_reaches_the_front_is_not_called_worse() 
     near = row(1, 2.0, 0.49, map_low=0.47, map_high=0.51)
     worse = row(2, 3.0, 0.40, map_low=0.38, map_high=0.42)
     assert undecided([best, near, worse], [best]) == [near]
-    assert front_line([best, near, worse], [best]).endswith("not shown to tag worse (intervals overlap): r1.")
+    assert front_line([best, near, worse], [best]).endswith("Slower, with no significant difference in mAP: r1.")
