@@ -102,6 +102,14 @@ def reduced(source: Path | bytes, image_px: int) -> object:
         return None
 
 
+def aspect(source: Path) -> float:
+    """Width of the upright picture divided by its height, from the header alone.  Raises UnreadablePicture."""
+    with _reading(source.name), _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
+        width, height = image.size
+        turned = _orientation(image) >= 5
+        return height / width if turned else width / height
+
+
 @contextlib.contextmanager
 def _opened(source: Path | bytes, image_px: int) -> Iterator[Image.Image]:
     with _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
@@ -147,12 +155,18 @@ def _told(cause: Exception) -> str:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The loaded picture turned as its EXIF orientation says; EXIF that is damaged says nothing."""
-    try:
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # the pixels are whole
-        return image
+    """The loaded picture turned as its EXIF orientation says."""
+    turn = UPRIGHT.get(_orientation(image))
     return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1..8; EXIF that is damaged says nothing."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # the pixels are whole
+        return 1
+    return found if found in UPRIGHT else 1
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

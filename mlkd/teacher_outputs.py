@@ -51,7 +51,8 @@ def record(
         files = _Files(out, about.get("bytes", {}), stack)
         for view in range(about.get("done", 0), views.count):
             for indices, images in shown(split, teacher.sizes, views, seed, view, _batches(split), processes):
-                outputs = teacher(dict(zip(teacher.sizes, images, strict=True)))
+                aspects = split.aspects[indices] if teacher.pads else None
+                outputs = teacher(dict(zip(teacher.sizes, images, strict=True)), aspects)
                 _append(files, split, indices, outputs)
                 progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, views.count * len(split))
             facts = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush(), **_widths(outputs)}

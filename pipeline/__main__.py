@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_stages(options: argparse.Namespace) -> None:
     """Run what the command needs and has not finished."""
-    from pipeline import stages
+    from pipeline import stages, teaching
     from pipeline.progress import shown
 
     recipe = _recipe(options)
@@ -54,6 +54,7 @@ def run_stages(options: argparse.Namespace) -> None:
     with shown() as progress:
         stages.fetch_if_needed(recipe, line, progress)
         line.run(progress)
+        teaching.tell(teaching.select_maps(recipe, line.folder))
         if options.command != "distill":
             stages.publish(line.folder, DIST / recipe.name)
 

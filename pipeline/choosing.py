@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 
 from benchmarks.report.choosing import choose as choose_engine
+from benchmarks.report.figures import points
+from benchmarks.report.problems import of_distillation
 from pipeline.recipe import find_recipe
 from pipeline.result import read_json
 
@@ -32,13 +34,21 @@ def choose(
     facts = read_json(file)
     device = device or facts["devices"][0]["name"]
     answer = choose_engine(facts["rows"], device=device, max_p90_ms=max_p90_ms, min_map=min_map, max_mb=max_mb)
+    distillation = facts.get("distillation") or {}
+    wrong = [f"{problem.claim} {problem.numbers}" for problem in of_distillation(distillation)]
     if as_json:
-        print(json.dumps({"device": device, "report": str(file), **dataclasses.asdict(answer)}, indent=1))
+        nets = {key: distillation.get(key) for key in ("teacher_map", "student_map", "baseline_map")}
+        told = {"device": device, "report": str(file), **dataclasses.asdict(answer), **nets, "problems": wrong}
+        print(json.dumps(told, indent=1))
         return
     print(f"{answer.engine} on {device}: {answer.why}")
     print(f"runner-up: {answer.runner_up or 'none'}")
     for engine, reason in answer.refused:
         print(f"  not {engine}: {reason}")
+    teacher, student, baseline = (points(distillation.get(f"{net}_map")) for net in ("teacher", "student", "baseline"))
+    print(f"test mAP in float: teacher {teacher}, student {student}, student without a teacher {baseline}")
+    for text in wrong:
+        print(f"problem: {text}")
 
 
 def _report(recipe: str, runs: Path, dist: Path) -> Path:

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from mlkd.labels import Labels
 from mlkd.models import Model
 from mlkd.models.cost import cost
+from mlkd.teachers import ReadyTeacher
 from pipeline.recipe import Recipe
 
+ONE_TO_ONE = np.ones(1)  # an aspect ratio
 ASSUMED = 80  # labels, as COCO has, where nothing is known yet
 
 
 def lines(recipe: Recipe, data: Path | None) -> Iterator[str]:
-    """One for the teacher, if one is trained, and one for the student; `data` is the prepared set if there is one."""
+    """One for each teacher, one for the student; `data` is the prepared set if there is one."""
     labels = _labels(recipe, data)
     note = "" if labels else f", per {ASSUMED} labels (assumed: the pictures are not read yet)"
+    for ready in recipe.ready_teachers:
+        yield f"teacher  {_ready(ready, data)}"
     for name, net in (("teacher", recipe.teacher), ("student", recipe.student)):
         if net is not None:
             yield f"{name}  {_described(net.model, labels or ASSUMED)}{note}"
+
+
+def _ready(teacher: ReadyTeacher, data: Path | None) -> str:
+    """What a teacher that is ready gives and what an image costs here.  Raises ValueError where it does not fit."""
+    names = teacher.names()
+    wanted = Labels.read(data / "labels.json") if data is not None else names and Labels(names)
+    told = f"{teacher.path} @{teacher.image_px}"
+    if not wanted:
+        return f"{told}: not opened, as its labels have no names and the images are not read yet"
+    loaded = teacher.load(wanted)
+    image = {teacher.image_px: torch.zeros(1, teacher.image_px, teacher.image_px, 3, dtype=torch.uint8)}
+    with torch.inference_mode():
+        loaded(image, ONE_TO_ONE)  # to warm up
+        began = time.perf_counter()
+        loaded(image, ONE_TO_ONE)
+    taken_ms = 1000 * (time.perf_counter() - began)
+    count = f"{len(names)} labels" if names else f"{len(wanted)} labels without names"
+    return f"{told}: {count}, {taken_ms:.1f} ms an image on {loaded.runs_on}"
 
 
 def _labels(recipe: Recipe, data: Path | None) -> int | None:

@@ -37,6 +37,8 @@ def teacher(recipe: Recipe, context: Context) -> None:
 def teacher_outputs(recipe: Recipe, context: Context) -> None:
     """What the teachers say to every view of every training picture."""
     taught_by, pictures = teaching.teachers(recipe, context.inputs), context.inputs["data"]
+    if recipe.ready_teachers:
+        teaching.measure(recipe, context.inputs, context.out)
     outputs.record(taught_by, pictures, recipe.views, context.out, seed=recipe.seed, progress=context.progress)
 
 

@@ -62,7 +62,6 @@ def run(work: Path, *arguments: str, file_bytes: int | None = None) -> tuple[int
 def _run(work: Path, log: Path, arguments: tuple[str, ...], file_bytes: int | None) -> None:
     multiprocessing.set_start_method("fork", force=True)  # as in a program of its own: workers need no imports again
     os.setsid()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts deaf to Ctrl-C
     os.chdir(work)
     written = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(written, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,11 @@ import pytest
 from tests import sshd
 
 LONGEST = "test_end_to_end.py"
+
+
+def pytest_configure() -> None:
+    """A background job starts deaf to Ctrl-C, and so would every child that a test interrupts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -14,6 +14,7 @@ from benchmarks.report.rows import Facts, Row
 from benchmarks.report.verdict import Verdict
 
 RISING = 0.005  # mAP: on a flat curve whose epochs scatter by 0.3 points, at most 1 run in 20 ends so far up
+CHECK = "check the order of the teacher's labels, its channels, value range, mean and std"
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,16 @@ def problems(bench: Facts, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> 
     """Those that were found, the most important first."""
     distillation = bench.get("distillation") or {}
     found = (
-        _idle_teacher(distillation),
-        _weak_teacher(distillation),
+        *of_distillation(distillation),
         _short_training(bench.get("training") or {}),
         *(_better_reference(rows, verdict, distillation) for verdict in verdicts),
     )
     return tuple(problem for problem in found if problem is not None)
+
+
+def of_distillation(facts: Facts) -> tuple[Problem, ...]:
+    """What is wrong with the teacher or with what it taught."""
+    return tuple(problem for problem in (_idle_teacher(facts), _weak_teacher(facts)) if problem is not None)
 
 
 def _idle_teacher(facts: Facts) -> Problem | None:
@@ -59,10 +64,13 @@ def _weak_teacher(distillation: Facts) -> Problem | None:
         return None
     worse = gap.get("high") is not None and gap["high"] < 0
     claim = "worse than" if worse else "hardly better than" if gap["low"] > 0 else "not shown to be better than"
+    baseline, advice = distillation.get("baseline_map"), "Train the teacher longer or choose a larger one."
+    if baseline is not None and teacher < baseline:
+        advice = f"Without a teacher the student has {figures.points(baseline)}: {CHECK}, or train it longer."
     return Problem(
         f"The teacher is {claim} its student.",
         f"mAP {figures.points(teacher)} for the teacher, {figures.points(student)} for the student; "
-        f"{_difference(gap)}. Train the teacher longer or choose a larger one.",
+        f"{_difference(gap)}. {advice}",
     )
 
 

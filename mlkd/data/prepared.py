@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd import memory_map
+from mlkd import images, memory_map
 from mlkd.data.about import about, write_json
 from mlkd.data.base import Box, Listing, Picture, PictureSource
 from mlkd.data.decode import Unreadable, decode_files
@@ -62,6 +62,11 @@ class Split:
         """For each image the names of everything that it may share with others: its group, its cut-outs, ..."""
         shared = self.shared or ((),) * len(self)
         return tuple((group, *names) for group, names in zip(self.groups, shared, strict=True))
+
+    @cached_property
+    def aspects(self) -> NDArray[np.float64]:
+        """(N,) width by height of the upright images, read from their files.  Raises UnreadablePicture."""
+        return np.array([images.aspect(file) for file in self.files])
 
     @cached_property
     def major(self) -> NDArray[np.uint8] | None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from mlkd.data.prepared import Split
@@ -17,16 +18,28 @@ from mlkd.labels import Labels
 from mlkd.losses import Outputs
 
 Pictures = Mapping[int, UInt8[Tensor, "B H W 3"]]  # the same B pictures by their size in pixels
+Aspects = NDArray[np.float64]  # (B,) width by height of the pictures before they were resized to squares
 
 
 class Teacher(Protocol):
-    """A teacher at work: pictures at each of `sizes` to float32 Outputs on the CPU; what it lacks is None."""
+    """A teacher at work: pictures at each of `sizes` to float32 Outputs on the CPU; what it lacks is None.
+
+    The columns of its outputs are the labels of the data.
+    """
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """The sizes in pixels that it reads."""
 
-    def __call__(self, pictures: Pictures) -> Outputs:
+    @property
+    def runs_on(self) -> str:
+        """The provider or device that computes it."""
+
+    @property
+    def pads(self) -> bool:
+        """Whether it needs aspect ratios, to see pictures with their own and padded to a square."""
+
+    def __call__(self, pictures: Pictures, aspects: Aspects | None = None, /) -> Outputs:
         """Outputs of B pictures; sizes that it does not read are left alone."""
 
 
@@ -44,9 +57,19 @@ class Several:
         """All that one of them reads."""
         return tuple(sorted({px for teacher in self.teachers for px in teacher.sizes}))
 
-    def __call__(self, pictures: Pictures) -> Outputs:
+    @property
+    def runs_on(self) -> str:
+        """Of each."""
+        return ", ".join(teacher.runs_on for teacher in self.teachers)
+
+    @property
+    def pads(self) -> bool:
+        """Whether one of them does."""
+        return any(teacher.pads for teacher in self.teachers)
+
+    def __call__(self, pictures: Pictures, aspects: Aspects | None = None, /) -> Outputs:
         """Each teacher sees its own sizes."""
-        outputs = [teacher(pictures) for teacher in self.teachers]
+        outputs = [teacher(pictures, aspects) for teacher in self.teachers]
         return Outputs(
             logits=torch.stack([output.logits for output in outputs]).mean(0),
             embeddings=_joined([output.embeddings for output in outputs]),
@@ -61,26 +84,27 @@ def scores(teacher: Teacher, split: Split, batch_size: int = 64) -> NDArray[np.f
     with torch.inference_mode():
         for start in range(0, len(split), batch_size):
             batch = {px: torch.from_numpy(np.array(at[start : start + batch_size])) for px, at in pixels.items()}
-            parts.append(teacher(batch).logits.sigmoid().numpy())
+            aspects = split.aspects[start : start + batch_size] if teacher.pads else None
+            parts.append(teacher(batch, aspects).logits.sigmoid().numpy())
     joined: NDArray[np.float32] = np.concatenate(parts)
     return joined
 
 
-def check_labels(teacher: object, found: Sequence[str], labels: Labels) -> None:
-    """ValueError that names what differs, unless the teacher's labels are the data's, in their order."""
-    names = list(labels.names)
-    if list(found) == names:
-        return
-    lacks, more = [name for name in names if name not in found], [name for name in found if name not in names]
-    told = [f"without {_listed(lacks)}"] if lacks else []
-    told += [f"with {_listed(more)} besides"] if more else []
-    if not told and len(found) == len(names):
-        at = next(at for at, name in enumerate(names) if found[at] != name)
-        told = [f"the same in another order, {found[at]!r} in column {at} where the data has {names[at]!r}"]
-    raise ValueError(
-        f"teacher {teacher}: expected the {len(names)} labels of the data in their order, "
-        f"got {len(found)}: {', '.join(told) or 'some repeated'}; choose a teacher of exactly these labels"
-    )
+def columns(teacher: object, found: Sequence[str], labels: Labels) -> list[int]:
+    """Where each label of the data stands among the labels of a teacher, by name; it may have others besides.
+
+    Raises ValueError that names the labels it lacks, or has more than once.
+    """
+    lacks = [name for name in labels.names if name not in found]
+    if lacks:
+        raise ValueError(
+            f"teacher {teacher}: expected the {len(labels)} labels of the data by name, got {len(found)} "
+            f"({_listed(list(found))}), without {_listed(lacks)}; correct the names, or choose a teacher that has them"
+        )
+    repeated = [name for name in labels.names if list(found).count(name) > 1]
+    if repeated:
+        raise ValueError(f"teacher {teacher}: expected each label once, got {_listed(repeated)} more than once")
+    return [list(found).index(name) for name in labels.names]
 
 
 def _listed(names: list[str]) -> str:
@@ -90,3 +114,18 @@ def _listed(names: list[str]) -> str:
 def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
     found = [part for part in parts if part is not None]
     return torch.cat(found, dim=-1) if found else None
+
+
+def padded(pixels: NDArray[np.uint8], aspects: Aspects, value: int, *, corner: bool) -> NDArray[np.uint8]:
+    """Square pictures (B, px, px, 3) with the aspect ratio they had (B,), filled up with `value` to the same square.
+
+    In the middle of it, or in its top left corner.
+    """
+    px = pixels.shape[1]
+    whole = np.full_like(pixels, value)
+    for square, picture, aspect in zip(whole, pixels, aspects, strict=True):
+        width, height = max(1, round(px * min(1.0, aspect))), max(1, round(px * min(1.0, 1 / aspect)))
+        left, top = (0, 0) if corner else ((px - width) // 2, (px - height) // 2)
+        resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+        square[top : top + height, left : left + width] = np.asarray(resized)
+    return whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -13,7 +14,7 @@ from mlkd.labels import Labels
 from mlkd.losses import Outputs
 from mlkd.losses.base import Need
 from mlkd.models import Tagger
-from mlkd.teachers.base import Pictures, Teacher, check_labels
+from mlkd.teachers.base import Aspects, Pictures, Teacher, columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,21 +41,32 @@ class CheckpointTeacher:
         return (self.folder / checkpoint.BEST,)
 
     def load(self, labels: Labels) -> Teacher:
-        """The net, on CUDA where there is one.  Raises ValueError unless it was trained for exactly these labels."""
-        check_labels(self.path, checkpoint.load_labels(self.folder).names, labels)
+        """The net, on CUDA where there is one.  Raises ValueError for labels that it was not trained for."""
+        chosen = columns(self.path, self.names(), labels)
         tagger = checkpoint.load_model(self.folder)
-        return _Net(tagger.to("cuda" if torch.cuda.is_available() else "cpu"))
+        return _Net(tagger.to("cuda" if torch.cuda.is_available() else "cpu"), chosen)
+
+    def names(self) -> tuple[str, ...]:
+        """Its labels."""
+        return checkpoint.load_labels(self.folder).names
 
 
 @dataclass(frozen=True)
 class _Net:
     tagger: Tagger
+    columns: list[int]
+    pads = False
 
     @property
     def sizes(self) -> tuple[int, ...]:
         return (self.tagger.image_px,)
 
-    def __call__(self, pictures: Pictures) -> Outputs:
-        device = next(self.tagger.parameters()).device
-        outputs: Outputs = self.tagger(pictures[self.tagger.image_px].to(device))
-        return outputs.each(lambda tensor: tensor.float().cpu())
+    @property
+    def runs_on(self) -> str:
+        return str(next(self.tagger.parameters()).device)
+
+    def __call__(self, pictures: Pictures, _: Aspects | None = None, /) -> Outputs:
+        outputs: Outputs = self.tagger(pictures[self.tagger.image_px].to(self.runs_on))
+        embeddings = None if outputs.embeddings is None else outputs.embeddings[:, self.columns]
+        chosen = dataclasses.replace(outputs, logits=outputs.logits[:, self.columns], embeddings=embeddings)
+        return chosen.each(lambda tensor: tensor.float().cpu())

@@ -1,4 +1,4 @@
-"""A teacher from elsewhere: any ONNX tagger of the same labels."""
+"""A teacher from elsewhere: any ONNX tagger that has the labels of the data."""
 
 from __future__ import annotations
 
@@ -15,32 +15,38 @@ from numpy.typing import NDArray
 from mlkd.labels import Labels
 from mlkd.losses import Outputs
 from mlkd.losses.base import Need
-from mlkd.teachers.base import Pictures, Teacher, check_labels
+from mlkd.teachers.base import Aspects, Pictures, Teacher, columns, padded
 
 log = logging.getLogger(__name__)
 
 CLIPPED = 1e-6  # scores nearer to 0 or 1: a float32 score that near to 1 says little about its logit
+ENOUGH = 64  # logits of which some are below 0 or above 1
 _TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
 _ERRORS_ONLY = 3  # onnxruntime's log severity
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxTeacher:
-    """A graph with one input, a batch of pictures, and one output (B, L); it teaches by its logits alone.
+    """A graph with one input, a batch of pictures, and one output (B, K); it teaches by its logits alone.
 
-    A graph for uint8 is given the pixels as they are, one for floats (pixels / 255 - mean) / std.  The order of its
-    labels is that of `labels` (one a line, or a JSON list), else of its own metadata "labels", else taken to be the
-    data's.
+    A graph for uint8 is given the pixels as they are, one for floats (values - mean) / std, where white is `white`.
+    Its columns are taken by the names of its labels: those of `labels` (one a line, or a JSON list), else of its own
+    metadata "labels".  Without names it is refused, unless `labels_in_order`: it has the data's, in their order.
     """
 
     kind: Literal["onnx"] = "onnx"
     path: Path = field(metadata={"identity": False})  # what lies there decides
     image_px: int
     layout: Literal["NHWC", "NCHW"] = "NHWC"
+    channels: Literal["rgb", "bgr"] = "rgb"
+    white: Literal[1, 255] = 1  # the largest value of an input of floats, before mean and std
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    padding: Literal["none", "center", "corner"] = "none"  # to a square: the picture in the middle, or top left
+    padding_value: int = 0  # 0..255, of all channels
     output: Literal["scores", "logits"] = "scores"
     labels: Path | None = field(default=None, metadata={"identity": False})
+    labels_in_order: bool = False
 
     gives: ClassVar[frozenset[Need]] = frozenset({"teacher"})
 
@@ -49,6 +55,8 @@ class OnnxTeacher:
             raise ValueError(f"image_px: expected 16..4096, got {self.image_px}")
         if not np.isfinite(self.mean).all() or not np.isfinite(self.std).all() or min(self.std) <= 0:
             raise ValueError(f"std: expected finite means and deviations above 0, got {self.mean} and {self.std}")
+        if not 0 <= self.padding_value <= 255:
+            raise ValueError(f"padding_value: expected 0..255, got {self.padding_value}")
 
     def files(self) -> tuple[Path, ...]:
         """What it is made of."""
@@ -57,17 +65,31 @@ class OnnxTeacher:
     def load(self, labels: Labels) -> Teacher:
         """The graph, opened by ONNX Runtime.  Raises ValueError for other labels and for a graph of another form."""
         session = _opened(self.path)
-        check_labels(self.path, self._names(session) or labels.names, labels)
-        dtype = self._input_type(session)
-        return _Graph(self, session, dtype, _output_of(self.path, session, len(labels)), len(labels))
+        found = self._names(session)
+        if found is None and not self.labels_in_order:
+            raise ValueError(
+                f"teacher {self.path}: expected the names of its labels, got none; name a file with `labels`, or say "
+                f"`labels_in_order: true` if its columns are the {len(labels)} labels of the data in their order"
+            )
+        names = labels.names if found is None else found
+        output = _output_of(self.path, session, len(names))
+        return _Graph(self, session, self._input_type(session), output, columns(self.path, names, labels), len(names))
 
-    def _names(self, session: Any) -> list[str] | None:
-        if self.labels is not None:
-            text = self.labels.read_text(encoding="utf-8")
-            lines = json.loads(text) if self.labels.suffix == ".json" else text.splitlines()
-            return [str(line).strip() for line in lines if str(line).strip()]
+    def names(self) -> tuple[str, ...] | None:
+        """Its labels; None where it does not name them."""
+        return self._names(_opened(self.path))
+
+    def _names(self, session: Any) -> tuple[str, ...] | None:
         kept = session.get_modelmeta().custom_metadata_map.get("labels")
-        return json.loads(kept) if kept else None
+        if self.labels is None and not kept:
+            return None
+        try:
+            text = kept if self.labels is None else self.labels.read_text(encoding="utf-8")
+            listed = json.loads(text) if self.labels is None or self.labels.suffix == ".json" else text.splitlines()
+        except ValueError as cause:
+            where = self.labels or f'{self.path}, metadata "labels"'
+            raise ValueError(f"{where}: expected names in UTF-8, one a line or as a JSON list, got: {cause}") from cause
+        return tuple(str(name).strip() for name in listed if str(name).strip())
 
     def _input_type(self, session: Any) -> Any:
         """What the input holds, once its shape fits this description."""
@@ -81,10 +103,10 @@ class OnnxTeacher:
                 f"{picture[2]}), got {told}; correct layout or image_px"
             )
         dtype = _TYPES[given[0].type]
-        if dtype is np.uint8 and (self.mean, self.std) != ((0.0,) * 3, (1.0,) * 3):
+        if dtype is np.uint8 and (self.mean, self.std, self.white) != ((0.0,) * 3, (1.0,) * 3, 1):
             raise ValueError(
-                f"teacher {self.path}: expected no mean and std for a graph that reads uint8, got {self.mean} and "
-                f"{self.std}; leave them out"
+                f"teacher {self.path}: expected no mean, std and white for a graph that reads uint8, got {self.mean}, "
+                f"{self.std} and {self.white}; leave them out"
             )
         return dtype
 
@@ -95,22 +117,35 @@ class _Graph:
     session: Any
     dtype: Any
     output: str
-    labels: int
+    columns: list[int]
+    width: int
+
+    @property
+    def runs_on(self) -> str:
+        return str(self.session.get_providers()[0])
+
+    @property
+    def pads(self) -> bool:
+        return self.source.padding != "none"
 
     @property
     def sizes(self) -> tuple[int, ...]:
         return (self.source.image_px,)
 
-    def __call__(self, pictures: Pictures) -> Outputs:
-        values = self._run(self._values(pictures[self.source.image_px].numpy()))
-        return Outputs(logits=torch.from_numpy(self._logits(values)))
+    def __call__(self, pictures: Pictures, aspects: Aspects | None = None, /) -> Outputs:
+        pixels = pictures[self.source.image_px].numpy()
+        if self.pads:
+            assert aspects is not None, "whoever calls it asks `pads`"
+            pixels = padded(pixels, aspects, self.source.padding_value, corner=self.source.padding == "corner")
+        logits = self._logits(self._run(self._values(pixels)))
+        return Outputs(logits=torch.from_numpy(logits[:, self.columns]))
 
     def _values(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """Pixels (B, H, W, 3) as the graph reads them."""
-        values: NDArray[Any] = pixels
+        values: NDArray[Any] = pixels if self.source.channels == "rgb" else pixels[..., ::-1]
         if self.dtype is not np.uint8:
-            mean, std = (np.array(rgb, np.float32) for rgb in (self.source.mean, self.source.std))
-            values = ((pixels.astype(np.float32) / 255 - mean) / std).astype(self.dtype)
+            mean, std = (np.array(three, np.float32) for three in (self.source.mean, self.source.std))
+            values = ((values.astype(np.float32) / (255 / self.source.white) - mean) / std).astype(self.dtype)
         return np.ascontiguousarray(values if self.source.layout == "NHWC" else values.transpose(0, 3, 1, 2))
 
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
@@ -126,14 +161,19 @@ class _Graph:
             except Exception as cause:  # its exceptions share no base class of their own
                 raise ValueError(f"teacher {self.source.path}: expected scores, got: {cause}") from cause
         values = np.concatenate(parts).astype(np.float32)
-        if values.shape != (len(images), self.labels):
-            raise ValueError(f"teacher {self.source.path}: expected {self.labels} labels, got an output {values.shape}")
+        if values.shape != (len(images), self.width):
+            raise ValueError(f"teacher {self.source.path}: expected {self.width} labels, got an output {values.shape}")
         return values
 
     def _logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        if self.source.output == "logits":
-            return values
         low, high = float(values.min()), float(values.max())
+        if self.source.output == "logits":
+            if values.size >= ENOUGH and low >= 0 and high <= 1:
+                raise ValueError(
+                    f"teacher {self.source.path}: expected logits, got {values.size} values that all lie in 0..1: "
+                    "scores; set output: scores"
+                )
+            return values
         if low < 0 or high > 1 + 1e-6:
             raise ValueError(
                 f"teacher {self.source.path}: expected scores in 0..1, got {low:.4g}..{high:.4g}; set output: logits"
@@ -171,7 +211,7 @@ def _output_of(path: Path, session: Any, labels: int) -> str:
     if len(fitting) != 1:
         told = ", ".join(f"{one.name} {one.shape}" for one in outputs)
         raise ValueError(
-            f"teacher {path}: expected one output (B, {labels}) for the {labels} labels, got {told}; "
-            "choose a teacher of exactly these labels"
+            f"teacher {path}: expected one output (B, {labels}) for its {labels} labels, got {told}; "
+            "correct the names of its labels"
         )
     return str(fitting[0])

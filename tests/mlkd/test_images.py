@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlkd.images import UnreadablePicture, decode, load
+from mlkd.images import UnreadablePicture, aspect, decode, load
 
 LEFT, RIGHT = (200, 40, 30), (20, 60, 210)
 
@@ -74,6 +74,18 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     np.testing.assert_array_equal(load(encoded(stored, exif=exif), 16), np.asarray(upright))
+
+
+@pytest.mark.parametrize("orientation", range(9))
+def test_the_aspect_ratio_is_that_of_the_upright_picture(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "a.jpg").write_bytes(encoded(two_halves(40, 20), "JPEG", exif=exif))
+    upright = decode(tmp_path / "a.jpg", 16)
+    assert aspect(tmp_path / "a.jpg") == upright.width / upright.height == (0.5 if orientation >= 5 else 2)
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    with pytest.raises(UnreadablePicture, match=r"b\.jpg"):
+        aspect(tmp_path / "b.jpg")
 
 
 def test_large_jpegs_are_decoded_at_a_reduced_scale_and_look_the_same() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.report.problems import of_distillation
 from export.bundle import BundleError, parts_of, read_bundle
 from export.manifest import ANY_PROCESSOR
 from export.tagger import Tagger
@@ -313,7 +314,12 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
     page = (folder / "report/report.html").read_text()
     assert "no-such-host.invalid" in page
     choosing.choose("tiny.yaml", copied / "runs", copied / "dist", device="pi")
-    assert "onnxruntime" in capsys.readouterr().out
+    answer = capsys.readouterr().out
+    assert "onnxruntime" in answer
+    nets = [100 * told["distillation"][f"{net}_map"] for net in ("teacher", "student", "baseline")]
+    wanted = "test mAP in float: teacher {:.1f}, student {:.1f}, student without a teacher {:.1f}\n".format(*nets)
+    assert wanted in answer
+    assert answer.count("problem: ") == len(of_distillation(told["distillation"]))
 
     samples = next((folder / "devices.work").glob("*/samples/onnxruntime-fp32.0.json"))
     measured = samples.stat().st_mtime_ns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper, save
 
+from benchmarks.report.problems import CHECK
 from mlkd import checkpoint, evaluate
 from mlkd.data.prepared import read_split
 from mlkd.labels import Labels
+from mlkd.metrics import mean_average_precision
 from mlkd.progress import silent
 from mlkd.teacher_outputs import TeacherOutputs
 from pipeline import floats, measuring, stages, teaching
@@ -77,15 +80,16 @@ def names(recipe: Recipe) -> list[str]:
     return [stage.name for stage in stages.line(recipe, Path("runs/tiny")).until("student").stages]
 
 
-def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path) -> None:
+def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = taggers.save(tmp_path / "net", LABELS, image_px=48)
     losses = ("bce", "label_kl", "class_aware", "instance_aware", "rkd")
     ready = (
         {"kind": "checkpoint", "path": str(net)},
-        {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40},
+        {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40, "labels_in_order": True},
     )
     recipe = write(*ready, losses=losses)
     assert main(["distill", "--recipe", "tiny.yaml"]) == 0
+    logged = capsys.readouterr().err
     data, runs = tmp_path / "runs/tiny/data", tmp_path / "runs/tiny"
     assert not (runs / "teacher").exists()
     assert read_split(data, "train").pixels(40).shape[1] == 40
@@ -95,13 +99,75 @@ def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path) -> Non
     losses_of = json.loads((runs / "student/history.json").read_text())[0]["losses"]
     assert set(losses_of) == set(losses)
     check_test_scores(recipe, data, net, tmp_path)
+    assert main(["plan", "--recipe", "tiny.yaml"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"teacher +\S+net @48: 3 labels, [\d.]+ ms an image on cpu\n", told)
+    assert re.search(
+        r"teacher +\S+a\.onnx @40: 3 labels without names, [\d.]+ ms an image on CPUExecutionProvider\n", told
+    )
     first = stages.recipe_hash(recipe)
     taggers.save(tmp_path / "net", LABELS, image_px=48, seed=1)
     assert stages.recipe_hash(recipe) != first
+    check_that_the_teacher_is_told(recipe, runs, logged)
     plan = {decision.stage: decision for decision in stages.line(recipe, runs).plan()}
     assert not plan["data"].runs
     assert plan["teacher_outputs"].runs
     assert "ready_files" in plan["teacher_outputs"].why
+
+
+def check_that_the_teacher_is_told(recipe: Recipe, runs: Path, logged: str) -> None:
+    select = read_split(runs / "data", "select")
+    scores = floats._scores(recipe, Context(runs, {"data": runs / "data"}, silent), "teacher", select)
+    expected = mean_average_precision(scores, select.targets, select.known)
+    found = teaching.select_maps(recipe, runs)
+    assert found["teacher"] == pytest.approx(expected, abs=1e-6)
+    assert f"teacher: select mAP {100 * expected:.1f}, " in logged
+    assert found["student"] == json.loads((runs / "student/history.json").read_text())[0]["select_map"]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "warned"),
+    [
+        (0.6, 0.5, []),
+        (0.3, 0.5, ["the teacher is below the student without a teacher: check the order of the teacher's labels"]),
+        (0.6, 0.4, ["distilling does not help"]),
+    ],
+)
+def test_a_teacher_of_no_use_is_told(
+    teacher: float, student: float, warned: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    teaching.tell({"teacher": teacher, "student": student, "baseline": 0.4})
+    first, *rest = caplog.messages
+    expected = f"select mAP: teacher {100 * teacher:.1f}, student {100 * student:.1f}, student without a teacher 40.0"
+    assert first == expected
+    assert len(rest) == len(warned)
+    assert all(text.startswith(start) for text, start in zip(rest, warned, strict=True))
+    caplog.clear()
+    teaching.tell({"teacher": teacher, "student": student})
+    assert not caplog.messages
+
+
+def test_a_teacher_at_chance_is_told_before_it_teaches(
+    write: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its labels are said to be in the order of the data, and are not."""
+    onnx = {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40, "labels_in_order": True}
+    recipe = write(onnx)
+    assert main(["distill", "--recipe", "tiny.yaml"]) == 0
+    inputs = {"data": tmp_path / "runs/tiny/data"}
+    split = read_split(inputs["data"], "select")
+    rng = np.random.default_rng(5)
+
+    def at_random(*_: object) -> np.ndarray:
+        return rng.random(split.targets.shape)
+
+    caplog.clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(teaching.mlkd_teachers, "scores", at_random)
+        teaching.measure(recipe, inputs, tmp_path)
+    assert f"teacher: {CHECK}" in caplog.text
+    assert json.loads((tmp_path / teaching.SELECT).read_text())["chance"] > split.targets.mean()
 
 
 def check_test_scores(recipe: Recipe, data: Path, net: Path, out: Path) -> None:
@@ -125,8 +191,9 @@ def test_it_may_be_moved(write: Write, tmp_path: Path) -> None:
 
 def test_stages_and_sizes_follow_the_teachers(write: Write, tmp_path: Path) -> None:
     net = {"kind": "checkpoint", "path": str(taggers.save(tmp_path / "net", LABELS, image_px=24))}
-    onnx = {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40}
-    folder, inputs = tmp_path / "net", {"teacher": tmp_path / "trained"}
+    onnx = {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40, "labels_in_order": True}
+    folder, inputs = tmp_path / "net", {"teacher": tmp_path / "trained", "data": tmp_path}
+    LABELS.write(tmp_path / "labels.json")
     for recipe, sizes, line, along, alone in (
         (write(train=True), [32, 48], ["data", "teacher"], inputs["teacher"], inputs["teacher"]),
         (write(net), [24, 32], ["data"], folder, folder),
@@ -138,6 +205,8 @@ def test_stages_and_sizes_follow_the_teachers(write: Write, tmp_path: Path) -> N
         assert names(recipe) == [*line, "teacher_outputs", "student"]
         assert teaching.net(recipe, inputs) == along
         assert teaching.alone(recipe, inputs) == alone
+    Labels(LABELS.names[::-1]).write(tmp_path / "labels.json")
+    assert teaching.alone(write(net), inputs) is None, "its engines would have other columns than the data"
 
 
 def test_a_loss_on_stage_maps_reads_the_trained_teacher(write: Write) -> None:
@@ -147,7 +216,7 @@ def test_a_loss_on_stage_maps_reads_the_trained_teacher(write: Write) -> None:
 
 
 def test_recipes_without_a_teacher_or_with_one_that_gives_too_little(write: Write, tmp_path: Path) -> None:
-    onnx = {"kind": "onnx", "path": str(tmp_path / "a.onnx"), "image_px": 40}
+    onnx = {"kind": "onnx", "path": str(tmp_path / "a.onnx"), "image_px": 40, "labels_in_order": True}
     with pytest.raises(ConfigError, match="teacher: expected one to train, or ready_teachers, got neither"):
         write()
     with pytest.raises(ConfigError, match=r"student: expected losses on logits alone, .*, got class_aware, rkd; leave"):
@@ -160,6 +229,6 @@ def test_recipes_without_a_teacher_or_with_one_that_gives_too_little(write: Writ
 def test_one_that_is_not_there_is_told_before_anything_runs(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write({"kind": "onnx", "path": str(tmp_path / "none.onnx"), "image_px": 40})
+    write({"kind": "onnx", "path": str(tmp_path / "none.onnx"), "image_px": 40, "labels_in_order": True})
     assert main(["plan", "--recipe", "tiny.yaml"]) == 2
     assert f"ready_teachers: expected the file {tmp_path}/none.onnx, got nothing there" in capsys.readouterr().err

@@ -76,6 +76,9 @@ def test_a_teacher_near_its_student(sound: dict[str, Any], teacher: float, low: 
     assert problem.startswith(f"The teacher is {claim} its student. mAP {100 * teacher:.1f} for the teacher, 55.6 for")
     assert f"{100 * high:+.1f}".replace("-", "−") in problem
     assert "Train the teacher longer" in problem
+    sound["distillation"]["baseline_map"] = teacher + 0.01
+    advice = f"Without a teacher the student has {100 * teacher + 1:.1f}: check the order of the teacher's labels"
+    assert advice in told(sound)[-1]
 
 
 def curve(bench: dict[str, Any], net: str, *values: float) -> None:

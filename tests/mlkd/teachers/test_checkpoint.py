@@ -38,16 +38,26 @@ def test_scores_of_a_split_are_those_of_evaluation(folder: Path, prepared: Path)
     np.testing.assert_allclose(scores(load([CheckpointTeacher(path=folder)], LABELS), test, 3), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("wanted", [("red", "blue", "green"), ("blue", "red"), ("green",)])
+def test_columns_are_taken_by_name(folder: Path, wanted: tuple[str, ...]) -> None:
+    images = {32: torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))}
+    columns = [LABELS.names.index(name) for name in wanted]
+    with torch.no_grad():
+        got, whole = (CheckpointTeacher(path=folder).load(labels)(images) for labels in (Labels(wanted), LABELS))
+    assert got.embeddings is not None
+    assert whole.embeddings is not None
+    torch.testing.assert_close(got.logits, whole.logits[:, columns], rtol=0, atol=0)
+    torch.testing.assert_close(got.embeddings, whole.embeddings[:, columns], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (("red", "blue", "green"), "the same in another order, 'green' in column 1 where the data has 'blue'; choose"),
-        (("red", "green", "teal"), "got 3: without teal, with blue besides; choose a teacher of exactly these labels"),
-        (("red", "green"), "expected the 2 labels of the data in their order, got 3: with blue besides"),
+        (("red", "green", "teal"), r"by name, got 3 \(red, green, blue\), without teal; correct the names, or choose"),
         (("red", "green", "blue", *"abcdefg"), "without a, b, c, d, e and 2 more"),
     ],
 )
-def test_other_labels_are_refused(folder: Path, names: tuple[str, ...], told: str) -> None:
+def test_labels_that_it_was_not_trained_for_are_refused(folder: Path, names: tuple[str, ...], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         CheckpointTeacher(path=folder).load(Labels(names))
 

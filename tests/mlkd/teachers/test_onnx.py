@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mlkd.labels import Labels
 from mlkd.losses import Outputs
 from mlkd.teachers import CheckpointTeacher, OnnxTeacher, Several
+from mlkd.teachers.base import padded
 from tests import taggers
 
 LABELS = Labels(("red", "green", "blue"))
@@ -36,7 +37,8 @@ def foreign(
     px: str | int = 32,
     kind: int = TensorProto.FLOAT,
     bias: NDArray[Any] = BIAS,
-    names: list[str] | None = None,
+    weight: NDArray[Any] = WEIGHT,
+    names: tuple[str, ...] = LABELS.names,
     more_inputs: int = 0,
 ) -> Path:
     """A graph as others write it: the mean of each channel, a matrix, perhaps a sigmoid; and an output besides."""
@@ -46,7 +48,7 @@ def foreign(
     inputs = [helper.make_tensor_value_info("x", kind, [batch, *picture])]
     inputs += [helper.make_tensor_value_info(f"more{at}", kind, [1]) for at in range(more_inputs)]
     axes = [2, 3] if layout == "NCHW" else [1, 2]
-    weight = WEIGHT / 255 if kind == TensorProto.UINT8 else WEIGHT
+    weight = weight / 255 if kind == TensorProto.UINT8 else weight
     weights = {"axes": np.array(axes, np.int64), "weight": weight.astype(dtype), "bias": bias.astype(dtype)}
     last = "sums" if output == "logits" else "probabilities"
     nodes = [
@@ -63,7 +65,7 @@ def foreign(
     initial = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     graph = helper.make_graph(nodes, "foreign", inputs, outputs, initial)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    if names is not None:
+    if names:
         helper.set_model_props(model, {"labels": json.dumps(names)})
     onnx.checker.check_model(model)
     onnx.save(model, file)
@@ -86,7 +88,7 @@ def test_pixels_as_they_are(tmp_path: Path) -> None:
     got = said(source, pictures())
     np.testing.assert_allclose(got.logits, expected, atol=1e-4)
     assert (got.embeddings, got.pooled) == (None, None)
-    with pytest.raises(ValueError, match="expected no mean and std for a graph that reads uint8"):
+    with pytest.raises(ValueError, match="expected no mean, std and white for a graph that reads uint8"):
         replace(source, mean=MEAN).load(LABELS)
 
 
@@ -129,23 +131,102 @@ def test_a_list_of_labels_beside_it(tmp_path: Path, name: str) -> None:
     assert source.files() == (tmp_path / "a.onnx", tmp_path / name)
     for names in (LABELS.names, ("red", "blue", "green")):
         (tmp_path / name).write_text(json.dumps(names) if name.endswith("json") else "\n".join(names) + "\n")
-        if names == LABELS.names:
-            assert source.load(LABELS).sizes == (32,)
-        else:
-            with pytest.raises(ValueError, match="the same in another order, 'blue' in column 1 where the data has 'g"):
-                source.load(LABELS)
+        columns = [names.index(name) for name in LABELS.names]
+        got = source.load(LABELS)({32: pictures()}).logits
+        whole = replace(source, labels=None).load(LABELS)({32: pictures()}).logits  # by its metadata
+        np.testing.assert_array_equal(got, whole[:, columns])
 
 
-def test_labels_in_its_metadata(tmp_path: Path) -> None:
-    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", names=["red", "green", "teal"]), image_px=32, layout="NCHW")
-    with pytest.raises(ValueError, match="got 3: without blue, with teal besides"):
+@pytest.mark.parametrize("wanted", [("blue", "red", "green"), ("blue", "red"), ("green",)])
+def test_columns_are_taken_by_the_names_in_its_metadata(tmp_path: Path, wanted: tuple[str, ...]) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW")
+    got = source.load(Labels(wanted))({32: pictures()}).logits
+    expected = said(source, pictures()).logits[:, [LABELS.names.index(name) for name in wanted]]
+    np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("red", "green", "teal"), r"expected the 3 labels of the data by name, got 3 \(red, green, teal\), without b"),
+        (("red", "green", "blue", "red"), "expected each label once, got red more than once"),
+    ],
+)
+def test_labels_that_it_lacks_or_has_twice(tmp_path: Path, names: tuple[str, ...], told: str) -> None:
+    bias = np.zeros(len(names), np.float32)
+    weight = np.zeros((3, len(names)), np.float32)
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", names=names, bias=bias, weight=weight), image_px=32)
+    with pytest.raises(ValueError, match=told):
+        replace(source, layout="NCHW").load(LABELS)
+
+
+def test_without_names_it_says_that_they_are_in_order_or_is_refused(tmp_path: Path) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", names=()), image_px=32, layout="NCHW")
+    assert source.names() is None
+    with pytest.raises(ValueError, match=r"expected the names of its labels, got none; name a file with `labels`, or"):
+        source.load(LABELS)
+    in_order = replace(source, labels_in_order=True)
+    named = replace(source, path=foreign(tmp_path / "b.onnx"))
+    np.testing.assert_array_equal(said(in_order, pictures()).logits, said(named, pictures()).logits)
+    with pytest.raises(ValueError, match=r"expected one output \(B, 2\) for its 2 labels, got probabilities .*, 3\]"):
+        in_order.load(Labels(("red", "green")))
+
+
+@pytest.mark.parametrize(("name", "text"), [("l.json", b"{"), ("l.txt", b"caf\xe9\n")])
+def test_a_damaged_list_of_labels_is_named(tmp_path: Path, name: str, text: bytes) -> None:
+    (tmp_path / name).write_bytes(text)
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW", labels=tmp_path / name)
+    with pytest.raises(ValueError, match=rf"{name}: expected names in UTF-8, one a line or as a JSON list, got: "):
         source.load(LABELS)
 
 
-def test_as_many_labels_are_asked_for_where_there_is_no_list(tmp_path: Path) -> None:
-    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW")
-    with pytest.raises(ValueError, match=r"expected one output \(B, 2\) for the 2 labels, got probabilities .*, 3\]"):
-        source.load(Labels(("red", "green")))
+@pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.FLOAT])
+def test_channels_the_other_way_round(tmp_path: Path, kind: int) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", kind=kind), image_px=32, layout="NCHW")
+    mirrored = torch.flip(pictures(), [3])
+    assert not np.allclose(said(source, mirrored).logits, said(source, pictures()).logits, atol=1e-3)
+    got = said(replace(source, channels="bgr"), mirrored)
+    np.testing.assert_allclose(got.logits, said(source, pictures()).logits, atol=1e-6)
+
+
+def test_values_up_to_255_with_mean_and_std_in_their_units(tmp_path: Path) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW", mean=MEAN, std=STD)
+    mean, std = (tuple(255 * value for value in three) for three in (MEAN, STD))
+    got = said(replace(source, white=255, mean=mean, std=std), pictures())
+    np.testing.assert_allclose(got.logits, by_hand(pictures()), atol=1e-4)
+    pixels = OnnxTeacher(path=foreign(tmp_path / "b.onnx", kind=TensorProto.UINT8), image_px=32, layout="NCHW")
+    with pytest.raises(ValueError, match="expected no mean, std and white for a graph that reads uint8"):
+        replace(pixels, white=255).load(LABELS)
+
+
+@pytest.mark.parametrize(
+    ("padding", "aspect", "box"),
+    [
+        ("center", 2.0, (0, 8, 32, 24)),
+        ("corner", 2.0, (0, 0, 32, 16)),
+        ("center", 0.25, (12, 0, 20, 32)),
+        ("corner", 0.25, (0, 0, 8, 32)),
+        ("center", 1.0, (0, 0, 32, 32)),
+    ],
+)
+def test_padding_gives_pictures_their_aspect_back(
+    tmp_path: Path, padding: Any, aspect: float, box: tuple[int, int, int, int]
+) -> None:
+    """An image of one colour stays it, whatever resizes it; so the mean of a channel follows from the areas."""
+    colour, value = np.array([200, 100, 50]), 30
+    left, top, right, bottom = box
+    square = np.full((1, 32, 32, 3), value, np.uint8)
+    square[0, top:bottom, left:right] = colour
+    images = torch.from_numpy(np.broadcast_to(colour.astype(np.uint8), (1, 32, 32, 3)).copy())
+    source = OnnxTeacher(
+        path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW", padding=padding, padding_value=value
+    )
+    teacher = source.load(LABELS)
+    assert teacher.pads
+    np.testing.assert_array_equal(padded(images.numpy(), np.array([aspect]), value, corner=padding == "corner"), square)
+    got = teacher({32: images}, np.array([aspect]))
+    expected = replace(source, padding="none").load(LABELS)({32: torch.from_numpy(square)})
+    np.testing.assert_allclose(got.logits, expected.logits, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -171,13 +252,26 @@ def test_logits_taken_for_scores_are_noticed(tmp_path: Path) -> None:
         said(source, pictures())
 
 
+def test_scores_taken_for_logits_are_noticed(tmp_path: Path) -> None:
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW", output="logits")
+    with pytest.raises(
+        ValueError, match=r"expected logits, got 90 values that all lie in 0\.\.1: scores; set output: s"
+    ):
+        said(source, pictures(30))
+    logits = replace(source, path=foreign(tmp_path / "b.onnx", output="logits"))
+    assert said(logits, pictures(30)).logits.shape == (30, 3)
+
+
 def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"no graph")
     with pytest.raises(ValueError, match=r"teacher .*a\.onnx: expected a graph for ONNX Runtime, got: "):
         OnnxTeacher(path=tmp_path / "a.onnx", image_px=32).load(LABELS)
 
 
-@pytest.mark.parametrize(("name", "value"), [("image_px", 8), ("std", (0.0, 1.0, 1.0)), ("mean", (float("nan"),) * 3)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("image_px", 8), ("std", (0.0, 1.0, 1.0)), ("mean", (float("nan"),) * 3), ("padding_value", 256)],
+)
 def test_ranges_are_checked(name: str, value: object) -> None:
-    with pytest.raises(ValueError, match=r"(image_px|std): expected"):
+    with pytest.raises(ValueError, match=r"(image_px|std|padding_value): expected"):
         replace(OnnxTeacher(path=Path("a.onnx"), image_px=32), **{name: value})

@@ -1,0 +1,58 @@
+"""A teacher that pads sees each picture with the aspect ratio of its own file, in evaluation and in every view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mlkd import images, teacher_outputs
+from mlkd.data.prepared import read_split
+from mlkd.labels import Labels
+from mlkd.losses import Outputs
+from mlkd.teacher_outputs import TeacherOutputs
+from mlkd.teachers import scores
+from mlkd.teachers.base import Aspects, Pictures
+from mlkd.views import Views
+
+
+@dataclass(frozen=True)
+class Echo:
+    """Its logits are the aspect ratios."""
+
+    pads: bool = True
+    sizes: tuple[int, ...] = (32,)
+    runs_on: str = "cpu"
+
+    def load(self, _: Labels) -> Echo:
+        return self
+
+    def __call__(self, pictures: Pictures, aspects: Aspects | None = None, /) -> Outputs:
+        count = len(pictures[32])
+        values = aspects if self.pads and aspects is not None else np.zeros(count)
+        return Outputs(logits=torch.from_numpy(values).float()[:, None].repeat(1, 3))
+
+
+@pytest.fixture(autouse=True)
+def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "aspect", lambda file: 1 + int(file.stem) / 4)
+
+
+def test_in_evaluation(prepared: Path) -> None:
+    split = read_split(prepared, "test")
+    got = scores(Echo(), split, batch_size=3)
+    expected = [1 + int(file.stem) / 4 for file in split.files]
+    np.testing.assert_allclose(np.log(got / (1 - got))[:, 0], expected, rtol=1e-4)
+
+
+def test_in_every_view_and_beside_a_teacher_that_does_not_pad(prepared: Path, tmp_path: Path) -> None:
+    split, views = read_split(prepared, "train"), Views(count=2)
+    taught_by: Any = (Echo(), Echo(pads=False))
+    teacher_outputs.record(taught_by, prepared, views, tmp_path, seed=0)
+    logits = TeacherOutputs.read(tmp_path, split).logits
+    expected = np.array([1 + int(file.stem) / 4 for file in split.files]) / 2  # the mean of both
+    np.testing.assert_allclose(logits[..., 0], np.stack([expected, expected]), rtol=1e-3)
