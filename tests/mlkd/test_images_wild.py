@@ -39,7 +39,7 @@ def test_everyone_sees_the_same_in_it(name: str, tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_bytes(picture.content)
     np.testing.assert_array_equal(decode(file, 64), pixels)
-    assert file.suffix in (*SUFFIXES, ".mpo")
+    assert file.suffix in SUFFIXES
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
@@ -197,5 +197,5 @@ def test_a_file_that_this_user_may_not_read_is_not_called_broken(
 
 def test_formats_are_those_of_the_suffixes() -> None:
     Image.init()
-    of_suffix = {Image.registered_extensions()[suffix] for suffix in SUFFIXES}
+    of_suffix = {Image.registered_extensions()[suffix] for suffix in SUFFIXES} - {"MPO"}  # Pillow reads it as a JPEG
     assert of_suffix == set(FORMATS)
