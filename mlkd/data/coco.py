@@ -171,7 +171,7 @@ def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
                 f"{', '.join(differing[:SHOWN])} in only one of them; take files of one release"
             )
     used = {name for file in files for name in file.counts}
-    parents = {name for file in files for name in file.parents} - used
+    parents = {name for file in files for name in file.parents} & set(first.categories) - used
     kept = tuple(name for name in first.categories if name not in parents)
     if not kept:
         raise ValueError(f"{first.file}: expected categories, got none; export the file with its categories")

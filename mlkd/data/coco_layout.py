@@ -78,12 +78,13 @@ def find_layout(root: Path) -> Layout:
         if any((root / part.annotations).exists() for part in parts.values()):
             return Layout(parts, year)
     files = sorted({file for pattern in PATTERNS for file in root.glob(pattern)})
-    splits = {SPLIT_OF.get(_word(file), _word(file)): file.relative_to(root).as_posix() for file in files}
+    names = [file.relative_to(root).as_posix() for file in files]
+    splits = {SPLIT_OF.get(_word(file), _word(file)): name for file, name in zip(files, names, strict=True)}
     named = set(splits) <= set(SPLIT_OF.values()) and "train" in splits
     if len(splits) < len(files) or not (named or len(files) == 1):
         raise ValueError(
             f"root: expected one of these in {root}: annotations/instances_train2014.json or _train2017.json, or a "
-            f"tool's {', '.join(PATTERNS)}, got {', '.join(sorted(splits.values())) or 'none'}; name the annotation "
+            f"tool's {', '.join(PATTERNS)}, got {', '.join(names) or 'none'}; name the annotation "
             "files yourself, as in train: {annotations: labels.json, images: data}"
         )
     if len(files) == 1:
