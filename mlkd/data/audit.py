@@ -33,7 +33,7 @@ def audit(listing: Listing, kept: Sequence[Picture], left_out: LeftOut, findings
     reasons = {**listing.left_out, **left_out}
     images = {reason: len(columns) for reason, columns in reasons.items() if columns}
     unnamed = len(listing.skipped) - sum(len(columns) for columns in listing.left_out.values())
-    images |= {OTHER: unnamed} if unnamed > 0 else {}
+    images |= {OTHER: unnamed} if unnamed > 0 and not listing.composed else {}  # of composed ones it counts parts
     labels = _labels(listing, kept, reasons)
     found = [
         *listing.findings,
