@@ -282,7 +282,7 @@ def _grey(values: NDArray[np.generic], declared: float) -> Image.Image:
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     low, peak = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if values.dtype.kind != "f" and low >= 0 and not 0 < peak < DARK:
-        bits = _even_bits(int(declared if peak <= declared else peak))
+        bits = _even_bits(int(declared if peak <= declared <= DARK * peak else peak))
         grey, how = values >> (bits - 8), "" if bits == 16 else f"whole numbers of {bits} bits in more"
     else:
         bottom, top, how = _span(low, peak, declared)
