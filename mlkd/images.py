@@ -10,13 +10,16 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+
+from mlkd.image_kinds import FORMATS, plugins
+from mlkd.image_values import brightened, declared_maximum, scaled, to_rgb
 
 _log = logging.getLogger(__name__)
 
@@ -31,28 +34,6 @@ PREPROCESSING = {
 }
 
 
-SUFFIXES = (  # in small letters
-    *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
-)
-# Only these are tried, whatever a file is called: Pillow would run Ghostscript for an EPS.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
-PLUGINS = {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF", ".jxl": "JXL"}  # read where Pillow has a plug-in for them
-UNREAD = (
-    *PLUGINS,
-    ".jp2",
-    ".psd",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-    ".orf",
-    ".rw2",
-    ".raf",
-)  # images all the same
-SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # and those of WEBP and ftyp
-SCALED = ("mlkd", "scaled")  # key of an image's info; no file can set it, as it is no text
-DARK = 16  # how many times brighter than the brightest value white may be
 MOST_PIXELS = 90_000_000  # decoded, after a JPEG's reduction: Pillow takes 4 bytes a pixel, up to four times at once
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT = {
@@ -137,67 +118,18 @@ def _identified(stream: BinaryIO) -> Image.Image:
     try:
         return Image.open(stream, formats=FORMATS)
     except UnidentifiedImageError:
-        if not _plugins():
+        if not plugins():
             raise
         stream.seek(0)
-        return Image.open(stream, formats=tuple(_plugins().values()))
-
-
-@functools.cache
-def _plugins() -> dict[str, str]:
-    """Suffixes and formats of PLUGINS that Pillow reads here; pillow-heif is used where it is installed."""
-    with contextlib.suppress(ImportError):
-        import pillow_heif  # type: ignore[import-not-found, unused-ignore]
-
-        pillow_heif.register_heif_opener()
-    known = Image.registered_extensions()
-    return {suffix: known[suffix] for suffix in PLUGINS if suffix in known}
-
-
-def image_files(files: Iterable[Path]) -> tuple[list[Path], dict[str, int]]:
-    """The files that are tried as images, in their order, and of other images the number by suffix.
-
-    The suffix decides, in capitals or small letters; a file without one is an image if its first bytes are an image's.
-    """
-    found, unread = [], {}
-    for file in files:
-        suffix = file.suffix.lower()
-        if (
-            suffix in SUFFIXES
-            or (suffix in PLUGINS and suffix in _plugins())
-            or (not suffix and _begins_as_image(file))
-        ):
-            found.append(file)
-        elif suffix in UNREAD:
-            unread[suffix] = unread.get(suffix, 0) + 1
-    return found, unread
-
-
-def unread_images(by_suffix: Mapping[str, int]) -> str:
-    """How many images of which suffix are not read, and how they would be; empty where there are none."""
-    told = ", ".join(f"{count} {suffix}" for suffix, count in sorted(by_suffix.items()))
-    if not told:
-        return ""
-    heif = any(PLUGINS.get(suffix) == "HEIF" for suffix in by_suffix)
-    advice = "install pillow-heif, or convert them" if heif else "convert them"
-    return f"{told}; {advice} to JPEG or PNG"
-
-
-def _begins_as_image(file: Path) -> bool:
-    try:
-        with _stream(file) as stream:
-            head = stream.read(12)
-    except OSError:
-        return False
-    return head.startswith(SIGNATURES) or head[8:] == b"WEBP" or (head[4:8] == b"ftyp" and head[8:10] in (b"av", b"he"))
+        return Image.open(stream, formats=tuple(plugins().values()))
 
 
 def _whole(image: Image.Image) -> Image.Image:
     deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))  # its low bytes are dropped
-    declared = _declared(image)
+    declared = declared_maximum(image)
     image.load()
     image = _upright(image)
-    return _tell(_brightened(image) if deep and "I" not in image.mode else to_rgb(image, declared))
+    return _tell(brightened(image) if deep and "I" not in image.mode else to_rgb(image, declared))
 
 
 @functools.cache
@@ -211,11 +143,6 @@ def _tell(image: Image.Image) -> Image.Image:
     return image
 
 
-def scaled(image: Image.Image) -> str:
-    """How the values of an image that `decode` gave were scaled; empty where they are 8 bits or fill theirs."""
-    return str(image.info.get(SCALED, ""))
-
-
 @contextlib.contextmanager
 def _reading(name: str) -> Iterator[None]:
     """Pillow without its warnings, and whatever it raises as UnreadablePicture."""
@@ -227,7 +154,7 @@ def _reading(name: str) -> Iterator[None]:
     except PermissionError:
         raise UnreadablePicture(f"picture {name}: expected a file that this user may read, got no permission") from None
     except UnidentifiedImageError:
-        known = ", ".join((*FORMATS, *dict.fromkeys(_plugins().values())))
+        known = ", ".join((*FORMATS, *dict.fromkeys(plugins().values())))
         raise UnreadablePicture(f"picture {name}: expected one of {known}, got unknown bytes") from None
     except Exception as cause:  # damaged files make Pillow raise nearly everything: KeyError, struct.error, ...
         raise UnreadablePicture(f"picture {name}: expected a whole picture, got {_told(cause)}; replace it") from cause
@@ -255,70 +182,6 @@ def _upright(image: Image.Image) -> Image.Image:
     except Exception:  # the pixels are whole
         return image
     return image if turn is None else image.transpose(turn)
-
-
-def to_rgb(image: Image.Image, declared: float = 0) -> Image.Image:
-    """Any mode to RGB: alpha over white, more than 8 bits scaled; `declared` is the brightest value there can be."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _grey(np.asarray(image), declared)
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _declared(image: Image.Image) -> float:
-    """The brightest value there can be by a TIFF's MaxSampleValue or SMaxSampleValue; 0 where it says nothing."""
-    try:
-        values = [image.tag_v2[tag] for tag in (281, 341) if tag in image.tag_v2]  # type: ignore[attr-defined]
-        return float(np.max(values[0])) if values else 0.0
-    except Exception:  # other formats have no tags, damaged ones anything
-        return 0.0
-
-
-def _grey(values: NDArray[np.generic], declared: float) -> Image.Image:
-    """Values (H, W) of one channel to RGB; whole numbers by the high byte of so many bits as the brightest has."""
-    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
-    low, peak = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if values.dtype.kind != "f" and low >= 0 and not 0 < peak < DARK:
-        bits = _even_bits(int(declared if peak <= declared <= DARK * peak else peak))
-        grey, how = values >> (bits - 8), "" if bits == 16 else f"whole numbers of {bits} bits in more"
-    else:
-        bottom, top, how = _span(low, peak, declared)
-        grey = (np.nan_to_num(values, nan=bottom, posinf=top, neginf=bottom) - bottom) * (255 / (top - bottom))
-    image = Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")
-    image.info[SCALED] = how
-    return image
-
-
-def _even_bits(peak: int) -> int:
-    """8, 10, 12, ...: sensors have an even number."""
-    return max(8, (peak.bit_length() + 1) // 2 * 2)
-
-
-def _span(low: float, peak: float, declared: float) -> tuple[float, float, str]:
-    """The values that become black and white, and what to say: floats of 0..1 and 0..255 are taken as they are."""
-    if low >= 0:
-        for top in (1.0, 255.0):
-            if top / DARK < peak <= top or peak == 0:
-                return 0.0, top, ""
-        if peak <= declared <= DARK * peak:
-            return 0.0, declared, "values from 0 to the declared maximum"
-    return low, peak if peak > low else low + 1, "values by their own range"
-
-
-def _brightened(image: Image.Image) -> Image.Image:
-    """An image of which Pillow gives the high bytes, to RGB: where they are all dark, it had fewer than 16 bits."""
-    colours = len(image.getbands()) - ("A" in image.getbands())
-    peak = max(high for _, high in image.getextrema()[:colours])
-    bits = (peak.bit_length() + 1) // 2 * 2
-    if bits in (0, 8):
-        return to_rgb(image)
-    table = [min(255, value * 255 // ((1 << bits) - 1)) for value in range(256)]
-    bright = to_rgb(image.point(table * colours + list(range(256)) * (len(image.getbands()) - colours)))
-    bright.info[SCALED] = f"colours of {8 + bits} bits in 16"
-    return bright
 
 
 def resize(image: Image.Image, image_px: int) -> NDArray[np.uint8]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from mlkd.images import SUFFIXES, UnreadablePicture, image_files, unread_images
+from mlkd.image_kinds import SUFFIXES, image_files, unread_images
+from mlkd.images import UnreadablePicture
 
 STANDARD_INPUT = "-"
 

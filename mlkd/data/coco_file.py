@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mlkd.data.base import Box, Corners, Finding, ranked
 
@@ -193,7 +193,7 @@ def parts_of_path(path: str) -> tuple[str, ...]:
     return tuple(part for number, part in enumerate(parts) if number or not part.endswith(":"))
 
 
-def _is_id(value: Any) -> bool:
+def _is_id(value: Any) -> TypeGuard[int | str]:
     return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
@@ -201,7 +201,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and abs(value) < 1e9 and math.isfinite(value)
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Any) -> TypeGuard[str]:
     """Text that a file name and a JSON file in UTF-8 can hold."""
     if not isinstance(value, str) or not value or "\0" in value:
         return False

@@ -19,7 +19,8 @@ from PIL import Image
 
 from mlkd import memory_map
 from mlkd.data.base import Finding
-from mlkd.images import UnreadablePicture, decode, reduced, resize, scaled
+from mlkd.image_values import scaled
+from mlkd.images import UnreadablePicture, decode, reduced, resize
 
 CHUNK = 64  # pictures a process takes at a time
 MANY = 500  # pictures from which on it pays to start processes: with two cores it is even at about 500

@@ -11,7 +11,7 @@ from mlkd.data.base import SOURCE_SPLITS, Finding, Listing, Picture, fingerprint
 from mlkd.data.carve import CARVED, carve
 from mlkd.data.copies import group_copies
 from mlkd.data.tables import Row, Table, read_table
-from mlkd.images import image_files, unread_images
+from mlkd.image_kinds import image_files, unread_images
 from mlkd.labels import Labels
 from mlkd.progress import Progress
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,21 +15,16 @@ from numpy.typing import NDArray
 from mlkd import memory_map
 from mlkd.data.about import about, write_json
 from mlkd.data.audit import audit
-from mlkd.data.base import SOURCE_SPLITS, Box, Finding, Listing, Picture, PictureSource
-from mlkd.data.copies import keep_together
-from mlkd.data.decode import Reading, decode_files, scaled_findings
-from mlkd.data.leaks import Decoded, refuse_leaks, refuse_unlabelled, units, without_copies
-from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
+from mlkd.data.base import SOURCE_SPLITS, Box, Listing, PictureSource
+from mlkd.data.decode import scaled_findings
+from mlkd.data.leaks import Decoded, refuse_leaks, refuse_unlabelled, units
 from mlkd.data.published import compare
+from mlkd.data.readable import COPY, UNREADABLE, Decodings, LeftOut, decode, of_unread_kinds, readable, without_leaks
 from mlkd.data.select_tune import select_and_tune
-from mlkd.images import UNREAD, unread_images
 from mlkd.labels import Labels
 from mlkd.progress import Progress, silent
 
 SPLITS = ("train", "select", "tune", "test")
-UNREADABLE, COPY = "unreadable image", "copy in another split"
-Decodings = dict[str, list[Decoded]]
-LeftOut = dict[str, list[tuple[int, ...]]]  # for every reason the label columns of each image
 
 _log = logging.getLogger(__name__)
 
@@ -104,10 +98,10 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
     listing = source.read(out, progress)
     compare(listing.provenance, listing.expected, listing.found)
     refuse_unlabelled(listing.splits)
-    skipped, left_out = dict(listing.skipped), {UNREADABLE: [], COPY: []}
-    readings = {split: _decode(split, files, out, sizes, progress) for split, files in listing.splits.items()}
-    kept = {split: _readable(split, listing.splits[split], readings[split], skipped, left_out) for split in readings}
-    kept, findings = _without_leaks(listing, kept, out, min(sizes), skipped, left_out)
+    skipped, left_out = dict(listing.skipped), LeftOut({UNREADABLE: [], COPY: []})
+    readings = {split: decode(split, files, out, sizes, progress) for split, files in listing.splits.items()}
+    kept = {split: readable(split, listing.splits[split], readings[split], skipped, left_out) for split in readings}
+    kept, findings = without_leaks(listing, kept, out, min(sizes), skipped, left_out)
     write_json(out / "skipped.json", skipped)
     _refuse_empty(kept, listing, out)
     refuse_leaks(kept)
@@ -116,7 +110,7 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
     _refuse_without_positives("test", "", kept["test"])
     parts = {"train": kept["train"], "select": select, "tune": tune, "test": kept["test"]}
     findings += scaled_findings([reading for in_split in readings.values() for reading in in_split])
-    findings += _of_unread_kinds([one for split in readings for one in listing.splits[split]], skipped)
+    findings += of_unread_kinds([one for split in readings for one in listing.splits[split]], skipped)
     audited = audit(listing, [one.picture for part in parts.values() for one in part], left_out, findings)
     targets, known = {}, {}
     for name, pictures in parts.items():
@@ -127,57 +121,6 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
     write_json(out / "about.json", about(listing, targets, known, len(skipped)) | audited)
     for one in audited["findings"]:
         _log.warning("data: %s %s", one["claim"], one["numbers"])
-
-
-def _decode(split: str, pictures: list[Picture], out: Path, sizes: Sequence[int], progress: Progress) -> list[Reading]:
-    """Write out/SPLIT.PX.npy with a row for every picture."""
-    arrays = {px: out / f"{split}.{px}.npy" for px in sizes}
-    files = [picture.file for picture in pictures]
-    readings = decode_files(files, arrays, lambda done: progress(f"decoding, {split}", done, len(files)))
-    progress(f"decoding, {split}", len(files), len(files))
-    return readings
-
-
-def _readable(
-    split: str, pictures: list[Picture], readings: list[Reading], skipped: dict[str, str], left_out: LeftOut
-) -> list[Decoded]:
-    kept = []
-    for row, (picture, reading) in enumerate(zip(pictures, readings, strict=True)):
-        if reading.unreadable:
-            skipped[picture.name] = reading.unreadable
-            left_out[UNREADABLE].append(picture.positives)
-        else:
-            kept.append(Decoded(row, picture, reading.sha256, split))
-    return kept
-
-
-def _without_leaks(
-    listing: Listing, kept: Decodings, out: Path, px: int, skipped: dict[str, str], left_out: LeftOut
-) -> tuple[Decodings, list[Finding]]:
-    """The splits with all copies of a photograph in one of them; composed images share parts, and are not copies."""
-    findings: list[Finding] = []
-    if not listing.composed:
-        greys = [_greys(out / f"{split}.{px}.npy", pictures) for split, pictures in kept.items()]
-        photographs = same_photograph_groups(np.concatenate(greys)).tolist()
-        kept, copies, findings = keep_together(kept, photographs, listing.bounds)
-        left_out[COPY] += [one.picture.positives for one in copies]
-        skipped |= {one.picture.name: f"{one.picture.file}: {COPY}" for one in copies}
-    if listing.published:
-        kept, copies = without_copies(kept, skipped)
-        left_out[COPY] += [one.picture.positives for one in copies]
-    return kept, findings
-
-
-def _greys(array: Path, pictures: list[Decoded]) -> NDArray[np.uint8]:
-    pixels = np.load(array, mmap_mode="r")
-    return photograph_greys(pixels[one.row] for one in pictures)
-
-
-def _of_unread_kinds(pictures: Iterable[Picture], skipped: Mapping[str, str]) -> list[Finding]:
-    """Unreadable files that are images of another kind, by suffix."""
-    suffixes = Counter(one.file.suffix.lower() for one in pictures if one.name in skipped)
-    told = unread_images({suffix: count for suffix, count in suffixes.items() if suffix in UNREAD})
-    return [Finding("Some files are images of kinds that are not read here.", f"{told}.")] if told else []
 
 
 def _refuse_empty(kept: dict[str, list[Decoded]], listing: Listing, out: Path) -> None:

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from mlkd import images
-from mlkd.images import FORMATS, SUFFIXES, UnreadablePicture, decode, load
+from mlkd import image_kinds, images
+from mlkd.image_kinds import FORMATS, SUFFIXES
+from mlkd.image_values import scaled
+from mlkd.images import UnreadablePicture, decode, load
 from tests import wild
 
 PICTURES = wild.pictures()
@@ -208,7 +210,7 @@ def mean(content: bytes) -> float:
 
 
 def scaled_as(content: bytes) -> str:
-    return images.scaled(decode(content, 32))
+    return scaled(decode(content, 32))
 
 
 def ramp(peak: int) -> np.ndarray:
@@ -307,14 +309,14 @@ def test_files_are_sorted_out_by_suffix_and_without_one_by_their_first_bytes(tmp
     for name in (*with_suffix, *others, "1.heic", "2.HEIC", "3.jxl", "4.cr2"):
         (tmp_path / name).write_bytes(b"ab")
     os.mkfifo(tmp_path / "pipe")
-    images._plugins.cache_clear()
-    found, unread = images.image_files(sorted(tmp_path.iterdir()))
+    image_kinds.plugins.cache_clear()
+    found, unread = image_kinds.image_files(sorted(tmp_path.iterdir()))
     assert sorted(file.name for file in found) == sorted([*map(str, range(len(whole))), *with_suffix])
     assert unread == {".heic": 2, ".jxl": 1, ".cr2": 1}
-    assert images.unread_images(unread) == (
+    assert image_kinds.unread_images(unread) == (
         "1 .cr2, 2 .heic, 1 .jxl; install pillow-heif, or convert them to JPEG or PNG"
     )
-    assert images.unread_images({}) == ""
+    assert image_kinds.unread_images({}) == ""
 
 
 def test_pillow_heif_is_used_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -333,7 +335,7 @@ def test_pillow_heif_is_used_where_it_is_installed(tmp_path: Path, monkeypatch: 
         Image.register_extension("HEIF", ".heic")
 
     content = b"heif" + bytes([9, 99, 199]) * 16
-    images._plugins.cache_clear()
+    image_kinds.plugins.cache_clear()
     with pytest.raises(UnreadablePicture, match="got unknown bytes"):
         decode(content, 4)
     (tmp_path / "a.heic").write_bytes(content)
@@ -341,7 +343,7 @@ def test_pillow_heif_is_used_where_it_is_installed(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(Image, "OPEN" if registry is Image.OPEN else "EXTENSION", dict(registry))
     monkeypatch.setattr(Image, "ID", list(Image.ID))
     monkeypatch.setitem(sys.modules, "pillow_heif", types.SimpleNamespace(register_heif_opener=register))
-    images._plugins.cache_clear()
+    image_kinds.plugins.cache_clear()
     np.testing.assert_array_equal(np.asarray(decode(tmp_path / "a.heic", 4))[0, 0], (9, 99, 199))
-    assert images.image_files([tmp_path / "a.heic"]) == ([tmp_path / "a.heic"], {})
-    images._plugins.cache_clear()
+    assert image_kinds.image_files([tmp_path / "a.heic"]) == ([tmp_path / "a.heic"], {})
+    image_kinds.plugins.cache_clear()
