@@ -37,18 +37,9 @@ def modules() -> list[str]:
     """The modules that travel in tagger.pyz, and the rest of the rooms that must not reach torch."""
     files = [
         ROOT / f"mlkd/{name}.py"
-        for name in (
-            "cache",
-            "labels",
-            "image_kinds",
-            "image_values",
-            "images",
-            "metrics",
-            "thresholds",
-            "intervals",
-            "whole_file",
-        )
+        for name in ("cache", "labels", "images", "metrics", "thresholds", "intervals", "whole_file")
     ]
+    files += sorted((ROOT / "mlkd").glob("image_*.py"))
     files += sorted((ROOT / "pipeline/device").glob("*.py"))
     files += [
         ROOT / f"export/{name}.py"
