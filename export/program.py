@@ -11,6 +11,8 @@ PARTS = (
     "mlkd/__init__.py",
     "mlkd/cache.py",
     "mlkd/labels.py",
+    "mlkd/image_kinds.py",
+    "mlkd/image_values.py",
     "mlkd/images.py",
     "mlkd/intervals.py",
     "mlkd/metrics.py",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
+import logging
 import os
 import stat
 import threading
@@ -16,19 +18,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from mlkd.image_kinds import FORMATS, plugins
+from mlkd.image_values import brightened, declared_maximum, scaled, to_rgb
+
+_log = logging.getLogger(__name__)
+
 # What a device has to repeat to get the same pixels; travels in the bundle's manifest.
 PREPROCESSING = {
     "orientation": "EXIF applied",
     "colour": "RGB, alpha over white",
+    "range": "8 bits; more bits by the brightest value, floats of 0..1 and 0..255 as they are, others by their range",
     "jpeg": "decoded at the smallest DCT scale that is at least twice image_px",
     "resize": "plain, to a square, Pillow BILINEAR (antialiased)",
     "values": "uint8, normalisation is inside the model",
 }
 
 
-SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")  # in small letters
-# Only these are tried, whatever a file is called: Pillow would run Ghostscript for an EPS.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
 MOST_PIXELS = 90_000_000  # decoded, after a JPEG's reduction: Pillow takes 4 bytes a pixel, up to four times at once
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT = {
@@ -77,8 +82,8 @@ _without_warnings = _WithoutWarnings()
 def decode(source: Path | bytes, image_px: int) -> Image.Image:
     """Upright RGB picture; a JPEG is decoded at a reduced scale of at least 2 * image_px a side.
 
-    The first frame or page; alpha is laid over white, 16-bit values keep their high byte.  A path that is no plain file
-    is not opened: a pipe would wait for ever.  Raises UnreadablePicture.
+    The first frame or page; alpha is laid over white, other values than 8 bits are scaled, which `scaled` tells.  A
+    path that is no plain file is not opened: a pipe would wait for ever.  Raises UnreadablePicture.
     """
     name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
     with _reading(name), _opened(source, image_px) as image:
@@ -104,7 +109,7 @@ def reduced(source: Path | bytes, image_px: int) -> object:
 
 def aspect(source: Path) -> float:
     """Width of the upright picture divided by its height, from the header alone.  Raises UnreadablePicture."""
-    with _reading(source.name), _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
+    with _reading(source.name), _stream(source) as stream, _identified(stream) as image:
         width, height = image.size
         turned = _orientation(image) >= 5
         return height / width if turned else width / height
@@ -112,14 +117,38 @@ def aspect(source: Path) -> float:
 
 @contextlib.contextmanager
 def _opened(source: Path | bytes, image_px: int) -> Iterator[Image.Image]:
-    with _stream(source) as stream, Image.open(stream, formats=FORMATS) as image:
+    with _stream(source) as stream, _identified(stream) as image:
         image.draft("RGB", (2 * image_px, 2 * image_px))
         yield image
 
 
+def _identified(stream: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(stream, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not plugins():
+            raise
+        stream.seek(0)
+        return Image.open(stream, formats=tuple(plugins().values()))
+
+
 def _whole(image: Image.Image) -> Image.Image:
+    deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))  # its low bytes are dropped
+    declared = declared_maximum(image)
     image.load()
-    return to_rgb(_upright(image))
+    image = _upright(image)
+    return _tell(brightened(image) if deep and "I" not in image.mode else to_rgb(image, declared))
+
+
+@functools.cache
+def _tell_once(how: str) -> None:
+    _log.warning("images: %s", how)
+
+
+def _tell(image: Image.Image) -> Image.Image:
+    if scaled(image):
+        _tell_once(scaled(image))
+    return image
 
 
 @contextlib.contextmanager
@@ -133,7 +162,7 @@ def _reading(name: str) -> Iterator[None]:
     except PermissionError:
         raise UnreadablePicture(f"picture {name}: expected a file that this user may read, got no permission") from None
     except UnidentifiedImageError:
-        known = ", ".join(FORMATS)
+        known = ", ".join((*FORMATS, *dict.fromkeys(plugins().values())))
         raise UnreadablePicture(f"picture {name}: expected one of {known}, got unknown bytes") from None
     except Exception as cause:  # damaged files make Pillow raise nearly everything: KeyError, struct.error, ...
         raise UnreadablePicture(f"picture {name}: expected a whole picture, got {_told(cause)}; replace it") from cause
@@ -167,21 +196,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # the pixels are whole
         return 1
     return found if found in UPRIGHT else 1
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Any mode to RGB: alpha over white, 16-bit values by their high byte, floats in 0..1 or else in 0..255."""
-    if image.mode == "F":
-        values = np.clip(np.nan_to_num(np.asarray(image)), 0, 255)
-        image = Image.fromarray((values * (255 if values.max() <= 1 else 1)).astype(np.uint8))
-    if image.mode.startswith("I"):  # 16-bit greyscale: Pillow would clip instead of scale
-        high = np.clip(np.asarray(image, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
-        return Image.fromarray(high).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
 
 
 def resize(image: Image.Image, image_px: int) -> NDArray[np.uint8]:

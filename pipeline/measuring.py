@@ -25,6 +25,7 @@ from pipeline.building import cost
 from pipeline.comparison import distillation, int8_gain, training
 from pipeline.grid import grid
 from pipeline.recipe import Recipe
+from pipeline.result import read_json
 from pipeline.stage import Context
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         "int8_gain": gain,
         "freezing": cost(context.inputs["engines"]),
         "training": {net: training(context.inputs[net]) for net in floats.NETS if net in context.inputs},
+        "findings": read_json(context.inputs["data"] / "about.json")["findings"],
         **grid(test, manifest, rows, context.out / "scores", seed=recipe.seed),
         "notes": [
             *_notes(manifest),

@@ -29,7 +29,7 @@ def measuring_stages(recipe: Recipe, folder: Path, shelf: Shelf | None) -> tuple
             run=partial(_report, folder, here),
             reads=("bundle", "bench", *(("devices",) if others else ())),
             config={"here": here.name, "power_mode": here.power_mode},
-            version=5,
+            version=6,
             packages=("jinja2", "matplotlib"),
             outside=partial(_kept, folder),
         ),
@@ -41,7 +41,7 @@ def _bench(recipe: Recipe, here: DeviceEntry) -> Stage:
     return Stage(
         name="bench",
         run=partial(measuring.bench, dataclasses.replace(recipe, bench=timed), here),
-        version=4,
+        version=5,
         reads=("data", *teaching.reads(recipe), "student", "baseline", "engines", "bundle", "references"),
         config={"bench": timed, "seed": recipe.seed, **_asked(here), **teaching.ready(recipe)},
         packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),

@@ -47,8 +47,8 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             name="data",
             run=partial(distilling.data, recipe),
             config={"source": recipe.data, "sizes": teaching.sizes(recipe)},
-            packages=("numpy", "pillow"),
-            version=4,
+            packages=("numpy", "pillow", "pillow-heif"),
+            version=5,  # one audit of labels, copies of a photograph in one split, more than 8 bits scaled
             outside=partial(_fingerprint, recipe.data, folder),
         ),
         *_teacher(recipe, common),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from mlkd.data.base import SOURCE_SPLITS, names_below
 from mlkd.data.tables import Row, Table, read_table
-from mlkd.images import SUFFIXES, UnreadablePicture, decode
+from mlkd.image_kinds import SUFFIXES
+from mlkd.images import UnreadablePicture, decode
 
 TABLES = (".csv", ".jsonl")
 PREFERRED = ("tags.csv", "tags.jsonl")

@@ -39,6 +39,7 @@ def modules() -> list[str]:
         ROOT / f"mlkd/{name}.py"
         for name in ("cache", "labels", "images", "metrics", "thresholds", "intervals", "whole_file")
     ]
+    files += sorted((ROOT / "mlkd").glob("image_*.py"))
     files += sorted((ROOT / "pipeline/device").glob("*.py"))
     files += [
         ROOT / f"export/{name}.py"

@@ -1,4 +1,4 @@
-"""Problems that a reader must know before the numbers: an idle teacher, a short training, a better reference."""
+"""Problems that a reader must know before the numbers: in the data, an idle teacher, a short training."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def problems(bench: Facts, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> 
         *of_distillation(distillation),
         _short_training(bench.get("training") or {}),
         *(_better_reference(rows, verdict, distillation) for verdict in verdicts),
+        *(Problem(one["claim"], one["numbers"]) for one in bench.get("findings") or ()),
     )
     return tuple(problem for problem in found if problem is not None)
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from mlkd.images import SUFFIXES, UnreadablePicture
+from mlkd.image_kinds import SUFFIXES, image_files, unread_images
+from mlkd.images import UnreadablePicture
 
 STANDARD_INPUT = "-"
 
@@ -26,7 +27,7 @@ def find(words: Iterable[str], standard_input: BinaryIO | None) -> Found:
     """Every picture the words mean.
 
     A file is taken whatever its name is.  A folder is read with all below it, in the order a reader expects (2 before
-    10): the files with a picture's suffix, nothing hidden; links to folders are followed, a folder is read once.
+    10): what `image_files` takes for an image, nothing hidden; links to folders are followed, a folder is read once.
     A pattern that the shell left alone (*, ?, [a-z]) is one where there is no such file.
     """
     found = Found([], [])
@@ -59,16 +60,16 @@ def _add(path: str, found: Found) -> None:
         found.pictures.append(Path(path))
         return
     below, failed = _below(path)
-    found.pictures.extend(map(Path, below))
+    found.pictures.extend(below)
     found.failed.extend(failed)
     if not below and not failed:
         listed = ", ".join(SUFFIXES)
         found.failed.append((path, UnreadablePicture(f"expected pictures in the folder ({listed}), got none")))
 
 
-def _below(folder: str) -> tuple[list[str], list[tuple[str, UnreadablePicture]]]:
+def _below(folder: str) -> tuple[list[Path], list[tuple[str, UnreadablePicture]]]:
     """Pictures below a folder, and the folders that cannot be read."""
-    found: list[str] = []
+    files: list[Path] = []
     failed: list[tuple[str, UnreadablePicture]] = []
     seen: set[tuple[int, int]] = set()
     waiting = deque([folder])
@@ -89,8 +90,11 @@ def _below(folder: str) -> tuple[list[str], list[tuple[str, UnreadablePicture]]]
                 waiting.appendleft(entry.path)
             elif entry.is_symlink() and _is_folder(entry.path):
                 waiting.append(entry.path)  # after all that are no link: a picture keeps its own path
-            elif entry.name.lower().endswith(SUFFIXES):
-                found.append(entry.path)
+            else:
+                files.append(Path(entry.path))
+    found, unread = image_files(files)
+    if unread:
+        failed.append((folder, UnreadablePicture(f"expected {', '.join(SUFFIXES)}, got {unread_images(unread)}")))
     return sorted(found, key=natural), failed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -44,7 +44,7 @@ class Picture:
 
     `shared` names everything else that the image has in common with other images: statistics treat images that share
     a name as dependent.  `unknown` are the columns of which nobody knows; an image that is not `labelled` was looked at
-    by nobody: all its columns are unknown, and only train may have it.
+    by nobody: all its columns are unknown, and only train may have it.  The split of a `carved` image is our choice.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Picture:
     unknown: tuple[int, ...] = ()
     labelled: bool = True
     shared: tuple[str, ...] = ()
+    carved: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         assert not set(self.positives) & set(self.unknown), f"{self.name}: a positive is known"
@@ -62,11 +63,27 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Something that a reader must know of the data: a claim, and the numbers and names that show it."""
+
+    claim: str
+    numbers: str
+
+
+Bounds = Sequence[tuple[float, str]]  # upper bounds of the hash, ascending to 1, each with its split
+
+
+@dataclass(frozen=True)
 class Listing:
     """Everything a source knows: `splits` has train, val and test, `skipped` says why a picture was left out.
 
     `expected` and `found` count what a published set has and what is on the disk.  The splits of a `published` set are
-    not ours to change: a picture that is in two of them is left out of train, or of val, instead of refused.
+    not ours to change: a picture that is in two of them is left out of train, or of val, instead of refused.  `bounds`
+    are those by which the pictures that are `carved` were dealt.
+
+    `declared` has for every label the images that the source's own files give it, counted before anything is left out
+    and not from the pictures; empty where the source has no such files.  `left_out` has for every reason the label
+    columns of each image that the source left out.
     """
 
     labels: Labels
@@ -78,6 +95,10 @@ class Listing:
     published: bool = False
     expected: dict[str, int] = field(default_factory=dict)
     found: dict[str, int] = field(default_factory=dict)
+    bounds: Bounds = ()
+    declared: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, list[tuple[int, ...]]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
 
 
 class PictureSource(Protocol):
@@ -117,6 +138,22 @@ def names_below(folder: Path) -> Iterator[str]:
     for place, _, files in os.walk(folder):
         inside = Path(place).relative_to(folder).as_posix()
         yield from files if inside == "." else (f"{inside}/{file}" for file in files)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file has this name; a name that no file can have is no error."""
+    return os.path.isfile(path)  # noqa: PTH113  (Path.is_file raises for NUL and for names that are too long)
+
+
+def read_utf8(file: Path) -> str:
+    """The text of a file.  Raises ValueError with its name, and with the line that is no UTF-8."""
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        line = content.count(b"\n", 0, cause.start) + 1
+        byte = f"byte 0x{content[cause.start]:02x}"
+        raise ValueError(f"{file}, line {line}: expected text in UTF-8, got {byte}; save the file as UTF-8") from None
 
 
 def share_of_name(name: str) -> float:

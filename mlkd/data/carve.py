@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from mlkd.data.base import Picture, share_of_name
+from mlkd.data.base import Bounds, Picture, share_of_name
 
-Bounds = Sequence[tuple[float, str]]  # upper bounds of the hash, ascending to 1, each with its split
-
+CARVED: Bounds = ((0.70, "train"), (0.80, "val"), (1.0, "test"))  # where nobody says which picture is in which split
 ENOUGH = 3  # positives from which on every split gets one
 PAIR = 6  # positives from which on val gets two: one for select, one for tune
 RARE = 20  # positives below which most have to stay in train
@@ -27,7 +27,8 @@ def held_out(share: float) -> Bounds:
 
 
 def carve(pictures: Sequence[Picture], bounds: Bounds) -> dict[str, list[Picture]]:
-    """Deal pictures to the splits of `bounds`, one of which is train; the order is kept, groups stay whole.
+    """Deal pictures to the splits of `bounds`, one of which is train; the order is kept, groups stay whole.  The
+    pictures come back marked as `carved`.
 
     A picture's place is the hash of its group, so that it stays when pictures are added.  Moved are only as many as it
     takes for a label with at least 3 positives to have one in every split, for one with at least 6 to have two in val,
@@ -44,7 +45,7 @@ def carve(pictures: Sequence[Picture], bounds: Bounds) -> dict[str, list[Picture
     deal.fill()
     splits: dict[str, list[Picture]] = {split: [] for _, split in bounds}
     for picture in pictures:
-        splits[deal.split[picture.group]].append(picture)
+        splits[deal.split[picture.group]].append(dataclasses.replace(picture, carved=True))
     return splits
 
 

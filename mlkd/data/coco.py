@@ -1,148 +1,190 @@
-"""COCO 2014 in its official layout: annotations/instances_{train,val}2014.json, train2014, val2014."""
+"""Sets in COCO's form: COCO 2014 and 2017 in their official layouts, and exports of labelling tools."""
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from mlkd.data.base import Corners, Listing, Picture, fingerprint_files, fingerprint_names, names_below, ranked
-from mlkd.data.carve import carve, check_val_share, held_out
+from mlkd.data.base import Finding, Listing, Picture, fingerprint_files, fingerprint_names, names_below
+from mlkd.data.carve import CARVED, carve, check_val_share, held_out
+from mlkd.data.coco_file import CocoFile, CocoImage, boxes_of, read_coco_file
+from mlkd.data.coco_layout import CocoPart, Layout, find_layout, locate
 from mlkd.data.published import LABELS, labels_with_pictures
 from mlkd.labels import Labels
 from mlkd.progress import Progress
 
-PARTS = ("train2014", "val2014")
-# Papers report 82,081 and 40,137 pictures: those with at least one object.  The others are kept, with empty labels.
+# Papers on 2014 report 82,081 and 40,137 pictures: those with an object.  The others are kept, without labels.
 PUBLISHED = {
-    "pictures in train2014": 82_783,
-    "pictures with objects in train2014": 82_081,
-    "pictures in val2014": 40_504,
-    "pictures with objects in val2014": 40_137,
-    LABELS: 80,
+    "2014": {
+        "pictures in train2014": 82_783,
+        "pictures with objects in train2014": 82_081,
+        "pictures in val2014": 40_504,
+        "pictures with objects in val2014": 40_137,
+        LABELS: 80,
+    },
+    "2017": {
+        "pictures in train2017": 118_287,
+        "pictures with objects in train2017": 117_266,
+        "pictures in val2017": 5_000,
+        "pictures with objects in val2017": 4_952,
+        LABELS: 80,
+    },
 }
+LATER = {"identity": "unless default"}
+SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coco:
-    """train2014 (a share of it becomes val, by hash of the name, fair to rare labels), and val2014 as test.
+    """Annotation files in COCO's form, and the images that they name.
 
-    Labels are the categories in the order of their ids.  Crowds (iscrowd) count as positive, their boxes as objects.
+    Without `train` the layout is found: COCO 2014 or 2017, whose val is the test set, or what CVAT (COCO 1.0), Label
+    Studio, FiftyOne and Roboflow export.  Where no part is val, a share of train becomes it, by hash of the name, fair
+    to rare labels; where train is the only part, it is dealt 70/10/20.  Labels are the categories in the order of their
+    ids, without those that only group others.  Crowds (iscrowd) count as positive, their boxes as objects.
     """
 
     kind: Literal["coco"] = "coco"
     root: Path
     val_share: float = 0.05
+    train: CocoPart | None = field(default=None, metadata=LATER)
+    val: CocoPart | None = field(default=None, metadata=LATER)
+    test: CocoPart | None = field(default=None, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_val_share(self.val_share)
+        if self.train is None and (self.val or self.test):
+            raise ValueError("train: expected an annotation file where val or test has one, got none; name it as well")
+        if self.val and not self.test:
+            raise ValueError("test: expected an annotation file where val has one, got none; name val's as test")
 
     def needs_fetch(self) -> bool:
         """Never: the pictures are the user's."""
         return False
 
+    def _layout(self) -> Layout:
+        given = {"train": self.train, "val": self.val, "test": self.test}
+        parts = {split: part for split, part in given.items() if part is not None}
+        return Layout(parts) if parts else find_layout(self.root)
+
     def fingerprint(self) -> str:
         """Sizes of the annotations and names of the pictures."""
-        annotations = [_annotations(self.root, part) for part in PARTS]
-        pictures = fingerprint_names(*(self.root / part for part in PARTS))
-        return fingerprint_files(annotations, self.root)[:32] + pictures[:32]
+        layout = self._layout()
+        annotations = [layout.annotations(self.root, split) for split in layout.parts]
+        folders = [self.root / part.images if part.images else self.root for part in layout.parts.values()]
+        return fingerprint_files(annotations, self.root)[:32] + fingerprint_names(*dict.fromkeys(folders))[:32]
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
         """List the pictures; one whose file is missing is skipped and named."""
-        skipped: dict[str, str] = {}
-        parts: dict[str, list[Picture]] = {}
-        labels: Labels | None = None
-        for done, part in enumerate(PARTS):
-            progress("annotations", done, len(PARTS))
-            instances = _Instances(_annotations(self.root, part))
-            labels = labels or instances.labels
-            if instances.labels != labels:
-                raise ValueError(
-                    f"{instances.file}: expected the categories of {PARTS[0]}, got others; take one release"
-                )
-            parts[part] = instances.pictures(self.root / part, skipped)
-        assert labels is not None
-        train = carve(parts["train2014"], held_out(self.val_share))
+        layout = self._layout()
+        files: dict[str, CocoFile] = {}
+        for done, split in enumerate(layout.parts):
+            progress("annotations", done, len(layout.parts))
+            files[split] = read_coco_file(layout.annotations(self.root, split))
+        labels, grouping = _labels(list(files.values()))
+        parts = {split: _Part(self.root, layout, split, file, labels) for split, file in files.items()}
+        declared = sum((file.counts for file in files.values()), Counter[str]())
+        bounds = () if "val" in parts else held_out(self.val_share) if "test" in parts else CARVED
+        listed = {split: part.pictures for split, part in parts.items()}
         return Listing(
             labels,
-            {"train": train["train"], "val": train["val"], "test": parts["val2014"]},
-            "COCO 2014",
-            ("CC-BY 4.0 (annotations)", "Flickr terms of use (pictures)"),
-            skipped=skipped,
-            published=True,
-            expected=PUBLISHED,
-            found=_counts(parts),
+            {"train": [], "val": [], "test": []} | listed | (carve(listed["train"], bounds) if bounds else {}),
+            f"COCO {layout.year}" if layout.year else f"COCO annotations of {self.root}",
+            ("CC-BY 4.0 (annotations)", "Flickr terms of use (pictures)") if layout.year else (),
+            skipped={name: cause for part in parts.values() for name, cause in part.skipped.items()},
+            published=len(parts) > 1,
+            expected=PUBLISHED.get(layout.year, {}),
+            found=_counts(layout, listed),
+            bounds=bounds,
+            declared={name: declared[name] for name in labels.names},
+            left_out={
+                reason: [columns for part in parts.values() for columns in part.left_out[reason]]
+                for reason in (MISSING, REPEATED)
+            },
+            findings=(*grouping, *(finding for file in files.values() for finding in file.findings)),
         )
 
 
-def _annotations(root: Path, part: str) -> Path:
-    file = root / "annotations" / f"instances_{part}.json"
-    for needed in (file, root / part):
-        if not needed.exists():
+MISSING, REPEATED = "missing file", "repeated entry"
+
+
+class _Part:
+    """The pictures of one annotation file; what is left out, and why."""
+
+    def __init__(self, root: Path, layout: Layout, split: str, file: CocoFile, labels: Labels) -> None:
+        self.root, self.layout = root, layout
+        self.column = {name: column for column, name in enumerate(labels.names)}
+        self.skipped: dict[str, str] = {}
+        self.left_out: dict[str, list[tuple[int, ...]]] = {MISSING: [], REPEATED: []}
+        place = locate(root, file.file, layout.parts[split].images, [image.path for image in file.images])
+        there = set(names_below(place.folder))
+        entries: dict[str, list[CocoImage]] = {}
+        for image in file.images:
+            entries.setdefault(place.inside(image.path), []).append(image)
+        _refuse_contradictions(file.file, entries)
+        self.pictures: list[Picture] = []
+        for inside, (first, *others) in entries.items():
+            self.left_out[REPEATED] += [self._columns(image) for image in others]
+            picture = self._picture(place.folder / inside, first)
+            if inside in there:
+                self.pictures.append(picture)
+            else:
+                self.left_out[MISSING].append(picture.positives)
+                self.skipped[picture.name] = f"missing file {picture.file}"
+
+    def _picture(self, file: Path, image: CocoImage) -> Picture:
+        inside = file.relative_to(self.root) if file.is_relative_to(self.root) else file
+        name = file.stem if self.layout.year else inside.as_posix()
+        return Picture(name, file, self._columns(image), name, boxes_of(image, self.column.__getitem__))
+
+    def _columns(self, image: CocoImage) -> tuple[int, ...]:
+        return tuple(sorted(self.column[name] for name in image.labels))
+
+
+def _refuse_contradictions(file: Path, entries: Mapping[str, Sequence[CocoImage]]) -> None:
+    differing = {path: images for path, images in entries.items() if len({image.labels for image in images}) > 1}
+    if not differing:
+        return
+    told = [f"{path} ({'; '.join(map(_described, differing[path]))})" for path in list(differing)[:SHOWN]]
+    raise ValueError(
+        f"{file}: expected one entry of images for every file, got {len(differing)} files in several entries with "
+        f"different labels: {', '.join(told)}; if they are different images, write their folders into file_name, else "
+        "merge their entries"
+    )
+
+
+def _described(image: CocoImage) -> str:
+    return f"id {image.id}: {', '.join(sorted(image.labels)) or 'no label'}"
+
+
+def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
+    """The categories of all files, which have to agree, without those that have no annotation and only group others."""
+    first = files[0]
+    for other in files[1:]:
+        if set(other.categories) != set(first.categories):
+            differing = sorted(set(other.categories) ^ set(first.categories))
             raise ValueError(
-                f"root: expected {needed}, got none; unpack annotations_trainval2014, train2014 and val2014 into one "
-                "folder and name it"
+                f"{other.file}: expected the categories of {first.file.name}, got others: "
+                f"{', '.join(differing[:SHOWN])} in only one of them; take files of one release"
             )
-    return file
+    used = {name for file in files for name in file.counts}
+    parents = {name for file in files for name in file.parents} & set(first.categories) - used
+    kept = tuple(name for name in first.categories if name not in parents)
+    if not kept:
+        raise ValueError(f"{first.file}: expected categories, got none; export the file with its categories")
+    if not parents:
+        return Labels(kept), ()
+    claim = "Categories that only group others, without an annotation of their own, are no labels."
+    return Labels(kept), (Finding(claim, f"{', '.join(sorted(parents))}."),)
 
 
-def _counts(parts: dict[str, list[Picture]]) -> dict[str, int]:
+def _counts(layout: Layout, parts: Mapping[str, Sequence[Picture]]) -> dict[str, int]:
     counts = {LABELS: labels_with_pictures(parts)}
-    for part, pictures in parts.items():
+    for split, pictures in parts.items():
+        part = layout.name(split)
         counts[f"pictures in {part}"] = len(pictures)
         counts[f"pictures with objects in {part}"] = sum(bool(picture.positives) for picture in pictures)
     return counts
-
-
-class _Instances:
-    """One of the two annotation files, without the outlines, which are most of it."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        try:
-            tree = json.loads(file.read_bytes(), object_hook=_without_outline)
-            categories = sorted(tree["categories"], key=lambda one: one["id"])
-            self.column = {one["id"]: column for column, one in enumerate(categories)}
-            self.images: list[dict[str, Any]] = list(tree["images"])
-            self.of_image: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-            for annotation in tree["annotations"]:
-                self.of_image[annotation["image_id"]].append(annotation)
-            self.labels = Labels(tuple(one["name"] for one in categories))
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as cause:
-            raise ValueError(f"{file}: expected COCO's images, annotations and categories, got {cause!r}") from None
-
-    def pictures(self, folder: Path, skipped: dict[str, str]) -> list[Picture]:
-        """Pictures in the file's order; those that are not in `folder` are skipped and named."""
-        there = set(names_below(folder))
-        pictures = []
-        for image in self.images:
-            picture = self._picture(folder, image)
-            if picture.file.name in there:
-                pictures.append(picture)
-            else:
-                skipped[picture.name] = f"missing file {picture.file}"
-        return pictures
-
-    def _picture(self, folder: Path, image: dict[str, Any]) -> Picture:
-        try:
-            file = folder / Path(image["file_name"]).name
-            annotations = self.of_image.get(image["id"], [])
-            boxes = ranked([self._object(one, image["width"], image["height"]) for one in annotations])
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as cause:
-            raise ValueError(
-                f"{self.file}: expected file_name, size, known categories and boxes of image {str(image)[:80]}, "
-                f"got {cause!r}; take the published file"
-            ) from None
-        return Picture(file.stem, file, tuple(sorted({box.label for box in boxes})), file.stem, boxes)
-
-    def _object(self, annotation: dict[str, Any], width: float, height: float) -> tuple[float, int, Corners]:
-        x, y, across, down = annotation["bbox"]
-        corners = (x / width, y / height, (x + across) / width, (y + down) / height)
-        return across * down, self.column[annotation["category_id"]], corners
-
-
-def _without_outline(tree: dict[str, Any]) -> dict[str, Any]:
-    tree.pop("segmentation", None)
-    return tree

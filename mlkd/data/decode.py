@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import signal
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlkd import memory_map
+from mlkd.data.base import Finding
+from mlkd.image_values import scaled
 from mlkd.images import UnreadablePicture, decode, reduced, resize
 
 CHUNK = 64  # pictures a process takes at a time
@@ -24,16 +27,15 @@ MANY = 500  # pictures from which on it pays to start processes: with two cores 
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """Why a picture was left out."""
+class Reading:
+    """What came of a file: the hash of its content or why it is left out, and how its values were scaled."""
 
-    cause: str
+    sha256: str = ""
+    unreadable: str = ""
+    scaled: str = ""
 
 
-Outcome = str | Unreadable  # the hash of the file's content, or why there is none
-
-
-def decode_files(files: Sequence[Path], arrays: dict[int, Path], told: Callable[[int], None]) -> list[Outcome]:
+def decode_files(files: Sequence[Path], arrays: dict[int, Path], told: Callable[[int], None]) -> list[Reading]:
     """Fill a new (N, px, px, 3) .npy at every size from N files; the row of an unreadable one stays black.
 
     `told` hears how many are done.  Raises RuntimeError when a process dies.
@@ -46,20 +48,20 @@ def decode_files(files: Sequence[Path], arrays: dict[int, Path], told: Callable[
     return _together(files, arrays, told, processes)
 
 
-def _alone(files: Sequence[Path], arrays: dict[int, Path], told: Callable[[int], None]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+def _alone(files: Sequence[Path], arrays: dict[int, Path], told: Callable[[int], None]) -> list[Reading]:
+    readings: list[Reading] = []
     for start in range(0, len(files), CHUNK):
         told(start)
-        outcomes += _decode_chunk(files[start : start + CHUNK], arrays, start)
-    return outcomes
+        readings += _decode_chunk(files[start : start + CHUNK], arrays, start)
+    return readings
 
 
 def _together(
     files: Sequence[Path], arrays: dict[int, Path], told: Callable[[int], None], processes: int
-) -> list[Outcome]:
+) -> list[Reading]:
     """Every process writes its own rows, so that nothing depends on who is first."""
     starts = range(0, len(files), CHUNK)
-    found: dict[int, list[Outcome]] = {}
+    found: dict[int, list[Reading]] = {}
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     try:
@@ -76,7 +78,7 @@ def _together(
         raise RuntimeError(_died([worker.exitcode for worker in workers], suspects)) from None
     finally:
         pool.shutdown(cancel_futures=True)
-    return [outcome for start in starts for outcome in found[start]]
+    return [reading for start in starts for reading in found[start]]
 
 
 def _died(codes: Sequence[int | None], suspects: Sequence[Path]) -> str:
@@ -90,25 +92,25 @@ def _died(codes: Sequence[int | None], suspects: Sequence[Path]) -> str:
     )
 
 
-def _decode_chunk(files: Sequence[Path], arrays: dict[int, Path], start: int) -> list[Outcome]:
+def _decode_chunk(files: Sequence[Path], arrays: dict[int, Path], start: int) -> list[Reading]:
     """Write rows `start` and on of every array."""
     maps = {px: np.load(file, mmap_mode="r+") for px, file in arrays.items()}
-    outcomes: list[Outcome] = []
+    readings: list[Reading] = []
     for row, file in enumerate(files, start):
         try:
             content = file.read_bytes()
-            views = decode_sizes(content, tuple(maps))
+            views, scaled = decode_sizes(content, tuple(maps))
         except (UnreadablePicture, OSError) as cause:
-            outcomes.append(Unreadable(f"{file}: {cause}"))
+            readings.append(Reading(unreadable=f"{file}: {cause}"))
             continue
         for px, view in views.items():
             maps[px][row] = view
-        outcomes.append(hashlib.sha256(content).hexdigest())
-    return outcomes
+        readings.append(Reading(hashlib.sha256(content).hexdigest(), scaled=scaled))
+    return readings
 
 
-def decode_sizes(content: bytes, sizes: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
-    """What `images.load` gives at every size; sizes whose reduced scale is the same share one decoding."""
+def decode_sizes(content: bytes, sizes: Sequence[int]) -> tuple[dict[int, NDArray[np.uint8]], str]:
+    """What `images.load` gives at every size, and how values were scaled; equal reduced scales share one decoding."""
     decoded: dict[object, Image.Image] = {}
     views = {}
     for px in sizes:
@@ -116,4 +118,11 @@ def decode_sizes(content: bytes, sizes: Sequence[int]) -> dict[int, NDArray[np.u
         if scale not in decoded:
             decoded[scale] = decode(content, px)
         views[px] = resize(decoded[scale], px)
-    return views
+    return views, next((scaled(image) for image in decoded.values()), "")
+
+
+def scaled_findings(readings: Iterable[Reading]) -> list[Finding]:
+    """Tells of images whose values are not 8 bits and were scaled by a range."""
+    counts = Counter(reading.scaled for reading in readings if reading.scaled)
+    told = ", ".join(f"{count} {how}" for how, count in counts.most_common())
+    return [Finding("Values of some images were scaled to 8 bits.", f"{told}.")] if told else []

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mlkd.data.base import SOURCE_SPLITS, Listing, Picture, fingerprint_files, fingerprint_names, names_below
-from mlkd.data.carve import carve
+from mlkd.data.base import SOURCE_SPLITS, Finding, Listing, Picture, fingerprint_files, fingerprint_names, names_below
+from mlkd.data.carve import CARVED, carve
 from mlkd.data.copies import group_copies
 from mlkd.data.tables import Row, Table, read_table
-from mlkd.images import SUFFIXES
+from mlkd.image_kinds import image_files, unread_images
 from mlkd.labels import Labels
 from mlkd.progress import Progress
-
-CARVED = ((0.70, "train"), (0.80, "val"), (1.0, "test"))  # where the table has no split column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,9 +67,22 @@ class Folder:
             (undecided if row.split is None else splits[row.split]).append(picture)
         for split, pictures in carve(undecided, CARVED).items():
             splits[split] += pictures
+        findings: tuple[Finding, ...] = ()
         if self.unlabelled is not None:
-            splits["train"] += self._unlabelled({self.root / row.file for row in table.rows})
-        return Listing(labels, splits, f"pictures of {self.root}", skipped=skipped)
+            without_tags, findings = self._unlabelled({self.root / row.file for row in table.rows})
+            splits["train"] += without_tags
+        missing = [self._picture(row, labels, groups) for row in table.rows if row.file in skipped]
+        declared = Counter(tag for row in table.rows for tag in set(row.tags))
+        return Listing(
+            labels,
+            splits,
+            f"pictures of {self.root}",
+            skipped=skipped,
+            bounds=CARVED,
+            declared={name: declared[name] for name in labels.names},
+            left_out={"missing file": [picture.positives for picture in missing]},
+            findings=findings,
+        )
 
     def _is_there(self, row: Row) -> bool:
         return (self.root / row.file).is_file()
@@ -107,13 +119,14 @@ class Folder:
             raise ValueError(f"unlabelled: expected a folder with pictures, got nothing at {folder}")
         return folder
 
-    def _unlabelled(self, in_table: set[Path]) -> list[Picture]:
-        """Pictures that the table does not name, in the order of their names."""
+    def _unlabelled(self, in_table: set[Path]) -> tuple[list[Picture], tuple[Finding, ...]]:
+        """Pictures that the table does not name, in the order of their names; and what else lies there."""
         folder = self._without_tags()
+        files, unread = image_files(folder / inside for inside in sorted(names_below(folder)))
         pictures = []
-        for inside in sorted(names_below(folder)):
-            file = folder / inside
+        for file in files:
             name = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else file.as_posix()
-            if file.suffix.lower() in SUFFIXES and file not in in_table:
+            if file not in in_table:
                 pictures.append(Picture(name, file, (), name, labelled=False))
-        return pictures
+        claim = "Some files without tags are images of kinds that are not read here."
+        return pictures, (Finding(claim, f"{unread_images(unread)}."),) if unread else ()

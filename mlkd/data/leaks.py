@@ -13,11 +13,12 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Decoded:
-    """A picture that could be read, its row in the split's arrays and the hash of its file."""
+    """A picture that could be read, its row in the arrays of the split `array`, and the hash of its file."""
 
     row: int
     picture: Picture
     sha256: str
+    array: str = "train"
 
 
 def refuse_leaks(splits: dict[str, list[Decoded]]) -> None:
@@ -43,10 +44,13 @@ def refuse_leaks(splits: dict[str, list[Decoded]]) -> None:
             )
 
 
-def without_copies(splits: dict[str, list[Decoded]], skipped: dict[str, str]) -> dict[str, list[Decoded]]:
-    """The splits without the pictures whose content is in a worthier split; `skipped` names each."""
+def without_copies(
+    splits: dict[str, list[Decoded]], skipped: dict[str, str]
+) -> tuple[dict[str, list[Decoded]], list[Decoded]]:
+    """The splits without the pictures whose content is in a worthier split, and those; `skipped` names each."""
     owner: dict[str, tuple[str, str]] = {}
     kept: dict[str, list[Decoded]] = {}
+    left_out: list[Decoded] = []
     for split in BY_WORTH:
         kept[split] = []
         for one in splits[split]:
@@ -55,7 +59,8 @@ def without_copies(splits: dict[str, list[Decoded]], skipped: dict[str, str]) ->
                 kept[split].append(one)
             else:
                 skipped[one.picture.name] = f"{one.picture.file}: same content as {first[1]} in {first[0]}"
-    return {split: kept[split] for split in splits}
+                left_out.append(one)
+    return {split: kept[split] for split in splits}, left_out
 
 
 def units(pictures: Sequence[Decoded]) -> list[str]:

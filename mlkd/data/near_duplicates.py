@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -16,6 +18,8 @@ HASH_DISTANCE = 12  # of 64 bits; a coarse net, the 24x24 greys decide
 GREYS_ALIKE = 0.92  # correlation
 MOST_SQUEEZED = 1.12  # ratio of the aspects
 FLAT = 0.03  # standard deviation of a silhouette's grey: there is no drawing, the shape decides alone
+RE_ENCODED = 0.05  # of the greys' standard deviation: how far a re-encoded or resized copy is off, root mean square
+LEAST_OFF = 1.5  # grey levels that rounding and compression alone make
 _DRAWN = [255 * (grey < 250) for grey in range(256)]
 
 
@@ -74,6 +78,35 @@ def same_drawing_groups(greys: NDArray[np.uint8], aspects: NDArray[np.float32]) 
             alike = np.abs(greys[proposed].mean((1, 2)) - greys[index].mean()) / 255 < FLAT
         for other in proposed[alike]:
             _join(groups, index, int(other))
+    return np.array([_root(groups, index) for index in range(len(groups))], dtype=np.int64)
+
+
+def photograph_greys(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Images (px, px, 3) to (N, 24, 24) greys."""
+    greys = (Image.fromarray(image).convert("L") for image in images)
+    small = [np.asarray(grey.resize((GREY_PX, GREY_PX), Image.Resampling.BOX)) for grey in greys]
+    return np.stack(small) if small else np.zeros((0, GREY_PX, GREY_PX), np.uint8)
+
+
+def same_photograph_groups(greys: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(N, 24, 24) greys of whole images to (N,) group numbers: the lowest member's index.
+
+    A group holds re-encoded and resized copies of one photograph.  Pairs of nearly the same mean are proposed by their
+    hashes and confirmed on the greys.  In an image of one tone there is nothing to recognise.  Groups are closed.
+    """
+    groups = np.arange(len(greys))
+    values = greys.reshape(len(greys), -1).astype(np.float32)
+    means, spread = values.mean(1), values.std(1)
+    order = np.argsort(means, kind="stable")
+    order = order[spread[order] / 255 >= FLAT]
+    hashes, limit = drawing_hashes(greys), np.maximum(LEAST_OFF, RE_ENCODED * spread)
+    ends = np.searchsorted(means[order], means[order] + limit[order], side="right")
+    for position, index in enumerate(order):
+        later = order[position + 1 : ends[position]]
+        proposed = later[np.bitwise_count(hashes[later] ^ hashes[index]) <= HASH_DISTANCE]
+        off = np.sqrt(((values[proposed] - values[index]) ** 2).mean(1))
+        for other in proposed[off <= limit[index]]:
+            _join(groups, int(index), int(other))
     return np.array([_root(groups, index) for index in range(len(groups))], dtype=np.int64)
 
 

@@ -9,7 +9,16 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.data.base import Listing, Picture, fingerprint_files, fingerprint_names, names_below
+from mlkd.data.base import (
+    Finding,
+    Listing,
+    Picture,
+    fingerprint_files,
+    fingerprint_names,
+    is_file,
+    names_below,
+    read_utf8,
+)
 from mlkd.data.carve import carve, check_val_share, held_out
 from mlkd.data.published import LABELS, labels_with_pictures
 from mlkd.labels import Labels
@@ -56,18 +65,28 @@ class NusWide:
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
         """List the pictures; one whose file is missing is skipped and named."""
-        labels = Labels(tuple(_lines(self.root / "ConceptsList" / "Concepts81.txt")))
+        labels = _concepts(self.root / "ConceptsList" / "Concepts81.txt")
         lists = {part: _lines(self.root / "ImageList" / f"{part}Imagelist.txt") for part in PARTS}
         self._check_total(sum(map(len, lists.values())))
         folder = self._pictures()
         there = set(names_below(folder))
         skipped: dict[str, str] = {}
+        left_out: list[tuple[int, ...]] = []
         parts: dict[str, list[Picture]] = {}
+        declared = np.zeros(len(labels), dtype=np.int64)
+        findings: list[Finding] = []
         for done, (part, names) in enumerate(lists.items()):
             progress("lists", done, len(lists))
             targets = _targets(self._labels(), part, labels, len(names))
-            parts[part] = _found(names, targets, folder, there, skipped)
-        train = carve(parts["Train"], held_out(self.val_share))
+            names, targets, repeated = _without_repeated(
+                self.root / "ImageList" / f"{part}Imagelist.txt", names, targets
+            )
+            findings += repeated
+            declared += targets.sum(0)
+            parts[part], lost = _found(names, targets, folder, there, skipped)
+            left_out += lost
+        bounds = held_out(self.val_share)
+        train = carve(parts["Train"], bounds)
         return Listing(
             labels,
             {"train": train["train"], "val": train["val"], "test": parts["Test"]},
@@ -78,6 +97,10 @@ class NusWide:
             expected=PUBLISHED,
             found={f"{part} pictures": len(pictures) for part, pictures in parts.items()}
             | {LABELS: labels_with_pictures(parts)},
+            bounds=bounds,
+            declared=dict(zip(labels.names, declared.tolist(), strict=True)),
+            left_out={"missing file": left_out},
+            findings=tuple(findings),
         )
 
     def _check_total(self, count: int) -> None:
@@ -100,7 +123,15 @@ def _first_folder(root: Path, names: tuple[str, ...]) -> Path:
 def _lines(file: Path) -> list[str]:
     if not file.is_file():
         raise ValueError(f"root: expected the list {file}, got none; unpack ImageList and ConceptsList into the root")
-    return [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line.strip() for line in read_utf8(file).splitlines() if line.strip()]
+
+
+def _concepts(file: Path) -> Labels:
+    names = tuple(_lines(file))
+    try:
+        return Labels(names)
+    except ValueError as cause:
+        raise ValueError(f"{file}: {cause}") from None
 
 
 def _targets(folder: Path, part: str, labels: Labels, count: int) -> NDArray[np.bool_]:
@@ -108,9 +139,9 @@ def _targets(folder: Path, part: str, labels: Labels, count: int) -> NDArray[np.
     targets = np.zeros((count, len(labels)), dtype=np.bool_)
     for column, name in enumerate(labels.names):
         file = folder / f"Labels_{name}_{part}.txt"
-        if not file.is_file():
+        if not is_file(file):
             raise ValueError(f"root: expected the labels {file}, got none; unpack Groundtruth into the root")
-        values = np.array(file.read_text(encoding="utf-8").split(), dtype=np.str_)
+        values = np.array(read_utf8(file).split(), dtype=np.str_)
         if len(values) != count:
             raise ValueError(
                 f"{file}: expected {count} lines as in {part}Imagelist.txt, got {len(values)}; take both anew"
@@ -122,17 +153,35 @@ def _targets(folder: Path, part: str, labels: Labels, count: int) -> NDArray[np.
     return targets
 
 
+def _without_repeated(
+    file: Path, names: list[str], targets: NDArray[np.bool_]
+) -> tuple[list[str], NDArray[np.bool_], list[Finding]]:
+    """A name that a list has twice is one image.  Raises ValueError where its labels differ."""
+    first: dict[str, int] = {}
+    for row, name in enumerate(names):
+        if (targets[first.setdefault(name, row)] != targets[row]).any():
+            raise ValueError(
+                f"{file}, line {row + 1}: expected the labels of line {first[name] + 1} for the same name {name!r}, "
+                "got others; remove one of the two from all lists"
+            )
+    repeated = len(names) - len(first)
+    found = [Finding("Some names stand in a list more than once.", f"{file.name}: {repeated}. Each is one image.")]
+    return list(first), targets[list(first.values())], found if repeated else []
+
+
 def _found(
     names: list[str], targets: NDArray[np.bool_], folder: Path, there: set[str], skipped: dict[str, str]
-) -> list[Picture]:
-    pictures = []
+) -> tuple[list[Picture], list[tuple[int, ...]]]:
+    """The pictures that are there, and the labels of those that are not."""
+    pictures, left_out = [], []
     for line, row in zip(names, targets, strict=True):
         path = PureWindowsPath(line)  # the lists have backslashes; slashes are read as well
         name = path.as_posix()
         inside = name if name in there else path.name
+        positives = tuple(int(label) for label in np.flatnonzero(row))
         if inside in there:
-            positives = tuple(int(label) for label in np.flatnonzero(row))
             pictures.append(Picture(name, folder / inside, positives, name))
         else:
+            left_out.append(positives)
             skipped[name] = f"missing file {folder / name}"
-    return pictures
+    return pictures, left_out

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,15 +14,19 @@ from numpy.typing import NDArray
 
 from mlkd import images, memory_map
 from mlkd.data.about import about, write_json
-from mlkd.data.base import Box, Listing, Picture, PictureSource
-from mlkd.data.decode import Unreadable, decode_files
-from mlkd.data.leaks import Decoded, refuse_leaks, refuse_unlabelled, units, without_copies
+from mlkd.data.audit import audit
+from mlkd.data.base import SOURCE_SPLITS, Box, Listing, PictureSource
+from mlkd.data.decode import scaled_findings
+from mlkd.data.leaks import Decoded, refuse_leaks, refuse_unlabelled, units
 from mlkd.data.published import compare
+from mlkd.data.readable import COPY, UNREADABLE, Decodings, LeftOut, decode, of_unread_kinds, readable, without_leaks
 from mlkd.data.select_tune import select_and_tune
 from mlkd.labels import Labels
 from mlkd.progress import Progress, silent
 
 SPLITS = ("train", "select", "tune", "test")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -98,43 +103,29 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
     listing = source.read(out, progress)
     compare(listing.provenance, listing.expected, listing.found)
     refuse_unlabelled(listing.splits)
-    skipped = dict(listing.skipped)
-    kept = {split: _decode(split, files, out, sizes, skipped, progress) for split, files in listing.splits.items()}
-    if listing.published:
-        kept = without_copies(kept, skipped)
+    skipped, left_out = dict(listing.skipped), LeftOut({UNREADABLE: [], COPY: []})
+    readings = {split: decode(split, files, out, sizes, progress) for split, files in listing.splits.items()}
+    kept = {split: readable(split, listing.splits[split], readings[split], skipped, left_out) for split in readings}
+    kept, findings = without_leaks(listing, kept, out, min(sizes), skipped, left_out)
     write_json(out / "skipped.json", skipped)
     _refuse_empty(kept, listing, out)
     refuse_leaks(kept)
     select, tune = _halves(kept["val"], listing)
     _refuse_without_positives("val", " in select", select)
     _refuse_without_positives("test", "", kept["test"])
-    parts = {"train": ("train", kept["train"]), "select": ("val", select), "tune": ("val", tune)}
+    parts = {"train": kept["train"], "select": select, "tune": tune, "test": kept["test"]}
+    findings += scaled_findings([reading for in_split in readings.values() for reading in in_split])
+    findings += of_unread_kinds([one for split in readings for one in listing.splits[split]], skipped)
+    audited = audit(listing, [one.picture for part in parts.values() for one in part], left_out, findings)
     targets, known = {}, {}
-    for name, (split, pictures) in (parts | {"test": ("test", kept["test"])}).items():
+    for name, pictures in parts.items():
         targets[name], known[name] = _decisions(pictures, len(listing.labels))
         _write_split(out, name, pictures, targets[name], known[name])
-        _share_pixels(out, split, name, [one.row for one in pictures], sizes)
-    for px in sizes:
-        (out / f"val.{px}.npy").unlink()
+    _share_pixels(out, parts, sizes)
     listing.labels.write(out / "labels.json")
-    write_json(out / "about.json", about(listing, targets, known, len(skipped)))
-
-
-def _decode(
-    split: str, pictures: list[Picture], out: Path, sizes: Sequence[int], skipped: dict[str, str], progress: Progress
-) -> list[Decoded]:
-    """Write out/SPLIT.PX.npy with a row for every picture; returns the readable ones."""
-    arrays = {px: out / f"{split}.{px}.npy" for px in sizes}
-    files = [picture.file for picture in pictures]
-    outcomes = decode_files(files, arrays, lambda done: progress(f"decoding, {split}", done, len(files)))
-    progress(f"decoding, {split}", len(files), len(files))
-    kept = []
-    for row, (picture, outcome) in enumerate(zip(pictures, outcomes, strict=True)):
-        if isinstance(outcome, Unreadable):
-            skipped[picture.name] = outcome.cause
-        else:
-            kept.append(Decoded(row, picture, outcome))
-    return kept
+    write_json(out / "about.json", about(listing, targets, known, len(skipped)) | audited)
+    for one in audited["findings"]:
+        _log.warning("data: %s %s", one["claim"], one["numbers"])
 
 
 def _refuse_empty(kept: dict[str, list[Decoded]], listing: Listing, out: Path) -> None:
@@ -169,18 +160,25 @@ def _decisions(pictures: list[Decoded], labels: int) -> tuple[NDArray[np.uint8],
     return targets, known
 
 
-def _share_pixels(out: Path, split: str, name: str, rows: list[int], sizes: Sequence[int]) -> None:
-    """Copy rows of out/SPLIT.PX.npy to out/NAME.PX.npy, whole or not at all."""
+def _share_pixels(out: Path, parts: Decodings, sizes: Sequence[int]) -> None:
+    """The arrays of the parts from those of the splits, which go; each is written whole before any is replaced."""
     for px in sizes:
-        file = out / f"{split}.{px}.npy"
-        pixels = np.load(file, mmap_mode="r")
-        if split == name and len(rows) == len(pixels):
-            continue
-        fresh = memory_map.create(out / f"{name}.{px}.partial", np.uint8, (len(rows), px, px, 3))
-        for start in range(0, len(rows), 256):
-            fresh[start : start + 256] = pixels[rows[start : start + 256]]
-        fresh.flush()
-        (out / f"{name}.{px}.partial").replace(out / f"{name}.{px}.npy")
+        arrays = {split: np.load(out / f"{split}.{px}.npy", mmap_mode="r") for split in SOURCE_SPLITS}
+        same = [name for name, part in parts.items() if _is_whole(name, part, arrays)]
+        for name, part in parts.items():
+            if name not in same:
+                fresh = memory_map.create(out / f"{name}.{px}.partial", np.uint8, (len(part), px, px, 3))
+                for row, one in enumerate(part):
+                    fresh[row] = arrays[one.array][one.row]
+                fresh.flush()
+        for name in parts.keys() - set(same):
+            (out / f"{name}.{px}.partial").replace(out / f"{name}.{px}.npy")
+        (out / f"val.{px}.npy").unlink()
+
+
+def _is_whole(name: str, part: Sequence[Decoded], arrays: Mapping[str, NDArray[np.uint8]]) -> bool:
+    rows = [(one.array, one.row) for one in part]
+    return name in arrays and rows == [(name, row) for row in range(len(arrays[name]))]
 
 
 def _write_split(

@@ -4,17 +4,21 @@ import errno
 import io
 import os
 import random
+import sys
 import threading
+import types
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from mlkd import images
-from mlkd.images import FORMATS, SUFFIXES, UnreadablePicture, decode, load
+from mlkd import image_kinds, images
+from mlkd.image_kinds import FORMATS, SUFFIXES
+from mlkd.image_values import scaled
+from mlkd.images import UnreadablePicture, decode, load
 from tests import wild
 
 PICTURES = wild.pictures()
@@ -39,7 +43,7 @@ def test_everyone_sees_the_same_in_it(name: str, tmp_path: Path) -> None:
     file = tmp_path / name
     file.write_bytes(picture.content)
     np.testing.assert_array_equal(decode(file, 64), pixels)
-    assert file.suffix in (*SUFFIXES, ".mpo")
+    assert file.suffix in SUFFIXES
 
 
 def damaged(content: bytes, chance: random.Random) -> bytes:
@@ -197,5 +201,149 @@ def test_a_file_that_this_user_may_not_read_is_not_called_broken(
 
 def test_formats_are_those_of_the_suffixes() -> None:
     Image.init()
-    of_suffix = {Image.registered_extensions()[suffix] for suffix in SUFFIXES}
+    of_suffix = {Image.registered_extensions()[suffix] for suffix in SUFFIXES} - {"MPO"}  # Pillow reads it as a JPEG
     assert of_suffix == set(FORMATS)
+
+
+def mean(content: bytes) -> float:
+    return float(load(content, 32).mean())
+
+
+def scaled_as(content: bytes) -> str:
+    return scaled(decode(content, 32))
+
+
+def ramp(peak: int) -> np.ndarray:
+    return np.linspace(0, peak, wild.WIDTH * wild.HEIGHT).round().astype(np.uint16).reshape(wild.HEIGHT, wild.WIDTH)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("colour", [False, True])
+def test_fewer_bits_in_sixteen_are_neither_black_nor_white(bits: int, colour: bool) -> None:
+    """The mean of a ramp is half of white; of colours Pillow gives the high bytes alone, of 10 bits four tones."""
+    values = ramp(2**bits - 1).astype(">u2")
+    if colour:
+        if bits == 8:
+            pytest.skip("nothing is left in the high bytes")
+        content = wild.png(np.stack([values] * 3, axis=2).astype(">u2"), 16, 2)
+    else:
+        content = wild.png(values, 16, 0)
+    assert mean(content) == pytest.approx(127.5, abs=2)
+    told = scaled_as(content)
+    assert told == (
+        "" if bits == 16 else f"colours of {bits} bits in 16" if colour else f"whole numbers of {bits} bits in more"
+    )
+
+
+def test_transparent_colours_of_twelve_bits_are_laid_over_white() -> None:
+    values = np.full((wild.HEIGHT, wild.WIDTH, 4), 4095, ">u2")
+    values[..., 1:3] = 0
+    values[:, : wild.WIDTH // 2, 3] = 0
+    values[:, wild.WIDTH // 2 :, 3] = 65535
+    pixels = np.asarray(decode(wild.png(values, 16, 6), 64))
+    np.testing.assert_array_equal(pixels[5, 3], (255, 255, 255))
+    np.testing.assert_array_equal(pixels[5, -3], (255, 0, 0))
+
+
+def tiff(values: np.ndarray, **tags: object) -> bytes:
+    return wild.saved(Image.fromarray(values), "TIFF", **tags)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "how"),
+    [
+        (ramp(4095).astype(np.float32), 127.5, "values by their own range"),
+        (ramp(40).astype(np.float32) - 20, 127.5, "values by their own range"),
+        (ramp(300).astype(np.float32) / 10 + 280, 127.5, "values by their own range"),  # kelvin
+        (ramp(100).astype(np.float32) / 10_000, 127.5, "values by their own range"),
+        (ramp(255).astype(np.float32), 127.5, ""),
+        (ramp(100).astype(np.float32) / 100, 127.5, ""),
+        (ramp(100).astype(np.float32) / 200, 63.75, ""),
+        (ramp(7).astype(np.uint16), 127.5, "values by their own range"),
+        (ramp(60_000).astype(np.int32) * 30_000, 127.5 * 1.8e9 / 2**32, "whole numbers of 32 bits in more"),
+        (np.zeros((wild.HEIGHT, wild.WIDTH), np.float32), 0, ""),
+        (np.full((wild.HEIGHT, wild.WIDTH), np.nan, np.float32), 0, ""),
+    ],
+    ids=[
+        "12 bits",
+        "negative",
+        "kelvin",
+        "hundredths",
+        "bytes",
+        "unit",
+        "half",
+        "three bits",
+        "32 bits",
+        "black",
+        "nan",
+    ],
+)
+def test_other_values_are_scaled_by_their_range(values: np.ndarray, expected: float, how: str) -> None:
+    content = tiff(values)
+    assert mean(content) == pytest.approx(expected, abs=2)
+    assert scaled_as(content) == how
+
+
+def test_a_declared_maximum_counts_unless_it_is_far_above_the_values() -> None:
+    dark = ramp(2_000)  # as a picture of 12 bits it is half as bright as one that fills 11 or 12
+    assert mean(tiff(dark, tiffinfo={281: 4_095})) == pytest.approx(127.5 * 2_000 / 4_095, abs=2)
+    assert mean(tiff(ramp(1_000), tiffinfo={281: 4_095})) == pytest.approx(127.5 * 1_000 / 4_095, abs=2)
+    assert mean(tiff(ramp(1_000), tiffinfo={281: 65_535})) == pytest.approx(127.5 * 1_000 / 1_023, abs=2)
+    floats = ramp(1_000).astype(np.float32)
+    assert mean(tiff(floats, tiffinfo={341: 2_000.0})) == pytest.approx(63.75, abs=2)
+
+
+def test_scaling_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    images._tell_once.cache_clear()
+    for _ in range(3):
+        decode(tiff(ramp(4095)), 32)
+    assert caplog.messages == ["images: whole numbers of 12 bits in more"]
+
+
+def test_files_are_sorted_out_by_suffix_and_without_one_by_their_first_bytes(tmp_path: Path) -> None:
+    whole = [name for name in PICTURES if name.split(".")[-1] in ("jpg", "png", "gif", "bmp", "tif", "webp", "avif")]
+    for number, name in enumerate(whole):
+        (tmp_path / f"{number}").write_bytes(PICTURES[name].content)
+    with_suffix = ["a.JPE", "b.mpo", "c.Tif"]
+    others = ["LICENSE", "notes.txt", "x.csv", "short"]
+    for name in (*with_suffix, *others, "1.heic", "2.HEIC", "3.jxl", "4.cr2"):
+        (tmp_path / name).write_bytes(b"ab")
+    os.mkfifo(tmp_path / "pipe")
+    image_kinds.plugins.cache_clear()
+    found, unread = image_kinds.image_files(sorted(tmp_path.iterdir()))
+    assert sorted(file.name for file in found) == sorted([*map(str, range(len(whole))), *with_suffix])
+    assert unread == {".heic": 2, ".jxl": 1, ".cr2": 1}
+    assert image_kinds.unread_images(unread) == (
+        "1 .cr2, 2 .heic, 1 .jxl; install pillow-heif, or convert them to JPEG or PNG"
+    )
+    assert image_kinds.unread_images({}) == ""
+
+
+def test_pillow_heif_is_used_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in that reads a made-up kind of file as pillow-heif reads HEIC: through Pillow's own registry."""
+
+    class Heif(ImageFile.ImageFile):
+        format = "HEIF"
+
+        def _open(self) -> None:
+            assert self.fp.read(4) == b"heif"
+            self._size, self._mode = (4, 4), "RGB"
+            self.tile = [ImageFile._Tile("raw", (0, 0, 4, 4), 4, "RGB")]
+
+    def register() -> None:
+        Image.register_open("HEIF", Heif, lambda prefix: prefix[:4] == b"heif")
+        Image.register_extension("HEIF", ".heic")
+
+    content = b"heif" + bytes([9, 99, 199]) * 16
+    image_kinds.plugins.cache_clear()
+    with pytest.raises(UnreadablePicture, match="got unknown bytes"):
+        decode(content, 4)
+    (tmp_path / "a.heic").write_bytes(content)
+    for registry in (Image.OPEN, Image.EXTENSION):
+        monkeypatch.setattr(Image, "OPEN" if registry is Image.OPEN else "EXTENSION", dict(registry))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    monkeypatch.setitem(sys.modules, "pillow_heif", types.SimpleNamespace(register_heif_opener=register))
+    image_kinds.plugins.cache_clear()
+    np.testing.assert_array_equal(np.asarray(decode(tmp_path / "a.heic", 4))[0, 0], (9, 99, 199))
+    assert image_kinds.image_files([tmp_path / "a.heic"]) == ([tmp_path / "a.heic"], {})
+    image_kinds.plugins.cache_clear()

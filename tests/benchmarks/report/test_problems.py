@@ -39,6 +39,14 @@ def test_a_sound_run_has_none(sound: dict[str, Any], tmp_path: Path) -> None:
         assert "Problem" not in (tmp_path / name).read_text(encoding="utf-8")
 
 
+def test_what_the_audit_of_the_data_found_is_on_the_page_and_the_card(sound: dict[str, Any], tmp_path: Path) -> None:
+    sound["findings"] = [{"claim": "Some labels have no image.", "numbers": "owl & hawk."}]
+    assert told(sound) == ["Some labels have no image. owl & hawk."]
+    render(sound, tmp_path)
+    assert "<strong>Some labels have no image.</strong> owl &amp; hawk." in (tmp_path / "report.html").read_text()
+    assert "**Problem: Some labels have no image.** owl &amp; hawk." in (tmp_path / "report.md").read_text()
+
+
 def test_a_bench_that_knows_little_has_none() -> None:
     assert told({"rows": [], "devices": []}) == []
     unknown = {"teacher_gain": None, "low": None, "high": None, "difference": None}

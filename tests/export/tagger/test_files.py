@@ -117,3 +117,18 @@ def test_standard_input_is_one_picture_in_its_place(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
     assert find(["-", str(tmp_path / "a.jpg")], io.BytesIO(b"bytes")).pictures == [b"bytes", tmp_path / "a.jpg"]
     assert find(["-"], None).pictures == [b""]
+
+
+def test_images_of_kinds_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("a.jpg", "b/1.HEIC", "b/2.heic", "c.jxl", "notes.txt")))
+    found = find([str(tmp_path)], NOTHING)
+    assert found.pictures == [tmp_path / "a.jpg"]
+    [(name, cause)] = found.failed
+    assert name == str(tmp_path)
+    assert str(cause).endswith("got 2 .heic, 1 .jxl; install pillow-heif, or convert them to JPEG or PNG")
+
+
+def test_a_file_without_suffix_is_an_image_if_it_begins_as_one(tmp_path: Path) -> None:
+    touch(tmp_path / "LICENSE")
+    (tmp_path / "photo").write_bytes(b"\xff\xd8\xff\xe0 and more")
+    assert below(tmp_path) == ["photo"]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mlkd.data import decode as decoding
-from mlkd.data.decode import Unreadable, decode_files, decode_sizes
+from mlkd.data.decode import Reading, decode_files, decode_sizes
 from mlkd.images import UnreadablePicture, load
 
 
@@ -31,16 +31,16 @@ def files(tmp_path: Path) -> list[Path]:
     return files
 
 
-def check(outcomes: list[decoding.Outcome], files: list[Path], arrays: dict[int, Path]) -> None:
-    for row, (file, outcome) in enumerate(zip(files, outcomes, strict=True)):
+def check(readings: list[Reading], files: list[Path], arrays: dict[int, Path]) -> None:
+    for row, (file, reading) in enumerate(zip(files, readings, strict=True)):
         for px, array in arrays.items():
-            expected = 0 if isinstance(outcome, Unreadable) else load(file, px)
+            expected = 0 if reading.unreadable else load(file, px)
             np.testing.assert_array_equal(np.load(array)[row], expected)
-        if isinstance(outcome, Unreadable):
-            assert str(file) in outcome.cause
+        if reading.unreadable:
+            assert str(file) in reading.unreadable
         else:
-            assert outcome == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert [row for row, outcome in enumerate(outcomes) if isinstance(outcome, Unreadable)] == [3, 5]
+            assert reading.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert [row for row, reading in enumerate(readings) if reading.unreadable] == [3, 5]
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -66,7 +66,7 @@ def test_rows_hashes_and_causes_alone_and_in_processes(
 def test_sizes_equal_those_of_the_one_preprocessing(size: tuple[int, int]) -> None:
     content = jpeg(*size)
     sizes = (16, 24, 32, 96, 128, 224)
-    for px, view in decode_sizes(content, sizes).items():
+    for px, view in decode_sizes(content, sizes)[0].items():
         np.testing.assert_array_equal(view, load(content, px))
 
 

@@ -101,3 +101,32 @@ def test_fingerprint_sees_lists_and_names(root: Path) -> None:
     (root / "TrainTestLabels/Labels_beach_Train.txt").write_text("0")
     assert NusWide(root=root).fingerprint() != after
     assert not NusWide(root=root).needs_fetch()
+
+
+def test_a_name_twice_with_the_same_labels_is_one_image(root: Path) -> None:
+    lists = {
+        file: file.read_text() for file in [*root.glob("ImageList/*.txt"), *root.glob("TrainTestLabels/*_Train.txt")]
+    }
+    for file, text in lists.items():
+        lines = text.splitlines()
+        if file.name != "TestImagelist.txt":
+            last = "airport\\0000_212440.jpg" if file.parent.name == "ImageList" else lines[0]
+            file.write_text("\n".join([*lines, last]) + "\n")
+    listing = NusWide(root=root).read(root, silent)
+    assert sum(map(len, listing.splits.values())) == 21
+    assert listing.findings[0].numbers == "TrainImagelist.txt: 1. Each is one image."
+    labels = root / "TrainTestLabels/Labels_beach_Train.txt"
+    labels.write_text("\n".join([*labels.read_text().splitlines()[:-1], "1"]) + "\n")
+    with pytest.raises(
+        ValueError, match=r"TrainImagelist.txt, line 15: expected the labels of line 1 for the same name"
+    ):
+        NusWide(root=root).read(root, silent)
+
+
+def test_a_list_in_a_foreign_encoding_is_named(root: Path) -> None:
+    (root / "ConceptsList/Concepts81.txt").write_bytes(b"airport\nbe\xe4ch\nclouds\n")
+    with pytest.raises(ValueError, match=r"Concepts81.txt, line 2: expected text in UTF-8, got byte 0xe4"):
+        NusWide(root=root).read(root, silent)
+    (root / "ConceptsList/Concepts81.txt").write_text("airport\nairport\nclouds\n")
+    with pytest.raises(ValueError, match=r"Concepts81.txt: labels: expected distinct names, got \['airport'\]"):
+        NusWide(root=root).read(root, silent)

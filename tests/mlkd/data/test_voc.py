@@ -159,3 +159,40 @@ def test_fingerprint_sees_a_changed_annotation_and_a_missing_picture(root: Path)
     (root / "VOCdevkit/VOC2007/JPEGImages/000002.jpg").unlink()
     assert Voc(root=root).fingerprint() != before
     assert not Voc(root=root).needs_fetch()
+
+
+def test_a_name_twice_in_a_list_is_one_image(root: Path) -> None:
+    with (root / "VOCdevkit/VOC2007/ImageSets/Main/test.txt").open("a") as stream:
+        stream.write("000031\n000032\n")
+    listing = Voc(root=root).read(root, silent)
+    assert [picture.name for picture in listing.splits["test"]] == [f"{number:06d}" for number in range(31, 41)]
+    (finding,) = listing.findings
+    assert finding.numbers == "test.txt: 2, as 000031, 000032. Each is one image."
+
+
+def test_a_foreign_encoding_and_an_empty_list_are_named(root: Path) -> None:
+    file = root / "VOCdevkit/VOC2007/ImageSets/Main/test.txt"
+    file.write_bytes("000031\nGröße\n".encode("latin-1"))
+    with pytest.raises(
+        ValueError, match=r"test.txt, line 2: expected text in UTF-8, got byte 0xf6; save the file as UTF"
+    ):
+        Voc(root=root).read(root, silent)
+    file.write_text("\n\n")
+    with pytest.raises(ValueError, match=r"test.txt: expected a name in each line, got none"):
+        Voc(root=root).read(root, silent)
+
+
+def test_labels_of_images_that_are_left_out_are_counted(root: Path) -> None:
+    year = root / "VOCdevkit/VOC2007"
+    (year / "JPEGImages/000003.jpg").unlink()
+    (year / "Annotations/000031.xml").write_text('<?xml version="1.0" encoding="no-such"?><annotation/>')
+    (year / "Annotations/000032.xml").unlink()
+    size = "<size><width>nan</width><height>20</height></size>"
+    (year / "Annotations/000033.xml").write_text(f"<annotation>{size}</annotation>")
+    prepare(Voc(root=root), root / "out", (16,))
+    about = json.loads((root / "out/about.json").read_text())
+    assert about["labels"]["dog"] == {"source": 36, "kept": 35, "dropped": {"missing file": 1}}
+    assert about["left_out"] == {"missing file": 2, "unreadable annotation": 2}
+    skipped = json.loads((root / "out/skipped.json").read_text())
+    assert skipped["000031"].endswith("000031.xml: unknown encoding: no-such")
+    assert skipped["000033"].endswith("size/width is 'nan', no number")

@@ -1,0 +1,73 @@
+"""The readable images of every split, with all copies of a photograph in one of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkd.data.base import Finding, Listing, Picture
+from mlkd.data.copies import keep_together
+from mlkd.data.decode import Reading, decode_files
+from mlkd.data.leaks import Decoded, without_copies
+from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
+from mlkd.image_kinds import UNREAD, unread_images
+from mlkd.progress import Progress
+
+UNREADABLE, COPY = "unreadable image", "copy in another split"
+Decodings = dict[str, list[Decoded]]
+LeftOut = dict[str, list[tuple[int, ...]]]  # for every reason the label columns of each image
+
+
+def decode(split: str, pictures: list[Picture], out: Path, sizes: Sequence[int], progress: Progress) -> list[Reading]:
+    """Write out/SPLIT.PX.npy with a row for every picture."""
+    arrays = {px: out / f"{split}.{px}.npy" for px in sizes}
+    files = [picture.file for picture in pictures]
+    readings = decode_files(files, arrays, lambda done: progress(f"decoding, {split}", done, len(files)))
+    progress(f"decoding, {split}", len(files), len(files))
+    return readings
+
+
+def readable(
+    split: str, pictures: list[Picture], readings: list[Reading], skipped: dict[str, str], left_out: LeftOut
+) -> list[Decoded]:
+    kept = []
+    for row, (picture, reading) in enumerate(zip(pictures, readings, strict=True)):
+        if reading.unreadable:
+            skipped[picture.name] = reading.unreadable
+            left_out[UNREADABLE].append(picture.positives)
+        else:
+            kept.append(Decoded(row, picture, reading.sha256, split))
+    return kept
+
+
+def without_leaks(
+    listing: Listing, kept: Decodings, out: Path, px: int, skipped: dict[str, str], left_out: LeftOut
+) -> tuple[Decodings, list[Finding]]:
+    """The splits with all copies of a photograph in one of them; composed images share parts, and are not copies."""
+    findings: list[Finding] = []
+    if not listing.composed:
+        greys = [_greys(out / f"{split}.{px}.npy", pictures) for split, pictures in kept.items()]
+        photographs = same_photograph_groups(np.concatenate(greys)).tolist()
+        kept, copies, findings = keep_together(kept, photographs, listing.bounds)
+        left_out[COPY] += [one.picture.positives for one in copies]
+        skipped |= {one.picture.name: f"{one.picture.file}: {COPY}" for one in copies}
+    if listing.published:
+        kept, copies = without_copies(kept, skipped)
+        left_out[COPY] += [one.picture.positives for one in copies]
+    return kept, findings
+
+
+def _greys(array: Path, pictures: list[Decoded]) -> NDArray[np.uint8]:
+    pixels = np.load(array, mmap_mode="r")
+    return photograph_greys(pixels[one.row] for one in pictures)
+
+
+def of_unread_kinds(pictures: Iterable[Picture], skipped: Mapping[str, str]) -> list[Finding]:
+    """Unreadable files that are images of another kind, by suffix."""
+    suffixes = Counter(one.file.suffix.lower() for one in pictures if one.name in skipped)
+    told = unread_images({suffix: count for suffix, count in suffixes.items() if suffix in UNREAD})
+    return [Finding("Some files are images of kinds that are not read here.", f"{told}.")] if told else []

@@ -1,0 +1,160 @@
+"""Copies of one photograph: re-encoded and resized, in splits that we deal and in splits that the source gives."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlkd.data import SPLITS, Folder, prepare, read_split
+from mlkd.data.base import Picture
+from mlkd.data.carve import CARVED
+from mlkd.data.copies import keep_together
+from mlkd.data.leaks import Decoded
+from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
+from mlkd.progress import silent
+
+TAGS = ("cat", "dog", "owl")
+
+
+def photograph(seed: int, side: int = 240) -> Image.Image:
+    """Large shapes with soft edges and some grain: nothing that survives only at full size."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(20, 235, (7, 7, 3), dtype=np.uint8)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
+    return Image.fromarray(np.clip(np.asarray(coarse) + rng.normal(0, 6, (side, side, 3)), 0, 255).astype(np.uint8))
+
+
+def re_encoded(image: Image.Image, quality: int, side: int) -> Image.Image:
+    stream = io.BytesIO()
+    image.resize((side, side), Image.Resampling.LANCZOS).save(stream, "JPEG", quality=quality)
+    return Image.open(stream).convert("RGB")
+
+
+def groups(*images: Image.Image) -> list[int]:
+    small = [np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR)) for image in images]
+    return same_photograph_groups(photograph_greys(small)).tolist()
+
+
+def test_re_encoded_and_resized_copies_are_one_photograph() -> None:
+    first, second = photograph(1), photograph(2)
+    images = [first, second, re_encoded(first, 40, 240), re_encoded(second, 80, 120), re_encoded(first, 60, 80)]
+    assert groups(*images) == [0, 1, 0, 1, 0]
+
+
+def test_another_photograph_of_the_same_view_is_no_copy() -> None:
+    """An object on a tenth of the image, and the view moved by a twentieth."""
+    first = photograph(3)
+    with_object, moved = first.copy(), first.crop((12, 0, 240, 240))
+    with_object.paste((250, 250, 250), (20, 20, 95, 95))
+    assert groups(first, with_object, moved) == [0, 1, 2]
+
+
+def test_images_of_one_tone_are_no_copies() -> None:
+    assert groups(*(Image.new("RGB", (64, 64), (tone, tone, tone)) for tone in (100, 100, 101))) == [0, 1, 2]
+
+
+def test_groups_agree_with_a_comparison_of_all_pairs() -> None:
+    rng = np.random.default_rng(0)
+    greys = np.concatenate([photograph_greys([np.asarray(photograph(seed, 48))]) for seed in rng.integers(0, 9, 30)])
+    greys = np.clip(greys + rng.normal(0, 0.7, greys.shape), 0, 255).astype(np.uint8)
+    values = greys.astype(float)
+    off = np.sqrt(((values[:, None] - values[None]) ** 2).mean((2, 3)))
+    first = [int(np.flatnonzero(row <= 1.5)[0]) for row in off]
+    assert 3 < len(set(first)) <= 9
+    assert same_photograph_groups(greys).tolist() == first
+
+
+def decoded(name: str, group: str = "", content: str = "", carved: bool = True) -> Decoded:
+    return Decoded(0, Picture(name, Path(name), (), group or name, carved=carved), content or name)
+
+
+def names(splits: dict[str, list[Decoded]]) -> dict[str, list[str]]:
+    return {split: sorted(one.picture.name for one in images) for split, images in splits.items()}
+
+
+def test_a_carved_copy_goes_to_the_split_of_its_group() -> None:
+    splits = {"train": [decoded("a"), decoded("b")], "val": [decoded("c")], "test": [decoded("d"), decoded("e")]}
+    kept, out, findings = keep_together(splits, [0, 1, 2, 1, 4], CARVED)
+    assert not out
+    where = {one.picture.name: split for split, images in kept.items() for one in images}
+    assert sorted(where) == ["a", "b", "c", "d", "e"]
+    assert where["b"] == where["d"]
+    assert {one.picture.group for images in kept.values() for one in images if one.picture.name in "bd"} == {"b"}
+    assert [one.numbers for one in findings] == ["2 images show 1 photographs. All copies of one stay in one split."]
+
+
+def test_groups_that_share_a_photograph_become_one() -> None:
+    splits = {"train": [decoded("a", "1"), decoded("b", "2")], "val": [decoded("c", "2")], "test": [decoded("d", "1")]}
+    kept, _, _ = keep_together(splits, [0, 0, 2, 3], CARVED)
+    assert [len(images) for images in kept.values() if images] == [4]
+
+
+@pytest.mark.parametrize(("sha256", "left"), [("", ["a"]), ("same", ["a", "b"])])
+def test_a_copy_in_a_given_split_stays_in_the_worthiest(sha256: str, left: list[str]) -> None:
+    """Equal files are not left out here: whoever gave the splits has to hear of them."""
+    given = [decoded(name, content=sha256 if name in "bd" else "", carved=False) for name in "abcd"]
+    splits = {"train": given[:2], "val": given[2:3], "test": given[3:]}
+    kept, out, _ = keep_together(splits, [0, 1, 2, 1], ())
+    assert names(kept) == {"train": left, "val": ["c"], "test": ["d"]}
+    assert [one.picture.name for one in out] == [name for name in "ab" if name not in left]
+
+
+def test_frames_of_one_view_do_not_empty_a_split() -> None:
+    splits = {
+        "train": [decoded(f"t{n}") for n in range(9)],
+        "val": [decoded("v")],
+        "test": [decoded("x"), decoded("y")],
+    }
+    kept, out, findings = keep_together(splits, [5] * 11 + [6], CARVED)
+    assert names(kept) == names(splits)
+    assert not out
+    assert [one.numbers for one in findings] == ["Groups of 11 images. They may be in different splits."]
+
+
+def folder(root: Path, header: str, row: Callable[[int, str], str]) -> Folder:
+    """Forty photographs, each as a file and as a smaller one of lower quality."""
+    lines = [header]
+    for number in range(40):
+        image = photograph(number, 120)
+        image.save(root / f"{number}.png")
+        re_encoded(image, 60, 80).save(root / f"small{number}.jpg", quality=70)
+        lines += [row(number, f"{number}.png"), row(number, f"small{number}.jpg")]
+    (root / "tags.csv").write_text("\n".join(lines) + "\n")
+    return Folder(root=root)
+
+
+def test_copies_in_a_folder_without_splits_stay_together(tmp_path: Path) -> None:
+    source = folder(tmp_path, "file,tags", lambda number, name: f"{name},{TAGS[number % 3]}")
+    before = {one.file.stem: split for split, some in source.read(tmp_path, silent).splits.items() for one in some}
+    assert any(before[f"{number}"] != before[f"small{number}"] for number in range(40))
+    prepare(source, tmp_path / "out", (16, 32))
+    splits = {name: read_split(tmp_path / "out", name) for name in SPLITS}
+    where = {file.stem: name for name, split in splits.items() for file in split.files}
+    assert len(where) == 80
+    assert all(where[f"{number}"] == where[f"small{number}"] for number in range(40))
+    for split in splits.values():
+        for row, file in enumerate(split.files):
+            with Image.open(file) as image:
+                expected = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
+            assert np.abs(split.pixels(32)[row] - expected).max() <= 3  # its own pixels, wherever it was moved
+            number = int(file.stem.removeprefix("small"))
+            assert split.labels.names[int(split.targets[row].argmax())] == TAGS[number % 3]
+
+
+def test_copies_in_given_splits_are_left_out_of_the_lesser_and_counted(tmp_path: Path) -> None:
+    def row(number: int, name: str) -> str:
+        split = "test" if number % 4 == 0 else "val" if number % 4 == 1 else "train"
+        return f"{name},{TAGS[number % 3]},{'train' if number == 8 and name.startswith('small') else split}"
+
+    prepare(folder(tmp_path, "file,tags,split", row), tmp_path / "out", (16,))
+    skipped = json.loads((tmp_path / "out/skipped.json").read_text())
+    assert skipped == {"small8.jpg": f"{tmp_path / 'small8.jpg'}: copy in another split"}
+    about = json.loads((tmp_path / "out/about.json").read_text())
+    assert about["labels"]["owl"]["dropped"] == {"copy in another split": 1}
