@@ -71,7 +71,7 @@ class Manifest:
     golden: tuple[str, ...]  # pictures for the self-test
     golden_expected: str  # what they give, step by step: see export.golden
     engines: tuple[EngineEntry, ...]
-    measured_on: dict[str, Any] | None = None  # export.machine.identity()
+    measured_on: dict[str, Any] | None = None  # export.machine.identity(), and its runtimes
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import machine, stamp
-from export.backends import openvino_layers
+from export.backends import importing, openvino_layers
 from export.backends.base import (
     EngineRefused,
     MissingRuntime,
@@ -187,12 +187,7 @@ class OpenVinoSession(Session):
 
 
 def _core() -> Any:
-    try:
-        import openvino
-    except ImportError as cause:
-        got = "none" if cause.name == "openvino" else str(cause)  # there, but without a library that it needs
-        raise MissingRuntime(f"openvino: expected the package openvino, got {got}; pip install openvino") from None
-    return openvino.Core()
+    return importing.wanted("openvino", "openvino").Core()
 
 
 def _version() -> str:

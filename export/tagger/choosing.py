@@ -26,6 +26,7 @@ class Measured:
     p50_ms: Mapping[str, float]
     lacking: Mapping[str, str] = field(default_factory=dict)  # those that could not be measured, with the reason
     where: str  # "with the bundle", "here on 2026-11-23"
+    checked: bool = True  # whether the scores of those that are measured were as expected here
 
 
 @dataclass(frozen=True)
@@ -105,5 +106,6 @@ def _ordered(manifest: Manifest, measured: Measured | None) -> list[EngineEntry]
 
 def _why(entry: EngineEntry, measured: Measured | None) -> str:
     if measured is not None and entry.name in measured.p50_ms:
-        return f"the fastest on this machine, {measured.p50_ms[entry.name]:.2f} ms measured {measured.where}"
+        machine = "on this machine" if measured.checked else "on a machine like this"
+        return f"the fastest {machine}, {measured.p50_ms[entry.name]:.2f} ms measured {measured.where}"
     return "the first in the bundle's order that runs here"

@@ -184,7 +184,7 @@ def test_a_package_that_is_there_and_broken_is_not_called_missing(
     class Broken(importlib.abc.MetaPathFinder):
         def find_spec(self, name: str, *_: object) -> None:
             if name in ("onnxruntime", "openvino"):
-                raise ImportError(str(cause).replace("onnxruntime", name), name=cause.name and name)
+                raise type(cause)(str(cause).replace("onnxruntime", name), name=cause.name and name)
 
     for name in ("onnxruntime", "openvino"):
         monkeypatch.delitem(sys.modules, name, raising=False)
