@@ -43,9 +43,14 @@ import sys
 
 sys.path[0] = os.path.realpath(sys.path[0])  # modules come when they are needed, and the link may lead elsewhere then
 
-from pipeline.device import main
+try:
+    from pipeline.device import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:  # while modules are loaded
+    print("tagger: interrupted", file=sys.stderr)
+    code = 130
+sys.exit(code)
 """
 SHEBANG = b"#!/usr/bin/env python3\n"
 # What decides which packages Python finds; all else of its variables is not for a child process.

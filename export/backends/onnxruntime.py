@@ -22,6 +22,7 @@ from export.backends.base import (
     Session,
     check_file,
     check_stamp,
+    check_threads,
     in_float,
     written_whole,
 )
@@ -50,8 +51,7 @@ class OnnxRuntime:
     def __post_init__(self) -> None:
         if self.device not in PROVIDERS:
             raise ValueError(f"onnxruntime.device: expected one of {', '.join(PROVIDERS)}, got {self.device!r}")
-        if self.threads < 1:
-            raise ValueError(f"onnxruntime.threads: expected at least 1, got {self.threads}")
+        check_threads(self.kind, self.threads)
 
     def compile(self, model: Path, out_dir: Path) -> Path:
         """Copy the graph after the runtime has run it: one it cannot read is refused here, not on the device."""

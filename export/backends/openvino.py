@@ -19,6 +19,7 @@ from export.backends.base import (
     Session,
     check_file,
     check_stamp,
+    check_threads,
     in_float,
     no_room,
     written_whole,
@@ -50,8 +51,7 @@ class OpenVino:
             )
         if self.compute not in CAPABILITIES:
             raise ValueError(f"openvino.compute: expected one of {', '.join(CAPABILITIES)}, got {self.compute!r}")
-        if self.threads < 1:
-            raise ValueError(f"openvino.threads: expected at least 1, got {self.threads}")
+        check_threads(self.kind, self.threads)
 
     def compile(self, model: Path, out_dir: Path) -> Path:
         """Write an .onnx or .xml as .xml and .bin, weights as they are (the runtime's default would halve them)."""

@@ -88,7 +88,10 @@ def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
     unknown = sorted(arguments.keys() - fields)
     if unknown:
         raise BundleError(f"engine {entry.name}: backend {kind}: expected {sorted(fields)}, got also {unknown}")
-    backend: Backend = kinds[kind](**arguments)
+    try:
+        backend: Backend = kinds[kind](**arguments)
+    except (TypeError, ValueError) as cause:
+        raise BundleError(f"engine {entry.name}: backend: {cause}; export the bundle again") from None
     return backend
 
 

@@ -53,6 +53,8 @@ def install(bundle: Path, to: Path, *, key: Path | None = None, check: Check = s
         raise BundleError(f"{to}: expected a folder outside the bundle, got one inside; name another")
     manifest = read_bundle(bundle, key=key)
     version = _name(bundle)
+    if (blocking := _blocking(to)) is not None:
+        raise BundleError(f"{to}: expected a folder to install in, got the file {blocking}; name another")
     to.mkdir(parents=True, exist_ok=True)
     with _alone(to):
         was = _linked(to, CURRENT)
@@ -165,6 +167,11 @@ def _files(current: Path) -> dict[str, Path]:
     except (BundleError, OSError):
         return {}
     return {entry.sha256: current.resolve() / path for path, entry in files.items()}
+
+
+def _blocking(to: Path) -> Path | None:
+    """What is no folder in the way of one."""
+    return next((place for place in (to, *to.parents) if place.exists() and not place.is_dir()), None)
 
 
 def _is_whole(version: Path, key: Path | None = None) -> bool:

@@ -16,6 +16,7 @@ from mlkd.images import UnreadablePicture
 Result = Sequence[Tag] | UnreadablePicture
 CSV_HEADER = "picture,tags,scores,error"
 JOINT = ";"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
 BAR = 20  # characters
 EVERY_S = 0.1
 
@@ -36,10 +37,18 @@ def as_json(name: str, result: Result) -> str:
 
 
 def as_csv(name: str, result: Result) -> str:
-    """One row below CSV_HEADER; labels and scores are joined by semicolons, best first."""
+    """One row below CSV_HEADER; labels and scores are joined by semicolons, best first.
+
+    A name or label that a spreadsheet would compute gets an apostrophe in front, which it shows as text.
+    """
     if isinstance(result, UnreadablePicture):
-        return _row(name, "", "", one_line(result))
-    return _row(name, JOINT.join(tag.label for tag in result), JOINT.join(f"{tag.score:.6f}" for tag in result), "")
+        return _row(_inert(name), "", "", one_line(result))
+    return _row(
+        _inert(name),
+        JOINT.join(_inert(tag.label) for tag in result),
+        JOINT.join(f"{tag.score:.6f}" for tag in result),
+        "",
+    )
 
 
 def printable(text: str) -> str:
@@ -89,6 +98,10 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if len(text) > 1 and text.startswith(FORMULA) else text
 
 
 def _row(*fields: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.backends import EngineRefused, Ran
+from export.backends import EngineRefused, MissingRuntime, Ran
 from export.bundle import read_bundle
 from export.manifest import BundleError, Manifest
 from export.tagger.choosing import Choice, choose
@@ -91,7 +91,8 @@ class Tagger:
                 if times is not None and not times.checked:
                     tagger.check(folder)
             except Exception as cause:  # every runtime raises classes of its own
-                if rebuild and isinstance(cause, OSError):
+                ours = isinstance(cause, (EngineRefused, MissingRuntime))
+                if not ours and (engine is not None or (rebuild and isinstance(cause, OSError))):
                     raise
                 refused[choice.entry.name] = " ".join(str(cause).split()) or type(cause).__name__
             else:
