@@ -21,6 +21,7 @@ PREPROCESSING = {
     "orientation": "EXIF applied",
     "colour": "RGB, alpha over white",
     "jpeg": "decoded at the smallest DCT scale that is at least twice image_px",
+    "large": "more than 4,000,000 pixels as decoded: means of whole blocks, at least twice image_px a side are left",
     "resize": "plain, to a square, Pillow BILINEAR (antialiased)",
     "values": "uint8, normalisation is inside the model",
 }
@@ -29,7 +30,9 @@ PREPROCESSING = {
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")  # in small letters
 # Only these are tried, whatever a file is called: Pillow would run Ghostscript for an EPS.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
-MOST_PIXELS = 90_000_000  # decoded, after a JPEG's reduction: Pillow takes 4 bytes a pixel, up to four times at once
+MOST_PIXELS = 90_000_000  # decoded, after a JPEG's reduction: Pillow takes 4 bytes a pixel, 360 MB
+LARGE = 4_000_000  # pixels: larger ones are decoded one at a time, and made smaller before anything is computed
+BAND = 500_000  # pixels of a large image that are computed at once
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,6 +75,7 @@ class _WithoutWarnings:
 
 
 _without_warnings = _WithoutWarnings()
+_one_large_image = threading.Lock()
 
 
 def decode(source: Path | bytes, image_px: int) -> Image.Image:
@@ -84,7 +88,11 @@ def decode(source: Path | bytes, image_px: int) -> Image.Image:
     with _reading(name), _opened(source, image_px) as image:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS}")
-        return _whole(image)
+        if image.width * image.height <= LARGE:
+            return _whole(image)
+        with _one_large_image:
+            image.load()
+            return to_rgb(_upright(_smaller(image, image_px), image))
 
 
 def from_pillow(image: Image.Image) -> Image.Image:
@@ -111,7 +119,20 @@ def _opened(source: Path | bytes, image_px: int) -> Iterator[Image.Image]:
 
 def _whole(image: Image.Image) -> Image.Image:
     image.load()
-    return to_rgb(_upright(image))
+    return to_rgb(_upright(image, image))
+
+
+def _smaller(image: Image.Image, image_px: int) -> Image.Image:
+    """Means of blocks of a loaded image, at least 2 * image_px a side, band by band; alpha laid over white before."""
+    across, down = (max(1, side // (2 * image_px)) for side in image.size)
+    deep = "F" if image.mode == "F" else "I" if image.mode.startswith("I") else ""
+    rows = down * max(1, BAND // (image.width * down))
+    small = Image.new(deep or "RGB", (-(-image.width // across), -(-image.height // down)))
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        band = band.convert(deep) if deep else to_rgb(band)
+        small.paste(band.reduce((across, down)), (0, top // down))
+    return small
 
 
 @contextlib.contextmanager
@@ -146,10 +167,10 @@ def _told(cause: Exception) -> str:
     return text if isinstance(cause, (OSError, ValueError, SyntaxError)) and text else f"{type(cause).__name__} {text}"
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The loaded picture turned as its EXIF orientation says; EXIF that is damaged says nothing."""
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    """The loaded picture turned as the EXIF orientation of `source` says; EXIF that is damaged says nothing."""
     try:
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+        turn = UPRIGHT.get(source.getexif().get(ORIENTATION, 1))
     except Exception:  # the pixels are whole
         return image
     return image if turn is None else image.transpose(turn)

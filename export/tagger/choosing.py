@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, get_args
 
-from export.backends import Backend
+from export.backends import Backend, TensorRt
+from export.machine import usable_cores
 from export.manifest import BundleError, EngineEntry, Manifest
 from export.tagger.opening import lacks
 
@@ -76,7 +77,10 @@ def by_reason(lacking: Mapping[str, str]) -> list[str]:
 
 
 def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
-    """Rebuild the backend's dataclass from the manifest; raises BundleError for an unknown kind or field."""
+    """Rebuild the backend's dataclass from the manifest; raises BundleError for an unknown kind or field.
+
+    Threads that are not named are no more than this process can keep busy.
+    """
     arguments = dict(entry.backend)
     kinds = {_kind(backend): backend for backend in get_args(Backend)}
     kind = arguments.get("kind")
@@ -90,6 +94,8 @@ def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
         raise BundleError(f"engine {entry.name}: backend {kind}: expected {sorted(fields)}, got also {unknown}")
     try:
         backend: Backend = kinds[kind](**arguments)
+        if threads is None and not isinstance(backend, TensorRt):
+            backend = dataclasses.replace(backend, threads=min(backend.threads, usable_cores()))
     except (TypeError, ValueError) as cause:
         raise BundleError(f"engine {entry.name}: backend: {cause}; export the bundle again") from None
     return backend

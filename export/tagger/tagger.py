@@ -15,6 +15,7 @@ from PIL import Image
 
 from export.backends import EngineRefused, MissingRuntime, Ran
 from export.bundle import read_bundle
+from export.machine import usable_cores
 from export.manifest import BundleError, Manifest
 from export.tagger.choosing import Choice, choose
 from export.tagger.fastest import measured, wrong
@@ -54,16 +55,16 @@ class Tagger:
         engine: str | None = None,
         *,
         threads: int | None = None,
-        workers: int = 1,
+        workers: int | None = 1,
         rebuild: bool = False,
         key: Path | None = None,
     ) -> Tagger:
         """Verify the bundle, with a public `key` its signature too, then open `engine`, or the fastest that opens.
 
-        So many `workers` may score at once, on a session of `threads` each.  With `rebuild` an engine that is foreign,
-        stale or not built yet is compiled from the bundle's ONNX into the device's cache; one that lies there is used
-        in any case.  Raises BundleError for a bundle that must not be used, NoEngineError if nothing in it runs here,
-        OSError if the cache cannot take a rebuilt engine.
+        So many `workers` may score at once, on a session of `threads` each; None for as many as keep all cores busy.
+        With `rebuild` an engine that is foreign, stale or not built yet is compiled from the bundle's ONNX into the
+        device's cache; one that lies there is used in any case.  Raises BundleError for a bundle that must not be used,
+        NoEngineError if nothing in it runs here, OSError if the cache cannot take a rebuilt engine.
         """
         manifest = read_bundle(Path(folder), key=key)
         return cls.first(Path(folder), manifest, engine, threads=threads, workers=workers, rebuild=rebuild)
@@ -76,7 +77,7 @@ class Tagger:
         engine: str | None = None,
         *,
         threads: int | None = None,
-        workers: int = 1,
+        workers: int | None = 1,
         rebuild: bool = False,
     ) -> Tagger:
         """Like `load`, of a bundle that has been verified."""
@@ -100,10 +101,11 @@ class Tagger:
 
     @classmethod
     def open(
-        cls, folder: Path, manifest: Manifest, choice: Choice, *, workers: int = 1, rebuild: bool = False
+        cls, folder: Path, manifest: Manifest, choice: Choice, *, workers: int | None = 1, rebuild: bool = False
     ) -> Tagger:
         """Open the chosen engine of a verified bundle; EngineRefused or MissingRuntime says why that cannot be."""
         _check_workers(workers)
+        workers = workers or max(1, usable_cores() // getattr(choice.backend, "threads", 1))
         opener = functools.partial(open_engine, folder, manifest, choice.entry, choice.backend)
         first = opener(rebuild=rebuild)
         rebuilt = first.engine if first.engine != folder / choice.entry.file else None
@@ -222,8 +224,8 @@ def _source(image: object) -> Path | bytes:
     raise ValueError(f"picture: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
 
 
-def _check_workers(workers: int) -> None:
-    if workers < 1:
+def _check_workers(workers: int | None) -> None:
+    if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
 
 

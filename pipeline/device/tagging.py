@@ -32,7 +32,12 @@ def add(commands: Any) -> None:
     parser.add_argument("--threshold", type=float, help="for all labels, instead of the engine's own")
     parser.add_argument("--top-k", type=count, metavar="N", help="at most N labels a picture")
     parser.add_argument("--labels", type=_names, metavar="A,B", help="only these; one with a comma in double quotes")
-    parser.add_argument("--workers", type=count, metavar="N", help="pictures at once; default: one a core")
+    parser.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="pictures at once; default: as many as the cores, or the quota, keep busy",
+    )
     rebuild_option(parser)
 
 
@@ -93,13 +98,12 @@ def _names(text: str) -> list[str]:
 
 
 def _load(options: argparse.Namespace) -> Tagger:
-    from export import machine, signature
+    from export import signature
     from export.tagger import Tagger
 
     key = options.require_signature
     signed = signature.state(options.bundle, key)
-    workers = options.workers or len(machine.allowed())
-    tagger = Tagger.load(options.bundle, options.engine, workers=workers, rebuild=options.rebuild, key=key)
+    tagger = Tagger.load(options.bundle, options.engine, workers=options.workers, rebuild=options.rebuild, key=key)
     if options.verbose or (key is None and signed != "unsigned"):
         print(f"bundle: {signed}", file=sys.stderr)
     entry = tagger.choice.entry

@@ -122,6 +122,11 @@ def test_a_graph_that_changed_after_it_was_stamped(fp32: Path, tmp_path: Path) -
         OnnxRuntime().open(engine)
 
 
+def test_its_threads_do_not_wait_actively_between_images() -> None:
+    options = OnnxRuntime(threads=2).options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_leaves_no_profile_behind(fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
