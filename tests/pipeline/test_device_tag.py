@@ -226,3 +226,33 @@ def test_borrowed_thresholds_are_said(
     assert err == "engine onnxruntime-fp32: thresholds were tuned on b\n"
     _, err = tagged(bundle, capsys, *engine, "--threshold", "0.5")
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("precisions", "said", "marked"),
+    [
+        ((0.9, 0.8, None), "", ""),
+        ((0.1, 0.2, None), "expected precision 15%: most tags are wrong; tags of 2 of 3 labels, marked ?, are", "?"),
+        ((0.3, 0.4, 0.4), "expected precision 37%: most tags are wrong\n", ""),
+        ((0.2, 0.9, 0.9), "tags of 1 of 3 labels, marked ?, are right in less than 25% of cases\n", "?"),
+    ],
+)
+def test_tags_that_are_worth_little_say_so_once(
+    folder: Path,
+    pictures: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    precisions: tuple[float | None, ...],
+    said: str,
+    marked: str,
+) -> None:
+    hardly = bundles.changed(folder, tmp_path / "bundle", {}, onnxruntime={"expected_precision": precisions})
+    words = ["--engine", "onnxruntime-fp32", pictures["red"], pictures["red"]]
+    out, err = tagged(hardly, capsys, *words)
+    assert out == f"{pictures['red']}: red 1.00{marked}\n" * 2
+    assert err.startswith(f"engine onnxruntime-fp32: {said}" if said else "")
+    assert bool(err) == bool(said)
+    assert err.count("\n") <= 1
+    out, _ = tagged(hardly, capsys, "--json", *words)
+    assert [tag.get("doubtful") for tag in json.loads(out.splitlines()[0])["tags"]] == [True if marked else None]
+    assert tagged(hardly, capsys, "--threshold", "0.5", *words) == (f"{pictures['red']}: red 1.00\n" * 2, "")
