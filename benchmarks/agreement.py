@@ -36,8 +36,7 @@ NULL_TRIES = 5
 NULL_SHARE, NULL_US = 0.01, 20.0  # how far it may be off: the larger of both
 TIMES = "times.json"
 START = f"""
-import json
-import sys
+import json, sys
 sys.modules["openvino_telemetry"] = None
 from openvino.tools.benchmark import benchmark, main
 percentile = benchmark.percentile
