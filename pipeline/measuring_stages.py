@@ -29,7 +29,7 @@ def measuring_stages(recipe: Recipe, folder: Path, shelf: Shelf | None) -> tuple
             run=partial(_report, folder, here),
             reads=("bundle", "bench", *(("devices",) if others else ())),
             config={"here": here.name, "power_mode": here.power_mode},
-            version=5,
+            version=6,
             packages=("jinja2", "matplotlib"),
             outside=partial(_kept, folder),
         ),

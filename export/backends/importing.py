@@ -23,6 +23,7 @@ from mlkd.cache import cache_root, private
 
 PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt_rtx": ("tensorrt-rtx-cu13",)}
 LONGEST_S = 120.0  # a slow board with its system on a memory card takes ten seconds
+CRASHES = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS")
 BEGUN, DONE = "begun", "done"
 TRIAL = f"""
 import contextlib, importlib, sys
@@ -102,8 +103,9 @@ def _try(module: str) -> str | None:
         return None
     if DONE.encode() in said:
         return ""
-    with contextlib.suppress(ValueError):
-        return signal.Signals(-ended.returncode).name
+    if ended.returncode < 0:  # another signal came from outside: no memory was left, or somebody interrupted it
+        name = signal.Signals(-ended.returncode).name
+        return name if name in CRASHES else None
     return f"exit code {ended.returncode}"
 
 

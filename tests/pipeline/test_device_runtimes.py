@@ -86,6 +86,22 @@ def test_an_odd_record_is_written_anew(tmp_path: Path, monkeypatch: pytest.Monke
     assert importing.fatal.__wrapped__("colorsys") is not None
 
 
+@pytest.mark.parametrize(
+    ("source", "end"),
+    [
+        (DIES, "SIGILL"),
+        (DIES.replace("SIGILL", "SIGABRT"), "SIGABRT"),
+        ("raise SystemExit(3)", "exit code 3"),
+        (DIES.replace("SIGILL", "SIGKILL"), None),  # the memory was full: that says nothing of the package
+        ("1 / 0", ""),
+    ],
+)
+def test_how_an_import_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, end: str | None) -> None:
+    package(tmp_path / "packages", "some_runtime", source)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    assert importing._try("some_runtime") == end
+
+
 @pytest.mark.parametrize("fault", ["raise OSError('libgomp.so.1: cannot open shared object file')", "1 / 0"])
 def test_a_runtime_that_cannot_be_imported_is_named_and_passed_over(
     folder: Path, pictures: dict[str, Path], tmp_path: Path, fault: str
