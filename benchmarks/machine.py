@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export import stamp
-from export.machine import ROOT, allowed, cpu_model, cpuinfo, gpus, identity, runtimes, text
+from export.machine import ROOT, allowed, cpu_model, cpuinfo, gpus, identity, quota, runtimes, text
 
 __all__ = ["allowed", "cpu_model", "gpus", "identity", "runtimes"]
 
@@ -65,6 +65,9 @@ def is_virtual(root: Path = ROOT) -> bool:
 
 def comparable(root: Path = ROOT) -> str:
     """Whether the numbers hold for themselves, or only beside others of the same machine and time."""
+    limit = quota(root)
+    if limit is not None and limit < len(allowed()):
+        return f"relative only: quota {limit:g} CPU"
     if is_virtual(root):
         return "relative only: a virtual machine"
     busy, stolen = load(root), steal(root)

@@ -20,7 +20,7 @@ from benchmarks.sensors import Sensors
 from export import stamp
 from export.backends import Ran
 from export.bundle import read_bundle
-from export.machine import allowed, identity
+from export.machine import identity, usable_cores
 from export.tagger import Tagger, choose
 from export.tagger.opening import open_engine
 from mlkd import images
@@ -91,7 +91,7 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
 def _throughput(
     folder: Path, tagger: Tagger, pixels: Sequence[NDArray[np.uint8]], wanted: bool | tuple[int, int]
 ) -> dict[str, Any] | None:
-    """The search, or the setting named, on all the cores that this process has; None if it is not wanted.
+    """The search, or the setting named, on all cores that this process can keep busy; None if not wanted.
 
     Every stream opens a session of one thread for itself.
     """
@@ -102,7 +102,7 @@ def _throughput(
     with throughput.trials(open_another, pixels) as trial:
         if isinstance(wanted, tuple):
             return throughput.again(trial, *wanted)
-        return throughput.search(trial, len(allowed()), tagger.max_batch)
+        return throughput.search(trial, usable_cores(), tagger.max_batch)
 
 
 def _on_gpu(ran: Ran) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from export.program import environment
 
 
 class ProcessFailedError(RuntimeError):
@@ -24,17 +25,15 @@ class Program:
 
     def __call__(self, *arguments: str) -> Any:
         """The JSON that one command prints; raises ProcessFailedError if it prints none."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        with tempfile.TemporaryDirectory() as elsewhere:  # nothing may come from the checkout
-            try:
-                ended = subprocess.run(
-                    [*self.command, *arguments],
-                    capture_output=True, text=True, cwd=elsewhere, env=environment, timeout=self.timeout_s, check=False,
-                )  # fmt: skip
-            except subprocess.TimeoutExpired:
-                raise ProcessFailedError(f"no answer within {self.timeout_s:g} s") from None
-            except (FileNotFoundError, PermissionError) as cause:
-                raise ProcessFailedError(f"{self.command[0]}: expected a program, got: {cause.strerror}") from None
+        try:  # not in the checkout: nothing may come from there
+            ended = subprocess.run(
+                [*self.command, *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL, cwd=os.sep,
+                env=environment(), timeout=self.timeout_s, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise ProcessFailedError(f"no answer within {self.timeout_s:g} s") from None
+        except (FileNotFoundError, PermissionError) as cause:
+            raise ProcessFailedError(f"{self.command[0]}: expected a program, got: {cause.strerror}") from None
         try:
             return json.loads(ended.stdout.splitlines()[-1])
         except (ValueError, IndexError):

@@ -39,12 +39,19 @@ def choose_golden(files: Sequence[Path], scores: NDArray[np.float32], count: int
 
 
 def write_golden(
-    files: Sequence[Path], image_px: int, out: Path, scores_of: Mapping[str, Scores]
+    files: Sequence[Path],
+    image_px: int,
+    out: Path,
+    scores_of: Mapping[str, Scores],
+    *,
+    labels: Sequence[str],
+    thresholds: Mapping[str, Sequence[float]],
 ) -> tuple[list[Path], Path]:
     """Save the pictures anew in the folder `out` as 1.jpg, 2.jpg, 3.png …, each in another form, and expected.npz.
 
-    `scores_of` gives by engine's name what turns uint8 (1, image_px, image_px, 3) into (1, L).  A picture that cannot
-    be read is left out; raises UnreadablePicture if that leaves none.  Equal pictures and scores give equal bytes.
+    `scores_of` gives by engine's name what turns uint8 (1, image_px, image_px, 3) into (1, L), `labels` and
+    `thresholds`, (L,) an engine, what is printed of its scores.  A picture that cannot be read is left out; raises
+    UnreadablePicture if that leaves none.  Equal pictures and scores give equal bytes.
     """
     out.mkdir(parents=True, exist_ok=True)
     readable = [file for file in files if _readable(file)]
@@ -56,6 +63,8 @@ def write_golden(
     arrays: dict[str, Any] = {f"decoded_{i}": np.asarray(picture) for i, picture in enumerate(decoded)}
     arrays |= {f"pixels_{i}": picture for i, picture in enumerate(pixels)}
     arrays |= {f"scores:{engine}": _one_at_a_time(score, pixels) for engine, score in scores_of.items()}
+    arrays["labels"] = np.array(labels, dtype=np.str_)
+    arrays |= {f"thresholds:{engine}": np.array(thresholds[engine], np.float64) for engine in scores_of}
     np.savez_compressed(out / EXPECTED, **arrays)
     return written, out / EXPECTED
 

@@ -79,6 +79,39 @@ def allowed() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
+def usable_cores(root: Path = ROOT) -> int:
+    """How many threads this process can keep busy: the CPUs it may use, no more than its quota pays for, at least 1."""
+    limit = quota(root)
+    return max(1, len(allowed()) if limit is None else min(len(allowed()), int(limit)))
+
+
+def quota(root: Path = ROOT) -> float | None:
+    """CPUs' worth of time that this process's control groups are given, the least of them; None without a limit."""
+    found = []
+    for line in (text(root / "proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in ("", "unified") if not controllers else (controllers, "cpu"):
+            # A container's own group is mounted as the root, whatever the path from outside is.
+            group = Path("/", path)
+            for place in (group, *group.parents):
+                found.append(_quota(root / "sys/fs/cgroup" / mount / place.relative_to("/")))
+    return min((limit for limit in found if limit is not None), default=None)
+
+
+def _quota(group: Path) -> float | None:
+    """Of one group, version 2 or 1: microseconds in each period."""
+    words = (text(group / "cpu.max") or "").split()
+    if not words:
+        words = [text(group / f"cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
+    try:
+        given, period = map(int, words)
+    except ValueError:  # "max", or no such file
+        return None
+    return given / period if given > 0 and period > 0 else None
+
+
 def cpuinfo(root: Path) -> dict[str, str]:
     """The fields of the first processor."""
     found: dict[str, str] = {}

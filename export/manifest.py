@@ -71,7 +71,7 @@ class Manifest:
     golden: tuple[str, ...]  # pictures for the self-test
     golden_expected: str  # what they give, step by step: see export.golden
     engines: tuple[EngineEntry, ...]
-    measured_on: dict[str, Any] | None = None  # export.machine.identity()
+    measured_on: dict[str, Any] | None = None  # export.machine.identity(), and its runtimes
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -115,7 +115,8 @@ class Manifest:
     def from_json(cls, text: str | bytes) -> Manifest:
         """Read strictly: unknown schema, missing, unknown or mistyped fields raise BundleError with their path."""
         try:
-            data = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+            plain = text if isinstance(text, str) else text.decode("utf-8")
+            data = json.loads(plain, object_pairs_hook=_without_duplicates)
             json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # no nan, 1e999, half of a character
         except (ValueError, RecursionError) as cause:
             raise BundleError(f"manifest.json: expected JSON, got {cause}; copy the bundle again") from None
@@ -128,6 +129,16 @@ class Manifest:
         files = values.pop("files").items()
         values["files"] = {path: FileEntry(**_fields(FileEntry, entry, f"files.{path}")) for path, entry in files}
         return cls(**values)
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; json would take the last of equal keys, another reader the first."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"the key {', '.join(map(repr, twice))} twice in one object")
+    return found
 
 
 def check_path(path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -44,11 +45,18 @@ import sys
 
 sys.path[0] = os.path.realpath(sys.path[0])  # modules come when they are needed, and the link may lead elsewhere then
 
-from pipeline.device import main
+try:
+    from pipeline.device import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:  # while modules are loaded
+    print("tagger: interrupted", file=sys.stderr)
+    code = 130
+sys.exit(code)
 """
 SHEBANG = b"#!/usr/bin/env python3\n"
+# What decides which packages Python finds; all else of its variables is not for a child process.
+PACKAGES = ("PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH", "PYTHONUSERBASE")
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 
 
@@ -69,6 +77,14 @@ def digest() -> str:
     """A hash of what `build_pyz` writes: another program makes another bundle."""
     text = "".join(f"{name} {hashlib.sha256(content).hexdigest()}\n" for name, content in sorted(_contents().items()))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Of a child process that runs the program: it finds the same packages, wherever it is started."""
+    kept = {name: value for name, value in os.environ.items() if name in PACKAGES or not name.startswith("PYTHON")}
+    if "PYTHONPATH" in kept:
+        kept["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, kept["PYTHONPATH"].split(os.pathsep)))
+    return kept
 
 
 def _contents() -> dict[str, bytes]:

@@ -29,12 +29,15 @@ PREPROCESSING = {
     "colour": "RGB, alpha over white",
     "range": "8 bits; more bits by the brightest value, floats of 0..1 and 0..255 as they are, others by their range",
     "jpeg": "decoded at the smallest DCT scale that is at least twice image_px",
+    "large": "more than 4,000,000 pixels as decoded: means of whole blocks, at least twice image_px a side are left",
     "resize": "plain, to a square, Pillow BILINEAR (antialiased)",
     "values": "uint8, normalisation is inside the model",
 }
 
 
-MOST_PIXELS = 90_000_000  # decoded, after a JPEG's reduction: Pillow takes 4 bytes a pixel, up to four times at once
+MOST_PIXELS = 90_000_000  # decoded, after a JPEG's reduction: Pillow takes 4 bytes a pixel, 360 MB
+LARGE = 4_000_000  # pixels: larger ones are decoded one at a time, and made smaller before anything is computed
+BAND = 500_000  # pixels of a large image that are computed at once
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -77,6 +80,7 @@ class _WithoutWarnings:
 
 
 _without_warnings = _WithoutWarnings()
+_one_large_image = threading.Lock()
 
 
 def decode(source: Path | bytes, image_px: int) -> Image.Image:
@@ -89,7 +93,10 @@ def decode(source: Path | bytes, image_px: int) -> Image.Image:
     with _reading(name), _opened(source, image_px) as image:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS}")
-        return _whole(image)
+        if image.width * image.height <= LARGE:
+            return _whole(image)
+        with _one_large_image:
+            return _whole(image, image_px)
 
 
 def from_pillow(image: Image.Image) -> Image.Image:
@@ -132,12 +139,14 @@ def _identified(stream: BinaryIO) -> Image.Image:
         return Image.open(stream, formats=tuple(plugins().values()))
 
 
-def _whole(image: Image.Image) -> Image.Image:
+def _whole(image: Image.Image, image_px: int = 0) -> Image.Image:
+    """The upright RGB image; a large one made smaller first if it is for `image_px`."""
     deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))  # its low bytes are dropped
     declared = declared_maximum(image)
     image.load()
-    image = _upright(image)
-    return _tell(brightened(image) if deep and "I" not in image.mode else to_rgb(image, declared))
+    small = _smaller(image, image_px) if image_px and image.width * image.height > LARGE else image
+    small = _upright(small, image)
+    return _tell(brightened(small) if deep and "I" not in image.mode else to_rgb(small, declared))
 
 
 @functools.cache
@@ -149,6 +158,19 @@ def _tell(image: Image.Image) -> Image.Image:
     if scaled(image):
         _tell_once(scaled(image))
     return image
+
+
+def _smaller(image: Image.Image, image_px: int) -> Image.Image:
+    """Means of blocks of a loaded image, at least 2 * image_px a side, band by band; alpha laid over white before."""
+    across, down = (max(1, side // (2 * image_px)) for side in image.size)
+    deep = "F" if image.mode == "F" else "I" if image.mode.startswith("I") else ""
+    rows = down * max(1, BAND // (image.width * down))
+    small = Image.new(deep or "RGB", (-(-image.width // across), -(-image.height // down)))
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        band = band.convert(deep) if deep else to_rgb(band)
+        small.paste(band.reduce((across, down)), (0, top // down))
+    return small
 
 
 @contextlib.contextmanager
@@ -183,9 +205,9 @@ def _told(cause: Exception) -> str:
     return text if isinstance(cause, (OSError, ValueError, SyntaxError)) and text else f"{type(cause).__name__} {text}"
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The loaded picture turned as its EXIF orientation says."""
-    turn = UPRIGHT.get(_orientation(image))
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    """The loaded picture turned as the EXIF orientation of `source` says."""
+    turn = UPRIGHT.get(_orientation(source))
     return image if turn is None else image.transpose(turn)
 
 

@@ -60,7 +60,8 @@ def bundle(recipe: Recipe, recipe_hash: str, context: Context) -> None:
     data, built = context.inputs["data"], context.inputs["engines"]
     about, tune = read_json(data / "about.json"), read_split(data, "tune")
     engines = read_json(built / "engines.json")["engines"]
-    pictures, expected = golden(recipe, data, built, engines, context.out / GOLDEN)
+    labels = load_labels(context.inputs["student"])
+    pictures, expected = golden(recipe, labels, data, built, engines, context.out / GOLDEN)
     sources = {file.relative_to(built).as_posix(): file for file in sorted((built / "models").glob("*.onnx"))}
     sources |= {path: built / path for facts in engines for path in facts["files"]}
     sources |= {f"{GOLDEN}/{file.name}": file for file in (*pictures, expected)}
@@ -69,7 +70,7 @@ def bundle(recipe: Recipe, recipe_hash: str, context: Context) -> None:
         recipe=recipe.name,
         recipe_hash=recipe_hash,
         recipe_content=content_of(recipe),
-        labels=load_labels(context.inputs["student"]).names,
+        labels=labels.names,
         image_px=recipe.student.model.image_px,
         preprocessing=dict(PREPROCESSING),
         composed=about["composed"],

@@ -12,6 +12,7 @@ import numpy as np
 from export.backends import Session
 from export.golden import choose_golden, write_golden
 from mlkd.data.prepared import read_split
+from mlkd.labels import Labels
 from pipeline.building import runtime_of
 from pipeline.recipe import INT8, Recipe
 from pipeline.validation import BATCH
@@ -21,7 +22,7 @@ GRAPHS = (".onnx", ".xml")  # what any CPU computes; an engine of TensorRT is ne
 
 
 def golden(
-    recipe: Recipe, data: Path, built: Path, engines: Sequence[Mapping[str, Any]], out: Path
+    recipe: Recipe, labels: Labels, data: Path, built: Path, engines: Sequence[Mapping[str, Any]], out: Path
 ) -> tuple[list[Path], Path]:
     """Write pictures of tune and what to expect of them to `out`; `engines` is what the folder `built` holds.
 
@@ -40,7 +41,10 @@ def golden(
                 f"golden pictures: expected one of the {len(tune)} of tune that can be read, got none, not even "
                 f"{tune.files[0]}; put the pictures back where the data were read, and run again"
             )
-        return write_golden(files, recipe.student.model.image_px, out, sessions)
+        thresholds = {engine["name"]: engine["thresholds"] for engine in engines}
+        return write_golden(
+            files, recipe.student.model.image_px, out, sessions, labels=labels.names, thresholds=thresholds
+        )
 
 
 def _session(recipe: Recipe, engine: Mapping[str, Any], built: Path) -> Session:

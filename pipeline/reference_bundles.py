@@ -74,7 +74,12 @@ def _write(shipped: Path, image_px: int, made: Mapping[Engine, EngineEntry], wor
             entry.name: opened.enter_context(engine.backend.open(work / entry.file)) for engine, entry in made.items()
         }
         pictures, expected = write_golden(
-            [shipped / name for name in manifest.golden], image_px, work / "golden", sessions
+            [shipped / name for name in manifest.golden],
+            image_px,
+            work / "golden",
+            sessions,
+            labels=manifest.labels,
+            thresholds={entry.name: entry.thresholds for entry in made.values()},
         )
     sources = {_inside(file, work): file for file in (*sorted((work / "models").glob("*.onnx")), *pictures, expected)}
     sources |= {file: work / file for entry in made.values() for file in entry.files}

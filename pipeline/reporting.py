@@ -61,7 +61,7 @@ def _measured(manifest: Manifest, facts: Mapping[str, Any]) -> Manifest:
     p50 = {row["name"]: row["end_to_end_ms"]["p50"] for row in shipped}
     engines = tuple(dataclasses.replace(engine, p50_ms=p50.get(engine.name)) for engine in manifest.engines)
     keys = ("cpu", "architecture", "cores", "os", "gpus", "driver")
-    machine = {key: here["machine"][key] for key in keys}
+    machine = {key: here["machine"][key] for key in (*keys, "runtimes")}
     return dataclasses.replace(manifest, measured=True, engines=engines, measured_on=machine, files={})
 
 

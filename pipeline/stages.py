@@ -162,7 +162,7 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             name="bundle",
             run=partial(freezing.bundle, recipe, made_by),
             reads=("data", "student", "onnx", "engines"),
-            version=3,
+            version=4,
             config={"hash": made_by, "content": freezing.content_of(recipe)},
             packages=freezing.PACKAGES,
             outside=lambda: {"program": program.digest()},

@@ -131,7 +131,8 @@ def _golden(work: Path, engines: dict[str, tuple[Any, tuple[Path, ...]]]) -> tup
         sessions = {name: opened.enter_context(backend.open(files[0])) for name, (backend, files) in engines.items()}
         sessions["tensorrt-fp16-sm86"] = sessions["onnxruntime-fp32"]
         pictures = list(write_pictures(work / "pictures").values())
-        return write_golden(pictures, PX, work / "golden", sessions)
+        thresholds = dict.fromkeys(sessions, (0.5, 0.5, 0.5))
+        return write_golden(pictures, PX, work / "golden", sessions, labels=LABELS, thresholds=thresholds)
 
 
 def write_plan(plan: Path, model: Path) -> tuple[Path, ...]:
@@ -154,7 +155,12 @@ def write_stale(colours: Path, work: Path) -> Path:
     names = [entry.name for entry in parts_of(colours).manifest.engines]
     with OnnxRuntime().open_graph(graph) as session:
         _, expected = write_golden(
-            list(write_pictures(work / "pictures").values()), PX, work / "golden", dict.fromkeys(names, session)
+            list(write_pictures(work / "pictures").values()),
+            PX,
+            work / "golden",
+            dict.fromkeys(names, session),
+            labels=LABELS,
+            thresholds=dict.fromkeys(names, (0.5, 0.5, 0.5)),
         )
     return changed(colours, work / "bundle", {"models/fp32.onnx": graph, "golden/expected.npz": expected})
 

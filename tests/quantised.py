@@ -71,7 +71,9 @@ def _bundle(work: Path, graphs: Mapping[str, Path], files: Sequence[Path], side:
             )
             engines.append(entry)
             scores[name] = opened.enter_context(backend.open_exact(engine))
-        pictures, expected = write_golden(files, side, work / "golden", scores)
+        pictures, expected = write_golden(
+            files, side, work / "golden", scores, labels=labels, thresholds=dict.fromkeys(scores, halves)
+        )
     sources |= {f"golden/{file.name}": file for file in (*pictures, expected)}
     golden = tuple(f"golden/{file.name}" for file in pictures)
     facts = {"golden": golden, "image_px": side, "labels": tuple(labels), "tune_positives": (1,) * count}

@@ -46,7 +46,14 @@ def write(work: Path) -> Path:
             for entry in manifest.engines[1:]
         }
         scores[manifest.engines[0].name] = scores["onnxruntime-fp32"]
-        pictures, expected = write_golden(drawings(work / "drawn"), bundles.PX, work / "golden", scores)
+        pictures, expected = write_golden(
+            drawings(work / "drawn"),
+            bundles.PX,
+            work / "golden",
+            scores,
+            labels=bundles.LABELS,
+            thresholds=dict.fromkeys(scores, (0.5, 0.5, 0.5)),
+        )
     assert tuple(f"golden/{file.name}" for file in pictures) == manifest.golden
     return bundles.changed(plain, work / "bundle", {f"golden/{file.name}": file for file in (*pictures, expected)})
 

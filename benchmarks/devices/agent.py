@@ -27,7 +27,7 @@ MARK = "edge-tagger-agent "
 PIECE = 1 << 20
 SILENCE_S = 60.0  # without a sign of life from the desk
 PRINTED = 64 << 20  # bytes
-KEEP_S = 30 * 86400.0  # what was not used for so long is dropped
+KEEP_S, UNSET_S = 30 * 86400.0, 20 * 365 * 86400.0  # unused for so long: dropped; older: the clock was not set then
 FAULTS = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "space"),
     errno.EBADMSG: "damaged",  # a file whose bytes are not those that were sent
@@ -46,8 +46,7 @@ def main() -> None:
         signal.signal(number, lambda *_: sys.exit(1))  # so that a child is ended on the way out
     try:
         request = json.loads(b"".join(receive(int(b"".join(receive(12))))))
-        answer = COMMANDS[request["do"]](request)
-        if answer is not None:
+        if (answer := COMMANDS[request["do"]](request)) is not None:
             say(answer)
     except (GoneError, BrokenPipeError):
         sys.exit(1)
@@ -168,8 +167,9 @@ def place(request: dict[str, Any]) -> dict[str, Any]:
             target.replace(old)
         new.replace(target)
         shutil.rmtree(old, ignore_errors=True)
+        needed = {request["name"], *request["files"].values()}
         for file in (entry for folder in ("files", "bundles", "scratch") for entry in (store / folder).iterdir()):
-            if file.stat().st_mtime < time.time() - KEEP_S:
+            if KEEP_S < time.time() - file.stat().st_mtime < UNSET_S and file.name not in needed:
                 shutil.rmtree(file) if file.is_dir() else file.unlink()
     return {"folder": str(target)}
 

@@ -9,7 +9,9 @@ import sys
 from typing import Any
 
 IMPORT_S = 120.0  # of one module
-IMPORT = """import importlib, sys
+IMPORT = """import importlib, os, sys
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+sys.modules["openvino_telemetry"] = None  # no runtime reports its use to its maker
 importlib.import_module(sys.argv[1])
 print(getattr(sys.modules[sys.argv[1].split(".")[0]], "__version__", "unknown"))"""
 

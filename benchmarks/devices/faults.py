@@ -62,6 +62,10 @@ def of_answer(entry: DeviceEntry, fault: object, text: str) -> DeviceError:
     where = f"{entry.folder}: " if fault in ("space", "busy", "system") else ""
     expected, step = {
         "python": ("Python 3.10 or newer", "install one and name it as python in devices.yaml"),
+        "input": (
+            "standard input as it was sent",
+            "what its shell starts with (~/.bashrc) must not read standard input where no terminal is",
+        ),
         "space": ("room for the bundle and the pictures", f"make room, or choose another folder than {entry.folder}"),
         "busy": ("it to itself", "wait, or give each devices.yaml that names this device another folder"),
         "damaged": ("a file as it was sent", "run again: it is sent again; if it stays so, test the disk"),

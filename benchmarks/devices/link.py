@@ -33,9 +33,11 @@ OPTIONS = {
     "LogLevel": "ERROR",
 }
 BOOT = (
-    "import os,sys;del sys.path[0];v=sys.version_info[:3];"
-    "exec(b''.join(os.read(0,1) for _ in range({size}))) if v>=(3,10) else "
-    """print('{mark}{{"fault":"python","text":"%d.%d.%d"}}'%v)"""
+    "import hashlib,os,sys;del sys.path[0];v=sys.version_info[:3];"
+    "s=b''.join(os.read(0,1) for _ in range({size} if v>=(3,10) else 0));"
+    """print('{mark}{{"fault":"python","text":"%d.%d.%d"}}'%v) if v<(3,10) else """
+    "exec(s) if hashlib.sha256(s).hexdigest()=='{sha256}' else "
+    """print('{mark}{{"fault":"input","text":"a part of it"}}')"""
 )
 NOISE = 64 << 10  # bytes that a login shell may print first
 ANSWER = 160 << 20
@@ -132,7 +134,8 @@ class Link:
         assert self.entry.host is not None
         options = [word for name, value in OPTIONS.items() for word in ("-o", f"{name}={value}")]
         port = [] if self.entry.port is None else ["-p", str(self.entry.port)]
-        boot = BOOT.format(size=len(self._source), mark=agent.MARK)
+        digest = hashlib.sha256(self._source).hexdigest()
+        boot = BOOT.format(size=len(self._source), sha256=digest, mark=agent.MARK)
         python = self.entry.python.removeprefix("~/")  # the shell starts in the home folder, and sees this quoted
         there = f"exec {shlex.quote(python)} -E -c {shlex.quote(boot)}"
         return [*self._command, *options, *port, "--", self.entry.host, there]
@@ -141,10 +144,9 @@ class Link:
         """The line behind the mark; None if the connection ended before it."""
         noise = 0
         while line := stdout.readline(ANSWER):
-            if line.startswith(agent.MARK.encode()):
-                if not line.endswith(b"\n"):
-                    return None
-                return self._read(line.removeprefix(agent.MARK.encode()))
+            _, marked, answer = line.partition(agent.MARK.encode())  # the shell's own words may have no line's end
+            if marked:
+                return self._read(answer) if line.endswith(b"\n") else None
             noise += len(line)
             if noise > NOISE:
                 raise faults.not_understood(self.entry, f"more than {NOISE >> 10} KiB of something else")

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from export import stamp
 
+MOST_THREADS = 1024
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -119,6 +120,12 @@ def in_float(session: Session, integer: Sequence[str], advice: str) -> Session:
     session.close()
     got = ", ".join(integer[:5])
     raise EngineRefused(f"{session.engine}: expected products in float, got {got} in integers; {advice}")
+
+
+def check_threads(kind: str, threads: int) -> None:
+    """ValueError for a number that no machine has, which a runtime would try to start."""
+    if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+        raise ValueError(f"{kind}.threads: expected 1 to {MOST_THREADS}, got {threads!r}")
 
 
 def check_file(engine: Path, suffixes: tuple[str, ...], runtime: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import tempfile
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import stamp
-from export.backends import cuda, onnxruntime_kernels
+from export.backends import cuda, importing, onnxruntime_kernels
 from export.backends.base import (
     EngineRefused,
     MissingRuntime,
@@ -21,12 +22,18 @@ from export.backends.base import (
     Session,
     check_file,
     check_stamp,
+    check_threads,
     in_float,
     written_whole,
 )
+from export.backends.onnxruntime_kernels import Kernel
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 ERRORS_ONLY = 3  # onnxruntime's log severity
+NO_PROFILE = (
+    "expected a temporary folder for the profile of one run, which tells what ran where, got none that takes files; "
+    "make room there, or set TMPDIR to another folder"
+)
 TOO_NEW = {
     "opset": re.compile(r"Opset (\d+) is under development.* till opset (\d+)", re.DOTALL),
     "IR version": re.compile(r"Unsupported model IR version: (\d+), max supported IR version: (\d+)"),
@@ -44,8 +51,7 @@ class OnnxRuntime:
     def __post_init__(self) -> None:
         if self.device not in PROVIDERS:
             raise ValueError(f"onnxruntime.device: expected one of {', '.join(PROVIDERS)}, got {self.device!r}")
-        if self.threads < 1:
-            raise ValueError(f"onnxruntime.threads: expected at least 1, got {self.threads}")
+        check_threads(self.kind, self.threads)
 
     def compile(self, model: Path, out_dir: Path) -> Path:
         """Copy the graph after the runtime has run it: one it cannot read is refused here, not on the device."""
@@ -80,7 +86,11 @@ class OnnxRuntime:
         """
         self._check(graph)
         session = _OnnxRuntimeSession(graph, self, exact=True)
-        return in_float(session, session.integer, "quantize with QuantizeLinear and DequantizeLinear (Q/DQ)")
+        if session.kernels is None:
+            session.close()
+            raise EngineRefused(f"{graph}: {NO_PROFILE}")
+        integer = onnxruntime_kernels.integer(session.kernels)
+        return in_float(session, integer, "quantize with QuantizeLinear and DequantizeLinear (Q/DQ)")
 
     def _check(self, graph: Path) -> None:
         check_file(graph, (".onnx",), "ONNX Runtime")
@@ -91,11 +101,10 @@ class OnnxRuntime:
     def missing(self) -> str | None:
         """Why it cannot run here."""
         try:
-            import onnxruntime
-        except ImportError as cause:
             package = "onnxruntime" if self.device == "cpu" else "onnxruntime-gpu"
-            got = "none" if cause.name == "onnxruntime" else str(cause)  # there, but without a library that it needs
-            return f"onnxruntime: expected the package {package}, got {got}; pip install {package}"
+            onnxruntime = importing.wanted("onnxruntime", package)
+        except MissingRuntime as cause:
+            return str(cause)
         provider = PROVIDERS[self.device]
         if provider not in onnxruntime.get_available_providers():
             return f"onnxruntime: expected a build with {provider}, got one without; pip install onnxruntime-gpu"
@@ -113,6 +122,8 @@ class OnnxRuntime:
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
+        # Its threads would wait actively after each run: 45 ms of processor time an image that comes now and then.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if exact:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         return options
@@ -131,26 +142,23 @@ class _OnnxRuntimeSession(Session):
     def __init__(self, engine: Path, backend: OnnxRuntime, *, exact: bool = False) -> None:
         import onnxruntime
 
-        with tempfile.TemporaryDirectory(prefix="onnxruntime-") as folder:
-            session = _open(engine, backend, backend.options(exact=exact), Path(folder))
+        self.kernels: list[Kernel] | None = None
+        options = backend.options(exact=exact)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # read-only or full: what multiplies stays unknown
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxruntime-"))
+                options.enable_profiling = True
+                options.profile_file_prefix = str(Path(folder) / "profile")
+            session = _open(engine, backend, options)
             picture = _picture(engine, session)
             self._input = session.get_inputs()[0].name
             # The only word on where and in what type the fused kernels run is the profile of a run.
             session.run(None, {self._input: np.zeros((1, *picture), np.uint8)})
-            ran = onnxruntime_kernels.read_profile(Path(session.end_profiling()))
-        provider = session.get_providers()[0]
-        self.integer = onnxruntime_kernels.integer(ran)
-        super().__init__(
-            engine,
-            Ran(
-                provider=provider,
-                device=backend.device,
-                compute=onnxruntime_kernels.compute(ran),
-                version=f"onnxruntime {onnxruntime.__version__}",
-                placed=onnxruntime_kernels.placed(engine, ran, provider),
-            ),
-            picture,
-        )
+            with contextlib.suppress(OSError):
+                if options.enable_profiling:
+                    self.kernels = onnxruntime_kernels.read_profile(Path(session.end_profiling()))
+        provider, version = session.get_providers()[0], f"onnxruntime {onnxruntime.__version__}"
+        super().__init__(engine, _ran(engine, backend, self.kernels, provider, version), picture)
         self._session = session
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -161,12 +169,22 @@ class _OnnxRuntimeSession(Session):
         del self._session
 
 
-def _open(engine: Path, backend: OnnxRuntime, options: Any, folder: Path) -> Any:
-    """A session that profiles into `folder` until end_profiling()."""
+def _ran(engine: Path, backend: OnnxRuntime, kernels: list[Kernel] | None, provider: str, version: str) -> Ran:
+    """From the kernels that ran; without them only the CPU, which is the one provider of its sessions, is certain."""
+    if kernels is None and backend.device != "cpu":
+        raise MissingRuntime(f"{engine}: {NO_PROFILE}")
+    return Ran(
+        provider=provider,
+        device=backend.device,
+        compute="unknown" if kernels is None else onnxruntime_kernels.compute(kernels),
+        version=version,
+        placed=1.0 if kernels is None else onnxruntime_kernels.placed(engine, kernels, provider),
+    )
+
+
+def _open(engine: Path, backend: OnnxRuntime, options: Any) -> Any:
     import onnxruntime
 
-    options.enable_profiling = True
-    options.profile_file_prefix = str(folder / "profile")
     if backend.device == "cuda":
         onnxruntime.preload_dlls()
     wanted = PROVIDERS[backend.device]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import machine, stamp
-from export.backends import openvino_layers
+from export.backends import importing, openvino_layers
 from export.backends.base import (
     EngineRefused,
     MissingRuntime,
@@ -19,6 +19,7 @@ from export.backends.base import (
     Session,
     check_file,
     check_stamp,
+    check_threads,
     in_float,
     no_room,
     written_whole,
@@ -50,8 +51,7 @@ class OpenVino:
             )
         if self.compute not in CAPABILITIES:
             raise ValueError(f"openvino.compute: expected one of {', '.join(CAPABILITIES)}, got {self.compute!r}")
-        if self.threads < 1:
-            raise ValueError(f"openvino.threads: expected at least 1, got {self.threads}")
+        check_threads(self.kind, self.threads)
 
     def compile(self, model: Path, out_dir: Path) -> Path:
         """Write an .onnx or .xml as .xml and .bin, weights as they are (the runtime's default would halve them)."""
@@ -187,12 +187,7 @@ class OpenVinoSession(Session):
 
 
 def _core() -> Any:
-    try:
-        import openvino
-    except ImportError as cause:
-        got = "none" if cause.name == "openvino" else str(cause)  # there, but without a library that it needs
-        raise MissingRuntime(f"openvino: expected the package openvino, got {got}; pip install openvino") from None
-    return openvino.Core()
+    return importing.wanted("openvino", "openvino").Core()
 
 
 def _version() -> str:

@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from export.backends import importing
+
 # An ONNX model of one MatMulInteger, uint8 (m, k) times int8 (k, n): a device may lack the package onnx to write it.
 PROBE = (
     b'\x08\x07:b\n\x18\n\x01a\n\x01b\x12\x01y"\rMatMulInteger\x12\x01pZ\x15\n\x01a\x12\x10\n\x0e\x08\x02\x12\n\n\x03'
@@ -22,7 +24,7 @@ def saturates() -> bool:
     The product's largest operands tell: 255 * 127 + 255 * 127 does not fit into 16 bits.  With 7-bit weights it does.
     Takes milliseconds once onnxruntime is imported.  Raises ImportError without onnxruntime.
     """
-    import onnxruntime
+    onnxruntime = importing.load("onnxruntime")
 
     session = onnxruntime.InferenceSession(PROBE, providers=["CPUExecutionProvider"])
     activations, weights = np.full((1, DEPTH), 255, np.uint8), np.full((DEPTH, COLUMNS), 127, np.int8)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export import stamp
-from export.backends import cuda, tensorrt_caches
+from export.backends import cuda, importing, tensorrt_caches
 from export.backends.base import EngineRefused, MissingRuntime, Ran, Session, check_file, written_whole
 from export.backends.tensorrt_build import OPTIONS, build, listen
 
@@ -118,9 +117,9 @@ class TensorRt:
         found = []
         for name in names:
             try:
-                library = importlib.import_module(name)
+                library = importing.load(name)
             except ImportError as cause:
-                found.append(str(cause))
+                found.append(f"{name}: {cause}")
                 continue
             if hasattr(library, "Builder"):
                 return library

@@ -92,7 +92,7 @@ class Judge:
 
 def score(graph: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, L) in exact arithmetic, whatever this CPU's int8 kernels compute."""
-    threads = len(machine.allowed())
+    threads = machine.usable_cores()
     backend = OpenVino(threads=threads) if graph.suffix == ".xml" else OnnxRuntime(threads=threads)
     with backend.open_exact(graph) as session:
         return np.concatenate([session(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)])

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, get_args
 
-from export.backends import Backend
+from export.backends import Backend, TensorRt
+from export.machine import usable_cores
 from export.manifest import BundleError, EngineEntry, Manifest
 from export.tagger.opening import lacks
 
@@ -26,6 +27,7 @@ class Measured:
     p50_ms: Mapping[str, float]
     lacking: Mapping[str, str] = field(default_factory=dict)  # those that could not be measured, with the reason
     where: str  # "with the bundle", "here on 2026-11-23"
+    checked: bool = True  # whether the scores of those that are measured were as expected here
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ def by_reason(lacking: Mapping[str, str]) -> list[str]:
 
 
 def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
-    """Rebuild the backend's dataclass from the manifest; raises BundleError for an unknown kind or field."""
+    """Rebuild the backend's dataclass from the manifest; raises BundleError for an unknown kind or field.
+
+    Threads that are not named are no more than this process can keep busy.
+    """
     arguments = dict(entry.backend)
     kinds = {_kind(backend): backend for backend in get_args(Backend)}
     kind = arguments.get("kind")
@@ -87,7 +92,12 @@ def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
     unknown = sorted(arguments.keys() - fields)
     if unknown:
         raise BundleError(f"engine {entry.name}: backend {kind}: expected {sorted(fields)}, got also {unknown}")
-    backend: Backend = kinds[kind](**arguments)
+    try:
+        backend: Backend = kinds[kind](**arguments)
+        if threads is None and not isinstance(backend, TensorRt):
+            backend = dataclasses.replace(backend, threads=min(backend.threads, usable_cores()))
+    except (TypeError, ValueError) as cause:
+        raise BundleError(f"engine {entry.name}: backend: {cause}; export the bundle again") from None
     return backend
 
 
@@ -105,5 +115,6 @@ def _ordered(manifest: Manifest, measured: Measured | None) -> list[EngineEntry]
 
 def _why(entry: EngineEntry, measured: Measured | None) -> str:
     if measured is not None and entry.name in measured.p50_ms:
-        return f"the fastest on this machine, {measured.p50_ms[entry.name]:.2f} ms measured {measured.where}"
+        machine = "on this machine" if measured.checked else "on a machine like this"
+        return f"the fastest {machine}, {measured.p50_ms[entry.name]:.2f} ms measured {measured.where}"
     return "the first in the bundle's order that runs here"

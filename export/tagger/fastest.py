@@ -31,18 +31,16 @@ MOST_ENDS = 2  # one may have been a power cut
 
 def measured(
     folder: Path, manifest: Manifest, *, threads: int | None = None, rebuild: bool = False, again: bool = False
-) -> Measured | None:
-    """As the bundle says if it was measured on this machine, else as measured here, now or at an earlier call.
+) -> Measured:
+    """As tried here, now or at an earlier call.
 
-    The engines of a verified bundle are opened and timed one after another on its golden pictures, a quarter of a
-    second each; with `rebuild` those are built that can be, with `again` what is remembered is not enough.  Left out
-    are those whose scores are not as expected, and one that ended the process twice while it was tried.  None, with a
-    warning, where nothing can be remembered: such an engine would then end every process.  Raises OSError if the cache
-    cannot take a rebuilt engine.
+    The engines of a verified bundle are opened and checked one after another on its golden pictures, and timed for a
+    quarter of a second each, unless the bundle has their times on this very machine with these runtimes; with `rebuild`
+    those are built that can be, with `again` what is remembered is not enough.  Left out are those whose scores are not
+    as expected, and one that ended the process twice while it was tried.  Where nothing can be remembered, a warning
+    says so and the times are those of the bundle if it was measured on such a machine, its engines unchecked.  Raises
+    OSError if the cache cannot take a rebuilt engine.
     """
-    shipped = {entry.name: entry.p50_ms for entry in manifest.engines if entry.p50_ms is not None}
-    if shipped and manifest.measured_on == machine.identity():
-        return Measured(p50_ms=shipped, where="with the bundle")
     try:
         file = file_of(folder, threads)
         found = None if again else _whole(file, manifest, rebuild)
@@ -52,9 +50,9 @@ def measured(
                     found = _whole(file, manifest, rebuild)
                 found = found or _measure(folder, manifest, file, threads=threads, rebuild=rebuild)
     except NoCacheError as cause:
-        log.warning("engines are taken in the bundle's order, none is measured: %s", cause)
-        return None
-    return Measured(p50_ms=found.p50_ms, lacking=found.lacking, where=f"here on {found.when}")
+        log.warning("nothing is remembered on this device, no engine is timed: %s", cause)
+        return Measured(p50_ms=_of_the_like(manifest), where="with the bundle", checked=False)
+    return _told(found)
 
 
 def remembered(folder: Path, manifest: Manifest, *, threads: int | None = None) -> Measured | None:
@@ -62,8 +60,27 @@ def remembered(folder: Path, manifest: Manifest, *, threads: int | None = None) 
     with contextlib.suppress(NoCacheError):
         found = _whole(file_of(folder, threads), manifest, rebuild=False)
         if found is not None:
-            return Measured(p50_ms=found.p50_ms, lacking=found.lacking, where=f"here on {found.when}")
+            return _told(found)
     return None
+
+
+def _told(found: Record) -> Measured:
+    where = "with the bundle" if found.shipped else f"here on {found.when}"
+    return Measured(p50_ms=found.p50_ms, lacking=found.lacking, where=where)
+
+
+def _of_the_like(manifest: Manifest) -> dict[str, float]:
+    """What the bundle's engines took on a processor of this architecture."""
+    if (manifest.measured_on or {}).get("architecture") != machine.identity()["architecture"]:
+        return {}
+    return {entry.name: entry.p50_ms for entry in manifest.engines if entry.p50_ms is not None}
+
+
+def _measured_here(manifest: Manifest) -> bool:
+    """Whether the bundle's times are of this machine and these versions of the runtimes."""
+    facts = machine.identity()
+    alike = {**(manifest.measured_on or {}), "runtimes": None} == {**facts, "runtimes": None}
+    return alike and (manifest.measured_on or {}).get("runtimes") == machine.runtimes()
 
 
 def p50_ms(
@@ -93,12 +110,12 @@ def _whole(file: Path, manifest: Manifest, rebuild: bool) -> Record | None:
 
 
 def _measure(folder: Path, manifest: Manifest, file: Path, *, threads: int | None, rebuild: bool) -> Record:
-    before = read(file)
-    if before is None or not before.when:
+    before, shipped = read(file), _measured_here(manifest)
+    if not shipped and (before is None or not before.when):
         log.info("each engine that opens here is %stimed, once: the next start is quicker", "built or " * rebuild)
-    found = Record(built=[], rebuild=rebuild, tried=before.tried if before is not None else {})
+    tried = before.tried if before is not None else {}
+    found = Record(built=[], rebuild=rebuild, tried=tried, shipped=shipped)
     golden = Golden.read(folder, manifest)
-    pictures = [pixels[None] for pixels in golden.pixels]
     for entry in manifest.engines:
         if found.tried.get(entry.name, 0) >= MOST_ENDS:
             again = f"--engine {entry.name} runs it all the same, without {file} it is tried again"
@@ -108,18 +125,24 @@ def _measure(folder: Path, manifest: Manifest, file: Path, *, threads: int | Non
             try:
                 backend = backend_of(entry, threads)
                 with open_engine(folder, manifest, entry, backend, rebuild=rebuild) as session:
-                    refusal = wrong(entry, backend, session, golden, pictures)
-                    if refusal is None:
-                        found.p50_ms[entry.name] = p50_ms(session, pictures)
-                    else:
-                        found.lacking[entry.name] = refusal
-            except OSError:
-                raise
+                    _try(entry, backend, session, golden, found)
             except Exception as cause:  # every runtime raises classes of its own
+                if rebuild and isinstance(cause, OSError):
+                    raise
                 found.lacking[entry.name] = " ".join(str(cause).split()) or type(cause).__name__
     found.built, found.when = _built(manifest), time.strftime("%Y-%m-%d")
     write(file, found)
     return found
+
+
+def _try(entry: EngineEntry, backend: Backend, session: Session, golden: Golden, found: Record) -> None:
+    """Record how fast an open engine is, or why it must not be used."""
+    refusal = wrong(entry, backend, session, golden)
+    if refusal is not None:
+        found.lacking[entry.name] = refusal
+        return
+    known = entry.p50_ms if found.shipped else None
+    found.p50_ms[entry.name] = known or p50_ms(session, [pixels[None] for pixels in golden.pixels])
 
 
 def _built(manifest: Manifest) -> list[str]:
@@ -128,10 +151,9 @@ def _built(manifest: Manifest) -> list[str]:
     return sorted(found)
 
 
-def wrong(
-    entry: EngineEntry, backend: Backend, session: Session, golden: Golden, pictures: Sequence[NDArray[np.uint8]]
-) -> str | None:
+def wrong(entry: EngineEntry, backend: Backend, session: Session, golden: Golden) -> str | None:
     """Why an engine that opens must not be used all the same."""
+    pictures = [pixels[None] for pixels in golden.pixels]
     expected, found = golden.scores[entry.name], np.concatenate([session(picture) for picture in pictures])
     largest, limit = largest_difference(expected, found), score_limit(entry, session.ran)
     if limit.allows(expected, found):

@@ -54,6 +54,8 @@ class Golden:
     decoded: tuple[NDArray[np.uint8], ...]  # (H, W, 3) each
     pixels: tuple[NDArray[np.uint8], ...]  # (image_px, image_px, 3) each
     scores: Mapping[str, NDArray[np.float32]]  # by engine (G, L)
+    labels: tuple[str, ...]  # (L,)
+    thresholds: Mapping[str, tuple[float, ...]]  # by engine (L,)
 
     @classmethod
     def read(cls, folder: Path, manifest: Manifest) -> Golden:
@@ -67,6 +69,8 @@ class Golden:
             with np.load(file, allow_pickle=False) as arrays:
                 decoded, pixels = ([arrays[f"{step}_{i}"] for i in range(count)] for step in ("decoded", "pixels"))
                 scores = {entry.name: arrays[f"scores:{entry.name}"] for entry in manifest.engines}
+                labels = tuple(map(str, arrays["labels"]))
+                limits = {entry.name: arrays[f"thresholds:{entry.name}"] for entry in manifest.engines}
         except Exception as cause:  # zlib, zipfile and numpy raise classes of their own; MemoryError if a size lies
             raise BundleError(f"{file}: expected what golden pictures give, got: {cause}; export again") from cause
         square, table = (manifest.image_px, manifest.image_px, 3), (count, len(manifest.labels))
@@ -76,7 +80,13 @@ class Golden:
             _check(file, "decoded", found, np.uint8, (*found.shape[:2], 3))
         for engine, found in scores.items():
             _check(file, f"scores:{engine}", found, np.float32, table)
-        return cls(tuple(folder / path for path in manifest.golden), tuple(decoded), tuple(pixels), scores)
+        if len(labels) != len(manifest.labels):
+            raise BundleError(f"{file}: labels: expected {len(manifest.labels)}, got {len(labels)}; export again")
+        for engine, found in limits.items():
+            _check(file, f"thresholds:{engine}", found, np.float64, table[1:])
+        files = tuple(folder / path for path in manifest.golden)
+        thresholds = {engine: tuple(found.tolist()) for engine, found in limits.items()}
+        return cls(files, tuple(decoded), tuple(pixels), scores, labels, thresholds)
 
 
 def _check(file: Path, name: str, found: Values, dtype: type, shape: tuple[int, ...]) -> None:

@@ -45,14 +45,15 @@ class Installed:
 def install(bundle: Path, to: Path, *, key: Path | None = None, check: Check = self_test) -> Installed:
     """Make `bundle` the current version in `to`: verified, copied, verified again, checked, switched to.
 
-    A kill at any time leaves the one before or this one, whole; the next call clears what it left.  Raises BundleError,
-    or OSError if the folder cannot be written.
+    A kill leaves the one before or this one, whole; the next call clears what it left.  Raises BundleError or OSError.
     """
     bundle, to = bundle.resolve(), to.expanduser().resolve()
     if to.is_relative_to(bundle):
         raise BundleError(f"{to}: expected a folder outside the bundle, got one inside; name another")
     manifest = read_bundle(bundle, key=key)
     version = _name(bundle)
+    if files := [place for place in (to, *to.parents) if place.exists() and not place.is_dir()]:
+        raise BundleError(f"{to}: expected a folder to install in, got the file {files[0]}; name another")
     to.mkdir(parents=True, exist_ok=True)
     with _alone(to):
         was = _linked(to, CURRENT)

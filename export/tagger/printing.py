@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TextIO
 
 from export.tagger.tagger import Tag
@@ -16,30 +16,46 @@ from mlkd.images import UnreadablePicture
 Result = Sequence[Tag] | UnreadablePicture
 CSV_HEADER = "picture,tags,scores,error"
 JOINT = ";"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
 BAR = 20  # characters
 EVERY_S = 0.1
 
 
-def as_text(name: str, result: Result) -> str | None:
-    """The name and the labels with their scores, two digits; nothing for one that failed."""
+def as_text(name: str, result: Result, doubtful: Collection[str] = ()) -> str | None:
+    """The name and the labels with their scores, two digits, a ? behind the `doubtful`; nothing for one that failed."""
     if isinstance(result, UnreadablePicture):
         return None
-    listed = ", ".join(f"{printable(tag.label)} {tag.score:.2f}" for tag in result)
+    listed = ", ".join(f"{printable(tag.label)} {tag.score:.2f}{'?' * (tag.label in doubtful)}" for tag in result)
     return f"{printable(name)}: {listed or 'nothing above its threshold'}"
 
 
-def as_json(name: str, result: Result) -> str:
-    """An object with `picture` and `tags` or `error`; in ASCII, so that os.fsencode gives back undecodable names."""
+def as_json(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
+    """An object with `picture` and `tags` or `error`; in ASCII, so that os.fsencode gives back undecodable names.
+
+    A tag whose label is in `doubtful` says so; the others have no such key.
+    """
     if isinstance(result, UnreadablePicture):
         return json.dumps({"picture": name, "error": one_line(result)})
-    return json.dumps({"picture": name, "tags": [{"label": t.label, "score": round(t.score, 6)} for t in result]})
+    tags: list[dict[str, object]] = [{"label": tag.label, "score": round(tag.score, 6)} for tag in result]
+    for tag in tags:
+        if tag["label"] in doubtful:
+            tag["doubtful"] = True
+    return json.dumps({"picture": name, "tags": tags})
 
 
 def as_csv(name: str, result: Result) -> str:
-    """One row below CSV_HEADER; labels and scores are joined by semicolons, best first."""
+    """One row below CSV_HEADER; labels and scores are joined by semicolons, best first.
+
+    A name or label that a spreadsheet would compute gets an apostrophe in front, which it shows as text.
+    """
     if isinstance(result, UnreadablePicture):
-        return _row(name, "", "", one_line(result))
-    return _row(name, JOINT.join(tag.label for tag in result), JOINT.join(f"{tag.score:.6f}" for tag in result), "")
+        return _row(_inert(name), "", "", one_line(result))
+    return _row(
+        _inert(name),
+        JOINT.join(_inert(tag.label) for tag in result),
+        JOINT.join(f"{tag.score:.6f}" for tag in result),
+        "",
+    )
 
 
 def printable(text: str) -> str:
@@ -89,6 +105,10 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if len(text) > 1 and text.startswith(FORMULA) else text
 
 
 def _row(*fields: str) -> str:

@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import json
 import logging
+import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,14 +36,16 @@ class Record:
     lacking: dict[str, str] = field(default_factory=dict)
     tried: dict[str, int] = field(default_factory=dict)  # how often a trial began and the process ended in it
     when: str = ""  # date; empty until all have been tried
+    shipped: bool = False  # whether the times are those of the bundle
 
     def __post_init__(self) -> None:
-        if not isinstance(self.p50_ms, dict) or not all(isinstance(ms, float) for ms in self.p50_ms.values()):
-            raise TypeError("p50_ms: expected numbers")
-        if not isinstance(self.tried, dict) or not all(isinstance(count, int) for count in self.tried.values()):
-            raise TypeError("tried: expected counts")
-        if not isinstance(self.lacking, dict) or not isinstance(self.when, str):
-            raise TypeError("expected reasons and a date")
+        """Raise TypeError for what `write` never writes."""
+        good = isinstance(self.built, list) and all(isinstance(name, str) for name in self.built)
+        good &= isinstance(self.rebuild, bool) and isinstance(self.when, str) and isinstance(self.shipped, bool)
+        for found, kind in ((self.p50_ms, float), (self.lacking, str), (self.tried, int)):
+            good &= isinstance(found, dict) and all(isinstance(value, kind) for value in found.values())
+        if not good or not all(0 < ms < math.inf for ms in self.p50_ms.values()):
+            raise TypeError("record: expected names, times, reasons and counts")
 
 
 def file_of(folder: Path, threads: int | None) -> Path:
@@ -61,13 +65,15 @@ def read(file: Path) -> Record | None:
     """What was written there; None if nothing was, or something else lies there."""
     try:
         return Record(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
 
 
 def write(file: Path, record: Record) -> None:
-    """Replace it whole; raises NoCacheError."""
+    """Replace it whole, whatever lies there; raises NoCacheError."""
     with _told():
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
         whole_file.write(file, json.dumps(dataclasses.asdict(record)).encode())
 
 

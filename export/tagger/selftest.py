@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from export.manifest import EngineEntry, Manifest
 from export.tagger.golden import Golden, Limit, Values, largest_difference, score_limit
 from export.tagger.saturation import CAUSE, saturation
 from export.tagger.tagger import Tagger
@@ -25,7 +26,7 @@ LEVELS = Limit(1.0)  # the rounding of alpha, and of Pillow's resize where it is
 AFTER_ROUNDING = 1.5e-1  # what two levels of noise in the pixels moved scores by
 EQUAL_SCORES = 1e-6
 
-Step = Literal["decode", "resize", "engine", "all"]
+Step = Literal["decode", "resize", "engine", "all", "tags"]
 State = Literal["same", "close", "different"]
 
 
@@ -53,6 +54,7 @@ def check_pictures(golden: Golden, image_px: int) -> list[Finding]:
 def check_engine(tagger: Tagger, golden: Golden) -> list[Finding]:
     """The engine from the stored pixels, then the whole chain from the files, thresholds included."""
     entry, stored = tagger.choice.entry, golden.pixels
+    tags = _check_tags(tagger.manifest, entry, golden)
     expected, limit = golden.scores[entry.name], score_limit(entry, tagger.ran)
     found = _scored(tagger, stored)
     finding = _compared("engine", entry.name, expected, found, limit, EQUAL_SCORES)
@@ -61,13 +63,32 @@ def check_engine(tagger: Tagger, golden: Golden) -> list[Finding]:
     try:
         pixels = [tagger.resize(tagger.decode(file)) for file in golden.files]
     except images.UnreadablePicture as refusal:
-        return [finding, _unreadable("all", entry.name, refusal)]
+        return [finding, _unreadable("all", entry.name, refusal), tags]
     if not all(map(np.array_equal, pixels, stored)):
         limit = Limit(max(limit.largest, AFTER_ROUNDING))
     found = _scored(tagger, pixels)
     whole = _compared("all", entry.name, expected, found, limit, EQUAL_SCORES)
     note = _decisions(expected, found, entry.thresholds)
-    return [finding, dataclasses.replace(whole, cause=whole.cause and "scores", note=note)]
+    return [finding, dataclasses.replace(whole, cause=whole.cause and "scores", note=note), tags]
+
+
+def _check_tags(manifest: Manifest, entry: EngineEntry, golden: Golden) -> Finding:
+    """What is printed of the stored scores, by the manifest and by the labels and thresholds it was made with."""
+    labels, thresholds = golden.labels, golden.thresholds[entry.name]
+    if (labels, thresholds) == (manifest.labels, entry.thresholds):
+        return Finding(step="tags", subject=entry.name, state="same", cause="", largest=None)
+    note = ""
+    for file, scores in zip(golden.files, golden.scores[entry.name], strict=True):
+        expected, found = _tags(labels, thresholds, scores), _tags(manifest.labels, entry.thresholds, scores)
+        if found != expected:
+            note = f"{_named(file)}: expected {', '.join(expected) or 'no tag'}, got {', '.join(found) or 'no tag'}"
+            break
+    cause = "labels in the manifest" if labels != manifest.labels else "thresholds in the manifest"
+    return Finding(step="tags", subject=entry.name, state="different", cause=cause, largest=None, note=note)
+
+
+def _tags(labels: Sequence[str], thresholds: Sequence[float], scores: Values) -> list[str]:
+    return [label for label, limit, score in zip(labels, thresholds, scores, strict=True) if score >= limit]
 
 
 def _explained(

@@ -15,9 +15,11 @@ from PIL import Image
 
 from export.backends import EngineRefused, MissingRuntime, Ran
 from export.bundle import read_bundle
+from export.machine import usable_cores
 from export.manifest import BundleError, Manifest
 from export.tagger.choosing import Choice, choose
-from export.tagger.fastest import measured
+from export.tagger.fastest import measured, wrong
+from export.tagger.golden import Golden
 from export.tagger.opening import open_engine
 from export.tagger.sessions import Sessions
 from mlkd import images
@@ -53,16 +55,16 @@ class Tagger:
         engine: str | None = None,
         *,
         threads: int | None = None,
-        workers: int = 1,
+        workers: int | None = 1,
         rebuild: bool = False,
         key: Path | None = None,
     ) -> Tagger:
         """Verify the bundle, with a public `key` its signature too, then open `engine`, or the fastest that opens.
 
-        So many `workers` may score at once, on a session of `threads` each.  With `rebuild` an engine that is foreign,
-        stale or not built yet is compiled from the bundle's ONNX into the device's cache; one that lies there is used
-        in any case.  Raises BundleError for a bundle that must not be used, NoEngineError if nothing in it runs here,
-        OSError if the cache cannot take a rebuilt engine.
+        So many `workers` may score at once, on a session of `threads` each; None for as many as keep all cores busy.
+        With `rebuild` an engine that is foreign, stale or not built yet is compiled from the bundle's ONNX into the
+        device's cache; one that lies there is used in any case.  Raises BundleError for a bundle that must not be used,
+        NoEngineError if nothing in it runs here, OSError if the cache cannot take a rebuilt engine.
         """
         manifest = read_bundle(Path(folder), key=key)
         return cls.first(Path(folder), manifest, engine, threads=threads, workers=workers, rebuild=rebuild)
@@ -75,27 +77,35 @@ class Tagger:
         engine: str | None = None,
         *,
         threads: int | None = None,
-        workers: int = 1,
+        workers: int | None = 1,
         rebuild: bool = False,
     ) -> Tagger:
         """Like `load`, of a bundle that has been verified."""
         _check_preprocessing(manifest)
+        _check_workers(workers)
         times = None if engine else measured(folder, manifest, threads=threads, rebuild=rebuild)
         refused: dict[str, str] = {}
         while True:
             choice = choose(manifest, engine, measured=times, threads=threads, rebuild=rebuild, refused=refused)
             try:
-                return cls.open(folder, manifest, choice, workers=workers, rebuild=rebuild)
-            except (EngineRefused, MissingRuntime) as cause:
-                refused[choice.entry.name] = str(cause)
+                tagger = cls.open(folder, manifest, choice, workers=workers, rebuild=rebuild)
+                if times is not None and not times.checked:
+                    tagger.check(folder)
+            except Exception as cause:  # every runtime raises classes of its own
+                ours = isinstance(cause, (EngineRefused, MissingRuntime))
+                if not ours and (engine is not None or (rebuild and isinstance(cause, OSError))):
+                    raise
+                refused[choice.entry.name] = " ".join(str(cause).split()) or type(cause).__name__
+            else:
+                return tagger
 
     @classmethod
     def open(
-        cls, folder: Path, manifest: Manifest, choice: Choice, *, workers: int = 1, rebuild: bool = False
+        cls, folder: Path, manifest: Manifest, choice: Choice, *, workers: int | None = 1, rebuild: bool = False
     ) -> Tagger:
         """Open the chosen engine of a verified bundle; EngineRefused or MissingRuntime says why that cannot be."""
-        if workers < 1:
-            raise ValueError(f"workers: expected at least 1, got {workers}")
+        _check_workers(workers)
+        workers = workers or max(1, usable_cores() // getattr(choice.backend, "threads", 1))
         opener = functools.partial(open_engine, folder, manifest, choice.entry, choice.backend)
         first = opener(rebuild=rebuild)
         rebuilt = first.engine if first.engine != folder / choice.entry.file else None
@@ -176,6 +186,14 @@ class Tagger:
     def _limits(self) -> NDArray[np.float64]:
         return np.array(self.choice.entry.thresholds)
 
+    def check(self, folder: Path) -> None:
+        """Close it and raise EngineRefused if its scores of the golden pictures are not as expected."""
+        golden, session = Golden.read(folder, self.manifest), self.sessions.first
+        reason = wrong(self.choice.entry, self.choice.backend, session, golden)
+        if reason is not None:
+            self.close()
+            raise EngineRefused(reason)
+
     def close(self) -> None:
         """Release the runtime; a thread that is scoring ends first."""
         self.sessions.close()
@@ -204,6 +222,11 @@ def _source(image: object) -> Path | bytes:
         return Path(image)
     kind = type(image).__name__
     raise ValueError(f"picture: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
+
+
+def _check_workers(workers: int | None) -> None:
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers: expected at least 1, got {workers}")
 
 
 def _check_preprocessing(manifest: Manifest) -> None:

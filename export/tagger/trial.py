@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from export.bundle import PROGRAM
 from export.manifest import BundleError
+from export.program import environment
 
 LIMIT_S = 600.0
 
@@ -17,15 +17,14 @@ LIMIT_S = 600.0
 def self_test(folder: Path, key: Path | None = None) -> None:
     """Raise BundleError unless the bundle's golden pictures come out here as they did when it was made."""
     signed = [] if key is None else ["--require-signature", str(key.resolve())]
-    command = [sys.executable, str(folder / PROGRAM), "selftest", "--any-engine", *signed]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    with tempfile.TemporaryDirectory() as elsewhere:
-        try:
-            ended = subprocess.run(
-                command, capture_output=True, cwd=elsewhere, env=environment, timeout=LIMIT_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise _failed(f"no answer within {LIMIT_S:g} s") from None
+    command = [sys.executable, str(folder.resolve() / PROGRAM), "selftest", "--any-engine", *signed]
+    try:
+        ended = subprocess.run(
+            command, capture_output=True, stdin=subprocess.DEVNULL, cwd=os.sep, env=environment(), timeout=LIMIT_S,
+            check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise _failed(f"no answer within {LIMIT_S:g} s") from None
     if ended.returncode:
         said = (ended.stdout.strip() or ended.stderr.strip()).decode(errors="replace").splitlines()
         raise _failed(said[-1] if said else f"exit code {ended.returncode}")

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from pipeline.device import describing, installing, measuring, tagging, testing
 from pipeline.device.command import INTERRUPTED, OK, fail
@@ -14,6 +15,10 @@ from pipeline.device.command import INTERRUPTED, OK, fail
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 if pictures, engines or checks failed, 2 if nothing could be done."""
+    if sys.stderr is None:  # closed; print() would take standard output instead
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (until the end)
+    if sys.stdout is None:
+        return fail(ValueError("standard output: expected it open, got it closed; redirect it to /dev/null instead"))
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="tagger: %(message)s")
     logging.getLogger("export").setLevel(logging.INFO)

@@ -43,7 +43,7 @@ def info(options: argparse.Namespace) -> int:
         "signature": signature.state(options.bundle, options.require_signature),
         "thresholds": {"pictures": manifest.tune_pictures, **_aim(manifest)},
         "engines": engines,
-        "engines_measured": measured.where if measured else None,
+        "engines_measured": measured.where if measured and measured.p50_ms else None,
         "chosen": chosen,
         "machine": machine.describe(),
     }
@@ -68,6 +68,7 @@ def _engine(
 ) -> dict[str, Any]:
     rebuild = options.rebuild and options.engine in (None, entry.name)
     known = None if measured is None or rebuild else measured.lacking.get(entry.name)
+    unchecked = measured is not None and not measured.checked
     return {
         "name": entry.name,
         "precision": entry.precision,
@@ -75,21 +76,25 @@ def _engine(
         "p50_ms": entry.p50_ms,
         "here_ms": measured.p50_ms.get(entry.name) if measured else None,
         "thresholds_from": entry.thresholds_from,
-        **({"lacks": known, "built_here": None} if known else _opened(options, manifest, entry, rebuild)),
+        **({"lacks": known, "built_here": None} if known else _opened(options, manifest, entry, rebuild, unchecked)),
     }
 
 
 def _opened(
-    options: argparse.Namespace, manifest: Manifest, entry: EngineEntry, rebuild: bool
+    options: argparse.Namespace, manifest: Manifest, entry: EngineEntry, rebuild: bool, unchecked: bool
 ) -> dict[str, str | None]:
     """What opening the engine showed: what it lacks, and where it lies if this device built it."""
     from export.tagger.choosing import backend_of
+    from export.tagger.fastest import wrong
+    from export.tagger.golden import Golden
     from export.tagger.opening import open_engine
 
+    backend = backend_of(entry)
     try:
-        with open_engine(options.bundle, manifest, entry, backend_of(entry), rebuild=rebuild) as session:
+        with open_engine(options.bundle, manifest, entry, backend, rebuild=rebuild) as session:
             built_here = session.engine != options.bundle / entry.file
-            return {"lacks": None, "built_here": str(session.engine) if built_here else None}
+            off = wrong(entry, backend, session, Golden.read(options.bundle, manifest)) if unchecked else None
+            return {"lacks": off, "built_here": str(session.engine) if built_here else None}
     except Exception as cause:  # every runtime raises classes of its own
         return {"lacks": one_line(cause), "built_here": None}
 

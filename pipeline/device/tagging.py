@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import itertools
 import os
 import sys
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # the real imports wait until a command needs them, so that -
     from export.tagger import Tagger
     from export.tagger.printing import Result
 
+LOW = 0.5  # expected precision, of all tags: below it more are wrong than right
+DOUBTFUL = 0.25  # of a label
 PICTURES = "a file, a folder with all below it, a pattern in quotes, or - for one picture's bytes on standard input"
 
 
@@ -32,7 +35,12 @@ def add(commands: Any) -> None:
     parser.add_argument("--threshold", type=float, help="for all labels, instead of the engine's own")
     parser.add_argument("--top-k", type=count, metavar="N", help="at most N labels a picture")
     parser.add_argument("--labels", type=_names, metavar="A,B", help="only these; one with a comma in double quotes")
-    parser.add_argument("--workers", type=count, metavar="N", help="pictures at once; default: one a core")
+    parser.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="pictures at once; default: as many as the cores, or the quota, keep busy",
+    )
     rebuild_option(parser)
 
 
@@ -49,13 +57,33 @@ def tag(options: argparse.Namespace) -> int:
         )
         with closing(tagged):
             results = itertools.chain(found.failed, ((_name(picture), result) for picture, result in tagged))
-            failed = _print(options, results, total)
+            failed = _print(options, results, total, _doubtful(options, tagger))
     if failed:
         print(f"{failed} of {total} pictures failed", file=sys.stderr)
     return SOME_FAILED if failed else OK
 
 
-def _print(options: argparse.Namespace, results: Iterable[tuple[str, Result]], total: int) -> int:
+def _doubtful(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
+    """Labels that are wrong more often than not by far, as measured on tune; says once what tags are worth.
+
+    Nothing is expected of thresholds that the user names.
+    """
+    known = zip(tagger.manifest.labels, tagger.choice.entry.expected_precision, strict=True)
+    expected = {label: value for label, value in known if value is not None and options.threshold is None}
+    doubtful = frozenset(label for label, value in expected.items() if value < DOUBTFUL)
+    mean = sum(expected.values()) / len(expected) if expected else 1.0
+    said = [f"expected precision {mean:.0%}: most tags are wrong"] if mean < LOW else []
+    if doubtful:
+        count = f"{len(doubtful)} of {len(tagger.manifest.labels)} labels"
+        said.append(f"tags of {count}, marked ?, are right in less than {DOUBTFUL:.0%} of cases")
+    if said:
+        print(f"engine {tagger.choice.entry.name}: {'; '.join(said)}", file=sys.stderr)
+    return doubtful
+
+
+def _print(
+    options: argparse.Namespace, results: Iterable[tuple[str, Result]], total: int, doubtful: frozenset[str]
+) -> int:
     """Every result as it comes, and how many failed."""
     from export.tagger.printing import CSV_HEADER, Bar, as_csv, as_json, as_text, one_line, printable
     from mlkd.images import UnreadablePicture
@@ -64,7 +92,8 @@ def _print(options: argparse.Namespace, results: Iterable[tuple[str, Result]], t
     sys.stdout.reconfigure(encoding="utf-8" if options.csv else None, errors="backslashreplace")  # type: ignore[union-attr]
     if options.csv:
         print(CSV_HEADER)
-    line = as_json if options.json else as_csv if options.csv else as_text
+    marked = functools.partial(as_json if options.json else as_text, doubtful=doubtful)
+    line = as_csv if options.csv else marked
     failed, bar = 0, Bar(sys.stderr, total)
     try:
         for done, (name, result) in enumerate(results, 1):
@@ -93,13 +122,12 @@ def _names(text: str) -> list[str]:
 
 
 def _load(options: argparse.Namespace) -> Tagger:
-    from export import machine, signature
+    from export import signature
     from export.tagger import Tagger
 
     key = options.require_signature
     signed = signature.state(options.bundle, key)
-    workers = options.workers or len(machine.allowed())
-    tagger = Tagger.load(options.bundle, options.engine, workers=workers, rebuild=options.rebuild, key=key)
+    tagger = Tagger.load(options.bundle, options.engine, workers=options.workers, rebuild=options.rebuild, key=key)
     if options.verbose or (key is None and signed != "unsigned"):
         print(f"bundle: {signed}", file=sys.stderr)
     entry = tagger.choice.entry

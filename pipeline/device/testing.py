@@ -21,8 +21,10 @@ STEPS = {
     "resize": "resized as expected",
     "engine": "scores of the engine",
     "all": "from files to scores",
+    "tags": "tags as expected",
 }
-UNITS = {"decode": "levels of 255", "resize": "levels of 255", "engine": "in scores", "all": "in scores"}
+ENGINE_STEPS = ("engine", "all", "tags")
+UNITS = {"decode": "levels of 255", "resize": "levels of 255", "engine": "in scores", "all": "in scores", "tags": ""}
 
 
 def add(commands: Any) -> None:
@@ -122,7 +124,7 @@ def _in_processes(options: argparse.Namespace, manifest: Manifest) -> tuple[list
         except ProcessFailedError as cause:
             not_run[entry.name] = one_line(cause)
         else:
-            findings += [Finding(**one) for one in told["findings"] if one["step"] in ("engine", "all")]
+            findings += [Finding(**one) for one in told["findings"] if one["step"] in ENGINE_STEPS]
     return findings, not_run
 
 

@@ -67,6 +67,10 @@ def test_the_maker_gives_a_virtual_machine_away(tmp_path: Path, maker: str, virt
             "relative only: a shared machine, 10.0% of its time went to others",
         ),
         ({"proc/loadavg": "0.10 0 0 1/9 1", "proc/stat": "cpu  400 0 100 400 0 0 0 0 0 0\n"}, "bare metal"),
+        (
+            {"proc/cpuinfo": EPYC, "proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "50000 100000"},
+            "relative only: quota 0.5 CPU",
+        ),
         ({"proc/cpuinfo": EPYC, "proc/loadavg": "999 0 0 1/9 1"}, "relative only: a virtual machine"),
     ],
 )

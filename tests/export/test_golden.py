@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ def halves(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Mean of the left and the right half of every picture, in 0..1."""
     means = [pixels[:, :, part].mean((1, 2, 3)) / 255 for part in (slice(PX // 2), slice(PX // 2, None))]
     return np.stack(means, axis=1).astype(np.float32)
+
+
+PRINTED: dict[str, Any] = {"labels": ("x", "y"), "thresholds": {"a": (0.5, 0.25), "b": (0.5, 0.5)}}
 
 
 @pytest.fixture
@@ -52,7 +56,7 @@ def test_an_unreadable_picture_is_never_chosen(files: list[Path]) -> None:
 
 
 def test_pictures_come_in_the_forms_that_decoders_differ_in(files: list[Path], tmp_path: Path) -> None:
-    written, _ = write_golden(files, PX, tmp_path / "golden", {})
+    written, _ = write_golden(files, PX, tmp_path / "golden", {}, **PRINTED)
     assert [file.name for file in written] == ["1.jpg", "2.jpg", "3.png", "4.jpg"]
     opened = [Image.open(io.BytesIO(file.read_bytes())) for file in written]
     assert [image.mode for image in opened] == ["RGB", "RGB", "RGBA", "CMYK"]
@@ -70,7 +74,7 @@ def test_pictures_come_in_the_forms_that_decoders_differ_in(files: list[Path], t
 
 
 def test_content_stays_what_it_was(files: list[Path], tmp_path: Path) -> None:
-    written, _ = write_golden(files, PX, tmp_path / "golden", {})
+    written, _ = write_golden(files, PX, tmp_path / "golden", {}, **PRINTED)
     for file, golden in zip(files, written, strict=True):
         difference = np.abs(load(file, PX).astype(int) - load(golden, PX))
         fades = golden.suffix == ".png"
@@ -85,10 +89,14 @@ def test_expected_holds_each_step_by_itself(files: list[Path], tmp_path: Path) -
         batches.append(len(pixels))
         return halves(pixels)
 
-    written, expected = write_golden(files, PX, tmp_path / "golden", {"a": scored, "b": lambda x: halves(x) / 2})
+    written, expected = write_golden(
+        files, PX, tmp_path / "golden", {"a": scored, "b": lambda x: halves(x) / 2}, **PRINTED
+    )
     assert batches == [1, 1, 1, 1]
     with np.load(expected, allow_pickle=False) as arrays:
-        assert len(arrays.files) == 2 * 4 + 2
+        assert len(arrays.files) == 2 * 4 + 2 + 3
+        assert arrays["labels"].tolist() == ["x", "y"]
+        assert [arrays[f"thresholds:{name}"].tolist() for name in "ab"] == [[0.5, 0.25], [0.5, 0.5]]
         for i, file in enumerate(written):
             np.testing.assert_array_equal(arrays[f"decoded_{i}"], np.asarray(decode(file, PX)))
             np.testing.assert_array_equal(arrays[f"pixels_{i}"], load(file, PX))
@@ -99,23 +107,23 @@ def test_expected_holds_each_step_by_itself(files: list[Path], tmp_path: Path) -
 
 
 def test_equal_pictures_give_equal_bytes(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, expected = write_golden(files, PX, tmp_path / "first", {"a": halves})
+    first, expected = write_golden(files, PX, tmp_path / "first", {"a": halves}, **PRINTED)
     monkeypatch.setattr("time.localtime", lambda *_: (2030, 1, 2, 3, 4, 5, 0, 0, 0))
-    second, again = write_golden(files, PX, tmp_path / "second", {"a": halves})
+    second, again = write_golden(files, PX, tmp_path / "second", {"a": halves}, **PRINTED)
     assert [file.read_bytes() for file in (*first, expected)] == [file.read_bytes() for file in (*second, again)]
 
 
 def test_unreadable_pictures_are_left_out(files: list[Path], tmp_path: Path) -> None:
     files[1].unlink()
-    written, expected = write_golden(files[:3], PX, tmp_path / "golden", {"a": halves})
+    written, expected = write_golden(files[:3], PX, tmp_path / "golden", {"a": halves}, **PRINTED)
     assert [file.name for file in written] == ["1.jpg", "2.jpg"]
     with np.load(expected) as arrays:
         assert arrays["scores:a"].shape == (2, 2)
     with pytest.raises(UnreadablePicture, match="golden pictures: expected one that can be read, got none in 1 files"):
-        write_golden(files[1:2], PX, tmp_path / "none", {"a": halves})
+        write_golden(files[1:2], PX, tmp_path / "none", {"a": halves}, **PRINTED)
 
 
 def test_more_pictures_than_forms(files: list[Path], tmp_path: Path) -> None:
-    written, _ = write_golden([*files, files[0], files[1]], PX, tmp_path / "golden", {})
+    written, _ = write_golden([*files, files[0], files[1]], PX, tmp_path / "golden", {}, **PRINTED)
     assert [file.name for file in written][4:] == ["5.jpg", "6.jpg"]
     assert load(written[4], PX).shape == (PX, PX, 3)

@@ -84,3 +84,48 @@ def test_only_the_cores_this_process_may_use_count(monkeypatch: pytest.MonkeyPat
     assert machine.allowed() == os.sched_getaffinity(0)
     monkeypatch.delattr(os, "sched_getaffinity")
     assert machine.allowed() == set(range(os.cpu_count() or 1))
+
+
+V2 = "0::/user.slice/tagger\n"
+V1 = "4:cpu,cpuacct:/docker/abc\n3:memory:/docker/abc\n1:name=systemd:/docker/abc\n"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        (V2, {"user.slice/tagger/cpu.max": "50000 100000"}, 0.5),
+        (V2, {"user.slice/tagger/cpu.max": "max 100000", "user.slice/cpu.max": "150000 100000"}, 1.5),
+        (V2, {"user.slice/tagger/cpu.max": "300000 100000", "user.slice/cpu.max": "200000 100000"}, 2.0),
+        ("0::/\n", {"cpu.max": "25000 50000"}, 0.5),  # a container sees its own group as the root
+        (V2, {"user.slice/tagger/cpu.max": "max 100000"}, None),
+        (
+            V1,
+            {"cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "50000", "cpu,cpuacct/docker/abc/cpu.cfs_period_us": "1e5"},
+            None,
+        ),
+        (
+            V1,
+            {"cpu,cpuacct/docker/abc/cpu.cfs_quota_us": "50000", "cpu,cpuacct/docker/abc/cpu.cfs_period_us": "100000"},
+            0.5,
+        ),
+        (V1, {"cpu/cpu.cfs_quota_us": "120000", "cpu/cpu.cfs_period_us": "100000"}, 1.2),  # mounted as the root
+        (V1, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ("", {"cpu.max": "50000 100000"}, None),
+    ],
+)
+def test_a_quota_of_processor_time_is_seen(
+    tmp_path: Path, groups: str, files: dict[str, str], expected: float | None
+) -> None:
+    for name, content in {"proc/self/cgroup": groups, **{f"sys/fs/cgroup/{k}": v for k, v in files.items()}}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    assert machine.quota(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("limit", "cores"), [(None, 4), (0.5, 1), (1.0, 1), (2.5, 2), (64.0, 4)])
+def test_no_more_threads_than_the_quota_pays_for(
+    monkeypatch: pytest.MonkeyPatch, limit: float | None, cores: int
+) -> None:
+    monkeypatch.setattr(machine, "allowed", lambda: {0, 1, 2, 3})
+    monkeypatch.setattr(machine, "quota", lambda *_: limit)
+    assert machine.usable_cores() == cores

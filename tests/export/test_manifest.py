@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from export.backends import OnnxRuntime, OpenVino
-from export.bundle import BundleError, Parts, parts_of, read_bundle, write_bundle
+from export.bundle import BundleError, Manifest, Parts, parts_of, read_bundle, write_bundle
+from export.tagger.choosing import backend_of
 from tests import bundles
 from tests.bundles import write_plain
 from tests.manifests import rewrite
@@ -154,3 +155,21 @@ def test_an_older_bundle_that_does_not_say_its_arithmetic_is_read(copy: Path) ->
     rewrite(copy, lambda data: data["engines"][0].update(judged_in=3))
     with pytest.raises(BundleError, match=r"engines\.0\.judged_in: expected str, got int"):
         read_bundle(copy)
+
+
+def test_a_key_that_is_there_twice_is_refused(built: Path) -> None:
+    """One reader would take the first, another the last."""
+    text = (built / "manifest.json").read_text()
+    assert text.count('"image_px": 16,') == 1
+    with pytest.raises(BundleError, match=r"expected JSON, got the key 'image_px' twice in one object"):
+        Manifest.from_json(text.replace('"image_px": 16,', '"image_px": 32, "image_px": 16,'))
+
+
+@pytest.mark.parametrize("threads", [100_000, 0, "2", 1.5])
+def test_threads_that_no_machine_has_are_refused(built: Path, threads: Any) -> None:
+    entry = read_bundle(built).engines[0]
+    entry = dataclasses.replace(entry, backend={**entry.backend, "threads": threads})
+    with pytest.raises(
+        BundleError, match=r"^engine onnxruntime-fp32: backend: onnxruntime.threads: expected 1 to 1024"
+    ):
+        backend_of(entry)

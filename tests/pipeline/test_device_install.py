@@ -125,12 +125,12 @@ def test_a_damaged_version_is_mended(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_the_self_test_is_of_this_program_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No PYTHON… variable and no file of the current folder changes it."""
+    """No variable that steers Python and no file of the current folder changes it."""
     (tmp_path / "program").write_text(
-        "import os, sys\nsys.exit(' '.join([*sys.argv[1:], *filter(os.environ.get, ['PYTHONPATH']), *os.listdir()]))"
+        "import os, sys\nsys.exit(' '.join([*sys.argv[1:], *filter(os.environ.get, ['PYTHONWARNINGS']), os.getcwd()]))"
     )
     plain = bundles.write_plain(tmp_path / "plain", tmp_path / "model")
     telling = bundles.changed(plain, tmp_path / "telling", {"tagger.pyz": tmp_path / "program"})
-    monkeypatch.setenv("PYTHONPATH", "elsewhere")
-    with pytest.raises(BundleError, match=r"got: selftest --any-engine --require-signature /nowhere/key; what"):
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    with pytest.raises(BundleError, match=r"got: selftest --any-engine --require-signature /nowhere/key /; what"):
         self_test(telling, Path("/nowhere/key"))

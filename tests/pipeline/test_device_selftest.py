@@ -33,14 +33,15 @@ def test_the_shipped_program_says_what_it_compared(folder: Path, tmp_path: Path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     *lines, last = ended.stdout.splitlines()
     four = "golden/1.jpg, golden/2.jpg, golden/3.png, golden/4.jpg"
-    assert lines[:4] == [
+    assert lines[:5] == [
         f"decoded as expected: {four}",
         f"resized as expected: {four}",
         "scores of the engine: onnxruntime-fp32, openvino-fp32",
         "from files to scores: onnxruntime-fp32, openvino-fp32",
+        "tags as expected: onnxruntime-fp32, openvino-fp32",
     ]
-    assert lines[4].startswith("not tested: tensorrt-fp16-sm86: ")
-    assert len(lines) == 5
+    assert lines[5].startswith("not tested: tensorrt-fp16-sm86: ")
+    assert len(lines) == 6
     assert last == "self-test: passed"
     assert ended.stderr == ""
 
@@ -69,7 +70,7 @@ def test_json_holds_every_finding(folder: Path, capsys: pytest.CaptureFixture[st
     facts = told(capsys, 0, "--bundle", str(folder), "--engine", "openvino-fp32")
     assert facts["passed"] is True
     assert facts["not_run"] == {}
-    assert len(facts["findings"]) == 2 * 4 + 2
+    assert len(facts["findings"]) == 2 * 4 + 3
     assert {one["state"] for one in facts["findings"]} == {"same"}
     assert {one["subject"] for one in facts["findings"] if one["step"] in ("engine", "all")} == {"openvino-fp32"}
 

@@ -94,6 +94,34 @@ def test_without_a_standard_input_files_are_tagged(folder: Path, pictures: dict[
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
+def test_without_a_standard_output_one_line_says_so(folder: Path, pictures: dict[str, Path], closed: str) -> None:
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", str(pictures["red"])]
+    ended = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, text=True)
+    assert ended.returncode == 2
+    told = "tagger: standard output: expected it open, got it closed; redirect it to /dev/null instead\n"
+    assert ended.stderr == (told if closed == ">&-" else "")
+
+
+INTERRUPTED = """
+import sys
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "pipeline.device":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+def test_an_interrupt_while_modules_are_loaded_is_one_line(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)
+    ended = subprocess.run(
+        [sys.executable, str(folder / "tagger.pyz"), "info"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "tagger: interrupted\n")
+
+
 def test_the_first_start_says_what_takes_a_moment(
     folder: Path, pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from export import machine
+from export.backends import OnnxRuntime
 from export.bundle import parts_of, write_bundle
-from export.tagger import Tagger
+from export.tagger import Tagger, choosing
+from export.tagger import tagger as tagger_module
 from pipeline.device import main
 from tests import bundles
 
@@ -172,15 +173,27 @@ def test_workers_change_nothing_in_what_is_printed(
     assert len(set(out.splitlines())) == len(pictures)
 
 
-@pytest.mark.parametrize(("words", "workers"), [(["--workers", "3"], 3), ([], len(machine.allowed()))])
+@pytest.mark.parametrize(
+    ("words", "cores", "workers"), [(["--workers", "3"], 2, 3), ([], 8, 8), ([], 1, 1), (["--engine", "two"], 8, 4)]
+)
 def test_one_worker_a_core_unless_told_otherwise(
     folder: Path,
     pictures: dict[str, Path],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     words: list[str],
+    cores: int,
     workers: int,
 ) -> None:
+    """An engine that computes with several threads has so many fewer; they are no more than there are cores."""
+    for module in (choosing, tagger_module):
+        monkeypatch.setattr(module, "usable_cores", lambda: cores)
+    if "two" in words:
+        two = OnnxRuntime(threads=2)
+        folder = bundles.changed(
+            folder, tmp_path / "two", {}, onnxruntime={"name": "two", "backend": dataclasses.asdict(two)}
+        )
     loaded, load = [], Tagger.load
 
     def recording(*given: Any, **named: Any) -> Tagger:
@@ -190,6 +203,10 @@ def test_one_worker_a_core_unless_told_otherwise(
     monkeypatch.setattr(Tagger, "load", recording)
     tagged(folder, capsys, pictures["red"], *words)
     assert [tagger.workers for tagger in loaded] == [workers]
+    assert [tagger.choice.backend.threads for tagger in loaded if "two" in words] == [2] * ("two" in words)
+    asked = dataclasses.replace(loaded[0].choice.entry, backend=dataclasses.asdict(OnnxRuntime(threads=64)))
+    assert choosing.backend_of(asked) == OnnxRuntime(threads=cores)
+    assert choosing.backend_of(asked, 16) == OnnxRuntime(threads=16)
 
 
 def test_nothing_above_the_threshold_is_said(
@@ -209,3 +226,33 @@ def test_borrowed_thresholds_are_said(
     assert err == "engine onnxruntime-fp32: thresholds were tuned on b\n"
     _, err = tagged(bundle, capsys, *engine, "--threshold", "0.5")
     assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("precisions", "said", "marked"),
+    [
+        ((0.9, 0.8, None), "", ""),
+        ((0.1, 0.2, None), "expected precision 15%: most tags are wrong; tags of 2 of 3 labels, marked ?, are", "?"),
+        ((0.3, 0.4, 0.4), "expected precision 37%: most tags are wrong\n", ""),
+        ((0.2, 0.9, 0.9), "tags of 1 of 3 labels, marked ?, are right in less than 25% of cases\n", "?"),
+    ],
+)
+def test_tags_that_are_worth_little_say_so_once(
+    folder: Path,
+    pictures: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    precisions: tuple[float | None, ...],
+    said: str,
+    marked: str,
+) -> None:
+    hardly = bundles.changed(folder, tmp_path / "bundle", {}, onnxruntime={"expected_precision": precisions})
+    words = ["--engine", "onnxruntime-fp32", pictures["red"], pictures["red"]]
+    out, err = tagged(hardly, capsys, *words)
+    assert out == f"{pictures['red']}: red 1.00{marked}\n" * 2
+    assert err.startswith(f"engine onnxruntime-fp32: {said}" if said else "")
+    assert bool(err) == bool(said)
+    assert err.count("\n") <= 1
+    out, _ = tagged(hardly, capsys, "--json", *words)
+    assert [tag.get("doubtful") for tag in json.loads(out.splitlines()[0])["tags"]] == [True if marked else None]
+    assert tagged(hardly, capsys, "--threshold", "0.5", *words) == (f"{pictures['red']}: red 1.00\n" * 2, "")

@@ -43,7 +43,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     engines.append(bundles.engine("tensorrt-int8", TensorRt(), inner, plan[0], precision="int8"))
     with backend.open_exact(quantised) as exact:  # of the others no score is looked at
         scores = dict.fromkeys((*(engine.name for engine in engines), "onnxruntime-foreign"), exact)
-        golden, expected = write_golden(selftests.drawings(work / "drawn"), PX, work / "golden", scores)
+        golden, expected = write_golden(
+            selftests.drawings(work / "drawn"),
+            PX,
+            work / "golden",
+            scores,
+            labels=bundles.LABELS,
+            thresholds=dict.fromkeys(scores, (0.5, 0.5, 0.5)),
+        )
     sources |= {f"golden/{file.name}": file for file in (*golden, expected)}
     facts = {"golden": tuple(f"golden/{file.name}" for file in golden), "image_px": PX}
     write_bundle(Parts(manifest=bundles.manifest(*engines, **facts), sources=sources), work / "bundle")

@@ -11,8 +11,11 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from mlkd.images import load
+from mlkd.labels import Labels
 from pipeline import golden
 from tests import bundles, saturating
+
+COLOURS = Labels(bundles.LABELS)
 
 
 def test_pictures_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -20,15 +23,21 @@ def test_pictures_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.Mon
     pixels = np.zeros((len(files), bundles.PX, bundles.PX, 3), np.uint8)
     monkeypatch.setattr(golden, "read_split", lambda *_: _Split(files, pixels))
     bundles.write_onnx(tmp_path / "fp32.onnx")
-    engine = {"name": "a", "precision": "fp32", "not_run": "no such device", "thresholds_of": "fp32.onnx"}
+    engine: dict[str, Any] = {
+        "name": "a",
+        "precision": "fp32",
+        "not_run": "no such device",
+        "thresholds_of": "fp32.onnx",
+    }
+    engine["thresholds"] = (0.5, 0.5, 0.5)
     recipe: Any = SimpleNamespace(
         student=SimpleNamespace(model=SimpleNamespace(image_px=bundles.PX)), export=SimpleNamespace(golden_pictures=2)
     )
     expected = rf"golden pictures: expected one of the 4 of tune that can be read, got none, not even {files[0]}; put"
     with pytest.raises(ValueError, match=expected):
-        golden.golden(recipe, tmp_path, tmp_path, [engine], tmp_path / "golden")
+        golden.golden(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
     bundles.write_pictures(tmp_path)
-    pictures, _ = golden.golden(recipe, tmp_path, tmp_path, [engine], tmp_path / "golden")
+    pictures, _ = golden.golden(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
     assert len(pictures) == 2
 
 
@@ -41,11 +50,19 @@ def test_an_int8_engine_has_the_scores_of_exact_arithmetic(
     files = tuple(bundles.write_pictures(tmp_path).values())
     monkeypatch.setattr(golden, "read_split", lambda *_: _Split(files, np.stack([load(file, side) for file in files])))
     graph = saturating.write_saturating_graph(tmp_path / "int8.onnx")
-    engine = {"name": "a", "precision": "int8", "not_run": None, "thresholds_of": scored, "graph": graph.name}
+    engine: dict[str, Any] = {
+        "name": "a",
+        "precision": "int8",
+        "not_run": None,
+        "thresholds_of": scored,
+        "graph": graph.name,
+    }
+    engine["thresholds"] = (0.5,) * count
+    labels = Labels(tuple(map(str, range(count))))
     recipe: Any = SimpleNamespace(
         student=SimpleNamespace(model=SimpleNamespace(image_px=side)), export=SimpleNamespace(golden_pictures=4)
     )
-    _, file = golden.golden(recipe, tmp_path, tmp_path, [engine], tmp_path / "golden")
+    _, file = golden.golden(recipe, labels, tmp_path, tmp_path, [engine], tmp_path / "golden")
     with np.load(file) as arrays:
         pixels, scores = np.stack([arrays[f"pixels_{at}"] for at in range(4)]), arrays["scores:a"]
     expected = ReferenceEvaluator(str(graph)).run(None, {"images": pixels})[0]

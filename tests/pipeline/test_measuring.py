@@ -32,7 +32,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def devices() -> list[dict[str, Any]]:
-    machine = dict.fromkeys(("cpu", "architecture", "cores", "os", "gpus", "driver"), "some")
+    machine = dict.fromkeys(("cpu", "architecture", "cores", "os", "gpus", "driver", "runtimes"), "some")
     return [{"name": "here", "machine": machine}, {"name": "pi", "machine": {}}]
 
 
@@ -40,6 +40,7 @@ def test_only_an_engine_as_shipped_gets_its_latency_here_into_the_manifest(rows:
     published = reporting._measured(bundles.manifest(*ENGINES), {"rows": rows, "devices": devices()})
     assert [engine.p50_ms for engine in published.engines] == [2.5, None, None]
     assert published.measured
+    assert published.measured_on == devices()[0]["machine"]
 
 
 def test_what_was_not_run_or_built_there_is_noted(rows: list[dict[str, Any]]) -> None:

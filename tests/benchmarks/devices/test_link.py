@@ -64,6 +64,20 @@ def test_what_a_device_prints_is_not_trusted(device: Callable[..., Ssh], script:
 def test_what_a_login_shell_prints_first_is_passed_over(device: Callable[..., Ssh]) -> None:
     folder = '{"folder": "/store"}'
     assert device(f"echo welcome; echo; echo '{MARK}{folder}'").scratch() == "/store"
+    assert device(f"printf welcome; echo '{MARK}{folder}'").scratch() == "/store"
+
+
+def test_a_login_shell_that_reads_standard_input_is_named(device: Callable[..., Ssh]) -> None:
+    """It takes the first line of what is sent; Python then starts as it would on the device."""
+    for word in range(3):
+        start = f'for last; do :; done\n{"read -r line; " * word}eval "$last"'
+        asked = device(start, python=sys.executable, retries=0)
+        if word:
+            with pytest.raises(DeviceError, match=r"^pi: expected standard input as it was sent, .*~/\.bashrc"):
+                asked.scratch()
+        else:
+            assert asked.scratch()
+            asked.close()
 
 
 def test_silence_ends(device: Callable[..., Ssh]) -> None:
@@ -89,7 +103,7 @@ def test_ssh_is_the_users_own_and_asks_nobody(device: Callable[..., Ssh]) -> Non
     assert (OPTIONS["BatchMode"], OPTIONS["StrictHostKeyChecking"], OPTIONS["ForwardAgent"]) == ("yes", "yes", "no")
     assert words[1:-5] == [word for name, value in OPTIONS.items() for word in ("-o", f"{name}={value}")]
     assert words[-5:-1] == ["-p", "2222", "--", "board"]
-    assert words[-1].startswith("exec 'my env/bin/python3' -E -c 'import os,sys;")
+    assert words[-1].startswith("exec 'my env/bin/python3' -E -c 'import hashlib,os,sys;")
 
 
 @pytest.mark.parametrize("out", ["", "[]", "3", '{"a": NaN}', '{"a": -Infinity}', "{" * 100000, '{"a": 1} b'])

@@ -221,6 +221,19 @@ def test_what_nobody_used_for_long_is_dropped(board: Callable[..., Ssh], tmp_pat
     assert len(store(tmp_path, "*/recent")) == 1
 
 
+def test_a_clock_that_was_not_set_or_jumps_sweeps_nothing_that_is_needed(
+    board: Callable[..., Ssh], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store/scratch/of 1970").mkdir(parents=True)
+    os.utime(tmp_path / "store/scratch/of 1970", (5.0, 5.0))
+    device, files = board(), list(bundles.write_pictures(tmp_path / "pictures").values())
+    source = device._link._source
+    device._link._source = source.replace(b"< time.time() - file", b"< time.time() + 9e7 - file")
+    assert device._link._source != source
+    assert Path(device.pictures(files)).is_file()
+    assert len(store(tmp_path, "scratch/of 1970")) == 1
+
+
 def test_a_result_that_is_absent_or_cut_leaves_no_file(
     board: Callable[..., Ssh], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,11 @@ def test_a_graph_that_changed_after_it_was_stamped(fp32: Path, tmp_path: Path) -
         OnnxRuntime().open(engine)
 
 
+def test_its_threads_do_not_wait_actively_between_images() -> None:
+    options = OnnxRuntime(threads=2).options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
 def test_leaves_no_profile_behind(fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -141,7 +146,7 @@ onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])"""
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("fields", [{"device": "tpu"}, {"threads": 0}])
+@pytest.mark.parametrize("fields", [{"device": "tpu"}, {"threads": 0}, {"threads": 100_000}])
 def test_fields_out_of_range(fields: dict[str, object]) -> None:
     name, value = next(iter(fields.items()))
     with pytest.raises(ValueError, match=rf"onnxruntime.{name}: expected .*got '?{value}"):
@@ -184,7 +189,7 @@ def test_a_package_that_is_there_and_broken_is_not_called_missing(
     class Broken(importlib.abc.MetaPathFinder):
         def find_spec(self, name: str, *_: object) -> None:
             if name in ("onnxruntime", "openvino"):
-                raise ImportError(str(cause).replace("onnxruntime", name), name=cause.name and name)
+                raise type(cause)(str(cause).replace("onnxruntime", name), name=cause.name and name)
 
     for name in ("onnxruntime", "openvino"):
         monkeypatch.delitem(sys.modules, name, raising=False)

@@ -90,21 +90,56 @@ def test_what_is_remembered_holds_for_one_bundle_machine_and_set_of_runtimes(
     assert loaded(colours, threads=2)[0] == ONNXRUNTIME
 
 
-def test_a_bundle_that_was_measured_on_this_machine_is_not_measured_again(
-    colours: Path, tmp_path: Path, stopwatch: Stopwatch
-) -> None:
+def with_times(colours: Path, out: Path, **changes: Any) -> Path:
+    """The bundle as measured on this machine, but for `changes`; ONNX Runtime is the faster one."""
     parts = parts_of(colours)
     times = {ONNXRUNTIME: 0.5, OPENVINO: 0.7, TENSORRT: None}
     engines = tuple(dataclasses.replace(entry, p50_ms=times[entry.name]) for entry in parts.manifest.engines)
-    here = dataclasses.replace(parts.manifest, engines=engines, measured=True, measured_on=machine.identity())
-    write_bundle(dataclasses.replace(parts, manifest=here), tmp_path / "here")
-    name, why = loaded(tmp_path / "here")
-    assert (name, why) == (ONNXRUNTIME, "the fastest on this machine, 0.50 ms measured with the bundle")
+    here = {**machine.identity(), "runtimes": machine.runtimes(), **changes}
+    manifest = dataclasses.replace(parts.manifest, engines=engines, measured=True, measured_on=here)
+    write_bundle(dataclasses.replace(parts, manifest=manifest), out)
+    return out
+
+
+def test_a_bundle_that_was_measured_on_this_machine_is_not_timed_again(
+    colours: Path, tmp_path: Path, stopwatch: Stopwatch
+) -> None:
+    here = with_times(colours, tmp_path / "here")
+    for _ in range(2):
+        name, why = loaded(here)
+        assert name == ONNXRUNTIME
+        assert why.startswith("the fastest on this machine, 0.50 ms measured with the bundle; not ")
     assert not stopwatch.timed
-    there = dataclasses.replace(here, measured_on={**machine.identity(), "cpu": "another"})
-    write_bundle(dataclasses.replace(parts, manifest=there), tmp_path / "there")
-    assert loaded(tmp_path / "there")[0] == OPENVINO
+
+
+@pytest.mark.parametrize("change", [{"cpu": "another"}, {"runtimes": {"openvino": "1999.1"}}, {"runtimes": None}])
+def test_times_of_another_machine_or_version_do_not_count(
+    colours: Path, tmp_path: Path, stopwatch: Stopwatch, change: dict[str, Any]
+) -> None:
+    assert loaded(with_times(colours, tmp_path / "there", **change))[0] == OPENVINO
     assert len(stopwatch.timed) == 2
+
+
+@pytest.mark.parametrize("fault", ["refuses", "is off", "raises at its first run"])
+def test_an_engine_that_was_measured_here_and_fails_now_is_left_for_the_next(
+    colours: Path, tmp_path: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    right = OnnxRuntime.open
+
+    def failing(*given: Any) -> Session:
+        if fault == "refuses":
+            raise OSError("libgomp.so.1: cannot open shared object file")
+        session = right(*given)
+        run = session._run
+        off = (lambda images: run(images) / 2) if fault == "is off" else fails
+        monkeypatch.setattr(session, "_run", off)
+        return session
+
+    monkeypatch.setattr(OnnxRuntime, "open", failing)
+    name, why = loaded(with_times(colours, tmp_path / "here"))
+    assert name == OPENVINO
+    got = {"refuses": "libgomp.so.1: cannot open", "is off": "it gives wrong tags here", fails: ""}.get(fault, "out of")
+    assert f"{ONNXRUNTIME}: {got}" in why
 
 
 def test_an_engine_that_is_built_later_is_measured_too(stale: Path, stopwatch: Stopwatch) -> None:

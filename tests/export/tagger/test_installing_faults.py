@@ -49,6 +49,14 @@ def test_a_bundle_that_is_refused_changes_nothing(versions: dict[str, Path], tmp
     assert {path: path.lstat().st_ino for path in to.rglob("*")} == before
 
 
+@pytest.mark.parametrize("inside", ["", "deep/er"])
+def test_a_file_where_a_folder_should_be_is_named(versions: dict[str, Path], tmp_path: Path, inside: str) -> None:
+    (tmp_path / "file").write_text("somebody's")
+    with pytest.raises(BundleError, match=f"expected a folder to install in, got the file {tmp_path}/file; name"):
+        install(next(iter(versions.values())), tmp_path / "file" / inside)
+    assert (tmp_path / "file").read_text() == "somebody's"
+
+
 def test_a_copy_that_went_wrong_is_not_switched_to(
     versions: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

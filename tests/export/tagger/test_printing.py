@@ -59,6 +59,15 @@ def test_nothing_found_is_said() -> None:
     assert as_csv("x.jpg", []) == "x.jpg,,,"
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_no_cell_of_csv_is_a_formula(start: str) -> None:
+    name, label = f"{start}1+1|' /C calc'!A0.jpg", f"{start}SUM(A1)"
+    (row,) = csv.reader([as_csv(name, [Tag("dog", 0.9), Tag(label, 0.5)])])
+    assert row[:2] == [f"'{name}", f"dog;'{label}"]
+    (row,) = csv.reader([as_csv("-", UnreadablePicture("expected one"))])
+    assert row[0] == "-"  # standard input: a sign alone computes nothing
+
+
 def test_json_scores_have_six_digits() -> None:
     tags = [{"label": "dog, big", "score": 0.987654}, {"label": "Straße", "score": 0.5}]
     assert json.loads(as_json("x", TAGS))["tags"] == tags

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from export.backends import OpenVino, Session
-from export.bundle import read_bundle
+from export.bundle import parts_of, read_bundle, write_bundle
 from export.tagger import Measured, Tagger, fastest
 from export.tagger.fastest import measured, remembered
 from export.tagger.remembering import alone, file_of
@@ -80,6 +83,37 @@ def died(folder: Path, by: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, cwd=ROOT)
 
 
+def test_without_a_cache_the_bundles_own_times_hold(
+    colours: Path, tmp_path: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a machine like this; each engine that is taken is checked first."""
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    parts = parts_of(colours)
+    times = {ONNXRUNTIME: 0.5, OPENVINO: 0.4, TENSORRT: None}
+    engines = tuple(dataclasses.replace(entry, p50_ms=times[entry.name]) for entry in parts.manifest.engines)
+    for architecture, expected in ((platform.machine(), OPENVINO), ("another", ONNXRUNTIME)):
+        manifest = dataclasses.replace(parts.manifest, engines=engines, measured_on={"architecture": architecture})
+        write_bundle(dataclasses.replace(parts, manifest=manifest), tmp_path / architecture)
+        name, why = loaded(tmp_path / architecture)
+        assert name == expected
+        if expected == OPENVINO:
+            assert why == "the fastest on a machine like this, 0.40 ms measured with the bundle"
+    right = OpenVino.open
+
+    def off(*given: Any) -> Session:
+        session = right(*given)
+        run = session._run
+        monkeypatch.setattr(session, "_run", lambda images: run(images) / 2)
+        return session
+
+    monkeypatch.setattr(OpenVino, "open", off)
+    name, why = loaded(tmp_path / platform.machine())
+    assert name == ONNXRUNTIME
+    assert f"{OPENVINO}: it gives wrong tags here: " in why
+    assert not stopwatch.timed
+
+
 def test_without_a_cache_the_bundles_order_holds_and_one_warning_says_so(
     colours: Path,
     tmp_path: Path,
@@ -95,7 +129,7 @@ def test_without_a_cache_the_bundles_order_holds_and_one_warning_says_so(
     assert why.startswith("the first in the bundle's order that runs here; not ")
     assert not stopwatch.timed
     (warning,) = caplog.messages
-    assert warning.startswith("engines are taken in the bundle's order, none is measured: ")
+    assert warning.startswith("nothing is remembered on this device, no engine is timed: ")
     assert str(tmp_path / "file") in warning
     assert warning.count("XDG_CACHE_HOME") == 1
     assert remembered(colours, read_bundle(colours)) is None
@@ -137,12 +171,23 @@ def test_a_full_disk_is_no_failure(
         '{"speed": 3}',
         '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": "fast"}}',
         '{"built": [], "when": "2026-11-23", "p50_ms": {}, "tried": {"openvino-fp32": "x"}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "lacking": {"onnxruntime-fp32": 3}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "rebuild": "no"}',
+        '{"built": 3, "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": NaN}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": -1.0}}',
+        "[" * 100_000,
+        "a folder",
     ],
 )
 def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatch: Stopwatch, content: str) -> None:
     loaded(colours)
     (record,) = cache.parent.glob("fastest/*.json")
-    record.write_text(content)
+    if content == "a folder":
+        record.unlink()
+        (record / "in it").mkdir(parents=True)
+    else:
+        record.write_text(content)
     assert loaded(colours)[0] == OPENVINO
     assert len(stopwatch.timed) == 4
     assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}

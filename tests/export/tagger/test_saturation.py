@@ -134,16 +134,15 @@ def test_exact_arithmetic_is_the_same_in_both_runtimes(folder: Path, engine: str
 def test_tag_leaves_such_an_engine_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = read_bundle(folder)
     entry, golden = manifest.engine(SEVEN_BITS), Golden.read(folder, manifest)
-    pictures = [pixels[None] for pixels in golden.pixels]
     monkeypatch.setattr(saturation, "kernels_saturate", lambda: True)
     with OnnxRuntime().open(folder / entry.file) as session:
-        assert fastest.wrong(entry, OnnxRuntime(), session, golden, pictures) is None
+        assert fastest.wrong(entry, OnnxRuntime(), session, golden) is None
         run = session._run
         monkeypatch.setattr(session, "_run", lambda images: run(images) / 2)
-        reason = fastest.wrong(entry, OnnxRuntime(), session, golden, pictures)
+        reason = fastest.wrong(entry, OnnxRuntime(), session, golden)
         assert reason is not None
         assert reason.startswith(f"it gives wrong tags here: {NAMED}")
         monkeypatch.setattr(saturation, "kernels_saturate", lambda: False)
-        reason = fastest.wrong(entry, OnnxRuntime(), session, golden, pictures)
+        reason = fastest.wrong(entry, OnnxRuntime(), session, golden)
         assert reason is not None
         assert "saturate" not in reason

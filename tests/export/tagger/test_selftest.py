@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from export.backends import OnnxRuntime, Ran
-from export.bundle import BundleError, read_bundle
+from export.bundle import BundleError, parts_of, read_bundle, write_bundle
 from export.tagger.golden import LIMITS, Golden, Limit, score_limit
 from export.tagger.selftest import check_pictures
 from tests import bundles, selftests
@@ -34,7 +36,7 @@ def golden(folder: Path) -> Golden:
 @pytest.mark.parametrize("engine", [ENGINE, "openvino-fp32"])
 def test_where_the_bundle_was_made_everything_is_the_same(folder: Path, golden: Golden, engine: str) -> None:
     findings = check_pictures(golden, bundles.PX) + engine_findings(folder, golden, engine)
-    assert [(one.state, one.note) for one in findings] == [("same", "")] * (2 * 4 + 2)
+    assert [(one.state, one.note) for one in findings] == [("same", "")] * (2 * 4 + 3)
     assert [one.subject for one in findings if one.step == "decode"] == NAMES
 
 
@@ -70,7 +72,7 @@ def test_another_engine_is_named(
     tmp_path: Path,
 ) -> None:
     other = selftests.with_model(folder, tmp_path, change)
-    engine, whole = engine_findings(other, golden)
+    engine, whole, _ = engine_findings(other, golden)
     assert (engine.state, engine.cause) == expected
     assert whole.state == expected[0]
     assert engine.subject == whole.subject == ENGINE
@@ -107,13 +109,29 @@ def test_a_limit_holds_for_the_largest_and_the_mean_difference() -> None:
     assert (str(Limit(0.3, 0.02)), str(Limit(1e-3))) == ("0.3 (mean 0.02)", "0.001")
 
 
+@pytest.mark.parametrize("exchanged", ["labels", "thresholds"])
+def test_a_manifest_that_prints_other_tags_fails(folder: Path, golden: Golden, tmp_path: Path, exchanged: str) -> None:
+    """Its engines and their scores are as they were."""
+    parts = parts_of(folder)
+    if exchanged == "labels":
+        manifest = dataclasses.replace(parts.manifest, labels=("green", "red", "blue"))
+    else:
+        engines = [dataclasses.replace(entry, thresholds=(0.5, 1.0, 0.5)) for entry in parts.manifest.engines]
+        manifest = dataclasses.replace(parts.manifest, engines=tuple(engines))
+    write_bundle(dataclasses.replace(parts, manifest=manifest), tmp_path / "other")
+    engine, whole, tags = engine_findings(tmp_path / "other", golden)
+    assert (engine.state, whole.state) == ("same", "same")
+    assert (tags.step, tags.state, tags.cause) == ("tags", "different", f"{exchanged} in the manifest")
+    assert re.match(r"golden/\d\.\w+: expected .*(red|green).*, got ", tags.note)
+
+
 def test_scores_that_are_no_numbers_have_no_difference(folder: Path, golden: Golden, tmp_path: Path) -> None:
     """JSON has no NaN."""
-    engine, _ = engine_findings(selftests.with_model(folder, tmp_path, scaling(float("nan"))), golden)
+    engine, *_ = engine_findings(selftests.with_model(folder, tmp_path, scaling(float("nan"))), golden)
     assert (engine.state, engine.largest) == ("different", None)
 
 
-@pytest.mark.parametrize("lost", ["decoded_3", "pixels_0", f"scores:{ENGINE}", "all"])
+@pytest.mark.parametrize("lost", ["decoded_3", "pixels_0", f"scores:{ENGINE}", f"thresholds:{ENGINE}", "labels", "all"])
 def test_expectations_that_lack_something_are_refused(lost: str, folder: Path, tmp_path: Path) -> None:
     other = selftests.with_expected(folder, tmp_path, lambda arrays: arrays.pop(lost) if lost != "all" else None)
     if lost == "all":
@@ -129,6 +147,8 @@ def test_expectations_that_lack_something_are_refused(lost: str, folder: Path, t
         (f"scores:{ENGINE}", lambda one: one * np.float32("nan"), "expected finite float32"),
         (f"scores:{ENGINE}", lambda one: one.astype(np.float64), r"got float64 \(4, 3\)"),
         ("pixels_1", lambda one: one[:8], r"pixels: expected finite uint8 \(16, 16, 3\), got uint8 \(8, 16, 3\)"),
+        ("labels", lambda one: one[:2], "labels: expected 3, got 2"),
+        (f"thresholds:{ENGINE}", lambda one: one[:2], r"expected finite float64 \(3,\), got float64 \(2,\)"),
         ("decoded_0", lambda one: one[..., 0], "decoded: expected finite uint8"),
         ("decoded_0", lambda one: one[:0], "decoded: expected finite uint8"),
         ("decoded_0", lambda one: np.array([None]), "Object arrays cannot be loaded"),

@@ -119,7 +119,7 @@ def test_another_decoder_is_named(
     findings = check_pictures(golden, PX)
     assert states(findings, "decode") == expected
     assert states(findings, "resize") == [SAME] * 4  # its own input is stored
-    engine, whole = engine_findings(folder, golden)
+    engine, whole, _ = engine_findings(folder, golden)
     assert engine.state == "same"
     if swapped in (with_blue_first, over_black, without_inversion, without_progressive):
         assert whole.state == "different"
