@@ -68,6 +68,7 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
         peak_rss_mb = machine.peak_memory_mb()
         engine_file = tagger.engine
         found = _throughput(folder, tagger, chain.pixels(content), settings.throughput)
+        wrong = tagger.reason_not_to_use(folder)
     choice = tagger.choice
     return {
         "engine": choice.entry.name,
@@ -84,6 +85,7 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
         **measured,
         "peak_rss_mb": peak_rss_mb,
         "throughput": found,
+        "wrong": wrong,
         "machine": identity(),
     }
 

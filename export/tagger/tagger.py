@@ -188,11 +188,14 @@ class Tagger:
 
     def check(self, folder: Path) -> None:
         """Close it and raise EngineRefused if its scores of the golden pictures are not as expected."""
-        golden, session = Golden.read(folder, self.manifest), self.sessions.first
-        reason = wrong(self.choice.entry, self.choice.backend, session, golden)
+        reason = self.reason_not_to_use(folder)
         if reason is not None:
             self.close()
             raise EngineRefused(reason)
+
+    def reason_not_to_use(self, folder: Path) -> str | None:
+        """Why its tags are wrong here: its scores of the golden pictures are not as expected; None if they are."""
+        return wrong(self.choice.entry, self.choice.backend, self.sessions.first, Golden.read(folder, self.manifest))
 
     def close(self) -> None:
         """Release the runtime; a thread that is scoring ends first."""

@@ -188,7 +188,8 @@ def _print_row(program: Program, engine: str, words: list[str]) -> str | None:
         "-" if figure is None else f"{figure:.{digits}f}"
         for figure, digits in zip(figures, COLUMNS.values(), strict=True)
     )
-    print(f"{engine:24}{''.join(f'{figure:>12}' for figure in shown)}", flush=True)
+    warning = f"\n  warning: {told['wrong']}" if told["wrong"] else ""
+    print(f"{engine:24}{''.join(f'{figure:>12}' for figure in shown)}{warning}", flush=True)
     return None
 
 

@@ -136,6 +136,9 @@ def _load(options: argparse.Namespace) -> Tagger:
         print(f"engine {entry.name}: {tagger.choice.why}; {ran.provider}, {ran.compute}{built}", file=sys.stderr)
         if tagger.choice.passed:
             print(f"not {tagger.choice.passed}", file=sys.stderr)
+    reason = tagger.reason_not_to_use(options.bundle) if options.engine else None
+    if reason is not None:
+        print(f"tagger: warning: engine {entry.name}: {reason}", file=sys.stderr)
     tuned_on = entry.thresholds_from if entry.thresholds_from != entry.name else "the bundle's own file"
     if options.threshold is None and (tagger.rebuilt or entry.thresholds_from != entry.name):
         print(f"engine {entry.name}: thresholds were tuned on {tuned_on}", file=sys.stderr)
