@@ -1,79 +1,143 @@
-"""The user's own pictures: a folder, a table that says which tags each has, and perhaps pictures without tags."""
+"""The user's own images: a folder, a table or sub-folders that say which tags each has, and perhaps images without."""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from mlkd.data.base import SOURCE_SPLITS, Listing, Picture, fingerprint_files, fingerprint_names, names_below
-from mlkd.data.carve import carve
+from mlkd.data.carve import carve, held_out
+from mlkd.data.cells import Bad
 from mlkd.data.copies import group_copies
-from mlkd.data.tables import Row, Table, read_table
-from mlkd.images import SUFFIXES
+from mlkd.data.file_names import FileNames, combine, resolve
+from mlkd.data.nonsense import refuse_nonsense
+from mlkd.data.rows import Row
+from mlkd.data.table_options import TableOptions
+from mlkd.data.tables import SPLIT_NAMES, SUFFIXES, Table, label_rows, read_table
+from mlkd.images import SUFFIXES as IMAGES
 from mlkd.labels import Labels
 from mlkd.progress import Progress
 
 CARVED = ((0.70, "train"), (0.80, "val"), (1.0, "test"))  # where the table has no split column
+VAL_SHARE = 0.12  # of train, where the table has no val split
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a folder holds: the rows whose image is there, why the others were left out, and what to warn of."""
+
+    rows: tuple[Row, ...]
+    labels: tuple[str, ...]
+    missing: dict[str, str]
+    warnings: tuple[str, ...]
+    bad: tuple[Bad, ...] = ()
+    unused: tuple[str, ...] = ()
+    form: str = "folders"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder:
-    """Pictures below `root`; `tags` is a CSV table or JSON lines, in one of the forms that `tables.read_table` knows.
+class Folder(TableOptions):
+    """Images below `root`; `table` is CSV, tab-separated values or JSON lines, as `tables.read_table` reads them.
 
-    In CSV `delimiter` stands between the tags of one picture.  Without a split column the splits are carved 70/10/20
-    by hash of the file name, fair to rare labels, copies together.  `unlabelled` is a folder of more pictures, below
-    the root or absolute: those that the table does not name go to train, with every label unknown.
+    Without a split column the splits are carved 70/10/20 by hash of the file name, fair to rare labels, copies
+    together; where there is a split column without val, val is cut from train, and where there is none without test,
+    val becomes test.
     """
 
     kind: Literal["folder"] = "folder"
-    root: Path
-    tags: str = "tags.csv"
-    form: Literal["auto", "tags", "columns", "one_hot"] = "auto"
-    file_column: str = "file"
-    delimiter: str = ";"
-    labels: tuple[str, ...] = ()  # empty: a one-hot table's columns, else all tags of the table, sorted
-    unlabelled: str | None = None
+    root: Path  # the names in the table count from here
+    table: str = "tags.csv"  # below the root, or absolute
+    labels_from: Literal["table", "folders"] = "table"  # folders: the names of the folders in which an image lies
+    suffix: str = ""  # added to every name in the table, .jpg
+    labels: tuple[str, ...] = ()  # their order; empty: a one-hot table's columns, else all tags, sorted
+    unlabelled: str | None = None  # folder of more images, below the root or absolute: to train, all labels unknown
 
     def __post_init__(self) -> None:
-        if Path(self.tags).suffix not in (".csv", ".jsonl"):
-            raise ValueError(f"tags: expected a name ending in .csv or .jsonl, got {self.tags!r}")
-        if len(self.delimiter) != 1 or self.delimiter in ',"\n':
-            raise ValueError(f"delimiter: expected one character other than a comma or quote, got {self.delimiter!r}")
+        super().__post_init__()
+        if Path(self.table).suffix.lower() not in SUFFIXES:
+            raise ValueError(
+                f"table: expected a name ending in {', '.join(SUFFIXES)}, got {self.table!r}; "
+                "save it as one of these, a column file and a column tags, and say table: FILE"
+            )
 
     def needs_fetch(self) -> bool:
-        """Never: the pictures are the user's."""
+        """Never: the images are the user's."""
         return False
 
     def fingerprint(self) -> str:
-        """Names and sizes of the table and of every picture in it; names of the others."""
-        rows = self._table().rows
-        tagged = fingerprint_files([self.root / self.tags, *(self.root / row.file for row in rows)], self.root)
-        return tagged if self.unlabelled is None else tagged[:32] + fingerprint_names(self._without_tags())[:32]
+        """Content of the table, names and sizes of every image in it; names of the others."""
+        parts = [fingerprint_files([self.root / row.file for row in self.found().rows], self.root)]
+        texts = [self._path()] if self.labels_from == "table" else []
+        parts += [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*texts, self.label_names) if file]
+        parts += [fingerprint_names(self._without_tags())] if self.unlabelled is not None else []
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def found(self) -> Found:
+        """The rows as they will be learnt from.  Raises ValueError for what cannot be read, or cannot be learnt."""
+        if not self.root.is_dir():
+            raise ValueError(f"root: expected a folder with images, got nothing at {self.root}; say root: FOLDER")
+        found = self._by_folders() if self.labels_from == "folders" else self._by_table()
+        if found.rows:
+            refuse_nonsense(self._path() if self.labels_from == "table" else self.root, found.rows)
+        return found
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
-        """List the pictures; one whose file is missing is skipped and named."""
-        table = self._table()
-        labels = Labels(self.labels or table.labels)
-        skipped = {row.file: f"missing file {self.root / row.file}" for row in table.rows if not self._is_there(row)}
-        rows = [row for row in table.rows if row.file not in skipped]
-        to_carve = {row.file: self.root / row.file for row in rows if row.split is None}
-        groups = group_copies(to_carve)
+        """List the images; one whose file is missing is skipped and named."""
+        found = self.found()
+        for warning in found.warnings:
+            _log.warning("data: %s", warning)
+        return self.listing(found, progress)
+
+    def listing(self, found: Found, progress: Progress) -> Listing:
+        """What was found, with splits."""
+        labels = Labels(self.labels or found.labels)
+        groups = group_copies({row.file: self.root / row.file for row in found.rows if row.split is None})
         splits: dict[str, list[Picture]] = {split: [] for split in SOURCE_SPLITS}
         undecided: list[Picture] = []
-        for done, row in enumerate(rows):
+        for done, row in enumerate(found.rows):
             if done % 500 == 0:
-                progress("table", done, len(rows))
+                progress("table", done, len(found.rows))
             picture = self._picture(row, labels, groups)
             (undecided if row.split is None else splits[row.split]).append(picture)
-        for split, pictures in carve(undecided, CARVED).items():
-            splits[split] += pictures
+        if undecided:
+            for split, pictures in carve(undecided, CARVED).items():
+                splits[split] += pictures
+        splits = _completed(splits)
         if self.unlabelled is not None:
-            splits["train"] += self._unlabelled({self.root / row.file for row in table.rows})
-        return Listing(labels, splits, f"pictures of {self.root}", skipped=skipped)
+            splits["train"] += self._unlabelled({self.root / row.file for row in found.rows})
+        return Listing(labels, splits, f"pictures of {self.root}", skipped=found.missing)
 
-    def _is_there(self, row: Row) -> bool:
-        return (self.root / row.file).is_file()
+    def _by_table(self) -> Found:
+        path = self._path()
+        if not path.is_file():
+            raise ValueError(f"{path}: expected a table, got none; say table: FILE, or say labels_from: folders")
+        table = read_table(path, self)
+        found, missing = resolve(table.rows, FileNames(self.root, self.suffix), path)
+        rows, warnings = combine(found, path, merge=self.merge_rows)
+        return _found(rows, table, missing, warnings)
+
+    def _by_folders(self) -> Found:
+        """An image below animals/birds has both as tags; train, val and test at the top are splits and no tags."""
+        images = sorted(name for name in names_below(self.root) if Path(name).suffix.lower() in IMAGES)
+        paths = [PurePosixPath(name) for name in images]
+        split = bool(paths) and all(path.parts[0].lower() in SPLIT_NAMES for path in paths)
+        rows = []
+        for line, path in enumerate(paths, start=1):
+            tags = tuple(dict.fromkeys(part.strip() for part in path.parent.parts[split:]))
+            rows.append(Row(line, str(path), tags, (), SPLIT_NAMES[path.parts[0].lower()] if split else None))
+        if not any(row.tags for row in rows):
+            raise ValueError(
+                f"{self.root}: expected sub-folders with images, whose names are labels, got none; say table: FILE, or "
+                "say root: FOLDER"
+            )
+        labelled, labels, warnings = label_rows(self.root, rows, (), self)
+        return Found(tuple(labelled), labels, {}, warnings)
 
     def _picture(self, row: Row, labels: Labels, groups: dict[str, str]) -> Picture:
         positives, unknown = (
@@ -86,19 +150,10 @@ class Folder:
         try:
             return labels.index(tag)
         except ValueError as cause:
-            raise ValueError(f"{self.root / self.tags}, line {row.line}: {cause}") from None
+            raise ValueError(f"{self._path()}, line {row.line}: {cause}") from None
 
-    def _table(self) -> Table:
-        """The checked table.  Raises ValueError with file and line."""
-        path = self.root / self.tags
-        if not path.is_file():
-            what = "a table" if self.root.is_dir() else "a folder with a table"
-            raise ValueError(f"root: expected {what} {path}, got none; see README for its columns")
-        table = read_table(path, form=self.form, file_column=self.file_column, delimiter=self.delimiter)
-        for row in table.rows:
-            if not (self.root / row.file).resolve().is_relative_to(self.root.resolve()):
-                raise ValueError(f"{path}, line {row.line}: expected a file below {self.root}, got {row.file!r}")
-        return table
+    def _path(self) -> Path:
+        return self.root / self.table
 
     def _without_tags(self) -> Path:
         assert self.unlabelled is not None
@@ -108,12 +163,25 @@ class Folder:
         return folder
 
     def _unlabelled(self, in_table: set[Path]) -> list[Picture]:
-        """Pictures that the table does not name, in the order of their names."""
+        """Images that the table does not name, in the order of their names."""
         folder = self._without_tags()
         pictures = []
         for inside in sorted(names_below(folder)):
             file = folder / inside
             name = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else file.as_posix()
-            if file.suffix.lower() in SUFFIXES and file not in in_table:
+            if file.suffix.lower() in IMAGES and file not in in_table:
                 pictures.append(Picture(name, file, (), name, labelled=False))
         return pictures
+
+
+def _found(rows: Sequence[Row], table: Table, missing: dict[str, str], warnings: Sequence[str]) -> Found:
+    return Found(tuple(rows), table.labels, missing, (*table.warnings, *warnings), table.bad, table.unused, table.form)
+
+
+def _completed(splits: dict[str, list[Picture]]) -> dict[str, list[Picture]]:
+    """Splits of a table that names some of them only."""
+    if splits["val"] and not splits["test"]:
+        splits = {**splits, "val": [], "test": splits["val"]}
+    if not splits["val"] and splits["test"] and splits["train"]:
+        splits = {**splits, **carve(splits["train"], held_out(VAL_SHARE))}
+    return splits

@@ -1,0 +1,40 @@
+"""Refuses sets of labels that nothing can be learnt from: one on every image, or one image for every label."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mlkd.data.rows import Row
+
+LEAST_LABELS = 5  # below which as many labels as images is what a tiny set has
+
+
+def refuse_nonsense(where: object, rows: Sequence[Row]) -> None:
+    """Raises ValueError that names the keys which lead out."""
+    positives = Counter(tag for row in rows for tag in set(row.tags))
+    unknown = Counter(tag for row in rows for tag in set(row.unknown))
+    if not positives:
+        raise ValueError(
+            f"{where}: expected tags, got none in {len(rows)} images; say tags_column: NAME, or say table: FILE"
+        )
+    everywhere = sorted(name for name, count in positives.items() if count + unknown[name] == len(rows))
+    if len(positives) == len(everywhere) == 1:
+        raise ValueError(
+            f"{where}: expected labels that some images have and others not, got {everywhere[0]!r} alone, on all of "
+            f"{len(rows)} images; say table: FILE, say tags_column: NAME, or say labels_from: folders, whichever "
+            "holds the labels"
+        )
+    if everywhere:
+        raise ValueError(
+            f"{where}: expected no label on every image, got {', '.join(map(repr, everywhere[:10]))} on all of "
+            f"{len(rows)}, of which nothing can be learnt; say ignore_labels: [{', '.join(everywhere)}] to leave out"
+        )
+    single = sum(count == 1 for count in positives.values())
+    if len(positives) >= max(LEAST_LABELS, len(rows)) or (len(positives) >= LEAST_LABELS and single == len(positives)):
+        names = ", ".join(map(repr, sorted(positives)[:5]))
+        raise ValueError(
+            f"{where}: expected labels that several images share, got {len(positives)} labels for {len(rows)} images "
+            f"({names}, …), {single} of them on one image; say separator: MARK if it stands between tags, "
+            "say tags_column: NAME for another column, or say table: FILE"
+        )
