@@ -124,7 +124,8 @@ def names_below(folder: Path) -> Iterator[str]:
             folders.clear()
             continue
         seen.add(real)
-        folders.sort(key=lambda name: (os.path.islink(os.path.join(place, name)), name))
+        links = {name for name in folders if (Path(place) / name).is_symlink()}
+        folders[:] = [*sorted(set(folders) - links), *sorted(links)]
         inside = Path(place).relative_to(folder).as_posix()
         yield from files if inside == "." else (f"{inside}/{file}" for file in files)
 

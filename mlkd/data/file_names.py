@@ -54,7 +54,8 @@ class FileNames:
     def _indices(self) -> list[dict[str, list[str]]]:
         """Built once, when a name is not a file as it is."""
         if not self._index:
-            names = [name for name in names_below(self.root) if Path(name).suffix.lower() in SUFFIXES]
+            images = (name for name in names_below(self.root) if Path(name).suffix.lower() in SUFFIXES)
+            names = [name for name in images if _is_file(self.root / name)]
             self._index = [_indexed(names, key) for key in KEYS]
         return self._index
 
@@ -73,12 +74,12 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def resolve(rows: Sequence[Row], names: FileNames, path: Path) -> tuple[list[Row], dict[str, str]]:
-    """Rows whose file is there, by its path below the root, and why the others were left out.
+def resolve(rows: Sequence[Row], names: FileNames, path: Path) -> tuple[list[Row], dict[str, str], tuple[str, ...]]:
+    """Rows whose file is there, by its path below the root, why the others were left out, and what to warn of.
 
     Raises ValueError where a name fits several files.
     """
-    found, missing = [], {}
+    found, missing, loose = [], {}, []
     for row in rows:
         files = names.find(row.file)
         if len(files) > 1:
@@ -89,10 +90,12 @@ def resolve(rows: Sequence[Row], names: FileNames, path: Path) -> tuple[list[Row
             )
         if files:
             found.append(replace(row, file=files[0]))
+            loose += [f"{row.file} is {files[0]}"] if files[0] != f"{row.file}{names.suffix}" else []
         else:
             link = " (a symbolic link to nothing)" if (names.root / row.file).is_symlink() else ""
             missing[row.file] = f"missing file {names.root / row.file}{link}"
-    return found, missing
+    warnings = (f"{path}: {len(loose)} names are not those of files, the first: {loose[0]}",) if loose else ()
+    return found, missing, warnings
 
 
 def combine(rows: Sequence[Row], path: Path, *, merge: bool) -> tuple[list[Row], tuple[str, ...]]:

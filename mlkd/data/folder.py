@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -17,7 +16,7 @@ from mlkd.data.file_names import FileNames, combine, resolve
 from mlkd.data.nonsense import refuse_nonsense
 from mlkd.data.rows import Row
 from mlkd.data.table_options import TableOptions
-from mlkd.data.tables import SPLIT_NAMES, SUFFIXES, Table, label_rows, read_table
+from mlkd.data.tables import SPLIT_NAMES, SUFFIXES, label_rows, read_table
 from mlkd.images import SUFFIXES as IMAGES
 from mlkd.labels import Labels
 from mlkd.progress import Progress
@@ -82,9 +81,10 @@ class Folder(TableOptions):
         """The rows as they will be learnt from.  Raises ValueError for what cannot be read, or cannot be learnt."""
         if not self.root.is_dir():
             raise ValueError(f"root: expected a folder with images, got nothing at {self.root}; say root: FOLDER")
-        found = self._by_folders() if self.labels_from == "folders" else self._by_table()
+        by_folders = self.labels_from == "folders"
+        found = self._by_folders() if by_folders else self._by_table()
         if found.rows:
-            refuse_nonsense(self._path() if self.labels_from == "table" else self.root, found.rows)
+            refuse_nonsense(self.root if by_folders else self._path(), found.rows, by_folders=by_folders)
         return found
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
@@ -118,9 +118,10 @@ class Folder(TableOptions):
         if not path.is_file():
             raise ValueError(f"{path}: expected a table, got none; say table: FILE, or say labels_from: folders")
         table = read_table(path, self)
-        found, missing = resolve(table.rows, FileNames(self.root, self.suffix), path)
-        rows, warnings = combine(found, path, merge=self.merge_rows)
-        return _found(rows, table, missing, warnings)
+        found, missing, loose = resolve(table.rows, FileNames(self.root, self.suffix), path)
+        rows, repeated = combine(found, path, merge=self.merge_rows)
+        warnings = (*table.warnings, *loose, *repeated)
+        return Found(tuple(rows), table.labels, missing, warnings, table.bad, table.unused, table.form)
 
     def _by_folders(self) -> Found:
         """An image below animals/birds has both as tags; train, val and test at the top are splits and no tags."""
@@ -172,10 +173,6 @@ class Folder(TableOptions):
             if file.suffix.lower() in IMAGES and file not in in_table:
                 pictures.append(Picture(name, file, (), name, labelled=False))
         return pictures
-
-
-def _found(rows: Sequence[Row], table: Table, missing: dict[str, str], warnings: Sequence[str]) -> Found:
-    return Found(tuple(rows), table.labels, missing, (*table.warnings, *warnings), table.bad, table.unused, table.form)
 
 
 def _completed(splits: dict[str, list[Picture]]) -> dict[str, list[Picture]]:

@@ -118,7 +118,7 @@ def label_columns(
         shown = [cell or '""' for cell in present]
         advice = " or ".join(f"say negative_values: [{cell}]" for cell in shown)
         raise ValueError(
-            f"{path}: expected cells that say a label is absent, got only 1 and {' and '.join(shown)}, which is read as "
+            f"{path}: expected cells that say a label is absent, got only 1 and {' and '.join(shown)}, read as "
             f"unknown: no label could be learnt; if it means absent, {advice}"
         )
     return used

@@ -25,8 +25,8 @@ def named(rows: Sequence[Row], order: Sequence[str], file: Path) -> tuple[list[R
     unknown = sorted(tag for tag in used if _number(tag) not in names and tag not in names.values())
     if unknown:
         raise ValueError(
-            f"{file}: expected a name for every label, got none for {', '.join(unknown[:10])}; add lines 'NUMBER NAME', "
-            "or say label_names: FILE for another file"
+            f"{file}: expected a name for every label, got none for {', '.join(unknown[:10])}; say "
+            "label_names: FILE for a file with lines 'NUMBER NAME'"
         )
 
     def renamed(tags: tuple[str, ...]) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def _names(file: Path, used: set[str]) -> Mapping[str, str]:
     firsts = [first for first in (0, 1) if min(numbers) >= first and max(numbers) < first + len(names)]
     if len(firsts) != 1:
         raise ValueError(
-            f"{file}: expected a list of names that fits the numbers {min(numbers)} to {max(numbers)} from 0 or from 1, "
+            f"{file}: expected a list of names for the numbers {min(numbers)} to {max(numbers)} from 0 or from 1, "
             f"got {len(names)} names; write a file with 'NUMBER NAME' lines and say label_names: FILE"
         )
     return {str(number): name for number, name in enumerate(names, start=firsts[0])}

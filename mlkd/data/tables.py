@@ -67,14 +67,24 @@ def read_table(path: Path, options: TableOptions | None = None) -> Table:
     return replace(table, rows=tuple(rows), labels=labels, warnings=table.warnings + warnings, bad=tuple(more))
 
 
+def tag_texts(path: Path, options: TableOptions) -> list[str]:
+    """The cells that hold all tags of an image, as they are written; none in the other forms."""
+    if path.suffix.lower() == ".jsonl":
+        return []
+    cells = read_cells(path)
+    others = _checked_header(path, cells, options)
+    values = {name: cells.column(name) for name in others}
+    form, used = detect(path, others, values, options)
+    return values[used[0]] if form == "tags" else []
+
+
 def refuse_bad(path: Path, bad: Sequence[Bad], good: int, options: TableOptions) -> None:
     """Raises ValueError that lists bad rows, unless they are to be skipped."""
     if not bad or (options.skip_bad_rows and good):
         return
     listed = [f"{path}, line {one.line}: {one.why}" for one in bad[:LISTED]]
-    rest = f"{len(bad)} bad rows of {len(bad) + good}" if len(bad) > 1 else "1 bad row"
-    leave = "" if len(bad) > good else ", or say skip_bad_rows: true to leave them out"
-    raise ValueError("\n".join([*listed, f"{rest}; correct them{leave}"]))
+    leave = "" if len(bad) > good else ", or say skip_bad_rows: true"
+    raise ValueError("\n".join([*listed, f"bad rows: {len(bad)} of {len(bad) + good}; correct the table{leave}"]))
 
 
 def label_rows(
@@ -88,7 +98,7 @@ def label_rows(
     lacking = sorted(set(options.ignore_labels) - present - set(order))
     if lacking:
         raise ValueError(
-            f"{path}: expected labels of the table in ignore_labels, got {', '.join(lacking)}; say ignore_labels: [NAME]"
+            f"{path}: expected labels in ignore_labels, got {', '.join(lacking)}; say ignore_labels: [NAME]"
         )
     present -= set(options.ignore_labels)
     rows = [replace(row, tags=_kept(row.tags, present), unknown=_kept(row.unknown, present)) for row in rows]
@@ -162,7 +172,7 @@ def _checked_header(path: Path, cells: Cells, options: TableOptions) -> list[str
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise ValueError(
-            f"{path}, line 1: expected columns with names, each once, got {', '.join(repeated)} more than once in {got}; "
+            f"{path}, line 1: expected every column once, got {', '.join(repeated)} more often in {got}; "
             f"rename them, or say ignore_columns: [{repeated[0]}]"
         )
     others = [name for name in names if name not in _read(options)]
@@ -201,7 +211,7 @@ def _checked(row: Row) -> Row:
     if not row.file.strip():
         raise ValueError("expected a file name, got an empty one")
     if "\0" in row.file or any("\ud800" <= letter <= "\udfff" for letter in "".join((row.file, *row.tags))):
-        raise ValueError(f"expected text, got a NUL or half of a letter in {ascii(row.file[:60])}")
+        raise ValueError(f"expected text, got a NUL or half of a letter in {row.file[:60]!a}")
     if len(row.file.encode()) > PATH_BYTES or max(len(part.encode()) for part in parts) > NAME_BYTES:
         raise ValueError(f"expected a file name of at most {NAME_BYTES} bytes, got {row.file[:60]!r}…")
     if row.file.startswith("/") or ".." in parts:
