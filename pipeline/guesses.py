@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from shlex import quote
 from typing import Any
 
 from mlkd.data.cells import read_cells, read_lines
@@ -60,14 +61,14 @@ def find_table(contents: Contents, root: Path) -> Path:
     if chosen:
         listed = "\n".join(f"  {name}: {described(contents.folder / name)}" for name in chosen[:12])
         raise ValueError(
-            f"{contents.folder}: expected one table of tags, got {len(chosen)}:\n{listed}\nsay table: {chosen[0]}, or "
+            f"{contents.folder}: expected one table of tags, got {len(chosen)}:\n{listed}\nsay table: {quote(chosen[0])}, or "
             "another of them"
         )
     raise ValueError(_without_table(contents))
 
 
 def _without_table(contents: Contents) -> str:
-    folders = sorted({PurePosixPath(name).parts[0] for name in contents.images if "/" in name})
+    folders = sorted({PurePosixPath(name).parent.name for name in contents.images if "/" in name})
     shown = ", ".join(folders[:5]) + (", …" if len(folders) > 5 else "")
     below = f" in {len(folders)} sub-folders ({shown})" if folders else ""
     lines = [f"{contents.folder}: expected a table of tags, got none, and {len(contents.images)} images{below}"]
@@ -75,7 +76,8 @@ def _without_table(contents: Contents) -> str:
     lines.append("write a .csv anywhere with a column file and a column tags, and say table: FILE")
     if len(folders) > 1:
         lines.append("if the names of the sub-folders are the labels, say labels_from: folders")
-        lines.append("and if they are numbers that have names, say label_names: FILE as well")
+        names = contents.names[0] if contents.names else "FILE"
+        lines.append(f"and if they are numbers that have names, say label_names: {quote(names)} as well")
     return "\n".join(lines)
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from mlkd.data.base import Listing
@@ -87,7 +88,7 @@ class Survey:
     def _split(self) -> str:
         counts = ", ".join(f"{split} {len(images)}" for split, images in self.listing.splits.items())
         own = {row.split for row in self.found.rows} - {None}
-        if not own:
+        if len(own) < 2:
             return f"cut by hash of the file names: {counts}"
         missing = [split for split in ("val", "test") if split not in own]
         what = "sub-folders" if self.source.labels_from == "folders" else f"column {self.source.split_column}"
@@ -158,7 +159,7 @@ def _refuse_numbers(where: Path, found: Found, contents: Contents) -> None:
         names = contents.names[0]
         raise ValueError(
             f"{where}: expected names of labels, got the numbers {', '.join(found.labels[:5])}, …; {names} looks as "
-            f"if it had their names; say label_names: {names}, or say label_names: none to keep the numbers"
+            f"if it had their names; say label_names: {quote(names)}, or say label_names: none to keep the numbers"
         )
 
 

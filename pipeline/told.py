@@ -6,6 +6,7 @@ import argparse
 import csv
 import os
 import re
+import shlex
 import typing
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def _as_option(found: re.Match[str]) -> str:
     option, value = f"say --{found[1].replace('_', '-')}", found[2]
     if value == "true":
         return option
-    return f"{option} {value[1:-1].replace(', ', ',') if value else ''}"
+    return f"{option} {shlex.quote(value[1:-1].replace(', ', ',')) if value else ''}"
 
 
 def _value(key: Key, text: Any, folder: Path) -> Any:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 
 from mlkd.data.table_options import Form, TableOptions
 
@@ -13,6 +14,7 @@ TAGS_COLUMNS = ("tags", "labels", "label", "tag", "classes", "class", "categorie
 POSITIVE = {"1": True, "1.0": True, "true": True, "yes": True, "y": True}
 NEGATIVE = {"0": False, "0.0": False, "false": False, "no": False, "n": False}
 UNKNOWN = {"": None, "?": None, "-1": None, "-1.0": None}
+EMPTY = '""'  # an empty cell, in a recipe and in a shell
 NUMBERED = re.compile(r"(.*?)[ _-]?(\d+)")
 
 
@@ -82,16 +84,19 @@ def _column_of_tags(path: Path, others: Sequence[str], answered: Sequence[str]) 
     if "tags" in others:
         return "tags"
     usual = [name for name in others if name.lower() in TAGS_COLUMNS and name not in answered]
+    if not usual:
+        words = {name: re.split(r"[^a-z]+", name.lower()) for name in others if name not in answered}
+        usual = [name for name in words if set(words[name]) & set(TAGS_COLUMNS)]
     if len(usual) > 1:
         raise ValueError(
-            f"{path}, line 1: expected one column of tags, got {', '.join(usual)}; say tags_column: {usual[0]}"
+            f"{path}, line 1: expected one column of tags, got {', '.join(usual)}; say tags_column: {quote(usual[0])}"
         )
     doubtful = [name for name in answered if name.lower() in TAGS_COLUMNS]
     if doubtful and len(others) == len(doubtful) == 1:
         name = doubtful[0]
         raise ValueError(
             f"{path}: expected tags in the column {name}, got only 0, 1 and unknown; say form: one_hot if 1 means that "
-            f"the image has the label {name!r}, or say tags_column: {name} if 0 and 1 are the tags"
+            f"the image has the label {name!r}, or say tags_column: {quote(name)} if 0 and 1 are the tags"
         )
     if usual:
         return usual[0]
@@ -110,13 +115,13 @@ def label_columns(
     if not used:
         names = ", ".join(others[:10])
         raise ValueError(
-            f"{path}: expected a column of tags, or columns with 1 and 0, got {names}; say tags_column: {others[0]}, "
-            "or another of them, or say form: columns if each holds one tag"
+            f"{path}: expected a column of tags, or columns with 1 and 0, got {names}; "
+            f"say tags_column: {quote(others[0])}, or another of them, or say form: columns if each holds one tag"
         )
     present = [cell for cell in ("-1", "", "?") if any(cell in values[name] for name in used)]
     if present and not any(meanings[name][False] for name in used):
-        shown = [cell or '""' for cell in present]
-        advice = " or ".join(f"say negative_values: [{cell}]" for cell in shown)
+        shown = [cell or "nothing" for cell in present]
+        advice = " or ".join(f"say negative_values: [{EMPTY if cell == '' else cell}]" for cell in present)
         raise ValueError(
             f"{path}: expected cells that say a label is absent, got only 1 and {' and '.join(shown)}, read as "
             f"unknown: no label could be learnt; if it means absent, {advice}"
