@@ -61,8 +61,8 @@ def find_table(contents: Contents, root: Path) -> Path:
     if chosen:
         listed = "\n".join(f"  {name}: {described(contents.folder / name)}" for name in chosen[:12])
         raise ValueError(
-            f"{contents.folder}: expected one table of tags, got {len(chosen)}:\n{listed}\nsay table: {quote(chosen[0])}, or "
-            "another of them"
+            f"{contents.folder}: expected one table of tags, got {len(chosen)}:\n{listed}\n"
+            f"say table: {quote(chosen[0])}, or another of them"
         )
     raise ValueError(_without_table(contents))
 

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import inspect
 import io
+import textwrap
 import tokenize
 import typing
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ def _comments(cls: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for owner in reversed(cls.__mro__):
         if dataclasses.is_dataclass(owner):
-            found |= _own_comments(inspect.getsource(owner))
+            found |= _own_comments(textwrap.dedent(inspect.getsource(owner)))
     return found
 
 

@@ -87,8 +87,8 @@ class Survey:
 
     def _split(self) -> str:
         counts = ", ".join(f"{split} {len(images)}" for split, images in self.listing.splits.items())
-        own = {row.split for row in self.found.rows} - {None}
-        if len(own) < 2:
+        own = {row.split for row in self.found.rows}
+        if len(own) == 1:
             return f"cut by hash of the file names: {counts}"
         missing = [split for split in ("val", "test") if split not in own]
         what = "sub-folders" if self.source.labels_from == "folders" else f"column {self.source.split_column}"

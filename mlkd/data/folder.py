@@ -44,9 +44,9 @@ class Found:
 class Folder(TableOptions):
     """Images below `root`; `table` is CSV, tab-separated values or JSON lines, as `tables.read_table` reads them.
 
-    Without a split column, or with one value in it, the splits are carved 70/10/20 by hash of the file name, fair to rare labels, copies
-    together; where there is a split column without val, val is cut from train, and where there is none without test,
-    val becomes test.
+    Without a split column, or with one value in it, the splits are carved 70/10/20 by hash of the file name, fair to
+    rare labels, copies together.  Where there is a split column without val, val is cut from train; where there is
+    one without test, val becomes test and val is cut from train.
     """
 
     kind: Literal["folder"] = "folder"
@@ -97,15 +97,16 @@ class Folder(TableOptions):
     def listing(self, found: Found, progress: Progress) -> Listing:
         """What was found, with splits."""
         labels = Labels(self.labels or found.labels)
-        groups = group_copies({row.file: self.root / row.file for row in found.rows})
         splits: dict[str, list[Picture]] = {split: [] for split in SOURCE_SPLITS}
         undecided: list[Picture] = []
         alone = len({row.split for row in found.rows}) == 1  # all in train, say, is no split
+        to_carve = {row.file: self.root / row.file for row in found.rows if row.split is None or alone}
+        groups = group_copies(to_carve)
         for done, row in enumerate(found.rows):
             if done % 500 == 0:
                 progress("table", done, len(found.rows))
             picture = self._picture(row, labels, groups)
-            (undecided if row.split is None or alone else splits[row.split]).append(picture)
+            (undecided if row.file in to_carve else splits[str(row.split)]).append(picture)
         if undecided:
             for split, pictures in carve(undecided, CARVED).items():
                 splits[split] += pictures

@@ -86,6 +86,7 @@ def _column_of_tags(path: Path, others: Sequence[str], answered: Sequence[str]) 
     usual = [name for name in others if name.lower() in TAGS_COLUMNS and name not in answered]
     if not usual:
         words = {name: re.split(r"[^a-z]+", name.lower()) for name in others if name not in answered}
+        words = {name: parts for name, parts in words.items() if not NUMBERED.fullmatch(name)}
         usual = [name for name in words if set(words[name]) & set(TAGS_COLUMNS)]
     if len(usual) > 1:
         raise ValueError(

@@ -58,7 +58,8 @@ def read_table(path: Path, options: TableOptions | None = None) -> Table:
             rows.append(_checked(row))
         except ValueError as cause:
             more.append(Bad(row.line, str(cause)))
-    refuse_bad(path, sorted(more, key=lambda one: one.line), len(rows), options)
+    more.sort(key=lambda one: one.line)
+    refuse_bad(path, more, len(rows), options)
     if not rows:
         raise ValueError(f"{path}: expected at least one image, got 0; add rows below the header")
     rows, labels, warnings = label_rows(path, rows, table.labels, options)
