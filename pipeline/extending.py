@@ -60,13 +60,16 @@ def completed(tree: dict[str, Any]) -> dict[str, Any]:
     learning = _training(tree.get("student"))
     if "baseline" not in tree and learning is not None:
         tree["baseline"] = _without_teacher(learning)
+    if tree.get("epochs") is None:
+        return tree
+    places: list[tuple[Any, str]] = [(tree.get("teacher"), "training"), (tree.get("student"), "training")]
     without = 0
-    for holder, key in ((tree.get("teacher"), "training"), (tree.get("student"), "training"), (tree, "baseline")):
+    for holder, key in (*places, (tree, "baseline")):
         training = holder.get(key) if isinstance(holder, dict) else None
-        if tree.get("epochs") is not None and isinstance(training, dict) and "epochs" not in training:
+        if isinstance(training, dict) and "epochs" not in training:
             holder[key] = {**training, "epochs": tree["epochs"]}
             without += 1
-    if tree.get("epochs") is not None and not without:
+    if not without:
         raise ValueError(
             "epochs: expected a training without epochs of its own, got none; change those in the trainings"
         )

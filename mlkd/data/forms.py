@@ -57,7 +57,7 @@ def detect(
     path: Path, others: Sequence[str], values: Mapping[str, Sequence[str]], options: TableOptions
 ) -> tuple[Form, list[str]]:
     """The form, and the columns that it reads; a table that fits two forms is refused, never guessed."""
-    if options.form not in ("auto", "tags"):
+    if options.form == "columns" or options.form == "one_hot":
         return options.form, list(others)
     answers = Answers(options.negative_values)
     answered = [name for name in others if all(map(answers.knows, values[name]))]

@@ -81,6 +81,12 @@ def with_rows(folder: Path, *more: str) -> None:
         stream.writelines(f"{line}\n" for line in more)
 
 
+def with_names(folder: Path) -> None:
+    names = ["cat", "dog", "owl"]
+    table(folder, ("file", "tags"), lambda n: (f"{n}.png", ";".join(str(names.index(tag)) for tag in tags(n))))
+    (folder / "class names.txt").write_text("\n".join(names))
+
+
 def in_folders(folder: Path) -> None:
     for number in range(COUNT):
         (folder / str(number % 3)).mkdir(exist_ok=True)
@@ -151,20 +157,8 @@ CASES: dict[str, tuple[Callable[[Path], None], str, str, dict[str, int]]] = {
         lambda f: table(f, ("file", "tags", "split"), lambda n: (f"{n}.png", joined(n), f"part{n % 3}")),
         "--split-column NAME", "--split-column null", THREE,
     ),
-    "numbers, and their names": (
-        lambda f: (
-            table(f, ("file", "tags"), lambda n: (f"{n}.png", joined(n).replace("cat", "0").replace("dog", "1").replace("owl", "2"))),
-            (f / "class names.txt").write_text("cat\ndog\nowl\n"),
-        )[0],
-        "--label-names 'class names.txt'", "", THREE,
-    ),
-    "numbers that stay": (
-        lambda f: (
-            table(f, ("file", "tags"), lambda n: (f"{n}.png", joined(n).replace("cat", "0").replace("dog", "1").replace("owl", "2"))),
-            (f / "class names.txt").write_text("cat\ndog\nowl\n"),
-        )[0],
-        "--label-names none", "", {"0": 12, "1": 8, "2": 5},
-    ),
+    "numbers, and their names": (with_names, "--label-names 'class names.txt'", "", THREE),
+    "numbers that stay": (with_names, "--label-names none", "", {"0": 12, "1": 8, "2": 5}),
 }  # fmt: skip
 
 
