@@ -53,7 +53,7 @@ class Survey:
         names = [f"{name} {counts[name]}" for name in sorted(found.labels, key=lambda name: -counts[name])]
         lines = [
             f"{self.source.root}: {self._how()}",
-            f"images: {len(self.contents.images)} found, {len(rows)} with labels, {len(found.missing)} missing, "
+            f"images: {len(self.contents.images)} found, {len(rows)} used, {len(found.missing)} missing, "
             f"{self.not_in_table} not in the table, {len(self.unreadable)} of {self.looked_at} looked at unreadable",
             f"split: {self._split()}",
             f"labels: {len(found.labels)}; images of each: {_shortened(names, ', ', 20)}",

@@ -128,7 +128,10 @@ class Folder(TableOptions):
     def _by_folders(self) -> Found:
         """An image below animals/birds has both as tags; train, val and test at the top are splits and no tags."""
         images = sorted(name for name in names_below(self.root) if Path(name).suffix.lower() in IMAGES)
-        paths = [PurePosixPath(name) for name in images]
+        foreign = {
+            ascii(name): "expected a name in UTF-8, got another encoding" for name in images if not _is_text(name)
+        }
+        paths = [PurePosixPath(name) for name in images if _is_text(name)]
         split = bool(paths) and all(path.parts[0].lower() in SPLIT_NAMES for path in paths)
         rows = []
         for line, path in enumerate(paths, start=1):
@@ -140,7 +143,7 @@ class Folder(TableOptions):
                 "say root: FOLDER"
             )
         labelled, labels, warnings = label_rows(self.root, rows, (), self)
-        return Found(tuple(labelled), labels, {}, warnings)
+        return Found(tuple(labelled), labels, foreign, warnings)
 
     def _picture(self, row: Row, labels: Labels, groups: dict[str, str]) -> Picture:
         positives, unknown = (
@@ -175,6 +178,11 @@ class Folder(TableOptions):
             if file.suffix.lower() in IMAGES and file not in in_table:
                 pictures.append(Picture(name, file, (), name, labelled=False))
         return pictures
+
+
+def _is_text(name: str) -> bool:
+    """False for a name that is no UTF-8, which os.walk gives as halves of letters."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _completed(splits: dict[str, list[Picture]]) -> dict[str, list[Picture]]:

@@ -13,7 +13,7 @@ Form = Literal["tags", "columns", "one_hot"]
 class TableOptions:
     """How a table is read."""
 
-    form: Literal["auto"] | Form = "auto"  # tags in one column, a tag in each of several, or a column a label
+    form: Literal["auto", "tags", "columns", "one_hot"] = "auto"  # tags in one, a tag in each, a label a column
     file_column: str = "file"  # names the image
     tags_column: str | None = None  # holds all tags of an image; left out: tags, labels, label, class, ...
     separator: str = ";"  # between the tags of one image

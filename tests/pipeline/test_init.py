@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -106,7 +107,7 @@ def test_what_is_understood_is_printed(folder: Path, capsys: pytest.CaptureFixtu
     said = told(capsys, folder, "--out", "pets.yaml").splitlines()
     counts = Counter(len(tags(number)) for number in range(COUNT) if number != 3)
     expected = [
-        "images: 40 found, 39 with labels, 1 missing, 1 not in the table, 1 of 39 looked at unreadable",
+        "images: 40 found, 39 used, 1 missing, 1 not in the table, 1 of 39 looked at unreadable",
         "labels: 4; images of each: cat 20, red dog 13, pet 6, owl 2",  # by hand from `tags`, without number 3
         "rarest: owl 2, pet 6, red dog 13, cat 20",
         f"labels an image: 1.1; {', '.join(f'{number}: {many}' for number, many in sorted(counts.items()))}",
@@ -189,6 +190,15 @@ def test_sub_folders_become_labels(tmp_path: Path, capsys: pytest.CaptureFixture
     assert {row.file: row.tags for row in found.rows}["animals/cats/1.jpg"] == ("animals", "cats")
     assert sum(row.tags == ("house; old|grey",) for row in found.rows) == 6
     assert not list(folder.glob("*.csv"))
+
+
+def test_a_name_in_another_encoding_is_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(12):
+        picture(tmp_path / "set" / ("cat" if number % 2 else "dog") / f"{number}.png", number)
+    (tmp_path / "set/cat/1.png").rename(os.fsdecode(os.fsencode(tmp_path / "set/cat") + b"/b\xe4r.png"))
+    said = told(capsys, tmp_path / "set", "--out", str(tmp_path / "mine.yaml"))
+    assert "warning: 1 rows without an image: 'cat/b\\udce4r.png'" in said
+    assert len(read(str(tmp_path / "mine.yaml"), tmp_path).found().rows) == 11
 
 
 def test_folders_named_as_splits_are_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -312,7 +322,7 @@ def test_symbolic_links_work(folder: Path, tmp_path: Path, capsys: pytest.Captur
     (linked / "more/circle").symlink_to(linked)
     (linked / "39.png").symlink_to(tmp_path / "nothing.png")
     said = told(capsys, linked)
-    assert "images: 40 found, 39 with labels, 1 missing" in said
+    assert "images: 40 found, 39 used, 1 missing" in said
     found = read("linked.yaml", tmp_path).found()
     assert len(found.rows) == 39
     assert found.missing == {"39.png": f"missing file {linked / '39.png'} (a symbolic link to nothing)"}
