@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import ranks, shipping, signing
+from pipeline import ranks, shipping, signing, told
 
 if TYPE_CHECKING:  # the real imports wait until a command needs them: torch takes seconds
     from pipeline.recipe import Recipe
@@ -25,6 +25,7 @@ TARGETS = {"distill": ("student", "baseline"), "export": ("references",), "bench
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it is done, 1 if some devices failed, 2 for what the user can mend, 130 interrupted."""
     options = _parser().parse_args(arguments)
+    options.recipe = getattr(options, "named", None) or getattr(options, "recipe", None)
     try:
         if options.run is not run_stages:
             ranks.refuse_several(options.command)
@@ -88,12 +89,12 @@ def plan(options: argparse.Namespace) -> None:
     known, unknown = (
         [decision for decision in waiting if (decision.seconds is None) is missing] for missing in (False, True)
     )
-    told = []
+    totals = []
     if known:
-        told = [f"about {duration(sum(d.seconds or 0 for d in known))}, {size(sum(d.bytes or 0 for d in known))}"]
+        totals = [f"about {duration(sum(d.seconds or 0 for d in known))}, {size(sum(d.bytes or 0 for d in known))}"]
     if unknown:
-        told += [f"no estimate for {', '.join(decision.stage for decision in unknown)}"]
-    print("; ".join(told) or "nothing to do")
+        totals += [f"no estimate for {', '.join(decision.stage for decision in unknown)}"]
+    print("; ".join(totals) or "nothing to do")
 
 
 def doctor(options: argparse.Namespace) -> None:
@@ -104,10 +105,10 @@ def doctor(options: argparse.Namespace) -> None:
 
 
 def init(options: argparse.Namespace) -> None:
-    """Look at a folder of your pictures and write a recipe for it."""
+    """Look at a folder of your images, say what is understood, and write a recipe for it."""
     from pipeline import init
 
-    init.init(options.folder, options.out)
+    init.init(options.folder, told.read_options(options), options.out, force=options.force, look=options.look)
 
 
 def fetch(_: argparse.Namespace) -> None:
@@ -140,9 +141,10 @@ def choose(options: argparse.Namespace) -> None:
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    from pipeline.recipe import load_recipe
+    from pipeline.recipe import check, load_recipe
 
     recipe = load_recipe(options.recipe, options.data)
+    check(recipe)
     return dataclasses.replace(recipe, bench=recipe.bench.thorough()) if options.thorough else recipe
 
 
@@ -167,7 +169,7 @@ def _plan_line(decision: Decision) -> str:
 def _block(cause: BaseException, options: argparse.Namespace) -> str:
     """What, where, expected, got come with the message; the next step always ends it."""
     lines = (str(cause) or type(cause).__name__).splitlines()
-    where = f"{options.command}, recipe {options.recipe}" if "recipe" in options else options.command
+    where = f"{options.command}, recipe {options.recipe}" if options.recipe else options.command
     shown = [f"error in {where}{ranks.place()}:", *(f"  {line}" for line in lines)]
     return "\n".join([*shown, "next: mend this and run the same command again; --debug shows where it happened"])
 
@@ -191,18 +193,21 @@ def _parser() -> argparse.ArgumentParser:
     compared.add_argument("--seeds", type=int, metavar="N", help="the first N of the recipe's; default: all")
     _recipe_options(_command(commands, "plan", plan))
     examined = _command(commands, "doctor", doctor)
-    examined.add_argument("recipe", nargs="?", default="scenes", metavar="RECIPE", help="default: scenes")
+    _recipe_argument(examined)
     examined.add_argument("--json", type=Path, metavar="FILE", help="write the findings there as well")
     chosen = _command(commands, "choose", choose)
-    chosen.add_argument("recipe", nargs="?", default="scenes", metavar="RECIPE", help="default: scenes")
+    _recipe_argument(chosen)
     chosen.add_argument("--device", metavar="NAME", help="default: the machine that ran the bench")
     chosen.add_argument("--max-p90-ms", type=float, metavar="MS", help="end to end")
     chosen.add_argument("--min-map", type=float, metavar="MAP", help="0 to 100")
     chosen.add_argument("--max-mb", type=float, metavar="MB", help="of the engine's files")
     chosen.add_argument("--json", action="store_true", help="one JSON object")
     first = _command(commands, "init", init)
-    first.add_argument("folder", type=Path, metavar="FOLDER", help="pictures, and a table that says their tags")
+    first.add_argument("folder", type=Path, metavar="FOLDER", help="images, and a table that says their tags")
     first.add_argument("--out", type=Path, metavar="FILE", help="the recipe to write; default: FOLDER's name.yaml")
+    first.add_argument("--force", action="store_true", help="replace a recipe that this command wrote")
+    first.add_argument("--look", action="store_true", help="print everything and write nothing")
+    told.add_options(first)
     for part in (signing, shipping):
         part.add(partial(_command, commands), DIST)
     _command(commands, "fetch", fetch)
@@ -221,6 +226,12 @@ def _command(
     command.set_defaults(run=run)
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return command
+
+
+def _recipe_argument(command: argparse.ArgumentParser) -> None:
+    """The recipe by its place or by --recipe, as other commands take it."""
+    command.add_argument("recipe", nargs="?", default="scenes", metavar="NAME|FILE", help="default: scenes")
+    command.add_argument("--recipe", dest="named", metavar="NAME|FILE", help="the same")
 
 
 def _recipe_options(command: argparse.ArgumentParser) -> None:

@@ -42,11 +42,17 @@ class ConfigError(ValueError):
 def read_yaml(path: Path) -> Any:
     """The file's content; ConfigError for what is no YAML and for repeated keys, with the line."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)  # a SafeLoader
-    except yaml.YAMLError as cause:
-        raise ConfigError(path, [Fault("", " ".join(str(cause).split()))]) from None
+        return parse_yaml(path.read_text(encoding="utf-8"), path)
     except UnicodeDecodeError as cause:
         raise ConfigError(path, [Fault("", f"expected UTF-8 text, got {cause}")]) from None
+
+
+def parse_yaml(text: str, path: Path) -> Any:
+    """The content of a text that is, or will be, in a file."""
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except yaml.YAMLError as cause:
+        raise ConfigError(path, [Fault("", " ".join(str(cause).split()))]) from None
 
 
 def build(cls: type[T], tree: Any, file: object, what: str = "recipe") -> T:

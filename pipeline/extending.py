@@ -1,4 +1,4 @@
-"""Recipes that extend another one: `extends: NAME|FILE`, and only the keys that differ."""
+"""Recipes that extend another one, `extends: NAME|FILE` and only the keys that differ, and keys that others share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mlkd.losses import Asymmetric, Bce
 from pipeline.config import ConfigError, Fault, read_yaml
 
 KEY = "extends"
@@ -43,3 +44,47 @@ def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[key] = value
     return merged
+
+
+def completed(tree: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with `epochs` in every training that has none, and with the student's training for the baseline.
+
+    Raises ValueError where a key would have no effect.
+    """
+    if "baseline" in tree and tree["baseline"] is None:
+        raise ValueError(
+            "baseline: expected a training, got null: every report compares the student with it; leave the key out for "
+            "the student's own training without a teacher"
+        )
+    tree = {**tree, **{name: dict(tree[name]) for name in ("teacher", "student") if isinstance(tree.get(name), dict)}}
+    learning = _training(tree.get("student"))
+    if "baseline" not in tree and learning is not None:
+        tree["baseline"] = _without_teacher(learning)
+    if tree.get("epochs") is None:
+        return tree
+    places: list[tuple[Any, str]] = [(tree.get("teacher"), "training"), (tree.get("student"), "training")]
+    without = 0
+    for holder, key in (*places, (tree, "baseline")):
+        training = holder.get(key) if isinstance(holder, dict) else None
+        if isinstance(training, dict) and "epochs" not in training:
+            holder[key] = {**training, "epochs": tree["epochs"]}
+            without += 1
+    if not without:
+        raise ValueError(
+            "epochs: expected a training without epochs of its own, got none; change those in the trainings"
+        )
+    return tree
+
+
+def _training(net: Any) -> dict[str, Any] | None:
+    training = net.get("training") if isinstance(net, dict) else None
+    return training if isinstance(training, dict) else None
+
+
+def _without_teacher(training: dict[str, Any]) -> dict[str, Any]:
+    """The same training with the losses that look at the ground truth alone."""
+    own = (Bce.kind, Asymmetric.kind)
+    losses = training.get("losses")
+    kept = [loss for loss in losses if isinstance(loss, dict) and loss.get("kind") in own] if losses else []
+    without = {key: value for key, value in training.items() if key != "losses"}
+    return {**without, "losses": kept} if kept else without

@@ -1,19 +1,28 @@
-"""Writes a first recipe for a user's folder: nets, sizes and epochs that fit the number of its pictures."""
+"""Writes a first recipe for a user's folder: models, sizes and epochs that fit the number of its images."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mlkd import whole_file
+from mlkd.data import Folder
 from mlkd.models.weights import PACKAGES
-from pipeline.survey import BETWEEN, Survey, survey, tag_by_folders
+from pipeline.keys import keys
+from pipeline.recipe import check, read_recipe
+from pipeline.survey import Survey, survey
+from pipeline.told import as_options
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
 # Seconds a picture on 2 cores without a GPU, forward and backward at 96 px; the rest goes with the area.
 SECONDS = {LITE0: 0.009, LITE2: 0.012}
 FORWARD = 0.35  # of that, without backward
+SMALL = 2_000  # images up to which the accuracy gates are wider
+MARK = "written by `python -m pipeline init`"  # in what this command wrote
 
 
 @dataclass(frozen=True)
@@ -37,13 +46,10 @@ SCALES = (
 )
 
 RECIPE = """\
-# {pictures} pictures of {labels} labels; written by `python -m pipeline init`, yours to change.
+# {pictures} images of {labels} labels; written by `python -m pipeline init`, yours to change.
+epochs: {epochs}  # the length of training: of teacher, student and baseline
 data:
-  kind: folder
-  root: {root}
-  tags: {tags}
-  file_column: {file_column}
-  delimiter: {delimiter}
+{data}
 {unlabelled}\
 views: {{count: 4}}
 
@@ -53,7 +59,7 @@ teacher:
     image_px: {teacher_px}
     weights: {{kind: package, name: {teacher_package}}}
     head: {{kind: label_decoder, embedding: 256, feed_forward: 512}}
-  training: {{epochs: {epochs}, learning_rate: 1e-3, backbone_scale: 0.3, batch_size: {batch_size}}}
+  training: {{learning_rate: 1e-3, backbone_scale: 0.3, batch_size: {batch_size}}}
 
 student:
   model:
@@ -62,19 +68,19 @@ student:
     weights: {{kind: package, name: {student_package}}}
     head: {{kind: label_attention, embedding: 128}}
   training:
-    epochs: {epochs}
     learning_rate: 1e-3
     backbone_scale: 0.3
     batch_size: {batch_size}
     losses:
 {losses}\
-
-baseline: {{epochs: {epochs}, learning_rate: 1e-3, backbone_scale: 0.3, batch_size: {batch_size}}}
+# the baseline, which the student is compared with, is trained as the student is, without a teacher
 
 export:
   calibration_pictures: {calibration}
 {gates}
-minutes: {{{minutes}}}  # on 2 cores without a GPU
+# estimates for `plan`, on 2 cores without a GPU
+minutes: {{{minutes}}}
+minutes_an_epoch: {{{minutes_an_epoch}}}
 """
 
 # In a small validation set one decision weighs much, and many flip for nothing.
@@ -94,55 +100,90 @@ LOSSES = """\
 """
 
 
-def init(folder: Path, out: Path | None) -> Path:
-    """Look at the folder, tell what was found, and write a recipe; never over another.  Raises ValueError."""
+def init(folder: Path, told: Mapping[str, Any], out: Path | None, *, force: bool = False, look: bool = False) -> None:
+    """Look at the folder, say what was understood, and write a recipe; nothing is written into the folder.
+
+    With `look` nothing is written at all; with `force` over an earlier recipe.  Raises ValueError, whose advice are
+    options of this command.
+    """
     out = out or Path(f"{_file_name(folder)}.yaml")
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*\.ya?ml", out.name):
-        raise ValueError(f"out: expected a name of letters, digits, - and _ that ends in .yaml, got {out.name!r}")
-    if out.exists():
-        raise ValueError(f"out: expected no file yet, got {out}; remove it, or name another with --out")
-    written = tag_by_folders(folder)
-    if written:
-        print(f"no table found: wrote {written} with the names of the sub-folders as tags")
-    found = survey(folder, BETWEEN if written else None)
+    if not look:
+        _check_out(out, folder, force)
+    try:
+        found = survey(folder, told)
+        text = recipe_text(found)
+        check(read_recipe(text, out))
+    except ValueError as cause:
+        raise ValueError(as_options(str(cause))) from cause
     for line in found.lines():
-        print(line)
-    text = recipe_text(found)
-    with out.open("x", encoding="utf-8") as stream:
-        stream.write(text)
+        print(as_options(line))
     scale = scale_of(found)
+    if len(found.found.rows) <= SMALL:
+        print("accuracy gates: wider than the default, because few validation images decide; see parity in the recipe")
     print(
-        f"wrote {out}: teacher {scale.teacher} at {scale.teacher_px} px, student {LITE0} at {scale.student_px} px, "
+        f"recipe: teacher {scale.teacher} at {scale.teacher_px} px, student {LITE0} at {scale.student_px} px, "
         f"{scale.epochs} epochs of batches of {scale.batch_size}"
     )
-    print(f"next: python -m pipeline plan --recipe {out}; then distill, export and bench with the same --recipe")
-    return out
+    if look:
+        print("nothing was written; leave out --look to write the recipe")
+        return
+    whole_file.write(out, text.encode())
+    print(
+        f"wrote {out}; next: python -m pipeline plan --recipe {out}; then distill, export and bench with that --recipe"
+    )
+
+
+def _check_out(out: Path, folder: Path, force: bool) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*\.ya?ml", out.name):
+        raise ValueError(f"out: expected a name of letters, digits, - and _ that ends in .yaml, got {out.name!r}")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"out: expected a place outside {folder}, into which nothing is written, got {out}; "
+            f"say --out ../{out.name}, or another place"
+        )
+    if out.exists() and not force:
+        raise ValueError(
+            f"out: expected no file yet, got {out}; say --force to replace it, or name another with --out FILE"
+        )
+    if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
+        raise ValueError(f"out: expected a recipe of this command, got {out}; name another with --out FILE")
 
 
 def scale_of(found: Survey) -> Scale:
     """What fits the number of pictures."""
-    return next(scale for scale in SCALES if len(found.rows) <= scale.pictures)
+    return next(scale for scale in SCALES if len(found.found.rows) <= scale.pictures)
 
 
 def recipe_text(found: Survey) -> str:
     """The recipe as YAML; text of the user's is quoted as JSON, which YAML reads as well."""
     scale = scale_of(found)
+    minutes, an_epoch = _minutes(len(found.found.rows), scale)
     return RECIPE.format(
-        **vars(scale) | {"pictures": len(found.rows)},
-        labels=len(found.table.labels),
-        root=_quoted(str(found.root)),
-        tags=_quoted(found.tags),
-        file_column=_quoted(found.file_column),
-        delimiter=_quoted(found.delimiter),
+        **vars(scale) | {"pictures": len(found.found.rows)},
+        labels=len(found.found.labels),
+        data=_data(found.source),
         unlabelled=_unlabelled(found),
         student=LITE0,
         teacher_package=_package(scale.teacher),
         student_package=_package(LITE0),
         losses=LOSSES,
-        calibration=max(300, len(found.table.labels)),  # it has to cover every label
-        gates="" if len(found.rows) > 2_000 else GATES,
-        minutes=", ".join(f"{stage}: {minutes:.2g}" for stage, minutes in _minutes(len(found.rows), scale).items()),
+        calibration=max(300, len(found.found.labels)),  # it has to cover every label
+        gates="" if len(found.found.rows) > SMALL else GATES,
+        minutes=_listed(minutes),
+        minutes_an_epoch=_listed(an_epoch),
     )
+
+
+def _data(source: Folder) -> str:
+    """The data section, with every key that is not as it is by default."""
+    told = {key.name: getattr(source, key.name) for key in keys(Folder) if getattr(source, key.name) != key.default}
+    return "\n".join(
+        f"  {name}: {_quoted(value)}" for name, value in {"kind": "folder", "root": source.root, **told}.items()
+    )
+
+
+def _listed(minutes: Mapping[str, float]) -> str:
+    return ", ".join(f"{stage}: {value:.2g}" for stage, value in minutes.items())
 
 
 def _unlabelled(found: Survey) -> str:
@@ -151,25 +192,21 @@ def _unlabelled(found: Survey) -> str:
     return f"  # unlabelled: .  # learn from the {found.not_in_table} pictures without tags as well\n"
 
 
-def _minutes(pictures: int, scale: Scale) -> dict[str, float]:
-    """Rough: 70 % of the pictures are for training, and each costs as its area does, once an epoch or view."""
+def _minutes(pictures: int, scale: Scale) -> tuple[dict[str, float], dict[str, float]]:
+    """Of stages, and of their epochs.  Rough: 70 % of the images are for training, and each costs as its area does."""
     teacher = SECONDS[scale.teacher] * (scale.teacher_px / 96) ** 2 * 0.7 * pictures / 60
     student = SECONDS[LITE0] * (scale.student_px / 96) ** 2 * 0.7 * pictures / 60
-    return {
-        "data": max(0.1, pictures * 0.005 / 60),
-        "teacher": max(0.1, teacher * scale.epochs),
-        "teacher_outputs": max(0.1, teacher * FORWARD * 4),
-        "student": max(0.1, student * scale.epochs),
-        "baseline": max(0.1, student * scale.epochs),
-    }
+    stages = {"data": max(0.1, pictures * 0.005 / 60), "teacher_outputs": max(0.1, teacher * FORWARD * 4)}
+    epochs = {"teacher": max(0.01, teacher), "student": max(0.01, student), "baseline": max(0.01, student)}
+    return stages, epochs
 
 
 def _package(backbone: str) -> str:
     return next(name for name, model in PACKAGES.items() if model == backbone)
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _file_name(folder: Path) -> str:

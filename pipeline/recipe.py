@@ -17,13 +17,14 @@ from export.precision.budget import Budget
 from mlkd.data import Source
 from mlkd.losses import Loss
 from mlkd.models import Model
+from mlkd.models.weights import FileWeights, PackageWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from mlkd.thresholds import Thresholds
 from mlkd.training import Training
 from mlkd.views import Views
 from pipeline.compare.methods import Compare
-from pipeline.config import ConfigError, Fault, build
-from pipeline.extending import read_tree
+from pipeline.config import ConfigError, Fault, build, parse_yaml
+from pipeline.extending import completed, read_tree
 
 RECIPES = Path(__file__).with_name("recipes")
 Precision = Literal["fp32", "fp16", "int8", "int8_x86", "int8_openvino"]
@@ -99,16 +100,18 @@ class Recipe:
 
     name: str
     seed: int = 0
+    epochs: int | None = field(default=None, metadata={"identity": False})  # of every training that gives none
     data: Source
     views: Views = field(default_factory=Views)
     teacher: Trained | None = None
     ready_teachers: tuple[ReadyTeacher, ...] = ()
     student: Trained
-    baseline: Training
+    baseline: Training  # left out: as the student's, without losses that compare with a teacher
     export: Export = field(default_factory=Export)
     bench: Bench = field(default_factory=Bench)
     compare: Compare = field(default_factory=Compare)
     minutes: dict[str, float] = field(default_factory=dict)  # by stage, for `plan` before the first run
+    minutes_an_epoch: dict[str, float] = field(default_factory=dict, metadata={"identity": False})  # by stage
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
@@ -118,6 +121,15 @@ class Recipe:
             if training.needs_teacher:
                 raise ValueError(f"{name}: expected no loss that compares with a teacher, got one; leave bce alone")
         self._check_teachers()
+
+    @property
+    def estimates(self) -> dict[str, float]:
+        """Minutes of the stages; those of an epoch times the epochs."""
+        trainings = {"student": self.student.training, "baseline": self.baseline}
+        if self.teacher is not None:
+            trainings["teacher"] = self.teacher.training
+        epochs = {name: training.last_epoch for name, training in trainings.items()}
+        return self.minutes | {name: value * epochs.get(name, 1) for name, value in self.minutes_an_epoch.items()}
 
     def lacking(self, losses: Sequence[Loss]) -> list[str]:
         """The kinds of those losses that count and compare with more than the teachers give."""
@@ -151,7 +163,34 @@ def load_recipe(name_or_path: str, data: Path | None = None) -> Recipe:
         )
     if data is not None:
         tree["data"] = _with_root(tree.get("data"), data, path)
-    return build(Recipe, {**tree, "name": path.stem}, path)
+    return _built(tree, path)
+
+
+def read_recipe(text: str, path: Path) -> Recipe:
+    """The recipe that a text would be in a file of that name.  Raises ConfigError."""
+    return _built(parse_yaml(text, path), path)
+
+
+def _built(tree: dict[str, Any], path: Path) -> Recipe:
+    try:
+        return build(Recipe, {**completed(tree), "name": path.stem}, path)
+    except ConfigError:
+        raise
+    except ValueError as cause:
+        raise ConfigError(path, [Fault("", str(cause))]) from None
+
+
+def check(recipe: Recipe) -> None:
+    """Raises ValueError for what a stage would miss only when it starts: weights, and the files of ready teachers."""
+    for net in (recipe.teacher, recipe.student):
+        weights = net.model.weights if net is not None else None
+        if isinstance(weights, PackageWeights):
+            weights.check()
+        elif isinstance(weights, FileWeights) and not weights.path.is_file():
+            raise ValueError(f"weights: expected a file, got nothing at {weights.path}; correct its path")
+    for path in (path for ready in recipe.ready_teachers for path in ready.files()):
+        if not path.is_file():
+            raise ValueError(f"ready_teachers: expected the file {path}, got nothing there; correct its path")
 
 
 def find_recipe(name_or_path: str) -> Path:

@@ -32,9 +32,10 @@ def line(recipe: Recipe, folder: Path, force: frozenset[str] = frozenset(), shel
     """All stages of a recipe; its results go to `folder`.  What is measured on the devices of a `shelf` joins them."""
     stages = (*_distilling(recipe, folder), *_freezing(recipe), *measuring_stages(recipe, folder, shelf))
     known = {stage.name for stage in stages} | {"teacher"}  # a recipe may extend one that has it
-    for name in recipe.minutes.keys() - known:
+    minutes = recipe.estimates
+    for name in minutes.keys() - known:
         raise ValueError(f"minutes.{name}: expected one of {', '.join(sorted(known))}, got {name!r}; correct the name")
-    timed = (_with_estimate(stage, recipe.minutes.get(stage.name)) for stage in stages)
+    timed = (_with_estimate(stage, minutes.get(stage.name)) for stage in stages)
     return Line(tuple(timed), folder, force)
 
 
@@ -48,7 +49,7 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             run=partial(distilling.data, recipe),
             config={"source": recipe.data, "sizes": teaching.sizes(recipe)},
             packages=("numpy", "pillow", "pillow-heif"),
-            version=5,  # one audit of labels, copies of a photograph in one split, more than 8 bits scaled
+            version=5,  # one audit of labels, tables as they come, copies in one split, more than 8 bits scaled
             outside=partial(_fingerprint, recipe.data, folder),
         ),
         *_teacher(recipe, common),

@@ -97,7 +97,7 @@ def test_pictures_prepared_for_training_and_evaluation(
         name = f"noise-{len(lines)}.png"
         noise = np.random.default_rng(len(lines)).integers(0, 255, (20, 20, 3), np.uint8)
         Image.fromarray(noise).save(root / name)
-        lines.append(f"{name},tag,{split}")
+        lines.append(f"{name},{'tag' if len(lines) % 2 else 'other'},{split}")
     lines += [f"{file.name},tag,test" for file in files]
     (root / "tags.csv").write_text("\n".join(lines) + "\n")
     prepare(Folder(root=root), tmp_path / "prepared", (PX, 2 * PX))

@@ -134,8 +134,19 @@ def fingerprint_names(*folders: Path) -> str:
 
 
 def names_below(folder: Path) -> Iterator[str]:
-    """Paths of all files below `folder`, relative to it, with slashes; none where there is no such folder."""
-    for place, _, files in os.walk(folder):
+    """Paths of all files below `folder`, relative to it, with slashes; none where there is no such folder.
+
+    Symbolic links to folders are followed, each folder once.
+    """
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        links = {name for name in folders if (Path(place) / name).is_symlink()}
+        folders[:] = [*sorted(set(folders) - links), *sorted(links)]
         inside = Path(place).relative_to(folder).as_posix()
         yield from files if inside == "." else (f"{inside}/{file}" for file in files)
 

@@ -1,219 +1,227 @@
-"""Tables that say which tags each picture has: CSV in three forms, or JSON lines."""
+"""Tables that say which tags each image has: CSV in three forms, or JSON lines."""
 
 from __future__ import annotations
 
-import csv
-import json
-import logging
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
 from mlkd.data.base import SOURCE_SPLITS
+from mlkd.data.cells import Bad, Cells, read_cells
+from mlkd.data.forms import Answers, detect, label_columns
+from mlkd.data.json_lines import json_rows
+from mlkd.data.label_names import merged, named
+from mlkd.data.rows import Row
+from mlkd.data.separators import other_separator, split_tags
+from mlkd.data.table_options import Form, TableOptions
 
-Form = Literal["tags", "columns", "one_hot"]
-FORMS: tuple[Form, ...] = ("tags", "columns", "one_hot")
-ONE_HOT = {"1": True, "1.0": True, "0": False, "0.0": False, "": None, "?": None, "-1": None, "-1.0": None}
-OTHER_COLUMNS = ("split", "unknown")  # beside the file and the tags
-NUMBERED = re.compile(r"(.*?)[ _-]?(\d+)")
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+SPLIT_NAMES = {
+    **{name: name for name in SOURCE_SPLITS},
+    **{"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"},
+}
+LISTED = 10  # bad rows in a message
+NAME_BYTES, PATH_BYTES = 255, 4000  # what a file system takes
 
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One picture: the line it stands on (from 1), its tags, and the labels of which nobody knows."""
-
-    line: int
-    file: str
-    tags: tuple[str, ...]
-    unknown: tuple[str, ...] = ()
-    split: str | None = None
+Reading = Callable[[dict[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]  # a record's tags and unknown labels
 
 
 @dataclass(frozen=True)
 class Table:
-    """All rows; `labels` are a one-hot table's columns in their order, else all tags and unknown labels, sorted."""
+    """All rows; `labels` are a one-hot table's columns or the names file in their order, else all tags, sorted.
+
+    `warnings` are texts for the user, `bad` the rows that were left out, `unused` the columns that were not read.
+    """
 
     rows: tuple[Row, ...]
     labels: tuple[str, ...]
     form: Form
+    warnings: tuple[str, ...] = ()
+    bad: tuple[Bad, ...] = ()
+    unused: tuple[str, ...] = ()
 
 
-def read_table(
-    path: Path, *, form: Literal["auto"] | Form = "auto", file_column: str = "file", delimiter: str = ";"
-) -> Table:
+def read_table(path: Path, options: TableOptions | None = None) -> Table:
     """Read and check a table.
 
-    The forms of CSV: *tags* has a column `tags` with `delimiter` between the tags; *columns* has one tag or nothing in
-    every column (tag1, tag2, ...); *one_hot* has a column a label with 1, 0, or nothing, ? or -1 for unknown.  All may
-    have `split`, and `unknown` with the labels of which nobody knows.  JSON lines have the keys of *tags*, with lists.
-    Raises ValueError with file and line.
+    The forms of CSV: *tags* has a column with `separator` between the tags; *columns* has one tag or nothing in every
+    column (tag1, tag2, ...); *one_hot* has a column a label with 1, 0, or nothing, ? or -1 for unknown.  All may have
+    a split column, and `unknown` with the labels of which nobody knows.  JSON lines have the keys of *tags*, with
+    lists.  Raises ValueError with file and line, for all bad rows at once.
     """
-    if path.suffix == ".jsonl":
-        rows, labels, form = _json_rows(path, form, file_column), None, "tags"
-    else:
-        rows, labels, form = _csv_rows(path, form, file_column, delimiter)
-    if not rows:
-        raise ValueError(f"{path}: expected at least one picture, got 0; add rows below the header")
-    for row in rows:
-        _check(row, path)
-    name, times = Counter(row.file for row in rows).most_common(1)[0]
-    if times > 1:
-        raise ValueError(f"{path}: expected every file once, got {name!r} {times} times; merge its rows")
-    return Table(tuple(rows), labels or tuple(sorted({tag for row in rows for tag in row.tags + row.unknown})), form)
-
-
-def _csv_rows(
-    path: Path, form: Literal["auto"] | Form, file_column: str, delimiter: str
-) -> tuple[list[Row], tuple[str, ...] | None, Form]:
-    lines = list(_lines(path))
-    header = [name.strip() for name in lines[0][1]] if lines else []
-    _check_header(path, header, file_column)
-    records = [(line, _record(path, line, header, values)) for line, values in lines[1:]]
-    others = [name for name in header if name not in (file_column, *OTHER_COLUMNS)]
-    if form == "auto":
-        form = _detected(path, others, records)
-    if form == "tags" and "tags" not in others:
-        raise ValueError(f"{path}, line 1: expected a column tags, got {','.join(header)}; or name another form")
-    decisions = _decisions(path, form, others, delimiter)
-    rows = []
-    for line, record in records:
-        tags, unknown = decisions(line, record)
-        unknown += _split_tags(record.get("unknown", ""), delimiter)
-        rows.append(Row(line, record[file_column], tags, unknown, record.get("split") or None))
-    if (
-        form == "one_hot"
-        and rows
-        and not any(ONE_HOT[record[name]] is False for _, record in records for name in others)
-    ):
-        _log.warning("%s: no 0 in any column, so that every absent label counts as unknown; write 0 if it is not", path)
-    return rows, tuple(others) if form == "one_hot" else None, form
-
-
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and cells of the lines that are not empty."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream)
+    options = options or TableOptions()
+    table = _json_table(path, options) if path.suffix.lower() == ".jsonl" else _csv_table(path, options)
+    rows, more = [], list(table.bad)
+    for row in table.rows:
         try:
-            for cells in reader:
-                if cells:
-                    yield reader.line_num, cells
-        except UnicodeDecodeError as cause:
-            raise ValueError(f"{path}: expected UTF-8, got {cause}; save it as UTF-8") from None
-        except csv.Error as cause:
-            raise ValueError(f"{path}, line {reader.line_num}: expected comma-separated values, got {cause}") from None
+            rows.append(_checked(row))
+        except ValueError as cause:
+            more.append(Bad(row.line, str(cause)))
+    more.sort(key=lambda one: one.line)
+    refuse_bad(path, more, len(rows), options)
+    if not rows:
+        raise ValueError(f"{path}: expected at least one image, got 0; add rows below the header")
+    rows, labels, warnings = label_rows(path, rows, table.labels, options)
+    if more:
+        warnings = (*warnings, f"{path}: {len(more)} bad rows left out, the first: line {more[0].line}: {more[0].why}")
+    return replace(table, rows=tuple(rows), labels=labels, warnings=table.warnings + warnings, bad=tuple(more))
 
 
-def _check_header(path: Path, header: list[str], file_column: str) -> None:
-    got = ",".join(header) or "nothing"
-    if file_column not in header:
+def tag_texts(path: Path, options: TableOptions) -> list[str]:
+    """The cells that hold all tags of an image, as they are written; none in the other forms."""
+    if path.suffix.lower() == ".jsonl":
+        return []
+    cells = read_cells(path)
+    others = _checked_header(path, cells, options)
+    values = {name: cells.column(name) for name in others}
+    form, used = detect(path, others, values, options)
+    return values[used[0]] if form == "tags" else []
+
+
+def refuse_bad(path: Path, bad: Sequence[Bad], good: int, options: TableOptions) -> None:
+    """Raises ValueError that lists bad rows, unless they are to be skipped."""
+    if not bad or (options.skip_bad_rows and good):
+        return
+    listed = [f"{path}, line {one.line}: {one.why}" for one in bad[:LISTED]]
+    leave = "" if len(bad) > good else ", or say skip_bad_rows: true"
+    raise ValueError("\n".join([*listed, f"bad rows: {len(bad)} of {len(bad) + good}; correct the table{leave}"]))
+
+
+def label_rows(
+    path: Path, rows: list[Row], order: Sequence[str], options: TableOptions
+) -> tuple[list[Row], tuple[str, ...], tuple[str, ...]]:
+    """Rows with the names that labels are to have, the labels in order, and what to warn of.  Raises ValueError."""
+    if options.label_names is not None:
+        rows, order = named(rows, order, options.label_names)
+    rows, warnings = merged(rows, merge=options.merge_labels)
+    present = {tag for row in rows for tag in row.tags + row.unknown}
+    lacking = sorted(set(options.ignore_labels) - present - set(order))
+    if lacking:
         raise ValueError(
-            f"{path}, line 1: expected a column {file_column}, got {got}; say with file_column which one names the file"
+            f"{path}: expected labels in ignore_labels, got {', '.join(lacking)}; say ignore_labels: [NAME]"
         )
-    if len(set(header)) < len(header) or "" in header:
-        raise ValueError(f"{path}, line 1: expected columns with names, each once, got {got}")
-    if set(header) <= {file_column, *OTHER_COLUMNS}:
-        raise ValueError(f"{path}, line 1: expected a column tags, or several with tags or with 1 and 0, got {got}")
+    present -= set(options.ignore_labels)
+    rows = [replace(row, tags=_kept(row.tags, present), unknown=_kept(row.unknown, present)) for row in rows]
+    if not order or options.merge_labels:
+        return rows, tuple(sorted(present)), warnings
+    kept = present if options.label_names else set(order) - set(options.ignore_labels)
+    return rows, tuple(name for name in order if name in kept), warnings
 
 
-def _record(path: Path, line: int, header: list[str], values: list[str]) -> dict[str, str]:
-    if len(values) != len(header):
-        raise ValueError(
-            f"{path}, line {line}: expected {len(header)} values as in the header, got {len(values)}; "
-            'quote a value that holds a comma, "a,b"'
-        )
-    return dict(zip(header, (value.strip() for value in values), strict=True))
+def _kept(tags: tuple[str, ...], present: Collection[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(tag for tag in tags if tag in present))
 
 
-def _detected(path: Path, others: list[str], records: list[tuple[int, dict[str, str]]]) -> Form:
-    """The form, from the header; a header that fits two forms is refused, never guessed."""
-    if "tags" in others:
-        return "tags"
-    matches = [NUMBERED.fullmatch(name) for name in others]
-    prefixes = {match[1] for match in matches if match}
-    if not all(matches) or len(prefixes) > 1:
-        return "one_hot"
-    if all(record[name] in ONE_HOT for _, record in records for name in others):
-        raise ValueError(
-            f"{path}: expected tags in the columns {','.join(others)}, got only 0, 1 and unknown; "
-            "say which it is with form: columns or form: one_hot"
-        )
-    return "columns"
-
-
-def _decisions(
-    path: Path, form: Form, others: list[str], delimiter: str
-) -> Callable[[int, dict[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]:
-    """What makes tags and unknown labels of one record."""
+def _csv_table(path: Path, options: TableOptions) -> Table:
+    cells = read_cells(path)
+    others = _checked_header(path, cells, options)
+    values = {name: cells.column(name) for name in others}
+    form, used = detect(path, others, values, options)
+    answers = Answers(options.negative_values)
+    if form == "one_hot":
+        used = label_columns(path, used, values, answers)
+    rows, bad = _csv_rows(cells, _decisions(form, used, options, answers), options)
+    warnings = answers.warnings(path) + cells.warnings(path)
     if form == "tags":
-        return lambda _, record: (_split_tags(record["tags"], delimiter), ())
-    if form == "columns":
-        return lambda _, record: (tuple(record[name] for name in others if record[name]), ())
+        warnings += _separator_warning(path, values[used[0]], options.separator)
+    read = {*used, *_read(options)}
+    unused = tuple(name or "a column without a name" for name in cells.header if name not in read)
+    return Table(tuple(rows), tuple(used) if form == "one_hot" else (), form, tuple(warnings), tuple(bad), unused)
 
-    def one_hot(line: int, record: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        for name in others:
-            if record[name] not in ONE_HOT:
-                raise ValueError(
-                    f"{path}, line {line}: expected 1, 0, or nothing, ? or -1 for unknown in column {name}, "
-                    f"got {record[name]!r}; if the columns hold tags, say form: columns"
-                )
-        values = {name: ONE_HOT[record[name]] for name in others}
-        return tuple(name for name in others if values[name]), tuple(name for name in others if values[name] is None)
+
+def _csv_rows(cells: Cells, read: Reading, options: TableOptions) -> tuple[list[Row], list[Bad]]:
+    rows, bad = [], list(cells.bad)
+    for line, values in cells.records:
+        record = dict(zip(cells.header, values, strict=True))
+        try:
+            tags, unknown = read(record)
+            unknown += split_tags(record.get("unknown", ""), options.separator)
+        except ValueError as cause:
+            bad.append(Bad(line, str(cause)))
+            continue
+        split = record.get(options.split_column or "") or None
+        rows.append(Row(line, record[options.file_column], tags, unknown, split))
+    return rows, bad
+
+
+def _read(options: TableOptions) -> tuple[str | None, ...]:
+    """The columns beside those of the tags."""
+    return options.file_column, options.split_column, "unknown"
+
+
+def _separator_warning(path: Path, texts: Collection[str], separator: str) -> list[str]:
+    other = other_separator(set(texts), separator)
+    if other is None:
+        return []
+    return [
+        f"{path}: most labels contain {other!r} and their parts are labels too; if it stands between tags, "
+        f"say separator: {other!r}"
+    ]
+
+
+def _checked_header(path: Path, cells: Cells, options: TableOptions) -> list[str]:
+    """The columns that may hold tags."""
+    got = ",".join(cells.header) or "nothing"
+    for key, name in (("file_column", options.file_column), ("tags_column", options.tags_column)):
+        if name is not None and name not in cells.header:
+            raise ValueError(f"{path}, line 1: expected a column {name}, got {got}; say {key}: NAME")
+    missing = [name for name in options.ignore_columns if name not in cells.header]
+    if missing:
+        raise ValueError(f"{path}, line 1: expected the columns {', '.join(missing)} of ignore_columns, got {got}")
+    names = [name for name in cells.header if name and name not in options.ignore_columns]
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(
+            f"{path}, line 1: expected every column once, got {', '.join(repeated)} more often in {got}; "
+            f"rename them, or say ignore_columns: [{repeated[0]}]"
+        )
+    others = [name for name in names if name not in _read(options)]
+    if not others:
+        raise ValueError(
+            f"{path}, line 1: expected a column tags, or several with tags or with 1 and 0, got {got}; "
+            "say table: FILE for another table"
+        )
+    return others
+
+
+def _decisions(form: Form, used: Sequence[str], options: TableOptions, answers: Answers) -> Reading:
+    """What makes tags and unknown labels of one record; it raises ValueError for a bad one."""
+    if form == "tags":
+        return lambda record: (split_tags(record[used[0]], options.separator), ())
+    if form == "columns":
+        return lambda record: (tuple(record[name] for name in used if record[name]), ())
+
+    def one_hot(record: dict[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        values = {name: answers.read(name, record[name]) for name in used}
+        return tuple(name for name in used if values[name]), tuple(name for name in used if values[name] is None)
 
     return one_hot
 
 
-def _split_tags(text: str, delimiter: str) -> tuple[str, ...]:
-    return tuple(tag.strip() for tag in text.split(delimiter)) if text.strip() else ()
+def _json_table(path: Path, options: TableOptions) -> Table:
+    if options.form not in ("auto", "tags"):
+        raise ValueError(f"form: expected tags for the JSON lines of {path}, got {options.form}; say form: tags")
+    rows, bad, unused = json_rows(path, options)
+    return Table(tuple(rows), (), "tags", (), tuple(bad), tuple(unused))
 
 
-def _json_rows(path: Path, form: Literal["auto"] | Form, file_column: str) -> list[Row]:
-    if form not in ("auto", "tags"):
-        raise ValueError(f"form: expected auto or tags for the JSON lines of {path}, got {form}")
-    rows = []
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as cause:
-        raise ValueError(f"{path}: expected UTF-8, got {cause}; save it as UTF-8") from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            tree = json.loads(line)
-        except json.JSONDecodeError as cause:
-            raise ValueError(f"{path}, line {number}: expected one JSON object, got {cause}") from None
-        if not _fits(tree, file_column):
-            raise ValueError(
-                f'{path}, line {number}: expected {{"{file_column}": "…", "tags": ["…"]}} and perhaps '
-                f'"unknown": ["…"] and "split": "…", got {line[:80]}'
-            )
-        tags, unknown = (tuple(str(tag).strip() for tag in tree.get(key, ())) for key in ("tags", "unknown"))
-        rows.append(Row(number, tree[file_column], tags, unknown, tree.get("split") or None))
-    return rows
-
-
-def _fits(tree: Any, file_column: str) -> bool:
-    return (
-        isinstance(tree, dict)
-        and isinstance(tree.get(file_column), str)
-        and isinstance(tree.get("tags"), list)
-        and isinstance(tree.get("unknown", []), list)
-        and isinstance(tree.get("split") or "", str)
-    )
-
-
-def _check(row: Row, path: Path) -> None:
-    where = f"{path}, line {row.line}"
+def _checked(row: Row) -> Row:
+    """The row with its split's usual name.  Raises ValueError."""
+    parts = row.file.split("/")
     if not row.file.strip():
-        raise ValueError(f"{where}: expected a file name, got an empty one")
-    if not all(row.tags + row.unknown):
-        raise ValueError(f"{where}: expected tags that are not empty, got {list(row.tags + row.unknown)}")
+        raise ValueError("expected a file name, got an empty one")
+    if "\0" in row.file or any("\ud800" <= letter <= "\udfff" for letter in "".join((row.file, *row.tags))):
+        raise ValueError(f"expected text, got a NUL or half of a letter in {row.file[:60]!a}")
+    if len(row.file.encode()) > PATH_BYTES or max(len(part.encode()) for part in parts) > NAME_BYTES:
+        raise ValueError(f"expected a file name of at most {NAME_BYTES} bytes, got {row.file[:60]!r}…")
+    if row.file.startswith("/") or ".." in parts:
+        raise ValueError(f"expected a file below the root, got {row.file!r}; say root: FOLDER for another root")
     both = sorted(set(row.tags) & set(row.unknown))
     if both:
-        raise ValueError(f"{where}: expected a label to be a tag or unknown, got both for {', '.join(both)}")
-    if row.split is not None and row.split not in SOURCE_SPLITS:
-        raise ValueError(f"{where}: expected split train, val or test, got {row.split!r}")
+        raise ValueError(f"expected a label to be a tag or unknown, got both for {', '.join(both)}")
+    if row.split is not None and row.split.lower() not in SPLIT_NAMES:
+        raise ValueError(
+            f"expected split train, val or test, got {row.split!r}; say split_column: NAME for another column, or null"
+        )
+    return row if row.split is None else replace(row, split=SPLIT_NAMES[row.split.lower()])

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mlkd.losses.base import Outputs
 from mlkd.models.backbone import channels, create, memory_format, tokens
 from mlkd.models.heads import Head, LabelDecoder
-from mlkd.models.weights import RandomWeights, Weights
+from mlkd.models.weights import PackageWeights, RandomWeights, Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,8 @@ class Model:
             raise ValueError(f"model.backbone: expected a timm model, got {self.backbone!r}{hint}")
         if not 16 <= self.image_px <= 4096:
             raise ValueError(f"model.image_px: expected 16..4096, got {self.image_px}")
+        if isinstance(self.weights, PackageWeights):
+            self.weights.check_backbone(self.backbone)
 
     def build(self, labels: int, *, pretrained: bool = True) -> Tagger:
         """The module; `pretrained=False` where a checkpoint's tensors follow.  Takes torch's global random state."""

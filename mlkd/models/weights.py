@@ -36,15 +36,27 @@ class PackageWeights:
         """What it may be used under, for the bundle that ships what came of it."""
         return f"first weights of {backbone_name}: package {self.name}, Apache-2.0"
 
-    def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
-        """Copy the tensors and return the mean and standard deviation (of values in 0..1) they were trained with."""
-        module, expected = self.name.replace("-", "_"), PACKAGES[self.name]
+    def check_backbone(self, backbone_name: str) -> None:
+        """Raises ValueError for a backbone that the tensors do not belong to."""
+        expected = PACKAGES[self.name]
         if backbone_name != expected:
-            raise ValueError(f"weights package {self.name}: expected backbone {expected}, got {backbone_name}")
-        spec = importlib.util.find_spec(module)
+            fitting = next((name for name, backbone in PACKAGES.items() if backbone == backbone_name), None)
+            advice = f"take name: {fitting}" if fitting else "take kind: timm, or another backbone"
+            raise ValueError(
+                f"weights package {self.name}: expected backbone {expected}, got {backbone_name}; {advice}"
+            )
+
+    def check(self) -> Path:
+        """The folder of the installed package.  Raises ValueError if there is none."""
+        spec = importlib.util.find_spec(self.name.replace("-", "_"))
         if spec is None or not spec.submodule_search_locations:
             raise ValueError(f"weights package {self.name}: expected it installed, got none; run `make setup`")
-        file = next(Path(spec.submodule_search_locations[0]).glob("models/*.pth"))
+        return Path(spec.submodule_search_locations[0])
+
+    def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
+        """Copy the tensors and return the mean and standard deviation (of values in 0..1) they were trained with."""
+        self.check_backbone(backbone_name)
+        file = next(self.check().glob("models/*.pth"))
         _copy_in_order(torch.load(file, map_location="cpu", weights_only=True), backbone, str(file.name))
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 

