@@ -166,7 +166,7 @@ def test_an_export_is_read_as_its_images_show(export: Callable[[Path], None], tm
 
 
 @pytest.mark.parametrize(
-    ("export", "test"), [(cvat_with_subsets, 5), (roboflow, 5), (coco_2017, 10)], ids=lambda one: str(one)
+    ("export", "test"), [(cvat_with_subsets, 5), (roboflow, 5), (coco_2017, 10)], ids=["CVAT", "Roboflow", "COCO 2017"]
 )
 def test_splits_of_an_export_stay(export: Callable[[Path], None], test: int, tmp_path: Path) -> None:
     export(tmp_path)
