@@ -59,6 +59,7 @@ class Survey:
             f"labels: {len(found.labels)}; images of each: {_shortened(names, ', ', 20)}",
             f"rarest: {', '.join(self._rarest(RAREST))}",
             f"labels an image: {_histogram(rows)}",
+            *self._untagged(),
             "rows as read:",
             *(f"  {row.file} → {', '.join(row.tags)}" for row in _three(rows)),
         ]
@@ -66,6 +67,11 @@ class Survey:
             lines.append(f"columns not used: {_shortened(found.unused, ', ', 10)}")
         others = self.contents.described(but=self._used())
         return lines + [f"not used: {line}" for line in others] + [f"warning: {text}" for text in self._warnings()]
+
+    def _untagged(self) -> list[str]:
+        """How images without a tag are counted."""
+        count = sum(not (row.tags or row.unknown) for row in self.found.rows)
+        return [f"images without a tag: {count}, negative for every label"] if count else []
 
     def _warnings(self) -> list[str]:
         few = sum(self.positives[name] < FEW for name in self.found.labels)
@@ -130,6 +136,8 @@ def survey(folder: Path, told: Mapping[str, Any]) -> Survey:
         _refuse_numbers(where, found, contents)
     sample = found.rows[:: -(-len(found.rows) // LOOKED_AT)]
     unreadable = tuple(cause for row in sample if (cause := _why_unreadable(source.root / row.file)))
+    if len(unreadable) == len(sample):
+        raise ValueError(f"{where}: expected images that can be read, got none; the first: {unreadable[0]}")
     return Survey(source, contents, found, _listing(source, found), unreadable, len(sample))
 
 

@@ -6,7 +6,7 @@ import csv
 import re
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mlkd.image_kinds import SUFFIXES
 
@@ -67,6 +67,12 @@ def read_cells(path: Path) -> Cells:
             values, used = _record(lines, at, mark, len(cells.header), cells.repaired)
             _take(cells, at + 1, values)
         at += used
+    image = next((name for name in cells.header if PurePosixPath(name).suffix.lower() in SUFFIXES), None)
+    if image is not None:
+        raise ValueError(
+            f"{path}: expected a first line with the names of the columns, got one with the image {image!r}; put "
+            "file,tags above it and say table: FILE"
+        )
     return cells
 
 

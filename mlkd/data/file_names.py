@@ -79,7 +79,7 @@ def resolve(rows: Sequence[Row], names: FileNames, path: Path) -> tuple[list[Row
 
     Raises ValueError where a name fits several files.
     """
-    found, missing, loose = [], {}, []
+    found, missing, loose, forms = [], {}, [], set[tuple[str, ...]]()
     for row in rows:
         files = names.find(row.file)
         if len(files) > 1:
@@ -91,9 +91,12 @@ def resolve(rows: Sequence[Row], names: FileNames, path: Path) -> tuple[list[Row
         if files:
             found.append(replace(row, file=files[0]))
             loose += [f"{row.file} is {files[0]}"] if files[0] != f"{row.file}{names.suffix}" else []
+            forms.add(tuple(files[0].split(row.file, 1)) if row.file in files[0] else (files[0],))
         else:
             link = " (a symbolic link to nothing)" if (names.root / row.file).is_symlink() else ""
             missing[row.file] = f"missing file {names.root / row.file}{link}"
+    if len(forms) <= 1:  # all lack the same folder or suffix
+        return found, missing, ()
     warnings = (f"{path}: {len(loose)} names are not those of files, the first: {loose[0]}",) if loose else ()
     return found, missing, warnings
 

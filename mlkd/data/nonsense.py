@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -17,6 +18,11 @@ def refuse_nonsense(where: object, rows: Sequence[Row], *, by_folders: bool = Fa
     unknown = Counter(tag for row in rows for tag in set(row.unknown))
     if not positives:
         raise ValueError(f"{where}: expected tags, got none in {len(rows)} images; {other}")
+    broken = sorted(name for name in {*positives, *unknown} if any(unicodedata.category(mark) == "Cc" for mark in name))
+    if broken:
+        raise ValueError(
+            f"{where}: expected names of labels on one line, got {', '.join(map(repr, broken[:5]))}; {other}"
+        )
     everywhere = sorted(name for name, count in positives.items() if count + unknown[name] == len(rows))
     if len(positives) == len(everywhere) == 1:
         raise ValueError(
