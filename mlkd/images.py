@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from mlkd.image_kinds import FORMATS, plugins
+from mlkd.image_kinds import FORMATS, UNREAD, plugins, unread_images
 from mlkd.image_values import brightened, declared_maximum, scaled, to_rgb
 
 _log = logging.getLogger(__name__)
@@ -185,7 +185,10 @@ def _reading(name: str) -> Iterator[None]:
         raise UnreadablePicture(f"picture {name}: expected a file that this user may read, got no permission") from None
     except UnidentifiedImageError:
         known = ", ".join((*FORMATS, *dict.fromkeys(plugins().values())))
-        raise UnreadablePicture(f"picture {name}: expected one of {known}, got unknown bytes") from None
+        advice = unread_images({suffix: 1} if (suffix := Path(name).suffix.lower()) in UNREAD else {}).partition("; ")
+        raise UnreadablePicture(
+            f"picture {name}: expected one of {known}, got unknown bytes{''.join(advice[1:])}"
+        ) from None
     except Exception as cause:  # damaged files make Pillow raise nearly everything: KeyError, struct.error, ...
         raise UnreadablePicture(f"picture {name}: expected a whole picture, got {_told(cause)}; replace it") from cause
 

@@ -106,6 +106,8 @@ def _whole(file: Path, manifest: Manifest, rebuild: bool) -> Record | None:
     found = read(file)
     if found is None or not found.when or not found.p50_ms:
         return None
+    if (found.p50_ms.keys() | found.lacking.keys()) - {entry.name for entry in manifest.engines}:
+        return None  # nothing that `write` writes
     return found if found.rebuild >= rebuild and found.built == _built(manifest) else None
 
 

@@ -14,7 +14,7 @@ from export.tagger.tagger import Tag
 from mlkd.images import UnreadablePicture
 
 Result = Sequence[Tag] | UnreadablePicture
-CSV_HEADER = "picture,tags,scores,error"
+CSV_HEADER = "picture,tags,scores,error,doubtful"
 JOINT = ";"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
 BAR = 20  # characters
@@ -43,18 +43,19 @@ def as_json(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
     return json.dumps({"picture": name, "tags": tags})
 
 
-def as_csv(name: str, result: Result) -> str:
-    """One row below CSV_HEADER; labels and scores are joined by semicolons, best first.
+def as_csv(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
+    """One row below CSV_HEADER; labels and scores are joined by semicolons, best first; last, which are `doubtful`.
 
     A name or label that a spreadsheet would compute gets an apostrophe in front, which it shows as text.
     """
     if isinstance(result, UnreadablePicture):
-        return _row(_inert(name), "", "", one_line(result))
+        return _row(_inert(name), "", "", one_line(result), "")
     return _row(
         _inert(name),
         JOINT.join(_inert(tag.label) for tag in result),
         JOINT.join(f"{tag.score:.6f}" for tag in result),
         "",
+        JOINT.join(_inert(tag.label) for tag in result if tag.label in doubtful),
     )
 
 

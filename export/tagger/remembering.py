@@ -8,7 +8,9 @@ import hashlib
 import json
 import logging
 import math
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +56,7 @@ def file_of(folder: Path, threads: int | None) -> Path:
         "bundle": hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest(),
         "machine": machine.identity(),
         "runtimes": machine.installed(),
+        "packages": [sys.prefix, os.environ.get("PYTHONPATH")],  # a broken runtime there says nothing of others
         "threads": threads,
     }
     name = hashlib.sha256(json.dumps(bound_to, sort_keys=True).encode()).hexdigest()[:16]

@@ -84,12 +84,11 @@ class OnnxTeacher:
         if self.labels is None and not kept:
             return None
         try:
-            text = kept if self.labels is None else self.labels.read_text(encoding="utf-8")
-            listed = json.loads(text) if self.labels is None or self.labels.suffix == ".json" else text.splitlines()
+            text = kept if self.labels is None else self.labels.read_text(encoding="utf-8-sig")
+            return _listed(text, as_json=self.labels is None or self.labels.suffix == ".json")
         except ValueError as cause:
             where = self.labels or f'{self.path}, metadata "labels"'
             raise ValueError(f"{where}: expected names in UTF-8, one a line or as a JSON list, got: {cause}") from cause
-        return tuple(str(name).strip() for name in listed if str(name).strip())
 
     def _input_type(self, session: Any) -> Any:
         """What the input holds, once its shape fits this description."""
@@ -109,6 +108,21 @@ class OnnxTeacher:
                 f"{self.std} and {self.white}; leave them out"
             )
         return dtype
+
+
+def _listed(text: str, *, as_json: bool) -> tuple[str, ...]:
+    """Names in the order of their columns; JSON may also give a column for every name, or a name for every column."""
+    found = json.loads(text) if as_json else [line for line in text.splitlines() if line.strip()]
+    if isinstance(found, dict):
+        pairs = found.items()
+        by_column = {str(at): name for name, at in pairs} if all(type(at) is int for at in found.values()) else found
+        columns = [str(at) for at in range(len(found))]
+        if sorted(by_column) != sorted(columns):
+            raise ValueError(f"keys or values that are not 0 to {len(found) - 1}")
+        found = [by_column[at] for at in columns]
+    if not isinstance(found, list) or not all(isinstance(name, str) and name.strip() for name in found):
+        raise ValueError(f"{type(found).__name__} instead of a list of names")
+    return tuple(name.strip() for name in found)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as cause:  # runtimes raise classes of their own; a device shows one line, not a traceback
         if options.debug:
             raise
+        if isinstance(cause, OSError):  # a full disk: what is still buffered must not fail again at exit
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return fail(cause)
     return code
 

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
     parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=PICTURES)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
-    form.add_argument("--csv", action="store_true", help="picture, tags, scores, error; tags and scores joined by ;")
+    form.add_argument("--csv", action="store_true", help="picture, tags, scores, error, doubtful tags; joined by ;")
     parser.add_argument("--engine", metavar="NAME", help="instead of the fastest that runs here")
     parser.add_argument("--threshold", type=float, help="for all labels, instead of the engine's own")
     parser.add_argument("--top-k", type=count, metavar="N", help="at most N labels a picture")
@@ -75,7 +75,8 @@ def _doubtful(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
     said = [f"expected precision {mean:.0%}: most tags are wrong"] if mean < LOW else []
     if doubtful:
         count = f"{len(doubtful)} of {len(tagger.manifest.labels)} labels"
-        said.append(f"tags of {count}, marked ?, are right in less than {DOUBTFUL:.0%} of cases")
+        mark = "doubtful" if options.json or options.csv else "?"
+        said.append(f"tags of {count}, marked {mark}, are right in less than {DOUBTFUL:.0%} of cases")
     if said:
         print(f"engine {tagger.choice.entry.name}: {'; '.join(said)}", file=sys.stderr)
     return doubtful
@@ -92,8 +93,8 @@ def _print(
     sys.stdout.reconfigure(encoding="utf-8" if options.csv else None, errors="backslashreplace")  # type: ignore[union-attr]
     if options.csv:
         print(CSV_HEADER)
-    marked = functools.partial(as_json if options.json else as_text, doubtful=doubtful)
-    line = as_csv if options.csv else marked
+    form = as_json if options.json else as_csv if options.csv else as_text
+    line = functools.partial(form, doubtful=doubtful)
     failed, bar = 0, Bar(sys.stderr, total)
     try:
         for done, (name, result) in enumerate(results, 1):

@@ -347,3 +347,9 @@ def test_pillow_heif_is_used_where_it_is_installed(tmp_path: Path, monkeypatch: 
     np.testing.assert_array_equal(np.asarray(decode(tmp_path / "a.heic", 4))[0, 0], (9, 99, 199))
     assert image_kinds.image_files([tmp_path / "a.heic"]) == ([tmp_path / "a.heic"], {})
     image_kinds.plugins.cache_clear()
+
+
+def test_an_image_of_an_unread_kind_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "a.cr2").write_bytes(b"\0" * 100)
+    with pytest.raises(UnreadablePicture, match=r"a\.cr2: expected one of JPEG, .*; convert them to JPEG or PNG$"):
+        decode(tmp_path / "a.cr2", 32)

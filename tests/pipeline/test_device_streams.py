@@ -122,6 +122,18 @@ def test_an_interrupt_while_modules_are_loaded_is_one_line(folder: Path, tmp_pat
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "tagger: interrupted\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+def test_a_full_disk_is_one_line(folder: Path, pictures: dict[str, Path]) -> None:
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--csv", str(pictures["red"])]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 2, ended.stderr
+    line = ended.stderr.splitlines()[-1]
+    assert line.startswith("tagger: ")
+    assert "No space left on device" in line
+    assert "Exception ignored" not in ended.stderr
+
+
 def test_the_first_start_says_what_takes_a_moment(
     folder: Path, pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,8 +173,11 @@ def test_workers_change_nothing_in_what_is_printed(
     assert len(set(out.splitlines())) == len(pictures)
 
 
+ENGINE = "onnxruntime-fp32"
+
+
 @pytest.mark.parametrize(
-    ("words", "cores", "workers"), [(["--workers", "3"], 2, 3), ([], 8, 8), ([], 1, 1), (["--engine", "two"], 8, 4)]
+    ("words", "cores", "workers"), [(["--workers", "3"], 2, 3), ([], 8, 8), ([], 1, 1), (["--engine", ENGINE], 8, 4)]
 )
 def test_one_worker_a_core_unless_told_otherwise(
     folder: Path,
@@ -189,11 +192,9 @@ def test_one_worker_a_core_unless_told_otherwise(
     """An engine that computes with several threads has so many fewer; they are no more than there are cores."""
     for module in (choosing, tagger_module):
         monkeypatch.setattr(module, "usable_cores", lambda: cores)
-    if "two" in words:
-        two = OnnxRuntime(threads=2)
-        folder = bundles.changed(
-            folder, tmp_path / "two", {}, onnxruntime={"name": "two", "backend": dataclasses.asdict(two)}
-        )
+    if ENGINE in words:
+        two = dataclasses.asdict(OnnxRuntime(threads=2))
+        folder = bundles.changed(folder, tmp_path / "two", {}, onnxruntime={"backend": two})
     loaded, load = [], Tagger.load
 
     def recording(*given: Any, **named: Any) -> Tagger:
@@ -203,7 +204,7 @@ def test_one_worker_a_core_unless_told_otherwise(
     monkeypatch.setattr(Tagger, "load", recording)
     tagged(folder, capsys, pictures["red"], *words)
     assert [tagger.workers for tagger in loaded] == [workers]
-    assert [tagger.choice.backend.threads for tagger in loaded if "two" in words] == [2] * ("two" in words)
+    assert [tagger.choice.backend.threads for tagger in loaded if ENGINE in words] == [2] * (ENGINE in words)
     asked = dataclasses.replace(loaded[0].choice.entry, backend=dataclasses.asdict(OnnxRuntime(threads=64)))
     assert choosing.backend_of(asked) == OnnxRuntime(threads=cores)
     assert choosing.backend_of(asked, 16) == OnnxRuntime(threads=16)

@@ -36,7 +36,7 @@ def test_a_name_never_breaks_its_line(name: str) -> None:
     assert line.isprintable()
     assert json.loads(line)["picture"] == name
     [row] = csv.reader(io.StringIO(as_csv(name, TAGS), newline=""))
-    assert row == [name, "dog, big;Straße", "0.987654;0.500000", ""]
+    assert row == [name, "dog, big;Straße", "0.987654;0.500000", "", ""]
 
 
 def test_undecodable_names_come_back_from_json() -> None:
@@ -50,13 +50,16 @@ def test_a_failed_picture_is_a_row_and_an_object_and_no_text() -> None:
         "error": "expected a whole picture, got a cut one",
     }
     rows = list(csv.DictReader(io.StringIO(f"{CSV_HEADER}\n{as_csv('x.jpg', BROKEN)}")))
-    assert rows == [{"picture": "x.jpg", "tags": "", "scores": "", "error": "expected a whole picture, got a cut one"}]
+    cut = "expected a whole picture, got a cut one"
+    assert rows == [{"picture": "x.jpg", "tags": "", "scores": "", "error": cut, "doubtful": ""}]
+    (row,) = csv.DictReader(io.StringIO(f"{CSV_HEADER}\n{as_csv('x.jpg', [Tag('a', 0.9), Tag('b', 0.5)], {'b'})}"))
+    assert (row["tags"], row["doubtful"]) == ("a;b", "b")
 
 
 def test_nothing_found_is_said() -> None:
     assert as_text("x.jpg", []) == "x.jpg: nothing above its threshold"
     assert json.loads(as_json("x.jpg", [])) == {"picture": "x.jpg", "tags": []}
-    assert as_csv("x.jpg", []) == "x.jpg,,,"
+    assert as_csv("x.jpg", []) == "x.jpg,,,,"
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

@@ -176,6 +176,7 @@ def test_a_full_disk_is_no_failure(
         '{"built": 3, "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}}',
         '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": NaN}}',
         '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": -1.0}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"nope": 1.0}}',
         "[" * 100_000,
         "a folder",
     ],
@@ -191,6 +192,14 @@ def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatc
     assert loaded(colours)[0] == OPENVINO
     assert len(stopwatch.timed) == 4
     assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
+
+
+def test_what_is_found_with_other_packages_is_kept_apart(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken runtime on PYTHONPATH must not keep a sound one from being used later."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    plain = file_of(colours, None)
+    monkeypatch.setenv("PYTHONPATH", "/broken")
+    assert file_of(colours, None) != plain
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a system without fcntl does not wait")

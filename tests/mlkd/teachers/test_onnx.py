@@ -172,7 +172,31 @@ def test_without_names_it_says_that_they_are_in_order_or_is_refused(tmp_path: Pa
         in_order.load(Labels(("red", "green")))
 
 
-@pytest.mark.parametrize(("name", "text"), [("l.json", b"{"), ("l.txt", b"caf\xe9\n")])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"blue": 2, "red": 0, "green": 1}',
+        '{"2": "blue", "0": "red", "1": "green"}',
+        '\ufeff["red", "green", "blue"]',
+    ],
+)
+def test_json_may_name_the_column_of_each_label(tmp_path: Path, text: str) -> None:
+    (tmp_path / "l.json").write_text(text, encoding="utf-8")
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", names=()), image_px=32, labels=tmp_path / "l.json")
+    assert source.names() == LABELS.names
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("l.json", b"{"),
+        ("l.json", b"3"),
+        ("l.json", b"null"),
+        ("l.json", b'["red", 3]'),
+        ("l.json", b'{"red": 0, "green": 0, "blue": 1}'),
+        ("l.txt", b"caf\xe9\n"),
+    ],
+)
 def test_a_damaged_list_of_labels_is_named(tmp_path: Path, name: str, text: bytes) -> None:
     (tmp_path / name).write_bytes(text)
     source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW", labels=tmp_path / name)
