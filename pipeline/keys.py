@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import gc
 import inspect
 import io
 import textwrap
@@ -40,9 +41,15 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _comments(cls: type) -> dict[str, str]:
     """The comment in the line in which a field begins or ends, of the class and those that it is derived from."""
     found: dict[str, str] = {}
-    for owner in reversed(cls.__mro__):
-        if dataclasses.is_dataclass(owner):
-            found |= _own_comments(textwrap.dedent(inspect.getsource(owner)))
+    collects = gc.isenabled()
+    gc.disable()  # CPython 3.11 raises SystemError where a finalizer runs while it builds a syntax tree
+    try:
+        for owner in reversed(cls.__mro__):
+            if dataclasses.is_dataclass(owner):
+                found |= _own_comments(textwrap.dedent(inspect.getsource(owner)))
+    finally:
+        if collects:
+            gc.enable()
     return found
 
 

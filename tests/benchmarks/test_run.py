@@ -45,7 +45,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
     bad = bundles.engine("onnxruntime-broken", OnnxRuntime(threads=1), ("models/bad.onnx",), work / "bad.onnx")
     sources = {path: work / "colours" / path for path in whole.files if path != "tagger.pyz"}
     with np.load(work / "colours" / whole.golden_expected) as golden:
-        expected = dict(golden) | {"scores:onnxruntime-broken": golden["scores:onnxruntime-fp32"]}
+        own = {f"{what}:onnxruntime-broken": golden[f"{what}:onnxruntime-fp32"] for what in ("scores", "thresholds")}
+        expected = dict(golden) | own
     np.savez_compressed(work / "expected.npz", **expected)
     sources[whole.golden_expected] = work / "expected.npz"
     manifest = dataclasses.replace(whole, engines=(*whole.engines, bad), files={})
