@@ -95,10 +95,9 @@ def resolve(rows: Sequence[Row], names: FileNames, path: Path) -> tuple[list[Row
         else:
             link = " (a symbolic link to nothing)" if (names.root / row.file).is_symlink() else ""
             missing[row.file] = f"missing file {names.root / row.file}{link}"
-    if len(forms) <= 1:  # all lack the same folder or suffix
-        return found, missing, ()
-    warnings = (f"{path}: {len(loose)} names are not those of files, the first: {loose[0]}",) if loose else ()
-    return found, missing, warnings
+    # of one form: all lack the same folder or suffix, or nothing
+    warning = f"{path}: {len(loose)} names are not those of files, the first: {loose[0]}" if len(forms) > 1 else ""
+    return found, missing, (warning,) if warning else ()
 
 
 def combine(rows: Sequence[Row], path: Path, *, merge: bool) -> tuple[list[Row], tuple[str, ...]]:
