@@ -95,9 +95,10 @@ def resolve(rows: Sequence[Row], names: FileNames, path: Path) -> tuple[list[Row
         else:
             link = " (a symbolic link to nothing)" if (names.root / row.file).is_symlink() else ""
             missing[row.file] = f"missing file {names.root / row.file}{link}"
-    # of one form: all lack the same folder or suffix, or nothing
-    warning = f"{path}: {len(loose)} names are not those of files, the first: {loose[0]}" if len(forms) > 1 else ""
-    return found, missing, (warning,) if warning else ()
+    # Of one form: all that were found lack the same folder or suffix, or nothing.
+    if len(forms) <= 1:
+        return found, missing, ()
+    return found, missing, (f"{path}: {len(loose)} names are not those of files, the first: {loose[0]}",)
 
 
 def combine(rows: Sequence[Row], path: Path, *, merge: bool) -> tuple[list[Row], tuple[str, ...]]:

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.backends import Session
-from export.tagger import Tag, Tagger, tag_many
+from export.tagger import Tagger, many, tag_many
 from export.tagger import tagger as tagger_module
 from export.tagger.sessions import Sessions
 from mlkd.images import UnreadablePicture, load
@@ -147,20 +148,21 @@ def test_only_a_few_pictures_are_read_ahead(colours: Path, pictures: list[Path])
 def test_tags_do_not_wait_for_pictures_that_come_later(
     tagger: Tagger, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, decided, decide = 0, threading.Semaphore(0), Tagger.decide
+    given = 0
 
-    def counted(*arguments: Any, **wanted: Any) -> list[Tag]:
-        decided.release()
-        return decide(*arguments, **wanted)
+    class Waiting(ThreadPoolExecutor):
+        def submit(self, *arguments: Any, **wanted: Any) -> Future[Any]:
+            future = super().submit(*arguments, **wanted)
+            wait([future])
+            return future
 
-    def when_the_last_was_decided() -> Iterator[Path]:
+    def all_before_was_given() -> Iterator[Path]:
         for number, picture in enumerate(pictures):
-            assert decided.acquire(timeout=10)
-            assert number - given <= tagger.workers + 1  # what is decided may not be handed over yet
+            assert number == given
             yield picture
 
-    monkeypatch.setattr(Tagger, "decide", counted)
-    for _, tags in tag_many(tagger, when_the_last_was_decided(), threshold=0.0, batch=1):
+    monkeypatch.setattr(many, "ThreadPoolExecutor", Waiting)
+    for _, tags in tag_many(tagger, all_before_was_given(), threshold=0.0, batch=1):
         assert tags
         given += 1
     assert given == len(pictures)

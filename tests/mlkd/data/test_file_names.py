@@ -36,10 +36,13 @@ def test_the_nearest_name_wins_and_equal_ones_are_a_question(tmp_path: Path) -> 
     assert FileNames(tmp_path, ".jpg").find("1") == ["1.jpg"]
     with pytest.raises(ValueError, match=r"line 7: expected one file named '1', got 1.jpg, 1.png; say suffix: "):
         resolve([Row(7, "1", ())], FileNames(tmp_path), Path("tags.csv"))
-    found, missing, warnings = resolve([Row(2, "2", ()), Row(3, "3.png", ())], FileNames(tmp_path), Path("tags.csv"))
-    assert [row.file for row in found] == ["2.png"]
+    rows = [Row(2, "2", ()), Row(3, "3.png", ()), Row(4, "1.png", ())]
+    found, missing, warnings = resolve(rows, FileNames(tmp_path), Path("tags.csv"))
+    assert [row.file for row in found] == ["2.png", "1.png"]
     assert missing == {"3.png": f"missing file {tmp_path / '3.png'}"}
     assert warnings == ("tags.csv: 1 names are not those of files, the first: 2 is 2.png",)
+    *_, warnings = resolve(rows[:2], FileNames(tmp_path), Path("tags.csv"))
+    assert warnings == ()  # names that all lack the suffix are a habit, not a mistake
 
 
 def test_rows_of_one_file() -> None:
