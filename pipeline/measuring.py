@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks import agreement as agree
 from benchmarks.accuracy import Truth
+from benchmarks.bench import Bench
 from benchmarks.devices import DeviceEntry, Local
 from benchmarks.run import Job, run_bench
 from benchmarks.subjects import Bundle, Float, row_name
@@ -46,7 +47,7 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
     rows, scores = measured["rows"], {net: one.scores for net, one in nets.items()}
     compared = distillation(scores, truth, test.labels)
     gain = int8_gain(manifest, rows)
-    agrees, unchecked = _checked(tested, recipe.bench.threads)
+    agrees, unchecked = _checked(tested, recipe.bench)
     facts = {
         "schema": 2,
         "recipe": recipe.name,
@@ -122,10 +123,12 @@ def agreement(bundles: Sequence[Bundle], threads: int) -> dict[str, Any] | None:
     return {**agree.agreement(largest, threads), "engine": found[largest]}
 
 
-def _checked(bundles: Sequence[Bundle], threads: int) -> tuple[dict[str, Any] | None, list[str]]:
-    """What `agreement` finds; where the check cannot be made a note says why, and what was measured is kept."""
+def _checked(bundles: Sequence[Bundle], bench: Bench) -> tuple[dict[str, Any] | None, list[str]]:
+    """What `agreement` finds in a thorough bench; where it cannot run, a note says why and the rows are kept."""
+    if not bench.sustained_s:
+        return None, []
     try:
-        return agreement(bundles, threads), []
+        return agreement(bundles, bench.threads), []
     except agree.Disagreement as cause:
         log.warning("the check against benchmark_app could not be made: %s", cause)
         return None, [f"The check against benchmark_app could not be made: {cause}"]

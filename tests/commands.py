@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+REPOSITORY = Path(__file__).parents[1]
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["pipeline.stages"])
 
@@ -63,6 +64,7 @@ def _run(work: Path, log: Path, arguments: tuple[str, ...], file_bytes: int | No
     multiprocessing.set_start_method("fork", force=True)  # as in a program of its own: workers need no imports again
     os.setsid()
     os.chdir(work)
+    os.environ["PYTHONPATH"] = str(REPOSITORY)  # for processes that it starts from another folder
     written = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(written, 1)
     os.dup2(written, 2)

@@ -16,12 +16,12 @@ data:
 views: {{count: 2}}
 teacher:
   model:
-    backbone: mobilenetv3_small_050
+    backbone: test_resnet
     image_px: 48
     head: {{kind: label_decoder, embedding: 16, feed_forward: 16}}
   training: {{epochs: 2, learning_rate: 3e-3, batch_size: 16}}
 student:
-  model: {{backbone: mobilenetv3_small_050, image_px: 32, head: {{kind: label_decoder, embedding: 8, feed_forward: 8}}}}
+  model: {{backbone: test_resnet, image_px: 32, head: {{kind: label_decoder, embedding: 8, feed_forward: 8}}}}
   training:
     epochs: 2
     learning_rate: 3e-3

@@ -20,7 +20,7 @@ from export.to_onnx import to_onnx
 from mlkd.models.heads import Head, LabelAttention, LabelDecoder, Pooled
 
 HEADS: tuple[Head, ...] = (LabelDecoder(embedding=32, feed_forward=48), LabelAttention(embedding=24), Pooled())
-FAST = ("mobilenetv4_conv_small_050", "test_vit")
+FAST = ("test_byobnet", "test_vit")
 TOLERANCE = 1e-4
 
 

@@ -152,6 +152,7 @@ def test_ranges_of_another_run_are_refused(start: Path) -> None:
         learned_ranges(start)
 
 
+@pytest.mark.slow
 def test_no_tensor_is_made_on_the_device_that_the_net_was_traced_on() -> None:
     """This net makes positions as it runs."""
     tagger = Model(backbone="edgenext_xx_small", image_px=64, head=MODEL.head).build(3).eval()

@@ -204,30 +204,40 @@ def test_plan_after_a_change_names_it(work: Path) -> None:
     assert "bench.queries: 8 → 9" in log
 
 
-def killed_runs(work: Path, stages: list[str], rng: random.Random) -> None:
-    """Kill the export, with all its children, a moment after each of the stages has started."""
+def killed_runs(work: Path, verb: str, stages: list[str], rng: random.Random) -> None:
+    """Kill a command, with all its children, a moment after each of the stages has started."""
     for stage in stages:
-        started = commands.start(work, "export", "--recipe", "tiny.yaml")
-        while started.running() and not any((work / "runs/tiny").glob(f"{stage}*")):
+        started = commands.start(work, verb, "--recipe", "tiny.yaml")
+        while started.running() and not (work / f"runs/tiny/{stage}.partial").exists():
             time.sleep(0.01)
         assert started.running(), f"ended before {stage} began: {started.wait()}"
         time.sleep(rng.uniform(0, 1.5))
         started.kill()
 
 
-def test_killed_at_random_it_ends_with_the_same_weights_and_scores(work: Path, drawn: Path, tmp_path: Path) -> None:
+def test_training_killed_at_random_ends_with_the_same_weights(work: Path, drawn: Path, tmp_path: Path) -> None:
     drawings.write_recipe(drawn, tmp_path)
-    killed_runs(tmp_path, ["data", "teacher", "student", "engines"], random.Random(20))
+    killed_runs(tmp_path, "distill", ["data", "teacher", "student"], random.Random(20))
     finished = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("runs/tiny/*/stage.json")}
-    code, log = commands.run(tmp_path, "export", "--recipe", "tiny.yaml")
+    code, log = commands.run(tmp_path, "distill", "--recipe", "tiny.yaml")
     assert code == 0, log
     for name, written in finished.items():
         if not name.endswith(".partial"):
             assert (tmp_path / "runs/tiny" / name / "stage.json").stat().st_mtime_ns == written
     for name in ("teacher/best", "teacher/last", "student/best", "student/last"):
         assert equal(work, tmp_path, f"runs/tiny/{name}.safetensors")
-    assert equal(work, tmp_path, "runs/tiny/onnx/fp32.onnx")
-    assert equal_scores(work / "runs/tiny/bundle/bundle", tmp_path / "dist/tiny", work / "runs/tiny/data") >= 5
+
+
+def test_an_export_killed_at_random_ends_with_the_same_scores(work: Path, copied: Path) -> None:
+    for stage in ("onnx", "engines", "bundle", "bench", "report"):
+        shutil.rmtree(copied / "runs/tiny" / stage)
+    shutil.rmtree(copied / "dist")
+    killed_runs(copied, "export", ["onnx", "engines"], random.Random(20))
+    code, log = commands.run(copied, "export", "--recipe", "tiny.yaml")
+    assert code == 0, log
+    assert equal(work, copied, "runs/tiny/onnx/fp32.onnx")
+    assert "precisions: unchanged, skipped" in log
+    assert equal_scores(work / "runs/tiny/bundle/bundle", copied / "dist/tiny", work / "runs/tiny/data") >= 5
 
 
 def equal(first: Path, second: Path, path: str) -> bool:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import drawings
 from mlkd import checkpoint
 
 REPOSITORY = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_two_processes_distill(tmp_path: Path) -> None:
     drawings.draw(tmp_path)
     recipe = drawings.write_recipe(tmp_path, tmp_path)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.bench import Bench
 from benchmarks.devices import DeviceEntry
 from export.backends import OnnxRuntime
 from pipeline import measuring, reporting
@@ -64,6 +65,7 @@ def test_a_check_that_cannot_be_made_is_noted_and_costs_nothing(monkeypatch: pyt
         raise measuring.agree.Disagreement("benchmark_app: expected it, got none")
 
     monkeypatch.setattr(measuring, "agreement", fails)
-    found, notes = measuring._checked([], 1)
+    assert measuring._checked([], Bench()) == (None, []), "only a thorough bench checks itself"
+    found, notes = measuring._checked([], Bench().thorough())
     assert found is None
     assert notes == ["The check against benchmark_app could not be made: benchmark_app: expected it, got none"]

@@ -38,6 +38,7 @@ FAMILIES = [
 ]
 
 
+@pytest.mark.slow
 def test_the_default_student(tmp_path: Path) -> None:
     model = build(Model, read_yaml(RECIPE)["student"]["model"], RECIPE)
     assert isinstance(model.head, LabelDecoder)
