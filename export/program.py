@@ -21,6 +21,7 @@ PARTS = (
     "export/__init__.py",
     "export/manifest.py",
     "export/bundle.py",
+    "export/interrupts.py",
     "export/machine.py",
     "export/program.py",
     "export/signature.py",
@@ -46,6 +47,9 @@ import sys
 sys.path[0] = os.path.realpath(sys.path[0])  # modules come when they are needed, and the link may lead elsewhere then
 
 try:
+    from export import interrupts
+
+    interrupts.install()
     from pipeline.device import main
 
     code = main()

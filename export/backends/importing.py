@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from export import machine
+from export import interrupts, machine
 from export.backends.base import MissingRuntime
 from export.program import environment
 from mlkd import whole_file
@@ -56,6 +56,7 @@ def load(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except Exception as cause:  # OSError of a library, whatever a damaged package raises
+        interrupts.check()
         absent = isinstance(cause, ModuleNotFoundError) and cause.name == module
         got = "none" if absent else " ".join(str(cause).split()) or type(cause).__name__
         raise ImportError(got, name=module) from cause
