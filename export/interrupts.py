@@ -1,4 +1,4 @@
-"""An interrupt that is never lost: what it hits, the import of a C extension above all, may turn it into another error."""
+"""An interrupt that is never lost: the import of a C extension may turn KeyboardInterrupt into another error."""
 
 from __future__ import annotations
 
