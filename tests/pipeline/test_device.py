@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from export.backends import OnnxRuntime
+from export.backends import OnnxRuntime, OpenVino
 from export.bundle import parts_of, write_bundle
 from export.signature import line, message
 from export.tagger.choosing import Measured
@@ -128,6 +128,12 @@ def test_info_tries_again_what_failed_before(
         patched.setattr(OnnxRuntime, "open", no_memory)
         assert main(["info", "--bundle", str(folder)]) == 0
         assert re.search(r"onnxruntime-fp32 .* cannot run here: out of memory", capsys.readouterr().out)
+        patched.setattr(OpenVino, "open", no_memory)
+        assert main(["info", "--bundle", str(folder)]) == 0
+        out = capsys.readouterr().out
+        assert out.count("out of memory") == 1
+        assert re.search(r"openvino-fp32 .* cannot run here: see onnxruntime-fp32\n", out)
+        assert "\nengine: none can run here\n" in out
     assert main(["tag", "--verbose", "--bundle", str(folder), str(pictures["red"])]) == 0
     assert "onnxruntime-fp32: out of memory" in capsys.readouterr().err
     assert main(["info", "--bundle", str(folder)]) == 0
