@@ -50,9 +50,13 @@ try:
     from export import interrupts
 
     interrupts.install()
-    from pipeline.device import main
+    try:
+        from pipeline.device import main
 
-    code = main()
+        code = main()
+    except Exception:
+        interrupts.check()
+        raise
 except KeyboardInterrupt:  # while modules are loaded
     print("tagger: interrupted", file=sys.stderr)
     code = 130

@@ -132,11 +132,11 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("package", ["numpy", "onnxruntime"])
+@pytest.mark.parametrize("package", ["argparse", "numpy", "onnxruntime"])
 def test_an_interrupt_that_an_import_turns_into_an_error_is_still_one(
     folder: Path, pictures: dict[str, Path], tmp_path: Path, package: str
 ) -> None:
-    """As C extensions do, NumPy among them."""
+    """As NumPy does among others, and Python where a class is made."""
     (tmp_path / f"{package}.py").write_text(SWALLOWING)
     words = ["tag", "--engine", "onnxruntime-fp32", str(pictures["red"])]
     ended = subprocess.run(
