@@ -21,6 +21,7 @@ PARTS = (
     "export/__init__.py",
     "export/manifest.py",
     "export/bundle.py",
+    "export/interrupts.py",
     "export/machine.py",
     "export/program.py",
     "export/signature.py",
@@ -46,9 +47,16 @@ import sys
 sys.path[0] = os.path.realpath(sys.path[0])  # modules come when they are needed, and the link may lead elsewhere then
 
 try:
-    from pipeline.device import main
+    from export import interrupts
 
-    code = main()
+    interrupts.install()
+    try:
+        from pipeline.device import main
+
+        code = main()
+    except Exception:
+        interrupts.check()
+        raise
 except KeyboardInterrupt:  # while modules are loaded
     print("tagger: interrupted", file=sys.stderr)
     code = 130

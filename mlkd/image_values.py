@@ -43,7 +43,7 @@ def _grey(values: NDArray[Any], declared: float) -> Image.Image:
     low, peak = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if values.dtype.kind != "f" and low >= 0 and not 0 < peak < DARK:
         bits = _even_bits(int(declared if peak <= declared <= DARK * peak else peak))
-        grey, how = values >> (bits - 8), "" if bits == 16 else f"whole numbers of {bits} bits in more"
+        grey, how = values >> (bits - 8), "" if bits == 16 else f"{bits}-bit grey values"
     else:
         bottom, top, how = _span(low, peak, declared)
         grey = (np.nan_to_num(values, nan=bottom, posinf=top, neginf=bottom) - bottom) * (255 / (top - bottom))
@@ -64,8 +64,8 @@ def _span(low: float, peak: float, declared: float) -> tuple[float, float, str]:
             if top / DARK < peak <= top or peak == 0:
                 return 0.0, top, ""
         if peak <= declared <= DARK * peak:
-            return 0.0, declared, "values from 0 to the declared maximum"
-    return low, peak if peak > low else low + 1, "values by their own range"
+            return 0.0, declared, "values with a declared maximum"
+    return low, peak if peak > low else low + 1, "values with a range of their own"
 
 
 def brightened(image: Image.Image) -> Image.Image:
@@ -77,5 +77,5 @@ def brightened(image: Image.Image) -> Image.Image:
         return to_rgb(image)
     table = [min(255, value * 255 // ((1 << bits) - 1)) for value in range(256)]
     bright = to_rgb(image.point(table * colours + list(range(256)) * (len(image.getbands()) - colours)))
-    bright.info[SCALED] = f"colours of {8 + bits} bits in 16"
+    bright.info[SCALED] = f"{8 + bits}-bit colours"
     return bright

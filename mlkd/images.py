@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import logging
 import os
@@ -81,6 +80,7 @@ class _WithoutWarnings:
 
 _without_warnings = _WithoutWarnings()
 _one_large_image = threading.Lock()
+_announced: set[str] = set()
 
 
 def decode(source: Path | bytes, image_px: int) -> Image.Image:
@@ -93,16 +93,13 @@ def decode(source: Path | bytes, image_px: int) -> Image.Image:
     with _reading(name), _opened(source, image_px) as image:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS}")
-        if image.width * image.height <= LARGE:
-            return _whole(image)
-        with _one_large_image:
-            return _whole(image, image_px)
+        return _tell(source, _whole(image, image_px))
 
 
-def from_pillow(image: Image.Image) -> Image.Image:
-    """What `decode` gives, of a picture that Pillow opened, at its own size.  Raises UnreadablePicture."""
-    with _reading(f"image {image.size}"):
-        return _whole(image)
+def from_pillow(image: Image.Image, image_px: int) -> Image.Image:
+    """What `decode` gives, of an image that Pillow opened, whatever its size.  Raises UnreadablePicture."""
+    with _reading(name := f"image {image.size}"):
+        return _tell(name, _whole(image, image_px))
 
 
 def reduced(source: Path | bytes, image_px: int) -> object:
@@ -139,24 +136,28 @@ def _identified(stream: BinaryIO) -> Image.Image:
         return Image.open(stream, formats=tuple(plugins().values()))
 
 
-def _whole(image: Image.Image, image_px: int = 0) -> Image.Image:
-    """The upright RGB image; a large one made smaller first if it is for `image_px`."""
+def _whole(image: Image.Image, image_px: int) -> Image.Image:
+    """The upright RGB image; a large one is made smaller first, one at a time."""
+    with _one_large_image if image.width * image.height > LARGE else contextlib.nullcontext():
+        return _upright_rgb(image, image_px)
+
+
+def _upright_rgb(image: Image.Image, image_px: int) -> Image.Image:
     deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))  # its low bytes are dropped
     declared = declared_maximum(image)
     image.load()
-    small = _smaller(image, image_px) if image_px and image.width * image.height > LARGE else image
+    small = _smaller(image, image_px) if image.width * image.height > LARGE else image
     small = _upright(small, image)
-    return _tell(brightened(small) if deep and "I" not in image.mode else to_rgb(small, declared))
+    return brightened(small) if deep and "I" not in image.mode else to_rgb(small, declared)
 
 
-@functools.cache
-def _tell_once(how: str) -> None:
-    _log.warning("images: %s", how)
-
-
-def _tell(image: Image.Image) -> Image.Image:
-    if scaled(image):
-        _tell_once(scaled(image))
+def _tell(source: Path | bytes | str, image: Image.Image) -> Image.Image:
+    """The image; of the first one of each kind, says how its values were scaled."""
+    how = scaled(image)
+    if how and how not in _announced:
+        _announced.add(how)
+        name = f"{len(source)} bytes" if isinstance(source, bytes) else source
+        _log.warning("images: %s has %s; scaled to 8 bits, as in all later images", name, how)
     return image
 
 

@@ -28,12 +28,11 @@ PIECE = 1 << 20
 SILENCE_S = 60.0  # without a sign of life from the desk
 PRINTED = 64 << 20  # bytes
 KEEP_S, UNSET_S = 30 * 86400.0, 20 * 365 * 86400.0  # unused for so long: dropped; older: the clock was not set then
-FAULTS = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "space"),
-    errno.EBADMSG: "damaged",  # a file whose bytes are not those that were sent
-    errno.EBUSY: "busy",
-}
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+FAULTS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "space")
+FAULTS |= {errno.EBADMSG: "damaged", errno.EBUSY: "busy"}  # damaged: a file whose bytes are not those that were sent
+# Kept of Python's variables: what decides which packages a person who logs in there finds.
+PACKAGES = ("PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONPATH", "PYTHONUSERBASE")
+CLEAN = {name: value for name, value in os.environ.items() if name in PACKAGES or not name.startswith("PYTHON")}
 
 
 class GoneError(Exception):

@@ -46,6 +46,17 @@ def of_ssh(entry: DeviceEntry, written: bytes, reached: bool) -> DeviceError | C
     return ConnectionLostError(last)
 
 
+def not_started(entry: DeviceEntry, limit_s: float) -> DeviceError:
+    """It let ssh in, and Python did not start."""
+    return _error(
+        entry,
+        f"login: expected that {entry.python} starts, got nothing within {limit_s:g} s: "
+        f"the login shell of {entry.host} reads standard input, or waits for something else",
+        f"return early in its start-up files (~/.bashrc) where no terminal is; `ssh {entry.host} {entry.python} -V` "
+        "must end by itself",
+    )
+
+
 def of_exit(entry: DeviceEntry, code: int, written: bytes) -> DeviceError:
     """What it means that a device ran something and did not answer."""
     last = last_line(written)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from benchmarks.devices import agent, faults
 from benchmarks.devices.base import DeviceEntry, DeviceError
@@ -33,7 +33,7 @@ OPTIONS = {
     "LogLevel": "ERROR",
 }
 BOOT = (
-    "import hashlib,os,sys;del sys.path[0];v=sys.version_info[:3];"
+    "import hashlib,os,sys;del sys.path[0];v=sys.version_info[:3];os.write(1,b'{mark}\\n');"
     "s=b''.join(os.read(0,1) for _ in range({size} if v>=(3,10) else 0));"
     """print('{mark}{{"fault":"python","text":"%d.%d.%d"}}'%v) if v<(3,10) else """
     "exec(s) if hashlib.sha256(s).hexdigest()=='{sha256}' else "
@@ -43,6 +43,7 @@ NOISE = 64 << 10  # bytes that a login shell may print first
 ANSWER = 160 << 20
 COLLECTED = 1 << 30
 LONGEST_WAIT_S = 60.0
+START_S = 60.0  # until Python runs there, at the first connection
 
 
 class Link:
@@ -85,19 +86,19 @@ class Link:
 
         Raises ConnectionLostError or DeviceError.
         """
-        with self._connected(limit_s or self.entry.timeout_s) as ends:
+        limit_s = limit_s or self.entry.timeout_s
+        with self._connected(limit_s if self.reached else min(START_S, limit_s)) as ends:
             line = json.dumps(
                 {"do": do, "folder": self.entry.folder, "wait_s": self.entry.timeout_s, **request}
             ).encode()
             ends.feed([self._source, b"%012d" % len(line), line])
             ends.feed(body)
             ends.fed = True
-            answer = self._answer(ends.stdout)
+            answer = self._answer(ends, limit_s)
             if answer is not None and sink is not None and "fault" not in answer:
                 self._receive(ends, answer, sink)
         if answer is None:
             raise self._silence(ends)
-        self.reached = True
         if "fault" in answer:
             raise self._fault(do, answer)
         return answer
@@ -140,13 +141,18 @@ class Link:
         there = f"exec {shlex.quote(python)} -E -c {shlex.quote(boot)}"
         return [*self._command, *options, *port, "--", self.entry.host, there]
 
-    def _answer(self, stdout: IO[bytes]) -> dict[str, Any] | None:
-        """The line behind the mark; None if the connection ended before it."""
+    def _answer(self, ends: Ends, limit_s: float) -> dict[str, Any] | None:
+        """The line behind the mark; None if the connection ended before it.
+
+        Python's first word there is a mark alone: from then on the silence may last `limit_s`.
+        """
         noise = 0
-        while line := stdout.readline(ANSWER):
+        while line := ends.stdout.readline(ANSWER):
             _, marked, answer = line.partition(agent.MARK.encode())  # the shell's own words may have no line's end
             if marked:
-                return self._read(answer) if line.endswith(b"\n") else None
+                self.reached, ends.limit_s, ends.heard = True, limit_s, time.monotonic()
+                if answer != b"\n":
+                    return self._read(answer) if line.endswith(b"\n") else None
             noise += len(line)
             if noise > NOISE:
                 raise faults.not_understood(self.entry, f"more than {NOISE >> 10} KiB of something else")
@@ -177,6 +183,8 @@ class Link:
 
     def _silence(self, ends: Ends) -> Exception:
         """Why there was no answer."""
+        if ends.late and not self.reached:
+            return faults.not_started(self.entry, ends.limit_s)
         if ends.late:
             return ConnectionLostError(f"no answer within {ends.limit_s:g} s")
         code, written = ends.process.returncode, bytes(ends.errors)

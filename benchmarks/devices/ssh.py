@@ -79,7 +79,7 @@ class Ssh:
     def close(self) -> None:
         """Remove the scratch folder, unless another thread still waits for the device: that one is ended."""
         try:
-            if self._scratch is not None and not self._link.busy:
+            if self._scratch is not None and self._link.reached and not self._link.busy:
                 self._link.once("scratch", name=self._scratch, remove=True)
         except (DeviceError, faults.ConnectionLostError):
             pass  # the store drops it with time

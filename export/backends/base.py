@@ -124,7 +124,7 @@ def in_float(session: Session, integer: Sequence[str], advice: str) -> Session:
 
 def check_threads(kind: str, threads: int) -> None:
     """ValueError for a number that no machine has, which a runtime would try to start."""
-    if not isinstance(threads, int) or not 1 <= threads <= MOST_THREADS:
+    if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
         raise ValueError(f"{kind}.threads: expected 1 to {MOST_THREADS}, got {threads!r}")
 
 

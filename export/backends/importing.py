@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from export import machine
+from export import interrupts, machine
 from export.backends.base import MissingRuntime
 from export.program import environment
 from mlkd import whole_file
@@ -25,6 +25,7 @@ PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt_rtx": (
 LONGEST_S = 120.0  # a slow board with its system on a memory card takes ten seconds
 CRASHES = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS")
 BEGUN, DONE = "begun", "done"
+ABSENT = "none"
 TRIAL = f"""
 import contextlib, importlib, sys
 sys.path[:] = sys.argv[2:]
@@ -46,18 +47,20 @@ def wanted(module: str, package: str) -> Any:
     try:
         return load(module)
     except ImportError as cause:
-        raise MissingRuntime(f"{module}: expected the package {package}, got {cause}; pip install {package}") from None
+        step = package if str(cause) == ABSENT else f"--force-reinstall {package}, or another version of it"
+        raise MissingRuntime(f"{module}: expected the package {package}, got {cause}; pip install {step}") from None
 
 
 def load(module: str) -> Any:
-    """The module of a runtime; ImportError, with "none" for one that is not installed, else with what is wrong."""
+    """The module of a runtime; ImportError, with ABSENT for one that is not installed, else with what is wrong."""
     if module not in sys.modules and (reason := fatal(module)) is not None:
         raise ImportError(reason, name=module)
     try:
         return importlib.import_module(module)
     except Exception as cause:  # OSError of a library, whatever a damaged package raises
+        interrupts.check()
         absent = isinstance(cause, ModuleNotFoundError) and cause.name == module
-        got = "none" if absent else " ".join(str(cause).split()) or type(cause).__name__
+        got = ABSENT if absent else " ".join(str(cause).split()) or type(cause).__name__
         raise ImportError(got, name=module) from cause
 
 
@@ -85,7 +88,7 @@ def fatal(module: str) -> str | None:
     if not known["end"]:
         return None
     again = f" (without {file} it is tried again)" if _read(file) is not None else ""
-    return f"{_named(module)}, whose import ended a process by {known['end']}{again}: another version may run here"
+    return f"{_named(module)}, whose import ended a process by {known['end']}{again}"
 
 
 def _try(module: str) -> str | None:

@@ -128,11 +128,11 @@ class Tagger:
         return self.decide(self.scores(pixels[None])[0], threshold=threshold, top_k=top_k, labels=labels)
 
     def decode(self, image: Picture) -> Image.Image:
-        """Upright RGB picture; a Pillow image or an array keeps its size, a JPEG's bytes come at a reduced one."""
+        """Upright RGB picture; an array keeps its size, a JPEG's bytes and a large image come at a reduced one."""
         if isinstance(image, np.ndarray):
             return Image.fromarray(_checked(image))
         if isinstance(image, Image.Image):
-            return images.from_pillow(image)
+            return images.from_pillow(image, self.manifest.image_px)
         return images.decode(_source(image), self.manifest.image_px)
 
     def resize(self, picture: Image.Image) -> NDArray[np.uint8]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import signal
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -121,8 +120,12 @@ def decode_sizes(content: bytes, sizes: Sequence[int]) -> tuple[dict[int, NDArra
     return views, next((scaled(image) for image in decoded.values()), "")
 
 
-def scaled_findings(readings: Iterable[Reading]) -> list[Finding]:
-    """Tells of images whose values are not 8 bits and were scaled by a range."""
-    counts = Counter(reading.scaled for reading in readings if reading.scaled)
-    told = ", ".join(f"{count} {how}" for how, count in counts.most_common())
+def scaled_findings(readings: Iterable[tuple[str, Reading]]) -> list[Finding]:
+    """Tells of images, by name, whose values are not 8 bits and were scaled by a range."""
+    names: dict[str, list[str]] = {}
+    for name, reading in readings:
+        names.setdefault(reading.scaled, []).append(name)
+    names.pop("", None)
+    most_first = sorted(names.items(), key=lambda item: -len(item[1]))
+    told = ", ".join(f"{len(some)} with {how} (first {some[0]})" for how, some in most_first)
     return [Finding("Values of some images were scaled to 8 bits.", f"{told}.")] if told else []

@@ -114,7 +114,11 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
     _refuse_without_positives("val", " in select", select)
     _refuse_without_positives("test", "", kept["test"])
     parts = {"train": kept["train"], "select": select, "tune": tune, "test": kept["test"]}
-    findings += scaled_findings([reading for in_split in readings.values() for reading in in_split])
+    findings += scaled_findings(
+        (one.name, reading)
+        for split in readings
+        for one, reading in zip(listing.splits[split], readings[split], strict=True)
+    )
     findings += of_unread_kinds([one for split in readings for one in listing.splits[split]], skipped)
     audited = audit(listing, [one.picture for part in parts.values() for one in part], left_out, findings)
     targets, known = {}, {}

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from export import interrupts
 from pipeline.device import describing, installing, measuring, tagging, testing
 from pipeline.device.command import INTERRUPTED, OK, fail
 
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("tagger: interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as cause:  # runtimes raise classes of their own; a device shows one line, not a traceback
+        interrupts.check()
         if options.debug:
             raise
         if isinstance(cause, OSError):  # a full disk: what is still buffered must not fail again at exit

@@ -111,12 +111,15 @@ def _info_text(facts: dict[str, Any]) -> str:
     tuned = facts["thresholds"]
     aims = {"f1": "for the highest F1", "precision": f"for a precision of at least {tuned['precision']}"}
     lines.append(f"thresholds: tuned {aims.get(tuned['aim'], '')} on {tuned['pictures']} pictures".replace("  ", " "))
+    first: dict[str, str] = {}  # engine by reason: each is said once
     for engine in facts["engines"]:
+        lacks = engine["lacks"]
+        like = first.setdefault(lacks, engine["name"])
         state = f"runs here, built on this device: {engine['built_here']}" if engine["built_here"] else "runs here"
-        state = f"cannot run here: {engine['lacks']}" if engine["lacks"] else state
+        state = f"cannot run here: {lacks if like == engine['name'] else f'see {like}'}" if lacks else state
         here = f"{engine['here_ms']:8.2f} ms" if engine["here_ms"] is not None else f"{'':11}"
         lines.append(f"  {engine['name']:24} {engine['bytes'] / 1e6:6.1f} MB {here}  {state}")
     chosen = facts["chosen"]
-    lines.append(f"engine: {chosen['engine'] or 'none'}: {chosen['why']}")
+    lines.append(f"engine: {chosen['engine']}: {chosen['why']}" if chosen["engine"] else "engine: none can run here")
     lines.append(f"machine: {facts['machine']['cpu']}, {facts['machine']['cores']} cores, {facts['machine']['os']}")
     return "\n".join(lines)

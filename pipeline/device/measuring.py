@@ -83,7 +83,13 @@ def _print_table(options: argparse.Namespace) -> int:
     manifest = read_bundle(options.bundle, key=options.require_signature)
     entries = [manifest.engine(name) for name in options.engine] if options.engine else manifest.engines
     tried = {entry.name: lacks(manifest, entry, backend_of(entry)) for entry in entries}
-    with tempfile.TemporaryDirectory() as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory()
+    except FileNotFoundError as cause:
+        raise OSError(
+            f"bench: expected a temporary folder that can be written, got: {cause.strerror}; set TMPDIR"
+        ) from None
+    with temporary as folder:
         pack = _packed(options, manifest, Path(folder))
         print(f"{'':24}{''.join(f'{column:>12}' for column in COLUMNS)}", flush=True)
         program = Program([sys.executable, str(options.bundle.resolve() / PROGRAM)], LONGEST_S)

@@ -165,7 +165,7 @@ def test_a_key_that_is_there_twice_is_refused(built: Path) -> None:
         Manifest.from_json(text.replace('"image_px": 16,', '"image_px": 32, "image_px": 16,'))
 
 
-@pytest.mark.parametrize("threads", [100_000, 0, "2", 1.5])
+@pytest.mark.parametrize("threads", [100_000, 0, "2", 1.5, True])
 def test_threads_that_no_machine_has_are_refused(built: Path, threads: Any) -> None:
     entry = read_bundle(built).engines[0]
     entry = dataclasses.replace(entry, backend={**entry.backend, "threads": threads})

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -50,8 +51,11 @@ def test_a_program_keeps_its_version_when_the_link_to_it_is_switched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Modules are read from the file when they are needed first."""
+    (tmp_path / "export").mkdir()
+    shutil.copy(program.ROOT / "export/interrupts.py", tmp_path / "export")
+    (tmp_path / "export/__init__.py").touch()
     monkeypatch.setattr(program, "ROOT", tmp_path)
-    monkeypatch.setattr(program, "PARTS", ("pipeline/*.py", "pipeline/device/*.py"))
+    monkeypatch.setattr(program, "PARTS", ("export/*.py", "pipeline/*.py", "pipeline/device/*.py"))
     (tmp_path / "pipeline/device").mkdir(parents=True)
     waiting = "def main():\n print('ready', flush=True)\n input()\n from pipeline import late\n return late.WHO\n"
     (tmp_path / "pipeline/device/__init__.py").write_text(waiting)

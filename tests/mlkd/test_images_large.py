@@ -69,6 +69,8 @@ def test_a_large_image_gives_the_means_of_what_a_small_one_gives(
     small = np.asarray(images.decode(file, PX), dtype=np.float64)
     assert small.shape == (-(-53 // 3), -(-70 // 4), 3)
     np.testing.assert_allclose(small, means(whole, across=4, down=3), atol=1.0)
+    for image in (drawn(mode, size), Image.open(file)):
+        np.testing.assert_array_equal(np.asarray(images.from_pillow(image, PX)), small)
 
 
 def test_a_large_image_is_turned_as_its_camera_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -230,9 +230,7 @@ def test_fewer_bits_in_sixteen_are_neither_black_nor_white(bits: int, colour: bo
         content = wild.png(values, 16, 0)
     assert mean(content) == pytest.approx(127.5, abs=2)
     told = scaled_as(content)
-    assert told == (
-        "" if bits == 16 else f"colours of {bits} bits in 16" if colour else f"whole numbers of {bits} bits in more"
-    )
+    assert told == ("" if bits == 16 else f"{bits}-bit colours" if colour else f"{bits}-bit grey values")
 
 
 def test_transparent_colours_of_twelve_bits_are_laid_over_white() -> None:
@@ -252,15 +250,15 @@ def tiff(values: np.ndarray, **tags: object) -> bytes:
 @pytest.mark.parametrize(
     ("values", "expected", "how"),
     [
-        (ramp(4095).astype(np.float32), 127.5, "values by their own range"),
-        (ramp(40).astype(np.float32) - 20, 127.5, "values by their own range"),
-        (ramp(300).astype(np.float32) / 10 + 280, 127.5, "values by their own range"),  # kelvin
-        (ramp(100).astype(np.float32) / 10_000, 127.5, "values by their own range"),
+        (ramp(4095).astype(np.float32), 127.5, "values with a range of their own"),
+        (ramp(40).astype(np.float32) - 20, 127.5, "values with a range of their own"),
+        (ramp(300).astype(np.float32) / 10 + 280, 127.5, "values with a range of their own"),  # kelvin
+        (ramp(100).astype(np.float32) / 10_000, 127.5, "values with a range of their own"),
         (ramp(255).astype(np.float32), 127.5, ""),
         (ramp(100).astype(np.float32) / 100, 127.5, ""),
         (ramp(100).astype(np.float32) / 200, 63.75, ""),
-        (ramp(7).astype(np.uint16), 127.5, "values by their own range"),
-        (ramp(60_000).astype(np.int32) * 30_000, 127.5 * 1.8e9 / 2**32, "whole numbers of 32 bits in more"),
+        (ramp(7).astype(np.uint16), 127.5, "values with a range of their own"),
+        (ramp(60_000).astype(np.int32) * 30_000, 127.5 * 1.8e9 / 2**32, "32-bit grey values"),
         (np.zeros((wild.HEIGHT, wild.WIDTH), np.float32), 0, ""),
         (np.full((wild.HEIGHT, wild.WIDTH), np.nan, np.float32), 0, ""),
     ],
@@ -293,11 +291,17 @@ def test_a_declared_maximum_counts_unless_it_is_far_above_the_values() -> None:
     assert mean(tiff(floats, tiffinfo={341: 2_000.0})) == pytest.approx(63.75, abs=2)
 
 
-def test_scaling_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    images._tell_once.cache_clear()
-    for _ in range(3):
-        decode(tiff(ramp(4095)), 32)
-    assert caplog.messages == ["images: whole numbers of 12 bits in more"]
+def test_scaling_is_told_once_with_the_first_file(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_announced", set())
+    for name in ("a.tif", "b.tif"):
+        (tmp_path / name).write_bytes(tiff(ramp(4095)))
+        decode(tmp_path / name, 32)
+    decode(tiff(ramp(1023)), 32)
+    told, again = caplog.messages
+    assert told == f"images: {tmp_path}/a.tif has 12-bit grey values; scaled to 8 bits, as in all later images"
+    assert again.startswith(f"images: {len(tiff(ramp(1023)))} bytes has 10-bit grey values; ")
 
 
 def test_files_are_sorted_out_by_suffix_and_without_one_by_their_first_bytes(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from export.backends import OnnxRuntime
+from export.backends import OnnxRuntime, OpenVino
 from export.bundle import parts_of, write_bundle
 from export.signature import line, message
 from export.tagger.choosing import Measured
@@ -116,6 +116,18 @@ def test_info_says_what_thresholds_were_tuned_for(
     write_bundle(dataclasses.replace(parts, manifest=about), tmp_path / "bundle")
     assert main(["info", "--bundle", str(tmp_path / "bundle")]) == 0
     assert f"thresholds: {told}\n" in capsys.readouterr().out
+
+
+def test_info_says_once_what_several_engines_lack(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for backend in (OnnxRuntime, OpenVino):
+        monkeypatch.setattr(backend, "missing", lambda _: "no runtime; install one")
+    assert main(["info", "--bundle", str(folder), "--engine", "openvino-fp32"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("no runtime; install one") == 1
+    assert re.search(r"openvino-fp32 .* cannot run here: see onnxruntime-fp32\n", out)
+    assert "\nengine: none can run here\n" in out
 
 
 def test_info_tries_again_what_failed_before(

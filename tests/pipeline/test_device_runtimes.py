@@ -126,17 +126,21 @@ def test_where_nothing_can_be_written_pictures_are_tagged(
 ) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
     ended = {}
-    for words in (("tag", "--verbose", str(pictures["red"])), ("selftest",)):  # the self-test opens every engine
+    for words in (("tag", "--verbose", str(pictures["red"])), ("selftest",), ("bench",)):  # selftest opens all engines
         ended[words[0]] = subprocess.run(
             [sys.executable, str(folder / "tagger.pyz"), *words], capture_output=True, text=True, cwd=tmp_path,
             env={**environment, "HOME": str(tmp_path)}, preexec_fn=nothing_can_be_written,
         )  # fmt: skip
-    tagged, tested = ended["tag"], ended["selftest"]
+    tagged, tested, benched = ended.values()
     assert (tagged.returncode, tagged.stdout) == (0, f"{pictures['red']}: red 1.00\n"), tagged.stderr
     assert tagged.stderr.count("nothing is remembered on this device") == 1
     assert "onnxruntime-fp32: the first in the bundle's order" in tagged.stderr
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert "from files to scores: onnxruntime-fp32, openvino-fp32" in tested.stdout
+    assert (benched.returncode, benched.stdout) == (2, "")
+    (line,) = benched.stderr.splitlines()
+    assert line.startswith("tagger: bench: expected a temporary folder that can be written, got: No usable temporary d")
+    assert line.endswith("; set TMPDIR")
 
 
 def test_children_find_the_packages_of_their_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

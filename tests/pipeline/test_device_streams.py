@@ -122,6 +122,30 @@ def test_an_interrupt_while_modules_are_loaded_is_one_line(folder: Path, tmp_pat
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "tagger: interrupted\n")
 
 
+SWALLOWING = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1_000_000): pass
+except KeyboardInterrupt:
+    raise ImportError("a part failed to import") from None
+"""
+
+
+@pytest.mark.parametrize("package", ["argparse", "numpy", "onnxruntime"])
+def test_an_interrupt_that_an_import_turns_into_an_error_is_still_one(
+    folder: Path, pictures: dict[str, Path], tmp_path: Path, package: str
+) -> None:
+    """As NumPy does among others, and Python where a class is made."""
+    (tmp_path / f"{package}.py").write_text(SWALLOWING)
+    words = ["tag", "--engine", "onnxruntime-fp32", str(pictures["red"])]
+    ended = subprocess.run(
+        [sys.executable, str(folder / "tagger.pyz"), *words], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "tagger: interrupted\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
 def test_a_full_disk_is_one_line(folder: Path, pictures: dict[str, Path]) -> None:
     command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--csv", str(pictures["red"])]

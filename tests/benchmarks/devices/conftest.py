@@ -16,7 +16,8 @@ from tests import bundles, sshd
 
 PROGRAM = """import json, os, pathlib, sys, time
 what, *rest = sys.argv[1:]
-if what == "say": print(json.dumps({"said": rest, "folder": os.getcwd(), "path": os.environ.get("PYTHONPATH")}))
+if what == "say": print(json.dumps({"said": rest, "folder": os.getcwd(),
+    "python": {name: value for name, value in os.environ.items() if name.startswith("PYTHON")}}))
 if what == "fail": sys.exit("first\\nlast \\033[2Jwords")
 if what == "wait":
     file, times = pathlib.Path(rest[0]), int(rest[1])

@@ -84,6 +84,9 @@ def test_a_login_shell_that_reads_standard_input_is_named(device: Callable[..., 
 def test_silence_ends(device: Callable[..., Ssh]) -> None:
     answer = f"{MARK}{json.dumps({'folder': '/store'})}"
     late = f'exec {shlex.quote(sys.executable)} -S -c \'import time; time.sleep(20); print("""{answer}""")\''
+    with pytest.raises(DeviceError, match=r"^pi: login: expected that python3 starts, got nothing within 0\.2 s"):
+        device(late, timeout_s=0.2).scratch()
+    late = f"echo '{MARK}'; {late}"
     with pytest.raises(DeviceError, match=r"^pi: connection to board: .* got: no answer within 0\.2 s \(1 try\)"):
         device(late, timeout_s=0.2, retries=0).scratch()
 

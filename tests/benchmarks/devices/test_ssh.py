@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.devices import DeviceEntry, DeviceError, Local, ssh
+from benchmarks.devices import DeviceEntry, DeviceError, Local, agent, ssh
 from benchmarks.devices.ssh import Ssh
 from benchmarks.program import ProcessFailedError
+from export.program import PACKAGES
 from tests import bundles, sshd
 
 MiB = 1 << 20
@@ -90,9 +91,11 @@ def test_only_what_changed_travels(
 def test_a_command_runs_in_a_clean_process_and_fails_alone(
     board: Callable[..., Ssh], program: str, python: Path, tmp_path: Path
 ) -> None:
-    device = board(python=str(sshd.shim(tmp_path / "python", python, shell="export PYTHONPATH=/elsewhere")))
+    variables = "export PYTHONPATH=/elsewhere PYTHONUNBUFFERED=1"
+    device = board(python=str(sshd.shim(tmp_path / "python", python, shell=variables)))
     told = device._run([program, "say"], 60)
-    assert told["path"] is None
+    assert told["python"] == {"PYTHONPATH": "/elsewhere"}
+    assert agent.PACKAGES == PACKAGES
     assert Path(told["folder"]).parent == tmp_path / "store/scratch"
     assert not Path(told["folder"]).exists()
     with pytest.raises(ProcessFailedError, match=r"^exit code 1: last \[2Jwords$"):

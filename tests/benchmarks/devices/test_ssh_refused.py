@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.devices import DeviceError
+from benchmarks.devices import DeviceError, link
 from benchmarks.devices.ssh import Ssh
 from tests import sshd
 
@@ -41,6 +41,15 @@ def test_first_contact_that_fails_says_why(board: Callable[..., Ssh], server: ss
 def test_a_device_that_is_to_run_nothing_of_the_bundle(board: Callable[..., Ssh], bundle: Path) -> None:
     with pytest.raises(DeviceError, match=r"^pi: runtimes: expected one that the bundle has engines of, got none"):
         board(runtimes=("openvino",)).place(bundle)
+
+
+def test_a_login_shell_that_reads_all_of_standard_input_is_named(
+    board: Callable[..., Ssh], python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "START_S", 0.5)
+    reads = str(sshd.shim(tmp_path / "python", python, shell="cat > /dev/null"))
+    with pytest.raises(DeviceError, match=r"^pi: login: .* within 0\.5 s: the login shell of board reads standard in"):
+        board(python=reads, retries=3).scratch()
 
 
 def test_no_ssh_here(board: Callable[..., Ssh], bundle: Path) -> None:

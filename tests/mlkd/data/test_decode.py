@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mlkd.data import decode as decoding
-from mlkd.data.decode import Reading, decode_files, decode_sizes
+from mlkd.data.decode import Reading, decode_files, decode_sizes, scaled_findings
 from mlkd.images import UnreadablePicture, load
 
 
@@ -99,3 +99,10 @@ def test_a_process_that_dies_is_an_error_with_its_cause(
     with pytest.raises(RuntimeError, match=r"decoding: expected every process to finish, got one that died of SIGKILL"):
         decode_files(files, {16: tmp_path / "16.npy"}, lambda done: None)
     assert not multiprocessing.active_children()
+
+
+def test_images_with_scaled_values_are_counted_with_the_first_name() -> None:
+    how = ("", "10-bit colours", "12-bit grey values", "12-bit grey values")
+    (finding,) = scaled_findings((f"{at}.png", Reading("hash", scaled=scaled)) for at, scaled in enumerate(how))
+    assert finding.numbers == "2 with 12-bit grey values (first 2.png), 1 with 10-bit colours (first 1.png)."
+    assert scaled_findings([("0.png", Reading("hash"))]) == []
