@@ -47,6 +47,7 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
     compared = distillation(scores, truth, test.labels)
     gain = int8_gain(manifest, rows)
     agrees, unchecked = _checked(tested, recipe.bench.threads)
+    about = read_json(context.inputs["data"] / "about.json")
     facts = {
         "schema": 2,
         "recipe": recipe.name,
@@ -60,13 +61,14 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         "int8_gain": gain,
         "freezing": cost(context.inputs["engines"]),
         "training": {net: training(context.inputs[net]) for net in floats.NETS if net in context.inputs},
-        "findings": read_json(context.inputs["data"] / "about.json")["findings"],
+        "findings": about["findings"],
         **grid(test, manifest, rows, context.out / "scores", seed=recipe.seed),
         "notes": [
             *_notes(manifest),
             *references.notes(context.inputs["references"]),
             *_note_on_teachers(recipe),
             *_note_on_labels(test),
+            *(f"{one['claim']} {one['numbers']}" for one in about["notes"]),
             *unchecked,
         ],
     }
