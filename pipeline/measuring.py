@@ -47,7 +47,6 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
     compared = distillation(scores, truth, test.labels)
     gain = int8_gain(manifest, rows)
     agrees, unchecked = _checked(tested, recipe.bench.threads)
-    about = read_json(context.inputs["data"] / "about.json")
     facts = {
         "schema": 2,
         "recipe": recipe.name,
@@ -61,14 +60,13 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         "int8_gain": gain,
         "freezing": cost(context.inputs["engines"]),
         "training": {net: training(context.inputs[net]) for net in floats.NETS if net in context.inputs},
-        "findings": about["findings"],
+        "findings": read_json(context.inputs["data"] / "about.json")["findings"],
         **grid(test, manifest, rows, context.out / "scores", seed=recipe.seed),
         "notes": [
             *_notes(manifest),
             *references.notes(context.inputs["references"]),
             *_note_on_teachers(recipe),
-            *_note_on_labels(test),
-            *(f"{one['claim']} {one['numbers']}" for one in about["notes"]),
+            *_notes_on_data(test),
             *unchecked,
         ],
     }
@@ -155,10 +153,11 @@ def _note_on_teachers(recipe: Recipe) -> list[str]:
     return [told if kinds == ["checkpoint"] else f"{told}; not timed"]
 
 
-def _note_on_labels(test: Split) -> list[str]:
-    """The labels that mAP cannot count."""
+def _notes_on_data(test: Split) -> list[str]:
+    """The labels that mAP cannot count, and what the audit of the data noted."""
     absent = ", ".join(test.labels.names[label] for label in labels_without_positives(test.targets, test.known))
-    return [f"No test picture is known to have: {absent}. mAP is the mean over the other labels."] if absent else []
+    notes = [f"No test image is known to have: {absent}. mAP is the mean over the other labels."] if absent else []
+    return notes + [f"{one['claim']} {one['numbers']}" for one in read_json(test.folder / "about.json")["notes"]]
 
 
 def _notes(manifest: Manifest) -> list[str]:
