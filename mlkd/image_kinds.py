@@ -29,6 +29,7 @@ UNREAD = (
     ".rw2",
     ".raf",
 )  # images all the same
+NAMED = (*SUFFIXES, *UNREAD)  # how a name of an image can end
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # and those of WEBP and ftyp
 
 

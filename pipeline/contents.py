@@ -8,12 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from mlkd.data.base import names_below
+from mlkd.data.base import is_dead_link, names_below
 from mlkd.data.cells import read_cells, read_lines
 from mlkd.data.label_names import read_names
 from mlkd.data.tables import SUFFIXES as TABLES
-from mlkd.image_kinds import SUFFIXES as IMAGES
-from mlkd.image_kinds import UNREAD, image_files, unread_images
+from mlkd.image_kinds import NAMED, UNREAD, image_files, unread_images
 
 LISTED = 12  # lines about files
 HEAD_BYTES = 100_000  # of a file that is looked into
@@ -45,7 +44,9 @@ class Contents:
         images = {str(file) for file in image_files(folder / name for name in below)[0]}
         for name in below:
             suffix = PurePosixPath(name).suffix.lower()
-            if str(folder / name) in images:
+            if is_dead_link(folder / name):
+                kinds["others"].append(name)
+            elif str(folder / name) in images:
                 kinds["images"].append(name)
             elif suffix in NAMES and _holds_names(folder / name):
                 kinds["names"].append(name)
@@ -74,6 +75,8 @@ class Contents:
 def described(file: Path) -> str:
     """What a file looks like."""
     suffix = file.suffix.lower()
+    if is_dead_link(file):
+        return "a symbolic link to nothing"
     if suffix in UNREAD:
         return f"images, not read: {unread_images({suffix: 1}).partition('; ')[2]}"
     readers: dict[str, Callable[[Path], str]] = {
@@ -125,7 +128,7 @@ def _holds_names(file: Path) -> bool:
     except (ValueError, OSError):
         return False
     values = list(names.values()) if isinstance(names, dict) else names
-    if len(values) < 2 or any(PurePosixPath(value.split(",")[0]).suffix.lower() in IMAGES for value in values):
+    if len(values) < 2 or any(PurePosixPath(value.split(",")[0]).suffix.lower() in NAMED for value in values):
         return False
     if isinstance(names, dict):
         return len(set(values)) == len(values) and not any(re.search(r"[,;\t]", value) for value in values)

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mlkd.data import Folder
 from mlkd.labels import Labels
 from mlkd.models import Model
 from mlkd.models.cost import cost
-from mlkd.teachers import ReadyTeacher
+from mlkd.teachers import OnnxTeacher, ReadyTeacher
 from pipeline.recipe import Recipe
 
 ONE_TO_ONE = np.ones(1)  # an aspect ratio
@@ -22,38 +23,36 @@ ASSUMED = 80  # labels, as COCO has, where nothing is known yet
 def lines(recipe: Recipe, data: Path | None) -> Iterator[str]:
     """One for each teacher, one for the student; `data` is the prepared set if there is one."""
     labels = _labels(recipe, data)
-    note = "" if labels else f", per {ASSUMED} labels (assumed: the pictures are not read yet)"
+    note = "" if labels else f", per {ASSUMED} labels (assumed: the images are not read yet)"
     for ready in recipe.ready_teachers:
-        yield f"teacher  {_ready(ready, data)}"
+        yield f"teacher  {_ready(ready, labels)}"
     for name, net in (("teacher", recipe.teacher), ("student", recipe.student)):
         if net is not None:
-            yield f"{name}  {_described(net.model, labels or ASSUMED)}{note}"
+            yield f"{name}  {_described(net.model, len(labels or ()) or ASSUMED)}{note}"
 
 
-def _ready(teacher: ReadyTeacher, data: Path | None) -> str:
-    """What a teacher that is ready gives and what an image costs here.  Raises ValueError where it does not fit."""
-    names = teacher.names()
-    wanted = Labels.read(data / "labels.json") if data is not None else names and Labels(names)
+def _ready(teacher: ReadyTeacher, labels: Labels | None) -> str:
+    """The number of its labels and the time of an image.  Raises ValueError where it does not fit the data's labels."""
     told = f"{teacher.path} @{teacher.image_px}"
-    if not wanted:
-        return f"{told}: not opened, as its labels have no names and the images are not read yet"
-    loaded = teacher.load(wanted)
+    if labels is None and isinstance(teacher, OnnxTeacher) and teacher.labels_in_order:
+        return f"{told}: not opened: its labels are those of the data, which is not read yet"
+    loaded = teacher.load(labels)
     image = {teacher.image_px: torch.zeros(1, teacher.image_px, teacher.image_px, 3, dtype=torch.uint8)}
     with torch.inference_mode():
         loaded(image, ONE_TO_ONE)  # to warm up
         began = time.perf_counter()
         loaded(image, ONE_TO_ONE)
     taken_ms = 1000 * (time.perf_counter() - began)
-    count = f"{len(names)} labels" if names else f"{len(wanted)} labels without names"
-    return f"{told}: {count}, {taken_ms:.1f} ms an image on {loaded.runs_on}"
+    return f"{told}: {loaded.width} labels, {taken_ms:.1f} ms an image on {loaded.runs_on}"
 
 
-def _labels(recipe: Recipe, data: Path | None) -> int | None:
-    """How many there are: in the prepared set, or in the recipe's own list; None where only reading would tell."""
+def _labels(recipe: Recipe, data: Path | None) -> Labels | None:
+    """Those of the prepared set, or of a folder's table; None where only the data stage can tell."""
     if data is not None:
-        return len(Labels.read(data / "labels.json"))
-    listed = getattr(recipe.data, "labels", None)
-    return len(listed) or None if isinstance(listed, tuple) else None
+        return Labels.read(data / "labels.json")
+    if isinstance(recipe.data, Folder):
+        return Labels(recipe.data.labels or recipe.data.found().labels)
+    return None
 
 
 def _described(model: Model, labels: int) -> str:

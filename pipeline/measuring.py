@@ -67,7 +67,7 @@ def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
             *_notes(manifest),
             *references.notes(context.inputs["references"]),
             *_note_on_teachers(recipe),
-            *_note_on_labels(test),
+            *_notes_on_data(test),
             *unchecked,
         ],
     }
@@ -156,10 +156,11 @@ def _note_on_teachers(recipe: Recipe) -> list[str]:
     return [told if kinds == ["checkpoint"] else f"{told}; not timed"]
 
 
-def _note_on_labels(test: Split) -> list[str]:
-    """The labels that mAP cannot count."""
+def _notes_on_data(test: Split) -> list[str]:
+    """The labels that mAP cannot count, and what the audit of the data noted."""
     absent = ", ".join(test.labels.names[label] for label in labels_without_positives(test.targets, test.known))
-    return [f"No test picture is known to have: {absent}. mAP is the mean over the other labels."] if absent else []
+    notes = [f"No test image is known to have: {absent}. mAP is the mean over the other labels."] if absent else []
+    return notes + [f"{one['claim']} {one['numbers']}" for one in read_json(test.folder / "about.json")["notes"]]
 
 
 def _notes(manifest: Manifest) -> list[str]:

@@ -49,7 +49,7 @@ def _distilling(recipe: Recipe, folder: Path) -> tuple[Stage, ...]:
             run=partial(distilling.data, recipe),
             config={"source": recipe.data, "sizes": teaching.sizes(recipe)},
             packages=("numpy", "pillow", "pillow-heif"),
-            version=5,  # one audit of labels, tables as they come, copies in one split, more than 8 bits scaled
+            version=6,  # notes apart from problems; names without suffix for every kind of image
             outside=partial(_fingerprint, recipe.data, folder),
         ),
         *_teacher(recipe, common),

@@ -53,7 +53,7 @@ class Survey:
         names = [f"{name} {counts[name]}" for name in sorted(found.labels, key=lambda name: -counts[name])]
         lines = [
             f"{self.source.root}: {self._how()}",
-            f"images: {len(self.contents.images)} found, {len(rows)} used, {len(found.missing)} missing, "
+            f"images: {len(self.contents.images)} found, {self._usable()} used, {len(found.missing)} missing, "
             f"{self.not_in_table} not in the table, {len(self.unreadable)} of {self.looked_at} looked at unreadable",
             f"split: {self._split()}",
             f"labels: {len(found.labels)}; images of each: {_shortened(names, ', ', 20)}",
@@ -67,6 +67,12 @@ class Survey:
             lines.append(f"columns not used: {_shortened(found.unused, ', ', 10)}")
         others = self.contents.described(but=self._used())
         return lines + [f"not used: {line}" for line in others] + [f"warning: {text}" for text in self._warnings()]
+
+    def _usable(self) -> str:
+        """How many images can be read; an estimate where some that were looked at cannot, and others were not."""
+        rows = len(self.found.rows)
+        about = "about " if self.unreadable and self.looked_at < rows else ""
+        return f"{about}{rows - round(rows * len(self.unreadable) / self.looked_at)}"
 
     def _untagged(self) -> list[str]:
         """How images without a tag are counted."""
@@ -106,7 +112,8 @@ class Survey:
         return [f"{name} {counts[name]}" for name in rare]
 
     def _used(self) -> list[str]:
-        names = [self.source.root / self.source.table, self.source.label_names]
+        table = self.source.root / self.source.table if self.source.labels_from == "table" else None
+        names = [table, self.source.label_names]
         folder = self.contents.folder
         return [file.relative_to(folder).as_posix() for file in names if file and file.is_relative_to(folder)]
 

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from export.bundle import build_pyz
 from tests import bundles
@@ -62,6 +63,24 @@ def test_every_torch_free_module_imports_without_torch() -> None:
     assert {"export.tagger", "benchmarks.timing", "export.backends.openvino"} <= set(names)
     ended = run("import importlib\nfor name in sys.argv[1:]: importlib.import_module(name)", *names)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_init_prints_everything_before_it_imports_torch(tmp_path: Path) -> None:
+    """Only the check of the recipe that it writes needs it."""
+    folder = tmp_path / "set"
+    for number in range(12):
+        place = folder / ("cat" if number % 2 else "dog")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 30), (20 * number, 0, 0)).save(place / f"{number}.png")
+    code = "block = sys.meta_path.pop(0); import yaml; sys.meta_path.insert(0, block)  # the desk has YAML"
+    code += "\nfrom pipeline.__main__ import main; sys.exit(main(['init', *sys.argv[1:]]))"
+    looked = run(code, str(folder), "--out", str(tmp_path / "mine.yaml"), "--look")
+    assert looked.returncode == 0, looked.stderr
+    assert looked.stdout.endswith("nothing was written; leave out --look to write the recipe\n")
+    written = run(code, str(folder), "--out", str(tmp_path / "mine.yaml"))
+    assert "a torch-free module imported" in written.stderr
+    assert written.stdout == "".join(looked.stdout.splitlines(keepends=True)[:-1])
+    assert not (tmp_path / "mine.yaml").exists()
 
 
 def test_the_learning_part_would_be_noticed() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from mlkd.data.base import Finding, Listing, Picture
@@ -13,13 +12,13 @@ from mlkd.data.base import Finding, Listing, Picture
 SHOWN = 10  # names in a finding
 LOSS = 0.1  # share of a label's images from which on their loss is named
 UNTAGGED = 0.05  # share of images without any label from which on it is named
-OTHER = "other reason"
+COPY, OTHER = "copy in another split", "other reason"
 
 LeftOut = Mapping[str, Sequence[tuple[int, ...]]]  # for every reason the label columns of each image
 
 
 def audit(listing: Listing, kept: Sequence[Picture], left_out: LeftOut, findings: Sequence[Finding]) -> dict[str, Any]:
-    """The part of about.json that tells of labels: `labels`, `left_out` and `findings`.
+    """The part of about.json on labels: `labels`, `left_out`, and all findings, as `findings` (problems) or `notes`.
 
     Args:
         listing: what the source says, with what it left out itself.
@@ -43,7 +42,10 @@ def audit(listing: Listing, kept: Sequence[Picture], left_out: LeftOut, findings
         *_odd_names(listing.labels.names),
         *_odd_counts(labels, kept),
     ]
-    return {"labels": labels, "left_out": images, "findings": [asdict(one) for one in found]}
+    problems, notes = (
+        [{"claim": one.claim, "numbers": one.numbers} for one in found if one.note is note] for note in (False, True)
+    )
+    return {"labels": labels, "left_out": images, "findings": problems, "notes": notes}
 
 
 def _labels(listing: Listing, kept: Sequence[Picture], reasons: LeftOut) -> dict[str, dict[str, Any]]:
@@ -71,7 +73,8 @@ def _lost_images(images: Mapping[str, int], kept: int) -> list[Finding]:
     if not images:
         return []
     told = ", ".join(f"{count} {reason}" for reason, count in images.items())
-    return [Finding("Some images were left out.", f"{sum(images.values())} of {sum(images.values()) + kept}: {told}.")]
+    numbers = f"{sum(images.values())} of {sum(images.values()) + kept}: {told}."
+    return [Finding("Some images were left out.", numbers, note=set(images) <= {COPY})]
 
 
 def _lost_labels(labels: Mapping[str, Mapping[str, Any]]) -> list[Finding]:

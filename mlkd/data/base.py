@@ -64,10 +64,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that a reader must know of the data: a claim, and the numbers and names that show it."""
+    """A claim about the data, and the numbers and names that show it.
+
+    A `note` only informs; anything else may make the numbers wrong, or the user should act on it.
+    """
 
     claim: str
     numbers: str
+    note: bool = False
 
 
 Bounds = Sequence[tuple[float, str]]  # upper bounds of the hash, ascending to 1, each with its split
@@ -154,6 +158,11 @@ def names_below(folder: Path) -> Iterator[str]:
 def is_file(path: Path) -> bool:
     """Whether a file has this name; a name that no file can have is no error."""
     return os.path.isfile(path)  # noqa: PTH113  (Path.is_file raises for NUL and for names that are too long)
+
+
+def is_dead_link(path: Path) -> bool:
+    """Whether it is a symbolic link to nothing."""
+    return path.is_symlink() and not path.exists()
 
 
 def read_utf8(file: Path) -> str:

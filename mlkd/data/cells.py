@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from mlkd.image_kinds import SUFFIXES
+from mlkd.image_kinds import NAMED
 
+MARKS = ",\t;"  # between cells
 MOST_LINES = 100  # of one quoted value; a quote that is closed later was not meant to be opened
 
 
@@ -60,14 +62,14 @@ def read_cells(path: Path) -> Cells:
     lines = read_lines(path)
     cells = Cells()
     at = next((at for at, line in enumerate(lines) if line.strip()), len(lines))
-    mark = cell_mark(lines[at]) if at < len(lines) else ","
+    mark = cell_mark(_first_with_mark(lines[at : at + MOST_LINES]))
     while at < len(lines):
         used = 1
         if lines[at].strip():
             values, used = _record(lines, at, mark, len(cells.header), cells.repaired)
             _take(cells, at + 1, values)
         at += used
-    image = next((name for name in cells.header if PurePosixPath(name).suffix.lower() in SUFFIXES), None)
+    image = next((name for name in cells.header if _is_image(name)), None)
     if image is not None:
         raise ValueError(
             f"{path}: expected a first line with the names of the columns, got one with the image {image!r}; put "
@@ -76,15 +78,21 @@ def read_cells(path: Path) -> Cells:
     return cells
 
 
+def _first_with_mark(lines: Sequence[str]) -> str:
+    """The header's first line; the next one with a mark where that line has only the beginning of a quoted value."""
+    quoted = bool(lines) and '"' in lines[0] and not any(mark in lines[0] for mark in MARKS)
+    return next((line for line in lines if any(mark in line for mark in MARKS) or not quoted), "")
+
+
 def cell_mark(header: str) -> str:
     """What stands between the cells: a comma, or the tab or semicolon that makes more columns."""
-    return max(",\t;", key=lambda mark: header.count(mark))
+    return max(MARKS, key=lambda mark: header.count(mark))
 
 
 def _take(cells: Cells, line: int, values: list[str]) -> None:
     values = [value.strip() for value in values]
     if not cells.header:
-        cells.header = tuple(values)
+        cells.header = tuple(re.sub(r"\s*\n\s*", " ", value) for value in values)
         return
     width = len(cells.header)
     while len(values) > width and not values[-1]:
@@ -108,7 +116,12 @@ def _record(lines: list[str], at: int, mark: str, width: int, repaired: list[int
         repaired.append(at + 1)
         return _irregular(line, mark), 1
     used = reader.line_num
-    if used == 1 or (len(values) == max(width, 1) and not _swallows(values, lines[at + 1 : at + used], mark)):
+    following = lines[at + 1 : at + used]
+    if width:
+        whole = len(values) == width and not _swallows(values, following, mark)
+    else:
+        whole = not any(_is_image(cell) for line in following for cell in line.split(mark))
+    if used == 1 or whole:
         return values, used
     repaired.append(at + 1)
     return _irregular(line, mark), 1
@@ -127,10 +140,13 @@ def _swallows(values: list[str], following: list[str], mark: str) -> bool:
     )
 
 
+def _is_image(name: str) -> bool:
+    return PurePosixPath(name.strip()).suffix.lower() in NAMED
+
+
 def _alike(value: str, cell: str) -> bool:
     value, cell = value.strip().lower(), cell.strip().lower()
-    suffix = Path(value).suffix
-    return cell.endswith(suffix) if suffix in SUFFIXES else value.isdigit() and cell.isdigit()
+    return cell.endswith(Path(value).suffix) if _is_image(value) else value.isdigit() and cell.isdigit()
 
 
 def _irregular(line: str, mark: str) -> list[str]:

@@ -178,7 +178,7 @@ def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
     if not parents:
         return Labels(kept), ()
     claim = "Categories that only group others, without an annotation of their own, are no labels."
-    return Labels(kept), (Finding(claim, f"{', '.join(sorted(parents))}."),)
+    return Labels(kept), (Finding(claim, f"{', '.join(sorted(parents))}.", note=True),)
 
 
 def _counts(layout: Layout, parts: Mapping[str, Sequence[Picture]]) -> dict[str, int]:

@@ -104,7 +104,7 @@ def _findings(sizes: Counter[int], most: float) -> list[Finding]:
     found = []
     if together:
         told = f"{sum(together)} images show {len(together)} photographs. All copies of one stay in one split."
-        found.append(Finding("Some images are copies of one photograph.", told))
+        found.append(Finding("Some images are copies of one photograph.", told, note=True))
     if large:
         told = f"Groups of {', '.join(map(str, large))} images. They may be in different splits."
         found.append(Finding("Many images look nearly the same, as frames of one view do.", told))

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from mlkd.data.base import names_below
 from mlkd.data.rows import Row
-from mlkd.image_kinds import SUFFIXES
+from mlkd.image_kinds import NAMED, image_files
 
 
 def normal(name: str) -> str:
@@ -30,7 +30,7 @@ KEYS: tuple[Callable[[str], str], ...] = (
 
 def _without_suffix(name: str) -> str:
     stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in SUFFIXES else name
+    return stem if dot and f".{suffix.lower()}" in NAMED else name
 
 
 class FileNames:
@@ -54,8 +54,8 @@ class FileNames:
     def _indices(self) -> list[dict[str, list[str]]]:
         """Built once, when a name is not a file as it is."""
         if not self._index:
-            images = (name for name in names_below(self.root) if Path(name).suffix.lower() in SUFFIXES)
-            names = [name for name in images if _is_file(self.root / name)]
+            images, _ = image_files(self.root / name for name in names_below(self.root))
+            names = [image.relative_to(self.root).as_posix() for image in images if _is_file(image)]
             self._index = [_indexed(names, key) for key in KEYS]
         return self._index
 

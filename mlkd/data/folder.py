@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from mlkd.data.base import SOURCE_SPLITS, Finding, Listing, Picture, fingerprint_files, fingerprint_names, names_below
+from mlkd.data.base import (
+    SOURCE_SPLITS,
+    Finding,
+    Listing,
+    Picture,
+    fingerprint_files,
+    fingerprint_names,
+    is_dead_link,
+    names_below,
+)
 from mlkd.data.carve import CARVED, carve, held_out
 from mlkd.data.cells import Bad
 from mlkd.data.copies import group_copies
@@ -114,7 +123,7 @@ class Folder(TableOptions):
         return Listing(
             labels,
             splits,
-            f"pictures of {self.root}",
+            f"images of {self.root}",
             skipped=found.missing,
             bounds=CARVED,
             declared={name: declared[name] for name in labels.names},
@@ -137,10 +146,13 @@ class Folder(TableOptions):
         """An image below animals/birds has both as tags; train, val and test at the top are splits and no tags."""
         files, _ = image_files(self.root / name for name in sorted(names_below(self.root)))
         images = [file.relative_to(self.root).as_posix() for file in files]
-        foreign = {
+        left_out = {
             ascii(name): "expected a name in UTF-8, got another encoding" for name in images if not _is_text(name)
         }
-        paths = [PurePosixPath(name) for name in images if _is_text(name)]
+        left_out |= {
+            name: f"{self.root / name}: a symbolic link to nothing" for name in images if is_dead_link(self.root / name)
+        }
+        paths = [PurePosixPath(name) for name in images if _is_text(name) and name not in left_out]
         split = bool(paths) and all(path.parts[0].lower() in SPLIT_NAMES for path in paths)
         rows = []
         for line, path in enumerate(paths, start=1):
@@ -152,7 +164,7 @@ class Folder(TableOptions):
                 "say root: FOLDER"
             )
         labelled, labels, warnings = label_rows(self.root, rows, (), self)
-        return Found(tuple(labelled), labels, foreign, warnings)
+        return Found(tuple(labelled), labels, left_out, warnings)
 
     def _picture(self, row: Row, labels: Labels, groups: dict[str, str]) -> Picture:
         positives, unknown = (

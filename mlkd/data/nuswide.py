@@ -165,7 +165,8 @@ def _without_repeated(
                 "got others; remove one of the two from all lists"
             )
     repeated = len(names) - len(first)
-    found = [Finding("Some names stand in a list more than once.", f"{file.name}: {repeated}. Each is one image.")]
+    numbers = f"{file.name}: {repeated}. Each is one image."
+    found = [Finding("Some names stand in a list more than once.", numbers, note=True)]
     return list(first), targets[list(first.values())], found if repeated else []
 
 

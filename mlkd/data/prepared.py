@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from mlkd import images, memory_map
 from mlkd.data.about import about, write_json
-from mlkd.data.audit import audit
+from mlkd.data.audit import COPY, audit
 from mlkd.data.base import SOURCE_SPLITS, Box, Listing, PictureSource
 from mlkd.data.decode import scaled_findings
 from mlkd.data.leaks import Decoded, refuse_leaks, refuse_unlabelled, units
 from mlkd.data.published import compare
-from mlkd.data.readable import COPY, UNREADABLE, Decodings, LeftOut, decode, of_unread_kinds, readable, without_leaks
+from mlkd.data.readable import UNREADABLE, Decodings, LeftOut, decode, of_unread_kinds, readable, without_leaks
 from mlkd.data.select_tune import select_and_tune
 from mlkd.labels import Labels
 from mlkd.progress import Progress, silent
@@ -130,6 +130,8 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
     write_json(out / "about.json", about(listing, targets, known, len(skipped)) | audited)
     for one in audited["findings"]:
         _log.warning("data: %s %s", one["claim"], one["numbers"])
+    for one in audited["notes"]:
+        _log.info("data: %s %s", one["claim"], one["numbers"])
 
 
 def _refuse_empty(kept: dict[str, list[Decoded]], listing: Listing, out: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlkd.data.audit import COPY
 from mlkd.data.base import Finding, Listing, Picture
 from mlkd.data.copies import keep_together
 from mlkd.data.decode import Reading, decode_files
@@ -17,7 +18,7 @@ from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
 from mlkd.image_kinds import UNREAD, unread_images
 from mlkd.progress import Progress
 
-UNREADABLE, COPY = "unreadable image", "copy in another split"
+UNREADABLE = "unreadable image"
 Decodings = dict[str, list[Decoded]]
 LeftOut = dict[str, list[tuple[int, ...]]]  # for every reason the label columns of each image
 

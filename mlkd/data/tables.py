@@ -22,6 +22,7 @@ SPLIT_NAMES = {
     **{"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"},
 }
 LISTED = 10  # bad rows in a message
+ROWS = "expected a first line with the names of the columns, and a row for each image below it"
 NAME_BYTES, PATH_BYTES = 255, 4000  # what a file system takes
 
 Reading = Callable[[dict[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]  # a record's tags and unknown labels
@@ -61,7 +62,7 @@ def read_table(path: Path, options: TableOptions | None = None) -> Table:
     more.sort(key=lambda one: one.line)
     refuse_bad(path, more, len(rows), options)
     if not rows:
-        raise ValueError(f"{path}: expected at least one image, got 0; add rows below the header")
+        raise ValueError(f"{path}: expected a line for each image, got none; add them, or say table: FILE for another")
     rows, labels, warnings = label_rows(path, rows, table.labels, options)
     if more:
         warnings = (*warnings, f"{path}: {len(more)} bad rows left out, the first: line {more[0].line}: {more[0].why}")
@@ -162,7 +163,10 @@ def _separator_warning(path: Path, texts: Collection[str], separator: str) -> li
 
 def _checked_header(path: Path, cells: Cells, options: TableOptions) -> list[str]:
     """The columns that may hold tags."""
-    got = ",".join(cells.header) or "nothing"
+    if not cells.records and not cells.bad:
+        got = f"only the names {', '.join(cells.header)}" if cells.header else "an empty file"
+        raise ValueError(f"{path}: {ROWS}, got {got}; add them, or say table: FILE for another table")
+    got = ",".join(cells.header)
     for key, name in (("file_column", options.file_column), ("tags_column", options.tags_column)):
         if name is not None and name not in cells.header:
             raise ValueError(f"{path}, line 1: expected a column {name}, got {got}; say {key}: NAME")

@@ -143,7 +143,7 @@ class _Part:
         names = _names(folder / "ImageSets" / "Main" / f"{part}.txt")
         repeated = [name for name, count in Counter(names).items() if count > 1]
         numbers = f"{part}.txt: {len(repeated)}, as {', '.join(repeated[:5])}. Each is one image."
-        self.findings = (Finding("Some names stand in a list more than once.", numbers),) if repeated else ()
+        self.findings = (Finding("Some names stand in a list more than once.", numbers, note=True),) if repeated else ()
         for done, name in enumerate(dict.fromkeys(names)):
             if done % 500 == 0:
                 progress(f"annotations, {part}", done, len(names))

@@ -43,6 +43,14 @@ class Teacher(Protocol):
         """Outputs of B pictures; sizes that it does not read are left alone."""
 
 
+class SingleTeacher(Teacher, Protocol):
+    """A teacher that stands alone."""
+
+    @property
+    def width(self) -> int:
+        """The number of its own labels, which may be more than those of the data."""
+
+
 @dataclass(frozen=True)
 class Several:
     """Teachers as one: the mean of all logits; the embeddings, and the pooled features, of those that have them joined.

@@ -14,7 +14,7 @@ from mlkd.labels import Labels
 from mlkd.losses import Outputs
 from mlkd.losses.base import Need
 from mlkd.models import Tagger
-from mlkd.teachers.base import Aspects, Pictures, Teacher, columns
+from mlkd.teachers.base import Aspects, Pictures, SingleTeacher, columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,21 +40,22 @@ class CheckpointTeacher:
         """What it is made of."""
         return (self.folder / checkpoint.BEST,)
 
-    def load(self, labels: Labels) -> Teacher:
-        """The net, on CUDA where there is one.  Raises ValueError for labels that it was not trained for."""
-        chosen = columns(self.path, self.names(), labels)
-        tagger = checkpoint.load_model(self.folder)
-        return _Net(tagger.to("cuda" if torch.cuda.is_available() else "cpu"), chosen)
+    def load(self, labels: Labels | None) -> SingleTeacher:
+        """The net, on CUDA where there is one; without `labels` for its own.
 
-    def names(self) -> tuple[str, ...]:
-        """Its labels."""
-        return checkpoint.load_labels(self.folder).names
+        Raises ValueError for labels that it was not trained for.
+        """
+        own = checkpoint.load_labels(self.folder)
+        chosen = columns(self.path, own.names, labels or own)
+        tagger = checkpoint.load_model(self.folder)
+        return _Net(tagger.to("cuda" if torch.cuda.is_available() else "cpu"), chosen, len(own))
 
 
 @dataclass(frozen=True)
 class _Net:
     tagger: Tagger
     columns: list[int]
+    width: int
     pads = False
 
     @property

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mlkd.labels import Labels
 from mlkd.losses import Outputs
 from mlkd.losses.base import Need
-from mlkd.teachers.base import Aspects, Pictures, Teacher, columns, padded
+from mlkd.teachers.base import Aspects, Pictures, SingleTeacher, columns, padded
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _ERRORS_ONLY = 3  # onnxruntime's log severity
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxTeacher:
-    """A graph with one input, a batch of pictures, and one output (B, K); it teaches by its logits alone.
+    """A graph with one input, a batch of images, and an output (B, K); it teaches by its logits alone.
 
     A graph for uint8 is given the pixels as they are, one for floats (values - mean) / std, where white is `white`.
     Its columns are taken by the names of its labels: those of `labels` (one a line, or a JSON list), else of its own
@@ -42,9 +42,10 @@ class OnnxTeacher:
     white: Literal[1, 255] = 1  # the largest value of an input of floats, before mean and std
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    padding: Literal["none", "center", "corner"] = "none"  # to a square: the picture in the middle, or top left
+    padding: Literal["none", "center", "corner"] = "none"  # to a square: the image in the middle, or top left
     padding_value: int = 0  # 0..255, of all channels
     output: Literal["scores", "logits"] = "scores"
+    output_name: str | None = None  # of several outputs (B, K) the one to take
     labels: Path | None = field(default=None, metadata={"identity": False})
     labels_in_order: bool = False
 
@@ -62,22 +63,21 @@ class OnnxTeacher:
         """What it is made of."""
         return (self.path,) if self.labels is None else (self.path, self.labels)
 
-    def load(self, labels: Labels) -> Teacher:
-        """The graph, opened by ONNX Runtime.  Raises ValueError for other labels and for a graph of another form."""
+    def load(self, labels: Labels | None) -> SingleTeacher:
+        """The graph, opened by ONNX Runtime; without `labels` for its own.
+
+        Raises ValueError for other labels and for a graph of another form.
+        """
         session = _opened(self.path)
         found = self._names(session)
-        if found is None and not self.labels_in_order:
+        names = labels.names if found is None and labels is not None and self.labels_in_order else found
+        if not names:
             raise ValueError(
                 f"teacher {self.path}: expected the names of its labels, got none; name a file with `labels`, or say "
-                f"`labels_in_order: true` if its columns are the {len(labels)} labels of the data in their order"
+                "`labels_in_order: true` if its columns are the labels of the data in their order"
             )
-        names = labels.names if found is None else found
-        output = _output_of(self.path, session, len(names))
-        return _Graph(self, session, self._input_type(session), output, columns(self.path, names, labels), len(names))
-
-    def names(self) -> tuple[str, ...] | None:
-        """Its labels; None where it does not name them."""
-        return self._names(_opened(self.path))
+        output, chosen = self._output(session, len(names)), columns(self.path, names, labels or Labels(names))
+        return _Graph(self, session, self._input_type(session), output, chosen, len(names))
 
     def _names(self, session: Any) -> tuple[str, ...] | None:
         kept = session.get_modelmeta().custom_metadata_map.get("labels")
@@ -89,6 +89,20 @@ class OnnxTeacher:
         except ValueError as cause:
             where = self.labels or f'{self.path}, metadata "labels"'
             raise ValueError(f"{where}: expected names in UTF-8, one a line or as a JSON list, got: {cause}") from cause
+
+    def _output(self, session: Any, labels: int) -> str:
+        """The output that can be (B, labels): the one that was named, or the only one."""
+        outputs = session.get_outputs()
+        of_two = [one for one in outputs if len(one.shape) == 2 and self.output_name in (None, one.name)]
+        fitting = [one.name for one in of_two if not isinstance(one.shape[1], int) or one.shape[1] == labels]
+        if len(fitting) != 1:
+            listed = ", ".join(f"{one.name} {one.shape}" for one in outputs)
+            named = f" named {self.output_name}" if self.output_name is not None else ""
+            raise ValueError(
+                f"teacher {self.path}: expected one output{named} (B, {labels}) for its {labels} labels, got {listed}; "
+                "correct the names of its labels, or choose an output with output_name: NAME"
+            )
+        return str(fitting[0])
 
     def _input_type(self, session: Any) -> Any:
         """What the input holds, once its shape fits this description."""
@@ -215,17 +229,3 @@ def _opened(path: Path) -> Any:
         raise ValueError(f"teacher {path}: expected to run on {wanted}, got {session.get_providers()}; mend the driver")
     log.info("teacher %s runs on %s", path, wanted)
     return session
-
-
-def _output_of(path: Path, session: Any, labels: int) -> str:
-    """The one output that can be (B, L)."""
-    outputs = session.get_outputs()
-    of_two = [one for one in outputs if len(one.shape) == 2]
-    fitting = [one.name for one in of_two if not isinstance(one.shape[1], int) or one.shape[1] == labels]
-    if len(fitting) != 1:
-        told = ", ".join(f"{one.name} {one.shape}" for one in outputs)
-        raise ValueError(
-            f"teacher {path}: expected one output (B, {labels}) for its {labels} labels, got {told}; "
-            "correct the names of its labels"
-        )
-    return str(fitting[0])

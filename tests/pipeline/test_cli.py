@@ -106,7 +106,7 @@ def test_plan_tells_what_the_nets_cost(recipe: Path, capsys: pytest.CaptureFixtu
     for _, facts in nets:
         assert re.fullmatch(
             r"0\.\d+ M parameters, [\d.]+ M multiply-adds \(head \d+ %\), per 80 labels "
-            r"\(assumed: the pictures are not read yet\)",
+            r"\(assumed: the images are not read yet\)",
             facts,
         )
     assert told[-1].startswith("no estimate for ")

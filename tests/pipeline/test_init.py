@@ -107,7 +107,7 @@ def test_what_is_understood_is_printed(folder: Path, capsys: pytest.CaptureFixtu
     said = told(capsys, folder, "--out", "pets.yaml").splitlines()
     counts = Counter(len(tags(number)) for number in range(COUNT) if number != 3)
     expected = [
-        "images: 40 found, 39 used, 1 missing, 1 not in the table, 1 of 39 looked at unreadable",
+        "images: 40 found, 38 used, 1 missing, 1 not in the table, 1 of 39 looked at unreadable",
         "labels: 4; images of each: cat 20, red dog 13, pet 6, owl 2",  # by hand from `tags`, without number 3
         "rarest: owl 2, pet 6, red dog 13, cat 20",
         f"labels an image: 1.1; {', '.join(f'{number}: {many}' for number, many in sorted(counts.items()))}",
@@ -147,8 +147,11 @@ def test_only_some_pictures_are_opened(count: int, folder: Path, monkeypatch: py
     (folder / "1.png").write_bytes(b"not looked at")
     assert survey.survey(folder, {}).looked_at == 10
     assert not survey.survey(folder, {}).unreadable
+    assert f" {count} used," in survey.survey(folder, {}).lines()[1]
     (folder / "36.png").write_bytes(b"looked at")
-    assert len(survey.survey(folder, {}).unreadable) == 1
+    found = survey.survey(folder, {})
+    assert len(found.unreadable) == 1
+    assert f" about {count - 4} used," in found.lines()[1]
 
 
 def test_look_writes_nothing(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -322,12 +325,27 @@ def test_symbolic_links_work(folder: Path, tmp_path: Path, capsys: pytest.Captur
     (linked / "more/circle").symlink_to(linked)
     (linked / "39.png").symlink_to(tmp_path / "nothing.png")
     said = told(capsys, linked)
-    assert "images: 40 found, 39 used, 1 missing" in said
+    assert "images: 39 found, 39 used, 1 missing" in said
     found = read("linked.yaml", tmp_path).found()
     assert len(found.rows) == 39
     assert found.missing == {"39.png": f"missing file {linked / '39.png'} (a symbolic link to nothing)"}
     stages.line(load_recipe("linked.yaml"), tmp_path / "runs").until("data").run()
     assert sum(len(read_split(tmp_path / "runs/data", split)) for split in ("train", "select", "tune", "test")) == 39
+
+
+def test_links_to_nothing_are_no_images_and_no_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "set", str(tmp_path / "mine.yaml")
+    for number in range(12):
+        picture(folder / ("cat" if number % 2 else "dog") / f"{number}.png", number)
+    for name in ("cat/x.png", "tags.csv", "names.txt"):
+        (folder / name).symlink_to(tmp_path / "nothing")
+    said = told(capsys, folder, "--out", out)
+    assert "images: 12 found, 12 used, 1 missing, 0 not in the table, 0 of 12 looked at" in said
+    assert "not used: tags.csv: a symbolic link to nothing" in said
+    found = read(out, tmp_path).found()
+    assert found.missing == {"cat/x.png": f"{folder}/cat/x.png: a symbolic link to nothing"}
+    assert len(found.rows) == 12
+    assert "expected a table, got none; say --table FILE" in refused(capsys, folder, "--force", "--table", "tags.csv")
 
 
 def test_splits_of_the_table_are_counted(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,7 +364,7 @@ def test_splits_of_the_table_are_counted(folder: Path, tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([], "expected at least one image, got 0"),
+        ([], "got only the names file, tags; add them, or say --table FILE for another table"),
         ([(f"{number}.png", "") for number in range(COUNT)], "expected tags, got none in 40 images; say --tags-column"),
         (
             [(f"x{number}.png", "cat") for number in range(COUNT)],

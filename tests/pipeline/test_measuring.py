@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.bench import Bench
 from benchmarks.devices import DeviceEntry
 from export.backends import OnnxRuntime
+from mlkd.data import Split
+from mlkd.labels import Labels
 from pipeline import measuring, reporting
 from tests import bundles
 
@@ -58,6 +62,15 @@ def test_a_new_name_of_this_machine_is_everywhere(rows: list[dict[str, Any]]) ->
     assert facts["devices"][0]["power_mode"] == "quiet"
     assert [row["device"] for row in rows] == ["desk"] * 4 + ["pi"] * 2
     assert rows[4]["map_from"]["device"] == "desk", "the mAP of that row is from here"
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_what_the_audit_noted_and_labels_without_test_images_are_notes(absent: bool, tmp_path: Path) -> None:
+    (tmp_path / "about.json").write_text('{"notes": [{"claim": "Two are alike.", "numbers": "3."}]}')
+    targets = np.array([[1, 0], [0, not absent]], np.uint8)
+    test = Split(tmp_path, "test", Labels(("cat", "owl")), (), (), (), (), (), targets)
+    notes = ["No test image is known to have: owl. mAP is the mean over the other labels."] if absent else []
+    assert measuring._notes_on_data(test) == [*notes, "Two are alike. 3."]
 
 
 def test_a_check_that_cannot_be_made_is_noted_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

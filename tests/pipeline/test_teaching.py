@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,14 @@ from onnx import TensorProto, helper, numpy_helper, save
 
 from benchmarks.report.problems import CHECK
 from mlkd import checkpoint, evaluate
+from mlkd.data import Folder
 from mlkd.data.prepared import read_split
 from mlkd.labels import Labels
 from mlkd.metrics import mean_average_precision
 from mlkd.progress import silent
 from mlkd.teacher_outputs import TeacherOutputs
-from pipeline import floats, measuring, stages, teaching
+from mlkd.teachers import onnx
+from pipeline import costs, floats, measuring, stages, teaching
 from pipeline.__main__ import main
 from pipeline.config import ConfigError
 from pipeline.recipe import Recipe, load_recipe
@@ -30,9 +33,10 @@ LABELS = Labels(tuple(sorted(drawings.COLOURS)))
 Write = Callable[..., Recipe]
 
 
-def graph(file: Path, px: int = 40) -> Path:
-    """A tagger (B, px, px, 3) uint8 to scores of the three labels, by the means of the channels."""
-    weights = {"axes": np.array([1, 2]), "weight": np.eye(3, dtype=np.float32), "bias": np.full(3, -128, np.float32)}
+def graph(file: Path, px: int = 40, labels: int = 3) -> Path:
+    """A tagger (B, px, px, 3) uint8 to scores of some labels, by the means of the channels."""
+    weight, bias = np.eye(3, labels, dtype=np.float32), np.full(labels, -128, np.float32)
+    weights = {"axes": np.array([1, 2]), "weight": weight, "bias": bias}
     nodes = [
         helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
@@ -40,7 +44,7 @@ def graph(file: Path, px: int = 40) -> Path:
         helper.make_node("Sigmoid", ["sums"], ["scores"]),
     ]
     given = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", px, px, 3])
-    told = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 3])
+    told = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", labels])
     initial = [numpy_helper.from_array(value, name) for name, value in weights.items()]
     made = helper.make_graph(nodes, "tagger", [given], [told], initial)
     save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
@@ -76,6 +80,43 @@ def write(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write
     return written
 
 
+def test_plan_opens_a_ready_teacher_once(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not at all where it has the labels of the data, which are not known yet; a folder's table tells them."""
+    opened: list[Path] = []
+    before = onnx._opened
+    monkeypatch.setattr(onnx, "_opened", lambda path: opened.append(path) or before(path))
+    (tmp_path / "labels.txt").write_text("\n".join((*LABELS.names, "owl")))
+    file = graph(tmp_path / "a.onnx", labels=4)
+    ready = {"kind": "onnx", "path": str(file), "image_px": 40}
+    recipe = write({**ready, "labels_in_order": True}, {**ready, "labels": str(tmp_path / "labels.txt")})
+    waiting, told = list(costs.lines(recipe, None))[:2]
+    assert waiting.endswith("@40: not opened: its labels are those of the data, which is not read yet")
+    assert "@40: 4 labels, " in told
+    assert opened == [file]
+    folder = folder_of(tmp_path, "owl", "owls", "red")
+    with pytest.raises(ValueError, match="without owls"):
+        list(costs.lines(replace(recipe, data=folder, ready_teachers=recipe.ready_teachers[1:]), None))
+
+
+def test_plan_counts_the_labels_of_a_folders_table(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(costs, "_described", lambda _, labels: f"{labels} labels")
+    recipe = replace(write(train=True), data=folder_of(tmp_path, "a", "b"))
+    assert list(costs.lines(recipe, None)) == ["teacher  2 labels", "student  2 labels"]
+
+
+def folder_of(root: Path, *labels: str) -> Folder:
+    """A folder whose table gives each label to some of its 12 files."""
+    folder = root / "-".join(labels)
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number}.png").touch()
+    rows = [f"{number}.png,{labels[number % len(labels)]}" for number in range(12)]
+    (folder / "tags.csv").write_text("\n".join(["file,tags", *rows]))
+    return Folder(root=folder)
+
+
 def names(recipe: Recipe) -> list[str]:
     return [stage.name for stage in stages.line(recipe, Path("runs/tiny")).until("student").stages]
 
@@ -102,9 +143,7 @@ def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path, capsys
     assert main(["plan", "--recipe", "tiny.yaml"]) == 0
     told = capsys.readouterr().out
     assert re.search(r"teacher +\S+net @48: 3 labels, [\d.]+ ms an image on cpu\n", told)
-    assert re.search(
-        r"teacher +\S+a\.onnx @40: 3 labels without names, [\d.]+ ms an image on CPUExecutionProvider\n", told
-    )
+    assert re.search(r"teacher +\S+a\.onnx @40: 3 labels, [\d.]+ ms an image on CPUExecutionProvider\n", told)
     first = stages.recipe_hash(recipe)
     taggers.save(tmp_path / "net", LABELS, image_px=48, seed=1)
     assert stages.recipe_hash(recipe) != first

@@ -56,6 +56,19 @@ def test_a_source_without_files_of_its_own_declares_nothing() -> None:
     assert audit(composed, pictures((0,), (0,)), {}, ())["left_out"] == {}
 
 
+def test_what_only_informs_is_a_note() -> None:
+    """Copies that are left out are no loss; with an unreadable image beside them there is something to act on."""
+    kept, note = pictures((0,), ()), Finding("Two are alike.", "3.", note=True)
+    audited = audit(listing("cat"), kept, {"copy in another split": [()]}, [note, Finding("Odd.", "2.")])
+    assert audited["notes"] == [
+        {"claim": "Two are alike.", "numbers": "3."},
+        {"claim": "Some images were left out.", "numbers": "1 of 3: 1 copy in another split."},
+    ]
+    assert list(claims(audited)) == ["Odd.", "Many images have no label."]
+    left_out = {"copy in another split": [()], "unreadable image": [()]}
+    assert "Some images were left out." in claims(audit(listing("cat"), kept, left_out, ()))
+
+
 def test_names_that_a_person_takes_for_one_are_told() -> None:
     names = ("Cafe\u0301", "caf\u00e9 ", "Straße", "STRASSE", "tree")
     audited = audit(listing(*names), pictures(*((label,) for label in range(5))), {}, ())

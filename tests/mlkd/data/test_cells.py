@@ -45,6 +45,25 @@ def test_irregular_quotes(line: str, caption: str, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("header", "names"),
+    [
+        ('"file\nname",tags', ("file name", "tags")),
+        ('file,"tags \r\n(several,\nas they come)"', ("file", "tags (several, as they come)")),
+        ('"file\nname";"tags"', ("file name", "tags")),
+    ],
+)
+def test_a_header_of_several_lines(header: str, names: tuple[str, ...], tmp_path: Path) -> None:
+    mark = ";" if ";" in header else ","
+    (tmp_path / "t.csv").write_text(f"{header}\na.jpg{mark}cat\n", newline="")
+    found = read_cells(tmp_path / "t.csv")
+    assert (found.header, [values for _, values in found.records]) == (names, [["a.jpg", "cat"]])
+
+
+def test_a_header_with_an_open_quote_swallows_no_row(tmp_path: Path) -> None:
+    assert cells(tmp_path, 'file,"tags\na.jpg,cat\nb.jpg,dog"\n') == [(2, ["a.jpg", "cat"]), (3, ["b.jpg", 'dog"'])]
+
+
 def test_an_open_quote_that_a_later_row_closes_swallows_nothing(tmp_path: Path) -> None:
     text = 'file,tags,note\na.jpg,1,"open\nb.jpg,2,plain\nc.jpg,3,closed"\n'
     assert [values[0] for _, values in cells(tmp_path, text)] == ["a.jpg", "b.jpg", "c.jpg"]
@@ -69,6 +88,16 @@ def test_bad_rows_are_listed_at_once_and_can_be_left_out(tmp_path: Path) -> None
     found = read_table(tmp_path / "t.csv", TableOptions(skip_bad_rows=True))
     assert [row.file for row in found.rows] == [f"good{number}.jpg" for number in range(8)]
     assert [bad.line for bad in found.bad] == list(range(10, 17))
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [("", "an empty file"), ("file,tags\n", "only the names file, tags"), ("id,a,b\n\n", "only the names")],
+)
+def test_a_table_without_rows_is_called_that(text: str, got: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=f"a row for each image below it, got {got}.*; add them, or say table: FILE"):
+        read_table(tmp_path / "t.csv", TableOptions(file_column="id" if text.startswith("id") else "file"))
 
 
 @pytest.mark.parametrize(

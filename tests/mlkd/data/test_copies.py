@@ -158,3 +158,8 @@ def test_copies_in_given_splits_are_left_out_of_the_lesser_and_counted(tmp_path:
     assert skipped == {"small8.jpg": f"{tmp_path / 'small8.jpg'}: copy in another split"}
     about = json.loads((tmp_path / "out/about.json").read_text())
     assert about["labels"]["owl"]["dropped"] == {"copy in another split": 1}
+    assert [one["claim"] for one in about["notes"]] == [
+        "Some images are copies of one photograph.",
+        "Some images were left out.",
+    ]
+    assert about["findings"] == []

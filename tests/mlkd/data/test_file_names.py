@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mlkd import image_kinds
 from mlkd.data import Folder
 from mlkd.data.file_names import FileNames, combine, resolve
 from mlkd.data.rows import Row
@@ -43,6 +44,24 @@ def test_the_nearest_name_wins_and_equal_ones_are_a_question(tmp_path: Path) -> 
     assert warnings == ("tags.csv: 1 names are not those of files, the first: 2 is 2.png",)
     *_, warnings = resolve(rows[:2], FileNames(tmp_path), Path("tags.csv"))
     assert warnings == ()  # names that all lack the suffix are a habit, not a mistake
+
+
+def test_every_kind_of_image_is_found_by_a_loose_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kind that a plug-in reads, and a file without suffix that begins as an image; nothing else."""
+    monkeypatch.setattr(image_kinds, "plugins", lambda: {".heic": "HEIF"})
+    for name in ("sub/a.HEIC", "sub/b", "sub/c.cr2", "sub/d", "e.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\xff\xd8\xff" if name == "sub/b" else b"text")
+    names = FileNames(tmp_path)
+    found = {name: names.find(name) for name in ("a", "a.heic", "b", "c", "d", "e.heic")}
+    assert found == {
+        "a": ["sub/a.HEIC"],
+        "a.heic": ["sub/a.HEIC"],
+        "b": ["sub/b"],
+        "c": [],
+        "d": [],
+        "e.heic": ["e.jpg"],
+    }
 
 
 def test_rows_of_one_file() -> None:

@@ -183,8 +183,8 @@ def test_file_column(root: Path) -> None:
     ("lines", "message"),
     [
         (["name,tags", "a.png,cat"], r"tags.csv, line 1: expected a column file, got name,tags; .* file_column"),
-        ([], "line 1: expected a column file, got nothing"),
-        (["file,tags"], "expected at least one image, got 0"),
+        ([], "below it, got an empty file; add them"),
+        (["file,tags"], "below it, got only the names file, tags; add them"),
         (["file,tags", "sub/1.png,cat", ",cat"], "line 3: expected a file name, got an empty one"),
         (["file,tags", "../1.png,cat"], r"line 2: expected a file below .*, got '../1.png'"),
         (["file,tags", "sub/1.png,cat", "sub/1.png,owl"], r"got 1 files .* 'sub/1.png' in lines 2, 3; say merge_r"),

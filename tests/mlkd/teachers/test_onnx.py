@@ -162,10 +162,10 @@ def test_labels_that_it_lacks_or_has_twice(tmp_path: Path, names: tuple[str, ...
 
 def test_without_names_it_says_that_they_are_in_order_or_is_refused(tmp_path: Path) -> None:
     source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", names=()), image_px=32, layout="NCHW")
-    assert source.names() is None
-    with pytest.raises(ValueError, match=r"expected the names of its labels, got none; name a file with `labels`, or"):
-        source.load(LABELS)
     in_order = replace(source, labels_in_order=True)
+    for teacher, labels in ((source, LABELS), (source, None), (in_order, None)):
+        with pytest.raises(ValueError, match="expected the names of its labels, got none; name a file with `labels`"):
+            teacher.load(labels)
     named = replace(source, path=foreign(tmp_path / "b.onnx"))
     np.testing.assert_array_equal(said(in_order, pictures()).logits, said(named, pictures()).logits)
     with pytest.raises(ValueError, match=r"expected one output \(B, 2\) for its 2 labels, got probabilities .*, 3\]"):
@@ -182,8 +182,27 @@ def test_without_names_it_says_that_they_are_in_order_or_is_refused(tmp_path: Pa
 )
 def test_json_may_name_the_column_of_each_label(tmp_path: Path, text: str) -> None:
     (tmp_path / "l.json").write_text(text, encoding="utf-8")
-    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", names=()), image_px=32, labels=tmp_path / "l.json")
-    assert source.names() == LABELS.names
+    source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", names=()), image_px=32, layout="NCHW")
+    found = replace(source, labels=tmp_path / "l.json").load(Labels(("blue", "green", "red")))({32: pictures()}).logits
+    whole = said(replace(source, labels_in_order=True), pictures()).logits
+    np.testing.assert_array_equal(found, whole[:, [2, 1, 0]])
+
+
+def test_of_several_outputs_one_is_named(tmp_path: Path) -> None:
+    """The graph with its logits as an output as well."""
+    model = onnx.load(foreign(tmp_path / "a.onnx"))
+    model.graph.output.append(helper.make_tensor_value_info("sums", TensorProto.FLOAT, ["batch", 3]))
+    onnx.save(model, tmp_path / "b.onnx")
+    source = OnnxTeacher(path=tmp_path / "b.onnx", image_px=32, layout="NCHW", mean=MEAN, std=STD)
+    told = r"expected one output{} \(B, 3\) .*, got probabilities \['batch', 3\], brightness \[\], sums .*output_name: "
+    with pytest.raises(ValueError, match=told.format("")):
+        source.load(LABELS)
+    for name in ("nothing", "brightness"):
+        with pytest.raises(ValueError, match=told.format(f" named {name}")):
+            replace(source, output_name=name).load(LABELS)
+    for name, kind in (("probabilities", "scores"), ("sums", "logits")):
+        teacher = replace(source, output_name=name, output=kind)
+        np.testing.assert_allclose(said(teacher, pictures()).logits, by_hand(pictures()), atol=1e-4)
 
 
 @pytest.mark.parametrize(
