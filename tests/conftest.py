@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import sshd
@@ -15,8 +16,10 @@ LONGEST = "test_end_to_end.py"
 
 
 def pytest_configure() -> None:
-    """A background job starts deaf to Ctrl-C, and so would every child that a test interrupts."""
+    """Let Ctrl-C reach the children, which a background job would start without; write nothing into the checkout."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    hypothesis.settings.register_profile("tests", database=None)  # the checkout may be read-only
+    hypothesis.settings.load_profile("tests")
 
 
 @pytest.hookimpl(trylast=True)

