@@ -54,7 +54,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("queries: 8", "queries: 0", "bench.queries: expected more than 0, got 0"),
         ("views: {", "name: other\nviews: {", "name: expected none: the file's name is the recipe's, got 'other'"),
         ("views: {", "minutes: {teachers: 3}\nviews: {", "minutes.teachers: expected one of baseline, "),
-        ("test_resnet", "mobilenetv3_smal_050", "'; did you mean test_resnet"),
+        ("test_resnet", "test_resnt", "'; did you mean test_resnet"),
     ],
 )  # fmt: skip
 def test_a_fault_in_the_recipe(
