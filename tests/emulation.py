@@ -31,8 +31,8 @@ GLIBC = "aarch64-manylinux_2_35"  # openvino's wheel wants it, Debian 12 has 2.3
 NOT_EMULATED = ("pcid", "x2apic", "tsc-deadline", "invpcid")  # of Haswell; qemu would warn at every start
 ARM = """#!/bin/sh
 here=$(dirname "$(readlink -f "$0")")
-exec env HOME="$here/home" OPENBLAS_NUM_THREADS=1 PYTHONHOME="$here/root/usr" PYTHONPATH="$here/site" \\
-    {qemu} -cpu "${{ARM_CPU:?}}" -0 "$here/python" -L "$here/root" "$here/root/usr/bin/python{python}" "$@"
+exec env HOME="$here/user" OPENBLAS_NUM_THREADS=1 PYTHONHOME="$here/system/usr" PYTHONPATH="$here/site" \\
+    {qemu} -cpu "${{ARM_CPU:?}}" -0 "$here/python" -L "$here/system" "$here/system/usr/bin/python{python}" "$@"
 """
 X86 = """#!/bin/sh
 exec {qemu} -cpu {cpu} -0 "$0" {python} "$@"
@@ -62,7 +62,7 @@ def arm_python(folder: Path = FOLDER) -> Path:
             shutil.rmtree(folder)
             _system(folder)
             _packages(folder / "site")
-            (folder / "home").mkdir()
+            (folder / "user").mkdir()
             _launcher(folder / "python", text)
             whole.write_text(version)
     return folder / "python"
@@ -88,7 +88,7 @@ def has_vnni() -> bool:
 def _system(folder: Path) -> None:
     """The files of Debian's arm64 packages, unpacked and never configured."""
     debs, lists = folder / "debs", folder / "lists"
-    for made in (debs, lists / "partial", folder / "root"):
+    for made in (debs, lists / "partial", folder / "system"):
         made.mkdir(parents=True)
     settings = {
         "APT::Architecture": "arm64",
@@ -101,7 +101,7 @@ def _system(folder: Path) -> None:
     _run([*apt, "update"], debs)
     _run([*apt, "download", *DEBS], debs)
     for deb in debs.iterdir():
-        _run(["dpkg-deb", "-x", deb, folder / "root"], debs)
+        _run(["dpkg-deb", "-x", deb, folder / "system"], debs)
     for done in (debs, lists):
         shutil.rmtree(done)
 
