@@ -128,7 +128,7 @@ class Tagger:
         return self.decide(self.scores(pixels[None])[0], threshold=threshold, top_k=top_k, labels=labels)
 
     def decode(self, image: Picture) -> Image.Image:
-        """Upright RGB picture; an array keeps its size, a JPEG's bytes and a large image come at a reduced one."""
+        """Upright RGB image; an array keeps its size, a JPEG's bytes and a large image come at a reduced one."""
         if isinstance(image, np.ndarray):
             return Image.fromarray(_checked(image))
         if isinstance(image, Image.Image):
