@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlkd import metrics
-from mlkd.intervals import Groups, Interval, difference_interval, map_interval
+from mlkd.core import metrics
+from mlkd.core.intervals import Groups, Interval, difference_interval, map_interval
 
 WORST = 5  # labels
 

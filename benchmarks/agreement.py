@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import machine, timing
+from benchmarks.device import machine, timing
 from export.backends import OpenVino
 from export.backends.openvino import OpenVinoSession
 

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks import printed, timing
+from benchmarks import output_check
 from benchmarks.accuracy import Truth, accuracy
-from benchmarks.printed import PARTS
-from export.manifest import EngineEntry, Manifest
+from benchmarks.device import timing
+from benchmarks.output_check import PARTS
+from export.bundle.manifest import EngineEntry, Manifest
 
 ROW = (
     "name", "device", "kind", "model", "runtime", "precision", "threads", "file", "sha256", "bytes", "status", "reason",
@@ -69,7 +70,7 @@ def outcome(
         if isinstance(timed, str):
             raise ValueError(timed)
         measured = latency(timed)
-        told = printed.scores(scored)
+        told = output_check.scores(scored)
         if told["error"] is not None:
             raise ValueError(told["error"])
         if told["sha256"] != measured["sha256"]:
@@ -103,7 +104,7 @@ def load_scores(file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
 
 def latency(processes: Sequence[Any]) -> dict[str, Any]:
     """The latency fields of a row from what the fresh processes of one engine printed; ValueError if that is wrong."""
-    told = [printed.process(process) for process in processes]
+    told = [output_check.process(process) for process in processes]
     if not told:
         raise ValueError("bench: expected what at least one process printed, got none; raise `processes`")
     first, last = told[0], told[-1]

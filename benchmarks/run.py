@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import printed
+from benchmarks import output_check
 from benchmarks.accuracy import Truth
-from benchmarks.bench import Bench
-from benchmarks.devices import Device, DeviceError, NoRoomError, Run, UnfitError
-from benchmarks.program import ProcessFailedError
+from benchmarks.config import Bench
+from benchmarks.device.tagger_process import ProcessFailedError
+from benchmarks.measured_models import Bundle, Candidate, Scored, Subject, of_bundle, refusing
+from benchmarks.remote import Device, DeviceError, NoRoomError, Run, UnfitError
+from benchmarks.requests import Timed, alone, asked
 from benchmarks.rows import outcome
-from benchmarks.subjects import Bundle, Candidate, Scored, Subject, of_bundle, refusing
-from benchmarks.timed import Timed, alone, asked
-from export.bundle import read_bundle
-from mlkd import whole_file
-from mlkd.progress import Progress, silent
+from export.bundle.bundle import read_bundle
+from mlkd.core import files as whole_file
+from mlkd.core.progress import Progress, silent
 
 SECONDS_A_PICTURE = 0.25  # what a picture may take on a small board before scoring is given up
 NOT_HERE = "there is no room for the test set there, and no other machine has scored this engine"
@@ -103,7 +103,7 @@ def _info(job: Job, program: Run) -> tuple[dict[str, str | None], dict[str, Any]
     """What each engine of a bundle lacks there, and the machine."""
     name = job.device.entry.name
     try:
-        return printed.info(program("info", "--json", *(["--rebuild"] if job.device.entry.rebuild else [])))
+        return output_check.info(program("info", "--json", *(["--rebuild"] if job.device.entry.rebuild else [])))
     except ProcessFailedError as cause:
         raise DeviceError(f"{name}: expected what `tagger.pyz info` says, got {cause}") from cause
     except ValueError as cause:
@@ -133,7 +133,7 @@ def _time_all(job: Job, subjects: Sequence[Subject], pictures: str) -> dict[str,
         if found[name].can(process):
             try:
                 words = asked(job.bench, process, found[name])
-                found[name].add(process, printed.process(_time(job, *able[name], process, pictures, words)))
+                found[name].add(process, output_check.process(_time(job, *able[name], process, pictures, words)))
             except (ProcessFailedError, ValueError) as cause:
                 found[name].failed(process, cause)
     job.progress("latency", len(runs), len(runs))

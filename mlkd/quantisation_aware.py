@@ -13,10 +13,11 @@ from jaxtyping import UInt8
 from timm.utils.model import reparameterize_model
 from torch import Tensor, fx, nn
 
-from mlkd import checkpoint, fake_quant, quantised_graph
+from mlkd import fake_quant, quantised_graph
 from mlkd.fake_quant import Place
-from mlkd.losses.base import Outputs
-from mlkd.models import Model, Tagger
+from mlkd.models import checkpoint
+from mlkd.models.network import Model, TaggerNet
+from mlkd.models.outputs import Outputs
 
 RANGES = "ranges"
 
@@ -44,16 +45,16 @@ class QuantisationAware:
         return QuantisedTagger(checkpoint.load_model(self.start), self.places)
 
 
-class QuantisedTagger(Tagger):
+class QuantisedTagger(TaggerNet):
     """A tagger, its branches fused as an export fuses them, with rounded activations and weights.
 
     It always computes as in eval mode, without dropout and with the statistics that its batch norms have; these are
     folded into convolutions before their weights are rounded.  `ranges` are the logarithms of the activations' ranges.
     """
 
-    def __init__(self, tagger: Tagger, places: Sequence[Place]) -> None:
+    def __init__(self, tagger: TaggerNet, places: Sequence[Place]) -> None:
         nn.Module.__init__(self)
-        fused: Tagger = reparameterize_model(copy.deepcopy(tagger).eval())
+        fused: TaggerNet = reparameterize_model(copy.deepcopy(tagger).eval())
         self.image_px, self.backbone_name, self.memory_format = fused.image_px, fused.backbone_name, fused.memory_format
         self.register_buffer("mean", fused.mean)
         self.register_buffer("std", fused.std)
@@ -65,7 +66,9 @@ class QuantisedTagger(Tagger):
         wanted = (False, True) if hasattr(fused.backbone, "forward_intermediates") else (False,)
         self.computations = {features: self._computation(fused, places, features) for features in wanted}
 
-    def _computation(self, fused: Tagger, places: Sequence[Place], features: bool) -> Callable[..., tuple[Tensor, ...]]:
+    def _computation(
+        self, fused: TaggerNet, places: Sequence[Place], features: bool
+    ) -> Callable[..., tuple[Tensor, ...]]:
         """The code of the graph; it reads parameters and buffers from the module that it is given."""
         graph = quantised_graph.trace(fused, features=features)
         quantised_graph.put_in(graph, places)
@@ -78,10 +81,10 @@ class QuantisedTagger(Tagger):
         return Outputs(logits, embeddings, pooled, tuple(maps) if features else None)
 
 
-def float_tagger(folder: Path) -> Tagger:
+def float_tagger(folder: Path) -> TaggerNet:
     """The net that such a training run has made, without rounding: branches fused, in eval mode."""
     tensors, facts = checkpoint.read(folder / checkpoint.BEST)
-    tagger: Tagger = reparameterize_model(
+    tagger: TaggerNet = reparameterize_model(
         checkpoint.model_of(facts).build(len(facts["labels"]), pretrained=False).eval()
     )
     tagger.load_state_dict({name: value for name, value in tensors.items() if not name.startswith(RANGES)})

@@ -14,7 +14,7 @@ from torch.export import Dim
 
 from mlkd import fake_quant
 from mlkd.fake_quant import Place
-from mlkd.models import Tagger
+from mlkd.models.network import TaggerNet
 
 aten: Any = torch.ops.aten
 CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv2d.padding)
@@ -22,7 +22,7 @@ PRODUCTS = (*CONVOLUTIONS, aten.linear.default, aten.matmul.default)
 Key = tuple[str, str, int]  # layer, kind and index of a Place
 
 
-def trace(tagger: Tagger, *, features: bool) -> fx.Graph:
+def trace(tagger: TaggerNet, *, features: bool) -> fx.Graph:
     """What the tagger computes in eval mode, for batches of any size: one tuple, stage maps last.
 
     Parameters and buffers are read from the module that runs it, under the tagger's names for them.
@@ -69,7 +69,7 @@ def put_in(graph: fx.Graph, places: Sequence[Place]) -> None:
 class _Flat(nn.Module):
     """Outputs as a tuple without names."""
 
-    def __init__(self, tagger: Tagger, features: bool) -> None:
+    def __init__(self, tagger: TaggerNet, features: bool) -> None:
         super().__init__()
         self.tagger, self.features = tagger, features
 
@@ -156,7 +156,7 @@ def _operands(node: fx.Node, moving: set[fx.Node]) -> list[int]:
 
 
 def _module(node: fx.Node) -> str:
-    """The path of the module that it comes from, as export.graph writes it into names."""
+    """The path of the module that it comes from, as export.onnx.graph writes it into names."""
     paths = [path.split("@")[0] for path, _ in node.meta["nn_module_stack"].values()]
     return str([path for path in paths if path and not path.startswith("_")][-1]).removeprefix("tagger.")
 

@@ -11,11 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import ranks, shipping, signing, told
+from pipeline.cli import ship, signing
+from pipeline.init import options as told
+from pipeline.runner import ranks
 
 if TYPE_CHECKING:  # the real imports wait until a command needs them: torch takes seconds
-    from pipeline.recipe import Recipe
-    from pipeline.stage import Decision, Line
+    from pipeline.recipe.schema import Recipe
+    from pipeline.runner.stage import Decision, Line
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
 RUNS, DIST = Path("runs"), Path("dist")
@@ -44,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_stages(options: argparse.Namespace) -> None:
     """Run what the command needs and has not finished."""
-    from pipeline import stages, teaching
-    from pipeline.progress import shown
+    from pipeline import stages, teachers
+    from pipeline.runner.progress import shown
 
     recipe = _recipe(options)
     line = _line(recipe, options).until(*TARGETS[options.command])
@@ -55,7 +57,7 @@ def run_stages(options: argparse.Namespace) -> None:
     with shown() as progress:
         stages.fetch_if_needed(recipe, line, progress)
         line.run(progress)
-        teaching.tell(teaching.select_maps(recipe, line.folder))
+        teachers.tell(teachers.select_maps(recipe, line.folder))
         if options.command != "distill":
             stages.publish(line.folder, DIST / recipe.name)
 
@@ -63,7 +65,7 @@ def run_stages(options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
     """Train the student with every method from the same teacher outputs, and write a page that tells them apart."""
     from pipeline.compare import run, runs
-    from pipeline.progress import shown
+    from pipeline.runner.progress import shown
 
     recipe = _recipe(options)
     folder = RUNS / recipe.name
@@ -74,8 +76,8 @@ def compare(options: argparse.Namespace) -> None:
 
 def plan(options: argparse.Namespace) -> None:
     """Say what would run, why, for about how long, and what the two nets cost."""
-    from pipeline import costs
-    from pipeline.stage import duration, size
+    from pipeline.cli import costs
+    from pipeline.runner.stage import duration, size
 
     recipe = _recipe(options)
     line = _line(recipe, options)
@@ -99,22 +101,22 @@ def plan(options: argparse.Namespace) -> None:
 
 def doctor(options: argparse.Namespace) -> None:
     """Say why int8 engines are no faster than float, and whether this CPU computes them right."""
-    from pipeline import doctoring
+    from pipeline.cli import doctor as doctoring
 
     doctoring.doctor(options.recipe, RUNS, DIST, options.json)
 
 
 def init(options: argparse.Namespace) -> None:
     """Look at a folder of your images, say what is understood, and write a recipe for it."""
-    from pipeline import init
+    from pipeline.init import draft
 
-    init.init(options.folder, told.read_options(options), options.out, force=options.force, look=options.look)
+    draft.init(options.folder, told.read_options(options), options.out, force=options.force, look=options.look)
 
 
 def fetch(_: argparse.Namespace) -> None:
     """Fetch the pictures that the default recipe composes, for a machine that goes offline."""
     from pipeline import stages
-    from pipeline.progress import shown
+    from pipeline.runner.progress import shown
 
     with shown() as progress:
         stages.fetch(progress)
@@ -122,8 +124,8 @@ def fetch(_: argparse.Namespace) -> None:
 
 def clean(options: argparse.Namespace) -> None:
     """Remove the results of one recipe; what is in dist/ stays."""
-    from pipeline.recipe import find_recipe
-    from pipeline.session import locked
+    from pipeline.recipe.schema import find_recipe
+    from pipeline.runner.session import locked
 
     folder = RUNS / find_recipe(options.recipe).stem
     if folder.is_dir():
@@ -134,14 +136,14 @@ def clean(options: argparse.Namespace) -> None:
 
 def choose(options: argparse.Namespace) -> None:
     """Say which engine to ship within limits, why, and the runner-up."""
-    from pipeline import choosing
+    from pipeline.cli import choose as choosing
 
     limits = {name: getattr(options, name) for name in ("max_p90_ms", "min_map", "max_mb")}
     choosing.choose(options.recipe, RUNS, DIST, device=options.device, as_json=options.json, **limits)
 
 
 def _recipe(options: argparse.Namespace) -> Recipe:
-    from pipeline.recipe import check, load_recipe
+    from pipeline.recipe.schema import check, load_recipe
 
     recipe = load_recipe(options.recipe, options.data)
     check(recipe)
@@ -150,14 +152,14 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 def _line(recipe: Recipe, options: argparse.Namespace) -> Line:
     from pipeline import stages
-    from pipeline.devices import read_shelf
+    from pipeline.stages.devices import read_shelf
 
     shelf = read_shelf(options.devices) if options.devices else None
     return stages.line(recipe, RUNS / recipe.name, frozenset(options.force), shelf)
 
 
 def _plan_line(decision: Decision) -> str:
-    from pipeline.stage import duration, size
+    from pipeline.runner.stage import duration, size
 
     if not decision.runs:
         return f"  skip  {decision.stage:16} {decision.why}"
@@ -208,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     first.add_argument("--force", action="store_true", help="replace a recipe that this command wrote")
     first.add_argument("--look", action="store_true", help="print everything and write nothing")
     told.add_options(first)
-    for part in (signing, shipping):
+    for part in (signing, ship):
         part.add(partial(_command, commands), DIST)
     _command(commands, "fetch", fetch)
     cleaned = _command(commands, "clean", clean)

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.parity import Parity, differences
-from mlkd import thresholds
+from export.onnx.parity import Parity, differences
+from mlkd.core import thresholds
+from mlkd.core.metrics import average_precision, mean
 from mlkd.data.prepared import Split, read_split
-from mlkd.metrics import average_precision, mean
-from pipeline.recipe import Recipe
+from pipeline.recipe.schema import Recipe
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mlkd.intervals import Groups, half_width, influence, variance
-from mlkd.metrics import average_precision, mean_average_precision
+from mlkd.core.intervals import Groups, half_width, influence, variance
+from mlkd.core.metrics import average_precision, mean_average_precision
 
 NORMAL = NormalDist()
 NORMAL_95 = NORMAL.inv_cdf(0.975)
@@ -107,8 +107,9 @@ Form = Callable[[TestSet, np.random.Generator], Iterator[tuple[str, str, float, 
 
 
 def chosen_form(test: TestSet, _: np.random.Generator) -> Iterator[tuple[str, str, float, Ends]]:
-    """(form, "one" or "difference", estimate, interval) of mlkd.intervals, and where scenes are composed of simpler
-    groups."""
+    """(form, "one" or "difference", estimate, interval) of mlkd.core.intervals, and where scenes are composed
+    of simpler groups.
+    """
     groups = {"chosen": test.groups}
     if isinstance(test.groups, list):
         groups |= {"by one cut-out": [names[0] for names in test.groups], "by image": range(len(test.a))}

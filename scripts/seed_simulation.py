@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlkd.intervals import influence
-from mlkd.metrics import mean_average_precision
+from mlkd.core.intervals import influence
+from mlkd.core.metrics import mean_average_precision
 from pipeline.compare.statistics import Gain, Measured, difference
 
 LARGE = 20_000  # images of the test set that stands for all images

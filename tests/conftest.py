@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests import sshd
+from tests.helpers import sshd
 
 LONGEST = "test_end_to_end.py"
 

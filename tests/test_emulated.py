@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import emulation, quantised
+from tests.helpers import emulation, quantised
 
 pytestmark = pytest.mark.slow
 ARM = ("cortex-a72", "cortex-a76")  # Raspberry Pi 4 and 5: without and with dot products

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import bundles
+from tests.helpers import bundles
 
 PYTHON = "3.10"
 PACKAGES = ("numpy==2.0.0", "pillow==11.3.0")

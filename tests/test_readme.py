@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests import bundles
+from tests.helpers import bundles
 
 README = Path(__file__).parents[1] / "README.md"
 

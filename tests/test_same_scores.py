@@ -16,12 +16,12 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from export.backends import Session
-from export.bundle import read_bundle
+from export.bundle.bundle import read_bundle
 from export.tagger import Tagger
-from export.tagger.choosing import backend_of
+from export.tagger.engine_choice import backend_of
+from mlkd.core.images import load
 from mlkd.data import Folder, prepare, read_split
-from mlkd.images import load
-from tests import bundles, selftests, wild
+from tests.helpers import bundles, selftests, wild
 
 PX = bundles.PX
 ENGINES = ("onnxruntime-fp32", "openvino-fp32")

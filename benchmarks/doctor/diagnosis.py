@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import timing
+from benchmarks.device import timing
 from benchmarks.doctor import onnxruntime, openvino
 from benchmarks.doctor.findings import Finding, find
 from benchmarks.doctor.layers import Layer, noise

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.doctor.diagnosis import Built
-from export import stamp
-from export.backends import OnnxRuntime, OpenVino, Session
-from export.tagger.golden import LIMITS, largest_difference, mean_difference
-from export.tagger.saturation import describe, kernels_saturate
-from mlkd.metrics import mean_average_precision
+from export.backends import OnnxRuntime, OpenVino, Session, stamp
+from export.tagger.reference import LIMITS, largest_difference, mean_difference
+from export.tagger.saturation_check import describe, kernels_saturate
+from mlkd.core.metrics import mean_average_precision
 
 BATCH = 32
 

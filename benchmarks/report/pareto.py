@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from benchmarks.report.choosing import told_apart
+from benchmarks.report.recommendation import told_apart
 from benchmarks.report.rows import Row
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import figures
-from benchmarks.report.choosing import KEPT, as_good
 from benchmarks.report.devices import of_device
-from benchmarks.report.equal import ALIKE
+from benchmarks.report.equal_map import ALIKE
+from benchmarks.report.recommendation import KEPT, as_good
 from benchmarks.report.rows import Facts, Row
 from benchmarks.report.verdict import Verdict
 

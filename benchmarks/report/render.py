@@ -17,19 +17,19 @@ from benchmarks.report.columns import COLUMNS
 from benchmarks.report.curves import curves
 from benchmarks.report.decisions import read_decisions
 from benchmarks.report.devices import Device, of_device, read_devices
-from benchmarks.report.freezing import read_freezing
+from benchmarks.report.export_cost import read_freezing
+from benchmarks.report.families import PRECISIONS, RUNTIMES, precision_of, runtime_of
 from benchmarks.report.gaps import draw_or_name, intervals_not_drawn
 from benchmarks.report.histograms import histograms
-from benchmarks.report.kinds import PRECISIONS, RUNTIMES, precision_of, runtime_of
+from benchmarks.report.images import read_grid, read_mistakes, read_pool
+from benchmarks.report.labels import SHOWN, int8_row, read_tags
 from benchmarks.report.markdown import environment
-from benchmarks.report.pictures import read_grid, read_mistakes, read_pool
 from benchmarks.report.problems import problems
 from benchmarks.report.rows import Facts, Row, finite, read_rows
 from benchmarks.report.scatter import DASHES, INNER, SHAPES, scatter
 from benchmarks.report.series import SUSTAINED, sustained, throughputs
 from benchmarks.report.slides import draw_slides
 from benchmarks.report.stacks import stacks
-from benchmarks.report.tags import SHOWN, int8_row, read_tags
 from benchmarks.report.verdict import Verdict, answer, judge
 
 SCHEMA = 2

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report.devices import Device, of_device
-from benchmarks.report.kinds import precision_of, runtime_of
+from benchmarks.report.families import precision_of, runtime_of
 from benchmarks.report.pareto import front
 from benchmarks.report.placement import Rect, nearest, place
 from benchmarks.report.rows import Row

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import figures
-from benchmarks.report.choosing import Choice, Limits, pick, why
 from benchmarks.report.devices import Device, of_device
-from benchmarks.report.equal import fastest_of_models, headline, rivals
+from benchmarks.report.equal_map import fastest_of_models, headline, rivals
+from benchmarks.report.labels import Tag
 from benchmarks.report.pareto import front, front_line
+from benchmarks.report.recommendation import Choice, Limits, pick, why
 from benchmarks.report.rows import Facts, Row
-from benchmarks.report.tags import Tag
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from export import stamp
+from export.backends import stamp
+from export.errors import EngineError
 
 MOST_THREADS = 1024
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-class MissingRuntime(RuntimeError):  # noqa: N818  (it says what is missing, as the callers print it)
-    """A package, device or instruction set that an engine needs is not here; the message names it and the next step."""
-
-
-class EngineRefused(ValueError):  # noqa: N818
-    """A file that is no engine of this backend; the message names the file, what was expected, what was found."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +65,7 @@ class Session(ABC):
             return  # the message waits for a fault: it takes longer than the check
         expected = f"{self.engine.name}: images: expected uint8 (B, {', '.join(map(str, self.picture))})"
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.picture:
-            raise ValueError(f"{expected}, got {images.dtype} {images.shape}; resize with mlkd.images")
+            raise ValueError(f"{expected}, got {images.dtype} {images.shape}; resize with mlkd.core.images")
         limit = f"1..{self.max_batch}" if self.max_batch else "at least 1"
         raise ValueError(f"{expected} with B {limit}, got {images.shape[0]} pictures; cut the batch")
 
@@ -104,7 +97,7 @@ class Compiler(Protocol):
         """Turn a graph into the engine file in `out_dir`; may run on another machine than `open`."""
 
     def open(self, engine: Path) -> Session:
-        """Open an engine; raises EngineRefused for a foreign file, MissingRuntime if it cannot run here."""
+        """Open an engine; raises EngineError for a foreign file, MissingRuntimeError if it cannot run here."""
 
     def missing(self) -> str | None:
         """Why no engine of this backend can run here, with the next step; None if it can."""
@@ -114,12 +107,12 @@ class Compiler(Protocol):
 
 
 def in_float(session: Session, integer: Sequence[str], advice: str) -> Session:
-    """The session; EngineRefused, with it closed, if it multiplies integers in the layers `integer`."""
+    """The session; EngineError, with it closed, if it multiplies integers in the layers `integer`."""
     if not integer:
         return session
     session.close()
     got = ", ".join(integer[:5])
-    raise EngineRefused(f"{session.engine}: expected products in float, got {got} in integers; {advice}")
+    raise EngineError(f"{session.engine}: expected products in float, got {got} in integers; {advice}")
 
 
 def check_threads(kind: str, threads: int) -> None:
@@ -129,18 +122,18 @@ def check_threads(kind: str, threads: int) -> None:
 
 
 def check_file(engine: Path, suffixes: tuple[str, ...], runtime: str) -> None:
-    """EngineRefused unless `engine` is a file with one of `suffixes`."""
+    """EngineError unless `engine` is a file with one of `suffixes`."""
     if engine.suffix not in suffixes:
-        raise EngineRefused(f"{engine}: expected an engine of {runtime} ({' or '.join(suffixes)}), got {engine.name}")
+        raise EngineError(f"{engine}: expected an engine of {runtime} ({' or '.join(suffixes)}), got {engine.name}")
     if not engine.is_file():
-        raise EngineRefused(f"{engine}: expected an engine file, got none; export it again")
+        raise EngineError(f"{engine}: expected an engine file, got none; export it again")
 
 
 def check_stamp(engine: Path, package: str) -> stamp.Stamp:
-    """The engine's stamp; EngineRefused if it is missing, damaged or of another runtime than `package`."""
+    """The engine's stamp; EngineError if it is missing, damaged or of another runtime than `package`."""
     found = stamp.read(engine)
     if found.runtime.split()[0] != package:
-        raise EngineRefused(f"{engine}: expected an engine of {package}, got one of {found.runtime}; export it again")
+        raise EngineError(f"{engine}: expected an engine of {package}, got one of {found.runtime}; export it again")
     return found
 
 

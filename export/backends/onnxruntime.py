@@ -13,20 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export import stamp
-from export.backends import cuda, importing, onnxruntime_kernels
-from export.backends.base import (
-    EngineRefused,
-    MissingRuntime,
-    Ran,
-    Session,
-    check_file,
-    check_stamp,
-    check_threads,
-    in_float,
-    written_whole,
-)
+from export.backends import cuda, onnxruntime_kernels, runtime_import, stamp
+from export.backends.base import Ran, Session, check_file, check_stamp, check_threads, in_float, written_whole
 from export.backends.onnxruntime_kernels import Kernel
+from export.errors import EngineError, MissingRuntimeError
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 ERRORS_ONLY = 3  # onnxruntime's log severity
@@ -65,11 +55,11 @@ class OnnxRuntime:
         return engine
 
     def open(self, engine: Path) -> Session:
-        """Open a stamped graph on the provider asked for; EngineRefused for any other file or interface."""
+        """Open a stamped graph on the provider asked for; EngineError for any other file or interface."""
         check_file(engine, (".onnx",), "ONNX Runtime")
         found, there = check_stamp(engine, self.kind).graph, stamp.hash_of(engine)
         if found != there:
-            raise EngineRefused(
+            raise EngineError(
                 f"{engine}: expected the graph {found[:12]}… of its stamp, got {there[:12]}…; {stamp.AGAIN}"
             )
         return self.open_graph(engine)
@@ -82,13 +72,13 @@ class OnnxRuntime:
     def open_exact(self, graph: Path) -> Session:
         """Open an ONNX and compute its Q/DQ in float: rounded as in int8, but no product saturates on any CPU.
 
-        Raises EngineRefused where the runtime multiplies integers all the same.
+        Raises EngineError where the runtime multiplies integers all the same.
         """
         self._check(graph)
         session = _OnnxRuntimeSession(graph, self, exact=True)
         if session.kernels is None:
             session.close()
-            raise EngineRefused(f"{graph}: {NO_PROFILE}")
+            raise EngineError(f"{graph}: {NO_PROFILE}")
         integer = onnxruntime_kernels.integer(session.kernels)
         return in_float(session, integer, "quantize with QuantizeLinear and DequantizeLinear (Q/DQ)")
 
@@ -96,14 +86,14 @@ class OnnxRuntime:
         check_file(graph, (".onnx",), "ONNX Runtime")
         reason = self.missing()
         if reason is not None:
-            raise MissingRuntime(reason)
+            raise MissingRuntimeError(reason)
 
     def missing(self) -> str | None:
         """Why it cannot run here."""
         try:
             package = "onnxruntime" if self.device == "cpu" else "onnxruntime-gpu"
-            onnxruntime = importing.wanted("onnxruntime", package)
-        except MissingRuntime as cause:
+            onnxruntime = runtime_import.wanted("onnxruntime", package)
+        except MissingRuntimeError as cause:
             return str(cause)
         provider = PROVIDERS[self.device]
         if provider not in onnxruntime.get_available_providers():
@@ -172,7 +162,7 @@ class _OnnxRuntimeSession(Session):
 def _ran(engine: Path, backend: OnnxRuntime, kernels: list[Kernel] | None, provider: str, version: str) -> Ran:
     """From the kernels that ran; without them only the CPU, which is the one provider of its sessions, is certain."""
     if kernels is None and backend.device != "cpu":
-        raise MissingRuntime(f"{engine}: {NO_PROFILE}")
+        raise MissingRuntimeError(f"{engine}: {NO_PROFILE}")
     return Ran(
         provider=provider,
         device=backend.device,
@@ -194,21 +184,23 @@ def _open(engine: Path, backend: OnnxRuntime, options: Any) -> Any:
         raise _refusal(engine, cause) from cause
     session.disable_fallback()
     if session.get_providers()[0] != wanted:
-        raise MissingRuntime(f"onnxruntime: expected {wanted}, got {session.get_providers()}; check the GPU's driver")
+        raise MissingRuntimeError(
+            f"onnxruntime: expected {wanted}, got {session.get_providers()}; check the GPU's driver"
+        )
     return session
 
 
-def _refusal(engine: Path, cause: Exception) -> EngineRefused:
+def _refusal(engine: Path, cause: Exception) -> EngineError:
     import onnxruntime
 
     for what, pattern in TOO_NEW.items():
         found = pattern.search(str(cause))
         if found:
-            return EngineRefused(
+            return EngineError(
                 f"{engine}: expected {what} {found[2]} or older, the newest that onnxruntime {onnxruntime.__version__} "
                 f"reads, got {what} {found[1]}; upgrade the runtime, or export an older one"
             )
-    return EngineRefused(f"{engine}: expected a graph for ONNX Runtime, got: {cause}; export it again")
+    return EngineError(f"{engine}: expected a graph for ONNX Runtime, got: {cause}; export it again")
 
 
 def _picture(engine: Path, session: Any) -> tuple[int, ...]:
@@ -217,5 +209,5 @@ def _picture(engine: Path, session: Any) -> tuple[int, ...]:
     taggers = len(inputs) == len(outputs) == 1 and [kind for _, kind, _ in got] == ["tensor(uint8)", "tensor(float)"]
     shape = inputs[0].shape if inputs else []
     if not taggers or len(shape) != 4 or shape[3] != 3 or not all(isinstance(side, int) for side in shape[1:]):
-        raise EngineRefused(f"{engine}: expected uint8 (batch, H, W, 3) to float scores (batch, L), got {got}")
+        raise EngineError(f"{engine}: expected uint8 (batch, H, W, 3) to float scores (batch, L), got {got}")
     return tuple(shape[1:])

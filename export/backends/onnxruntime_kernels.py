@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.backends.base import EngineRefused, most
+from export.backends.base import most
+from export.errors import EngineError
 
 COMPUTES = {"float": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
 PRODUCTS = ("Conv", "MatMul", "Gemm", "Attention")  # QLinearConv, FusedMatMul, QGemm and the like hold one of these
@@ -57,11 +58,11 @@ def integer(kernels: Sequence[Kernel]) -> list[str]:
 
 
 def placed(engine: Path, kernels: Sequence[Kernel], provider: str) -> float:
-    """Share of the kernels on `provider`, 0..1; EngineRefused if others than arithmetic on shapes ran elsewhere."""
+    """Share of the kernels on `provider`, 0..1; EngineError if others than arithmetic on shapes ran elsewhere."""
     elsewhere = [kernel for kernel in kernels if kernel.provider != provider]
     strays = [f"{kernel.name} on {kernel.provider}" for kernel in elsewhere if kernel.reads not in SHAPES]
     if strays:
-        raise EngineRefused(
+        raise EngineError(
             f"{engine}: expected all nodes on {provider}, got {', '.join(strays[:5])} ({len(strays)} in all); "
             "choose the device cpu, or a graph without these operators"
         )

@@ -10,20 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export import machine, stamp
-from export.backends import importing, openvino_layers
-from export.backends.base import (
-    EngineRefused,
-    MissingRuntime,
-    Ran,
-    Session,
-    check_file,
-    check_stamp,
-    check_threads,
-    in_float,
-    no_room,
-    written_whole,
-)
+from export.backends import host, openvino_layers, runtime_import, stamp
+from export.backends.base import Ran, Session, check_file, check_stamp, check_threads, in_float, no_room, written_whole
+from export.errors import EngineError, MissingRuntimeError
 
 CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 EXACT = "LP_TRANSFORMS_MODE"  # without low-precision transformations FakeQuantize and Q/DQ stay beside float products
@@ -66,7 +55,7 @@ class OpenVino:
         return out_dir / name
 
     def open(self, engine: Path) -> Session:
-        """Open on the device and in the precision asked for; EngineRefused for any other file or interface."""
+        """Open on the device and in the precision asked for; EngineError for any other file or interface."""
         check_file(engine, (".xml",), "OpenVINO")
         check_stamp(engine, self.kind)
         return self.open_graph(engine)
@@ -78,7 +67,7 @@ class OpenVino:
     def open_exact(self, graph: Path) -> Session:
         """Open an .xml or .onnx on the CPU and compute what is quantized in float: no product saturates on any CPU.
 
-        Raises EngineRefused where the runtime multiplies integers all the same.
+        Raises EngineError where the runtime multiplies integers all the same.
         """
         cpu = OpenVino(threads=self.threads)
         session = cpu._open(graph, {**cpu.settings(), EXACT: False})
@@ -87,14 +76,14 @@ class OpenVino:
     def _open(self, graph: Path, settings: dict[str, Any]) -> OpenVinoSession:
         check_file(graph, (".xml", ".onnx"), "OpenVINO")
         if (reason := self.missing()) is not None:
-            raise MissingRuntime(reason)
+            raise MissingRuntimeError(reason)
         return OpenVinoSession(graph, self, settings)
 
     def missing(self) -> str | None:
         """Why it cannot run here."""
         try:
             core = _core()
-        except MissingRuntime as cause:
+        except MissingRuntimeError as cause:
             return str(cause)
         there = core.available_devices
         known = {name for one in there for name in (one, one.split(".")[0])}
@@ -103,7 +92,7 @@ class OpenVino:
             if device not in known:
                 return f"openvino: expected the device {device}, got {there}; choose one of these"
             able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-            imitated = (device, self.compute) == ("CPU", "bf16") and not machine.computes_bf16()
+            imitated = (device, self.compute) == ("CPU", "bf16") and not host.computes_bf16()
             if CAPABILITIES[self.compute] not in able or imitated:
                 return f"openvino: expected a {device} that computes {self.compute}, got {able}; choose f32"
         return None
@@ -187,7 +176,7 @@ class OpenVinoSession(Session):
 
 
 def _core() -> Any:
-    return importing.wanted("openvino", "openvino").Core()
+    return runtime_import.wanted("openvino", "openvino").Core()
 
 
 def _version() -> str:
@@ -205,26 +194,26 @@ def _read(core: Any, model: Path) -> Any:
         unknown = re.search(r"No conversion rule found for operations: (.+)", str(cause))
         got = f"the operators {unknown[1]} (name-opset)" if unknown else str(cause)
         expected = f"operators that openvino {_version()} knows" if unknown else "a graph for OpenVINO"
-        raise EngineRefused(f"{model}: expected {expected}, got {got}; export it again") from cause
+        raise EngineError(f"{model}: expected {expected}, got {got}; export it again") from cause
 
 
 def _compile(core: Any, network: Any, engine: Path, device: str, settings: dict[str, Any]) -> Any:
     try:
         return core.compile_model(network, device, settings)
     except RuntimeError as cause:
-        raise EngineRefused(
+        raise EngineError(
             f"{engine}: expected a graph that {device} compiles, got: {cause}; choose another device"
         ) from cause
 
 
 def _check_ir(model: Path) -> None:
-    """EngineRefused for a file that OpenVINO would hand to every other reader it has, each complaining on stderr."""
+    """EngineError for a file that OpenVINO would hand to every other reader it has, each complaining on stderr."""
     with model.open("rb") as stream:
         head = stream.read(256)
     if b"<net" not in head:
-        raise EngineRefused(f"{model}: expected OpenVINO's <net …>, got a file that starts with {head[:16]!r}")
+        raise EngineError(f"{model}: expected OpenVINO's <net …>, got a file that starts with {head[:16]!r}")
     if not model.with_suffix(".bin").is_file():
-        raise EngineRefused(f"{model}: expected its weights {model.with_suffix('.bin').name} beside it, got none")
+        raise EngineError(f"{model}: expected its weights {model.with_suffix('.bin').name} beside it, got none")
 
 
 def _save(network: Any, file: Path, out_dir: Path) -> None:
@@ -242,5 +231,5 @@ def _picture(engine: Path, network: Any) -> tuple[int, ...]:
     shape = list(network.inputs[0].get_partial_shape()) if network.inputs else []
     pictures = len(shape) == 4 and all(side.is_static for side in shape[1:]) and shape[3].get_length() == 3
     if [kind for kind, _ in got] != ["u8", "f32"] or not pictures:
-        raise EngineRefused(f"{engine}: expected uint8 (batch, H, W, 3) to float scores (batch, L), got {got}")
+        raise EngineError(f"{engine}: expected uint8 (batch, H, W, 3) to float scores (batch, L), got {got}")
     return tuple(side.get_length() for side in shape[1:])

@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from export.backends.base import MissingRuntime, most
+from export.backends.base import most
+from export.errors import MissingRuntimeError
 
 COMPUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "i8": "int8", "u8": "int8"}
 PRODUCTS = (
@@ -21,16 +22,16 @@ PRODUCTS = (
 
 
 def devices(engine: Path, compiled: Any, named: tuple[str, ...]) -> list[str]:
-    """The devices that execute it; MissingRuntime if one of them is none of the `named`."""
+    """The devices that execute it; MissingRuntimeError if one of them is none of the `named`."""
     there: list[str] = compiled.get_property("EXECUTION_DEVICES")
     kinds = {device.split(".")[0] for device in named}
     if kinds and not {device.split(".")[0] for device in there} <= kinds:
-        raise MissingRuntime(f"{engine.name}: expected {', '.join(named)}, got {there}; choose one of these")
+        raise MissingRuntimeError(f"{engine.name}: expected {', '.join(named)}, got {there}; choose one of these")
     return there
 
 
 def compute(engine: Path, compiled: Any, asked: str) -> str:
-    """What most products run in, from the execution graph; MissingRuntime if floats do not run as `asked`.
+    """What most products run in, from the execution graph; MissingRuntimeError if floats do not run as `asked`.
 
     f32 is asked of every float product; a device may keep some in f32 that has no kernel in less.
     """
@@ -39,7 +40,9 @@ def compute(engine: Path, compiled: Any, asked: str) -> str:
     there = set(floats) if asked == "f32" else {most(floats)}
     if floats and there != {asked}:
         counts = ", ".join(f"{count} in {precision}" for precision, count in Counter(floats).most_common())
-        raise MissingRuntime(f"{engine.name}: expected float products in {asked}, got {counts}; choose another compute")
+        raise MissingRuntimeError(
+            f"{engine.name}: expected float products in {asked}, got {counts}; choose another compute"
+        )
     return most(products)
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from export.backends import importing
+from export.backends import runtime_import
 
 # An ONNX model of one MatMulInteger, uint8 (m, k) times int8 (k, n): a device may lack the package onnx to write it.
 PROBE = (
@@ -24,7 +24,7 @@ def saturates() -> bool:
     The product's largest operands tell: 255 * 127 + 255 * 127 does not fit into 16 bits.  With 7-bit weights it does.
     Takes milliseconds once onnxruntime is imported.  Raises ImportError without onnxruntime.
     """
-    onnxruntime = importing.load("onnxruntime")
+    onnxruntime = runtime_import.load("onnxruntime")
 
     session = onnxruntime.InferenceSession(PROBE, providers=["CPUExecutionProvider"])
     activations, weights = np.full((1, DEPTH), 255, np.uint8), np.full((DEPTH, COLUMNS), 127, np.int8)

@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from export import stamp
-from export.backends import cuda, importing, tensorrt_caches
-from export.backends.base import EngineRefused, MissingRuntime, Ran, Session, check_file, written_whole
+from export.backends import cuda, runtime_import, stamp, tensorrt_caches
+from export.backends.base import Ran, Session, check_file, written_whole
 from export.backends.tensorrt_build import OPTIONS, build, listen
+from export.errors import EngineError, MissingRuntimeError
 
 DEVICE = "device"
 RTX, FULL = "tensorrt_rtx", "tensorrt"
@@ -41,10 +41,10 @@ class TensorRt:
             )
 
     def compile(self, model: Path, out_dir: Path) -> Path:
-        """Build MODEL-sm86.plan; EngineRefused holds the library's own words, the node and its module.
+        """Build MODEL-sm86.plan; EngineError holds the library's own words, the node and its module.
 
         The full library measures kernels while it builds and keeps its timings in the cache for the next build.
-        MissingRuntime without the library, or without a GPU if it is to be built for this machine's.
+        MissingRuntimeError without the library, or without a GPU if it is to be built for this machine's.
         """
         check_file(model, (".onnx",), "TensorRT's parser")
         library = self._library()
@@ -72,7 +72,7 @@ class TensorRt:
     def open(self, engine: Path) -> Session:
         """Open a plan on this machine's first GPU.  A plan is code: verify its hash before.
 
-        EngineRefused for one of another library, version, system or GPU; MissingRuntime if none can run here.
+        EngineError for one of another library, version, system or GPU; MissingRuntimeError if none can run here.
         """
         check_file(engine, (".plan",), "TensorRT")
         stamped = stamp.read(engine)
@@ -80,7 +80,7 @@ class TensorRt:
         _check(engine, "library", stamped.runtime, _version(library))
         _check(engine, "system", stamped.os, stamp.os_name())
         if (reason := cuda.missing()) is not None:
-            raise MissingRuntime(reason)
+            raise MissingRuntimeError(reason)
         _check(engine, "GPU", stamped.device, cuda.compute_capability())
         return _TensorRtSession(engine, library, stamped)
 
@@ -88,7 +88,7 @@ class TensorRt:
         """Why it cannot run here."""
         try:
             library = self._library()
-        except MissingRuntime as cause:
+        except MissingRuntimeError as cause:
             return str(cause)
         if (reason := cuda.missing()) is not None:
             return reason
@@ -104,11 +104,11 @@ class TensorRt:
         return (engine, stamp.path_of(engine))
 
     def _capability(self) -> str:
-        """What is built for; MissingRuntime without the GPU that it should be built on."""
+        """What is built for; MissingRuntimeError without the GPU that it should be built on."""
         if self.compute_capability != DEVICE:
             return self.compute_capability
         if (reason := self.missing()) is not None:
-            raise MissingRuntime(reason)
+            raise MissingRuntimeError(reason)
         return cuda.compute_capability()
 
     def _library(self) -> Any:
@@ -117,7 +117,7 @@ class TensorRt:
         found = []
         for name in names:
             try:
-                library = importing.load(name)
+                library = runtime_import.load(name)
             except ImportError as cause:
                 found.append(f"{name}: {cause}")
                 continue
@@ -126,7 +126,7 @@ class TensorRt:
             found.append(f"{name} without a builder")
         package = PACKAGES[names[0]]
         hint = " (a Jetson has it from JetPack: python3 -m venv --system-site-packages)" if names[0] == FULL else ""
-        raise MissingRuntime(
+        raise MissingRuntimeError(
             f"tensorrt: expected the package {package}, got: {'; '.join(found)}; pip install {package}{hint}"
         )
 
@@ -141,7 +141,7 @@ class _TensorRtSession(Session):
         try:
             self._engine = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
-                raise EngineRefused(
+                raise EngineError(
                     f"{engine}: expected a plan for this GPU and version, got: {self._messages.complaints()}; {AGAIN}"
                 )
             self._input, self._output = (self._engine.get_tensor_name(index) for index in range(2))
@@ -162,7 +162,7 @@ class _TensorRtSession(Session):
         else:
             self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise MissingRuntime(
+            raise MissingRuntimeError(
                 f"{self.engine.name}: expected room on the GPU for what it computes, got: "
                 f"{self._messages.complaints()}; close what else runs there"
             )
@@ -208,4 +208,4 @@ def _version(library: Any) -> str:
 
 def _check(engine: Path, what: str, built_for: str, here: str) -> None:
     if built_for != here:
-        raise EngineRefused(f"{engine}: {what}: expected {here}, got a plan for {built_for}; {AGAIN}")
+        raise EngineError(f"{engine}: {what}: expected {here}, got a plan for {built_for}; {AGAIN}")

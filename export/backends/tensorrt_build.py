@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from export.backends import tensorrt_caches
-from export.backends.base import EngineRefused
+from export.errors import EngineError
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ def listen(library: Any) -> tuple[Any, Messages]:
 
 
 def build(library: Any, model: Path, capability: str | None, timings: Path | None) -> bytes:
-    """The plan for `capability`, or for this machine's GPU; EngineRefused in the library's words.
+    """The plan for `capability`, or for this machine's GPU; EngineError in the library's words.
 
     `timings`, a place in the cache, keeps what the builder measured for the next build.
     """
@@ -86,7 +86,7 @@ def build(library: Any, model: Path, capability: str | None, timings: Path | Non
     if plan is None or messages.inconsistent:
         where = "".join(f" (in {module})" for module in _modules_named(network, messages.complaints()))
         wanted = f"a graph that {library.__name__} builds for {capability or 'this GPU'}, batches 1 to {BATCHES[-1]}"
-        raise EngineRefused(f"{model}: expected {wanted}, got: {messages.complaints()}{where}; change the layer")
+        raise EngineError(f"{model}: expected {wanted}, got: {messages.complaints()}{where}; change the layer")
     if timings is not None:
         tensorrt_caches.keep_timings(config, timings)
     return bytes(plan)
@@ -99,11 +99,11 @@ def _parse(library: Any, builder: Any, model: Path) -> Any:
     parsed = parser.parse_from_file(str(model))
     if messages.opset > NEWEST_OPSET:
         known = f"opset {NEWEST_OPSET} or older for {library.__name__}"
-        raise EngineRefused(f"{model}: expected {known}, got {messages.opset}; export it again")
+        raise EngineError(f"{model}: expected {known}, got {messages.opset}; export it again")
     if not parsed:
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         listed = "; ".join(_complaint(network, error) for error in errors) or "no graph"
-        raise EngineRefused(f"{model}: expected a graph that {library.__name__} parses, got {listed}")
+        raise EngineError(f"{model}: expected a graph that {library.__name__} parses, got {listed}")
     _check_tagger(network, model)
     return network
 
@@ -148,7 +148,7 @@ def _check_tagger(network: Any, model: Path) -> None:
     kinds, shape = [kind for _, kind, _ in got], got[0][2] if got else ()
     pictures = len(shape) == 4 and shape[0] == -1 and min(shape[1:]) > 0 and shape[3] == 3
     if len(inputs) != 1 or kinds != ["UINT8", "FLOAT"] or not pictures or len(got[1][2]) != 2:
-        raise EngineRefused(
+        raise EngineError(
             f"{model}: expected uint8 (batch, H, W, 3) to float scores (batch, L), got {got or 'nothing'}"
         )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.progress import Progress, silent
+from mlkd.core.progress import Progress, silent
 
 NOISE = 2.0  # standard errors that a layer's gain has to exceed
 

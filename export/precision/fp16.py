@@ -6,8 +6,8 @@ from pathlib import Path
 
 import onnx
 
-from export import graph
-from export.precision import sensitive
+from export.onnx import graph
+from export.precision import always_float
 
 
 def fp16(model: Path, out: Path) -> Path:
@@ -16,7 +16,7 @@ def fp16(model: Path, out: Path) -> Path:
 
     source = onnx.load(model)
     metadata = graph.read_metadata(source) | {"precision": "fp16"}
-    kept = [*sensitive.in_front(source), *sensitive.behind(source)]
+    kept = [*always_float.in_front(source), *always_float.behind(source)]
     own = {node.name for node in source.graph.node}
     halved = convert_float_to_float16(source, keep_io_types=True, node_block_list=kept)
     _join_casts(halved, own)

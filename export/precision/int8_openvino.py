@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from export import stamp
+from export.backends import stamp
 from export.precision.ranges import check_images
 
 BEHIND = frozenset({"Result", "Sigmoid", "Add", "Multiply", "Squeeze", "Unsqueeze", "Reshape", "Transpose"})

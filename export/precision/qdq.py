@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from export import graph, stamp
-from export.precision import sensitive
+from export.backends import stamp
+from export.onnx import graph
+from export.precision import always_float
 from export.precision.budget import FloatLayer
 from export.precision.ranges import Ranges, prepare
 
@@ -86,7 +87,7 @@ def taken_along(model: Path, family: Family, floats: Collection[FloatLayer]) -> 
 
 def float_nodes(model: ModelProto) -> list[str]:
     """Nodes that no family quantises."""
-    return [*sensitive.in_front(model), *sensitive.behind(model), *sensitive.not_worth_it(model)]
+    return [*always_float.in_front(model), *always_float.behind(model), *always_float.not_worth_it(model)]
 
 
 def check_signed(model: ModelProto, integer: Collection[str]) -> None:

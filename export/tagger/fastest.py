@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export import machine
-from export.backends import Backend, Session
-from export.manifest import EngineEntry, Manifest
-from export.tagger.choosing import Measured, backend_of
-from export.tagger.golden import Golden, largest_difference, score_limit
+from export.backends import Backend, Session, host
+from export.bundle.manifest import EngineEntry, Manifest
+from export.tagger.engine_choice import Measured, backend_of
 from export.tagger.opening import built_here, open_engine
-from export.tagger.remembering import NoCacheError, Record, alone, file_of, read, trying, write
-from export.tagger.saturation import saturation
+from export.tagger.reference import Golden, largest_difference, score_limit
+from export.tagger.saturation_check import saturation
+from export.tagger.timings import NoCacheError, Record, alone, file_of, read, trying, write
 
 log = logging.getLogger(__name__)
 
@@ -71,16 +70,16 @@ def _told(found: Record) -> Measured:
 
 def _of_the_like(manifest: Manifest) -> dict[str, float]:
     """What the bundle's engines took on a processor of this architecture."""
-    if (manifest.measured_on or {}).get("architecture") != machine.identity()["architecture"]:
+    if (manifest.measured_on or {}).get("architecture") != host.identity()["architecture"]:
         return {}
     return {entry.name: entry.p50_ms for entry in manifest.engines if entry.p50_ms is not None}
 
 
 def _measured_here(manifest: Manifest) -> bool:
     """Whether the bundle's times are of this machine and these versions of the runtimes."""
-    facts = machine.identity()
+    facts = host.identity()
     alike = {**(manifest.measured_on or {}), "runtimes": None} == {**facts, "runtimes": None}
-    return alike and (manifest.measured_on or {}).get("runtimes") == machine.runtimes()
+    return alike and (manifest.measured_on or {}).get("runtimes") == host.runtimes()
 
 
 def p50_ms(

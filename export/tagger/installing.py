@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, flush, read_bundle, sync
-from export.manifest import BundleError, FileEntry, Manifest
-from export.stamp import hash_of
+from export.backends.stamp import hash_of
+from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, flush, read_bundle, sync
+from export.bundle.manifest import FileEntry, Manifest
+from export.errors import BundleError
 from export.tagger.trial import self_test
 
 log = logging.getLogger(__name__)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from export import stamp
-from export.backends import Backend, EngineRefused, MissingRuntime, Session
-from export.manifest import EngineEntry, Manifest
+from export.backends import Backend, Session, stamp
+from export.bundle.manifest import EngineEntry, Manifest
+from export.errors import EngineError, MissingRuntimeError
 from export.tagger.rebuilding import build, builds, for_this_device, key_of, open_built
 
 OFFER = "`info --rebuild` or `tag --rebuild` builds it on this device"
@@ -17,29 +17,29 @@ def open_engine(
 ) -> Session:
     """The engine as shipped; one that is foreign, stale or not built yet as built here, now if `rebuild` says so.
 
-    The bundle, verified before, is only read.  Raises EngineRefused, MissingRuntime, or OSError if the cache cannot
+    The bundle, verified before, is only read.  Raises EngineError, MissingRuntimeError, or OSError if the cache cannot
     take a new engine.
     """
     own = for_this_device(backend)
-    refusal: EngineRefused | MissingRuntime
+    refusal: EngineError | MissingRuntimeError
     try:
         return _open_shipped(folder, manifest, entry, backend)
-    except EngineRefused as cause:
+    except EngineError as cause:
         refusal = cause
-    except MissingRuntime as cause:
+    except MissingRuntimeError as cause:
         if own == backend:
             raise
         refusal = cause
     reason = own.missing()
     if reason is not None:
-        raise MissingRuntime(reason) from refusal
+        raise MissingRuntimeError(reason) from refusal
     _check_graph(folder, manifest, entry, refusal)
     key = key_of(manifest.files[entry.graph].sha256, entry.precision, own)
     session = open_built(key, own)
     if session is not None:
         return session
     if not rebuild:
-        raise EngineRefused(f"{refusal}; {OFFER}") from refusal
+        raise EngineError(f"{refusal}; {OFFER}") from refusal
     return build(key, own, folder / entry.graph)
 
 
@@ -60,10 +60,10 @@ def built_here(manifest: Manifest, entry: EngineEntry, backend: Backend) -> list
 
 def _open_shipped(folder: Path, manifest: Manifest, entry: EngineEntry, backend: Backend) -> Session:
     if entry.files == (entry.graph,):
-        raise EngineRefused(f"engine {entry.name}: expected one built for this device, got its graph {entry.graph}")
+        raise EngineError(f"engine {entry.name}: expected one built for this device, got its graph {entry.graph}")
     got, expected = stamp.read(folder / entry.file).graph, manifest.files[entry.graph].sha256
     if got != expected:
-        raise EngineRefused(
+        raise EngineError(
             f"engine {entry.name}: expected one built from {entry.graph}, {expected[:12]}…, "
             f"got a stale one, built from {got[:12]}…; export the bundle again"
         )
@@ -71,13 +71,13 @@ def _open_shipped(folder: Path, manifest: Manifest, entry: EngineEntry, backend:
 
 
 def _check_graph(folder: Path, manifest: Manifest, entry: EngineEntry, refusal: Exception) -> None:
-    """EngineRefused if the bundle's graph is not of the engine's precision: NNCF made that from it."""
+    """EngineError if the bundle's graph is not of the engine's precision: NNCF made that from it."""
     precision = stamp.precision_of(folder / entry.graph)
     if precision == entry.precision:
         return
     others = [e.name for e in manifest.engines if e.precision != entry.precision and e.backend == entry.backend]
     instead = ", ".join(others) or "another engine"
-    raise EngineRefused(
+    raise EngineError(
         f"{refusal}; it cannot be rebuilt here: expected a graph of {entry.precision} in the bundle, "
         f"got {entry.graph} of {precision}; take {instead}, or export the bundle again"
     ) from refusal

@@ -13,10 +13,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from export import stamp
-from export.backends import Backend, EngineRefused, MissingRuntime, Session, TensorRt
-from export.bundle import flush
-from mlkd.cache import ELSEWHERE, cache_root, private
+from export.backends import Backend, Session, TensorRt, stamp
+from export.bundle.bundle import flush
+from export.errors import EngineError, MissingRuntimeError
+from mlkd.core.cache import ELSEWHERE, cache_root, private
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def open_built(key: str, backend: Backend) -> Session | None:
     for folder in builds(key):
         engine = _verified(folder)
         if engine is not None:
-            with contextlib.suppress(EngineRefused):  # of another version or device: it stays for that one
+            with contextlib.suppress(EngineError):  # of another version or device: it stays for that one
                 return backend.open(engine)
     return None
 
@@ -58,8 +58,8 @@ def open_built(key: str, backend: Backend) -> Session | None:
 def build(key: str, backend: Backend, graph: Path) -> Session:
     """Like open_built, but compiles the engine if there is none; of several processes one builds and the others wait.
 
-    Raises EngineRefused for a graph that the runtime does not take, MissingRuntime on a system that cannot lock files,
-    OSError for a cache that cannot be written.
+    Raises EngineError for a graph that the runtime does not take, MissingRuntimeError on a system that cannot lock
+    files, OSError for a cache that cannot be written.
     """
     place = _place(key)
     with _alone(place):
@@ -104,7 +104,7 @@ def _alone(place: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError as cause:
-        raise MissingRuntime(
+        raise MissingRuntimeError(
             f"rebuilding: expected a system that locks files with fcntl (Linux, macOS), got {platform.system()}; "
             "take an engine that runs as shipped, or export the bundle for this device"
         ) from cause

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.manifest import EngineEntry, Manifest
-from export.tagger.golden import Golden, Limit, Values, largest_difference, score_limit
-from export.tagger.saturation import CAUSE, saturation
+from export.bundle.manifest import EngineEntry, Manifest
+from export.tagger.reference import Golden, Limit, Values, largest_difference, score_limit
+from export.tagger.saturation_check import CAUSE, saturation
 from export.tagger.tagger import Tagger
-from mlkd import images
+from mlkd.core import images
 
 JPEG_LEVELS = Limit(3.0)  # one level in each of Y, Cb and Cr, as decoders' rounding differs, is up to 2.8 in blue
 LEVELS = Limit(1.0)  # the rounding of alpha, and of Pillow's resize where it is built for another instruction set
@@ -62,7 +62,7 @@ def check_engine(tagger: Tagger, golden: Golden) -> list[Finding]:
         finding = _explained(finding, tagger, stored, expected, found, limit)
     try:
         pixels = [tagger.resize(tagger.decode(file)) for file in golden.files]
-    except images.UnreadablePicture as refusal:
+    except images.UnreadableImageError as refusal:
         return [finding, _unreadable("all", entry.name, refusal), tags]
     if not all(map(np.array_equal, pixels, stored)):
         limit = Limit(max(limit.largest, AFTER_ROUNDING))
@@ -109,7 +109,7 @@ def _explained(
 def _check_decoding(file: Path, expected: NDArray[np.uint8], image_px: int) -> Finding:
     try:
         found = np.asarray(images.decode(file, image_px))
-    except images.UnreadablePicture as refusal:
+    except images.UnreadableImageError as refusal:
         return _unreadable("decode", _named(file), refusal)
     limit = JPEG_LEVELS if file.suffix == ".jpg" else LEVELS
     finding = _compared("decode", _named(file), expected, found, limit)

@@ -13,17 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.backends import EngineRefused, MissingRuntime, Ran
-from export.bundle import read_bundle
-from export.machine import usable_cores
-from export.manifest import BundleError, Manifest
-from export.tagger.choosing import Choice, choose
+from export.backends import Ran
+from export.backends.host import usable_cores
+from export.bundle.bundle import read_bundle
+from export.bundle.manifest import Manifest
+from export.errors import BundleError, EngineError, MissingRuntimeError
+from export.tagger.engine_choice import Choice, choose
 from export.tagger.fastest import measured, wrong
-from export.tagger.golden import Golden
 from export.tagger.opening import open_engine
-from export.tagger.sessions import Sessions
-from mlkd import images
-from mlkd.labels import Labels
+from export.tagger.reference import Golden
+from export.tagger.session_pool import Sessions
+from mlkd.core import images
+from mlkd.core.labels import Labels
 
 Picture = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
@@ -92,7 +93,7 @@ class Tagger:
                 if times is not None and not times.checked:
                     tagger.check(folder)
             except Exception as cause:  # every runtime raises classes of its own
-                ours = isinstance(cause, (EngineRefused, MissingRuntime))
+                ours = isinstance(cause, (EngineError, MissingRuntimeError))
                 if not ours and (engine is not None or (rebuild and isinstance(cause, OSError))):
                     raise
                 refused[choice.entry.name] = " ".join(str(cause).split()) or type(cause).__name__
@@ -103,7 +104,7 @@ class Tagger:
     def open(
         cls, folder: Path, manifest: Manifest, choice: Choice, *, workers: int | None = 1, rebuild: bool = False
     ) -> Tagger:
-        """Open the chosen engine of a verified bundle; EngineRefused or MissingRuntime says why that cannot be."""
+        """Open the chosen engine of a verified bundle; EngineError or MissingRuntimeError says why that cannot be."""
         _check_workers(workers)
         workers = workers or max(1, usable_cores() // getattr(choice.backend, "threads", 1))
         opener = functools.partial(open_engine, folder, manifest, choice.entry, choice.backend)
@@ -122,7 +123,7 @@ class Tagger:
         """Labels of a picture file, its bytes, a Pillow image or an array uint8 (H, W, 3), best score first.
 
         A label is given at or above this engine's threshold for it, or `threshold` for all; at most `top_k` of them,
-        only of `labels`.  Raises mlkd.images.UnreadablePicture, ValueError for other wrong arguments.
+        only of `labels`.  Raises mlkd.core.images.UnreadableImageError, ValueError for other wrong arguments.
         """
         pixels = self.resize(self.decode(image))
         return self.decide(self.scores(pixels[None])[0], threshold=threshold, top_k=top_k, labels=labels)
@@ -187,11 +188,11 @@ class Tagger:
         return np.array(self.choice.entry.thresholds)
 
     def check(self, folder: Path) -> None:
-        """Close it and raise EngineRefused if its scores of the golden pictures are not as expected."""
+        """Close it and raise EngineError if its scores of the golden pictures are not as expected."""
         reason = self.reason_not_to_use(folder)
         if reason is not None:
             self.close()
-            raise EngineRefused(reason)
+            raise EngineError(reason)
 
     def reason_not_to_use(self, folder: Path) -> str | None:
         """Why its tags are wrong here: its scores of the golden pictures are not as expected; None if they are."""
@@ -244,5 +245,5 @@ def _check_preprocessing(manifest: Manifest) -> None:
 
 def _checked(image: NDArray[Any]) -> NDArray[Any]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise images.UnreadablePicture(f"picture array: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        raise images.UnreadableImageError(f"picture array: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
     return np.ascontiguousarray(image)

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from export.bundle import PROGRAM
-from export.manifest import BundleError
-from export.program import environment
+from export.bundle.bundle import PROGRAM
+from export.errors import BundleError
+from mlkd.core.processes import child_environment
 
 LIMIT_S = 600.0
 
@@ -20,7 +20,8 @@ def self_test(folder: Path, key: Path | None = None) -> None:
     command = [sys.executable, str(folder.resolve() / PROGRAM), "selftest", "--any-engine", *signed]
     try:
         ended = subprocess.run(
-            command, capture_output=True, stdin=subprocess.DEVNULL, cwd=os.sep, env=environment(), timeout=LIMIT_S,
+            command, capture_output=True, stdin=subprocess.DEVNULL, cwd=os.sep,
+            env=child_environment(), timeout=LIMIT_S,
             check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

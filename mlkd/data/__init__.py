@@ -1,12 +1,12 @@
 """Sources of pictures, one a file, and the prepared set that every other stage reads."""
 
 from mlkd.data.clipart import Clipart
-from mlkd.data.coco import Coco
-from mlkd.data.folder import Folder
-from mlkd.data.nuswide import NusWide
 from mlkd.data.prepared import SPLITS, Split, prepare, read_split
-from mlkd.data.scenes import Scenes
-from mlkd.data.voc import Voc
+from mlkd.data.scenes.source import Scenes
+from mlkd.data.sources.coco import Coco
+from mlkd.data.sources.folder import Folder
+from mlkd.data.sources.nuswide import NusWide
+from mlkd.data.sources.voc import Voc
 
 Source = Scenes | Coco | Voc | NusWide | Folder | Clipart
 

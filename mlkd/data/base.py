@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from mlkd.labels import Labels
-from mlkd.progress import Progress
+from mlkd.core.labels import Labels
+from mlkd.core.progress import Progress
 
 SOURCE_SPLITS = ("train", "val", "test")
 

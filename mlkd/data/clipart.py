@@ -16,15 +16,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mlkd.core.labels import Labels
+from mlkd.core.progress import Progress
 from mlkd.data.base import Listing, Picture, fingerprint_files
-from mlkd.data.cache import fetched_pictures
-from mlkd.data.carve import carve
-from mlkd.data.cutouts import visible_part
 from mlkd.data.keywords import RULES, Rules, keywords, read_rules
-from mlkd.data.mapping import matcher
 from mlkd.data.near_duplicates import grey_drawing, same_drawing_groups
-from mlkd.labels import Labels
-from mlkd.progress import Progress
+from mlkd.data.scenes.cache import fetched_pictures
+from mlkd.data.scenes.cutouts import visible_part
+from mlkd.data.scenes.mapping import matcher
+from mlkd.data.splits import carve
 
 DRAWINGS = Path("usr/share/openclipart")
 CARVED = ((0.65, "train"), (0.77, "val"), (1.0, "test"))

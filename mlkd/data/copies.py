@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlkd.data.base import Bounds, Finding
-from mlkd.data.carve import carve
-from mlkd.data.leaks import BY_WORTH, Decoded
+from mlkd.data.leakage import BY_WORTH, Decoded
+from mlkd.data.splits import carve
 
 MANY = 10  # near copies from which on a group may be frames of one view and not one photograph
 SHARE = 0.05  # of all images, likewise

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mlkd import memory_map
+from mlkd.core import memory_map
+from mlkd.core.image_values import scaled
+from mlkd.core.images import UnreadableImageError, decode, reduced, resize
 from mlkd.data.base import Finding
-from mlkd.image_values import scaled
-from mlkd.images import UnreadablePicture, decode, reduced, resize
 
 CHUNK = 64  # pictures a process takes at a time
 MANY = 500  # pictures from which on it pays to start processes: with two cores it is even at about 500
@@ -99,7 +99,7 @@ def _decode_chunk(files: Sequence[Path], arrays: dict[int, Path], start: int) ->
         try:
             content = file.read_bytes()
             views, scaled = decode_sizes(content, tuple(maps))
-        except (UnreadablePicture, OSError) as cause:
+        except (UnreadableImageError, OSError) as cause:
             readings.append(Reading(unreadable=f"{file}: {cause}"))
             continue
         for px, view in views.items():

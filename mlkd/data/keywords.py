@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from mlkd.data.mapping import matcher
+from mlkd.data.scenes.mapping import matcher
 
 RULES = Path(__file__).with_name("clipart.yaml")
 # Not an XML parser: half of the drawings use entities that are declared nowhere, and each is read in 0.1 ms like this.

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mlkd.data.augment import Views
 from mlkd.data.prepared import Split
-from mlkd.views import Views
 
 Batch = tuple[NDArray[np.int64], tuple[Tensor, ...]]  # rows of the split, and their pictures at each size
 
 
-class DeadWorker(RuntimeError):  # noqa: N818  (named for what happened)
+class DeadWorkerError(RuntimeError):
     """A process that prepares pictures has died; the message holds what is known of why."""
 
 
@@ -71,7 +71,7 @@ class Loader:
         return [order[start : start + part].tolist() for start in starts]
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number `first` on.  Raises DeadWorker."""
+        """The batches of an epoch from number `first` on.  Raises DeadWorkerError."""
         rows = self.rows(epoch)[first:]
         return shown(self.split, self.sizes, self.views, self.view_seed, self.view(epoch), rows, self.workers)
 
@@ -85,7 +85,7 @@ def shown(
     rows: Sequence[Sequence[int]],
     processes: int,
 ) -> Iterator[Batch]:
-    """One view of pictures, batch by batch, prepared by so many processes.  Raises DeadWorker."""
+    """One view of pictures, batch by batch, prepared by so many processes.  Raises DeadWorkerError."""
     pictures = _Pictures(split, sizes, views, seed, view)
     try:
         for indices, *images in DataLoader(pictures, batch_sampler=map(list, rows), num_workers=processes):
@@ -93,7 +93,7 @@ def shown(
     except RuntimeError as cause:
         if not str(cause).startswith("DataLoader worker (pid"):
             raise
-        raise DeadWorker(
+        raise DeadWorkerError(
             f"pictures: expected the loading process to live, got: {cause}; "
             "often memory or /dev/shm is full: free some, or lower batch_size, and run the same command again"
         ) from cause

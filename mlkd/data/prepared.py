@@ -12,17 +12,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd import images, memory_map
+from mlkd.core import images, memory_map
+from mlkd.core.labels import Labels
+from mlkd.core.progress import Progress, silent
 from mlkd.data.about import about, write_json
 from mlkd.data.audit import COPY, audit
 from mlkd.data.base import SOURCE_SPLITS, Box, Listing, PictureSource
 from mlkd.data.decode import scaled_findings
-from mlkd.data.leaks import Decoded, refuse_leaks, refuse_unlabelled, units
-from mlkd.data.published import compare
+from mlkd.data.leakage import Decoded, refuse_leaks, refuse_unlabelled, units
 from mlkd.data.readable import UNREADABLE, Decodings, LeftOut, decode, of_unread_kinds, readable, without_leaks
 from mlkd.data.select_tune import select_and_tune
-from mlkd.labels import Labels
-from mlkd.progress import Progress, silent
+from mlkd.data.sources.published import compare
 
 SPLITS = ("train", "select", "tune", "test")
 
@@ -70,7 +70,7 @@ class Split:
 
     @cached_property
     def aspects(self) -> NDArray[np.float64]:
-        """(N,) width by height of the upright images, read from their files.  Raises UnreadablePicture."""
+        """(N,) width by height of the upright images, read from their files.  Raises UnreadableImageError."""
         return np.array([images.aspect(file) for file in self.files])
 
     @cached_property

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlkd.core.image_kinds import UNREAD, unread_images
+from mlkd.core.progress import Progress
 from mlkd.data.audit import COPY
 from mlkd.data.base import Finding, Listing, Picture
 from mlkd.data.copies import keep_together
 from mlkd.data.decode import Reading, decode_files
-from mlkd.data.leaks import Decoded, without_copies
+from mlkd.data.leakage import Decoded, without_copies
 from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
-from mlkd.image_kinds import UNREAD, unread_images
-from mlkd.progress import Progress
 
 UNREADABLE = "unreadable image"
 Decodings = dict[str, list[Decoded]]

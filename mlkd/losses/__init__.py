@@ -1,7 +1,6 @@
 """Losses for multi-label distillation: each the sum over labels and the mean over images."""
 
 from mlkd.losses.asymmetric import Asymmetric
-from mlkd.losses.base import Outputs
 from mlkd.losses.bce import Bce
 from mlkd.losses.class_aware import ClassAware
 from mlkd.losses.instance_aware import InstanceAware
@@ -12,6 +11,7 @@ from mlkd.losses.partial_softmax import PartialSoftmax
 from mlkd.losses.pkt import Pkt
 from mlkd.losses.reviewkd import ReviewKD
 from mlkd.losses.rkd import Rkd
+from mlkd.models.outputs import Outputs
 
 Loss = Bce | LabelKL | ClassAware | InstanceAware | Asymmetric | Mse | PartialSoftmax | Rkd | Pkt | ReviewKD | Kd
 

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters, wide
+from mlkd.losses.base import Need, check_hyperparameters, wide
+from mlkd.models.outputs import Outputs
 
 
 def asymmetric(

@@ -8,8 +8,9 @@ from typing import ClassVar, Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters, positives
+from mlkd.losses.base import Need, check_hyperparameters, positives
 from mlkd.losses.structure import columns_of_three, structure
+from mlkd.models.outputs import Outputs
 
 
 def instance_aware(

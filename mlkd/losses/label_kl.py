@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters, check_temperature, wide
+from mlkd.losses.base import Need, check_hyperparameters, check_temperature, wide
+from mlkd.models.outputs import Outputs
 
 
 def bernoulli_kl(student: Float[Tensor, "B L"], teacher: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters, wide
+from mlkd.losses.base import Need, check_hyperparameters, wide
+from mlkd.models.outputs import Outputs
 
 
 def mse(

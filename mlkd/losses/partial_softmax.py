@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters, wide
+from mlkd.losses.base import Need, check_hyperparameters, wide
 from mlkd.losses.label_kl import bernoulli_kl
+from mlkd.models.outputs import Outputs
 
 
 def partial_softmax(

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters, wide
+from mlkd.losses.base import Need, check_hyperparameters, wide
+from mlkd.models.outputs import Outputs
 
 Shape = tuple[int, int, int]  # channels, height, width of a stage map
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 from torch.utils.checkpoint import checkpoint
 
-from mlkd.losses.base import Need, Outputs, check_hyperparameters, wide
+from mlkd.losses.base import Need, check_hyperparameters, wide
+from mlkd.models.outputs import Outputs
 
 _CELLS = 2**21  # cosines held at once: 16 MiB in float64
 

@@ -9,7 +9,7 @@ from timm.utils.model import reparameterize_model
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlkd.models.tagger import Model, Tagger
+from mlkd.models.network import Model, TaggerNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ def cost(model: Model, labels: int) -> Cost:
     )
 
 
-def _multiply_adds(tagger: Tagger, batch: int) -> tuple[int, int]:
+def _multiply_adds(tagger: TaggerNet, batch: int) -> tuple[int, int]:
     """Of the backbone and of the head for `batch` pictures."""
     images = torch.zeros(batch, tagger.image_px, tagger.image_px, 3, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from mlkd.models.tagger import Model, Tagger
+from mlkd.models.network import Model, TaggerNet
 from mlkd.models.weights import Normalisation, RandomWeights
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
 }
 
 
-def check_weights(tagger: Tagger, config: Model, images: NDArray[np.uint8]) -> None:
+def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -> None:
     """Refuse a backbone that computes something else than its pretrained weights were trained in.
 
     Each batch norm keeps the mean and variance of what it read in training.  On `images` (N, H, W, 3) the model as

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlkd.models import state_file
 from mlkd.models.backbone import create
-from mlkd.weight_packages import PACKAGES, package_of
+from mlkd.models.weight_packages import PACKAGES, package_of
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 

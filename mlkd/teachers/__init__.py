@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mlkd.labels import Labels
+from mlkd.core.labels import Labels
 from mlkd.teachers.base import Several, Teacher, scores
 from mlkd.teachers.checkpoint import CheckpointTeacher
 from mlkd.teachers.onnx import OnnxTeacher

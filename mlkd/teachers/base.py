@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mlkd.core.labels import Labels
 from mlkd.data.prepared import Split
-from mlkd.labels import Labels
-from mlkd.losses import Outputs
+from mlkd.models.outputs import Outputs
 
 Pictures = Mapping[int, UInt8[Tensor, "B H W 3"]]  # the same B pictures by their size in pixels
 Aspects = NDArray[np.float64]  # (B,) width by height of the pictures before they were resized to squares

@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 
 import torch
 
-from mlkd import checkpoint
-from mlkd.labels import Labels
-from mlkd.losses import Outputs
+from mlkd.core.labels import Labels
 from mlkd.losses.base import Need
-from mlkd.models import Tagger
+from mlkd.models import checkpoint
+from mlkd.models.network import TaggerNet
+from mlkd.models.outputs import Outputs
 from mlkd.teachers.base import Aspects, Pictures, SingleTeacher, columns
 
 
@@ -53,7 +53,7 @@ class CheckpointTeacher:
 
 @dataclass(frozen=True)
 class _Net:
-    tagger: Tagger
+    tagger: TaggerNet
     columns: list[int]
     width: int
     pads = False

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mlkd.labels import Labels
-from mlkd.losses import Outputs
+from mlkd.core.labels import Labels
 from mlkd.losses.base import Need
+from mlkd.models.outputs import Outputs
 from mlkd.teachers.base import Aspects, Pictures, SingleTeacher, columns, padded
 
 log = logging.getLogger(__name__)

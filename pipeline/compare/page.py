@@ -13,16 +13,16 @@ from benchmarks.report import figures
 from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.markdown import escape_markdown
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
-from mlkd.models import Model
+from mlkd.models.network import Model
 from pipeline.compare import runs
-from pipeline.compare.methods import Method
 from pipeline.compare.plot import is_drawable, plot
 from pipeline.compare.statistics import Gain, Spread
 from pipeline.compare.table import Row, Table
-from pipeline.identity import plain
-from pipeline.measuring import plain_numbers
-from pipeline.recipe import Recipe
-from pipeline.result import write_whole
+from pipeline.recipe.methods import Method
+from pipeline.recipe.schema import Recipe
+from pipeline.runner.identity import plain
+from pipeline.runner.result import write_whole
+from pipeline.stages.bench import plain_numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
 COLUMNS = ("Weights ×", "Seeds", "Test mAP", "Major", "Minor", "To no teacher", "To l2d", "ms a step")

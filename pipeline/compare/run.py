@@ -6,14 +6,14 @@ import dataclasses
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from mlkd.progress import Progress
+from mlkd.core.progress import Progress
 from pipeline import stages
 from pipeline.compare import runs
-from pipeline.compare.methods import Method
 from pipeline.compare.page import render
 from pipeline.compare.table import Table, read_table
-from pipeline.recipe import Recipe
-from pipeline.stage import Line, Stage
+from pipeline.recipe.methods import Method
+from pipeline.recipe.schema import Recipe
+from pipeline.runner.stage import Line, Stage
 
 
 def compare(

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import machine
 from benchmarks.accuracy import role_map
-from mlkd import evaluate
-from mlkd.checkpoint import BEST
+from benchmarks.device import machine
+from mlkd.core.intervals import influence
+from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split
-from mlkd.intervals import influence
-from mlkd.metrics import mean_average_precision
-from mlkd.train import NonFiniteLoss, train
-from pipeline import stages, teaching
-from pipeline.compare.methods import Method
-from pipeline.recipe import Recipe
-from pipeline.result import read_json, write_whole
-from pipeline.stage import Context, Line, Stage
+from mlkd.models.checkpoint import BEST
+from mlkd.training import evaluate
+from mlkd.training.trainer import NonFiniteLossError, train
+from pipeline import stages, teachers
+from pipeline.recipe.methods import Method
+from pipeline.recipe.schema import Recipe
+from pipeline.runner.result import read_json, write_whole
+from pipeline.runner.stage import Context, Line, Stage
 
 FOLDER = "compare"
 OUTCOME, MACHINE, CHOSEN = "outcome.json", "machine.json", "chosen.json"
@@ -86,7 +86,7 @@ def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
             config=_config(recipe, method.losses(factor), few, seed=0),
             packages=stages.LEARNING,
             volatile=LOGS,
-            outside=partial(teaching.first_weights, recipe.student.model),
+            outside=partial(teachers.first_weights, recipe.student.model),
         )
     yield Stage(
         name=chosen_name(method),
@@ -106,7 +106,7 @@ def _final(recipe: Recipe, method: Method, seed: int) -> Stage:
         config=_config(recipe, method.losses(1.0), many, seed),
         packages=stages.LEARNING,
         volatile=LOGS,
-        outside=partial(teaching.first_weights, recipe.student.model),
+        outside=partial(teachers.first_weights, recipe.student.model),
     )
 
 
@@ -123,7 +123,7 @@ def _test(method: Method, seed: int) -> Stage:
 
 def _reads(recipe: Recipe, method: Method) -> tuple[str, ...]:
     """Only a loss on stage maps needs the teacher itself at hand."""
-    return ("data", *(teaching.reads(recipe) if _live(method) else ()), "teacher_outputs")
+    return ("data", *(teachers.reads(recipe) if _live(method) else ()), "teacher_outputs")
 
 
 def _version(method: Method) -> int:
@@ -185,10 +185,10 @@ def _select_map(recipe: Recipe, config: dict[str, Any], context: Context) -> flo
             context.out,
             seed=config["seed"],
             teacher_outputs=context.inputs["teacher_outputs"],
-            teacher=teaching.net(recipe, context.inputs),
+            teacher=teachers.net(recipe, context.inputs),
             progress=context.progress,
         )
-    except NonFiniteLoss:
+    except NonFiniteLossError:
         return None
     return max(float(epoch["select_map"]) for epoch in read_json(context.out / "history.json"))
 

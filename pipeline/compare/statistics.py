@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.intervals import Groups, Variance, half_width, variance
+from mlkd.core.intervals import Groups, Variance, half_width, variance
 
 
 @dataclass(frozen=True)

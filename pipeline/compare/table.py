@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlkd.core.intervals import Groups
 from mlkd.data.prepared import read_split
-from mlkd.intervals import Groups
 from pipeline.compare import runs
-from pipeline.compare.methods import NO_TEACHER, PUBLISHED, Method
 from pipeline.compare.statistics import Gain, Measured, Spread, difference
-from pipeline.recipe import Recipe
-from pipeline.result import read_json
+from pipeline.recipe.methods import NO_TEACHER, PUBLISHED, Method
+from pipeline.recipe.schema import Recipe
+from pipeline.runner.result import read_json
 
 
 @dataclass(frozen=True, kw_only=True)

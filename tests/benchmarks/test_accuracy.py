@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from benchmarks.accuracy import Truth, accuracy, role_map
-from mlkd.intervals import difference_interval, map_interval
+from mlkd.core.intervals import difference_interval, map_interval
 
 LABELS = ["ant", "bee", "cat", "dog"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from benchmarks import agreement
-from tests import bundles
+from tests.helpers import bundles
 
 FACTS: dict[str, Any] = {
     "benchmark_app_ms": 1.0, "ours_ms": 1.01, "python_us": 9.6, "difference": 0.01, "limit": 0.05, "agrees": True,

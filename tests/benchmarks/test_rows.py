@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import printed, rows
+from benchmarks import output_check, rows
 from benchmarks.accuracy import Truth, accuracy
-from export.bundle import read_bundle
-from tests import bundles
+from export.bundle.bundle import read_bundle
+from tests.helpers import bundles
 
 TARGETS = np.array([[1, 0], [0, 1], [1, 1], [0, 0]], dtype=np.uint8)
 SCORES = np.array([[0.9, 0.2], [0.3, 0.6], [0.6, 0.7], [0.7, 0.1]], dtype=np.float32)
@@ -24,7 +24,7 @@ def process(milliseconds: float = 2.0, queries: int = 70, **changes: Any) -> dic
     whole = [milliseconds + 0.01 * query for query in range(queries)]
     samples = {
         f"{part}_ms": [value * share for value in whole]
-        for part, share in zip(printed.PARTS, (0.2, 0.1, 0.6, 0.1), strict=True)
+        for part, share in zip(output_check.PARTS, (0.2, 0.1, 0.6, 0.1), strict=True)
     }
     told = {
         "engine": "openvino-fp32",

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import Truth
-from benchmarks.bench import Bench
-from benchmarks.devices import DeviceEntry, Local, NoRoomError, UnfitError
-from benchmarks.program import ProcessFailedError
+from benchmarks.config import Bench
+from benchmarks.device.tagger_process import ProcessFailedError
+from benchmarks.measured_models import Bundle, Candidate, Float, Scored, Subject
+from benchmarks.remote import DeviceEntry, Local, NoRoomError, UnfitError
+from benchmarks.requests import Timed
 from benchmarks.rows import ROW
 from benchmarks.run import Job, plan, run_bench
-from benchmarks.subjects import Bundle, Candidate, Float, Scored, Subject
-from benchmarks.timed import Timed
 from export.backends import OnnxRuntime
-from export.bundle import Parts, read_bundle, write_bundle
-from tests import bundles
+from export.bundle.bundle import Parts, read_bundle, write_bundle
+from tests.helpers import bundles
 
 SMALL = Bench(processes=2, queries=12, pictures=4, warm_up_s=0.1, sustained_s=0.2)
 HERE = DeviceEntry(name="here")

@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from export.to_onnx import to_onnx
-from mlkd.labels import Labels
-from mlkd.models import Model, Tagger
+from export.onnx.to_onnx import to_onnx
+from mlkd.core.labels import Labels
 from mlkd.models.heads import LabelDecoder
+from mlkd.models.network import Model, TaggerNet
 
 PX = 32
 LABELS = Labels(("red", "green", "blue", "top", "middle"))
 
 
 @pytest.fixture(scope="session")
-def tagger() -> Tagger:
+def tagger() -> TaggerNet:
     """Trained for seconds, so that int8 can be judged by mAP."""
     torch.manual_seed(0)
     head = LabelDecoder(embedding=32, heads=4, feed_forward=64, dropout=0)
@@ -38,7 +38,7 @@ def tagger() -> Tagger:
 
 
 @pytest.fixture(scope="session")
-def fp32(tagger: Tagger, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fp32(tagger: TaggerNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return to_onnx(tagger, LABELS, PX, tmp_path_factory.mktemp("export") / "fp32.onnx", recipe_hash="c0ffee")
 
 
@@ -59,7 +59,7 @@ def targets(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 @pytest.fixture(scope="session")
-def expected(tagger: Tagger, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def expected(tagger: TaggerNet, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     """torch's own scores of the pictures (N, L)."""
     with torch.no_grad():
         scores: NDArray[np.float32] = tagger(torch.from_numpy(pictures)).logits.sigmoid().numpy()

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlkd.core.labels import Labels
 from mlkd.data.base import Listing, Picture
 from mlkd.data.prepared import prepare
-from mlkd.labels import Labels
 
 COLOURS = ((250, 30, 30), (30, 250, 30), (30, 30, 250))
 COUNTS = {"train": 24, "val": 12, "test": 8}

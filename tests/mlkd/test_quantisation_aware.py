@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from mlkd import checkpoint, evaluate, optimisation, quantised_graph
+from mlkd import quantised_graph
+from mlkd.core.metrics import mean_average_precision
+from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
 from mlkd.fake_quant import Place, Rounded
-from mlkd.metrics import mean_average_precision
-from mlkd.models import Model
+from mlkd.models import checkpoint
 from mlkd.models.heads import LabelDecoder
+from mlkd.models.network import Model
 from mlkd.quantisation_aware import QuantisationAware, QuantisedTagger, float_tagger, learned_ranges
-from mlkd.train import train
-from mlkd.training import Training
-from mlkd.views import Views
+from mlkd.training import evaluate, optim
+from mlkd.training.config import Training
+from mlkd.training.trainer import train
 
 MODEL = Model(backbone="test_resnet", image_px=24, head=LabelDecoder(embedding=8, heads=2, feed_forward=8))
 TRAINING = Training(epochs=2, learning_rate=3e-3, batch_size=8)
@@ -97,7 +99,7 @@ def test_bf16_comes_close(aware: QuantisationAware) -> None:
 
 def test_every_part_learns_at_its_rate(aware: QuantisationAware) -> None:
     net = aware.build(3)
-    adam = optimisation.optimiser(net, torch.nn.ModuleDict(), replace(TRAINING, backbone_scale=0.5))
+    adam = optim.optimiser(net, torch.nn.ModuleDict(), replace(TRAINING, backbone_scale=0.5))
     rates = {id(one): group["peak"] for group in adam.param_groups for one in group["params"]}
     assert rates[id(net.backbone.conv1[0].weight)] == pytest.approx(1.5e-3)
     assert rates[id(net.head.project_key.weight)] == pytest.approx(3e-3)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle import read_bundle
+from export.bundle.bundle import read_bundle
 from export.tagger.fastest import measured
-from tests import bundles
+from tests.helpers import bundles
 
 
 @pytest.fixture(scope="session")

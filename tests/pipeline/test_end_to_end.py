@@ -15,16 +15,19 @@ import numpy as np
 import pytest
 
 from benchmarks.report.problems import of_distillation
-from export.bundle import BundleError, parts_of, read_bundle
-from export.manifest import ANY_PROCESSOR
+from export.bundle.bundle import parts_of, read_bundle
+from export.bundle.manifest import ANY_PROCESSOR
+from export.errors import BundleError
 from export.tagger import Tagger
-from export.tagger.choosing import backend_of
-from export.tagger.saturation import kernels_saturate
+from export.tagger.engine_choice import backend_of
+from export.tagger.saturation_check import kernels_saturate
 from mlkd.data.prepared import read_split
-from pipeline import choosing, result, stages
-from pipeline.devices import Shelf, read_shelf
-from pipeline.recipe import load_recipe
-from tests import commands, drawings, sshd
+from pipeline import stages
+from pipeline.cli import choose
+from pipeline.recipe.schema import load_recipe
+from pipeline.runner import result
+from pipeline.stages.devices import Shelf, read_shelf
+from tests.helpers import commands, drawings, sshd
 from tests.test_torch_free import bare_program
 
 STAGES = (
@@ -323,7 +326,7 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
     assert ("pi", "student-torch") not in rows
     page = (folder / "report/report.html").read_text()
     assert "no-such-host.invalid" in page
-    choosing.choose("tiny.yaml", copied / "runs", copied / "dist", device="pi")
+    choose.choose("tiny.yaml", copied / "runs", copied / "dist", device="pi")
     answer = capsys.readouterr().out
     assert "onnxruntime" in answer
     nets = [100 * told["distillation"][f"{net}_map"] for net in ("teacher", "student", "baseline")]

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlkd.core.labels import Labels
+from mlkd.core.thresholds import Thresholds, expected, tune
 from mlkd.data.prepared import Split
-from mlkd.labels import Labels
-from mlkd.thresholds import Thresholds, expected, tune
-from pipeline.config import ConfigError
-from pipeline.recipe import load_recipe
+from pipeline.recipe.reader import ConfigError
+from pipeline.recipe.schema import load_recipe
 from pipeline.validation import tuned
-from tests import drawings
+from tests.helpers import drawings
 
 PICTURES = 60
 

@@ -18,9 +18,9 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from mlkd import memory_map
+from mlkd.core import memory_map
+from mlkd.core.images import load
 from mlkd.data import decode
-from mlkd.images import load
 
 COUNT, SIZES, REPEATS = 500, (128, 160), 5
 

@@ -15,8 +15,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from mlkd.intervals import difference_interval, map_interval
-from mlkd.metrics import average_precision
+from mlkd.core.intervals import difference_interval, map_interval
+from mlkd.core.metrics import average_precision
 
 REPEATS = 3
 SIZES = ((5_000, 30), (40_000, 80))  # images, labels

@@ -22,11 +22,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from export.bundle import read_bundle
-from export.machine import allowed
+from export.backends.host import allowed
+from export.bundle.bundle import read_bundle
 from export.tagger import Tagger, tag_many
 from export.tagger.fastest import measured
-from export.tagger.many import BATCH
+from export.tagger.parallel import BATCH
 from tests.speed.decode_pictures import draw
 
 ROUNDS, STARTS = 7, 15

@@ -24,21 +24,22 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-import nets
 import zoo_page
+
 from export.backends import OnnxRuntime, OpenVino, TensorRt
+from export.onnx.to_onnx import to_onnx
 from export.precision.fp16 import fp16
 from export.precision.int8 import int8
 from export.precision.int8_openvino import int8_openvino
 from export.precision.int8_x86 import int8_x86
-from export.to_onnx import to_onnx
+from mlkd.core.labels import Labels
+from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split
-from mlkd.labels import Labels
-from mlkd.metrics import mean_average_precision
-from mlkd.models import Model
 from mlkd.models.cost import cost
 from mlkd.models.heads import LabelDecoder
+from mlkd.models.network import Model
 from mlkd.models.weights import PackageWeights
+from tests.helpers import nets
 
 PX, BATCH, CALIBRATION = 64, 64, 128
 SECONDS = 25  # of processor time that a net is trained

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmarks import machine
+from benchmarks.device import machine
 
 SAFE, FASTER = 0.99, 1.1
 RUNTIMES = {"onnxruntime": "int8_x86", "openvino": "int8_openvino"}  # whose int8 graph each runs
@@ -17,7 +17,7 @@ TEXT = """\
 # Export zoo: which nets are safe and which are faster in int8
 
 Every net below, with the label decoder as its head, went from torch through ONNX to ONNX Runtime, OpenVINO and TensorRT
-for RTX. `tests/export/test_zoo.py` holds the same nets with every head to parity with torch at batches 1, 3 and 8.
+for RTX. `tests/export/onnx/test_zoo.py` holds the same nets with every head to parity with torch at batches 1, 3 and 8.
 The page is what `tests/speed/zoo.py` printed.
 
 **How it was measured.** Pictures are the scenes at 64 px. Each net learns for {seconds:g} s of one core (MobileOne,

@@ -1,5 +1,5 @@
 "use strict";
-// The rule of benchmarks/report/choosing.py and pareto.py, for what is shown in the page.
+// The rule of benchmarks/report/recommendation.py and pareto.py, for what is shown in the page.
 const KEPT = 0.99;
 const LIMITS = ["max_p90_ms", "min_map", "max_mb"];
 

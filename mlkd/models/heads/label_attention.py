@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mlkd.losses.base import Outputs
+from mlkd.models.outputs import Outputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
-from mlkd.losses.base import Outputs
+from mlkd.models.outputs import Outputs
 
 
 @dataclass(frozen=True, kw_only=True)

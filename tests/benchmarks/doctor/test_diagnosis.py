@@ -11,7 +11,7 @@ from benchmarks.doctor import Built, Diagnosis, diagnose, pairs, render
 from benchmarks.doctor.findings import Finding
 from export.backends import OnnxRuntime, OpenVino, TensorRt
 from export.precision.int8_x86 import int8_x86
-from tests.convolutions import write_convolutions
+from tests.helpers.convolutions import write_convolutions
 
 
 def built(name: str, precision: str, backend: Any) -> Built:

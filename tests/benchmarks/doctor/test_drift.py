@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from benchmarks.doctor import Built, compare, drift, measure_drift
 from export.backends import OnnxRuntime
 from export.backends.saturation import saturates
-from tests.saturating import LABELS, bright_images, write_saturating_graph
+from tests.helpers.saturating import LABELS, bright_images, write_saturating_graph
 
 
 def test_scores_are_compared_in_difference_and_map(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from benchmarks.report import render
-from benchmarks.report.choosing import choose
+from benchmarks.report.recommendation import choose
 
 FLAGS = [
     "--headless",

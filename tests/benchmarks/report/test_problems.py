@@ -15,7 +15,7 @@ from benchmarks.report.problems import last_gain, problems
 from benchmarks.report.rows import read_rows
 from benchmarks.report.verdict import judge
 from export.backends import OnnxRuntime
-from tests import bundles
+from tests.helpers import bundles
 
 
 @pytest.fixture

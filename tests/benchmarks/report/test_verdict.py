@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchmarks.report.devices import read_devices
+from benchmarks.report.labels import int8_row, read_tags
 from benchmarks.report.rows import read_rows
-from benchmarks.report.tags import int8_row, read_tags
 from benchmarks.report.verdict import answer, judge
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export import stamp
-from export.backends import Backend, EngineRefused, MissingRuntime, OnnxRuntime, OpenVino, Session, TensorRt
+from export.backends import Backend, OnnxRuntime, OpenVino, Session, TensorRt, stamp
+from export.errors import EngineError, MissingRuntimeError
 
 GPU = pytest.mark.gpu
 RUNNABLE = [
@@ -131,10 +131,10 @@ def test_its_stamp(backend: Any, engine: Path, session: Session, fp32: Path) -> 
 def test_without_its_stamp_or_with_another_runtimes(backend: Any, engine: Path, tmp_path: Path) -> None:
     files = [Path(shutil.copy(file, tmp_path)) for file in backend.files(engine)]
     files[-1].unlink()
-    with pytest.raises(EngineRefused, match=rf"{engine.name}: expected its stamp"):
+    with pytest.raises(EngineError, match=rf"{engine.name}: expected its stamp"):
         backend.open(files[0])
     stamp.write(files[0], dataclasses.replace(stamp.read(engine), runtime="abacus 1.0"))
-    with pytest.raises(EngineRefused, match=r"expected .*got .*abacus 1\.0"):
+    with pytest.raises(EngineError, match=r"expected .*got .*abacus 1\.0"):
         backend.open(files[0])
 
 
@@ -145,7 +145,7 @@ def test_a_foreign_engine(backend: Any, fp32: Path, tmp_path: Path) -> None:
     random.write_bytes(b"not an engine")
     for foreign in (fp32.with_suffix(".gone") if right == ".onnx" else fp32, random, tmp_path / f"gone{right}"):
         if backend.missing() is None or foreign is not random or backend.kind == "tensorrt":
-            with pytest.raises(EngineRefused, match=rf"{foreign.name}.*expected .*got"):
+            with pytest.raises(EngineError, match=rf"{foreign.name}.*expected .*got"):
                 backend.open(foreign)
 
 
@@ -159,9 +159,9 @@ def test_a_runtime_that_is_not_installed(
     assert reason is not None
     assert "pip install" in reason
     if backend.kind != "tensorrt":
-        with pytest.raises(MissingRuntime, match="pip install"):
+        with pytest.raises(MissingRuntimeError, match="pip install"):
             backend.open_graph(fp32)
-    with pytest.raises(MissingRuntime, match="pip install"):
+    with pytest.raises(MissingRuntimeError, match="pip install"):
         backend.compile(fp32, tmp_path / "out")
     assert not list(tmp_path.rglob("*.*")), "nothing was written"
 

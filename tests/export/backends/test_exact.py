@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from export.backends import EngineRefused, OnnxRuntime, OpenVino, openvino, saturation
-from tests.saturating import bright_images, write_saturating_graph
+from export.backends import OnnxRuntime, OpenVino, openvino, saturation
+from export.errors import EngineError
+from tests.helpers.saturating import bright_images, write_saturating_graph
 
 EMULATOR = "qemu-x86_64-static"
 
@@ -57,7 +58,7 @@ def test_openvino_computes_exactly_as_well(tmp_path: Path) -> None:
 def test_an_openvino_that_multiplies_integers_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino, "EXACT", "ENABLE_CPU_PINNING")  # a property that changes nothing here
     graph = write_saturating_graph(tmp_path / "g.onnx", unsigned=False)
-    with pytest.raises(EngineRefused, match=r"g\.onnx: expected products in float, got conv in integers"):
+    with pytest.raises(EngineError, match=r"g\.onnx: expected products in float, got conv in integers"):
         OpenVino().open_exact(graph)
 
 
@@ -84,7 +85,7 @@ def test_a_graph_with_integer_products_has_no_exact_form(tmp_path: Path) -> None
     ]
     graph = helper.make_graph(nodes, "integers", [images], [scores], constants)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), tmp_path / "g.onnx")
-    with pytest.raises(EngineRefused, match=r"g\.onnx: expected products in float, got product in integers"):
+    with pytest.raises(EngineError, match=r"g\.onnx: expected products in float, got product in integers"):
         OnnxRuntime().open_exact(tmp_path / "g.onnx")
 
 
@@ -99,7 +100,7 @@ def test_the_probe_is_a_product_of_integers() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="numpy and /proc/cpuinfo name features differently elsewhere")
 def test_saturation_follows_the_instruction_set() -> None:
-    from export.stamp import instruction_set
+    from export.backends.stamp import instruction_set
 
     exact = ("amx_int8", "avx512_vnni", "avx_vnni", "neon_dotprod", "neon", "aarch64")
     assert saturation.saturates() == (instruction_set() not in exact)
@@ -110,7 +111,7 @@ def test_saturation_follows_the_instruction_set() -> None:
 def test_an_emulated_processor_without_vnni_saturates() -> None:
     """The host may have VNNI, and /proc/cpuinfo says so."""
     code = (
-        "from export.backends.saturation import saturates\nfrom export.stamp import instruction_set\n"
+        "from export.backends.saturation import saturates\nfrom export.backends.stamp import instruction_set\n"
         "print(saturates(), instruction_set())"
     )
     command = [EMULATOR, "-cpu", "Haswell", sys.executable, "-c", code]

@@ -16,8 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper
 
-from export.backends import EngineRefused, MissingRuntime, OnnxRuntime, OpenVino, cuda, onnxruntime_kernels
+from export.backends import OnnxRuntime, OpenVino, cuda, onnxruntime_kernels
 from export.backends.onnxruntime_kernels import Kernel, compute, placed
+from export.errors import EngineError, MissingRuntimeError
 from export.precision.int8_x86 import int8_x86
 
 ROOT = Path(__file__).parents[3]
@@ -30,7 +31,7 @@ def test_runs_on_the_provider_asked_for(fp32: Path) -> None:
 
 def test_cuda_without_a_gpu_never_runs_on_the_cpu(fp32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-that-is-not-there.so.1")
-    with pytest.raises(MissingRuntime, match="expected an NVIDIA driver"):
+    with pytest.raises(MissingRuntimeError, match="expected an NVIDIA driver"):
         OnnxRuntime(device="cuda").open_graph(fp32)
 
 
@@ -39,7 +40,7 @@ def test_cuda_that_the_runtime_cannot_load_never_runs_on_the_cpu(fp32: Path, mon
     if cuda.missing() is None:
         pytest.skip("there is a GPU here")
     monkeypatch.setattr(cuda, "missing", lambda: None)
-    with pytest.raises((MissingRuntime, EngineRefused), match="CUDAExecutionProvider"):
+    with pytest.raises((MissingRuntimeError, EngineError), match="CUDAExecutionProvider"):
         OnnxRuntime(device="cuda").open_graph(fp32)
 
 
@@ -72,7 +73,7 @@ def test_counts_what_ran_elsewhere() -> None:
     shape = _kernel("d", "Gather", cpu, "int64")
     assert placed(Path("e"), on_gpu, gpu) == 1
     assert placed(Path("e"), [*on_gpu, shape], gpu) == 0.75
-    with pytest.raises(EngineRefused, match=r"expected all nodes on CUDA.*got head/Softmax_0 on CPUExecutionProvider"):
+    with pytest.raises(EngineError, match=r"expected all nodes on CUDA.*got head/Softmax_0 on CPUExecutionProvider"):
         placed(Path("e"), [*on_gpu, _kernel("head/Softmax_0", "Softmax", cpu, "float")], gpu)
 
 
@@ -89,14 +90,14 @@ def test_a_graph_that_is_no_tagger(tmp_path: Path) -> None:
     graph = helper.make_graph([helper.make_node("Relu", ["images"], ["scores"])], "g", [images], [scores])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "other.onnx")
-    with pytest.raises(EngineRefused, match=r"expected uint8 \(batch, H, W, 3\) to float scores.*tensor\(float\)"):
+    with pytest.raises(EngineError, match=r"expected uint8 \(batch, H, W, 3\) to float scores.*tensor\(float\)"):
         OnnxRuntime().open_graph(tmp_path / "other.onnx")
 
 
 @pytest.mark.parametrize("damage", [lambda data: b"\x08junk", lambda data: data[: len(data) // 2], lambda data: b""])
 def test_compile_refuses_what_it_cannot_read(fp32: Path, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     (tmp_path / "broken.onnx").write_bytes(damage(fp32.read_bytes()))
-    with pytest.raises(EngineRefused, match=r"broken.onnx: expected a graph for ONNX Runtime, got: "):
+    with pytest.raises(EngineError, match=r"broken.onnx: expected a graph for ONNX Runtime, got: "):
         OnnxRuntime().compile(tmp_path / "broken.onnx", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -105,11 +106,11 @@ def test_an_opset_newer_than_the_runtime(fp32: Path, tmp_path: Path) -> None:
     model = onnx.load(fp32)
     model.opset_import[0].version = 99
     onnx.save(model, tmp_path / "new.onnx")
-    with pytest.raises(EngineRefused, match=rf"expected opset \d+ or older.*{onnxruntime.__version__}.*got opset 99"):
+    with pytest.raises(EngineError, match=rf"expected opset \d+ or older.*{onnxruntime.__version__}.*got opset 99"):
         OnnxRuntime().open_graph(tmp_path / "new.onnx")
     model.opset_import[0].version, model.ir_version = 20, 99
     onnx.save(model, tmp_path / "new.onnx")
-    with pytest.raises(EngineRefused, match=r"expected IR version \d+ or older.*got IR version 99"):
+    with pytest.raises(EngineError, match=r"expected IR version \d+ or older.*got IR version 99"):
         OnnxRuntime().open_graph(tmp_path / "new.onnx")
 
 
@@ -118,7 +119,7 @@ def test_a_graph_that_changed_after_it_was_stamped(fp32: Path, tmp_path: Path) -
     model = onnx.load(engine)
     model.producer_name = "somebody else"
     onnx.save(model, engine)
-    with pytest.raises(EngineRefused, match=r"expected the graph [0-9a-f]{12}… of its stamp, got "):
+    with pytest.raises(EngineError, match=r"expected the graph [0-9a-f]{12}… of its stamp, got "):
         OnnxRuntime().open(engine)
 
 

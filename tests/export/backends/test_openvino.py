@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export import machine
-from export.backends import EngineRefused, MissingRuntime, OpenVino, openvino_layers
+from export.backends import OpenVino, host, openvino_layers
+from export.errors import EngineError, MissingRuntimeError
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_bf16_is_computed_or_refused(engine: Path, pictures: NDArray[np.uint8], 
     able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     backend = OpenVino(compute="bf16")
     if not able:
-        with pytest.raises(MissingRuntime, match="expected a CPU that computes bf16"):
+        with pytest.raises(MissingRuntimeError, match="expected a CPU that computes bf16"):
             backend.open(engine)
         return
     with backend.open(engine) as session, OpenVino().open(engine) as exact:
@@ -52,7 +52,7 @@ def test_a_precision_the_device_lacks_is_an_error(engine: Path, monkeypatch: pyt
     monkeypatch.setattr(
         openvino.Core, "get_property", lambda core, *key: ["FP32"] if len(key) == 2 else real(core, *key)
     )
-    with pytest.raises(MissingRuntime, match=r"expected a CPU that computes bf16, got \['FP32'\]"):
+    with pytest.raises(MissingRuntimeError, match=r"expected a CPU that computes bf16, got \['FP32'\]"):
         OpenVino(compute="bf16").open(engine)
 
 
@@ -60,7 +60,7 @@ def test_a_precision_the_device_lacks_is_an_error(engine: Path, monkeypatch: pyt
     ("device", "lacking"), [("NPU.7", "NPU.7"), ("AUTO:TPU,CPU", "TPU"), ("HETERO:CPU,TPU", "TPU")]
 )
 def test_a_device_that_is_not_there(engine: Path, device: str, lacking: str) -> None:
-    with pytest.raises(MissingRuntime, match=rf"expected the device {lacking}, got \[.*'CPU'"):
+    with pytest.raises(MissingRuntimeError, match=rf"expected the device {lacking}, got \[.*'CPU'"):
         OpenVino(device=device).open(engine)
 
 
@@ -97,7 +97,7 @@ class _Core:
 
 def test_other_devices_than_asked_for() -> None:
     assert openvino_layers.devices(Path("e"), _Compiled(), ("GPU", "CPU")) == ["GPU.0", "CPU"]
-    with pytest.raises(MissingRuntime, match=r"e: expected GPU, got \['GPU.0', 'CPU'\]"):
+    with pytest.raises(MissingRuntimeError, match=r"e: expected GPU, got \['GPU.0', 'CPU'\]"):
         openvino_layers.devices(Path("e"), _Compiled(), ("GPU",))
     assert openvino_layers.placed(_Core(), "", "HETERO:GPU.0,CPU") == 0.75
     assert openvino_layers.placed(_Core(), "", "HETERO:CPU,GPU.0") == 0.25
@@ -151,7 +151,7 @@ def test_products_that_run_as_asked(asked: str, precisions: list[str], told: str
     ],
 )
 def test_a_mixture_of_products_is_refused(asked: str, precisions: list[str], got: str) -> None:
-    with pytest.raises(MissingRuntime, match=f"e: expected float products in {asked}, got {got}; choose another"):
+    with pytest.raises(MissingRuntimeError, match=f"e: expected float products in {asked}, got {got}; choose another"):
         openvino_layers.compute(Path("e"), _Layers(*precisions), asked)
 
 
@@ -169,10 +169,10 @@ def test_a_cpu_that_only_imitates_bf16(engine: Path, tmp_path: Path, monkeypatch
     (tmp_path / "proc").mkdir()
     for flags, able in (("avx2 avx512f avx512_vnni", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)):
         (tmp_path / "proc/cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
-        assert machine.computes_bf16(tmp_path) is able
-    assert machine.computes_bf16(tmp_path / "none"), "a system that does not say is believed"
-    monkeypatch.setattr(machine, "computes_bf16", lambda: False)
-    with pytest.raises(MissingRuntime, match="expected a CPU that computes bf16"):
+        assert host.computes_bf16(tmp_path) is able
+    assert host.computes_bf16(tmp_path / "none"), "a system that does not say is believed"
+    monkeypatch.setattr(host, "computes_bf16", lambda: False)
+    with pytest.raises(MissingRuntimeError, match="expected a CPU that computes bf16"):
         OpenVino(compute="bf16").open(engine)
     OpenVino().open(engine).close()
 
@@ -182,14 +182,14 @@ def test_a_wrong_model_is_no_engine(tmp_path: Path) -> None:
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 3, 8, 8])
     graph = helper.make_graph([helper.make_node("Relu", ["images"], ["scores"])], "g", [images], [scores])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "o.onnx")
-    with pytest.raises(EngineRefused, match=r"o.onnx: expected uint8 \(batch, H, W, 3\) to float scores"):
+    with pytest.raises(EngineError, match=r"o.onnx: expected uint8 \(batch, H, W, 3\) to float scores"):
         OpenVino().compile(tmp_path / "o.onnx", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_a_corrupt_onnx(fp32: Path, tmp_path: Path) -> None:
     (tmp_path / "half.onnx").write_bytes(fp32.read_bytes()[:5000])
-    with pytest.raises(EngineRefused, match=r"half.onnx: expected a graph for OpenVINO, got"):
+    with pytest.raises(EngineError, match=r"half.onnx: expected a graph for OpenVINO, got"):
         OpenVino().compile(tmp_path / "half.onnx", tmp_path / "out")
 
 
@@ -198,13 +198,13 @@ def test_operators_newer_than_the_runtime(fp32: Path, tmp_path: Path) -> None:
     model.opset_import[0].version = 99
     next(node for node in model.graph.node if node.op_type == "Softmax").op_type = "Hardmaxout"
     onnx.save(model, tmp_path / "new.onnx")
-    with pytest.raises(EngineRefused, match=r"operators that openvino \d.* knows, got .*Hardmaxout-99"):
+    with pytest.raises(EngineError, match=r"operators that openvino \d.* knows, got .*Hardmaxout-99"):
         OpenVino().compile(tmp_path / "new.onnx", tmp_path / "out")
 
 
 def test_without_its_weights(engine: Path, tmp_path: Path) -> None:
     (tmp_path / "alone.xml").write_bytes(engine.read_bytes())
-    with pytest.raises(EngineRefused, match=r"expected its weights alone.bin beside it, got none"):
+    with pytest.raises(EngineError, match=r"expected its weights alone.bin beside it, got none"):
         OpenVino().open_graph(tmp_path / "alone.xml")
 
 

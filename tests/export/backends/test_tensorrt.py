@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from export import stamp
-from export.backends import EngineRefused, MissingRuntime, TensorRt, cuda
+from export.backends import TensorRt, cuda, stamp
+from export.errors import EngineError, MissingRuntimeError
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
 LOGGER = "export.backends.tensorrt_build"
@@ -62,14 +62,14 @@ def test_a_foreign_or_stale_plan_is_refused_unread(
     copy.write_bytes(b"code that must not be loaded")
     stamp.write(copy, dataclasses.replace(stamp.read(engine), **changed))
     gpu("SM86")
-    with pytest.raises(EngineRefused, match=reason):
+    with pytest.raises(EngineError, match=reason):
         TensorRt().open(copy)
 
 
 def test_a_plan_without_a_stamp(engine: Path, tmp_path: Path) -> None:
     copy = tmp_path / engine.name
     copy.write_bytes(engine.read_bytes())
-    with pytest.raises(EngineRefused, match=r"expected its stamp fp16-sm86.plan.stamp.json beside it, got none"):
+    with pytest.raises(EngineError, match=r"expected its stamp fp16-sm86.plan.stamp.json beside it, got none"):
         TensorRt().open(copy)
 
 
@@ -93,13 +93,15 @@ def test_messages_go_to_logging(halved: Path, tmp_path: Path, caplog: pytest.Log
 def test_without_a_gpu_it_says_so(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-that-is-not-there.so.1")
     assert "expected an NVIDIA driver" in str(TensorRt().missing())
-    with pytest.raises(MissingRuntime, match="run it on a machine with an NVIDIA GPU"):
+    with pytest.raises(MissingRuntimeError, match="run it on a machine with an NVIDIA GPU"):
         TensorRt().open(engine)
 
 
 def test_building_for_this_machine_wants_its_gpu(halved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-that-is-not-there.so.1")
-    with pytest.raises(MissingRuntime, match=r"expected an NVIDIA driver .*run it on a machine with an NVIDIA GPU"):
+    with pytest.raises(
+        MissingRuntimeError, match=r"expected an NVIDIA driver .*run it on a machine with an NVIDIA GPU"
+    ):
         TensorRt(compute_capability="device").compile(halved, tmp_path)
 
 
@@ -112,7 +114,7 @@ def test_building_without_the_library(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    with pytest.raises(MissingRuntime, match=step):
+    with pytest.raises(MissingRuntimeError, match=step):
         TensorRt(compute_capability=capability).compile(halved, tmp_path)
 
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from export import stamp
-from export.backends import TensorRt, tensorrt, tensorrt_build, tensorrt_caches
+from export.backends import TensorRt, stamp, tensorrt, tensorrt_build, tensorrt_caches
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
 NO_OP = pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX:DeprecationWarning")

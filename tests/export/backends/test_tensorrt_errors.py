@@ -10,7 +10,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from export.backends import EngineRefused, TensorRt, tensorrt_build
+from export.backends import TensorRt, tensorrt_build
+from export.errors import EngineError
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
 
@@ -32,7 +33,7 @@ def test_a_complaint_of_the_parser_names_node_and_module(quantised: Path, tmp_pa
         "a weight's": node.input[0].removeprefix("tagger.").removesuffix(".weight_quantized"),
     }[kind]
     node.op_type = "NoSuchOperator"
-    with pytest.raises(EngineRefused, match=rf"in {module} node {node.name} \(NoSuchOperator\): .*Plugin not found"):
+    with pytest.raises(EngineError, match=rf"in {module} node {node.name} \(NoSuchOperator\): .*Plugin not found"):
         TensorRt().compile(save(model, tmp_path), tmp_path)
     assert list(tmp_path.glob("*.plan*")) == []
 
@@ -42,14 +43,14 @@ def test_types_that_do_not_fit(fp32: Path, tmp_path: Path) -> None:
     node = next(node for node in model.graph.node if node.op_type == "Conv")
     weight = next(tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
     weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), weight.name))
-    with pytest.raises(EngineRefused, match=rf"node {node.name} \(Conv\): .*must be of same type") as caught:
+    with pytest.raises(EngineError, match=rf"node {node.name} \(Conv\): .*must be of same type") as caught:
         TensorRt().compile(save(model, tmp_path), tmp_path)
     assert "CUDA" not in str(caught.value), "the driver that is not here has nothing to do with it"
 
 
 def test_a_complaint_of_the_builder_names_the_module(fp32: Path, tmp_path: Path) -> None:
     """Turing has no product of fp32 matrices in TensorRT for RTX 1.7; its parser takes the graph."""
-    with pytest.raises(EngineRefused, match=r"builds for SM75, .*Cannot compile operation '(head\S*)/.*\(in \1\)"):
+    with pytest.raises(EngineError, match=r"builds for SM75, .*Cannot compile operation '(head\S*)/.*\(in \1\)"):
         TensorRt(compute_capability="SM75").compile(fp32, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -60,14 +61,14 @@ def test_a_graph_for_one_batch_only_is_refused(fp32: Path, tmp_path: Path) -> No
     scores, last.output[0] = last.output[0], "before"
     model.graph.initializer.append(numpy_helper.from_array(np.ones((3, 1), np.float32), "three"))
     model.graph.node.append(helper.make_node("Mul", ["before", "three"], [scores], name="head.fixed/Mul_0"))
-    with pytest.raises(EngineRefused, match=r"batches 1 to 32, got: .*3 != 32.*\(in head.fixed\)"):
+    with pytest.raises(EngineError, match=r"batches 1 to 32, got: .*3 != 32.*\(in head.fixed\)"):
         TensorRt().compile(save(model, tmp_path), tmp_path)
 
 
 def test_an_opset_that_the_parser_does_not_know(fp32: Path, tmp_path: Path) -> None:
     model = onnx.load(fp32)
     model.opset_import[0].version = 21
-    with pytest.raises(EngineRefused, match=r"expected opset 20 or older for tensorrt_rtx, got 21; export it again"):
+    with pytest.raises(EngineError, match=r"expected opset 20 or older for tensorrt_rtx, got 21; export it again"):
         TensorRt().compile(save(model, tmp_path), tmp_path)
 
 
@@ -75,7 +76,7 @@ def test_a_corrupt_file(fp32: Path, tmp_path: Path) -> None:
     whole = fp32.read_bytes()
     (tmp_path / "cut.onnx").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(
-        EngineRefused, match=r"cut.onnx: expected a graph that tensorrt_rtx parses, got .*Failed to parse"
+        EngineError, match=r"cut.onnx: expected a graph that tensorrt_rtx parses, got .*Failed to parse"
     ):
         TensorRt().compile(tmp_path / "cut.onnx", tmp_path)
 
@@ -101,15 +102,15 @@ def two_outputs(model: onnx.ModelProto) -> None:
 def test_a_graph_that_is_no_tagger(fp32: Path, tmp_path: Path, change: Callable[[onnx.ModelProto], None]) -> None:
     model = onnx.load(fp32)
     change(model)
-    with pytest.raises(EngineRefused, match=r"expected uint8 \(batch, H, W, 3\) to float scores \(batch, L\), got "):
+    with pytest.raises(EngineError, match=r"expected uint8 \(batch, H, W, 3\) to float scores \(batch, L\), got "):
         TensorRt().compile(save(model, tmp_path), tmp_path)
 
 
 def test_complaints_of_one_build_stay_out_of_the_next(fp32: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(fp32.read_bytes()[:999])
-    with pytest.raises(EngineRefused, match="Failed to parse"):
+    with pytest.raises(EngineError, match="Failed to parse"):
         TensorRt().compile(tmp_path / "cut.onnx", tmp_path)
-    with pytest.raises(EngineRefused, match="Cannot compile operation") as caught:
+    with pytest.raises(EngineError, match="Cannot compile operation") as caught:
         TensorRt(compute_capability="SM75").compile(fp32, tmp_path)
     assert "Failed to parse" not in str(caught.value)
 

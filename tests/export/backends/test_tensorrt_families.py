@@ -11,21 +11,20 @@ import onnx
 import pytest
 import torch
 
-from export import stamp
-from export.backends import TensorRt
+from export.backends import TensorRt, stamp
+from export.onnx.to_onnx import to_onnx
 from export.precision.fp16 import fp16
 from export.precision.int8 import int8
-from export.to_onnx import to_onnx
-from mlkd.labels import Labels
-from mlkd.models import Model
+from mlkd.core.labels import Labels
 from mlkd.models.heads import LabelDecoder
+from mlkd.models.network import Model
 from mlkd.models.weights import RandomWeights
-from pipeline.config import build, read_yaml
+from pipeline.recipe.reader import build, read_yaml
 
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
 
 LABELS = Labels(tuple(f"label {index}" for index in range(30)))
-RECIPE = Path(__file__).parents[3] / "pipeline/recipes/scenes.yaml"
+RECIPE = Path(__file__).parents[3] / "pipeline/recipe/recipes/scenes.yaml"
 NAMES = Path(__file__).with_name("tensorrt_names.json")
 FAMILIES = [
     ("resnet18", 64),

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export import stamp
-from export.backends import EngineRefused, OnnxRuntime, TensorRt, cuda
-from mlkd.metrics import mean_average_precision
+from export.backends import OnnxRuntime, TensorRt, cuda, stamp
+from export.errors import EngineError
+from mlkd.core.metrics import mean_average_precision
 
 pytestmark = pytest.mark.gpu
 HERE = TensorRt(compute_capability="device")
@@ -69,7 +69,7 @@ def test_a_damaged_plan(fp32: Path, tmp_path: Path) -> None:
     engine = HERE.compile(fp32, tmp_path)
     whole = engine.read_bytes()
     engine.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(EngineRefused, match="expected a plan for this GPU and version, got"):
+    with pytest.raises(EngineError, match="expected a plan for this GPU and version, got"):
         HERE.open(engine)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export import stamp
-from export.backends import EngineRefused, MissingRuntime, TensorRt, cuda
-from mlkd import whole_file
+from export.backends import TensorRt, cuda, stamp
+from export.errors import EngineError, MissingRuntimeError
+from mlkd.core import files
 
 IMAGES = np.zeros((3, 8, 8, 3), np.uint8)
 
@@ -116,8 +116,13 @@ def test_runs_and_says_in_what(engine: Callable[[str], Path], precision: str, co
 @pytest.mark.parametrize(
     ("method", "answer", "error", "text"),
     [
-        ("deserialize_cuda_engine", None, EngineRefused, "expected a plan for this GPU and version, got: no message"),
-        ("create_execution_context", None, MissingRuntime, "some.plan: expected room on the GPU .*got: no message"),
+        ("deserialize_cuda_engine", None, EngineError, "expected a plan for this GPU and version, got: no message"),
+        (
+            "create_execution_context",
+            None,
+            MissingRuntimeError,
+            "some.plan: expected room on the GPU .*got: no message",
+        ),
         ("get_tensor_profile_shape", [], IndexError, "out of range"),
     ],
 )
@@ -165,7 +170,7 @@ def test_a_full_disk_stops_no_session(
     def write(path: Path, content: bytes) -> None:
         raise OSError("no room")
 
-    monkeypatch.setattr(whole_file, "write", write)
+    monkeypatch.setattr(files, "write", write)
     session = opened(engine("fp16"))
     session.close()
     assert Stream.opened == 0

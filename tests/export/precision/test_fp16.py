@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from export import graph
 from export.backends import OnnxRuntime
+from export.onnx import graph
+from export.onnx.to_onnx import to_onnx
 from export.precision.fp16 import fp16
-from export.to_onnx import to_onnx
-from mlkd.labels import Labels
-from mlkd.losses.base import Outputs
+from mlkd.core.labels import Labels
+from mlkd.models.outputs import Outputs
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from export.backends import OpenVino
 from export.precision.int8_openvino import int8_openvino
-from mlkd.metrics import mean_average_precision
+from mlkd.core.metrics import mean_average_precision
 
 
 @pytest.fixture(scope="module")

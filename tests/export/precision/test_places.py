@@ -14,7 +14,7 @@ from export.precision.int8 import int8
 from export.precision.places import read_places
 from export.precision.qdq import layers
 from mlkd.fake_quant import Place
-from mlkd.models import Tagger
+from mlkd.models.network import TaggerNet
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_ranges_are_those_of_the_graph(graph: Path, places: tuple[Place, ...]) -
         assert one.low == -one.high
 
 
-def test_layers_are_modules(places: tuple[Place, ...], tagger: Tagger) -> None:
+def test_layers_are_modules(places: tuple[Place, ...], tagger: TaggerNet) -> None:
     modules = dict(tagger.named_modules())
     assert all(place.layer in modules for place in places)
     sums = [place for place in places if place.kind == "sum" and place.layer.startswith("backbone")]

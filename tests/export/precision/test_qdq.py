@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from export import graph
 from export.backends import OnnxRuntime
+from export.onnx import graph
 from export.precision.int8 import FAMILY, int8
 from export.precision.int8_x86 import int8_x86
 from export.precision.qdq import check_signed, layers, quantise
 from export.precision.ranges import calibrate
-from mlkd.metrics import mean_average_precision
+from mlkd.core.metrics import mean_average_precision
 
 FAMILIES = {"int8": int8, "int8_x86": int8_x86}
 

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from export.onnx.to_onnx import to_onnx
 from export.precision.int8 import FAMILY, int8
 from export.precision.places import read_places
 from export.precision.qdq import layers, quantise
 from export.precision.ranges import calibrate
-from export.to_onnx import to_onnx
-from mlkd import checkpoint
-from mlkd.labels import Labels
-from mlkd.metrics import mean_average_precision
-from mlkd.models import Model, Tagger
+from mlkd.core.labels import Labels
+from mlkd.core.metrics import mean_average_precision
+from mlkd.models import checkpoint
 from mlkd.models.heads import LabelDecoder
+from mlkd.models.network import Model, TaggerNet
 from mlkd.quantisation_aware import QuantisedTagger, float_tagger, learned_ranges
 
 LABELS = Labels(("red", "green", "blue", "top", "middle"))
@@ -43,14 +43,14 @@ def scores_of(graph: Path, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     return scores
 
 
-def torch_scores(net: Tagger, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def torch_scores(net: TaggerNet, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
     with torch.no_grad():
         scores: NDArray[np.float32] = net(torch.from_numpy(pictures)).logits.sigmoid().numpy()
     return scores
 
 
 @pytest.fixture(scope="module")
-def damaged(tagger: Tagger) -> Tagger:
+def damaged(tagger: TaggerNet) -> TaggerNet:
     """Equal scores, but in six maps one channel is so large that the others lie within a few steps of the tensor."""
     net = copy.deepcopy(tagger)
     modules = dict(net.backbone.named_modules())
@@ -65,14 +65,14 @@ def damaged(tagger: Tagger) -> Tagger:
 
 
 @pytest.fixture(scope="module")
-def broken(damaged: Tagger, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def broken(damaged: TaggerNet, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("damaged")
     return int8(to_onnx(damaged, LABELS, 32, out / "fp32.onnx", recipe_hash="c0ffee"), calibration, out / "int8.onnx")
 
 
 @pytest.fixture(scope="module")
 def tuned(
-    damaged: Tagger, broken: Path, lessons: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
+    damaged: TaggerNet, broken: Path, lessons: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[QuantisedTagger, Path]:
     """Some steps towards the float net's scores; also as a training run saves it."""
     net = QuantisedTagger(damaged, read_places(onnx.load(broken))).train()
@@ -94,7 +94,7 @@ def tuned(
 
 
 def test_the_net_rounds_as_the_graph(
-    tagger: Tagger, fp32: Path, calibration: NDArray[np.uint8], pictures: NDArray[np.uint8], tmp_path: Path
+    tagger: TaggerNet, fp32: Path, calibration: NDArray[np.uint8], pictures: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     graph = int8(fp32, calibration, tmp_path / "int8.onnx", keep_float=["backbone.layer1.0.bn1/Conv_0"])
     net = QuantisedTagger(tagger, read_places(onnx.load(graph)))
@@ -104,7 +104,7 @@ def test_the_net_rounds_as_the_graph(
 
 
 def test_training_brings_a_broken_net_back(
-    damaged: Tagger,
+    damaged: TaggerNet,
     broken: Path,
     tuned: tuple[QuantisedTagger, Path],
     calibration: NDArray[np.uint8],
@@ -129,7 +129,7 @@ def test_training_brings_a_broken_net_back(
     assert ((found > 0.5) != (scores > 0.5)).mean() < 2e-3
 
 
-def test_a_place_that_the_net_lacks_is_named(tagger: Tagger, broken: Path) -> None:
+def test_a_place_that_the_net_lacks_is_named(tagger: TaggerNet, broken: Path) -> None:
     place = replace(read_places(onnx.load(broken))[0], layer="backbone.layer9", index=2)
     with pytest.raises(ValueError, match=r"got no product 2 of backbone\.layer9"):
         QuantisedTagger(tagger, [place])

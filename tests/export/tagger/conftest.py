@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from export.tagger import fastest
-from tests import bundles
+from tests.helpers import bundles
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export import machine
-from export.backends import OnnxRuntime, OpenVino, Session
-from export.bundle import parts_of, read_bundle, write_bundle
-from export.tagger import NoEngineError, Tagger, fastest
+from export.backends import OnnxRuntime, OpenVino, Session, host
+from export.bundle.bundle import parts_of, read_bundle, write_bundle
+from export.errors import NoEngineError
+from export.tagger import Tagger, fastest
 from export.tagger.fastest import measured, p50_ms, remembered
-from tests.stopwatch import Stopwatch, loaded
+from tests.helpers.stopwatch import Stopwatch, loaded
 
 ROOT = Path(__file__).parents[3]
 ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime-fp32", "openvino-fp32", "tensorrt-fp16-sm86"
@@ -67,12 +67,12 @@ def another_bundle(folder: Path, _: pytest.MonkeyPatch, out: Path) -> Path:
 
 
 def another_machine(folder: Path, monkeypatch: pytest.MonkeyPatch, _: Path) -> Path:
-    monkeypatch.setattr(machine, "identity", lambda: {"cpu": "another"})
+    monkeypatch.setattr(host, "identity", lambda: {"cpu": "another"})
     return folder
 
 
 def another_version(folder: Path, monkeypatch: pytest.MonkeyPatch, _: Path) -> Path:
-    monkeypatch.setattr(machine, "installed", lambda: ["openvino-2099.1.dist-info"])
+    monkeypatch.setattr(host, "installed", lambda: ["openvino-2099.1.dist-info"])
     return folder
 
 
@@ -95,7 +95,7 @@ def with_times(colours: Path, out: Path, **changes: Any) -> Path:
     parts = parts_of(colours)
     times = {ONNXRUNTIME: 0.5, OPENVINO: 0.7, TENSORRT: None}
     engines = tuple(dataclasses.replace(entry, p50_ms=times[entry.name]) for entry in parts.manifest.engines)
-    here = {**machine.identity(), "runtimes": machine.runtimes(), **changes}
+    here = {**host.identity(), "runtimes": host.runtimes(), **changes}
     manifest = dataclasses.replace(parts.manifest, engines=engines, measured=True, measured_on=here)
     write_bundle(dataclasses.replace(parts, manifest=manifest), out)
     return out

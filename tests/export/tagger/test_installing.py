@@ -11,10 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from export import signature
-from export.bundle import BundleError, read_bundle
+from export.bundle import signature
+from export.bundle.bundle import read_bundle
+from export.errors import BundleError
 from export.tagger.installing import Installed, install, rollback
-from tests.versions import back, card, fails, names, passes, put, write
+from tests.helpers.versions import back, card, fails, names, passes, put, write
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from export.bundle import BundleError, read_bundle
+from export.bundle.bundle import read_bundle
+from export.errors import BundleError
 from export.tagger import installing
 from export.tagger.installing import Installed, install, rollback
-from tests.kills import killed_before
-from tests.versions import back, card, fails, names, put, write
+from tests.helpers.kills import killed_before
+from tests.helpers.versions import back, card, fails, names, put, write
 
 
 @pytest.fixture

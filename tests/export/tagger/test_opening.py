@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.backends import EngineRefused, MissingRuntime, OnnxRuntime, OpenVino
-from export.bundle import Parts, parts_of, read_bundle, write_bundle
-from export.tagger import NoEngineError, Tagger
+from export.backends import OnnxRuntime, OpenVino
+from export.bundle.bundle import Parts, parts_of, read_bundle, write_bundle
+from export.errors import EngineError, MissingRuntimeError, NoEngineError
+from export.tagger import Tagger
 from export.tagger.opening import open_engine
 from export.tagger.rebuilding import key_of
-from tests import bundles
+from tests.helpers import bundles
 
 OPENVINO = "openvino-fp32"
 Never = Callable[[type, str], None]  # the fixture: a method that must not be called
@@ -117,7 +118,7 @@ def test_without_the_runtime_nothing_is_rebuilt(stale: Path, monkeypatch: pytest
     with pytest.raises(NoEngineError, match=r"pip install openvino$"):
         Tagger.load(stale, OPENVINO, rebuild=True)
     manifest = read_bundle(stale)
-    with pytest.raises(MissingRuntime, match=r"pip install openvino$"):  # more to the point than that it is stale
+    with pytest.raises(MissingRuntimeError, match=r"pip install openvino$"):  # more to the point than that it is stale
         open_engine(stale, manifest, manifest.engine(OPENVINO), OpenVino(), rebuild=True)
 
 
@@ -125,7 +126,7 @@ def test_a_device_that_computes_otherwise_than_asked_is_no_reason_to_rebuild(
     colours: Path, monkeypatch: pytest.MonkeyPatch, never: Never
 ) -> None:
     def other(*_: object) -> None:
-        raise MissingRuntime("fp32.xml: expected float products in f32, got bf16")
+        raise MissingRuntimeError("fp32.xml: expected float products in f32, got bf16")
 
     monkeypatch.setattr(OpenVino, "open", other)
     never(OpenVino, "compile")
@@ -137,7 +138,7 @@ def test_precisions_of_one_graph_do_not_share_what_was_built() -> None:
     assert key_of("0" * 64, "fp32", OpenVino()) != key_of("0" * 64, "int8_openvino", OpenVino())
 
 
-@pytest.mark.parametrize("error", [MissingRuntime, EngineRefused])
+@pytest.mark.parametrize("error", [MissingRuntimeError, EngineError])
 def test_an_engine_that_fails_to_open_makes_room_for_the_next(
     colours: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:

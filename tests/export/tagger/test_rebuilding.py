@@ -18,8 +18,9 @@ import pytest
 from numpy.typing import NDArray
 
 from export.backends import OpenVino, TensorRt
-from export.bundle import read_bundle
-from export.tagger import NoEngineError, Tagger, rebuilding
+from export.bundle.bundle import read_bundle
+from export.errors import NoEngineError
+from export.tagger import Tagger, rebuilding
 
 OPENVINO = "openvino-fp32"
 Never = Callable[[type, str], None]  # the fixture: a method that must not be called

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from export import stamp
-from export.backends import EngineRefused, OnnxRuntime, Session, TensorRt
-from export.tagger import NoEngineError, Tagger
-from tests import bundles
+from export.backends import OnnxRuntime, Session, TensorRt, stamp
+from export.errors import EngineError, NoEngineError
+from export.tagger import Tagger
+from tests.helpers import bundles
 
 TENSORRT = "tensorrt-fp16-sm86"
 REFUSED = r"`info --rebuild` or `tag --rebuild` builds it on this device"
@@ -48,7 +48,7 @@ class Gpu:
     def open(self, backend: TensorRt, engine: Path) -> Session:
         found = stamp.read(engine)
         if (found.device, found.runtime) != ("SM90", self.version):
-            raise EngineRefused(f"{engine}: expected a plan of {self.version}, got one of {found.runtime}")
+            raise EngineError(f"{engine}: expected a plan of {self.version}, got one of {found.runtime}")
         onnx = shutil.copyfile(engine, engine.parent.parent / "opened.onnx")
         session = OnnxRuntime().open_graph(onnx)
         session.engine = engine

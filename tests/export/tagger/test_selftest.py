@@ -14,11 +14,12 @@ import pytest
 from onnx import numpy_helper
 
 from export.backends import OnnxRuntime, Ran
-from export.bundle import BundleError, parts_of, read_bundle, write_bundle
-from export.tagger.golden import LIMITS, Golden, Limit, score_limit
+from export.bundle.bundle import parts_of, read_bundle, write_bundle
+from export.errors import BundleError
+from export.tagger.reference import LIMITS, Golden, Limit, score_limit
 from export.tagger.selftest import check_pictures
-from tests import bundles, selftests
-from tests.selftests import ENGINE, engine_findings
+from tests.helpers import bundles, selftests
+from tests.helpers.selftests import ENGINE, engine_findings
 
 NAMES = ["golden/1.jpg", "golden/2.jpg", "golden/3.png", "golden/4.jpg"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from mlkd.core.labels import Labels
 from mlkd.data.audit import audit
 from mlkd.data.base import Finding, Listing, Picture
-from mlkd.labels import Labels
 
 
 def pictures(*positives: tuple[int, ...]) -> list[Picture]:

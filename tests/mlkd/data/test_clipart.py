@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from mlkd.core.progress import silent
 from mlkd.data import Clipart, prepare, read_split
 from mlkd.data.base import Listing
-from mlkd.data.cache import pictures_root
 from mlkd.data.clipart import DRAWINGS, LARGEST_SHARE
 from mlkd.data.keywords import Rules, keywords, plain, read_rules
-from mlkd.progress import silent
+from mlkd.data.scenes.cache import pictures_root
 
 SVG = """<svg xmlns="http://www.w3.org/2000/svg"><metadata><rdf:RDF><cc:Work rdf:about="">
 <dc:title>no keyword</dc:title>

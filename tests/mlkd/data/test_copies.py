@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlkd.core.progress import silent
 from mlkd.data import SPLITS, Folder, prepare, read_split
 from mlkd.data.base import Picture
-from mlkd.data.carve import CARVED
 from mlkd.data.copies import keep_together
-from mlkd.data.leaks import Decoded
+from mlkd.data.leakage import Decoded
 from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
-from mlkd.progress import silent
+from mlkd.data.splits import CARVED
 
 TAGS = ("cat", "dog", "owl")
 

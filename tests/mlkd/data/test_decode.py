@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlkd.core.images import UnreadableImageError, load
 from mlkd.data import decode as decoding
 from mlkd.data.decode import Reading, decode_files, decode_sizes, scaled_findings
-from mlkd.images import UnreadablePicture, load
 
 
 def jpeg(width: int, height: int, seed: int = 0) -> bytes:
@@ -76,7 +76,7 @@ def test_one_decoding_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "decode", lambda content, px: decoded.append(px) or real(content, px))
     decode_sizes(jpeg(640, 480), (128, 160, 48))  # scales 1, 1 and 4
     assert decoded == [128, 48]
-    with pytest.raises(UnreadablePicture):
+    with pytest.raises(UnreadableImageError):
         decode_sizes(b"no picture", (16, 24))
 
 

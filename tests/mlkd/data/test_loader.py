@@ -10,9 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from mlkd.data.loader import DeadWorker, Loader
+from mlkd.data.augment import Views
+from mlkd.data.loader import DeadWorkerError, Loader
 from mlkd.data.prepared import read_split
-from mlkd.views import Views
 
 
 def loader(prepared: Path, **changes: object) -> Loader:
@@ -87,7 +87,7 @@ class Faulty:
 
 
 def test_a_dead_worker_is_an_error_and_no_hang(prepared: Path) -> None:
-    with pytest.raises(DeadWorker, match="expected the loading process to live, got: DataLoader worker"):
+    with pytest.raises(DeadWorkerError, match="expected the loading process to live, got: DataLoader worker"):
         next(loader(prepared, views=Deadly()).batches(epoch=0))
 
 

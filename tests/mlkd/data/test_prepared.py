@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mlkd.core.images import load
+from mlkd.core.labels import Labels
+from mlkd.core.progress import Progress, silent
 from mlkd.data import SPLITS, Scenes, prepare, read_split
 from mlkd.data.base import Listing, Picture
-from mlkd.images import load
-from mlkd.labels import Labels
-from mlkd.progress import Progress, silent
 
 
 @dataclass

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mlkd.losses import Asymmetric, Outputs
+from mlkd.losses import Asymmetric
 from mlkd.losses.asymmetric import asymmetric
+from mlkd.models.outputs import Outputs
 
 LOGITS = torch.tensor([[-6.0, -3.0, -2.9, -1.0, 0.0, 1.0, 4.0, 300.0]], dtype=torch.float64)
 

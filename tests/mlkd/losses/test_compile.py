@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from loss_batches import gradients, known, name, student, targets, teacher
 from mlkd.losses import (
     Asymmetric,
     Bce,
@@ -19,6 +18,7 @@ from mlkd.losses import (
     Pkt,
     ReviewKD,
 )
+from tests.helpers.loss_batches import gradients, known, name, student, targets, teacher
 
 POINTWISE = [Bce(), LabelKL(), Asymmetric(), Mse(), Mse(on="scores"), PartialSoftmax(), Kd(), ReviewKD(), Pkt()]
 MASKED = [Bce(), Asymmetric(), PartialSoftmax()]

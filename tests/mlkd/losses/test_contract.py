@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from loss_batches import LOSSES, changed, gradients, name, read_by, student, targets, teacher, with_read
-from mlkd.losses import Asymmetric, Bce, ClassAware, InstanceAware, Kd, LabelKL, Loss, Mse, Outputs
+from mlkd.losses import Asymmetric, Bce, ClassAware, InstanceAware, Kd, LabelKL, Loss, Mse
+from mlkd.models.outputs import Outputs
+from tests.helpers.loss_batches import LOSSES, changed, gradients, name, read_by, student, targets, teacher, with_read
 
 DISTILLING = [*(loss for loss in LOSSES if "teacher" in loss.needs), Mse(on="scores")]
 PER_IMAGE = [loss for loss in LOSSES if not loss.compares_images]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from loss_batches import LOSSES, changed, gradients, known, name, student, targets, teacher
-from mlkd.losses import Asymmetric, Bce, Loss, Outputs, PartialSoftmax
+from mlkd.losses import Asymmetric, Bce, Loss, PartialSoftmax
+from mlkd.models.outputs import Outputs
+from tests.helpers.loss_batches import LOSSES, changed, gradients, known, name, student, targets, teacher
 
 MASKED = [Bce(), Bce(positive_weight=3.0), Asymmetric(), PartialSoftmax()]
 

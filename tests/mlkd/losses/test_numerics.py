@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from loss_batches import LOSSES, changed, gradients, name, student, targets, teacher
-from mlkd.losses import Loss, Mse, Outputs
+from mlkd.losses import Loss, Mse
+from mlkd.models.outputs import Outputs
+from tests.helpers.loss_batches import LOSSES, changed, gradients, name, student, targets, teacher
 
 HALVES = [torch.bfloat16, torch.float16]
 ALL = [*LOSSES, Mse(on="scores")]

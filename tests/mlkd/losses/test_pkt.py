@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-import reference
 from mlkd.losses.pkt import pkt
+from tests.helpers import reference
 
 
 def test_features_of_zero_are_as_near_to_all() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from mlkd.losses import Outputs, ReviewKD
+from mlkd.losses import ReviewKD
+from mlkd.models.outputs import Outputs
 
 STUDENT = ((6, 8, 8), (10, 4, 4), (12, 2, 2))
 TEACHER = ((5, 14, 12), (7, 7, 6), (9, 4, 3))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-import reference
 from mlkd.losses import rkd as module
 from mlkd.losses.rkd import rkd
+from tests.helpers import reference
 
 
 def features(images: int, length: int, seed: int) -> torch.Tensor:

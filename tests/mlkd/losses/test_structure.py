@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import reference
-from loss_batches import known, name, student, targets, teacher
-from mlkd.losses import ClassAware, InstanceAware, Outputs
+from mlkd.losses import ClassAware, InstanceAware
 from mlkd.losses.base import positives
+from mlkd.models.outputs import Outputs
+from tests.helpers import reference
+from tests.helpers.loss_batches import known, name, student, targets, teacher
 
 STRUCTURAL = [ClassAware(), InstanceAware()]
 PLAIN = {"class_aware": reference.class_aware, "instance_aware": reference.instance_aware}

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-import reference
 from mlkd.losses import (
     Asymmetric,
     Bce,
@@ -18,13 +17,14 @@ from mlkd.losses import (
     LabelKL,
     Loss,
     Mse,
-    Outputs,
     PartialSoftmax,
     Pkt,
     ReviewKD,
     Rkd,
 )
 from mlkd.losses.presets import L2D
+from mlkd.models.outputs import Outputs
+from tests.helpers import reference
 
 MAPS = ((3, 7, 5), (4, 4, 4), (5, 2, 3), (6, 1, 1))  # heights above, at and below the pools of 4, 2 and 1
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mlkd.models import Model
 from mlkd.models.cost import cost
 from mlkd.models.heads import LabelAttention, LabelDecoder, Pooled
+from mlkd.models.network import Model
 from mlkd.models.weights import HubWeights
-from pipeline.recipe import RECIPES, load_recipe
+from pipeline.recipe.schema import RECIPES, load_recipe
 
 SMALL = Model(backbone="mobilenetv4_conv_small_050", image_px=64)
 PUBLISHED = LabelDecoder(embedding=768, heads=8, feed_forward=2048)

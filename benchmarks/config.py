@@ -1,0 +1,75 @@
+"""How engines are measured: the numbers of the protocol, as a recipe gives them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from benchmarks.device import timing
+
+THOROUGH_QUERIES, THOROUGH_LEAST_S, SUSTAINED_S = 1024, 10.0, 600.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """How engines are measured; `least_s` and `sustained_s` above 0 make it a thorough one."""
+
+    processes: int = 3  # for each engine
+    reference_processes: int = 1  # for each row that it is compared with
+    queries: int = 256
+    least_s: float = 0.0  # a process goes on until it has both
+    threads: int = 1
+    pictures: int = 64  # of the test set, decoded again in every query
+    warm_up_s: float = 10.0
+    throughput: bool = True
+    torch_compile: bool = True  # time the student compiled by torch as well; needs a C++ compiler
+    sustained_s: float = 0.0  # end to end without a pause, for each engine once
+    timeout_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        for name in ("processes", "reference_processes", "queries", "threads", "pictures", "timeout_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"bench.{name}: expected more than 0, got {getattr(self, name)}")
+        for name in ("least_s", "warm_up_s", "sustained_s"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"bench.{name}: expected at least 0, got {getattr(self, name)}")
+
+    def thorough(self) -> Bench:
+        """The same with at least 1,024 queries and 10 s a process, and ten minutes without a pause for each engine."""
+        return dataclasses.replace(
+            self,
+            queries=max(self.queries, THOROUGH_QUERIES),
+            least_s=max(self.least_s, THOROUGH_LEAST_S),
+            sustained_s=max(self.sustained_s, SUSTAINED_S),
+            reference_processes=max(self.reference_processes, self.processes),
+        )
+
+    def protocol(self) -> dict[str, str]:
+        """What was done, for readers."""
+        least = f" and at least {self.least_s:g} s" if self.least_s else ""
+        told = {
+            "stream": "single: batch 1, the next query starts when the last has ended",
+            "headline": "p90 end to end: picture bytes in memory to labels, split into decode, resize, infer, post",
+            "engine only": "p50: uint8 tensor in, scores out, transfers included",
+            "p90 bound": "what p90 stays below with 99 % confidence: MLPerf's early-stopping estimate",
+            "queries": f"{self.queries}{least} a process over {self.pictures} test pictures",
+            "processes": f"{self.processes} fresh ones an engine, {self.reference_processes} a reference, "
+            "all interleaved in a seeded random order; those in torch are forked from one that has imported it",
+            "threads": f"{self.threads}, process pinned to as many cores",
+            "warm-up": "until the medians of three windows (16 queries and 0.1 s each) agree within "
+            f"{timing.AGREE:.0%}, or {self.warm_up_s:g} s: unsettled",
+            "spread": f"range of the processes' p50 over their median; above {timing.UNSTABLE:.0%} a row is unstable",
+            "energy": "of the whole package or card over the end-to-end queries, what it draws when idle included",
+            "accuracy": "whole test set through the file that was timed, on the device that was timed; references "
+            "on the machine that made them; "
+            "95 % intervals for the choice of test images (infinitesimal jackknife), differences paired",
+        }
+        if self.throughput:
+            told["throughput"] = (
+                "engine only, best of the batches and streams tried in a process of its own on all cores, "
+                f"one thread a stream, and measured again there in {self.processes} fresh ones: their median; "
+                "never mixed with latency"
+            )
+        if self.sustained_s:
+            told["sustained"] = f"{self.sustained_s:g} s end to end without a pause, each engine once, at the end"
+        return told

@@ -1,0 +1,1 @@
+"""What measures on the device; torch-free, part of tagger.pyz."""

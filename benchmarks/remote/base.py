@@ -1,0 +1,151 @@
+"""The machines to measure on: this one, or one over ssh; a `Device` is all that the bench knows of either."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks.device.tagger_process import Program
+from export.bundle.bundle import PROGRAM, read_bundle
+from mlkd.core import files as whole_file
+
+RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
+HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_:\[][A-Za-z0-9_.:%\[\]-]*")
+
+
+class DeviceError(ValueError):
+    """A device that cannot go on; the message is one line: device, what, expected, got, next step."""
+
+
+class NoRoomError(DeviceError):
+    """What is sent does not fit there."""
+
+
+class UnfitError(DeviceError):
+    """It answers, but lacks what a bundle needs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceEntry:
+    """One device of devices.yaml."""
+
+    name: str
+    host: str | None = None  # None: this machine; else a Host of the user's ssh config, or user@address
+    port: int | None = None  # None: the ssh config's
+    python: str = "python3"  # this machine: the Python that runs this
+    folder: str = ".cache/edge-tagger"  # there, absolute or relative to the home folder
+    install: str = field(default="edge-tagger", metadata={"identity": False})  # likewise: where `ship` installs
+    runtimes: tuple[str, ...] = ()  # only engines of these; empty: of all
+    threads: int | None = None  # None: the recipe's
+    power_mode: str | None = None  # only recorded
+    rebuild: bool = False  # build there what was not built for it
+    retries: int = 3  # after the connection is lost
+    timeout_s: float = 600.0  # of one command there
+
+    def __post_init__(self) -> None:
+        for name in ("name", "python", "folder", "install"):
+            self._check(name, bool(getattr(self, name)) and getattr(self, name).isprintable(), "printable text")
+        # a host that begins with "-" would be read as an option by ssh
+        self._check("host", self.host is None or HOST.fullmatch(self.host) is not None, "a Host or user@address")
+        self._check("python", not self.python.startswith("-"), "a program")
+        self._check("port", self.port is None or 0 < self.port < 65536, "1 to 65535")
+        self._check("runtimes", set(self.runtimes) <= set(RUNTIMES), f"some of {', '.join(RUNTIMES)}")
+        self._check("threads", self.threads is None or self.threads > 0, "at least 1")
+        self._check("retries", self.retries >= 0, "at least 0")
+        self._check("timeout_s", self.timeout_s > 0, "more than 0")
+
+    def _check(self, key: str, good: bool, expected: str) -> None:
+        if not good:
+            got = getattr(self, key)
+            raise ValueError(f"device {self.name!r}: {key}: expected {expected}, got {got!r}; correct devices.yaml")
+
+
+class Run(Protocol):
+    """One command of the bundle's tagger.pyz on a device."""
+
+    def __call__(self, *arguments: str, timeout_s: float | None = None) -> Any:
+        """The JSON object that it prints; raises ProcessFailedError if it prints none, DeviceError if all is over."""
+
+
+class Device(Protocol):
+    """Where a bundle is measured; every method but `close` raises DeviceError."""
+
+    @property
+    def entry(self) -> DeviceEntry:
+        """What devices.yaml says of it."""
+
+    def place(self, bundle: Path) -> Run:
+        """Bring the bundle there, byte for byte, every hash checked there."""
+
+    def program(self, path: str) -> Run:
+        """A program that is there already; `~` in its path is the home folder there."""
+
+    def bring(self, file: Path) -> str:
+        """Bring one file there; its path there."""
+
+    def pictures(self, files: Sequence[Path]) -> str:
+        """Bring the pictures there; the value is what to give to `--pictures`."""
+
+    def scratch(self) -> str:
+        """A folder there for results, gone after `close`."""
+
+    def collect(self, file: str, to: Path) -> None:
+        """Bring the file there to `to` here, whole or not at all."""
+
+    def close(self) -> None:
+        """Clean up; may be called from another thread to end what is under way."""
+
+
+@dataclass(frozen=True)
+class Local:
+    """This machine."""
+
+    entry: DeviceEntry
+    _folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory, repr=False)
+
+    def place(self, bundle: Path) -> Run:
+        """The bundle where it lies, verified."""
+        read_bundle(bundle)
+        return self.program(str(bundle.resolve() / PROGRAM))
+
+    def program(self, path: str) -> Run:
+        """A program of this machine."""
+        python = sys.executable if self.entry.python == "python3" else str(Path(self.entry.python).expanduser())
+        command = [python, str(Path(path).expanduser())]
+
+        def run(*arguments: str, timeout_s: float | None = None) -> Any:
+            return Program(command, timeout_s or self.entry.timeout_s)(*arguments)
+
+        return run
+
+    def bring(self, file: Path) -> str:
+        """Where it lies."""
+        return str(file.resolve())
+
+    def pictures(self, files: Sequence[Path]) -> str:
+        """A list of their paths."""
+        listed = Path(self._folder.name, "pictures.txt")
+        listed.write_text("".join(f"{file.resolve()}\n" for file in files), encoding="utf-8")
+        return str(listed)
+
+    def scratch(self) -> str:
+        """A temporary folder."""
+        return self._folder.name
+
+    def collect(self, file: str, to: Path) -> None:
+        """A copy."""
+        try:
+            whole_file.write(to, Path(file).read_bytes())
+        except OSError as cause:
+            raise DeviceError(
+                f"{self.entry.name}: expected a result to copy, got {cause}; see the error above"
+            ) from None
+
+    def close(self) -> None:
+        """Remove the temporary folder."""
+        self._folder.cleanup()

@@ -1,0 +1,67 @@
+"""Latency at equal mAP: what else tags as well as the chosen engine, and how long that takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.report import figures
+from benchmarks.report.recommendation import as_good
+from benchmarks.report.rows import Row
+
+ALIKE = 0.1  # what processes of one stable engine may differ by
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A reference that is as good; `times` as long as the chosen engine takes, end to end p90."""
+
+    row: Row
+    times: float
+    points: float  # of mAP above the chosen engine, as a fraction
+    better: bool  # the chosen engine does not count as as good
+
+    @property
+    def told(self) -> str:
+        return (
+            f"{figures.times(self.times)} as long: {self.row.name}, "
+            f"{figures.milliseconds(self.row.latency)} ms, {figures.signed(self.points)} points"
+        )
+
+
+def rivals(rows: Sequence[Row], chosen: Row) -> list[Rival]:
+    """The references of the same device whose mAP is not below the chosen engine's interval, the fastest first."""
+    least = chosen.interval[0] if chosen.interval else chosen.accuracy or 0.0
+    good = [
+        row
+        for row in rows
+        if not row.engine and row.plotted and row.device == chosen.device and (row.accuracy or 0.0) >= least
+    ]
+    found = [_rival(row, chosen) for row in good]
+    return sorted(found, key=lambda rival: rival.times)
+
+
+def _rival(row: Row, chosen: Row) -> Rival:
+    times = (row.latency or 0.0) / (chosen.latency or 1.0)
+    return Rival(row, times, (row.accuracy or 0.0) - (chosen.accuracy or 0.0), not as_good(chosen, row))
+
+
+def fastest_of_models(found: Sequence[Rival]) -> list[Rival]:
+    """The fastest way of each model, in order of time."""
+    first: dict[str, Rival] = {}
+    for rival in found:
+        first.setdefault(rival.row.text("model"), rival)
+    return list(first.values())
+
+
+def headline(found: Sequence[Rival]) -> str:
+    """How the chosen engine stands beside the fastest of them."""
+    if not found:
+        return "nothing else is as good"
+    times = found[0].times
+    if times > 1 + ALIKE and found[0].better:
+        return f"{figures.times(times)} the time buys {figures.signed(found[0].points)} points"
+    if times > 1 + ALIKE:
+        return f"{figures.times(times)} as fast as any reference with this mAP"
+    told = "as fast" if times >= 1 / (1 + ALIKE) else f"{figures.times(1 / times)} as fast"
+    return f"{found[0].row.name} is {told}, {figures.signed(found[0].points)} points"

@@ -1,0 +1,85 @@
+"""The model card: what a bundle is for, how good it is, by label, where it ends, and what it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import figures
+from benchmarks.report.devices import read_devices
+from benchmarks.report.markdown import environment
+from benchmarks.report.problems import problems
+from benchmarks.report.rows import Row, finite, read_rows
+from benchmarks.report.verdict import judge
+from export.bundle.manifest import EngineEntry, Manifest
+
+CARD = "MODEL_CARD.md"
+TEMPLATES = Path(__file__).parent / "templates"
+RARE = 20  # positives on tune: below it the expected precision is off by 10 points and more, see docs/thresholds.md
+WORST = 5
+
+
+@dataclass(frozen=True)
+class LabelLine:
+    """A label as one engine tags it; AP on test, the rest from tune."""
+
+    name: str
+    positives: int
+    ap: float | None
+    threshold: float
+    precision: float | None
+    recall: float | None
+
+
+def write_card(manifest: Manifest, bench: Mapping[str, Any], out: Path) -> None:
+    """Write the card to the file `out`; `bench` holds at least devices and rows."""
+    facts = finite(bench)
+    devices, rows = read_devices(facts), read_rows(facts)
+    verdicts = judge(rows, [device for device in devices if device.measured])
+    chosen = next((one.chosen for one in verdicts if one.chosen), None)
+    entry = next((e for e in manifest.engines if chosen and e.name == chosen.name), manifest.engines[0])
+    lines = _lines(manifest, entry, chosen)
+    view = {
+        "manifest": manifest,
+        "figures": figures,
+        "engines": [(engine, _own(rows, devices[0].name, engine.name)) for engine in manifest.engines],
+        "home": devices[0],
+        "verdicts": verdicts,
+        "problems": problems(facts, rows, verdicts),
+        "entry": entry,
+        "chosen": chosen,
+        "lines": lines,
+        "worst": sorted((line for line in lines if line.ap is not None), key=lambda line: line.ap or 0.0)[:WORST],
+        "rare": [line for line in lines if line.positives < RARE],
+        "rare_below": RARE,
+        "aim": manifest.recipe_content.get("export", {}).get("thresholds", {}),
+        "not_run": _never(rows, "built, not run"),
+        "failed": _never(rows, "failed"),
+    }
+    out.write_text(environment(TEMPLATES).get_template("card.md.jinja").render(view), encoding="utf-8")
+
+
+def _own(rows: Sequence[Row], device: str, name: str) -> Row | None:
+    return next((row for row in rows if row.engine and row.device == device and row.name == name), None)
+
+
+def _never(rows: Sequence[Row], status: str) -> list[str]:
+    """The engines with that status somewhere, and measured nowhere."""
+    measured = {row.name for row in rows if row.measured}
+    return sorted({row.name for row in rows if row.engine and row.text("status") == status} - measured)
+
+
+def _lines(manifest: Manifest, entry: EngineEntry, row: Row | None) -> list[LabelLine]:
+    return [
+        LabelLine(
+            name,
+            manifest.tune_positives[at],
+            row.ap(at) if row else None,
+            entry.thresholds[at],
+            entry.expected_precision[at],
+            entry.expected_recall[at],
+        )
+        for at, name in enumerate(manifest.labels)
+    ]

@@ -1,0 +1,237 @@
+"""What is shipped: a folder with a manifest, written whole, verified before a runtime reads it, swapped atomically."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from export.backends.stamp import hash_of, precision_of
+from export.bundle.manifest import SCHEMA, EngineEntry, FileEntry, Manifest, check_path
+from export.bundle.program import build_pyz
+from export.errors import BundleError
+
+__all__ = [
+    "SCHEMA", "BundleError", "EngineEntry", "FileEntry", "Manifest", "Parts",
+    "build_pyz", "parts_of", "publish", "read_bundle", "recover", "write_bundle",
+]  # fmt: skip
+
+MANIFEST = "manifest.json"
+DIGEST = "manifest.sha256"
+SIGNATURE = "manifest.sig"  # signs the manifest, and through it every file
+PROGRAM = "tagger.pyz"
+AGAIN = "copy or export the bundle again"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What goes into a bundle: the manifest without its files, and where each file comes from."""
+
+    manifest: Manifest
+    sources: Mapping[str, Path]  # path in the bundle -> file to copy
+
+
+def write_bundle(parts: Parts, out: Path) -> None:
+    """Make the folder `out`: the files, tagger.pyz, manifest.json and manifest.sha256; an older bundle is replaced.
+
+    The program is built from the sources unless `parts` brings one: what was measured stays what is shipped.
+    """
+    for owner, path in _used(parts.manifest):
+        if path not in parts.sources:
+            raise BundleError(f"{owner}: expected a source for its file {path}, got none")
+    recover(out)
+    _check_ours(out)
+    new = _beside(out, "new")
+    new.mkdir(parents=True)
+    for path, source in parts.sources.items():
+        check_path(path)
+        (new / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, new / path)
+    if PROGRAM not in parts.sources:
+        build_pyz(new / PROGRAM)
+    (new / PROGRAM).chmod(0o755)
+    files = {path: _entry(new / path) for path in sorted({*parts.sources, PROGRAM})}
+    manifest = dataclasses.replace(parts.manifest, files=files)
+    _check_thresholds(new, manifest)
+    content = manifest.to_json().encode()
+    (new / MANIFEST).write_bytes(content)
+    (new / DIGEST).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n", encoding="ascii")
+    _swap(new, out)
+
+
+def parts_of(folder: Path) -> Parts:
+    """What a bundle was written from, its program included: to write it again with something added."""
+    manifest = read_bundle(folder)
+    return Parts(manifest=manifest, sources={path: folder / path for path in manifest.files})
+
+
+def read_bundle(folder: Path, *, verify: bool = True, key: Path | None = None) -> Manifest:
+    """The manifest of `folder`; raises BundleError if anything in the folder differs from it.
+
+    With a public `key` the manifest has to be signed by it.  With `verify=False` names, kinds and the manifest's own
+    hash are still checked, sizes and hashes of the files not.
+    """
+    if key is not None:
+        from export.bundle.signature import verify as verify_signature
+
+        verify_signature(folder, key)
+    manifest = _read_manifest(folder)
+    there = _walk(folder) - {MANIFEST, DIGEST, SIGNATURE}
+    for path in sorted(manifest.files.keys() - there):
+        raise BundleError(f"{folder / path}: expected a file of the bundle, got none; {AGAIN}")
+    for path in sorted(there - manifest.files.keys()):
+        raise BundleError(f"{folder / path}: expected only files of the manifest, got this one too; move it away")
+    for owner, path in (*_used(manifest), ("the bundle", PROGRAM)):
+        if path not in manifest.files:
+            raise BundleError(f"{owner}: expected {path} in the manifest, got no such file; {AGAIN}")
+    if verify:
+        _check_files(folder, manifest.files)
+    _check_thresholds(folder, manifest)
+    return manifest
+
+
+def publish(built: Path, dist: Path) -> None:
+    """Put a copy of the bundle `built` at `dist`; an older bundle there is swapped, anything else is refused."""
+    recover(dist)
+    _check_ours(dist)
+    new = _beside(dist, "new")
+    dist.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(built, new, symlinks=True)  # a link stays one, and is refused
+    read_bundle(new)
+    _swap(new, dist)
+
+
+def recover(dist: Path) -> None:
+    """Clear what a killed `publish` or `write_bundle` left: the old bundle goes back if nothing took its place."""
+    old = _beside(dist, "old")
+    if old.is_dir() and not dist.exists():
+        old.rename(dist)
+    shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(_beside(dist, "new"), ignore_errors=True)
+
+
+def _used(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Every file that the manifest speaks of, with who needs it."""
+    for engine in manifest.engines:
+        for path in (*engine.files, engine.graph):
+            yield f"engine {engine.name}", path
+    for path in (*manifest.golden, manifest.golden_expected):
+        yield "golden pictures", path
+
+
+def _check_ours(dist: Path) -> None:
+    """Raise BundleError if `dist` holds anything that a bundle's manifest does not list: it is about to be deleted."""
+    move = "move it away and run again"
+    if not dist.exists() and not dist.is_symlink():
+        return
+    if dist.is_symlink() or not (dist / MANIFEST).is_file():
+        raise BundleError(f"{dist}: expected a bundle (with {MANIFEST}) or nothing, got something else; {move}")
+    try:
+        known = _read_manifest(dist).files.keys() | {MANIFEST, DIGEST, SIGNATURE}
+        extra = sorted(_walk(dist) - known)
+    except BundleError as cause:
+        raise BundleError(f"{dist}: expected a bundle of ours to replace, got: {cause}; or {move}") from None
+    if extra:
+        raise BundleError(f"{dist}: expected only files of the bundle, got also {', '.join(extra[:5])}; {move}")
+
+
+def _swap(new: Path, dist: Path) -> None:
+    """Put the folder `new` in the place of `dist`; a kill on the way leaves what `recover` mends."""
+    old = _beside(dist, "old")
+    flush(new)
+    if dist.exists():
+        dist.rename(old)
+    new.rename(dist)
+    sync(dist.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    for name in (MANIFEST, DIGEST):
+        if (folder / name).is_symlink() or not (folder / name).is_file():
+            raise BundleError(f"{folder / name}: expected a file of the bundle, got none; {AGAIN}")
+    content = (folder / MANIFEST).read_bytes()
+    expected = (folder / DIGEST).read_bytes()
+    got = f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n".encode()
+    if expected != got:
+        raise BundleError(
+            f"{folder / MANIFEST}: expected the sha256 in {DIGEST}, {expected[:12]!r}…, got {got[:12]!r}…; {AGAIN}"
+        )
+    return Manifest.from_json(content)
+
+
+def _walk(folder: Path) -> set[str]:
+    """Every file below `folder`; raises BundleError on links, pipes and the like."""
+    found = set()
+    for where, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(where, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                kind = "a link" if stat.S_ISLNK(mode) else "a special file"
+                raise BundleError(f"{path}: expected a plain file or folder in the bundle, got {kind}; move it away")
+        found |= {Path(where, name).relative_to(folder).as_posix() for name in files}
+    return found
+
+
+def _check_thresholds(folder: Path, manifest: Manifest) -> None:
+    """Raise BundleError for thresholds of something else: a graph's are an engine's where it is of that precision."""
+    manifest.check_thresholds()
+    for entry in manifest.engines:
+        if entry.thresholds_sha256 == manifest.files[entry.file].sha256:
+            continue
+        got = precision_of(folder / entry.graph)
+        if got != entry.precision:
+            raise BundleError(
+                f"engine {entry.name}: thresholds: expected those of {entry.precision}, got those of {entry.graph}, "
+                f"which is {got}; thresholds hold for one engine: export the bundle again"
+            )
+
+
+def _check_files(folder: Path, files: Mapping[str, FileEntry]) -> None:
+    """Several at once: hashing runs without Python's lock."""
+    with ThreadPoolExecutor() as pool:
+        for checked in [pool.submit(_check_file, folder / path, entry) for path, entry in files.items()]:
+            checked.result()
+
+
+def _check_file(file: Path, expected: FileEntry) -> None:
+    size = file.stat().st_size
+    if size != expected.bytes:
+        raise BundleError(f"{file}: expected {expected.bytes} bytes, got {size}; {AGAIN}")
+    got = _entry(file).sha256
+    if got != expected.sha256:
+        raise BundleError(f"{file}: expected sha256 {expected.sha256[:12]}…, got {got[:12]}…; {AGAIN}")
+
+
+def _entry(file: Path) -> FileEntry:
+    return FileEntry(sha256=hash_of(file), bytes=file.stat().st_size)
+
+
+def _beside(dist: Path, what: str) -> Path:
+    return dist.parent / f".{dist.name}.{what}"  # the same file system, so that a rename is atomic
+
+
+def flush(folder: Path) -> None:
+    """Force every file below `folder` to the disk, so that a rename after it moves whole files."""
+    for where, _, files in os.walk(folder):
+        for name in files:
+            sync(Path(where, name))
+        sync(Path(where))
+
+
+def sync(path: Path) -> None:
+    """Force `path` to the disk; some file systems cannot do that for folders."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
+            os.fsync(handle)
+    finally:
+        os.close(handle)

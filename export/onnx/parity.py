@@ -1,0 +1,161 @@
+"""How far an engine's scores are from the float engine's: in numbers, in decisions, in mAP and by label.
+
+Every judgement needs the targets of real pictures: on random input a quantised net may look perfect or broken and be
+neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkd.core.intervals import Groups, difference_interval
+from mlkd.core.metrics import average_precision
+
+HURT, NAMED = 10, 3
+
+
+@dataclass(frozen=True)
+class LabelLoss:
+    """A label that is ranked worse than by the reference; AP as fractions."""
+
+    label: str
+    float_ap: float
+    ap: float
+    positives: int  # pictures that are known to have it
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Differences of a candidate's scores to the reference's."""
+
+    max_difference: float
+    mean_difference: float
+    flipped: float  # share of all (picture, label) decisions, 0..1
+    delta_map: float  # candidate minus reference, fraction
+    low: float  # of its 95 % confidence interval
+    high: float
+    hurt: tuple[LabelLoss, ...]  # at most ten, the biggest loss of AP first
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParityLimits:
+    """The largest differences that are let through; None is not checked.
+
+    `map_loss` is exceeded where the whole 95 % interval of the change of mAP is below it: a few hundred images show a
+    loss of one point or none with equal ease.
+    """
+
+    max_difference: float | None = None
+    mean_difference: float | None = None
+    flipped: float | None = None
+    map_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"parity.{name}: expected 0..1 or none, got {value}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gates:
+    """Limits for each precision that an engine may compute in; `int8` holds for every family of quantised graphs.
+
+    Quantised scores may move, decisions and ranks may not: a budget of 99 % of any mAP costs at most 0.01.
+    """
+
+    fp32: ParityLimits = field(default_factory=lambda: ParityLimits(max_difference=1e-3, flipped=1e-4, map_loss=1e-4))
+    bf16: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.02, map_loss=0.003))
+    fp16: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.005, map_loss=0.001))
+    int8: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.05, map_loss=0.01))
+
+    def of(self, precision: str, compute: str) -> ParityLimits:
+        """Those of a graph's precision on a backend whose float products are f32, bf16 or f16."""
+        if precision.startswith("int8"):
+            return self.int8
+        if compute == "bf16":
+            return self.bf16
+        return self.fp16 if precision == "fp16" or compute == "f16" else self.fp32
+
+
+def differences(
+    reference: NDArray[np.float32],
+    candidate: NDArray[np.float32],
+    targets: NDArray[np.uint8],
+    thresholds: NDArray[np.float32],
+    *,
+    labels: Sequence[str],
+    groups: Groups,
+    known: NDArray[np.bool_] | None = None,
+) -> Parity:
+    """Compare scores (N, L) of the same pictures; `thresholds` (L,) belong to the reference and decide for both.
+
+    AP and mAP leave out what is not `known` (N, L) and labels without positives; images that share a name in `groups`
+    (N,) depend on each other.  Raises ValueError for shapes that do not fit, scores that are not finite, and targets
+    without a positive.
+    """
+    _check_shapes(targets, thresholds, labels, groups)
+    for name, scores in (("reference", reference), ("candidate", candidate)):
+        if scores.shape != targets.shape or not np.isfinite(scores).all():
+            raise ValueError(f"parity: {name}: expected finite scores {targets.shape}, got {scores.shape} or nan")
+    positives = (targets.astype(bool) & (True if known is None else known)).sum(0)
+    if not positives.any():
+        raise ValueError(
+            f"parity: expected real pictures with labels, got {len(targets)} without a known positive; label val first"
+        )
+    apart = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
+    change = difference_interval(candidate, reference, targets, groups, known=known)
+    aps = [average_precision(scores, targets, known).tolist() for scores in (reference, candidate)]
+    losses = [LabelLoss(*loss) for loss in zip(labels, *aps, positives.tolist(), strict=True)]
+    return Parity(
+        max_difference=float(apart.max()),
+        mean_difference=float(apart.mean()),
+        flipped=float(((reference >= thresholds) != (candidate >= thresholds)).mean()),
+        delta_map=change.value,
+        low=change.low,
+        high=change.high,
+        hurt=_hurt(losses),
+    )
+
+
+def check(parity: Parity, limits: ParityLimits, name: str) -> None:
+    """ValueError that lists everything over its limit and the labels hurt most."""
+    found = {
+        "max_difference": parity.max_difference,
+        "mean_difference": parity.mean_difference,
+        "flipped": parity.flipped,
+        "map_loss": -parity.high,
+    }
+    allowed = {key: value for key, value in vars(limits).items() if value is not None}
+    over = [
+        f"{key}: expected at most {limit:g}, got {found[key]:.3g}"
+        for key, limit in allowed.items()
+        if found[key] > limit
+    ]
+    if over:
+        worst = ", ".join(f"{loss.label} (AP {loss.float_ap:.3f} to {loss.ap:.3f})" for loss in parity.hurt[:NAMED])
+        raise ValueError(
+            f"parity of {name}: {'; '.join(over)}; labels hurt most: {worst or 'none'}; keep more layers in float or "
+            "distil quantisation-aware; where the graph is float, compare it with the net: it computes something else"
+        )
+
+
+def _check_shapes(
+    targets: NDArray[np.uint8], thresholds: NDArray[np.float32], labels: Sequence[str], groups: Groups
+) -> None:
+    if targets.ndim != 2 or not len(targets):
+        raise ValueError(f"parity: expected targets (N, L) of at least 1 picture, got {targets.shape}")
+    expected = {"thresholds": targets.shape[1:], "labels": targets.shape[1:], "groups": targets.shape[:1]}
+    given = {"thresholds": thresholds.shape, "labels": (len(labels),), "groups": (len(groups),)}
+    for name, shape in expected.items():
+        if given[name] != shape:
+            raise ValueError(f"parity: {name}: expected {shape} for targets {targets.shape}, got {given[name]}")
+
+
+def _hurt(losses: Sequence[LabelLoss]) -> tuple[LabelLoss, ...]:
+    """Nothing that is nan is less than anything, so labels without positives are not among them."""
+    lost = [loss for loss in losses if loss.ap < loss.float_ap]
+    return tuple(sorted(lost, key=lambda loss: (loss.ap - loss.float_ap, loss.label))[:HURT])

@@ -1,0 +1,117 @@
+"""A trained tagger to one ONNX file: pictures as uint8 in, scores out."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from timm.models.edgenext import PositionalEncodingFourier
+from timm.utils.model import reparameterize_model
+from torch import Tensor, nn
+
+from export.onnx import graph, padding
+from mlkd.core.labels import Labels
+
+OLDEST_OPSET = 18  # what torch's exporter writes natively; runtimes from 2025 on read 20
+
+
+class Scores(nn.Module):
+    """A tagger with the sigmoid behind it and nothing but scores coming out."""
+
+    def __init__(self, tagger: nn.Module) -> None:
+        super().__init__()
+        self.tagger = tagger
+
+    def forward(self, images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B L"]:
+        scores: Tensor = self.tagger(images).logits.sigmoid()
+        return scores
+
+
+class SharedPositions(nn.Module):
+    """Position codes of one picture for the whole batch: no picture changes them, so they become constants."""
+
+    def __init__(self, positions: nn.Module) -> None:
+        super().__init__()
+        self.positions = positions
+
+    def forward(self, shape: tuple[int, int, int]) -> Float[Tensor, "B C H W"]:
+        batch, height, width = shape
+        codes: Tensor = self.positions((1, height, width))
+        return codes.expand(batch, -1, -1, -1)
+
+
+def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, recipe_hash: str) -> Path:
+    """Write uint8 "images" (batch, image_px, image_px, 3) -> float32 "scores" (batch, L); the tagger stays as it is.
+
+    Equal weights give equal bytes.  Branches that can be fused are; the metadata holds labels, image_px, recipe and
+    precision.  Raises ValueError if the tagger's labels are not as many as given.
+    """
+    module = Scores(reparameterize_model(copy.deepcopy(tagger).cpu().eval())).eval()
+    _share_positions(module)
+    _check_labels(module, labels, image_px)
+    model = _export(module, image_px)
+    graph.fold_constants(model)
+    graph.broadcast_constants(model)
+    graph.read_input_once(model)
+    graph.sums_as_products(model)
+    padding.pads_into_convolutions(model)
+    padding.pad_maxima_with_almost_zero(model)
+    graph.anonymise(model)
+    assert graph.opset(model) >= OLDEST_OPSET, f"opset: expected {OLDEST_OPSET} or newer, got {graph.opset(model)}"
+    metadata = {
+        "labels": json.dumps(list(labels.names), ensure_ascii=False),
+        "image_px": str(image_px),
+        "recipe": recipe_hash,
+        "precision": "fp32",
+    }
+    return graph.write(model, out, metadata)
+
+
+def _share_positions(module: nn.Module) -> None:
+    """EdgeNeXt computes its position codes for every picture anew, which no runtime takes out of the loop."""
+    found = [name for name, part in module.named_modules() if isinstance(part, PositionalEncodingFourier)]
+    for name in found:
+        module.set_submodule(name, SharedPositions(module.get_submodule(name)))
+
+
+def _export(module: nn.Module, image_px: int) -> Any:
+    example = torch.zeros(2, image_px, image_px, 3, dtype=torch.uint8)  # a batch of 1 would be taken for a constant
+    with _errors_only("onnxscript"), _errors_only("torch.onnx"):
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            external_data=False,
+            dynamic_shapes=({0: "batch"},),
+            input_names=["images"],
+            output_names=["scores"],
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+def _check_labels(module: nn.Module, labels: Labels, image_px: int) -> None:
+    with torch.no_grad():
+        found = module(torch.zeros(1, image_px, image_px, 3, dtype=torch.uint8)).shape[1]
+    if found != len(labels):
+        raise ValueError(f"tagger: expected {len(labels)} labels as in the list, got {found}; load the list beside it")
+
+
+@contextmanager
+def _errors_only(name: str) -> Iterator[None]:
+    """The exporter warns of every operator that it does not fold; `graph.fold_constants` does."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

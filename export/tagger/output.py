@@ -1,0 +1,118 @@
+"""How tags are printed: for a reader, as JSON lines, as CSV; each one line a picture, whatever its name holds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import time
+from collections.abc import Callable, Collection, Sequence
+from typing import TextIO
+
+from export.tagger.tagger import Tag
+from mlkd.core.images import UnreadableImageError
+
+Result = Sequence[Tag] | UnreadableImageError
+CSV_HEADER = "picture,tags,scores,error,doubtful"
+JOINT = ";"
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
+BAR = 20  # characters
+EVERY_S = 0.1
+
+
+def as_text(name: str, result: Result, doubtful: Collection[str] = ()) -> str | None:
+    """The name and the labels with their scores, two digits, a ? behind the `doubtful`; nothing for one that failed."""
+    if isinstance(result, UnreadableImageError):
+        return None
+    listed = ", ".join(f"{printable(tag.label)} {tag.score:.2f}{'?' * (tag.label in doubtful)}" for tag in result)
+    return f"{printable(name)}: {listed or 'nothing above its threshold'}"
+
+
+def as_json(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
+    """An object with `picture` and `tags` or `error`; in ASCII, so that os.fsencode gives back undecodable names.
+
+    A tag whose label is in `doubtful` says so; the others have no such key.
+    """
+    if isinstance(result, UnreadableImageError):
+        return json.dumps({"picture": name, "error": one_line(result)})
+    tags: list[dict[str, object]] = [{"label": tag.label, "score": round(tag.score, 6)} for tag in result]
+    for tag in tags:
+        if tag["label"] in doubtful:
+            tag["doubtful"] = True
+    return json.dumps({"picture": name, "tags": tags})
+
+
+def as_csv(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
+    """One row below CSV_HEADER; labels and scores are joined by semicolons, best first; last, which are `doubtful`.
+
+    A name or label that a spreadsheet would compute gets an apostrophe in front, which it shows as text.
+    """
+    if isinstance(result, UnreadableImageError):
+        return _row(_inert(name), "", "", one_line(result), "")
+    return _row(
+        _inert(name),
+        JOINT.join(_inert(tag.label) for tag in result),
+        JOINT.join(f"{tag.score:.6f}" for tag in result),
+        "",
+        JOINT.join(_inert(tag.label) for tag in result if tag.label in doubtful),
+    )
+
+
+def printable(text: str) -> str:
+    """`text` with everything escaped that could break a line or steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def one_line(cause: BaseException) -> str:
+    """What an error says, in one line."""
+    return printable(" ".join(str(cause).split())) or type(cause).__name__
+
+
+class Bar:
+    """How far many pictures are, in the last line of a terminal: nothing else, and nothing in the first moment."""
+
+    def __init__(self, stream: TextIO, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.stream, self.total, self.clock = stream, total, clock
+        self.shows = total > 1 and stream.isatty()
+        self.began = self.drawn = clock()
+        self.width = 0
+
+    def show(self, done: int, failed: int) -> None:
+        """Draw it, at most ten times a second."""
+        now = self.clock()
+        if not self.shows or now - self.drawn < EVERY_S:
+            return
+        self.clear()
+        rate = done / max(now - self.began, EVERY_S)
+        full = BAR * done // self.total
+        text = f"[{'#' * full}{'.' * (BAR - full)}] {done} of {self.total}, {rate:.0f}/s"
+        text += f", {_duration((self.total - done) / rate)} left" if rate else ""
+        text += f", {failed} failed" if failed else ""
+        text = text[: shutil.get_terminal_size().columns - 1]
+        self.stream.write(text)
+        self.stream.flush()
+        self.drawn, self.width = now, len(text)
+
+    def clear(self) -> None:
+        """Make room for a line."""
+        if self.width:
+            self.stream.write(f"\r{' ' * self.width}\r")
+            self.stream.flush()
+            self.width = 0
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _inert(text: str) -> str:
+    return f"'{text}" if len(text) > 1 and text.startswith(FORMULA) else text
+
+
+def _row(*fields: str) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(fields)  # Python before 3.13 quotes only what is in this
+    return line.getvalue().removesuffix("\r\n")

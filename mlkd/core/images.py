@@ -1,0 +1,240 @@
+"""THE preprocessing: picture bytes to uint8 (H, W, 3); training, calibration, evaluation and device share it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from mlkd.core.image_kinds import FORMATS, UNREAD, plugins, unread_images
+from mlkd.core.image_values import brightened, declared_maximum, scaled, to_rgb
+
+_log = logging.getLogger(__name__)
+
+# What a device has to repeat to get the same pixels; travels in the bundle's manifest.
+PREPROCESSING = {
+    "orientation": "EXIF applied",
+    "colour": "RGB, alpha over white",
+    "range": "8 bits; more bits by the brightest value, floats of 0..1 and 0..255 as they are, others by their range",
+    "jpeg": "decoded at the smallest DCT scale that is at least twice image_px",
+    "large": "more than 4,000,000 pixels as decoded: means of whole blocks, at least twice image_px a side are left",
+    "resize": "plain, to a square, Pillow BILINEAR (antialiased)",
+    "values": "uint8, normalisation is inside the model",
+}
+
+
+MOST_PIXELS = 90_000_000  # decoded, after a JPEG's reduction: Pillow takes 4 bytes a pixel, 360 MB
+LARGE = 4_000_000  # pixels: larger ones are decoded one at a time, and made smaller before anything is computed
+BAND = 500_000  # pixels of a large image that are computed at once
+ORIENTATION = 0x0112  # EXIF tag
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImageError(ValueError):
+    """A picture that cannot be decoded; the message names it and the cause."""
+
+
+class _WithoutWarnings:
+    """Pillow's warnings about a picture that it reads all the same are not shown, whatever the process does with them.
+
+    One for all threads: several catch_warnings at once would mix up the filters that they put back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = contextlib.ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._filters.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._filters.close()
+
+
+_without_warnings = _WithoutWarnings()
+_one_large_image = threading.Lock()
+_announced: set[str] = set()
+
+
+def decode(source: Path | bytes, image_px: int) -> Image.Image:
+    """Upright RGB picture; a JPEG is decoded at a reduced scale of at least 2 * image_px a side.
+
+    The first frame or page; alpha is laid over white, other values than 8 bits are scaled, which `scaled` tells.  A
+    path that is no plain file is not opened: a pipe would wait for ever.  Raises UnreadableImageError.
+    """
+    name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
+    with _reading(name), _opened(source, image_px) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS}")
+        return _tell(source, _whole(image, image_px))
+
+
+def from_pillow(image: Image.Image, image_px: int) -> Image.Image:
+    """What `decode` gives, of an image that Pillow opened, whatever its size.  Raises UnreadableImageError."""
+    with _reading(name := f"image {image.size}"):
+        return _tell(name, _whole(image, image_px))
+
+
+def reduced(source: Path | bytes, image_px: int) -> object:
+    """Equal for two sizes at which `decode` gives equal pictures; None for a picture that it refuses."""
+    try:
+        with _reading(""), _opened(source, image_px) as image:
+            return image.size, getattr(image, "decoderconfig", None)
+    except UnreadableImageError:
+        return None
+
+
+def aspect(source: Path) -> float:
+    """Width of the upright picture divided by its height, from the header alone.  Raises UnreadableImageError."""
+    with _reading(source.name), _stream(source) as stream, _identified(stream) as image:
+        width, height = image.size
+        turned = _orientation(image) >= 5
+        return height / width if turned else width / height
+
+
+@contextlib.contextmanager
+def _opened(source: Path | bytes, image_px: int) -> Iterator[Image.Image]:
+    with _stream(source) as stream, _identified(stream) as image:
+        image.draft("RGB", (2 * image_px, 2 * image_px))
+        yield image
+
+
+def _identified(stream: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(stream, formats=FORMATS)
+    except UnidentifiedImageError:
+        if not plugins():
+            raise
+        stream.seek(0)
+        return Image.open(stream, formats=tuple(plugins().values()))
+
+
+def _whole(image: Image.Image, image_px: int) -> Image.Image:
+    """The upright RGB image; a large one is made smaller first, one at a time."""
+    with _one_large_image if image.width * image.height > LARGE else contextlib.nullcontext():
+        return _upright_rgb(image, image_px)
+
+
+def _upright_rgb(image: Image.Image, image_px: int) -> Image.Image:
+    deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))  # its low bytes are dropped
+    declared = declared_maximum(image)
+    image.load()
+    small = _smaller(image, image_px) if image.width * image.height > LARGE else image
+    small = _upright(small, image)
+    return brightened(small) if deep and "I" not in image.mode else to_rgb(small, declared)
+
+
+def _tell(source: Path | bytes | str, image: Image.Image) -> Image.Image:
+    """The image; of the first one of each kind, says how its values were scaled."""
+    how = scaled(image)
+    if how and how not in _announced:
+        _announced.add(how)
+        name = f"{len(source)} bytes" if isinstance(source, bytes) else source
+        _log.warning("images: %s has %s; scaled to 8 bits, as in all later images", name, how)
+    return image
+
+
+def _smaller(image: Image.Image, image_px: int) -> Image.Image:
+    """Means of blocks of a loaded image, at least 2 * image_px a side, band by band; alpha laid over white before."""
+    across, down = (max(1, side // (2 * image_px)) for side in image.size)
+    deep = "F" if image.mode == "F" else "I" if image.mode.startswith("I") else ""
+    rows = down * max(1, BAND // (image.width * down))
+    small = Image.new(deep or "RGB", (-(-image.width // across), -(-image.height // down)))
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        band = band.convert(deep) if deep else to_rgb(band)
+        small.paste(band.reduce((across, down)), (0, top // down))
+    return small
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Pillow without its warnings, and whatever it raises as UnreadableImageError."""
+    try:
+        with _without_warnings:
+            yield
+    except FileNotFoundError:
+        raise UnreadableImageError(f"picture {name}: expected a file, got none of this name") from None
+    except PermissionError:
+        raise UnreadableImageError(
+            f"picture {name}: expected a file that this user may read, got no permission"
+        ) from None
+    except UnidentifiedImageError:
+        known = ", ".join((*FORMATS, *dict.fromkeys(plugins().values())))
+        advice = unread_images({suffix: 1} if (suffix := Path(name).suffix.lower()) in UNREAD else {}).partition("; ")
+        raise UnreadableImageError(
+            f"picture {name}: expected one of {known}, got unknown bytes{''.join(advice[1:])}"
+        ) from None
+    except Exception as cause:  # damaged files make Pillow raise nearly everything: KeyError, struct.error, ...
+        raise UnreadableImageError(
+            f"picture {name}: expected a whole picture, got {_told(cause)}; replace it"
+        ) from cause
+
+
+def _stream(source: Path | bytes) -> BinaryIO:
+    """Always a stream: for a path Pillow would let the suffix decide."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    mode = source.stat().st_mode
+    if not stat.S_ISREG(mode):
+        raise OSError(f"a {'folder' if stat.S_ISDIR(mode) else 'pipe or device'}")
+    return source.open("rb")
+
+
+def _told(cause: Exception) -> str:
+    text = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause)
+    return text if isinstance(cause, (OSError, ValueError, SyntaxError)) and text else f"{type(cause).__name__} {text}"
+
+
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    """The loaded picture turned as the EXIF orientation of `source` says."""
+    turn = UPRIGHT.get(_orientation(source))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """1..8; EXIF that is damaged says nothing."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # the pixels are whole
+        return 1
+    return found if found in UPRIGHT else 1
+
+
+def resize(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
+    """RGB picture to uint8 (image_px, image_px, 3), plain resize as in the published recipe."""
+    if image.size != (image_px, image_px):
+        image = image.resize((image_px, image_px), Image.Resampling.BILINEAR)
+    return np.array(image, dtype=np.uint8)
+
+
+def load(source: Path | bytes, image_px: int) -> NDArray[np.uint8]:
+    """Picture bytes or file to uint8 (image_px, image_px, 3).  Raises UnreadableImageError."""
+    return resize(decode(source, image_px), image_px)

@@ -1,0 +1,174 @@
+"""Thresholds (L,) of a tagger, tuned on scores (N, L) in 0..1 and targets (N, L), and what to expect of them.
+
+Where `known` (N, L) is False nobody knows the answer: the decision is left out, whatever the target says there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mlkd.core.metrics import HALF, Bools, Floats, Scores, checked, masks
+
+FOLDS = 5
+NEAREST = 1e-7  # to 0 and 1: float32 tells no scores apart that are closer to 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """What a label's threshold is tuned for: its highest F1, or its highest recall at a `precision` (0..1) or more.
+
+    A label with n positives keeps n / (n + prior) of its own threshold and has the rest from that of all decisions
+    pooled, on the logit scale; `prior` is a number of positives.
+    """
+
+    aim: Literal["f1", "precision"] = "f1"
+    precision: float | None = None
+    prior: float = 2.0
+
+    def __post_init__(self) -> None:
+        if self.aim == "f1" and self.precision is not None:
+            raise ValueError(
+                f"thresholds.precision: expected none with aim f1, got {self.precision}; set aim: precision too"
+            )
+        if self.aim == "precision" and (self.precision is None or not 0 < self.precision <= 1):
+            raise ValueError(
+                f"thresholds.precision: expected above 0 and at most 1 with aim precision, got {self.precision}"
+            )
+        if not 0 <= self.prior < math.inf:
+            raise ValueError(f"thresholds.prior: expected a number of positives of at least 0, got {self.prior}")
+
+
+def tune(
+    scores: ArrayLike, targets: ArrayLike, config: Thresholds, known: ArrayLike | None = None
+) -> NDArray[np.float32]:
+    """The threshold of every label (L,); that of all pooled for a label without positives, 0.5 if none has any.
+
+    With a floor, a label whose mixed threshold would miss it on these pictures keeps its own; a label that reaches the
+    floor nowhere gets its most precise one.  `below_floor` names the labels that still miss it.
+    """
+    score, target, mask = checked(scores, targets, known)
+    if mask is not None:
+        target = target & mask
+    positives = target.sum(0)
+    if not positives.any():
+        return np.full(score.shape[1], HALF, dtype=np.float32)
+    pooled = _best(*_counted(score.ravel(), target.ravel(), None if mask is None else mask.ravel()), config)
+    columns = [_counted(*column) for column in zip(score.T, target.T, masks(mask, score), strict=True)]
+    own = np.array([_best(*column, config) if column[1].any() else pooled for column in columns])
+    mixed = _between(pooled, own, positives, config.prior)
+    if config.precision is None:
+        return mixed
+    pairs = zip(columns, mixed, strict=True)
+    reached = [_precision(*column, threshold) >= config.precision for column, threshold in pairs]
+    return np.where(reached, mixed, own).astype(np.float32)
+
+
+def expected(
+    scores: ArrayLike,
+    targets: ArrayLike,
+    config: Thresholds,
+    known: ArrayLike | None = None,
+    groups: Sequence[str] | None = None,
+) -> tuple[Floats, Floats]:
+    """Precision and recall (L,) on pictures that thresholds were not tuned on: each fold is decided by the others'.
+
+    Pictures of a group are in one fold.  Precision is nan where nothing is predicted, recall where a label has no
+    positives, both for all labels of a single group.
+    """
+    score, target, mask = checked(scores, targets, known)
+    if groups is not None and len(groups) != len(score):
+        raise ValueError(f"groups: expected one a picture, {len(score)}, got {len(groups)}")
+    mask = np.ones(score.shape, dtype=bool) if mask is None else mask
+    target = target & mask
+    fold = _folds(target, groups)
+    decided = np.zeros(score.shape, dtype=bool)
+    if not fold.any():
+        return np.full(score.shape[1], np.nan), np.full(score.shape[1], np.nan)
+    for held in (fold == number for number in range(fold.max() + 1)):
+        decided[held] = score[held] >= tune(score[~held], target[~held], config, mask[~held])
+    hits, chosen = (decided & target).sum(0), (decided & mask).sum(0)
+    return _fraction(hits, chosen), _fraction(hits, target.sum(0))
+
+
+def below_floor(
+    thresholds: ArrayLike, scores: ArrayLike, targets: ArrayLike, config: Thresholds, known: ArrayLike | None = None
+) -> tuple[int, ...]:
+    """The labels whose decisions by `thresholds` (L,) miss the floor of precision; none for the aim f1."""
+    if config.precision is None:
+        return ()
+    score, target, mask = checked(scores, targets, known)
+    columns = zip(score.T, target.T, masks(mask, score), np.asarray(thresholds), strict=True)
+    rated = [_precision(*_counted(*column), threshold) for *column, threshold in columns]
+    return tuple(label for label, precision in enumerate(rated) if precision < config.precision)
+
+
+def _precision(score: Scores, target: Bools, threshold: float) -> float:
+    """nan, which neither reaches nor misses a floor, where nothing is decided."""
+    decided = score >= threshold
+    return float(target[decided].mean()) if decided.any() else math.nan
+
+
+def _counted(score: Scores, target: Bools, known: Bools | None) -> tuple[Scores, Bools]:
+    return (score, target) if known is None else (score[known], target[known])
+
+
+def _ranked(score: Scores, target: Bools) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
+    """Different scores from the highest down, how many positives score as high, and how many pictures."""
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order].astype(np.float64)
+    last = np.append(ranked[:-1] != ranked[1:], True)  # a threshold cannot part equal scores
+    return ranked[last], np.cumsum(target[order])[last], np.flatnonzero(last) + 1
+
+
+def _best(score: Scores, target: Bools, config: Thresholds) -> float:
+    """Half-way from the lowest score it takes to the next."""
+    ranked, hits, seen = _ranked(score, target)
+    at = _highest_f1(hits, seen) if config.precision is None else _at_floor(hits, seen, config.precision)
+    below = ranked[at + 1] if at + 1 < len(ranked) else 0.0
+    middle = np.float32((ranked[at] + below) / 2)
+    return float(middle if below < middle <= ranked[at] else ranked[at])
+
+
+def _highest_f1(hits: NDArray[np.int64], seen: NDArray[np.int64]) -> int:
+    return int(np.argmax(2 * hits / (seen + hits[-1])))
+
+
+def _at_floor(hits: NDArray[np.int64], seen: NDArray[np.int64], floor: float) -> int:
+    """The most positives at that precision, or else the most at the best one there is."""
+    precision = hits / seen
+    reached = precision >= min(floor, precision.max())
+    return int(np.argmax(np.where(reached, hits, -1)))
+
+
+def _between(pooled: float, own: Floats, positives: NDArray[np.int64], prior: float) -> NDArray[np.float32]:
+    weight = positives / np.maximum(positives + prior, 1e-9)
+    mixed = weight * _logit(own) + (1 - weight) * _logit(np.array(pooled))
+    return np.where(weight == 1, own, 1 / (1 + np.exp(-mixed))).astype(np.float32)
+
+
+def _logit(score: Floats) -> Floats:
+    inside = np.clip(score, NEAREST, 1 - NEAREST)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def _folds(target: Bools, groups: Sequence[str] | None) -> NDArray[np.int64]:
+    """The fold (N,) of every picture: groups are dealt in turn, those with the rarest label first."""
+    of = np.arange(len(target)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    has = np.zeros((of.max() + 1, target.shape[1]), dtype=bool)
+    np.logical_or.at(has, of, target)
+    rarest_first = has[:, np.argsort(target.sum(0), kind="stable")]
+    rarest = np.where(rarest_first.any(1), rarest_first.argmax(1), target.shape[1])
+    dealt = np.empty(len(has), dtype=np.int64)
+    dealt[np.argsort(rarest, kind="stable")] = np.arange(len(has)) % FOLDS
+    return dealt[of]
+
+
+def _fraction(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
+    fraction: Floats = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return fraction

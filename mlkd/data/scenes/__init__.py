@@ -1,0 +1,1 @@
+"""The demo data: scenes composed from cut-outs and photographs, and the fetcher of both."""

@@ -1,0 +1,204 @@
+"""Fetches the picture packages, without root, from the machine's Debian or Ubuntu archive."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlkd.core.cache import cache_root
+from mlkd.core.progress import Progress, silent
+from mlkd.data.scenes.cache import pictures_root
+from mlkd.data.scenes.packages import PACKAGES, Package
+from mlkd.data.scenes.unpack import UnpackError, unpack
+
+log = logging.getLogger(__name__)
+
+RECORD = "packages.json"  # written last, into the unpacked tree: versions and digests of what is in it
+
+
+class FetchError(ValueError):
+    """The pictures cannot be had; the message says which files to fetch by hand and where to put them."""
+
+
+def fetch(progress: Progress = silent) -> Path:
+    """Root of the unpacked packages; downloads and unpacks what is missing.
+
+    Whole or absent: unpacked beside its place and renamed.  A repeated call goes on with the packages that are there.
+    Raises FetchError.
+    """
+    root = pictures_root()
+    with _alone():
+        missing = [package for package in PACKAGES if package.name not in _record(root)]
+        if missing:
+            _unpack_all(root, missing, _collect(missing, progress), progress)
+    return root
+
+
+def _record(root: Path) -> dict[str, dict[str, str]]:
+    """Which packages are unpacked below `root`: name -> version and digest."""
+    file = root / RECORD
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time works in the cache; others wait."""
+    cache_root().mkdir(parents=True, exist_ok=True)
+    with (cache_root() / "fetch.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def by_hand() -> Path:
+    """The folder for package files that the user fetched."""
+    return cache_root() / "packages"
+
+
+def downloads() -> Path:
+    """The folder for package files that apt-get fetched; emptied when all are unpacked."""
+    return cache_root() / "downloads"
+
+
+def _collect(packages: list[Package], progress: Progress) -> dict[str, tuple[str, Path]]:
+    """Package name -> version and verified file."""
+    found: dict[str, tuple[str, Path]] = {}
+    for package in packages:
+        file = _known_file(package)
+        if file:
+            found[package.name] = (package.version, file)
+    missing = [package for package in packages if package.name not in found]
+    if missing:
+        apt = Apt.start(missing)
+        for package in missing:
+            progress(f"fetching {package.name}", len(found), len(packages))
+            found[package.name] = apt.download(package)
+    progress("fetching", len(packages), len(packages))
+    return found
+
+
+def _known_file(package: Package) -> Path | None:
+    """The package's file of the known version, if one of the two folders has it, whole."""
+    candidates = [file for folder in (by_hand(), downloads()) for file in sorted(folder.glob(f"{package.name}_*.deb"))]
+    for file in candidates:
+        if file.stat().st_size == package.bytes and sha256(file) == package.sha256:
+            return file
+        if file.parent == by_hand():
+            log.warning("%s is not the known version or not whole: expected sha256 %s", file, package.sha256)
+    return None
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Apt:
+    """apt-get with lists and cache of its own below the project's cache folder, so that it needs no root."""
+
+    options: tuple[str, ...]
+    missing: tuple[Package, ...]
+
+    @classmethod
+    def start(cls, missing: list[Package]) -> Apt:
+        """Read the archive's signed index.  Raises FetchError without apt-get."""
+        state = cache_root() / "apt"
+        for folder in (state / "lists" / "partial", state / "cache" / "archives" / "partial", downloads(), by_hand()):
+            folder.mkdir(parents=True, exist_ok=True)
+        if shutil.which("apt-get") is None:
+            raise FetchError(_fetch_by_hand(missing, "apt-get is not on this machine"))
+        settings = {
+            "Dir::State::Lists": str(state / "lists"),
+            "Dir::Cache": str(state / "cache"),
+            "Acquire::Languages": "none",
+            "APT::Sandbox::User": "root",  # when run by root, no change to a user that may not write here
+        }
+        apt = cls(tuple(part for key, value in settings.items() for part in ("-o", f"{key}={value}")), tuple(missing))
+        apt.run("apt-get", "update", "-q")
+        return apt
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Standard output of one apt command, run in the downloads folder.  Raises FetchError when it fails."""
+        command = [program, *self.options, *arguments]
+        done = subprocess.run(command, cwd=downloads(), capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            cause = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or [f"exit code {done.returncode}"]
+            raise FetchError(_fetch_by_hand(list(self.missing), f"{program} {arguments[0]} failed: {cause[0]}"))
+        return done.stdout
+
+    def download(self, package: Package) -> tuple[str, Path]:
+        """Version and file of the archive's current package; size and hash are checked against its signed index."""
+        version, size, digest = self.index(package.name)
+        if version != package.version:
+            log.warning("%s: this archive has version %s, tried here was %s", package.name, version, package.version)
+        file = self._present(package.name, size, digest)
+        if file is None:
+            for stale in downloads().glob(f"{package.name}_*.deb"):
+                stale.unlink()
+            self.run("apt-get", "download", "-q", f"{package.name}={version}")
+            file = self._present(package.name, size, digest)
+        if file is None:
+            raise FetchError(_fetch_by_hand([package], f"the download is not the {size} bytes with sha256 {digest}"))
+        return version, file
+
+    def index(self, name: str) -> tuple[str, int, str]:
+        """Version, size and sha256 of the package in the archive's index."""
+        shown = self.run("apt-cache", "show", "--no-all-versions", name)
+        fields = dict(line.split(": ", 1) for line in shown.splitlines() if ": " in line and line[0] != " ")
+        return fields["Version"], int(fields["Size"]), fields["SHA256"]
+
+    def _present(self, name: str, size: int, digest: str) -> Path | None:
+        files = [file for folder in (by_hand(), downloads()) for file in sorted(folder.glob(f"{name}_*.deb"))]
+        return next((file for file in files if file.stat().st_size == size and sha256(file) == digest), None)
+
+
+def _fetch_by_hand(packages: list[Package], why: str) -> str:
+    files = "\n".join(
+        f"  {one.name}, version {one.version}: {one.bytes} bytes, sha256 {one.sha256}" for one in packages
+    )
+    return (
+        f"pictures: expected these Debian packages, got none, because {why}.\n{files}\n"
+        f"Fetch the .deb files from any Debian archive by hand (pool/main), put them into {by_hand()}, and run "
+        "`python -m pipeline fetch` again"
+    )
+
+
+def _unpack_all(root: Path, packages: list[Package], found: dict[str, tuple[str, Path]], progress: Progress) -> None:
+    """Put the packages beside what is unpacked already."""
+    partial = root.with_name(root.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    record = _record(root)
+    if record:
+        shutil.copytree(root, partial, copy_function=os.link)
+        (partial / RECORD).unlink()  # a link: writing to it would change the tree in use
+    partial.mkdir(parents=True, exist_ok=True)
+    for done, package in enumerate(packages):
+        progress(f"unpacking {package.name}", done, len(packages))
+        version, file = found[package.name]
+        try:
+            digest = unpack(file, partial)
+        except UnpackError as cause:
+            raise FetchError(
+                f"{file}: expected a Debian package, got {cause}; remove the file and fetch again"
+            ) from cause
+        if version == package.version and digest != package.pictures:
+            raise FetchError(
+                f"{package.name} {version}: expected pictures with digest {package.pictures}, got {digest}; "
+                f"remove {file} and fetch again"
+            )
+        record[package.name] = {"version": version, "pictures": digest}
+    (partial / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    shutil.rmtree(root, ignore_errors=True)
+    partial.rename(root)
+    shutil.rmtree(downloads(), ignore_errors=True)
+    progress("unpacking", len(packages), len(packages))

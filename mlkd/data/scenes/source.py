@@ -1,0 +1,173 @@
+"""Composed scenes: cut-outs of about thirty labels on photographs, made from a seed, with the box of every object."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from os import sched_getaffinity
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from mlkd.core.labels import Labels
+from mlkd.core.progress import Progress
+from mlkd.data.base import SOURCE_SPLITS, Listing, Picture, fingerprint_files
+from mlkd.data.scenes.backgrounds import read_backgrounds
+from mlkd.data.scenes.cache import fetched_pictures
+from mlkd.data.scenes.compose import Pools, Scene, compose
+from mlkd.data.scenes.cutouts import Cutout, read_cutouts
+from mlkd.data.scenes.mapping import Sources, folder_backgrounds, folder_cutouts, mapped_sources, read_mapping
+
+CHUNK = 250
+PROVENANCE = (
+    "Composed scenes: cut-outs of Debian's tuxpaint-stamps-default and openclipart-png on crops of photographs of its "
+    "wallpaper packages. Not photographs of real scenes."
+)
+LICENCES: tuple[str, ...] = (
+    "GPL-2 (tuxpaint-stamps-default)",
+    "public domain (openclipart-png)",
+    "CC-BY, CC-BY-SA, CC0 and GPL-2 (wallpapers; each package's copyright file says which)",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenes:
+    """Scenes of the fetched packages, or of the user's own `cutouts` (LABEL/*.png with alpha) and `backgrounds`."""
+
+    kind: Literal["scenes"] = "scenes"
+    image_px: int = 96
+    train: int = 8000
+    val: int = 2000
+    test: int = 5000
+    seed: int = 0
+    cutouts: Path | None = None
+    backgrounds: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not 32 <= self.image_px <= 512:
+            raise ValueError(f"image_px: expected 32 to 512, got {self.image_px}")
+        for name in SOURCE_SPLITS:
+            count = getattr(self, name)
+            if not 4 <= count <= 1_000_000:
+                raise ValueError(f"{name}: expected 4 to 1000000 scenes, got {count}")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed: expected 0 to {2**32 - 1}, got {self.seed}")
+        if (self.cutouts is None) != (self.backgrounds is None):
+            raise ValueError("cutouts, backgrounds: expected both or neither, got one; name both folders")
+
+    def needs_fetch(self) -> bool:
+        """Whether the picture packages are needed."""
+        return self.cutouts is None
+
+    def fingerprint(self) -> str:
+        """Names and sizes of all cut-outs and photographs, and which label and theme takes which, and how many."""
+        sources = self._sources()
+        rules = {
+            "labels": {
+                label: [file.relative_to(sources.root).as_posix() for file in files]
+                for label, files in sources.cutouts.items()
+            },
+            "at_most": sources.at_most,
+            "themes": sources.themes,
+        }
+        mapping = hashlib.sha256(json.dumps(rules).encode()).hexdigest()
+        cutouts = [file for files in sources.cutouts.values() for file in files]
+        parts = [
+            fingerprint_files(cutouts, sources.root),
+            fingerprint_files(sources.backgrounds, sources.backgrounds_root),
+        ]
+        return "".join(part[:32] for part in (*parts, mapping))
+
+    def _sources(self) -> Sources:
+        if self.cutouts is None or self.backgrounds is None:
+            return mapped_sources(fetched_pictures(), read_mapping())
+        found = folder_cutouts(self.cutouts)
+        return Sources(
+            self.cutouts, found, {}, {"all": tuple(found)}, self.backgrounds, folder_backgrounds(self.backgrounds)
+        )
+
+    def read(self, work: Path, progress: Progress) -> Listing:
+        """Compose all scenes into work/pictures/SPLIT/000001.jpg.  Each depends on (seed, split, number) alone."""
+        sources = self._sources()
+        cutouts, skipped = read_cutouts(sources.cutouts, sources.root, self.image_px, sources.at_most, progress)
+        photographs, unreadable = read_backgrounds(sources.backgrounds, self.image_px)
+        labels = Labels(tuple(sources.cutouts))
+        themes = [[labels.index(name) for name in names] for names in sources.themes.values()]
+        splits: dict[str, list[Picture]] = {}
+        for number, split in enumerate(SOURCE_SPLITS):
+            maker = _Maker(pools(cutouts, split), themes, photographs[split], self.image_px, (self.seed, number))
+            splits[split] = self._write(maker, split, work, progress)
+        provenance, licences = PROVENANCE, LICENCES
+        if self.cutouts and self.backgrounds:  # their names alone: a bundle tells them to everyone
+            provenance, licences = f"Composed scenes from {self.cutouts.name} on {self.backgrounds.name}", ()
+        return Listing(labels, splits, provenance, licences, composed=True, skipped=skipped | unreadable)
+
+    def _write(self, maker: _Maker, split: str, work: Path, progress: Progress) -> list[Picture]:
+        folder = work / "pictures" / split
+        folder.mkdir(parents=True, exist_ok=True)
+        count = int(getattr(self, split))
+        pictures = []
+        for index, scene in enumerate(_scenes(maker, count)):
+            if index % CHUNK == 0:
+                progress(f"scenes, {split}", index, count)
+            file = folder / f"{index + 1:06d}.jpg"
+            file.write_bytes(scene.jpeg)
+            positives = tuple(sorted({box.label for box in scene.boxes}))
+            name = f"{split}/{file.stem}"
+            pictures.append(Picture(name, file, positives, scene.group, scene.boxes, shared=scene.shared))
+        progress(f"scenes, {split}", count, count)
+        return pictures
+
+
+def pools(cutouts: list[Cutout], split: str) -> Pools:
+    """The split's cut-outs by label and near-duplicate group."""
+    groups: defaultdict[int, defaultdict[str, list[Cutout]]] = defaultdict(lambda: defaultdict(list))
+    for cutout in cutouts:
+        if cutout.split == split:
+            groups[cutout.label][cutout.group].append(cutout)
+    return {label: list(of_label.values()) for label, of_label in groups.items()}
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Everything a process needs to compose scenes of one split."""
+
+    pools: Pools
+    themes: list[list[int]]
+    photographs: list[Image.Image]
+    image_px: int
+    seeds: tuple[int, int]
+
+    def scene(self, index: int) -> Scene:
+        rng = np.random.default_rng([*self.seeds, index])
+        return compose(self.pools, self.themes, self.photographs, self.image_px, rng)
+
+
+_makers: list[_Maker] = []  # in a worker process: the one that it was started with
+
+
+def _start_worker(maker: _Maker) -> None:
+    _makers[:] = [maker]
+
+
+def _chunk(start: int, stop: int) -> list[Scene]:
+    return [_makers[0].scene(index) for index in range(start, stop)]
+
+
+def _scenes(maker: _Maker, count: int) -> Iterator[Scene]:
+    """All scenes in order; many are composed in several processes, with equal results."""
+    processes = min(len(sched_getaffinity(0)), 8)
+    if processes == 1 or count < 4 * CHUNK:
+        yield from (maker.scene(index) for index in range(count))
+        return
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (maker,)) as pool:
+        starts = range(0, count, CHUNK)
+        for part in pool.map(_chunk, starts, [min(start + CHUNK, count) for start in starts]):
+            yield from part

@@ -1,0 +1,1 @@
+"""Readers of data sets on disk: COCO, Pascal VOC, NUS-WIDE, and a folder of the user."""

@@ -1,0 +1,73 @@
+"""Tables of JSON lines: an object a line, with the file's name and a list of tags."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mlkd.data.sources.cells import Bad, read_lines
+from mlkd.data.sources.rows import Row
+from mlkd.data.sources.table_options import TableOptions
+
+TAGS_KEYS = ("tags", "labels", "label", "categories")
+
+
+def json_rows(path: Path, options: TableOptions) -> tuple[list[Row], list[Bad], list[str]]:
+    """The rows, those that cannot be used, and the keys that were not read."""
+    rows, bad, keys = [], [], dict[str, None]()
+    for number, line in enumerate(read_lines(path), start=1):
+        if not line.strip():
+            continue
+        try:
+            tree = json.loads(line, object_pairs_hook=_without_repeats)
+            row, tags_key = _row(tree, number, line, options)
+        except (ValueError, RecursionError) as cause:
+            bad.append(Bad(number, f"expected one JSON object, got {cause}" if _is_syntax(cause) else str(cause)))
+            continue
+        rows.append(row)
+        keys |= dict.fromkeys(
+            key for key in tree if key not in (options.file_column, tags_key, "unknown", options.split_column)
+        )
+    return rows, bad, list(keys)
+
+
+def _is_syntax(cause: Exception) -> bool:
+    return isinstance(cause, (json.JSONDecodeError, RecursionError)) or "digits" in str(cause)
+
+
+def _row(tree: Any, number: int, line: str, options: TableOptions) -> tuple[Row, str]:
+    key = options.tags_column or next((one for one in TAGS_KEYS if isinstance(tree, dict) and one in tree), "tags")
+    if not _fits(tree, key, options):
+        raise ValueError(
+            f'expected {{"{options.file_column}": "…", "{key}": ["…"]}} and perhaps '
+            f'"unknown": ["…"] and "{options.split_column}": "…", got {line[:80]}'
+        )
+    tags, unknown = (tuple(str(tag).strip() for tag in tree.get(name, ())) for name in (key, "unknown"))
+    split = tree.get(options.split_column) if options.split_column else None
+    return Row(number, tree[options.file_column], tags, unknown, split or None), key
+
+
+def _fits(tree: Any, key: str, options: TableOptions) -> bool:
+    return (
+        isinstance(tree, dict)
+        and isinstance(tree.get(options.file_column), str)
+        and key in tree
+        and _is_tags(tree[key])
+        and _is_tags(tree.get("unknown", []))
+        and isinstance(tree.get(options.split_column or "") or "", str)
+    )
+
+
+def _is_tags(value: Any) -> bool:
+    """A list of texts or whole numbers; null, true or a list in it is no tag."""
+    return isinstance(value, list) and all(
+        isinstance(tag, (str, int)) and not isinstance(tag, bool) and str(tag).strip() for tag in value
+    )
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) < len(pairs):
+        raise ValueError(f"expected every key once, got {[key for key, _ in pairs]}")
+    return tree

@@ -1,0 +1,106 @@
+"""A tagger: backbone from timm, head of ours, normalisation inside."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import Any
+
+import timm
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from mlkd.models.backbone import channels, create, memory_format, tokens
+from mlkd.models.heads import Head, LabelDecoder
+from mlkd.models.outputs import Outputs
+from mlkd.models.weights import PackageWeights, RandomWeights, Weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """What a tagger is built from."""
+
+    backbone: str
+    image_px: int
+    weights: Weights = field(default_factory=RandomWeights)
+    head: Head = field(default_factory=LabelDecoder)
+
+    def __post_init__(self) -> None:
+        if not timm.is_model(self.backbone):
+            close = difflib.get_close_matches(self.backbone, timm.list_models(), n=3)
+            hint = f"; did you mean {', '.join(close)}?" if close else "; see timm.list_models()"
+            raise ValueError(f"model.backbone: expected a timm model, got {self.backbone!r}{hint}")
+        if not 16 <= self.image_px <= 4096:
+            raise ValueError(f"model.image_px: expected 16..4096, got {self.image_px}")
+        if isinstance(self.weights, PackageWeights):
+            self.weights.check_backbone(self.backbone)
+
+    def build(self, labels: int, *, pretrained: bool = True) -> TaggerNet:
+        """The module; `pretrained=False` where a checkpoint's tensors follow.  Takes torch's global random state."""
+        backbone = create(self.backbone, self.image_px)
+        weights = self.weights if pretrained else RandomWeights()
+        normalisation = weights.load_into(backbone, self.backbone, self.image_px)
+        return TaggerNet(self, backbone, labels, *normalisation)
+
+
+class TaggerNet(nn.Module):
+    """uint8 pictures (B, H, W, 3) to Outputs; a cast is the first operation, as TensorRT's parser demands."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        config: Model,
+        backbone: nn.Module,
+        labels: int,
+        mean: tuple[float, float, float],
+        std: tuple[float, float, float],
+    ) -> None:
+        super().__init__()
+        self.image_px = config.image_px
+        self.backbone_name = config.backbone
+        self.register_buffer("mean", torch.tensor(mean) * 255)
+        self.register_buffer("std", torch.tensor(std) * 255)
+        self.backbone = backbone
+        self.memory_format = memory_format(config.backbone)
+        self.head = config.head.build(channels(backbone, config.backbone, config.image_px), labels)
+
+    def forward(self, images: UInt8[Tensor, "B H W 3"], *, features: bool = False) -> Outputs:
+        """Logits, embeddings and pooled features; stage maps where `features`, at most the last four.
+
+        Raises ValueError where the backbone has no stage maps.
+        """
+        values = (images.float() - self.mean) / self.std
+        inputs = values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+        last, maps = self._with_stage_maps(inputs) if features else (self.backbone(inputs), None)
+        positions = tokens(last, self.backbone)
+        outputs: Outputs = self.head(positions)
+        return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps)
+
+    def stage_shapes(self, *, learning: bool = False) -> tuple[tuple[int, int, int], ...]:
+        """(C, H, W) of the stage maps, shallow ones first; where `learning`, only of those that training can change.
+
+        Raises ValueError where the backbone has none.
+        """
+        images = torch.zeros(1, self.image_px, self.image_px, 3, dtype=torch.uint8, device=self.mean.device)
+        modes = {module: module.training for module in self.modules()}
+        try:
+            with torch.set_grad_enabled(learning):
+                maps = self.eval()(images, features=True).features
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        return tuple((one.shape[1], one.shape[2], one.shape[3]) for one in maps if one.requires_grad or not learning)
+
+    def _with_stage_maps(self, inputs: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What the backbone gives, and on its way there the maps (B, C, H, W) of its last four stages."""
+        if not hasattr(self.backbone, "forward_intermediates"):
+            raise ValueError(
+                f"features: expected a backbone with timm's forward_intermediates, got {self.backbone_name}; "
+                "choose another backbone, or a loss that needs no stage maps"
+            )
+        backbone: Any = self.backbone
+        last, maps = backbone.forward_intermediates(inputs, output_fmt="NCHW")
+        return backbone.forward_head(last), tuple(maps[-4:])

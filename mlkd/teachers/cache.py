@@ -1,0 +1,219 @@
+"""Teachers' outputs on every view of every training picture, computed once and reused by every student.
+
+They lie in raw files that grow view by view, so that a full disk is an OSError and a view is whole or absent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import DTypeLike, NDArray
+from torch import Tensor
+
+from mlkd import teachers
+from mlkd.core import files as whole_file
+from mlkd.core.progress import Progress, silent
+from mlkd.data.augment import Views
+from mlkd.data.loader import shown, workers
+from mlkd.data.prepared import Split, read_split
+from mlkd.losses import Loss
+from mlkd.losses.base import positives
+from mlkd.models.outputs import Outputs
+from mlkd.teachers import ReadyTeacher
+
+_BATCH = 64
+_ABOUT = "about.json"
+
+
+def record(
+    taught_by: Sequence[ReadyTeacher], data: Path, views: Views, out: Path, *, seed: int, progress: Progress = silent
+) -> None:
+    """Write what the teachers, as one, put out for every view of every training picture into `out`.
+
+    Logits (V, N, L) and pooled features (V, N, F) in float16; embeddings (P, D) in float16 only of what counts as
+    positive by `losses.base.positives`, which may differ between views where decisions are unknown.
+    Resumes at the first view that is not complete.  Raises ValueError for teachers of other labels.
+    """
+    split = read_split(data, "train")
+    about = _about(out)
+    if about.get("done") == views.count:
+        return
+    teacher = teachers.load(taught_by, split.labels)
+    processes = workers(cuda=torch.cuda.is_available(), ranks=1)
+    with ExitStack() as stack, torch.inference_mode():
+        files = _Files(out, about.get("bytes", {}), stack)
+        for view in range(about.get("done", 0), views.count):
+            for indices, images in shown(split, teacher.sizes, views, seed, view, _batches(split), processes):
+                aspects = split.aspects[indices] if teacher.pads else None
+                outputs = teacher(dict(zip(teacher.sizes, images, strict=True)), aspects)
+                _append(files, split, indices, outputs)
+                progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, views.count * len(split))
+            facts = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush(), **_widths(outputs)}
+            whole_file.write(out / _ABOUT, (json.dumps(facts, indent=1) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class TeacherOutputs:
+    """What `record` wrote, read through memory maps; P embeddings of all views, one after the other."""
+
+    logits: NDArray[np.float16]  # (V, N, L)
+    pooled: NDArray[np.float16] | None  # (V, N, F)
+    embeddings: NDArray[np.float16] | None  # (P, D)
+    positive: NDArray[np.uint8]  # (V, N, ⌈L/8⌉) bits: which labels have an embedding
+    first: NDArray[np.int64]  # (V, N) row of a picture's first embedding
+    views: Views
+    seed: int
+
+    @classmethod
+    def read(cls, folder: Path, split: Split) -> TeacherOutputs:
+        """Raises ValueError when the folder holds none, or those for other pictures."""
+        about = _about(folder)
+        views = Views(**about["views"]) if about else None
+        if views is None or about["done"] < views.count:
+            raise ValueError(f"teacher outputs: expected a whole set in {folder}, got none; run teacher_outputs first")
+        whole = (views.count, *split.targets.shape)
+        if about["bytes"]["logits"] != 2 * np.prod(whole):
+            got = about["bytes"]["logits"] // (2 * views.count)
+            raise _of_others(folder, split, f"{got} decisions")
+        positive = _mapped(folder, "positive", np.uint8, (*whole[:2], -(-whole[2] // 8)))
+        if not _same_pictures(positive[0], split):
+            raise _of_others(folder, split, "those of other pictures")
+        counts = np.bitwise_count(positive).sum(2, dtype=np.int64)
+        return cls(
+            logits=_mapped(folder, "logits", np.float16, whole),
+            pooled=_mapped(folder, "pooled", np.float16, (*whole[:2], about["pooled"])) if about["pooled"] else None,
+            embeddings=_mapped(folder, "embeddings", np.float16, (int(counts.sum()), about["embeddings"]))
+            if about["embeddings"]
+            else None,
+            positive=positive,
+            first=(np.cumsum(counts) - counts.ravel()).reshape(counts.shape),
+            views=views,
+            seed=about["seed"],
+        )
+
+    def batch(self, indices: NDArray[np.int64], view: int) -> Outputs:
+        """float32 Outputs of pictures `indices` in one view; embeddings that are not stored are zero, and not used."""
+        return Outputs(
+            logits=torch.from_numpy(self.logits[view, indices]).float(),
+            embeddings=None if self.embeddings is None else self._embeddings(self.embeddings, indices, view),
+            pooled=None if self.pooled is None else torch.from_numpy(self.pooled[view, indices]).float(),
+        )
+
+    def require(self, losses: Sequence[Loss]) -> None:
+        """ValueError that names the first loss of any weight which looks at something that these outputs lack."""
+        probe = self.batch(np.zeros(1, dtype=np.int64), 0)
+        for loss in losses:
+            if loss.weight and "embeddings" in loss.needs:
+                probe.label_embeddings(loss.kind)
+            if loss.weight and "pooled" in loss.needs:
+                probe.pooled_features(loss.kind)
+
+    def _embeddings(self, stored: NDArray[np.float16], indices: NDArray[np.int64], view: int) -> Float[Tensor, "B L D"]:
+        labels = self.logits.shape[2]
+        mask = np.unpackbits(self.positive[view, indices], axis=1, count=labels)
+        cells = np.flatnonzero(mask)
+        counts = mask.sum(1, dtype=np.int64)
+        ends = np.cumsum(counts)
+        rows = np.arange(len(cells)) + np.repeat(self.first[view, indices] - (ends - counts), counts)
+        embeddings = torch.zeros(len(indices) * labels, stored.shape[1])
+        embeddings.numpy()[cells] = torch.from_numpy(stored[rows]).float().numpy()  # torch widens faster, numpy places
+        return embeddings.view(len(indices), labels, stored.shape[1])
+
+
+class _Files:
+    """Raw files that are appended to; what a kill left behind the last complete view is cut off."""
+
+    def __init__(self, out: Path, sizes: Mapping[str, int], stack: ExitStack) -> None:
+        self.out, self.sizes, self.stack = out, sizes, stack
+        self.open: dict[str, BinaryIO] = {}
+
+    def append(self, name: str, values: NDArray[Any]) -> None:
+        """Raises OSError when the disk is full."""
+        if name not in self.open:
+            self.open[name] = self.stack.enter_context((self.out / f"{name}.raw").open("ab"))
+            self.open[name].truncate(self.sizes.get(name, 0))
+        self.open[name].write(np.ascontiguousarray(values).data)
+
+    def flush(self) -> dict[str, int]:
+        """Force all to disk; returns their sizes in bytes."""
+        for file in self.open.values():
+            file.flush()
+            os.fsync(file.fileno())
+        return {name: os.fstat(file.fileno()).st_size for name, file in self.open.items()}
+
+
+def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
+    _check_finite(split, indices, outputs)
+    logits = _half(outputs.logits)
+    targets = torch.from_numpy(split.targets[indices]).float()
+    known = None if split.known is None else torch.from_numpy(split.known[indices])
+    mask = positives(targets, known, torch.from_numpy(logits).float())
+    files.append("logits", logits)
+    files.append("positive", np.packbits(mask.numpy(), axis=1))
+    if outputs.embeddings is not None:
+        files.append("embeddings", _half(outputs.embeddings[mask]))
+    if outputs.pooled is not None:
+        files.append("pooled", _half(outputs.pooled))
+
+
+def _check_finite(split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
+    for what in ("logits", "embeddings", "pooled"):
+        values: Tensor | None = getattr(outputs, what)
+        bad = torch.zeros(len(indices)) if values is None else (~torch.isfinite(values)).flatten(1).any(1)
+        if bad.any():
+            name = split.names[indices[int(bad.nonzero()[0])]]
+            raise ValueError(f"teacher outputs: expected finite {what}, got others for {name}; choose another teacher")
+
+
+def _batches(split: Split) -> list[range]:
+    return [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
+
+
+def _half(values: Float[Tensor, "..."]) -> NDArray[np.float16]:
+    limit = float(np.finfo(np.float16).max)
+    half: NDArray[np.float16] = values.clamp(-limit, limit).numpy().astype(np.float16)
+    return half
+
+
+def _widths(outputs: Outputs) -> dict[str, int | None]:
+    """Length of one embedding and of one picture's pooled features."""
+    return {
+        "embeddings": None if outputs.embeddings is None else outputs.embeddings.shape[2],
+        "pooled": None if outputs.pooled is None else outputs.pooled.shape[1],
+    }
+
+
+def _mapped(folder: Path, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    return np.asarray(np.memmap(folder / f"{name}.raw", dtype, mode="r", shape=shape))
+
+
+def _same_pictures(positive: NDArray[np.uint8], split: Split) -> bool:
+    """Whether the stored positives (N, ⌈L/8⌉) are the targets wherever these are known."""
+    targets = np.packbits(split.targets.astype(bool), axis=1)
+    if split.known is None:
+        return bool(np.array_equal(positive, targets))
+    known = np.packbits(split.known, axis=1)
+    return bool(np.array_equal(positive & known, targets & known))
+
+
+def _of_others(folder: Path, split: Split, got: str) -> ValueError:
+    return ValueError(
+        f"teacher outputs in {folder}: expected those of {split.targets.shape} pictures and labels, got {got}; "
+        "remove the folder and run again"
+    )
+
+
+def _about(folder: Path) -> dict[str, Any]:
+    file = folder / _ABOUT
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}

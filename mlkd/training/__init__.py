@@ -1,0 +1,1 @@
+"""Training of teacher, student and baseline."""

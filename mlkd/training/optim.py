@@ -1,0 +1,82 @@
+"""Parameter groups and the learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from timm.models import group_parameters
+from torch import Tensor, nn
+from torch.optim import Adam, AdamW, Optimizer
+
+from mlkd.models.network import TaggerNet
+from mlkd.training.config import Training
+
+RANGES = (
+    10.0  # their logarithms have a long way to go in few steps; Jain et al. 2020, sec. 5.2, let them run faster yet
+)
+
+
+def freeze(tagger: TaggerNet, groups: int) -> None:
+    """Stop gradients of the first `groups` stages of the backbone, counted as timm groups them (0 = the stem).
+
+    Their batch norms go on averaging the statistics of the pictures that they see.
+    """
+    if not groups:
+        return
+    matcher: Any = tagger.backbone.group_matcher
+    by_group = group_parameters(tagger.backbone, matcher(coarse=True))
+    frozen = {name for group, names in by_group.items() if group < groups for name in names}
+    for name, parameter in tagger.backbone.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+
+
+def optimiser(tagger: TaggerNet, adapters: nn.Module, training: Training) -> Optimizer:
+    """AdamW (decoupled decay) or Adam (decay through the gradient, as published); no decay on biases and norms.
+
+    The adapters of losses learn at the head's rate, ranges that are rounded to at RANGES times that.
+    """
+    groups = []
+    scales = {"backbone": training.backbone_scale, "ranges": RANGES}
+    parts = [(module, scales.get(name, 1.0)) for name, module in tagger.named_children()]
+    for module, scale in (*parts, (adapters, 1.0)):
+        for decay, parameters in _by_decay(module, training.weight_decay):
+            if parameters:
+                peak = training.learning_rate * scale
+                groups.append({"params": parameters, "weight_decay": decay, "lr": peak, "peak": peak})
+    return (AdamW if training.optimiser == "adamw" else Adam)(groups)
+
+
+def _by_decay(module: nn.Module, weight_decay: float) -> Iterator[tuple[float, list[Tensor]]]:
+    trained = [p for p in module.parameters() if p.requires_grad]
+    yield weight_decay, [p for p in trained if p.ndim > 1]
+    yield 0.0, [p for p in trained if p.ndim <= 1]
+
+
+def share_of_peak(schedule: str, step: int, steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at `step`, up over the first `warmup` of all steps and down to 0 on a cosine.
+
+    one_cycle rises on a cosine from 1/25, cosine on a line from 0.
+    """
+    rising = round(steps * warmup)
+    if step < rising:
+        risen = (step + 1) / (rising + 1)
+        return risen if schedule == "cosine" else 0.04 + 0.96 * (1 - math.cos(math.pi * risen)) / 2
+    return (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2
+
+
+def optimiser_tensors(adam: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state as flat tensors `index.name`."""
+    state = adam.state_dict()["state"]
+    return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+
+
+def restore_optimiser(adam: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimiser_tensors` gave."""
+    whole = adam.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    adam.load_state_dict({"state": state, "param_groups": whole["param_groups"]})

@@ -1,0 +1,71 @@
+"""What teacher and student cost, in words, before anything is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mlkd.core.labels import Labels
+from mlkd.data import Folder
+from mlkd.models.cost import cost
+from mlkd.models.network import Model
+from mlkd.teachers import OnnxTeacher, ReadyTeacher
+from pipeline.recipe.schema import Recipe
+
+ONE_TO_ONE = np.ones(1)  # an aspect ratio
+ASSUMED = 80  # labels, as COCO has, where nothing is known yet
+
+
+def lines(recipe: Recipe, data: Path | None) -> Iterator[str]:
+    """One for each teacher, one for the student; `data` is the prepared set if there is one."""
+    labels = _labels(recipe, data)
+    note = "" if labels else f", per {ASSUMED} labels (assumed: the images are not read yet)"
+    for ready in recipe.ready_teachers:
+        yield f"teacher  {_ready(ready, labels)}"
+    for name, net in (("teacher", recipe.teacher), ("student", recipe.student)):
+        if net is not None:
+            yield f"{name}  {_described(net.model, len(labels or ()) or ASSUMED)}{note}"
+
+
+def _ready(teacher: ReadyTeacher, labels: Labels | None) -> str:
+    """The number of its labels and the time of an image.  Raises ValueError where it does not fit the data's labels."""
+    told = f"{teacher.path} @{teacher.image_px}"
+    if labels is None and isinstance(teacher, OnnxTeacher) and teacher.labels_in_order:
+        return f"{told}: not opened: its labels are those of the data, which is not read yet"
+    loaded = teacher.load(labels)
+    image = {teacher.image_px: torch.zeros(1, teacher.image_px, teacher.image_px, 3, dtype=torch.uint8)}
+    with torch.inference_mode():
+        loaded(image, ONE_TO_ONE)  # to warm up
+        began = time.perf_counter()
+        loaded(image, ONE_TO_ONE)
+    taken_ms = 1000 * (time.perf_counter() - began)
+    return f"{told}: {loaded.width} labels, {taken_ms:.1f} ms an image on {loaded.runs_on}"
+
+
+def _labels(recipe: Recipe, data: Path | None) -> Labels | None:
+    """Those of the prepared set, or of a folder's table; None where only the data stage can tell."""
+    if data is not None:
+        return Labels.read(data / "labels.json")
+    if isinstance(recipe.data, Folder):
+        return Labels(recipe.data.labels or recipe.data.found().labels)
+    return None
+
+
+def _described(model: Model, labels: int) -> str:
+    counted = cost(model, labels)
+    head = f"{model.head.kind} {getattr(model.head, 'embedding', '')}".strip()
+    share = 100 * counted.head_multiply_adds / counted.multiply_adds
+    return (
+        f"{model.backbone} @{model.image_px} + {head}: {_millions(counted.parameters)} parameters, "
+        f"{_millions(counted.multiply_adds)} multiply-adds (head {share:.0f} %)"
+    )
+
+
+def _millions(count: int) -> str:
+    """With two digits at least: 0.14 M, 5.7 M, 136 M."""
+    millions = count / 1e6
+    return f"{millions:.2g} M" if millions < 10 else f"{millions:.0f} M"

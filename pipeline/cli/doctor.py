@@ -1,0 +1,95 @@
+"""Why int8 engines of a recipe are no faster than float, and whether this processor's kernels compute them right."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.doctor import Built, Drift, diagnose, measure_drift, pairs, render
+from export.backends import OnnxRuntime, OpenVino
+from export.bundle.bundle import read_bundle
+from export.bundle.manifest import Manifest
+from export.errors import EngineError, MissingRuntimeError
+from export.tagger.engine_choice import backend_of
+from export.tagger.reference import Golden
+from mlkd.data.prepared import read_split
+from pipeline.recipe.schema import find_recipe
+
+
+def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None:
+    """Print what each int8 engine's own profile and scores say; with `out`, write the same as JSON."""
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--json {out}: expected a file in an existing folder, got {out.parent}; make it")
+    folder = _bundle(recipe, runs, dist)
+    manifest = read_bundle(folder)
+    engines = [
+        Built(name=entry.name, precision=entry.precision, backend=backend_of(entry), file=folder / entry.file)
+        for entry in manifest.engines
+    ]
+    found, lacking = pairs(engines)
+    if not found and not lacking:
+        raise ValueError(
+            f"{folder}: expected int8 engines, got {[engine.name for engine in engines]}; add one to export"
+        )
+    diagnoses = []
+    for int8, plain in found:
+        try:
+            diagnoses.append(diagnose(int8, plain))
+        except (EngineError, MissingRuntimeError) as cause:
+            lacking[int8.name] = str(cause)
+            continue
+        print(render(diagnoses[-1]))
+    for name, reason in lacking.items():
+        print(f"{name}: not examined here: {reason}")
+    drifts = _drifts(engines, _images(folder, manifest, runs / find_recipe(recipe).stem / "data"))
+    for name, drift in drifts.items():
+        print(f"{name}: {drift}{_instead(drifts, engines) if drift.saturates else ''}")
+    if out is not None:
+        told = {
+            "diagnoses": [dataclasses.asdict(one) for one in diagnoses],
+            "not_examined": lacking,
+            "drift": {name: dataclasses.asdict(drift) for name, drift in drifts.items()},
+        }
+        out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _images(folder: Path, manifest: Manifest, data: Path) -> tuple[Any, ...]:
+    """Pixels, targets and what is known of them: those of select, or the bundle's golden images without labels."""
+    if (data / "select.json").is_file():
+        select = read_split(data, "select")
+        if select.labels.names == manifest.labels:
+            return select.pixels(manifest.image_px), select.targets, select.known
+    return (np.stack(Golden.read(folder, manifest).pixels),)
+
+
+def _drifts(engines: Sequence[Built], images: tuple[Any, ...]) -> dict[str, Drift]:
+    """Of the int8 engines that run here, by name."""
+    drifts = {}
+    for engine in engines:
+        if engine.precision.startswith("int8") and isinstance(engine.backend, OnnxRuntime | OpenVino):
+            try:
+                drifts[engine.name] = measure_drift(engine, *images)
+            except (EngineError, MissingRuntimeError):  # said already: not examined
+                continue
+    return drifts
+
+
+def _instead(drifts: dict[str, Drift], engines: Sequence[Built]) -> str:
+    """Which engines to use in place of one that saturates: int8 ones that do not, else those in float."""
+    good = [name for name, drift in drifts.items() if not drift.saturates]
+    good = good or [engine.name for engine in engines if engine.precision == "fp32"]
+    return f"; use {' or '.join(good) or 'an engine in float'}"
+
+
+def _bundle(recipe: str, runs: Path, dist: Path) -> Path:
+    name = find_recipe(recipe).stem
+    folders = [runs / name / "bundle" / "bundle", dist / name]
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    raise ValueError(f"{recipe}: expected its bundle in {' or '.join(map(str, folders))}, got none; run export first")

@@ -1,0 +1,147 @@
+"""`python -m pipeline ship`: a bundle installed on the devices of a list, several at once, and who runs what."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks.device.tagger_process import ProcessFailedError
+from benchmarks.remote import Device, DeviceEntry, DeviceError, Local, Ssh
+from export.bundle import signature
+from export.bundle.bundle import PROGRAM, read_bundle
+from export.errors import BundleError
+from pipeline.cli.signing import find
+
+log = logging.getLogger(__name__)
+
+SHOWN = 12  # digits of a version
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """What a device runs now and ran before, or why that is not known."""
+
+    device: str
+    version: str = ""
+    was: str = ""
+    engine: str = ""
+    reason: str = ""  # why that engine
+    failure: str = ""
+
+
+def add(command: Callable[..., argparse.ArgumentParser], dist: Path) -> None:
+    """The command ship; `dist` holds the bundles of recipes."""
+    parser = command("ship", ship)
+    parser.add_argument("bundle", nargs="?", default="scenes", metavar="RECIPE|FOLDER", help="default: scenes")
+    parser.add_argument("--devices", type=Path, required=True, metavar="FILE", help="devices.yaml: where to install")
+    parser.add_argument("--rollback", action="store_true", help="back to the version before, on each of them")
+    parser.add_argument("--require-signature", type=Path, metavar="KEY", help="ship only what this public key signed")
+    parser.set_defaults(dist=dist)
+
+
+def ship(options: argparse.Namespace) -> int:
+    """Install the bundle of a recipe on every device of a list, and say who runs what."""
+    from pipeline.stages.devices import read_shelf
+
+    entries, key = read_shelf(options.devices).devices, options.require_signature
+    if options.rollback:
+        work = partial(roll_back, key=key)
+    else:
+        folder = find(options.bundle, options.dist)
+        read_bundle(folder, key=key)
+        print(f"{folder}: {signature.state(folder, key)}")
+        work = partial(install, folder, key=key)
+    found = on_all(entries, work)
+    print(table(found))
+    return 1 if any(one.failure for one in found) else 0
+
+
+def install(bundle: Path, device: Device, *, key: Path | None = None) -> Shipped:
+    """Bring the bundle to the device, and let it verify, self-test and switch to it there."""
+    run = device.place(bundle)
+    if device.entry.rebuild:  # else nothing may run where the self-test looks
+        run("info", "--rebuild", "--json")
+    return _told(device, run("install", *_options(device, key)))
+
+
+def roll_back(device: Device, *, key: Path | None = None) -> Shipped:
+    """Let the version before, which ran well, take over again."""
+    home = _home(device.entry)
+    try:
+        answer = device.program(f"{home}/previous/{PROGRAM}")("rollback", *_options(device, key))
+    except ProcessFailedError as cause:
+        step = "without one, ship without --rollback"
+        raise ProcessFailedError(f"expected a previous version in {home} to go back to, got: {cause}; {step}") from None
+    return _told(device, answer)
+
+
+def on_all(entries: Sequence[DeviceEntry], work: Callable[[Device], Shipped]) -> list[Shipped]:
+    """What became of every device, in their order; those that share a host take turns."""
+    devices: list[Device] = [Local(entry) if entry.host is None else Ssh(entry) for entry in entries]
+    turns = {(entry.host, entry.port): threading.Lock() for entry in entries}
+
+    def one(device: Device) -> Shipped:
+        with turns[device.entry.host, device.entry.port], closing(device):
+            return _attempted(device, work)
+
+    with ThreadPoolExecutor(len(devices)) as together:
+        running = [together.submit(one, device) for device in devices]
+        try:
+            return [each.result() for each in running]
+        except BaseException:  # Ctrl-C: the threads would go on, and the pool waits for them
+            for device in devices:
+                device.close()
+            raise
+
+
+def table(found: Sequence[Shipped]) -> str:
+    """One line a device."""
+    rows = [("device", "version", "was", "engine")]
+    rows += [(one.device, one.version[:SHOWN], one.was[:SHOWN] or "-", _engine(one)) for one in found]
+    first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
+    return "\n".join(f"{row[0]:{first}}  {row[1]:{second}}  {row[2]:{third}}  {row[3]}" for row in rows)
+
+
+def _engine(one: Shipped) -> str:
+    return f"FAILED: {one.failure}" if one.failure else f"{one.engine}: {one.reason}"
+
+
+def _attempted(device: Device, work: Callable[[Device], Shipped]) -> Shipped:
+    """Whatever one device says spoils no other."""
+    try:
+        return work(device)
+    except Exception as cause:
+        known = isinstance(cause, (DeviceError, ProcessFailedError, BundleError, OSError))
+        if not known:
+            log.warning("%s", device.entry.name, exc_info=True)
+        return Shipped(device=device.entry.name, failure=str(cause) if known else repr(cause))
+
+
+def _told(device: Device, answer: object) -> Shipped:
+    """What runs there now, and which engine it takes."""
+    chosen = device.program(f"{_home(device.entry)}/current/{PROGRAM}")("info", "--json")["chosen"]
+    assert isinstance(answer, dict)
+    return Shipped(
+        device=device.entry.name,
+        version=str(answer["version"]),
+        was=str(answer["was"] or ""),
+        engine=str(chosen["engine"]),
+        reason=str(chosen["why"]),
+    )
+
+
+def _options(device: Device, key: Path | None) -> list[str]:
+    signed = [] if key is None else ["--require-signature", device.bring(key)]
+    return ["--to", _home(device.entry), "--json", *signed]
+
+
+def _home(entry: DeviceEntry) -> str:
+    """The folder of the installation, for a program that runs there."""
+    return entry.install if entry.install.startswith(("/", "~")) else f"~/{entry.install}"

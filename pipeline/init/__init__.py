@@ -1,0 +1,1 @@
+"""`init`: look at a folder of images and write a first recipe for it."""

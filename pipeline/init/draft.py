@@ -1,0 +1,221 @@
+"""Writes a first recipe for a user's folder: models, sizes and epochs that fit the number of its images."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlkd.core import files
+from mlkd.data import Folder
+from mlkd.models.weight_packages import package_of
+from pipeline.init.options import as_options
+from pipeline.init.survey import Survey, survey
+from pipeline.recipe.keys import keys
+
+LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
+# Seconds an image on 2 cores without a GPU, forward and backward at 96 px; the rest goes with the area.
+SECONDS = {LITE0: 0.009, LITE2: 0.012}
+FORWARD = 0.35  # of that, without backward
+SMALL = 2_000  # images up to which the accuracy gates are wider
+MARK = "written by `python -m pipeline init`"  # in what this command wrote
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What fits up to so many images."""
+
+    pictures: float
+    teacher: str
+    teacher_px: int
+    student_px: int
+    epochs: int
+    batch_size: int
+
+
+SCALES = (
+    Scale(200, LITE0, 96, 64, 20, 16),
+    Scale(2_000, LITE2, 96, 64, 16, 32),
+    Scale(20_000, LITE2, 128, 96, 10, 64),
+    Scale(100_000, LITE2, 160, 128, 8, 64),
+    Scale(float("inf"), LITE2, 224, 160, 6, 64),
+)
+
+RECIPE = """\
+# {pictures} images of {labels} labels; written by `python -m pipeline init`, yours to change.
+epochs: {epochs}  # the length of training: of teacher, student and baseline
+data:
+{data}
+{unlabelled}\
+views: {{count: 4}}
+
+teacher:
+  model:
+    backbone: {teacher}
+    image_px: {teacher_px}
+    weights: {{kind: package, name: {teacher_package}}}
+    head: {{kind: label_decoder, embedding: 256, feed_forward: 512}}
+  training: {{learning_rate: 1e-3, backbone_scale: 0.3, batch_size: {batch_size}}}
+
+student:
+  model:
+    backbone: {student}
+    image_px: {student_px}
+    weights: {{kind: package, name: {student_package}}}
+    head: {{kind: label_attention, embedding: 128}}
+  training:
+    learning_rate: 1e-3
+    backbone_scale: 0.3
+    batch_size: {batch_size}
+    losses:
+{losses}\
+# the baseline, which the student is compared with, is trained as the student is, without a teacher
+
+export:
+  calibration_pictures: {calibration}
+{gates}
+# estimates for `plan`, on 2 cores without a GPU
+minutes: {{{minutes}}}
+minutes_an_epoch: {{{minutes_an_epoch}}}
+"""
+
+# In a small validation set one decision weighs much, and many flip for nothing.
+GATES = """\
+  parity:
+    fp32: {max_difference: 1e-3, map_loss: 0.01}
+    bf16: {map_loss: 0.03}
+    fp16: {map_loss: 0.02}
+    int8: {map_loss: 0.05}
+"""
+
+
+LOSSES = """\
+      - {kind: bce}
+      - {kind: label_kl}
+      # - {kind: reviewkd, weight: 10, ramp_epochs: 0}  # a short training learns most by it; two or three times slower
+"""
+
+
+def init(folder: Path, told: Mapping[str, Any], out: Path | None, *, force: bool = False, look: bool = False) -> None:
+    """Look at the folder, print what was understood, and write a recipe; nothing is written into the folder.
+
+    Args:
+        folder: the user's images.
+        told: keys of the data section that the user gave.
+        out: the recipe's file; None: named after the folder, in the current one.
+        force: replace an earlier recipe.
+        look: write nothing at all, and import no torch.
+
+    Raises:
+        ValueError: its advice are options of this command.
+    """
+    out = out or Path(f"{_file_name(folder)}.yaml")
+    if not look:
+        _check_out(out, folder, force)
+    try:
+        found = survey(folder, told)
+    except ValueError as cause:
+        raise ValueError(as_options(str(cause))) from cause
+    for line in found.lines():
+        print(as_options(line))
+    scale = scale_of(found)
+    if len(found.found.rows) <= SMALL:
+        print("accuracy gates: wider than the default, because few validation images decide; see parity in the recipe")
+    print(
+        f"recipe: teacher {scale.teacher} at {scale.teacher_px} px, student {LITE0} at {scale.student_px} px, "
+        f"{scale.epochs} epochs of batches of {scale.batch_size}"
+    )
+    if look:
+        print("nothing was written; leave out --look to write the recipe")
+        return
+    _write(out, recipe_text(found))
+    print(
+        f"wrote {out}; next: python -m pipeline plan --recipe {out}; then distill, export and bench with that --recipe"
+    )
+
+
+def _write(out: Path, text: str) -> None:
+    """Write the recipe, once `plan` would take it.  Raises ValueError."""
+    from pipeline.recipe.schema import check, read_recipe  # imports torch, which takes seconds
+
+    check(read_recipe(text, out))
+    files.write(out, text.encode())
+
+
+def _check_out(out: Path, folder: Path, force: bool) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*\.ya?ml", out.name):
+        raise ValueError(f"out: expected a name of letters, digits, - and _ that ends in .yaml, got {out.name!r}")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"out: expected a place outside {folder}, into which nothing is written, got {out}; "
+            f"say --out ../{out.name}, or another place"
+        )
+    if out.exists() and not force:
+        raise ValueError(
+            f"out: expected no file yet, got {out}; say --force to replace it, or name another with --out FILE"
+        )
+    if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
+        raise ValueError(f"out: expected a recipe of this command, got {out}; name another with --out FILE")
+
+
+def scale_of(found: Survey) -> Scale:
+    """What fits the number of images."""
+    return next(scale for scale in SCALES if len(found.found.rows) <= scale.pictures)
+
+
+def recipe_text(found: Survey) -> str:
+    """The recipe as YAML; text of the user's is quoted as JSON, which YAML reads as well."""
+    scale = scale_of(found)
+    minutes, an_epoch = _minutes(len(found.found.rows), scale)
+    return RECIPE.format(
+        **vars(scale) | {"pictures": len(found.found.rows)},
+        labels=len(found.found.labels),
+        data=_data(found.source),
+        unlabelled=_unlabelled(found),
+        student=LITE0,
+        teacher_package=package_of(scale.teacher),
+        student_package=package_of(LITE0),
+        losses=LOSSES,
+        calibration=max(300, len(found.found.labels)),  # it has to cover every label
+        gates="" if len(found.found.rows) > SMALL else GATES,
+        minutes=_listed(minutes),
+        minutes_an_epoch=_listed(an_epoch),
+    )
+
+
+def _data(source: Folder) -> str:
+    """The data section, with every key that is not as it is by default."""
+    told = {key.name: getattr(source, key.name) for key in keys(Folder) if getattr(source, key.name) != key.default}
+    return "\n".join(
+        f"  {name}: {_quoted(value)}" for name, value in {"kind": "folder", "root": source.root, **told}.items()
+    )
+
+
+def _listed(minutes: Mapping[str, float]) -> str:
+    return ", ".join(f"{stage}: {value:.2g}" for stage, value in minutes.items())
+
+
+def _unlabelled(found: Survey) -> str:
+    if not found.not_in_table:
+        return ""
+    return f"  # unlabelled: .  # learn from the {found.not_in_table} images without tags as well\n"
+
+
+def _minutes(pictures: int, scale: Scale) -> tuple[dict[str, float], dict[str, float]]:
+    """Of stages, and of their epochs.  Rough: 70 % of the images are for training, and each costs as its area does."""
+    teacher = SECONDS[scale.teacher] * (scale.teacher_px / 96) ** 2 * 0.7 * pictures / 60
+    student = SECONDS[LITE0] * (scale.student_px / 96) ** 2 * 0.7 * pictures / 60
+    stages = {"data": max(0.1, pictures * 0.005 / 60), "teacher_outputs": max(0.1, teacher * FORWARD * 4)}
+    epochs = {"teacher": max(0.01, teacher), "student": max(0.01, student), "baseline": max(0.01, student)}
+    return stages, epochs
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _file_name(folder: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", folder.absolute().name).strip("-_") or "mine"

@@ -1,0 +1,1 @@
+"""Recipes: the schema, the strict reader, and the recipes that come with the project."""

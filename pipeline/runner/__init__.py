@@ -1,0 +1,1 @@
+"""Stages and their runner: identity, results on disk, progress, processes of one launch."""

@@ -1,0 +1,173 @@
+"""The stage bench: the bundle measured on this machine.  Besides it only a comparison reads the test split."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import agreement as agree
+from benchmarks.accuracy import Truth
+from benchmarks.config import Bench
+from benchmarks.measured_models import Bundle, Float, row_name
+from benchmarks.remote import DeviceEntry, Local
+from benchmarks.run import Job, run_bench
+from export.bundle.bundle import MANIFEST, Manifest, read_bundle
+from mlkd.core.metrics import labels_without_positives
+from mlkd.data.prepared import Split, read_split
+from pipeline.recipe.schema import Recipe
+from pipeline.references import scores as floats
+from pipeline.runner.result import read_json
+from pipeline.runner.stage import Context
+from pipeline.stages import references
+from pipeline.stages.engines import cost
+from pipeline.stages.gains import distillation, int8_gain, training
+from pipeline.stages.image_grid import grid
+
+log = logging.getLogger(__name__)
+
+HERE = DeviceEntry(name=references.HERE)
+
+
+def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
+    """Engines and references through their own programs on this machine, and what distillation gave; bench.json."""
+    test = read_split(context.inputs["data"], "test")
+    truth = truth_of(test)
+    manifest = read_bundle(context.inputs["bundle"] / "bundle")
+    nets = floats.read(context.inputs["references"])
+    tested = bundles(context.inputs, nets)
+    with closing(Local(dataclasses.replace(here, name=references.HERE))) as device:  # the report says what it is called
+        job = Job(device, truth, manifest.labels, recipe.bench, context.out, recipe.seed, context.progress)
+        measured = run_bench(dataclasses.replace(job, extra=references.in_torch(recipe, context, nets)), tested)
+    rows, scores = measured["rows"], {net: one.scores for net, one in nets.items()}
+    compared = distillation(scores, truth, test.labels)
+    gain = int8_gain(manifest, rows)
+    agrees, unchecked = _checked(tested, recipe.bench)
+    facts = {
+        "schema": 2,
+        "recipe": recipe.name,
+        "composed": manifest.composed,
+        "labels": list(manifest.labels),
+        "devices": [measured["device"]],
+        "protocol": recipe.bench.protocol(),
+        "agreement": agrees,
+        "rows": rows,
+        "distillation": compared,
+        "int8_gain": gain,
+        "freezing": cost(context.inputs["engines"]),
+        "training": {net: training(context.inputs[net]) for net in floats.NETS if net in context.inputs},
+        "findings": read_json(context.inputs["data"] / "about.json")["findings"],
+        **grid(test, manifest, rows, context.out / "scores", seed=recipe.seed),
+        "notes": [
+            *_notes(manifest),
+            *references.notes(context.inputs["references"]),
+            *_note_on_teachers(recipe),
+            *_notes_on_data(test),
+            *unchecked,
+        ],
+    }
+    _tell(compared, gain, agrees)
+    (context.out / "bench.json").write_text(json.dumps(plain_numbers(facts), indent=1) + "\n", encoding="utf-8")
+
+
+def truth_of(test: Split) -> Truth:
+    """The test set as the bench reads it."""
+    return Truth(
+        files=test.files,
+        targets=test.targets,
+        groups=test.clusters,
+        major=test.major,
+        minor=test.minor,
+        known=test.known,
+    )
+
+
+def bundles(inputs: Mapping[str, Path], nets: Mapping[str, Float]) -> list[Bundle]:
+    """What is measured on every device: the bundle that ships, then those of the references with their scores."""
+    folder = inputs["references"]
+    shipped = Bundle(inputs["bundle"] / "bundle", "student", "engine", nets.get("student"))
+    others, scored = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}")), references.scored(folder)
+    return [shipped, *(Bundle(one, one.name, "reference", nets.get(one.name), scored) for one in others)]
+
+
+def plain_numbers(value: Any) -> Any:
+    """The same facts as JSON holds them: numpy's numbers as Python's, None for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): plain_numbers(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain_numbers(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def agreement(bundles: Sequence[Bundle], threads: int) -> dict[str, Any] | None:
+    """How far our engine-only times are from those of OpenVINO's own benchmark_app; None without an engine of it.
+
+    On the largest net that OpenVINO runs in float: what a call from Python costs, which benchmark_app leaves out, is
+    the smallest share of its time.
+    """
+    found: dict[Path, str] = {}
+    for bundle in bundles:
+        for entry in read_bundle(bundle.folder, verify=False).engines:
+            if (entry.backend["kind"], entry.precision, entry.backend.get("compute")) == ("openvino", "fp32", "f32"):
+                found[bundle.folder / entry.file] = row_name(bundle, entry.name)
+    if not found:
+        return None
+    largest = max(found, key=lambda file: file.with_suffix(".bin").stat().st_size)
+    return {**agree.agreement(largest, threads), "engine": found[largest]}
+
+
+def _checked(bundles: Sequence[Bundle], bench: Bench) -> tuple[dict[str, Any] | None, list[str]]:
+    """What `agreement` finds in a thorough bench; where it cannot run, a note says why and the rows are kept."""
+    if not bench.sustained_s:
+        return None, []
+    try:
+        return agreement(bundles, bench.threads), []
+    except agree.Disagreement as cause:
+        log.warning("the check against benchmark_app could not be made: %s", cause)
+        return None, [f"The check against benchmark_app could not be made: {cause}"]
+
+
+def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None, agrees: dict[str, Any] | None) -> None:
+    """The answers that a run is made for, in the log."""
+    nets = ", ".join(f"{net} {100 * compared[f'{net}_map']:.1f}" for net in floats.NETS)
+    low, difference, high = (100 * compared[key] for key in ("low", "difference", "high"))
+    log.info("test mAP: %s; student - baseline %+.1f (95 %%: %+.1f to %+.1f)", nets, difference, low, high)
+    for what in ("f32", "bf16"):
+        if gain is not None and gain[f"vs_{what}"] is not None:
+            kept = 100 * (gain[f"kept_of_{what}_map"] or 0)
+            log.info("%s: %.2f times as fast as %s, %.1f %% of its mAP", gain["name"], gain[f"vs_{what}"], what, kept)
+    if agrees is not None:
+        log.info("%s", agree.told(agrees))
+
+
+def _note_on_teachers(recipe: Recipe) -> list[str]:
+    """Why the teacher's mAP may come without a latency."""
+    if recipe.teacher and not recipe.ready_teachers:
+        return []
+    kinds = [*(["trained here"] if recipe.teacher else []), *(ready.kind for ready in recipe.ready_teachers)]
+    told = f"teacher: {', '.join(kinds)}{', as one' if len(kinds) > 1 else ''}"
+    return [told if kinds == ["checkpoint"] else f"{told}; not timed"]
+
+
+def _notes_on_data(test: Split) -> list[str]:
+    """The labels that mAP cannot count, and what the audit of the data noted."""
+    absent = ", ".join(test.labels.names[label] for label in labels_without_positives(test.targets, test.known))
+    notes = [f"No test image is known to have: {absent}. mAP is the mean over the other labels."] if absent else []
+    return notes + [f"{one['claim']} {one['numbers']}" for one in read_json(test.folder / "about.json")["notes"]]
+
+
+def _notes(manifest: Manifest) -> list[str]:
+    notes = [f"Licence: {licence}" for licence in (*manifest.licences, *manifest.weights)]
+    if manifest.composed:
+        notes.insert(
+            0, "The pictures are composed from cut-outs and backgrounds; they are no photographs of real scenes."
+        )
+    return notes

@@ -1,0 +1,129 @@
+"""The stage references: the teacher and the no-teacher student, frozen as the student is, to be timed beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.accuracy import Truth
+from benchmarks.device import machine
+from benchmarks.measured_models import Bundle, Candidate, Float, Scored, Subject, of_bundle, refusing
+from benchmarks.remote import DeviceEntry, Local
+from benchmarks.rows import ROW
+from benchmarks.run import Job, score
+from export.bundle.bundle import MANIFEST
+from mlkd.data.prepared import read_split
+from pipeline import teachers
+from pipeline.recipe.schema import INT8, Recipe
+from pipeline.references import eager, scores
+from pipeline.references.bundles import engines_of, freeze
+from pipeline.runner.result import read_json
+from pipeline.runner.stage import Context, Stage
+
+log = logging.getLogger(__name__)
+
+HERE = "this machine"
+FACTS = "references.json"
+NOTE = (
+    "The references' int8 graphs have their ranges from the pictures that calibrated the student's, by one method "
+    "(min_max in Q/DQ graphs, NNCF's own in OpenVINO's): no other was tried, no layer left in float, nothing trained."
+)
+
+
+def stage(recipe: Recipe) -> Stage:
+    """For the line; its bundles bring the program of the one that ships."""
+    return Stage(
+        name="references",
+        run=partial(references, recipe),
+        reads=("data", *teachers.reads(recipe), "student", "baseline", "precisions", "bundle"),
+        version=2,
+        config={
+            "engines": engines_of(recipe),
+            "torch_compile": recipe.bench.torch_compile,
+            "thresholds": recipe.export.thresholds,
+            **teachers.ready(recipe),
+        },
+        packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf"),
+        outside=lambda: {**machine.identity(), **teachers.hashes(recipe)},
+    )
+
+
+def references(recipe: Recipe, context: Context) -> None:
+    """What the nets in float and their engines say of the test set; a bundle for each net in a folder of its name.
+
+    The teacher's only where it is one net of ours.  A device need not score what does not ship.
+
+    What cannot be exported, rounded to int8 or compiled is told in FACTS with its reason.
+    """
+    scores.write(recipe, context)
+    nets = _nets(recipe, context.inputs)
+    failed = []
+    for done, (net, folder) in enumerate(nets.items()):
+        context.progress("references", done, len(nets))
+        for engine, reason in freeze(recipe, context, net, folder, engines_of(recipe)).items():
+            log.warning("references: %s-%s is left out: %s", net, engine.name, reason)
+            why = {"runtime": engine.backend.kind, "precision": engine.precision, "reason": reason}
+            failed.append({"model": net, "name": f"{net}-{engine.name}", **why})
+    context.progress("references", len(nets), len(nets))
+    rounded = any(engine.precision in INT8 for engine in engines_of(recipe))
+    found = _score(recipe, context)
+    if recipe.bench.torch_compile:
+        _compile(recipe, context)
+    told: dict[str, Any] = {"device": found.device, "instruction_set": found.instruction_set, "told": dict(found.told)}
+    facts = {"failed": failed, "notes": [NOTE] if rounded else [], "scored": told}
+    (context.out / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def scored(folder: Path) -> Scored:
+    """What the engines of the references say of the test set, from the folder of this stage."""
+    return Scored(folder=folder / "scores", **read_json(folder / FACTS)["scored"])
+
+
+def _score(recipe: Recipe, context: Context) -> Scored:
+    """Of every engine that was made, by its own program on this machine."""
+    test, here = read_split(context.inputs["data"], "test"), machine.describe()
+    (context.out / "scores").mkdir(exist_ok=True)
+    with closing(Local(DeviceEntry(name=HERE))) as device:
+        bundles = [Bundle(path.parent, path.parent.name, "reference") for path in context.out.glob(f"*/{MANIFEST}")]
+        subjects = [of_bundle(one, device.place(one.folder), {}, device=HERE, threads=1) for one in bundles]
+        truth = Truth(files=test.files, targets=test.targets, groups=test.clusters)
+        job = Job(device, truth, test.labels.names, recipe.bench, context.out, progress=context.progress)
+        return score(job, subjects, device.pictures(test.files), here)
+
+
+def _compile(recipe: Recipe, context: Context) -> None:
+    context.progress("torch.compile", 0, 1)
+    files, student = read_split(context.inputs["data"], "test").files, scores.read(context.out)["student"]
+    eager.compile_student(context.inputs["student"], student, recipe.bench.threads, files, context.out)
+
+
+def in_torch(recipe: Recipe, context: Context, nets: Mapping[str, Float], device: str = HERE) -> list[Subject]:
+    """What the stage bench measures besides bundles: the nets in torch; and rows that say why a reference lacks one."""
+    return [
+        *eager.subjects(recipe, context.inputs, nets, device),
+        *_without_engine(context.inputs["references"], device, recipe.bench.threads),
+    ]
+
+
+def notes(folder: Path) -> list[str]:
+    """What readers should know of the references in the folder of this stage."""
+    found: list[str] = read_json(folder / FACTS)["notes"]
+    return found
+
+
+def _nets(recipe: Recipe, inputs: Mapping[str, Path]) -> dict[str, Path]:
+    alone = teachers.alone(recipe, inputs)
+    return {**({"teacher": alone} if alone else {}), "baseline": inputs["baseline"]}
+
+
+def _without_engine(folder: Path, device: str, threads: int) -> Iterator[Subject]:
+    """Rows that say why a reference was not made."""
+    for entry in read_json(folder / FACTS)["failed"]:
+        row: dict[str, Any] = {key: entry[key] for key in ("name", "model", "runtime", "precision")}
+        row = dict.fromkeys(ROW) | row | {"device": device, "kind": "reference", "threads": threads}
+        yield Subject(refusing(entry["reason"]), (Candidate(entry["name"], row, ()),))

@@ -1,0 +1,146 @@
+"""`tagger.pyz tag`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import itertools
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.tagger_cli.command import OK, SOME_FAILED, command, count, rebuild_option
+
+if TYPE_CHECKING:  # the real imports wait until a command needs them, so that --help is quick
+    from export.tagger import Tagger
+    from export.tagger.output import Result
+
+LOW = 0.5  # expected precision, of all tags: below it more are wrong than right
+DOUBTFUL = 0.25  # of a label
+PICTURES = "a file, a folder with all below it, a pattern in quotes, or - for one picture's bytes on standard input"
+
+
+def add(commands: Any) -> None:
+    """The command tag."""
+    parser = command(commands, "tag", tag)
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=PICTURES)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="one JSON object a line")
+    form.add_argument("--csv", action="store_true", help="picture, tags, scores, error, doubtful tags; joined by ;")
+    parser.add_argument("--engine", metavar="NAME", help="instead of the fastest that runs here")
+    parser.add_argument("--threshold", type=float, help="for all labels, instead of the engine's own")
+    parser.add_argument("--top-k", type=count, metavar="N", help="at most N labels a picture")
+    parser.add_argument("--labels", type=_names, metavar="A,B", help="only these; one with a comma in double quotes")
+    parser.add_argument(
+        "--workers",
+        type=count,
+        metavar="N",
+        help="pictures at once; default: as many as the cores, or the quota, keep busy",
+    )
+    rebuild_option(parser)
+
+
+def tag(options: argparse.Namespace) -> int:
+    """Print the labels of each picture; one that cannot be read is reported and the others go on."""
+    from export.tagger.inputs import find
+    from export.tagger.parallel import tag_many
+
+    found = find(options.pictures, getattr(sys.stdin, "buffer", None))
+    total = len(found.failed) + len(found.pictures)
+    with _load(options) as tagger:
+        tagged = tag_many(
+            tagger, found.pictures, threshold=options.threshold, top_k=options.top_k, labels=options.labels
+        )
+        with closing(tagged):
+            results = itertools.chain(found.failed, ((_name(picture), result) for picture, result in tagged))
+            failed = _print(options, results, total, _doubtful(options, tagger))
+    if failed:
+        print(f"{failed} of {total} pictures failed", file=sys.stderr)
+    return SOME_FAILED if failed else OK
+
+
+def _doubtful(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
+    """Labels that are wrong more often than not by far, as measured on tune; says once what tags are worth.
+
+    Nothing is expected of thresholds that the user names.
+    """
+    known = zip(tagger.manifest.labels, tagger.choice.entry.expected_precision, strict=True)
+    expected = {label: value for label, value in known if value is not None and options.threshold is None}
+    doubtful = frozenset(label for label, value in expected.items() if value < DOUBTFUL)
+    mean = sum(expected.values()) / len(expected) if expected else 1.0
+    said = [f"expected precision {mean:.0%}: most tags are wrong"] if mean < LOW else []
+    if doubtful:
+        count = f"{len(doubtful)} of {len(tagger.manifest.labels)} labels"
+        mark = "doubtful" if options.json or options.csv else "?"
+        said.append(f"tags of {count}, marked {mark}, are right in less than {DOUBTFUL:.0%} of cases")
+    if said:
+        print(f"engine {tagger.choice.entry.name}: {'; '.join(said)}", file=sys.stderr)
+    return doubtful
+
+
+def _print(
+    options: argparse.Namespace, results: Iterable[tuple[str, Result]], total: int, doubtful: frozenset[str]
+) -> int:
+    """Every result as it comes, and how many failed."""
+    from export.tagger.output import CSV_HEADER, Bar, as_csv, as_json, as_text, one_line, printable
+    from mlkd.core.images import UnreadableImageError
+
+    # A name or a label that the stream cannot hold is escaped; a file of CSV is UTF-8 everywhere.
+    sys.stdout.reconfigure(encoding="utf-8" if options.csv else None, errors="backslashreplace")  # type: ignore[union-attr]
+    if options.csv:
+        print(CSV_HEADER)
+    form = as_json if options.json else as_csv if options.csv else as_text
+    line = functools.partial(form, doubtful=doubtful)
+    failed, bar = 0, Bar(sys.stderr, total)
+    try:
+        for done, (name, result) in enumerate(results, 1):
+            bar.clear()
+            if isinstance(result, UnreadableImageError):
+                failed += 1
+                print(f"tagger: {printable(name)}: {one_line(result)}", file=sys.stderr)
+            text = line(name, result)
+            if text is not None:
+                print(text)
+            bar.show(done, failed)
+    finally:
+        bar.clear()
+    return failed
+
+
+def _name(picture: Path | bytes) -> str:
+    return "-" if isinstance(picture, bytes) else os.fspath(picture)
+
+
+def _names(text: str) -> list[str]:
+    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+    if not any(names):
+        raise argparse.ArgumentTypeError("expected at least one label, got none")
+    return names
+
+
+def _load(options: argparse.Namespace) -> Tagger:
+    from export.bundle import signature
+    from export.tagger import Tagger
+
+    key = options.require_signature
+    signed = signature.state(options.bundle, key)
+    tagger = Tagger.load(options.bundle, options.engine, workers=options.workers, rebuild=options.rebuild, key=key)
+    if options.verbose or (key is None and signed != "unsigned"):
+        print(f"bundle: {signed}", file=sys.stderr)
+    entry = tagger.choice.entry
+    if options.verbose:
+        ran, built = tagger.ran, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
+        print(f"engine {entry.name}: {tagger.choice.why}; {ran.provider}, {ran.compute}{built}", file=sys.stderr)
+        if tagger.choice.passed:
+            print(f"not {tagger.choice.passed}", file=sys.stderr)
+    reason = tagger.reason_not_to_use(options.bundle) if options.engine else None
+    if reason is not None:
+        print(f"tagger: warning: engine {entry.name}: {reason}", file=sys.stderr)
+    tuned_on = entry.thresholds_from if entry.thresholds_from != entry.name else "the bundle's own file"
+    if options.threshold is None and (tagger.rebuilt or entry.thresholds_from != entry.name):
+        print(f"engine {entry.name}: thresholds were tuned on {tuned_on}", file=sys.stderr)
+    return tagger

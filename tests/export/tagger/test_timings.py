@@ -1,0 +1,227 @@
+"""What is remembered survives processes that end, and what cannot be remembered is no failure."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import logging
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from export.backends import OpenVino, Session
+from export.bundle.bundle import parts_of, read_bundle, write_bundle
+from export.tagger import Measured, Tagger, fastest
+from export.tagger.fastest import measured, remembered
+from export.tagger.timings import alone, file_of
+from mlkd.core import files
+from tests.helpers.stopwatch import Stopwatch, loaded
+
+ROOT = Path(__file__).parents[3]
+ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime-fp32", "openvino-fp32", "tensorrt-fp16-sm86"
+
+
+@pytest.fixture
+def stopwatch(in_order: None, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
+    made = Stopwatch()
+    monkeypatch.setattr(fastest, "p50_ms", made)
+    return made
+
+
+def test_an_interrupted_measurement_is_no_engine_that_ends_the_process(
+    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted(*_: object) -> Session:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OpenVino, "open", interrupted)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                Tagger.load(colours)
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "export.tagger"):
+        assert loaded(colours)[0] == OPENVINO
+    assert caplog.messages == ["each engine that opens here is timed, once: the next start is quicker"]
+
+
+DIES = """
+import os, signal, sys
+from export.backends import OpenVino
+from export.tagger import Tagger, fastest
+fastest.TRIAL_S = 0.001
+OpenVino.open = lambda *_: os.kill(os.getpid(), signal.{})
+with Tagger.load(sys.argv[1]) as tagger:
+    print(tagger.choice.entry.name, tagger.choice.why, tagger.choice.passed)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a process that a signal ends")
+def test_an_engine_that_ends_the_process_is_found_out(colours: Path, cache: Path) -> None:
+    """The instruction that an old CPU lacks, or a broken driver: no Python error can be caught."""
+    for name in ("SIGILL", "SIGSEGV"):
+        assert died(colours, name).returncode == -signal.Signals[name]
+    ended = died(colours, "SIGILL")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.startswith(f"{ONNXRUNTIME} the fastest on this machine, ")
+    assert f"{OPENVINO}: it ended the process 2 times while it was tried" in ended.stdout
+    assert died(colours, "SIGILL").stdout == ended.stdout
+    (record,) = cache.parent.glob("fastest/*.json")
+    assert f"without {record} it is tried again" in ended.stdout
+
+
+def died(folder: Path, by: str) -> subprocess.CompletedProcess[str]:
+    code = DIES.format(by)
+    return subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, cwd=ROOT)
+
+
+def test_without_a_cache_the_bundles_own_times_hold(
+    colours: Path, tmp_path: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a machine like this; each engine that is taken is checked first."""
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    parts = parts_of(colours)
+    times = {ONNXRUNTIME: 0.5, OPENVINO: 0.4, TENSORRT: None}
+    engines = tuple(dataclasses.replace(entry, p50_ms=times[entry.name]) for entry in parts.manifest.engines)
+    for architecture, expected in ((platform.machine(), OPENVINO), ("another", ONNXRUNTIME)):
+        manifest = dataclasses.replace(parts.manifest, engines=engines, measured_on={"architecture": architecture})
+        write_bundle(dataclasses.replace(parts, manifest=manifest), tmp_path / architecture)
+        name, why = loaded(tmp_path / architecture)
+        assert name == expected
+        if expected == OPENVINO:
+            assert why == "the fastest on a machine like this, 0.40 ms measured with the bundle"
+    right = OpenVino.open
+
+    def off(*given: Any) -> Session:
+        session = right(*given)
+        run = session._run
+        monkeypatch.setattr(session, "_run", lambda images: run(images) / 2)
+        return session
+
+    monkeypatch.setattr(OpenVino, "open", off)
+    name, why = loaded(tmp_path / platform.machine())
+    assert name == ONNXRUNTIME
+    assert f"{OPENVINO}: it gives wrong tags here: " in why
+    assert not stopwatch.timed
+
+
+def test_without_a_cache_the_bundles_order_holds_and_one_warning_says_so(
+    colours: Path,
+    tmp_path: Path,
+    stopwatch: Stopwatch,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with caplog.at_level(logging.WARNING):
+        name, why = loaded(colours)
+    assert name == ONNXRUNTIME
+    assert why.startswith("the first in the bundle's order that runs here; not ")
+    assert not stopwatch.timed
+    (warning,) = caplog.messages
+    assert warning.startswith("nothing is remembered on this device, no engine is timed: ")
+    assert str(tmp_path / "file") in warning
+    assert warning.count("XDG_CACHE_HOME") == 1
+    assert remembered(colours, read_bundle(colours)) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_a_cache_that_others_may_write_is_said_with_one_way_out(
+    colours: Path, cache: Path, stopwatch: Stopwatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = cache.parent / "fastest"
+    place.mkdir(parents=True)
+    place.chmod(0o777)
+    with caplog.at_level(logging.WARNING):
+        assert loaded(colours)[0] == ONNXRUNTIME
+    (warning,) = caplog.messages
+    assert f"{place}: expected a folder that belongs to user" in warning
+    assert warning.count("XDG_CACHE_HOME") == 1
+
+
+def test_a_full_disk_is_no_failure(
+    colours: Path, stopwatch: Stopwatch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "write", full)
+    with caplog.at_level(logging.WARNING):
+        assert loaded(colours)[0] == ONNXRUNTIME
+    assert "No space left on device" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        '{"built": []}',
+        '{"speed": 3}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": "fast"}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {}, "tried": {"openvino-fp32": "x"}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "lacking": {"onnxruntime-fp32": 3}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "rebuild": "no"}',
+        '{"built": 3, "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": NaN}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": -1.0}}',
+        '{"built": [], "when": "2026-11-23", "p50_ms": {"nope": 1.0}}',
+        "[" * 100_000,
+        "a folder",
+    ],
+)
+def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatch: Stopwatch, content: str) -> None:
+    loaded(colours)
+    (record,) = cache.parent.glob("fastest/*.json")
+    if content == "a folder":
+        record.unlink()
+        (record / "in it").mkdir(parents=True)
+    else:
+        record.write_text(content)
+    assert loaded(colours)[0] == OPENVINO
+    assert len(stopwatch.timed) == 4
+    assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
+
+
+def test_what_is_found_with_other_packages_is_kept_apart(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken runtime on PYTHONPATH must not keep a sound one from being used later."""
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    plain = file_of(colours, None)
+    monkeypatch.setenv("PYTHONPATH", "/broken")
+    assert file_of(colours, None) != plain
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a system without fcntl does not wait")
+def test_who_waits_for_another_says_so(colours: Path, stopwatch: Stopwatch, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "export.tagger"), alone(file_of(colours, None)):
+        waiting = threading.Thread(target=loaded, args=(colours,))
+        waiting.start()
+        waiting.join(timeout=0.5)
+        assert waiting.is_alive()
+        assert caplog.messages == ["another process times engines; waiting for its end"]
+    waiting.join()
+    assert len(stopwatch.timed) == 2
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a system without fcntl does not wait")
+def test_of_several_that_start_at_once_one_measures(colours: Path, stopwatch: Stopwatch) -> None:
+    manifest, found = read_bundle(colours), list[Measured | None]()
+    threads = [threading.Thread(target=lambda: found.append(measured(colours, manifest))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(stopwatch.timed) == 2
+    assert len(found) == 4
+    assert all(one == found[0] is not None for one in found)

@@ -1,0 +1,85 @@
+"""Random batches for the tests of the losses: 8 images, 6 labels, student and teacher of different widths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from mlkd.losses import Loss
+from mlkd.models.outputs import Outputs
+
+IMAGES, LABELS = 8, 6
+MAPS = ((3, 5, 4), (4, 2, 3))  # channels, height, width; shallow first
+LOSSES: list[Loss] = [kind() for kind in get_args(Loss)]
+
+
+def name(loss: Loss) -> str:
+    return loss.kind
+
+
+def student(seed: int = 0, dtype: torch.dtype = torch.float64) -> Outputs:
+    return _outputs(seed, 5, 7, dtype)
+
+
+def teacher(seed: int = 1, dtype: torch.dtype = torch.float64) -> Outputs:
+    return _outputs(seed, 9, 4, dtype)
+
+
+def targets(seed: int = 3) -> Tensor:
+    return (torch.rand(IMAGES, LABELS, generator=torch.Generator().manual_seed(seed)) < 0.5).double()
+
+
+def known(seed: int = 4) -> Tensor:
+    return torch.rand(IMAGES, LABELS, generator=torch.Generator().manual_seed(seed)) < 0.6
+
+
+def _outputs(seed: int, embedding: int, pooled: int, dtype: torch.dtype) -> Outputs:
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(IMAGES, *shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
+
+    return Outputs(draw(LABELS), draw(LABELS, embedding), draw(pooled), tuple(draw(*shape) for shape in MAPS))
+
+
+def changed(given: Outputs, change: Callable[[Tensor], Tensor], parts: tuple[str, ...] = ()) -> Outputs:
+    """The outputs with `change` applied to every tensor, or to those of the named parts; new leaves with gradients."""
+
+    def leaf(values: Tensor) -> Tensor:
+        return change(values.detach()).clone().requires_grad_()
+
+    found = {}
+    for part in parts or ("logits", "embeddings", "pooled", "features"):
+        values = getattr(given, part)
+        found[part] = tuple(map(leaf, values)) if part == "features" else leaf(values)
+    return replace(given, **found)
+
+
+def read_by(loss: Loss, given: Outputs) -> tuple[Tensor, ...]:
+    """The tensors a loss looks at, by its `needs`; the logits where it names none of the others."""
+    for part in ("embeddings", "pooled", "features"):
+        if part in loss.needs:
+            values = getattr(given, part)
+            return values if part == "features" else (values,)
+    return (given.logits,)
+
+
+def with_read(loss: Loss, given: Outputs, values: tuple[Tensor, ...]) -> Outputs:
+    """The outputs with the tensors that `read_by` gives replaced."""
+    for part in ("embeddings", "pooled", "features"):
+        if part in loss.needs:
+            return replace(given, **{part: values if part == "features" else values[0]})
+    return replace(given, logits=values[0])
+
+
+def gradients(value: Tensor, of: Outputs) -> list[Tensor]:
+    """Gradients of every tensor that `value` depends on."""
+    assert of.embeddings is not None
+    assert of.pooled is not None
+    assert of.features is not None
+    leaves = [of.logits, of.embeddings, of.pooled, *of.features]
+    return [g for g in torch.autograd.grad(value, leaves, allow_unused=True) if g is not None]

@@ -1,0 +1,46 @@
+"""Two small stages that say what was run."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.runner.stage import Context, Line, Stage
+
+
+@dataclass(frozen=True)
+class Settings:
+    text: str
+    factor: float = 1.0
+
+
+class Recorder:
+    """Two stages: `first` writes its text and a log, `second` copies what it reads; `ran` says what was run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.ran = folder, []
+
+    def line(self, text: str = "a", *, force: str = "", factor: float = 1.0, **changes: Any) -> Line:
+        def first(context: Context) -> None:
+            self.ran.append("first")
+            (context.out / "text.txt").write_text(text.upper())
+            (context.out / "times.log").write_text(str(time.time_ns()))
+
+        def second(context: Context) -> None:
+            self.ran.append("second")
+            shutil.copy(context.inputs["first"] / "text.txt", context.out / "copy.txt")
+
+        one = {"name": "first", "run": first, "config": Settings(text, factor), "volatile": ("*.log",)}
+        return Line(
+            (Stage(**{**one, **changes}), Stage(name="second", run=second, reads=("first",))),
+            self.folder,
+            frozenset({force} - {""}),
+        )
+
+    def run(self, *arguments: Any, **changes: Any) -> list[str]:
+        self.ran.clear()
+        self.line(*arguments, **changes).run()
+        return list(self.ran)

@@ -1,0 +1,86 @@
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlkd.core.progress import silent
+from mlkd.data.scenes.cutouts import Cutout, deal, read_cutouts
+from mlkd.data.scenes.mapping import folder_cutouts
+
+PX = 48
+
+
+@pytest.fixture(scope="module")
+def cutouts(drawn: Path) -> list[Cutout]:
+    return read_cutouts(folder_cutouts(drawn / "cutouts"), drawn, PX, {}, silent)[0]
+
+
+def test_every_label_is_in_every_split_and_no_group_in_two(cutouts: list[Cutout]) -> None:
+    of_group = defaultdict(set)
+    for cutout in cutouts:
+        of_group[cutout.group].add(cutout.split)
+    assert all(len(splits) == 1 for splits in of_group.values())
+    for label in range(3):
+        assert {cutout.split for cutout in cutouts if cutout.label == label} == {"train", "val", "test"}
+    assert len({cutout.name for cutout in cutouts}) == len(cutouts) == 27
+
+
+def test_cropped_to_what_is_visible_and_shrunk(cutouts: list[Cutout]) -> None:
+    for cutout in cutouts:
+        alpha = np.asarray(cutout.image)[..., 3]
+        assert max(cutout.image.size) <= PX
+        assert max(cutout.half.size) <= PX // 2
+        assert all(edge.any() for edge in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]))
+
+
+def test_near_duplicates_of_a_test_cutout_go_to_test(drawn: Path, tmp_path: Path, cutouts: list[Cutout]) -> None:
+    held_out = next(cutout for cutout in cutouts if cutout.split == "test" and cutout.label == 2)
+    for label in ("bar", "disc", "star"):
+        (tmp_path / label).mkdir()
+        for file in (drawn / "cutouts" / label).iterdir():
+            (tmp_path / label / file.name).write_bytes(file.read_bytes())
+    with Image.open(drawn / held_out.name) as image:
+        lighter = np.asarray(image).copy()
+    lighter[..., :3] = lighter[..., :3] // 2 + 60
+    Image.fromarray(lighter).resize((70, 70)).save(tmp_path / "star" / "twin.png")
+    found, _ = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
+    twin = next(cutout for cutout in found if cutout.name == "star/twin.png")
+    original = next(cutout for cutout in found if cutout.name == f"star/{Path(held_out.name).name}")
+    assert twin.group == original.group
+    assert twin.split == original.split
+
+
+def test_what_cannot_be_used_is_skipped_and_named(drawn: Path, tmp_path: Path) -> None:
+    (tmp_path / "disc").mkdir()
+    for file in (drawn / "cutouts" / "disc").iterdir():
+        (tmp_path / "disc" / file.name).write_bytes(file.read_bytes())
+    whole = (tmp_path / "disc" / "0.png").read_bytes()
+    (tmp_path / "disc" / "copy.png").write_bytes(whole)
+    (tmp_path / "disc" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    Image.new("RGBA", (20, 20)).save(tmp_path / "disc" / "empty.png")
+    frame = Image.new("RGBA", (60, 60), (0, 0, 0, 255))
+    frame.paste((0, 0, 0, 0), (1, 1, 59, 59))
+    frame.save(tmp_path / "disc" / "frame.png")
+    found, skipped = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
+    assert set(skipped) == {f"disc/{name}.png" for name in ("copy", "cut", "empty", "frame")}
+    assert "same file" in skipped["disc/copy.png"]
+    assert "outline" in skipped["disc/frame.png"]
+    assert len(found) == 9
+
+
+def test_cap_takes_whole_groups_until_enough(drawn: Path) -> None:
+    found, _ = read_cutouts(folder_cutouts(drawn / "cutouts"), drawn, PX, {"disc": 5}, silent)
+    assert [sum(cutout.label == label for cutout in found) for label in range(3)] == [9, 5, 9]
+
+
+def test_deal_follows_the_shares() -> None:
+    splits = deal({f"group {number}": 1 for number in range(100)}, "any")
+    counts = {split: list(splits.values()).count(split) for split in ("train", "val", "test")}
+    assert counts == {"train": 60, "val": 15, "test": 25}
+
+
+def test_deal_refuses_a_label_that_cannot_be_split() -> None:
+    with pytest.raises(ValueError, match=r"label 'owl': expected at least 3 .* got 2"):
+        deal({"a": 4, "b": 9}, "owl")

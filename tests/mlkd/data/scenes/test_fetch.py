@@ -1,0 +1,244 @@
+"""Fetching without a network: packages that the test packs, and an apt-get and apt-cache that the test writes."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mlkd.data.scenes import fetch as fetching
+from mlkd.data.scenes.fetch import FetchError, fetch, sha256
+from mlkd.data.scenes.packages import Package
+from mlkd.data.scenes.unpack import UnpackError, unpack
+
+APT = """#!/bin/sh
+echo "$(basename $0) $*" >> {log}
+case "$(basename $0) $*" in
+  *fails*) ;;
+  *" update "*) {update} ;;
+  apt-cache*) for last; do :; done; cat {archive}/$last.index ;;
+  *" download "*) for last; do :; done; cp {archive}/${{last%%=*}}_*.deb . ;;
+esac
+"""
+
+
+def pack(file: Path, pictures: dict[str, bytes], suffix: str = "xz") -> None:
+    """A Debian package: an ar archive of debian-binary, control.tar and data.tar."""
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode=f"w:{suffix}") as archive:  # type: ignore[call-overload]
+        for name, content in pictures.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    control = io.BytesIO()
+    with tarfile.open(fileobj=control, mode="w:xz") as archive:
+        text = b"Package: any\nVersion: 1\nArchitecture: all\nMaintainer: a test <a@b.c>\nDescription: x\n"
+        member = tarfile.TarInfo("./control")
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text))
+    members = {"debian-binary": b"2.0\n", "control.tar.xz": control.getvalue(), f"data.tar.{suffix}": data.getvalue()}
+    with file.open("wb") as stream:
+        stream.write(b"!<arch>\n")
+        for name, content in members.items():
+            stream.write(f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode())
+            stream.write(content + b"\n" * (len(content) % 2))
+
+
+def contents(name: str) -> dict[str, bytes]:
+    return {
+        f"./usr/share/openclipart/png/{name}.png": b"picture of " + name.encode(),
+        f"./usr/share/doc/{name}/copyright": b"public domain",
+        f"./usr/bin/{name}": b"no picture",
+    }
+
+
+class Archive:
+    """Two packages in an archive folder, and the tools that hand them out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.log = folder / "archive", folder / "log"
+        self.folder.mkdir()
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.packages = tuple(self.publish(name, "1:1.0") for name in ("cats", "dogs"))
+        for tool in ("sh", "cp", "cat", "basename"):
+            (self.bin / tool).symlink_to(shutil.which(tool) or f"/bin/{tool}")
+        self.install()
+
+    def publish(self, name: str, version: str, pictures: dict[str, bytes] | None = None) -> Package:
+        file = self.folder / f"{name}_{version.replace(':', '%3a')}_all.deb"
+        pack(file, pictures or contents(name))
+        size, digest = file.stat().st_size, sha256(file)
+        index = f"Package: {name}\nVersion: {version}\nSize: {size}\nSHA256: {digest}\nDescription: x\n more: text\n"
+        (self.folder / f"{name}.index").write_text(index)
+        return Package(name, version, size, digest, unpack(file, self.folder / "scratch" / version))
+
+    def install(self, update: str = "true") -> None:
+        for tool in ("apt-get", "apt-cache"):
+            script = self.bin / tool
+            script.write_text(APT.format(log=self.log, archive=self.folder, update=update))
+            script.chmod(0o755)
+
+    def calls(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
+    made = Archive(tmp_path)
+    monkeypatch.setattr(fetching, "PACKAGES", made.packages)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(made.bin))
+    return made
+
+
+def cat_in(root: Path) -> bytes:
+    return (root / "usr/share/openclipart/png/cats.png").read_bytes()
+
+
+def test_fetched_once_and_only_pictures(archive: Archive) -> None:
+    told: list[str] = []
+    root = fetch(lambda what, done, total: told.append(what))
+    assert cat_in(root) == b"picture of cats"
+    assert (root / "usr/share/doc/dogs/copyright").is_file()
+    assert not (root / "usr/bin").exists()
+    record = json.loads((root / "packages.json").read_text())
+    assert record["cats"] == {"version": "1:1.0", "pictures": archive.packages[0].pictures}
+    assert {"fetching cats", "unpacking dogs"} <= set(told)
+    assert not fetching.downloads().exists()
+    before = archive.calls()
+    assert sum(" update " in call for call in before) == 1
+    assert all(str(fetching.cache_root()) in call for call in before)  # state and cache of its own
+    assert fetch() == root
+    assert archive.calls() == before
+
+
+def test_a_package_that_joined_later_is_put_beside_the_others(
+    archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = fetch()
+    drawing = {"./usr/share/openclipart/svg/owl.svg": b"<svg/>", "./usr/share/openclipart/svg/owl.png": b"none of ours"}
+    monkeypatch.setattr(fetching, "PACKAGES", (*archive.packages, archive.publish("owls", "1:1.0", drawing)))
+    calls = len(archive.calls())
+    assert fetch() == root
+    assert [call.split()[-1] for call in archive.calls()[calls:] if " download " in call] == ["owls=1:1.0"]
+    assert cat_in(root) == b"picture of cats"
+    assert [file.name for file in (root / "usr/share/openclipart/svg").iterdir()] == ["owl.svg"]
+    assert json.loads((root / "packages.json").read_text()).keys() == {"cats", "dogs", "owls"}
+
+
+def test_a_killed_fetch_goes_on_with_what_it_has(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(package: Path, out: Path) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetching, "unpack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch()
+    assert not fetching.pictures_root().exists()
+    monkeypatch.setattr(fetching, "unpack", unpack)
+    whole, cut = (next(fetching.downloads().glob(f"{name}_*.deb")) for name in ("cats", "dogs"))
+    cut.write_bytes(cut.read_bytes()[:50])
+    assert sha256(whole) == archive.packages[0].sha256
+    calls = len(archive.calls())
+    assert cat_in(fetch()) == b"picture of cats"
+    again = [call for call in archive.calls()[calls:] if " download " in call]
+    assert len(again) == 1
+    assert "dogs=1:1.0" in again[0]
+
+
+def test_a_tampered_download_is_refused(archive: Archive) -> None:
+    file = next(archive.folder.glob("cats_*.deb"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(FetchError, match=rf"download is not the {archive.packages[0].bytes} bytes with sha256"):
+        fetch()
+    assert not fetching.pictures_root().exists()
+
+
+def test_another_version_is_a_note(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+    next(archive.folder.glob("cats_*.deb")).unlink()
+    archive.publish("cats", "2.0", {"./usr/share/openclipart/png/cats.png": b"a newer cat"})
+    with caplog.at_level(logging.WARNING):
+        root = fetch()
+    assert cat_in(root) == b"a newer cat"
+    assert "cats: this archive has version 2.0, tried here was 1:1.0" in caplog.text
+
+
+def test_the_known_version_with_other_pictures_is_an_error(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    cats, dogs = archive.packages
+    monkeypatch.setattr(fetching, "PACKAGES", (replace(cats, pictures="0" * 64), dogs))
+    with pytest.raises(FetchError, match=rf"cats 1:1.0: expected pictures with digest 0+, got {cats.pictures}"):
+        fetch()
+    assert not fetching.pictures_root().exists()
+
+
+def test_without_apt_the_error_lists_what_to_fetch_and_takes_it_from_there(archive: Archive) -> None:
+    (archive.bin / "apt-get").unlink()
+    with pytest.raises(FetchError) as error:
+        fetch()
+    for package in archive.packages:
+        for fact in (package.name, package.version, str(package.bytes), package.sha256):
+            assert fact in str(error.value)
+    assert str(fetching.by_hand()) in str(error.value)
+    for file in archive.folder.glob("*.deb"):
+        shutil.copy(file, fetching.by_hand())
+    assert cat_in(fetch()) == b"picture of cats"
+    assert len(list(fetching.by_hand().iterdir())) == 2
+
+
+@pytest.mark.parametrize("update", ["echo E: no network >&2; exit 100", "rm -f missing; exit 3"])
+def test_a_failing_apt_says_its_cause(update: str, archive: Archive) -> None:
+    archive.install(update)
+    with pytest.raises(FetchError, match=r"apt-get update failed: (E: no network|.*exit code 3|.*rm)"):
+        fetch()
+
+
+@pytest.mark.parametrize("suffix", ["xz", "gz"])
+def test_unpacking_without_dpkg_equals_unpacking_with_it(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack(tmp_path / "a.deb", contents("cats"), suffix)
+    digests = set()
+    if shutil.which("dpkg-deb"):
+        digests.add(unpack(tmp_path / "a.deb", tmp_path / "with"))
+    monkeypatch.setenv("PATH", "")
+    digests.add(unpack(tmp_path / "a.deb", tmp_path / "without"))
+    assert len(digests) == 1
+    assert cat_in(tmp_path / "without") == b"picture of cats"
+
+
+def test_digest_sees_names_and_contents(tmp_path: Path) -> None:
+    variants = [contents("cats"), contents("dogs"), contents("cats")]
+    variants[2]["./usr/share/openclipart/png/cats.png"] += b"!"
+    digests = set()
+    for number, pictures in enumerate(variants):
+        pack(tmp_path / "a.deb", pictures)
+        digests.add(unpack(tmp_path / "a.deb", tmp_path / str(number)))
+    assert len(digests) == 3
+
+
+@pytest.mark.parametrize("path", ["", "/usr/bin:/bin"])
+def test_no_package_is_an_unpack_error(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", path)
+    (tmp_path / "a.deb").write_bytes(b"not a package")
+    with pytest.raises(UnpackError):
+        unpack(tmp_path / "a.deb", tmp_path / "out")
+
+
+def test_a_path_that_climbs_out_is_left_out(tmp_path: Path) -> None:
+    pack(tmp_path / "a.deb", {"./usr/share/backgrounds/../../../../evil.jpg": b"x", **contents("cats")})
+    unpack(tmp_path / "a.deb", tmp_path / "deep" / "out")
+    assert not list(tmp_path.rglob("evil.jpg"))
+
+
+def test_known_packages_are_complete() -> None:
+    names = [package.name for package in fetching.PACKAGES]
+    assert len(set(names)) == len(names) == 6
+    for package in fetching.PACKAGES:
+        assert len(package.sha256) == len(package.pictures) == 64
+        assert package.bytes > 10_000_000

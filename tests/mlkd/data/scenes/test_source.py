@@ -1,0 +1,142 @@
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mlkd.core.cache import cache_root
+from mlkd.core.progress import silent
+from mlkd.data import Scenes
+from mlkd.data.base import SOURCE_SPLITS, Listing
+from mlkd.data.prepared import prepare, read_split
+from mlkd.data.scenes import source as scenes
+
+
+def contents(listing: Listing) -> dict[str, str]:
+    return {
+        picture.name: hashlib.sha256(picture.file.read_bytes()).hexdigest() + str(picture.boxes)
+        for pictures in listing.splits.values()
+        for picture in pictures
+    }
+
+
+def made(drawn: Path, **fields: int) -> Scenes:
+    sizes = {"image_px": 48, "train": 30, "val": 10, "test": 12} | fields
+    return Scenes(cutouts=drawn / "cutouts", backgrounds=drawn / "backgrounds", **sizes)  # type: ignore[arg-type]
+
+
+def test_equal_seeds_give_equal_bytes_and_others_do_not(drawn: Path, tmp_path: Path) -> None:
+    first = contents(made(drawn).read(tmp_path / "a", silent))
+    assert first == contents(made(drawn).read(tmp_path / "b", silent))
+    other = contents(made(drawn, seed=1).read(tmp_path / "c", silent))
+    assert len(first) == 52
+    assert not set(first.values()) & set(other.values())
+
+
+def test_a_scene_depends_on_seed_split_and_number_alone(drawn: Path, tmp_path: Path) -> None:
+    few = contents(made(drawn).read(tmp_path / "a", silent))
+    many = contents(made(drawn, train=35, val=14, test=15).read(tmp_path / "b", silent))
+    assert few.items() <= many.items()
+    assert len(set(many.values())) == len(many)
+
+
+def test_processes_give_the_same_scenes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = contents(made(drawn).read(tmp_path / "a", silent))
+    monkeypatch.setattr(scenes, "CHUNK", 7)
+    monkeypatch.setattr(scenes, "sched_getaffinity", lambda pid: {0, 1})
+    assert contents(made(drawn).read(tmp_path / "b", silent)) == alone
+
+
+def test_listing_says_what_it_is(drawn: Path, tmp_path: Path) -> None:
+    source = made(drawn)
+    listing = source.read(tmp_path, silent)
+    assert listing.labels.names == ("bar", "disc", "star")
+    assert listing.composed
+    assert not source.needs_fetch()
+    assert {split: len(listing.splits[split]) for split in SOURCE_SPLITS} == {"train": 30, "val": 10, "test": 12}
+    for pictures in listing.splits.values():
+        for picture in pictures:
+            assert picture.positives == tuple(sorted(box.label for box in picture.boxes))
+    groups = {split: {picture.group for picture in listing.splits[split]} for split in SOURCE_SPLITS}
+    assert not groups["train"] & groups["test"]
+    assert not groups["train"] & groups["val"]
+
+
+def test_fingerprint_sees_another_file(drawn: Path, tmp_path: Path) -> None:
+    for folder in ("cutouts/disc", "backgrounds"):
+        (tmp_path / folder).mkdir(parents=True)
+        for file in (drawn / folder).iterdir():
+            (tmp_path / folder / file.name).write_bytes(file.read_bytes())
+    before = made(tmp_path).fingerprint()
+    assert before == made(tmp_path).fingerprint()
+    with (tmp_path / "backgrounds" / "0.jpg").open("ab") as file:
+        file.write(b"x")
+    assert made(tmp_path).fingerprint() != before
+
+
+def test_clusters_name_all_cutouts_and_the_background(drawn: Path, tmp_path: Path) -> None:
+    """Every object and the background of an image is named once; images of one split alone share them."""
+    prepare(made(drawn), tmp_path, (48,))
+    names: dict[str, set[str]] = {}
+    for part in ("train", "select", "tune", "test"):
+        split = read_split(tmp_path, part)
+        for clusters, boxes, group in zip(split.clusters, split.boxes, split.groups, strict=True):
+            backgrounds = [name for name in clusters if name.startswith("background ")]
+            assert (clusters[0], len(backgrounds), len(clusters)) == (group, 1, len(boxes) + 1)
+        names[part] = {name for clusters in split.clusters for name in clusters if not name.startswith("background ")}
+    assert not names["train"] & names["test"]
+    assert len({clusters[-1] for clusters in read_split(tmp_path, "train").clusters}) > 1
+
+
+def test_without_boxes_and_cutouts_a_cluster_is_the_group(prepared: Path) -> None:
+    split = read_split(prepared, "test")
+    assert split.clusters == tuple((group,) for group in split.groups)
+
+
+def test_fingerprint_sees_the_rules(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same files under other labels, in other themes or with other limits are other scenes."""
+    found: set[str] = set()
+    sources = made(drawn)._sources()
+    labels = list(sources.cutouts)
+    exchanged = {labels[0]: sources.cutouts[labels[1]], labels[1]: sources.cutouts[labels[0]]}
+    for change in (
+        {},
+        {"cutouts": sources.cutouts | exchanged},
+        {"themes": {"first": tuple(labels[:1]), "second": tuple(labels[1:])}},
+        {"at_most": {labels[0]: 5}},
+    ):
+        changed = replace(sources, **change)  # type: ignore[arg-type]
+        monkeypatch.setattr(Scenes, "_sources", lambda self, changed=changed: changed)
+        found.add(made(drawn).fingerprint())
+    assert len(found) == 4
+
+
+def test_without_fetched_pictures_the_error_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    source = Scenes()
+    assert source.needs_fetch()
+    assert cache_root() == tmp_path / "edge-tagger"
+    with pytest.raises(ValueError, match=r"python -m pipeline fetch"):
+        source.read(tmp_path, silent)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"image_px": 16}, "image_px: expected 32 to 512, got 16"),
+        ({"val": 0}, "val: expected 4 to 1000000 scenes, got 0"),
+        ({"seed": -1}, "seed: expected 0"),
+        ({"cutouts": Path("x")}, "both or neither"),
+    ],
+)
+def test_ranges(fields: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Scenes(**fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("missing", ["cutouts", "backgrounds"])
+def test_empty_folders_are_named(missing: str, drawn: Path, tmp_path: Path) -> None:
+    (tmp_path / missing).mkdir()
+    folders = {"cutouts": drawn / "cutouts", "backgrounds": drawn / "backgrounds"} | {missing: tmp_path / missing}
+    with pytest.raises(ValueError, match=f"{missing}: expected .* in {tmp_path / missing}, got none"):
+        Scenes(**folders).read(tmp_path, silent)

@@ -1,0 +1,136 @@
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlkd.core.progress import silent
+from mlkd.data import SPLITS, Coco, prepare, read_split
+from tests.helpers import layouts
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return layouts.coco(tmp_path)
+
+
+def changed(root: Path, part: str, **keys: Any) -> None:
+    file = root / "annotations" / f"instances_{part}.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | keys))
+
+
+def test_official_layout(root: Path) -> None:
+    listing = Coco(root=root).read(root, silent)
+    assert listing.labels.names == ("person", "car", "dog")  # by id, not as in the file
+    names = {split: [picture.name for picture in pictures] for split, pictures in listing.splits.items()}
+    assert names["test"] == [f"COCO_val2014_{number:012d}" for number in layouts.TEST]
+    assert sorted(names["train"] + names["val"]) == [f"COCO_train2014_{number:012d}" for number in layouts.TRAIN]
+    assert 2 <= len(names["val"]) < len(names["train"])
+    for pictures in listing.splits.values():
+        for picture in pictures:
+            assert list(picture.positives) == layouts.labels_of(int(picture.name[-12:]))
+    full = next(picture for picture in listing.splits["test"] if picture.name.endswith("15"))
+    assert [(box.label, box.role) for box in full.boxes] == [(0, "major"), (1, "minor"), (2, "minor")]
+    first = full.boxes[1]
+    assert (first.x0, first.y0, first.x1, first.y1) == (0.5, 0.0, 0.875, 0.5)
+
+
+def test_prepared_with_empty_pictures_kept_and_counted(root: Path) -> None:
+    prepare(Coco(root=root), root / "out", (16,))
+    about = json.loads((root / "out/about.json").read_text())
+    assert about["empty"]["test"] == 1
+    assert sum(about["empty"].values()) == 3
+    assert sum(about["counts"].values()) == 21
+    assert sum(len(read_split(root / "out", split)) for split in SPLITS) == 21
+    assert json.loads((root / "out/labels.json").read_text()) == ["person", "car", "dog"]
+    np.testing.assert_array_equal(read_split(root / "out", "test").targets[2], [0, 0, 0])  # number 16
+
+
+def test_crowds_are_positive(root: Path) -> None:
+    crowd = {"id": 1, "image_id": 16, "category_id": 3, "bbox": [0, 0, 8, 8], "iscrowd": 1, "segmentation": {}}
+    changed(root, "val2014", annotations=[crowd])
+    test = Coco(root=root).read(root, silent).splits["test"]
+    assert test[2].positives == (1,)
+    assert test[0].positives == ()
+
+
+def test_counts_are_compared_with_the_published_ones(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (root / "train2014/COCO_train2014_000000000003.jpg").unlink()
+    with caplog.at_level(logging.WARNING):
+        prepare(Coco(root=root), root / "out", (16,))
+    assert "COCO 2014: expected 82783 pictures in train2014 as published, got 13: 82770 missing" in caplog.messages
+    assert sum(message.startswith("COCO 2014: expected") for message in caplog.messages) == 5
+    about = json.loads((root / "out/about.json").read_text())
+    assert about["expected"]["pictures with objects in val2014"] == 40_137
+    assert about["found"] == {
+        "pictures in train2014": 13,
+        "pictures with objects in train2014": 11,
+        "pictures in val2014": 7,
+        "pictures with objects in val2014": 6,
+        "labels with pictures": 3,
+    }
+    assert list(json.loads((root / "out/skipped.json").read_text())) == ["COCO_train2014_000000000003"]
+
+
+def test_a_picture_in_both_published_splits_is_left_out_of_train(root: Path) -> None:
+    twin = Coco(root=root).read(root, silent).splits["train"][3].file
+    twin.write_bytes((root / "val2014/COCO_val2014_000000000014.jpg").read_bytes())
+    prepare(Coco(root=root), root / "out", (16,))
+    skipped = json.loads((root / "out/skipped.json").read_text())
+    assert list(skipped) == [twin.stem]
+    assert skipped[twin.stem].endswith("same content as COCO_val2014_000000000014 in test")
+    names = {split: read_split(root / "out", split).names for split in SPLITS}
+    assert len(names["test"]) == 7
+    assert not any(twin.stem in names[split] for split in SPLITS)
+    assert read_split(root / "out", "train").pixels(16).shape[0] == len(names["train"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            {"categories": [{"id": 1, "name": "person"}, {"id": 3, "name": "car"}, {"id": 18, "name": "owl"}]},
+            r"instances_val2014.json: expected the categories of instances_train2014.json, got others: dog, owl in",
+        ),
+        (
+            {"annotations": [{"id": 7, "image_id": 14, "category_id": 99, "bbox": [0, 0, 1, 1]}]},
+            r"in category_id an id of categories, got 1 of 1 annotations whose .* names nothing .*: 99 in annotation 7",
+        ),
+        ({"images": 7}, "expected COCO's categories, images and annotations as lists, got 7 for images"),
+        ({"annotations": ["box"]}, "as objects, got 'box' at position 0 of annotations"),
+        (
+            {"annotations": [{}]},
+            r"instances_val2014.json: expected in image_id an id of images, got 1 of 1 annotations",
+        ),
+        ({"images": [{"id": 1}], "annotations": []}, "expected a file_name in image 1, got nothing"),
+        ({"images": [{"file_name": "x.jpg"}]}, "expected a number or text as id at position 0 of images, got nothing"),
+    ],
+)
+def test_a_broken_file_is_named(keys: dict[str, Any], message: str, root: Path) -> None:
+    changed(root, "val2014", **keys)
+    with pytest.raises(ValueError, match=message):
+        Coco(root=root).read(root, silent)
+
+
+def test_what_is_missing_is_named(root: Path) -> None:
+    (root / "annotations/instances_val2014.json").write_text("{")
+    with pytest.raises(ValueError, match=r"instances_val2014.json: expected COCO's categories, .*JSONDecodeError"):
+        Coco(root=root).read(root, silent)
+    (root / "annotations/instances_val2014.json").unlink()
+    with pytest.raises(ValueError, match=r"root: expected .*instances_val2014.json, got none; unpack"):
+        Coco(root=root).read(root, silent)
+    with pytest.raises(ValueError, match=r"val_share: expected 0.05 to 0.5, got 0.01"):
+        Coco(root=root, val_share=0.01)
+
+
+def test_fingerprint_sees_annotations_and_names(root: Path) -> None:
+    before = Coco(root=root).fingerprint()
+    assert Coco(root=root).fingerprint() == before
+    layouts.draw(root / "val2014/more.jpg", 3)
+    after = Coco(root=root).fingerprint()
+    assert after != before
+    changed(root, "train2014", info="")
+    assert Coco(root=root).fingerprint() != after
+    assert not Coco(root=root).needs_fetch()

@@ -1,0 +1,220 @@
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlkd.core.progress import silent
+from mlkd.data import SPLITS, Folder, prepare, read_split
+from tests.helpers import layouts
+
+COUNT = 60
+
+
+def tags_of(number: int) -> list[str]:
+    return [tag for divisor, tag in ((2, "cat"), (3, "red dog"), (5, "owl")) if number % divisor == 0]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "sub").mkdir()
+    lines = ["file,tags"]
+    for number in range(COUNT):
+        noise = np.random.default_rng(number).integers(0, 255, (18, 24, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "sub" / f"{number}.png")
+        lines.append(f"sub/{number}.png,{'; '.join(tags_of(number))}")
+    (tmp_path / "tags.csv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def write(root: Path, *lines: str) -> None:
+    (root / "tags.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_table_read_and_carved(root: Path) -> None:
+    listing = Folder(root=root).read(root, silent)
+    assert listing.labels.names == ("cat", "owl", "red dog")
+    counts = {split: len(pictures) for split, pictures in listing.splits.items()}
+    assert sum(counts.values()) == COUNT
+    assert counts["train"] > counts["test"] > counts["val"] > 0
+    for pictures in listing.splits.values():
+        for picture in pictures:
+            number = int(picture.file.stem)
+            assert [listing.labels.names[label] for label in picture.positives] == sorted(tags_of(number))
+
+
+def test_splits_stay_when_pictures_are_added(root: Path) -> None:
+    """Pictures without tags, so that no rare label gets more to choose from; the rows are in another order."""
+    before = Folder(root=root).read(root, silent).splits
+    header, *lines = (root / "tags.csv").read_text().splitlines()
+    tagged = [line for line in lines if not line.endswith(",")]
+    assert len(tagged) < len(lines)
+    write(root, header, *tagged[::-1])
+    after = Folder(root=root).read(root, silent).splits
+    for split, pictures in after.items():
+        assert {picture.name for picture in pictures} <= {picture.name for picture in before[split]}
+
+
+def test_split_column_and_json_lines(root: Path) -> None:
+    rows = [
+        {"file": f"sub/{number}.png", "tags": tags_of(number), "split": ("train", "val", "test")[number % 3]}
+        for number in range(30)
+    ]
+    (root / "tags.jsonl").write_text("\n".join(json.dumps(row) for row in rows) + "\n\n")
+    listing = Folder(root=root, table="tags.jsonl").read(root, silent)
+    assert [len(listing.splits[split]) for split in ("train", "val", "test")] == [10, 10, 10]
+    write(root, "file,tags,split", "sub/1.png,cat|owl,val", "sub/2.png,,", "sub/3.png,cat,test")
+    listing = Folder(root=root, separator="|").read(root, silent)
+    assert listing.splits["val"][0].positives == (0, 1)
+    assert [picture.positives for pictures in listing.splits.values() for picture in pictures].count(()) == 1
+
+
+def test_prepared_with_a_missing_and_a_broken_file(root: Path) -> None:
+    (root / "sub/7.png").unlink()
+    (root / "sub/9.png").write_bytes((root / "sub/9.png").read_bytes()[:100])
+    prepare(Folder(root=root), root / "out", (16,))
+    assert set(json.loads((root / "out/skipped.json").read_text())) == {"sub/7.png", "sub/9.png"}
+    train = read_split(root / "out", "train")
+    assert train.files[0].is_file()
+    assert train.files[0].is_absolute()
+    assert train.major is None
+
+
+def test_fingerprint_sees_table_and_pictures(root: Path) -> None:
+    before = Folder(root=root).fingerprint()
+    (root / "sub/3.png").write_bytes(b"123")
+    changed = Folder(root=root).fingerprint()
+    assert changed != before
+    write(root, *(root / "tags.csv").read_text().splitlines()[:-1])
+    assert Folder(root=root).fingerprint() != changed
+
+
+@pytest.mark.parametrize("form", layouts.FORMS)
+def test_every_form_gives_the_same_set(form: Literal["tags", "columns", "one_hot", "jsonl"], tmp_path: Path) -> None:
+    source = Folder(root=layouts.folder(tmp_path, form), table="tags.jsonl" if form == "jsonl" else "tags.csv")
+    prepare(source, tmp_path / "out", (16,))
+    assert json.loads((tmp_path / "out/labels.json").read_text()) == list(layouts.TAGS)
+    seen = 0
+    for split in SPLITS:
+        read = read_split(tmp_path / "out", split)
+        assert read.known is None
+        for name, row in zip(read.names, read.targets, strict=True):
+            assert list(np.flatnonzero(row)) == layouts.labels_of(int(Path(name).stem))
+            seen += 1
+    assert seen == 20
+    assert sum(json.loads((tmp_path / "out/about.json").read_text())["empty"].values()) == 3
+
+
+def test_unknown_labels_and_unlabelled_pictures(tmp_path: Path) -> None:
+    root = layouts.folder(tmp_path, "one_hot")
+    lines = (root / "tags.csv").read_text().splitlines()
+    write(root, lines[0], "pictures/0.png,?,1,-1", *lines[2:])
+    for number in (30, 31):
+        layouts.draw(root / f"more/sub/{number}.PNG", number)
+    (root / "more/notes.txt").write_text("no picture")
+    source = Folder(root=root, unlabelled="more")
+    splits = source.read(root, silent).splits
+    first = next(one for pictures in splits.values() for one in pictures if one.name == "pictures/0.png")
+    assert (first.positives, first.unknown, first.labelled) == ((1,), (0, 2), True)
+    without = [one for one in splits["train"] if not one.labelled]
+    assert [one.name for one in without] == ["more/sub/30.PNG", "more/sub/31.PNG"]
+    assert all(one.labelled for split in ("val", "test") for one in splits[split])
+    prepare(source, root / "out", (16,))
+    train = read_split(root / "out", "train")
+    assert train.known is not None
+    assert not train.known[-2:].any()
+    assert not train.targets[~train.known].any()
+    about = json.loads((root / "out/about.json").read_text())
+    assert about["unlabelled"] == {"train": 2, "select": 0, "tune": 0, "test": 0}
+    assert sum(about["unknown"][split]["cat"] for split in SPLITS) == 3
+    assert sum(about["unknown"][split]["owl"] for split in SPLITS) == 2
+
+
+def test_unlabelled_pictures_may_lie_among_the_others_or_elsewhere(tmp_path: Path) -> None:
+    root = layouts.folder(tmp_path / "a", "tags")
+    layouts.draw(root / "pictures/40.png", 40)
+    names = [
+        one.name for one in Folder(root=root, unlabelled=".").read(root, silent).splits["train"] if not one.labelled
+    ]
+    assert names == ["pictures/40.png"]
+    layouts.draw(tmp_path / "b/41.jpg", 41)
+    source = Folder(root=root, unlabelled=str(tmp_path / "b"))
+    before = source.fingerprint()
+    assert [one.file for one in source.read(root, silent).splits["train"] if not one.labelled] == [
+        tmp_path / "b/41.jpg"
+    ]
+    layouts.draw(tmp_path / "b/42.jpg", 42)
+    assert source.fingerprint() != before
+    with pytest.raises(ValueError, match=r"unlabelled: expected a folder with pictures, got nothing at .*none"):
+        Folder(root=root, unlabelled="none").read(root, silent)
+
+
+def test_an_unlabelled_copy_of_a_test_picture_is_a_leak(tmp_path: Path) -> None:
+    root = layouts.folder(tmp_path, "tags")
+    held_out = Folder(root=root).read(root, silent).splits["test"][0]
+    (root / "more").mkdir()
+    (root / "more/copy.png").write_bytes(held_out.file.read_bytes())
+    with pytest.raises(ValueError, match=r"the same content in train \(more/copy.png\) and test"):
+        prepare(Folder(root=root, unlabelled="more"), root / "out", (16,))
+
+
+def test_copies_are_carved_into_one_split(root: Path) -> None:
+    lines = (root / "tags.csv").read_text().splitlines()
+    for number in range(COUNT):
+        (root / f"sub/copy{number}.png").write_bytes((root / f"sub/{number}.png").read_bytes())
+    write(root, *lines, *(line.replace("sub/", "sub/copy") for line in lines[1:]))
+    owner = {}
+    for split, pictures in Folder(root=root).read(root, silent).splits.items():
+        for one in pictures:
+            assert owner.setdefault(one.file.stem.removeprefix("copy"), split) == split
+    assert len(owner) == COUNT
+
+
+def test_file_column(root: Path) -> None:
+    lines = (root / "tags.csv").read_text().splitlines()
+    write(root, "image,tags", *lines[1:])
+    listing = Folder(root=root, file_column="image").read(root, silent)
+    assert sum(map(len, listing.splits.values())) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["name,tags", "a.png,cat"], r"tags.csv, line 1: expected a column file, got name,tags; .* file_column"),
+        ([], "below it, got an empty file; add them"),
+        (["file,tags"], "below it, got only the names file, tags; add them"),
+        (["file,tags", "sub/1.png,cat", ",cat"], "line 3: expected a file name, got an empty one"),
+        (["file,tags", "../1.png,cat"], r"line 2: expected a file below .*, got '../1.png'"),
+        (["file,tags", "sub/1.png,cat", "sub/1.png,owl"], r"got 1 files .* 'sub/1.png' in lines 2, 3; say merge_r"),
+        (
+            ["file,tags,split", "sub/1.png,cat,x", "sub/2.png,,"],
+            "line 2: expected split train, val or test, got 'x'; say",
+        ),
+        (["file,tags", "sub/1.png,owl", "sub/2.png,cta"], "line 3: label: expected one of 2 .* got 'cta'; .* cat"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_its_line(lines: list[str], message: str, root: Path) -> None:
+    write(root, *lines)
+    with pytest.raises(ValueError, match=message):
+        Folder(root=root, labels=("cat", "owl")).read(root, silent)
+
+
+@pytest.mark.parametrize("line", ['{"file": "a.png"', '["a.png"]', '{"file": "a.png", "tags": "cat"}', '{"tags": []}'])
+def test_wrong_json_lines_are_refused_with_their_line(line: str, root: Path) -> None:
+    (root / "tags.jsonl").write_text('{"file": "sub/1.png", "tags": ["cat"]}\n' + line)
+    with pytest.raises(ValueError, match=r"tags.jsonl, line 2: expected "):
+        Folder(root=root, table="tags.jsonl").read(root, silent)
+
+
+def test_what_is_missing_is_named(root: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected a folder with images, got nothing at .*nowhere; say root: FOLDER"):
+        Folder(root=root / "nowhere").read(root, silent)
+    with pytest.raises(
+        ValueError, match=r"table: expected a name ending in .csv, .tsv, .jsonl, got 'tags.xls'; save it"
+    ):
+        Folder(root=root, table="tags.xls")
+    with pytest.raises(ValueError, match="separator: expected characters other than a quote"):
+        Folder(root=root, separator='"')
+    assert not Folder(root=root).needs_fetch()

@@ -1,0 +1,131 @@
+"""Nothing that an annotation file can hold ends a reader with anything but an error that names the file."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlkd.core.progress import silent
+from mlkd.data import Coco, NusWide, Voc
+from mlkd.data.base import PictureSource
+from tests.helpers import layouts
+
+ROUNDS = 60
+ODD = (
+    None, True, -1, 0, 1e400, float("nan"), 10**30, [], {}, [[]], {"id": []}, [None],
+    "", " ", "1", "\0", "\ud800", "é\u0301", "../x", "/", "C:\\x", ".", "a" * 300,
+)  # fmt: skip
+PIECES = (
+    b"\0",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\n\n",
+    b"<",
+    b"&x;",
+    b"..",
+    b"/",
+    b'"',
+    b"9" * 400,
+    b"nan",
+    b"1e999",
+    b"\xc3",
+)
+XML = (
+    b'<?xml version="1.0" encoding="none"?>',
+    b'<?xml version="1.0" encoding="utf-16"?>',
+    b"<!DOCTYPE a [<!ENTITY x '1'>]>",
+)
+
+
+def mutated_bytes(content: bytes, chance: random.Random) -> bytes:
+    """A piece put in, taken out or written over, or the end cut off."""
+    changed = bytearray(content)
+    for _ in range(chance.randint(1, 3)):
+        place = chance.randrange(len(changed) + 1)
+        kind = chance.random()
+        if kind < 0.5:
+            changed[place : place + chance.choice((0, 1, 6))] = chance.choice(PIECES)
+        elif kind < 0.75:
+            del changed[place : place + chance.randint(1, 30)]
+        elif kind < 0.9:
+            changed[:0] = chance.choice(XML)
+        else:
+            del changed[place:]
+    return bytes(changed)
+
+
+def places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of a JSON tree with each of its keys."""
+    keys = tree.keys() if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    for key in keys:
+        yield tree, key
+        yield from places(tree[key])
+
+
+def mutated_json(content: bytes, chance: random.Random) -> bytes:
+    """A few values replaced by odd ones, or gone."""
+    tree = json.loads(content)
+    for _ in range(chance.randint(1, 4)):
+        options = list(places(tree))
+        if not options:
+            break
+        container, key = chance.choice(options)
+        if isinstance(container, dict) and chance.random() < 0.2:
+            del container[key]
+        else:
+            container[key] = chance.choice(ODD)
+    return json.dumps(tree).encode()
+
+
+def coco(root: Path) -> tuple[PictureSource, list[Path]]:
+    layouts.coco(root)
+    return Coco(root=root), [root / "annotations/instances_train2014.json"]
+
+
+def voc(root: Path) -> tuple[PictureSource, list[Path]]:
+    year = layouts.voc(root) / "VOCdevkit/VOC2007"
+    lists = [year / "ImageSets/Main/trainval.txt", year / "ImageSets/Main/test.txt"]
+    return Voc(root=root), [*lists, *sorted((year / "Annotations").iterdir())]
+
+
+def nuswide(root: Path) -> tuple[PictureSource, list[Path]]:
+    layouts.nuswide(root)
+    lists = [
+        file for part in ("ImageList", "ConceptsList", "TrainTestLabels") for file in sorted((root / part).iterdir())
+    ]
+    return NusWide(root=root), lists
+
+
+@pytest.mark.parametrize(
+    ("layout", "mutated"),
+    [(coco, mutated_json), (coco, mutated_bytes), (voc, mutated_bytes), (nuswide, mutated_bytes)],
+    ids=["coco, values", "coco, bytes", "voc", "nuswide"],
+)
+def test_a_mutated_file_is_read_or_named(
+    layout: Callable[[Path], tuple[PictureSource, list[Path]]],
+    mutated: Callable[[bytes, random.Random], bytes],
+    tmp_path: Path,
+) -> None:
+    source, files = layout(tmp_path)
+    chance, read = random.Random(layout.__name__), 0
+    refused: list[str] = []
+    for _ in range(ROUNDS):
+        file = chance.choice(files)
+        whole = file.read_bytes()
+        file.write_bytes(mutated(whole, chance))
+        try:
+            listing = source.read(tmp_path, silent)
+        except ValueError as cause:
+            refused.append(str(cause))
+        else:
+            assert all(one.file.is_file() for pictures in listing.splits.values() for one in pictures)
+            read += 1
+        file.write_bytes(whole)
+    assert refused
+    assert all(str(tmp_path) in cause for cause in refused)
+    assert read

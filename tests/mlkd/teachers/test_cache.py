@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+import math
+import resource
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mlkd.core.labels import Labels
+from mlkd.data.augment import Views
+from mlkd.data.prepared import read_split
+from mlkd.losses import Bce, ClassAware, LabelKL
+from mlkd.losses.rkd import Rkd
+from mlkd.models import checkpoint
+from mlkd.models.outputs import Outputs
+from mlkd.teachers import CheckpointTeacher, cache
+from mlkd.teachers.cache import TeacherOutputs
+from tests.helpers import taggers
+
+VIEWS = Views(count=2)
+LABELS = Labels(("red", "green", "blue"))
+RAW = ("logits.raw", "positive.raw", "embeddings.raw", "pooled.raw")
+
+
+@pytest.fixture(scope="module")
+def teacher(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> CheckpointTeacher:
+    """Its logits spread around that of a score of 0.8, so that some pictures pass for positive and some do not."""
+    folder = taggers.save(tmp_path_factory.mktemp("teacher"), LABELS)
+    tensors, facts = checkpoint.read(folder / checkpoint.BEST)
+    with torch.no_grad():
+        pixels = torch.from_numpy(read_split(prepared, "train").pixels(32).copy())
+        logits = checkpoint.load_model(folder)(pixels).logits
+    share = 1 / logits.std(0)
+    tensors["head.label_weight"] *= share[:, None]
+    tensors["head.label_bias"] = math.log(4) - share * (logits.mean(0) - tensors["head.label_bias"])
+    checkpoint.write(folder / checkpoint.BEST, tensors, facts)
+    return CheckpointTeacher(path=folder)
+
+
+@pytest.fixture(scope="module")
+def outputs(teacher: CheckpointTeacher, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("outputs")
+    cache.record([teacher], prepared, VIEWS, out, seed=0)
+    return out
+
+
+@pytest.fixture(scope="module")
+def partly_known(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every third picture of train has no labels, every fourth one lacks a decision."""
+    folder = shutil.copytree(prepared, tmp_path_factory.mktemp("partly") / "prepared")
+    targets = np.load(folder / "train.targets.npy")
+    known = np.ones(targets.shape, bool)
+    known[::3] = False
+    known[1::4, 1] = False
+    np.save(folder / "train.targets.npy", targets * known)
+    np.save(folder / "train.known.npy", known)
+    return folder
+
+
+def by_itself(teacher: CheckpointTeacher, data: Path, view: int) -> Outputs:
+    """The net's own outputs of a view of all training pictures."""
+    pixels = read_split(data, "train").pixels(32)
+    images = [VIEWS.apply(one, seed=0, picture=at, view=view) for at, one in enumerate(pixels)]
+    with torch.no_grad():
+        outputs: Outputs = checkpoint.load_model(teacher.folder)(torch.stack(images))
+    return outputs
+
+
+def test_they_are_the_teachers_on_each_view(teacher: CheckpointTeacher, prepared: Path, outputs: Path) -> None:
+    split = read_split(prepared, "train")
+    stored = TeacherOutputs.read(outputs, split)
+    chosen = np.array([20, 3, 11])
+    for view in range(2):
+        expected = by_itself(teacher, prepared, view)
+        got = stored.batch(chosen, view)
+        assert expected.embeddings is not None
+        assert got.embeddings is not None
+        close = {"atol": 5e-3, "rtol": 2e-3}  # stored as float16
+        torch.testing.assert_close(got.logits, expected.logits[chosen], **close)
+        torch.testing.assert_close(got.pooled, expected.pooled[chosen], **close)  # type: ignore[index]
+        positive = torch.from_numpy(split.targets[chosen]).bool()
+        torch.testing.assert_close(got.embeddings[positive], expected.embeddings[chosen][positive], **close)
+        assert not got.embeddings[~positive].any()
+
+
+def test_unknown_decisions_have_embeddings_where_the_teacher_is_sure(
+    teacher: CheckpointTeacher, partly_known: Path, tmp_path: Path
+) -> None:
+    cache.record([teacher], partly_known, VIEWS, tmp_path, seed=0)
+    split = read_split(partly_known, "train")
+    assert split.known is not None
+    stored, everyone = TeacherOutputs.read(tmp_path, split), np.arange(len(split))
+    sure = []
+    for view in range(2):
+        expected, got = by_itself(teacher, partly_known, view), stored.batch(everyone, view)
+        assert expected.embeddings is not None
+        assert got.embeddings is not None
+        wanted = np.zeros_like(split.known)
+        for row, label in np.ndindex(*wanted.shape):
+            score = 1 / (1 + math.exp(-float(got.logits[row, label])))
+            wanted[row, label] = split.targets[row, label] if split.known[row, label] else score >= 0.8
+        torch.testing.assert_close(got.embeddings[wanted], expected.embeddings[wanted], atol=5e-3, rtol=2e-3)
+        assert not got.embeddings[~wanted].any()
+        sure.append(wanted & ~split.known)
+    assert sure[0].any()
+    assert (sure[0] != sure[1]).any(), "which ones differs between views"
+    assert not all(mask[0].all() for mask in sure), "and not all of an unlabelled picture's labels are sure"
+
+
+def test_they_go_on_at_the_view_where_they_were_killed(
+    teacher: CheckpointTeacher, prepared: Path, outputs: Path, tmp_path: Path
+) -> None:
+    def dies(what: str, done: int, total: int, facts: object = None, /) -> None:
+        if done > total // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=dies)
+    assert (tmp_path / "logits.raw").stat().st_size == (outputs / "logits.raw").stat().st_size, "half a view is there"
+    with pytest.raises(ValueError, match=r"expected a whole set in .*, got none; run teacher_outputs first"):
+        TeacherOutputs.read(tmp_path, read_split(prepared, "train"))
+    seen: list[int] = []
+    cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=lambda w, d, t, f=None: seen.append(d))
+    assert min(seen) > 24  # the first view of the 24 pictures was not computed again
+    for name in (*RAW, "about.json"):
+        assert (tmp_path / name).read_bytes() == (outputs / name).read_bytes(), name
+
+
+def test_a_full_disk_is_an_error_and_the_rest_follows_when_there_is_room(
+    teacher: CheckpointTeacher, prepared: Path, outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "workers", lambda **_: 0)  # the limit holds for their shared memory too
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    one_view = (outputs / "pooled.raw").stat().st_size // 2
+    resource.setrlimit(resource.RLIMIT_FSIZE, (one_view + 100, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            cache.record([teacher], prepared, VIEWS, tmp_path, seed=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert json.loads((tmp_path / "about.json").read_text())["done"] == 1
+    cache.record([teacher], prepared, VIEWS, tmp_path, seed=0)
+    assert all((tmp_path / name).read_bytes() == (outputs / name).read_bytes() for name in RAW)
+
+
+def test_a_finished_set_is_left_alone(teacher: CheckpointTeacher, prepared: Path, outputs: Path) -> None:
+    before = {file.name: file.stat().st_mtime_ns for file in outputs.iterdir()}
+    cache.record([], prepared, VIEWS, outputs, seed=0)
+    assert {file.name: file.stat().st_mtime_ns for file in outputs.iterdir()} == before
+
+
+def test_those_of_other_pictures_are_refused(prepared: Path, outputs: Path) -> None:
+    with pytest.raises(ValueError, match=r"teacher outputs in .*: expected those of \(\d+, 3\) pictures and labels"):
+        TeacherOutputs.read(outputs, read_split(prepared, "test"))
+    split = read_split(prepared, "train")
+    with pytest.raises(ValueError, match="got those of other pictures"):
+        TeacherOutputs.read(outputs, replace(split, targets=split.targets[::-1]))
+
+
+def test_several_teachers_are_stored_as_one(teacher: CheckpointTeacher, prepared: Path, tmp_path: Path) -> None:
+    small = CheckpointTeacher(path=taggers.save(tmp_path / "small", LABELS, seed=1, image_px=24))
+    split, chosen = read_split(prepared, "train"), np.arange(24)
+    batches = []
+    for name, taught_by in (("both", [teacher, small]), ("first", [teacher]), ("second", [small])):
+        (tmp_path / name).mkdir()
+        cache.record(taught_by, prepared, VIEWS, tmp_path / name, seed=0)
+        batches.append(TeacherOutputs.read(tmp_path / name, split).batch(chosen, 1))
+    both, first, second = batches
+    torch.testing.assert_close(both.logits, (first.logits + second.logits) / 2, atol=2e-3, rtol=2e-3)
+    for what in ("embeddings", "pooled"):
+        joined = torch.cat([getattr(first, what), getattr(second, what)], -1)
+        torch.testing.assert_close(getattr(both, what), joined, atol=0, rtol=0)
+
+
+def test_a_loss_that_needs_more_than_there_is_is_named(prepared: Path, outputs: Path) -> None:
+    stored = TeacherOutputs.read(outputs, read_split(prepared, "train"))
+    stored.require((Bce(), LabelKL(), ClassAware(), Rkd()))
+    logits_alone = replace(stored, embeddings=None, pooled=None)
+    logits_alone.require((Bce(), LabelKL(), ClassAware(weight=0.0)))
+    with pytest.raises(ValueError, match="loss class_aware: expected label-wise embeddings, got none"):
+        logits_alone.require((Bce(), ClassAware()))
+    with pytest.raises(ValueError, match="loss rkd: expected pooled features, got none"):
+        logits_alone.require((Bce(), Rkd()))
+
+
+def test_a_teacher_that_puts_out_no_numbers_is_told_with_the_picture(prepared: Path, tmp_path: Path) -> None:
+    broken = CheckpointTeacher(path=taggers.save(tmp_path / "net", LABELS, bias=float("nan")))
+    with pytest.raises(ValueError, match="teacher outputs: expected finite logits, got others for train/0; "):
+        cache.record([broken], prepared, VIEWS, tmp_path, seed=0)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mlkd.models.heads import LabelDecoder
+from mlkd.models.network import Model
+from mlkd.training import optim
+from mlkd.training.config import Training
+
+MODEL = Model(backbone="mobilenetv3_small_050", image_px=32, head=LabelDecoder(embedding=8, heads=2, feed_forward=8))
+
+
+def training(**changes: object) -> Training:
+    return Training(epochs=3, **{"learning_rate": 1e-2, "backbone_scale": 0.1, "weight_decay": 0.05, **changes})  # type: ignore[arg-type]
+
+
+def test_decay_spares_biases_and_norms_and_the_backbone_has_its_own_rate() -> None:
+    tagger, adapters = MODEL.build(3), nn.ModuleDict({"some": nn.Linear(2, 3)})
+    adam = optim.optimiser(tagger, adapters, training())
+    of_backbone = {id(p) for p in tagger.backbone.parameters()}
+    for group in adam.param_groups:
+        for parameter in group["params"]:
+            assert group["weight_decay"] == (0.05 if parameter.ndim > 1 else 0.0)
+            assert group["peak"] == pytest.approx(1e-3 if id(parameter) in of_backbone else 1e-2)
+    trained = sum(p.requires_grad for module in (tagger, adapters) for p in module.parameters())
+    assert sum(len(group["params"]) for group in adam.param_groups) == trained
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_decay_goes_through_the_gradient_or_beside_it(kind: str) -> None:
+    """With no other gradient, coupled Adam steps by its whole rate, decoupled AdamW by rate times decay."""
+    tagger = MODEL.build(3)
+    adam = optim.optimiser(tagger, nn.ModuleDict(), training(optimiser=kind, backbone_scale=1.0))
+    weight: nn.Parameter = tagger.head.project_key.weight
+    with torch.no_grad():
+        weight.copy_(weight.sign() * 0.3)  # far from 0, where Adam's epsilon would show
+    before = weight.detach().clone()
+    weight.grad = torch.zeros_like(weight)
+    adam.step()
+    expected = before - 1e-2 * before.sign() if kind == "adam" else before * (1 - 1e-2 * 0.05)
+    torch.testing.assert_close(weight.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("schedule", "first"), [("one_cycle", 0.045), ("cosine", 1 / 21)])
+def test_rate_rises_then_falls(schedule: str, first: float) -> None:
+    shares = [optim.share_of_peak(schedule, step, 100, 0.2) for step in range(100)]
+    assert shares[0] == pytest.approx(first, abs=2e-3)
+    assert max(shares) == shares[20] == 1.0
+    assert shares[:21] == sorted(shares[:21])
+    assert shares[20:] == sorted(shares[20:], reverse=True)
+    assert shares[60] == pytest.approx(0.5)
+    assert shares[-1] < 0.01
+
+
+def test_a_line_and_a_cosine_rise_otherwise() -> None:
+    line, cosine = (optim.share_of_peak(kind, 4, 100, 0.2) for kind in ("cosine", "one_cycle"))
+    assert line == pytest.approx(5 / 21)
+    assert cosine < line

@@ -1,0 +1,123 @@
+"""A run killed at any step ends with the weights of one that was not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mlkd.data.augment import Views
+from mlkd.losses import Bce, ClassAware, InstanceAware, LabelKL, ReviewKD
+from mlkd.models import checkpoint
+from mlkd.models.heads import LabelDecoder
+from mlkd.models.network import Model
+from mlkd.teachers import CheckpointTeacher, cache
+from mlkd.training import trainer as training_loop
+from mlkd.training.config import Training
+from mlkd.training.trainer import NonFiniteLossError, train
+
+TEACHER = Model(backbone="mobilenetv3_small_050", image_px=32, head=LabelDecoder(embedding=8, heads=2, feed_forward=8))
+STUDENT = replace(TEACHER, image_px=24, head=LabelDecoder(embedding=4, heads=2, feed_forward=4))
+VIEWS = Views(count=2)
+ALL = (
+    Bce(),
+    LabelKL(),
+    ClassAware(ramp_epochs=2, memory=4),
+    InstanceAware(ramp_epochs=2),
+    ReviewKD(weight=0.1, ramp_epochs=0),
+)
+TRAINING = Training(epochs=2, learning_rate=3e-3, batch_size=4, accumulate=2, save_steps=2, losses=ALL)
+Run = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def run(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    teacher, outputs = tmp_path_factory.mktemp("teacher"), tmp_path_factory.mktemp("outputs")
+    train(TEACHER, Training(epochs=1, learning_rate=3e-3, batch_size=8), VIEWS, prepared, teacher, seed=0)
+    cache.record([CheckpointTeacher(path=teacher)], prepared, VIEWS, outputs, seed=0)
+
+    def student(out: Path) -> None:
+        out.mkdir(exist_ok=True)
+        train(STUDENT, TRAINING, VIEWS, prepared, out, seed=3, teacher_outputs=outputs, teacher=teacher)
+
+    return student
+
+
+@pytest.fixture(scope="module")
+def whole(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole")
+    run(out)
+    return out
+
+
+@pytest.mark.parametrize("killed_at", [1, 2, 3, 5])
+def test_killed_at_any_step(
+    run: Run, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
+) -> None:
+    step = training_loop._Run._step
+
+    def dies(self: training_loop._Run, *rest: object) -> dict[str, float]:
+        if self.step == killed_at:
+            raise KeyboardInterrupt
+        return step(self, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training_loop._Run, "_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    monkeypatch.undo()
+    if killed_at > 1:
+        saved = checkpoint.read(tmp_path / checkpoint.LAST)[1]["step"]
+        assert saved == {2: 2, 3: 3, 5: 4}[killed_at]  # every second step, and where an epoch of three ends
+    run(tmp_path)
+    for name in (checkpoint.BEST, checkpoint.LAST):
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
+    told, expected = (json.loads((out / "history.json").read_text()) for out in (tmp_path, whole))
+    assert [{**epoch, "seconds": 0} for epoch in told] == [{**epoch, "seconds": 0} for epoch in expected]
+
+
+def test_adapters_are_trained_and_not_shipped(whole: Path) -> None:
+    last, best = (checkpoint.read(whole / name)[0] for name in (checkpoint.LAST, checkpoint.BEST))
+    assert any(name.startswith("model.adapters.reviewkd.") for name in last)
+    assert not any("adapters" in name for name in best)
+
+
+def test_a_diverging_run_saves_and_names_step_term_and_pictures(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = training_loop._Run._terms
+
+    def diverges(self: training_loop._Run, *rest: object) -> dict[str, torch.Tensor]:
+        terms = forward(self, *rest)  # type: ignore[arg-type]
+        return {**terms, "label_kl": terms["label_kl"] * float("nan")} if self.step == 4 else terms
+
+    monkeypatch.setattr(training_loop._Run, "_terms", diverges)
+    with pytest.raises(NonFiniteLossError, match=r"step 4: .*\['label_kl'\].*train/\d+"):
+        run(tmp_path)
+    assert checkpoint.read(tmp_path / checkpoint.LAST)[1]["step"] == 4
+    assert checkpoint.read(tmp_path / "diverged.safetensors")[1]["step"] == 4
+
+
+def test_a_gradient_that_is_no_number_moves_no_weight(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = training_loop._Run._terms
+
+    def infinite(self: training_loop._Run, *rest: object) -> dict[str, torch.Tensor]:
+        terms = forward(self, *rest)  # type: ignore[arg-type]
+        if self.step == 3:
+            terms["bce"].register_hook(lambda gradient: gradient * float("inf"))
+        return terms
+
+    monkeypatch.setattr(training_loop._Run, "_terms", infinite)
+    with pytest.raises(
+        NonFiniteLossError, match=r"step 3: expected finite gradients, got others on pictures train/\d+"
+    ):
+        run(tmp_path)
+    for name in (checkpoint.LAST, "diverged.safetensors"):
+        tensors, facts = checkpoint.read(tmp_path / name)
+        assert facts["step"] == 3
+        assert all(torch.isfinite(value).all() for value in tensors.values())

@@ -1,0 +1,155 @@
+"""A comparison whose runs diverge or are stopped; training is a stand-in, all else is real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlkd.core.labels import Labels
+from mlkd.core.progress import silent
+from mlkd.losses import LabelKL, Mse
+from mlkd.teachers import CheckpointTeacher
+from mlkd.training.trainer import NonFiniteLossError
+from pipeline.compare import run, runs
+from pipeline.compare.table import Table
+from pipeline.recipe.methods import Compare, Method
+from pipeline.recipe.schema import Recipe, load_recipe
+from tests.helpers import drawings, taggers
+
+LABELS = Labels(tuple(sorted(drawings.COLOURS)))
+METHODS = (
+    Method(name="none"),
+    Method(name="mse", scaled=(Mse(),)),
+    Method(name="mld", scaled=(LabelKL(),), factors=(0.5, 1.0, 100.0)),
+)
+Fault = Callable[[str, float, int], BaseException | None]
+Diverged = tuple[Path, Table, list[str]]
+
+
+def compare(recipe: Recipe, folder: Path, fault: Fault, trained: list[str]) -> Table:
+    """The comparison, with `fault` of the last loss's kind and weight and of the seed in place of some trainings."""
+
+    def train(model: Any, training: Any, views: Any, data: Path, out: Path, *, seed: int, **more: Any) -> None:
+        last = training.losses[-1]
+        trained.append(f"{last.kind}-x{last.weight:g}-seed{seed}")
+        if broken := fault(last.kind, last.weight, seed):
+            raise broken
+        taggers.save(out, LABELS, seed=seed)
+        (out / "history.json").write_text('[{"select_map": 0.25, "seconds": 2.0}]')
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "train", train)
+        return run.compare(recipe, folder, lambda _: silent)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """Taught by a small net that is ready, so that nothing at all is trained."""
+    folder = tmp_path_factory.mktemp("drawn")
+    drawings.draw(folder)
+    net = CheckpointTeacher(path=taggers.save(folder / "net", LABELS, seed=9))
+    tiny = load_recipe(str(drawings.write_recipe(folder, folder)))
+    protocol = Compare(seeds=2, epochs=2, methods=METHODS)
+    return replace(tiny, teacher=None, ready_teachers=(net,), compare=protocol)
+
+
+@pytest.fixture(scope="module")
+def taught(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "taught"
+    runs.line(recipe, folder).until("teacher_outputs").run()
+    return folder
+
+
+def diverging(kind: str, weight: float, seed: int) -> BaseException | None:
+    """Mse always, label_kl at the largest factor and with seed 1."""
+    broken = kind == "mse" or (kind == "label_kl" and (weight == 100 or seed == 1))
+    return NonFiniteLossError("training step 3") if broken else None
+
+
+@pytest.fixture(scope="module")
+def diverged(recipe: Recipe, taught: Path) -> Diverged:
+    """The folder, the table and what was trained."""
+    folder, trained = taught.with_name("diverged"), list[str]()
+    shutil.copytree(taught, folder)
+    return folder, compare(recipe, folder, diverging, trained), trained
+
+
+def test_a_factor_that_diverges_is_left_out_of_the_choice(diverged: Diverged) -> None:
+    chosen = json.loads((diverged[0] / "compare/chosen/mld/chosen.json").read_text())
+    assert chosen == {"factor": 0.5, "select_map": {"0.5": 0.25, "1": 0.25, "100": None}}
+
+
+def test_a_method_that_diverges_at_every_factor_is_trained_no_further(diverged: Diverged) -> None:
+    folder, table, trained = diverged
+    grid = [f"mse-x{factor}-seed0" for factor in ("0.1", "1", "10")]
+    assert [name for name in trained if name.startswith("mse")] == grid
+    chosen = json.loads((folder / "compare/chosen/mse/chosen.json").read_text())
+    assert chosen == {"factor": None, "select_map": {"0.1": None, "1": None, "10": None}}
+    for seed in (0, 1):
+        assert json.loads((folder / f"compare/final/mse-seed{seed}/outcome.json").read_text()) == {"select_map": None}
+        assert json.loads((folder / f"compare/test/mse-seed{seed}/test.json").read_text()) == {"map": None}
+    row = table.rows[1]
+    assert (row.method, row.factor, row.maps, row.map, row.to_no_teacher) == ("mse", None, {}, None, None)
+    assert row.select_map == chosen["select_map"]
+
+
+def test_a_run_that_diverges_is_told_and_not_counted(diverged: Diverged) -> None:
+    folder, table, trained = diverged
+    assert trained[-2:] == ["bce-x1-seed1", "label_kl-x0.5-seed1"]
+    assert json.loads((folder / "compare/test/mld-seed1/test.json").read_text()) == {"map": None}
+    assert table.missing == ("mse: diverged at every factor", "mld: training diverged with seed 1")
+    none, _, mld = table.rows
+    assert (list(none.maps), list(mld.maps), mld.factor) == ([0, 1], [0], 0.5)
+    assert none.map is not None
+    assert mld.map is not None
+    assert mld.map.mean == mld.maps[0] == none.maps[0]  # the stand-in saves one net a seed
+    assert mld.map.sd is None
+    assert mld.to_no_teacher is not None
+    assert (mld.to_no_teacher.value, mld.to_no_teacher.seeds) == (0.0, 1)
+
+
+def test_the_page_names_what_diverged(diverged: Diverged) -> None:
+    folder, table, _ = diverged
+    pages = {file.suffix: file.read_text() for file in (folder / "compare").glob("report.*")}
+    facts = json.loads(pages[".json"])
+    assert facts["partial"] is True
+    assert facts["missing"] == list(table.missing)
+    assert [len(row["maps"]) for row in facts["rows"]] == [2, 0, 1]
+    for told in table.missing:
+        assert f"<li>{told}</li>" in pages[".html"]
+        assert f"- {told}\n" in pages[".md"]
+    assert "| mse |  | 0 | – | – | – | – | – | – |" in pages[".md"]
+    assert "| mld | 0.5 | 1 |" in pages[".md"]
+    assert "| ×0.1: diverged, ×1: diverged, ×10: diverged |" in pages[".md"]
+    assert "×0.5: 25.0, ×1: 25.0, ×100: diverged" in pages[".html"]
+    drawing = pages[".html"].partition("<svg")[2].partition("</svg>")[0]
+    assert ">mld</text>" in drawing
+    assert ">mse</text>" not in drawing
+
+
+def test_what_diverged_is_finished(recipe: Recipe, diverged: Diverged) -> None:
+    again: list[str] = []
+    assert compare(recipe, diverged[0], diverging, again).missing == diverged[1].missing
+    assert again == []
+
+
+def test_stopped_in_the_grid_it_leaves_a_page(recipe: Recipe, taught: Path) -> None:
+    def stopping(kind: str, weight: float, seed: int) -> BaseException | None:
+        return KeyboardInterrupt() if kind == "label_kl" else None
+
+    folder = taught.with_name("stopped")
+    shutil.copytree(taught, folder)
+    with pytest.raises(KeyboardInterrupt):
+        compare(recipe, folder, stopping, [])
+    facts = json.loads((folder / "compare/report.json").read_text())
+    assert facts["partial"] is True
+    assert "mld: grid not finished" in facts["missing"]
+    assert "mse: grid not finished" not in facts["missing"]
+    assert facts["rows"][1]["select_map"] == {"0.1": 0.25, "1": 0.25, "10": 0.25}
+    assert "mld: grid not finished" in (folder / "compare/report.html").read_text()

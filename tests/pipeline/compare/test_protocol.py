@@ -1,0 +1,120 @@
+"""What a comparison is made of, and what is told before anything of it runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlkd.core.progress import silent
+from mlkd.losses import Bce, Rkd
+from mlkd.models.weights import FileWeights
+from mlkd.teachers import CheckpointTeacher, OnnxTeacher
+from pipeline.compare import run, runs
+from pipeline.recipe.methods import METHODS, Compare, Method
+from pipeline.recipe.schema import Recipe, load_recipe
+from pipeline.runner.result import sha256
+from pipeline.runner.stage import Line, Stage
+from tests.helpers import drawings
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    """With a teacher to train and the default methods; nothing is drawn."""
+    return load_recipe(str(drawings.write_recipe(tmp_path / "drawn", tmp_path)))
+
+
+def trained(recipe: Recipe, folder: Path) -> list[Stage]:
+    """The stages that train a student."""
+    line = runs.line(recipe, folder).stages
+    return [stage for stage in line if stage.name.startswith(("compare/grid", "compare/final"))]
+
+
+def test_every_method_is_in_the_protocol_by_default() -> None:
+    assert [method.name for method in Compare().methods] == [
+        "none", "mse", "partial_softmax", "rkd", "pkt", "reviewkd", "kd", "mld", "l2d",
+    ]  # fmt: skip
+    for method in METHODS:
+        assert method.losses(2.0)[0] == Bce()
+        for loss, doubled in zip(method.scaled, method.losses(2.0)[len(method.fixed) :], strict=True):
+            assert doubled == replace(loss, weight=2 * loss.weight)
+
+
+def test_only_losses_on_stage_maps_have_the_teacher_at_hand(recipe: Recipe, tmp_path: Path) -> None:
+    reads = {stage.name: stage.reads for stage in runs.line(recipe, tmp_path).stages}
+    assert "teacher" in reads["compare/grid/reviewkd-x1"]
+    assert reads["compare/grid/kd-x1"] == reads["compare/final/none-seed4"] == ("data", "teacher_outputs")
+
+
+def test_every_run_goes_to_the_end_of_its_own_epochs(recipe: Recipe, tmp_path: Path) -> None:
+    """A student that stops early has a schedule for more epochs than it sees; the runs have a schedule of their own."""
+    stops = replace(recipe, student=replace(recipe.student, training=replace(recipe.student.training, stop_epoch=1)))
+    lasts = {stage.name: stage.config["training"].last_epoch for stage in trained(stops, tmp_path)}
+    assert lasts["compare/grid/kd-x1"] == 1
+    assert lasts["compare/final/kd-seed0"] == 2
+    assert [stage.config for stage in trained(stops, tmp_path)] == [stage.config for stage in trained(recipe, tmp_path)]
+
+
+def test_a_file_of_first_weights_is_part_of_every_run(recipe: Recipe, tmp_path: Path) -> None:
+    file = tmp_path / "first.safetensors"
+    file.write_bytes(b"weights")
+    model = replace(recipe.student.model, weights=FileWeights(path=file))
+    given = trained(replace(recipe, student=replace(recipe.student, model=model)), tmp_path)
+    assert [stage.outside() for stage in given] == [{"weights_file": sha256(file)}] * (8 * 3 + 9 * 5)
+    assert {str(stage.outside()) for stage in trained(recipe, tmp_path)} == {"{}"}
+
+
+def test_a_forced_stage_runs_again_once(tmp_path: Path) -> None:
+    """Though every seed is a run of the line of its own."""
+    ran = []
+    line = Line((Stage(name="teacher_outputs", run=ran.append), Stage(name="one", run=ran.append)), tmp_path)
+    line.run()
+    line = replace(line, force=frozenset({"teacher_outputs", "one"}))
+    line = run._run(line, [], lambda _: silent)
+    line = run._run(line, ["one"], lambda _: silent)
+    run._run(line, ["one"], lambda _: silent)
+    assert [context.out.name for context in ran[2:]] == ["teacher_outputs.partial", "one.partial"]
+
+
+def test_methods_that_the_teachers_give_too_little_for_are_named_before_anything_runs(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    training = replace(recipe.student.training, losses=(Bce(),))
+    onnx = replace(
+        recipe,
+        teacher=None,
+        ready_teachers=(OnnxTeacher(path=tmp_path / "a.onnx", image_px=40),),
+        student=replace(recipe.student, training=training),
+    )
+    told = (
+        r"^methods: expected losses on logits alone, as ONNX teachers give no more, got rkd \(rkd\), pkt \(pkt\), "
+        r"reviewkd \(reviewkd\), l2d \(class_aware, instance_aware\); name others with --methods"
+    )
+    with pytest.raises(ValueError, match=told):
+        run.compare(onnx, tmp_path / "run", lambda _: silent)
+    assert not (tmp_path / "run").exists()
+    chosen = run._methods(onnx, ["none", "mse", "partial_softmax", "kd", "mld"])
+    assert len(chosen) == 5
+    off = Method(name="off", scaled=(replace(Rkd(), weight=0.0),))
+    assert run._methods(replace(onnx, compare=Compare(methods=(off,))), None) == [off]
+    net = CheckpointTeacher(path=tmp_path / "net")
+    both = replace(onnx, ready_teachers=(*onnx.ready_teachers, net))
+    assert len(run._methods(both, None)) == len(run._methods(recipe, None)) == len(METHODS)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (partial(Compare, seeds=0), "compare.seeds: expected 1..1000, got 0"),
+        (partial(Compare, methods=(Method(name="a"), Method(name="a"))), "expected at least one and distinct names"),
+        (partial(Method, name="a/b"), "name: expected small letters, digits and _, got 'a/b'"),
+        (partial(Method, name="a", factors=(1.0, 1.0, 2.0)), r"factors: expected three different numbers above 0"),
+        (partial(Method, name="a", scaled=(Bce(),)), r"method a: expected at least one loss and each kind once"),
+    ],
+)
+def test_a_fault_in_the_protocol_is_named(change: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        change()

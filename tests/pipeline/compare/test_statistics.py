@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from mlkd.core.intervals import difference_interval, influence
+from mlkd.core.metrics import mean_average_precision
+from pipeline.compare.page import _verdict
+from pipeline.compare.statistics import Gain, Measured, Spread, difference
+from pipeline.compare.table import Row, Table
+from scripts.seed_simulation import simulate
+
+
+def test_spread_by_hand() -> None:
+    assert Spread.of([0.2, 0.4, 0.6]) == Spread(pytest.approx(0.4), pytest.approx(0.2))
+    assert Spread.of([0.2, None]) == Spread(0.2, None)
+    assert Spread.of([None]) is None
+
+
+def test_difference_is_paired_by_seed_and_by_image() -> None:
+    """Influences that both have cancel, however large they are; a seed that one of them lacks does not count."""
+    swing = np.random.default_rng(0).normal(size=(100, 2))
+    a = Measured({0: 0.5, 1: 0.7, 2: 0.1}, {0: swing, 1: -swing, 2: 3 * swing})
+    b = Measured({0: 0.4, 1: 0.6}, {0: swing, 1: -swing})
+    found = difference(a, b, range(100))
+    assert found == Gain(pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1), 2)
+    assert difference(b, Measured({7: 0.1}, {7: swing}), range(100)) is None
+
+
+@pytest.mark.parametrize(("seeds", "quantile"), [(2, 12.7062), (4, 3.1824), (11, 2.2281)])
+def test_without_doubt_about_images_it_is_the_paired_t_interval(seeds: int, quantile: float) -> None:
+    """Quantiles of Student's t from a printed table."""
+    gaps, still = np.linspace(-0.1, 0.3, seeds), np.zeros((50, 2))
+    a = Measured(dict(enumerate(0.5 + gaps)), dict.fromkeys(range(seeds), still))
+    b = Measured(dict.fromkeys(range(seeds), 0.5), dict.fromkeys(range(seeds), still))
+    found = difference(a, b, range(50))
+    assert found is not None
+    half = quantile * gaps.std(ddof=1) / math.sqrt(seeds)
+    assert found.value == pytest.approx(0.1)
+    assert (found.value - found.low, found.high - found.value) == pytest.approx((half, half), rel=1e-4)
+
+
+def test_with_one_seed_it_is_the_interval_of_the_images() -> None:
+    rng = np.random.default_rng(1)
+    targets, groups = rng.random((60, 3)) < 0.4, np.arange(60) // 3
+    one, other = (targets * gain + rng.random((60, 3)) for gain in (0.4, 0.2))
+    a, b = (
+        Measured({5: mean_average_precision(scores, targets)}, {5: influence(scores, targets, groups)})
+        for scores in (one, other)
+    )
+    expected = difference_interval(one, other, targets, groups)
+    found = difference(a, b, groups)
+    assert found == Gain(expected.value, pytest.approx(expected.low), pytest.approx(expected.high), 1)
+
+
+def test_the_effect_of_images_on_single_seeds_counts_once() -> None:
+    """Four seeds whose influences have nothing in common: images explain all that the seeds differ by."""
+    influences = np.random.default_rng(2).normal(size=(4, 400, 1)) * [1, 1] / 400
+    a = Measured(dict(enumerate(influences[..., 0].sum(1))), dict(enumerate(influences)))
+    b = Measured(dict.fromkeys(range(4), 0.0), dict.fromkeys(range(4), np.zeros((400, 2))))
+    found = difference(a, b, range(400))
+    assert found is not None
+    of_images = 1.95 * math.sqrt((influences[..., 0].mean(0) ** 2).sum())
+    assert of_images <= (found.high - found.low) / 2 < 1.25 * of_images
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.02])
+def test_intervals_cover_the_gain_of_the_method(spread: float) -> None:
+    """A small form of scripts/seed_simulation.py."""
+    found = simulate(seeds=3, draws=60, spread=spread, images=80, labels=5)
+    assert 0.88 <= found.covers <= 1
+
+
+def test_one_training_each_claims_nothing_of_the_method() -> None:
+    """The page names methods only where they were trained with several seeds."""
+    rows = [row_of("kd", Gain(0.1, 0.05, 0.15, 1)), row_of("mse", Gain(0.1, 0.05, 0.15, 2))]
+    told = _verdict(Table(rows=tuple(rows), missing=(), machines=()))
+    assert told == ["Better than without a teacher: mse.", "Not judged, trained with one seed only: kd."]
+
+
+def row_of(method: str, gain: Gain) -> Row:
+    return Row(
+        method=method, factor=None, select_map={}, maps={}, map=None, major=None, minor=None,
+        to_no_teacher=gain, to_published=None, step_ms=None,
+    )  # fmt: skip

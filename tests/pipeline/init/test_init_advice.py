@@ -1,0 +1,189 @@
+"""Whatever `init` advises, it accepts: every key that an error names is an option, and taking the advice leads out."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.__main__ import main
+from pipeline.init.options import told_keys
+
+ROOT = Path(__file__).parents[3]
+READERS = {  # whose errors `init` can show
+    "mlkd/data": "cells file_names folder forms json_lines label_names nonsense separators table_options tables",
+    "pipeline": "contents guesses init survey",
+}
+OWN = {"out", "force"}  # options of the command that are no keys of a recipe
+COUNT = 24
+
+
+def test_every_key_that_an_error_names_is_an_option() -> None:
+    files = [ROOT / folder / f"{name}.py" for folder, names in READERS.items() for name in names.split()]
+    named = {key for file in files for key in re.findall(r"\bsay (\w+): ", file.read_text(encoding="utf-8"))}
+    assert len(named) > 10
+    assert named - {key.name for key in told_keys()} == set()
+    options = {key for file in files for key in re.findall(r"say --([a-z-]+)", file.read_text(encoding="utf-8"))}
+    assert options <= OWN
+
+
+def picture(file: Path, number: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(number).integers(0, 255, (18, 24, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(file)
+
+
+def tags(number: int) -> list[str]:
+    return [tag for divisor, tag in ((2, "cat"), (3, "dog"), (5, "owl")) if number % divisor == 0]
+
+
+def images(folder: Path, name: str = "{}.png") -> None:
+    for number in range(COUNT):
+        picture(folder / name.format(number), number)
+
+
+def table(folder: Path, header: Sequence[str], row: Callable[[int], Sequence[object]], name: str = "tags.csv") -> None:
+    with (folder / name).open("w", newline="") as stream:
+        csv.writer(stream).writerows([header, *(row(number) for number in range(COUNT))])
+
+
+def joined(number: int) -> str:
+    return ";".join(tags(number))
+
+
+def has(number: int, no: object = 0) -> list[object]:
+    return [1 if tag in tags(number) else no for tag in ("cat", "dog", "owl")]
+
+
+def several_tables(folder: Path) -> None:
+    table(folder, ("file", "tags"), lambda n: (f"{n}.png", joined(n)), "one table.csv")
+    table(folder, ("file", "tags"), lambda n: (f"{n}.png", "cat"), "two.csv")
+
+
+def two_folders(folder: Path) -> None:
+    images(folder, "small/{}.jpg")
+    for file in folder.glob("*.png"):
+        file.unlink()
+    images(folder, "large/{}.png")
+    table(folder, ("file", "tags"), lambda n: (n, joined(n)))
+
+
+def with_rows(folder: Path, *more: str) -> None:
+    table(folder, ("file", "tags"), lambda n: (f"{n}.png", joined(n)))
+    with (folder / "tags.csv").open("a") as stream:
+        stream.writelines(f"{line}\n" for line in more)
+
+
+def with_names(folder: Path) -> None:
+    names = ["cat", "dog", "owl"]
+    table(folder, ("file", "tags"), lambda n: (f"{n}.png", ";".join(str(names.index(tag)) for tag in tags(n))))
+    (folder / "class names.txt").write_text("\n".join(names))
+
+
+def in_folders(folder: Path) -> None:
+    for number in range(COUNT):
+        (folder / str(number % 3)).mkdir(exist_ok=True)
+        (folder / f"{number}.png").rename(folder / str(number % 3) / f"{number}.png")
+
+
+THREE = {"cat": 12, "dog": 8, "owl": 5}
+# What is wrong, the advice that is taken (with what the user knows put in), and the labels that it leads to.
+CASES: dict[str, tuple[Callable[[Path], None], str, str, dict[str, int]]] = {
+    "several tables": (several_tables, "--table 'one table.csv'", "", THREE),
+    "no table": (in_folders, "--labels-from folders", "", {"0": 8, "1": 8, "2": 8}),
+    "two files of a name": (two_folders, "--suffix .png", "", THREE),
+    "two files of a name, by folder": (two_folders, "--root FOLDER", "--root large", THREE),
+    "a bad row": (lambda f: with_rows(f, "1.png,a,b"), "--skip-bad-rows", "", THREE),
+    "rows of one file": (lambda f: with_rows(f, "1.png,owl"), "--merge-rows", "", {**THREE, "owl": 6}),
+    "no zero, empty cells": (
+        lambda f: table(f, ("file", "cat", "dog", "owl"), lambda n: (f"{n}.png", *has(n, ""))),
+        "--negative-values '\"\"'", "", THREE,
+    ),
+    "no zero, -1": (
+        lambda f: table(f, ("file", "cat", "dog", "owl"), lambda n: (f"{n}.png", *has(n, -1))),
+        "--negative-values -1", "", THREE,
+    ),
+    "a column that is no label": (
+        lambda f: table(f, ("file", "cat", "dog", "owl", "fold no"), lambda n: (f"{n}.png", *has(n), n % 4)),
+        "--ignore-columns 'fold no'", "", THREE,
+    ),
+    "another word for no": (
+        lambda f: table(f, ("file", "cat", "dog", "owl"), lambda n: (f"{n}.png", *has(n, "absent"))),
+        "--negative-values absent", "", THREE,
+    ),
+    "numbered columns of 0 and 1": (
+        lambda f: table(f, ("file", "c1", "c2", "c3"), lambda n: (f"{n}.png", *has(n))),
+        "--form one_hot", "", {"c1": 12, "c2": 8, "c3": 5},
+    ),
+    "columns of tags": (
+        lambda f: table(f, ("file", "a", "b"), lambda n: (f"{n}.png", *(*tags(n), "", "")[:2])),
+        "--form columns", "", {"cat": 12, "dog": 8, "owl": 4},
+    ),
+    "two columns of tags": (
+        lambda f: table(f, ("file", "my labels", "class"), lambda n: (f"{n}.png", joined(n), "x")),
+        "--tags-column NAME", "--tags-column 'my labels'", THREE,
+    ),
+    "label of 0 and 1, a label": (
+        lambda f: table(f, ("file", "label"), lambda n: (f"{n}.png", n % 2)), "--form one_hot", "", {"label": 12}
+    ),
+    "label of 0 and 1, two tags": (
+        lambda f: table(f, ("file", "label"), lambda n: (f"{n}.png", n % 2)), "--tags-column label", "",
+        {"0": 12, "1": 12},
+    ),
+    "a column twice": (
+        lambda f: table(f, ("file", "tags", "id", "id"), lambda n: (f"{n}.png", joined(n), n, n)),
+        "--ignore-columns id", "", THREE,
+    ),
+    "a label everywhere": (
+        lambda f: table(f, ("file", "tags"), lambda n: (f"{n}.png", ";".join(["my set", *tags(n)]))),
+        "--ignore-labels 'my set'", "", THREE,
+    ),
+    "one label": (
+        lambda f: table(f, ("file", "label", "tags of it"), lambda n: (f"{n}.png", "image", joined(n))),
+        "--tags-column NAME", "--tags-column 'tags of it'", THREE,
+    ),
+    "a label an image": (
+        lambda f: table(f, ("file", "tags"), lambda n: (f"{n}.png", "+".join([*tags(n), f"n{n}"]))),
+        "--separator MARK", "--separator + --ignore-labels " + ",".join(f"n{n}" for n in range(COUNT)), THREE,
+    ),
+    "an unknown split": (
+        lambda f: table(f, ("file", "tags", "split"), lambda n: (f"{n}.png", joined(n), f"part{n % 3}")),
+        "--split-column NAME", "--split-column null", THREE,
+    ),
+    "numbers, and their names": (with_names, "--label-names 'class names.txt'", "", THREE),
+    "numbers that stay": (with_names, "--label-names none", "", {"0": 12, "1": 8, "2": 5}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_taking_the_advice_leads_to_the_right_labels(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make, advice, taken, labels = CASES[case]
+    images(tmp_path / "set")
+    make(tmp_path / "set")
+    assert main(["init", "set"]) == 2, capsys.readouterr().out
+    said = capsys.readouterr().err
+    assert f"say {advice}" in said
+    assert main(["init", "set", "--look", *shlex.split(taken or advice)]) == 0, capsys.readouterr().err
+    printed = capsys.readouterr().out.partition("images of each: ")[2].splitlines()[0]
+    assert dict(entry.rsplit(" ", 1) for entry in printed.split(", ")) == {name: str(n) for name, n in labels.items()}
+
+
+def test_a_warning_names_the_option_as_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images(tmp_path / "set")
+    table(tmp_path / "set", ("file", "tags"), lambda n: (f"{n}.png", joined(n).title() if n % 4 else joined(n)))
+    assert main(["init", "set"]) == 0
+    assert "in case, spaces or Unicode form: 'cat' 6, 'Cat' 6; 'Dog' 6, 'dog' 2;" in capsys.readouterr().out
+    assert main(["init", "set", "--force", "--merge-labels"]) == 0
+    assert "labels: 3; images of each: cat 12, Dog 8, Owl 5" in capsys.readouterr().out

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.runner import result
+from tests.helpers.recorder import Recorder
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Recorder:
+    return Recorder(tmp_path / "runs" / "one")
+
+
+def test_a_finished_stage_is_skipped(recorder: Recorder) -> None:
+    assert recorder.run() == ["first", "second"]
+    assert recorder.run() == []
+    assert (recorder.folder / "second/copy.txt").read_text() == "A"
+    assert not list(recorder.folder.glob("*.partial"))
+
+
+def test_changed_config_runs_the_stage_and_its_readers(recorder: Recorder) -> None:
+    recorder.run("a")
+    assert recorder.run("b") == ["first", "second"]
+    assert (recorder.folder / "second/copy.txt").read_text() == "B"
+
+
+def test_equal_outputs_do_not_run_the_readers_again(recorder: Recorder) -> None:
+    recorder.run("a")
+    assert recorder.run("a", factor=2.0) == ["first"]  # its log differs, but is volatile
+    assert recorder.run("A", factor=2.0) == ["first"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"version": 2}, "the stage's own version: 1 → 2"),
+        ({"packages": ("pydantic", "no-such-package")}, "package no-such-package: nothing → not installed"),
+        ({"outside": lambda: {"cpu": "other"}}, "cpu: nothing → other"),
+        ({"factor": 3.5}, "factor: 1.0 → 3.5"),
+    ],
+)
+def test_plan_says_why(recorder: Recorder, changes: dict[str, Any], why: str) -> None:
+    recorder.run()
+    first, second = recorder.line(**changes).plan()
+    assert first.runs
+    assert why in first.why
+    assert (second.runs, second.why) == (True, "first comes first")
+    assert recorder.ran == ["first", "second"]  # planning ran nothing
+    assert recorder.run(**changes) == ["first"]
+
+
+def test_plan_of_nothing_all_and_a_changed_input(recorder: Recorder) -> None:
+    first, _ = recorder.line(seconds=12.0, bytes=34).plan()
+    assert (first.why, first.seconds, first.bytes) == ("not there yet", 12.0, 34)
+    recorder.run()
+    decisions = recorder.line().plan()
+    assert [decision.runs for decision in decisions] == [False, False]
+    assert decisions[0].bytes == result.read(recorder.folder / "first").bytes > 0
+    recorder.line("b").until("first").run()
+    assert recorder.line("b").plan()[1].why == "its input first has changed"
+
+
+def test_force_and_its_typo(recorder: Recorder) -> None:
+    recorder.run()
+    kept = recorder.folder / "first.work/kept"
+    kept.parent.mkdir()
+    kept.touch()
+    assert recorder.run(force="second") == ["second"]
+    assert kept.exists()
+    assert recorder.run(force="first") == ["first"]
+    assert not kept.exists()
+    with pytest.raises(ValueError, match="--force: expected one of first, second, got 'frist'"):
+        recorder.line(force="frist")
+
+
+def test_a_file_that_is_gone_or_cut_runs_the_stage_again(recorder: Recorder) -> None:
+    recorder.run()
+    (recorder.folder / "first/text.txt").unlink()
+    assert recorder.line().plan()[0].why == "its file text.txt is gone"
+    assert recorder.run() == ["first"]
+    (recorder.folder / "second/copy.txt").write_text("longer")
+    assert "has 6 bytes instead of 1" in recorder.line().plan()[1].why
+    assert recorder.run() == ["second"]
+
+
+def test_until_keeps_only_what_is_needed(recorder: Recorder) -> None:
+    recorder.line().until("first").run()
+    assert recorder.ran == ["first"]
+    assert [stage.name for stage in recorder.line().until("second").stages] == ["first", "second"]
+
+
+def test_what_is_recorded_can_be_checked_by_hand(recorder: Recorder) -> None:
+    recorder.run()
+    facts = json.loads((recorder.folder / "first/stage.json").read_text())
+    assert facts["identity"]["config"] == {"text": "a", "factor": 1.0}
+    assert facts["files"]["text.txt"]["bytes"] == 1
+    listed = subprocess.run(
+        ["sha256sum", recorder.folder / "first/text.txt"], capture_output=True, text=True
+    ).stdout.split()[0]
+    assert facts["files"]["text.txt"]["sha256"] == listed

@@ -1,0 +1,236 @@
+"""The program as a whole: what is wrong is said in one line, and what the bundle is."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from export.backends import OnnxRuntime, OpenVino
+from export.bundle.bundle import parts_of, write_bundle
+from export.bundle.signature import line, message
+from export.tagger.engine_choice import Measured
+from pipeline.tagger_cli import main
+from tests.helpers import bundles
+
+pytestmark = pytest.mark.usefixtures("cache")
+
+
+def test_the_shipped_file_tags_from_anywhere(folder: Path, pictures: dict[str, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-I", str(folder / "tagger.pyz"), "tag", str(pictures["red"]), str(pictures["yellow"])]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    red, yellow = ended.stdout.splitlines()
+    assert red == f"{pictures['red']}: red 1.00"
+    assert "green 1.00" in yellow
+    assert ended.stderr == ""
+    assert not list(folder.rglob("__pycache__"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["tag", "x.jpg", "--engine", "tflite"], "engine: expected one of tensorrt-fp16-sm86, .* got 'tflite'"),
+        (["tag", "x.jpg", "--engine", "tensorrt-fp16-sm86"], "expected one that runs on this machine, got tensorrt"),
+        (["bench", "--pictures", "/nowhere/list.txt"], "/nowhere/list.txt"),
+        (["scores", "--engine", "tflite", "--pictures", "LIST", "--out", "out"], "got 'tflite'"),
+        (
+            ["bench", "--pictures", "EMPTY"],
+            "expected a text file with one picture's path a line, or a pack, got no path",
+        ),
+    ],
+)
+def test_user_errors_are_one_line_and_code_2(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    (tmp_path / "EMPTY").write_text("\n")
+    (tmp_path / "LIST").write_text("x.jpg\n")
+    words = [str(tmp_path / word) if word in ("EMPTY", "LIST", "out") else word for word in arguments]
+    assert main([*words, "--bundle", str(folder)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert re.search(message, err)
+
+
+def test_a_folder_without_a_bundle_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--bundle", str(tmp_path)]) == 2
+    assert "manifest.json: expected a file of the bundle, got none" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"manifest.json"):
+        main(["info", "--debug", "--bundle", str(tmp_path)])
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["tag"], ["tag", "x.jpg", "--top-k", "0"], ["bench", "--nonsense"]])
+def test_a_wrong_command_line_is_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(arguments)
+    assert raised.value.code == 2
+    assert "usage: tagger" in capsys.readouterr().err
+
+
+def test_info_says_what_the_bundle_is_what_runs_here_and_why(
+    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", "--bundle", str(folder)]) == 0
+    head, signed, tuned, plan, onnxruntime, _, engine, machine = capsys.readouterr().out.splitlines()
+    assert head == "colours (c0ffeec0ffee), 3 labels, 16 px"
+    assert signed == "bundle: unsigned"
+    assert tuned == "thresholds: tuned on 20 pictures"
+    assert re.fullmatch(r"  tensorrt-fp16-sm86 +0\.0 MB +cannot run here: .*", plan)
+    assert re.fullmatch(r"  onnxruntime-fp32 +0\.0 MB +\d\.\d\d ms  runs here", onnxruntime)
+    assert main(["info", "--bundle", str(folder), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["labels"] == list(bundles.LABELS)
+    fastest = min((one for one in facts["engines"] if one["here_ms"]), key=lambda one: float(one["here_ms"]))
+    assert facts["chosen"]["engine"] == fastest["name"]
+    assert facts["engines_measured"].startswith("here on ")
+    assert re.fullmatch(r"engine: \S+: the fastest on this machine, \d+\.\d\d ms measured here on .*", engine)
+    assert machine.startswith(f"machine: {facts['machine']['cpu']}, ")
+    assert main(["tag", "--verbose", "--bundle", str(folder), str(pictures["red"])]) == 0
+    assert f"engine {fastest['name']}: {facts['chosen']['why']}; " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"aim": "f1", "precision": None}, "tuned for the highest F1 on 20 pictures"),
+        ({"aim": "precision", "precision": 0.9}, "tuned for a precision of at least 0.9 on 20 pictures"),
+    ],
+)
+def test_info_says_what_thresholds_were_tuned_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: dict[str, Any], told: str
+) -> None:
+    parts = parts_of(folder)
+    about = dataclasses.replace(parts.manifest, recipe_content={"export": {"thresholds": config}})
+    write_bundle(dataclasses.replace(parts, manifest=about), tmp_path / "bundle")
+    assert main(["info", "--bundle", str(tmp_path / "bundle")]) == 0
+    assert f"thresholds: {told}\n" in capsys.readouterr().out
+
+
+def test_info_says_once_what_several_engines_lack(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for backend in (OnnxRuntime, OpenVino):
+        monkeypatch.setattr(backend, "missing", lambda _: "no runtime; install one")
+    assert main(["info", "--bundle", str(folder), "--engine", "openvino-fp32"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("no runtime; install one") == 1
+    assert re.search(r"openvino-fp32 .* cannot run here: see onnxruntime-fp32\n", out)
+    assert "\nengine: none can run here\n" in out
+
+
+def test_info_tries_again_what_failed_before(
+    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OnnxRuntime, "open", no_memory)
+        assert main(["info", "--bundle", str(folder)]) == 0
+        assert re.search(r"onnxruntime-fp32 .* cannot run here: out of memory", capsys.readouterr().out)
+    assert main(["tag", "--verbose", "--bundle", str(folder), str(pictures["red"])]) == 0
+    assert "onnxruntime-fp32: out of memory" in capsys.readouterr().err
+    assert main(["info", "--bundle", str(folder)]) == 0
+    assert re.search(r"onnxruntime-fp32 .* ms  runs here", capsys.readouterr().out)
+
+
+def test_info_opens_no_engine_that_ends_the_process(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    open_engine = OnnxRuntime.open
+    monkeypatch.setattr(OnnxRuntime, "open", lambda backend, file: opened.append(file) or open_engine(backend, file))
+    ends = Measured(p50_ms={}, lacking={"onnxruntime-fp32": "it ended the process"}, where="here")
+    monkeypatch.setattr("export.tagger.fastest.measured", lambda *_, **__: ends)
+    assert main(["info", "--bundle", str(folder), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert opened == []
+    assert facts["engines"][1]["lacks"] == "it ended the process"
+    assert facts["chosen"]["engine"] == "openvino-fp32"
+
+
+@pytest.fixture(scope="module")
+def signed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A signed bundle, the public key of who signed it, and that of another."""
+    work = tmp_path_factory.mktemp("signed")
+    bundle = Path(shutil.copytree(folder, work / "bundle"))
+    private = Ed25519PrivateKey.generate()
+    signature = private.sign(message((bundle / "manifest.json").read_bytes()))
+    (bundle / "manifest.sig").write_bytes(line(private.public_key(), signature))
+    for name, key in (("mine", private.public_key()), ("other", Ed25519PrivateKey.generate().public_key())):
+        (work / name).write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return bundle, work / "mine", work / "other"
+
+
+def test_a_signature_that_nobody_checked_is_said(
+    signed: tuple[Path, Path, Path], pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, key, _ = signed
+    tag = ["tag", "--bundle", str(bundle), "--engine", "onnxruntime-fp32", str(pictures["red"])]
+    assert main(tag) == 0
+    assert capsys.readouterr().err.startswith("bundle: signed, signature not checked: ")
+    assert main([*tag, "--require-signature", str(key)]) == 0
+    assert capsys.readouterr() == (f"{pictures['red']}: red 1.00\n", "")
+    assert main(["info", "--bundle", str(bundle), "--require-signature", str(key)]) == 0
+    assert f"bundle: signed, checked with {key}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["tag", "PICTURE"], ["info"], ["bench"], ["bench", "--pictures", "LIST"], ["scores", "--pictures", "LIST"]],
+)
+def test_no_command_runs_what_another_signed_or_nobody(
+    folder: Path,
+    signed: tuple[Path, Path, Path],
+    pictures: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    (tmp_path / "list.txt").write_text(str(pictures["red"]))
+    given = {"PICTURE": str(pictures["red"]), "LIST": str(tmp_path / "list.txt")}
+    words = [given.get(word, word) for word in arguments]
+    words += ["--engine", "onnxruntime-fp32"] + (["--out", str(tmp_path / "out")] if words[0] == "scores" else [])
+    bundle, key, other = signed
+    for where, by in ((bundle, other), (folder, key)):
+        assert main([*words, "--bundle", str(where), "--require-signature", str(by)]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "expected a signature by" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("export.bundle.bundle.read_bundle", interrupted)
+    assert main(["info"]) == 130
+    assert capsys.readouterr().err == "tagger: interrupted\n"
+
+
+def test_an_error_inside_a_runtime_is_one_line(
+    folder: Path, pictures: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class RuntimesOwnError(Exception):
+        pass
+
+    def broken(*_: object) -> None:
+        raise RuntimesOwnError("kernel 7\nhas failed")
+
+    monkeypatch.setattr(OnnxRuntime, "open", broken)
+    words = ["--bundle", str(folder), "--engine", "onnxruntime-fp32"]
+    assert main(["tag", *words, str(pictures["red"])]) == 2
+    assert capsys.readouterr().err == "tagger: kernel 7 has failed\n"
