@@ -129,7 +129,8 @@ def test_pinning_binds_the_process() -> None:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
 def test_peak_memory_is_the_childs_own() -> None:
     ballast = np.ones(60_000_000)  # 480 MB in this process
-    code = "import mmap; from benchmarks.device import machine; b = bytearray(50_000_000); untouched = mmap.mmap(-1, 10**9);"
+    code = "import mmap; from benchmarks.device import machine; b = bytearray(50_000_000)"
+    code += "; untouched = mmap.mmap(-1, 10**9);"
     code += " print(machine.peak_memory_mb())"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert 50 < float(ended.stdout) < 300

@@ -55,7 +55,8 @@ def test_a_program_keeps_its_version_when_the_link_to_it_is_switched(
     """Modules are read from the file when they are needed first."""
     (tmp_path / "mlkd/core").mkdir(parents=True)
     shutil.copy(program.ROOT / "mlkd/core/processes.py", tmp_path / "mlkd/core")
-    (tmp_path / "mlkd/__init__.py").touch()
+    for package in ("mlkd", "mlkd/core"):
+        (tmp_path / package / "__init__.py").touch()
     monkeypatch.setattr(program, "ROOT", tmp_path)
     monkeypatch.setattr(program, "PARTS", ("mlkd", "pipeline"))
     (tmp_path / "pipeline/tagger_cli").mkdir(parents=True)

@@ -227,7 +227,7 @@ try:
 except bundle.BundleError as cause:
     print(cause)
 """
-    ended = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines() == [
         "colours",
         "signature: expected the package cryptography to check it, got No module named 'cryptography'; "
