@@ -17,7 +17,7 @@ import pytest
 from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.remote import DeviceEntry, DeviceError, Local, agent, ssh
 from benchmarks.remote.ssh import Ssh
-from export.bundle.program import PACKAGES
+from mlkd.core.processes import PACKAGES
 from tests.helpers import bundles, sshd
 
 MiB = 1 << 20
