@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import agreement as agree
 from benchmarks.accuracy import Truth
 from benchmarks.bench import Bench
 from benchmarks.devices import DeviceEntry, Local
+from benchmarks.report import figures
 from benchmarks.run import Job, run_bench
-from benchmarks.subjects import Bundle, Float, row_name
+from benchmarks.subjects import Bundle, Float
 from export.bundle import MANIFEST, Manifest, read_bundle
 from mlkd.data.prepared import Split, read_split
 from mlkd.metrics import labels_without_positives
-from pipeline import floats, references
+from pipeline import agreement, floats, references
 from pipeline.building import cost
 from pipeline.comparison import distillation, int8_gain, training
 from pipeline.grid import grid
@@ -106,30 +106,13 @@ def plain_numbers(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def agreement(bundles: Sequence[Bundle], threads: int) -> dict[str, Any] | None:
-    """How far our engine-only times are from those of OpenVINO's own benchmark_app; None without an engine of it.
-
-    On the largest net that OpenVINO runs in float: what a call from Python costs, which benchmark_app leaves out, is
-    the smallest share of its time.
-    """
-    found: dict[Path, str] = {}
-    for bundle in bundles:
-        for entry in read_bundle(bundle.folder, verify=False).engines:
-            if (entry.backend["kind"], entry.precision, entry.backend.get("compute")) == ("openvino", "fp32", "f32"):
-                found[bundle.folder / entry.file] = row_name(bundle, entry.name)
-    if not found:
-        return None
-    largest = max(found, key=lambda file: file.with_suffix(".bin").stat().st_size)
-    return {**agree.agreement(largest, threads), "engine": found[largest]}
-
-
 def _checked(bundles: Sequence[Bundle], bench: Bench) -> tuple[dict[str, Any] | None, list[str]]:
-    """What `agreement` finds in a thorough bench; where it cannot run, a note says why and the rows are kept."""
+    """Check the clock in a thorough bench; where the check cannot run, a note says why and the rows are kept."""
     if not bench.sustained_s:
         return None, []
     try:
-        return agreement(bundles, bench.threads), []
-    except agree.Disagreement as cause:
+        return agreement.check_agreement(bundles, bench.threads), []
+    except agreement.AgreementError as cause:
         log.warning("the check against benchmark_app could not be made: %s", cause)
         return None, [f"The check against benchmark_app could not be made: {cause}"]
 
@@ -144,7 +127,7 @@ def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None, agrees: d
             kept = 100 * (gain[f"kept_of_{what}_map"] or 0)
             log.info("%s: %.2f times as fast as %s, %.1f %% of its mAP", gain["name"], gain[f"vs_{what}"], what, kept)
     if agrees is not None:
-        log.info("%s", agree.told(agrees))
+        log.info("%s", figures.agreed(agrees))
 
 
 def _note_on_teachers(recipe: Recipe) -> list[str]:

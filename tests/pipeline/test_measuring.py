@@ -13,7 +13,7 @@ from benchmarks.devices import DeviceEntry
 from export.backends import OnnxRuntime
 from mlkd.data import Split
 from mlkd.labels import Labels
-from pipeline import measuring, reporting
+from pipeline import agreement, measuring, reporting
 from tests import bundles
 
 ENGINES = [bundles.engine(name, OnnxRuntime(), ("models/fp32.onnx",)) for name in ("shipped", "rebuilt", "absent")]
@@ -75,9 +75,9 @@ def test_what_the_audit_noted_and_labels_without_test_images_are_notes(absent: b
 
 def test_a_check_that_cannot_be_made_is_noted_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
-        raise measuring.agree.Disagreement("benchmark_app: expected it, got none")
+        raise agreement.AgreementError("benchmark_app: expected it, got none")
 
-    monkeypatch.setattr(measuring, "agreement", fails)
+    monkeypatch.setattr(agreement, "check_agreement", fails)
     assert measuring._checked([], Bench()) == (None, []), "only a thorough bench checks itself"
     found, notes = measuring._checked([], Bench().thorough())
     assert found is None
