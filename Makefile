@@ -63,9 +63,9 @@ arm: .venv/.stamp  ## run a bundle on emulated ARM and older x86 processors (Deb
 	$(TEST_ENV) .venv/bin/python -m pytest -m slow tests/test_emulated.py
 
 speed: .venv/.stamp  ## print how fast losses, metrics and decoding are, against the direct way
-	.venv/bin/python tests/speed/losses.py
-	.venv/bin/python tests/speed/metrics.py
-	.venv/bin/python tests/speed/decode_pictures.py
+	.venv/bin/python scripts/speed_losses.py
+	.venv/bin/python scripts/speed_metrics.py
+	.venv/bin/python scripts/speed_decode.py
 
 clean:  ## remove results and caches; dist/ and .venv/ stay
 	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

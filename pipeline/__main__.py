@@ -147,7 +147,12 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
     recipe = load_recipe(options.recipe, options.data)
     check(recipe)
-    return dataclasses.replace(recipe, bench=recipe.bench.thorough()) if options.thorough else recipe
+    if not options.thorough:
+        return recipe
+    from pipeline.stages.agreement import find_script
+
+    find_script()  # fails before anything is trained or measured
+    return dataclasses.replace(recipe, bench=recipe.bench.thorough())
 
 
 def _line(recipe: Recipe, options: argparse.Namespace) -> Line:

@@ -1,6 +1,5 @@
 """Sources of pictures, one a file, and the prepared set that every other stage reads."""
 
-from mlkd.data.clipart import Clipart
 from mlkd.data.prepared import SPLITS, Split, prepare, read_split
 from mlkd.data.scenes.source import Scenes
 from mlkd.data.sources.coco import Coco
@@ -8,11 +7,10 @@ from mlkd.data.sources.folder import Folder
 from mlkd.data.sources.nuswide import NusWide
 from mlkd.data.sources.voc import Voc
 
-Source = Scenes | Coco | Voc | NusWide | Folder | Clipart
+Source = Scenes | Coco | Voc | NusWide | Folder
 
 __all__ = [
     "SPLITS",
-    "Clipart",
     "Coco",
     "Folder",
     "NusWide",

@@ -15,12 +15,10 @@ FILLED_ALPHA = 0.74  # discs, cards, flags: the shape says nothing, the drawing 
 FILLED_ALIKE = 0.95
 GREY_PX = 24
 HASH_DISTANCE = 12  # of 64 bits; a coarse net, the 24x24 greys decide
-GREYS_ALIKE = 0.92  # correlation
 MOST_SQUEEZED = 1.12  # ratio of the aspects
 FLAT = 0.03  # standard deviation of a silhouette's grey: there is no drawing, the shape decides alone
 RE_ENCODED = 0.05  # of the greys' standard deviation: how far a re-encoded or resized copy is off, root mean square
 LEAST_OFF = 1.5  # grey levels that rounding and compression alone make
-_DRAWN = [255 * (grey < 250) for grey in range(256)]
 
 
 def thumbnail(cutout: Image.Image) -> NDArray[np.float32]:
@@ -45,40 +43,6 @@ def near_duplicate_groups(
         for first, second in zip(*np.nonzero(_alike(thumbnails[members], aspects[members])), strict=True):
             _join(groups, int(members[first]), int(members[second]))
     return np.array([_root(groups, index) for index in range(len(groups))])
-
-
-def grey_drawing(image: Image.Image) -> tuple[NDArray[np.uint8], float]:
-    """RGBA picture over white, cropped to what is not white, to (24, 24) greys and its width/height."""
-    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-    grey = Image.alpha_composite(white, image).convert("L")
-    drawing = grey.crop(grey.point(_DRAWN).getbbox())
-    small = drawing.resize((GREY_PX, GREY_PX), Image.Resampling.BOX)
-    return np.asarray(small), drawing.width / drawing.height
-
-
-def same_drawing_groups(greys: NDArray[np.uint8], aspects: NDArray[np.float32]) -> NDArray[np.int64]:
-    """(N, 24, 24) greys and (N,) width/height to (N,) group numbers: the lowest member's index.
-
-    Pairs are proposed by a 64-bit hash of the drawing and confirmed on the greys.  Groups are closed, mirrored twins
-    count; unlike in `near_duplicate_groups`, labels and outlines play no part.
-    """
-    groups = np.arange(len(greys))
-    turned = greys[..., ::-1]
-    hashes, mirrored = drawing_hashes(greys), drawing_hashes(turned)
-    plain, flipped = (_normalised(some.astype(np.float32) / 255) for some in (greys, turned))
-    flat = greys.std((1, 2)) / 255 < FLAT
-    for index in range(len(greys) - 1):
-        rest = slice(index + 1, None)
-        distances = [np.bitwise_count(hashes[rest] ^ own[index]) for own in (hashes, mirrored)]
-        squeezed = np.maximum(aspects[rest] / aspects[index], aspects[index] / aspects[rest])
-        near = (np.minimum(*distances) <= HASH_DISTANCE) & (squeezed < MOST_SQUEEZED)
-        proposed = index + 1 + np.flatnonzero(near & (flat[rest] == flat[index]))
-        alike = np.maximum(plain[proposed] @ plain[index], plain[proposed] @ flipped[index]) > GREYS_ALIKE
-        if flat[index]:  # nothing is drawn: the tone decides
-            alike = np.abs(greys[proposed].mean((1, 2)) - greys[index].mean()) / 255 < FLAT
-        for other in proposed[alike]:
-            _join(groups, index, int(other))
-    return np.array([_root(groups, index) for index in range(len(groups))], dtype=np.int64)
 
 
 def photograph_greys(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:

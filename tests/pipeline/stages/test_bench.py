@@ -13,7 +13,7 @@ from benchmarks.remote import DeviceEntry
 from export.backends import OnnxRuntime
 from mlkd.core.labels import Labels
 from mlkd.data import Split
-from pipeline.stages import bench, report
+from pipeline.stages import agreement, bench, report
 from tests.helpers import bundles
 
 ENGINES = [bundles.engine(name, OnnxRuntime(), ("models/fp32.onnx",)) for name in ("shipped", "rebuilt", "absent")]
@@ -75,9 +75,9 @@ def test_what_the_audit_noted_and_labels_without_test_images_are_notes(absent: b
 
 def test_a_check_that_cannot_be_made_is_noted_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
-        raise bench.agree.Disagreement("benchmark_app: expected it, got none")
+        raise agreement.AgreementError("benchmark_app: expected it, got none")
 
-    monkeypatch.setattr(bench, "agreement", fails)
+    monkeypatch.setattr(agreement, "check_agreement", fails)
     assert bench._checked([], Bench()) == (None, []), "only a thorough bench checks itself"
     found, notes = bench._checked([], Bench().thorough())
     assert found is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.agreement import START
+from scripts.agreement import START
 
 STRACE = shutil.which("strace")
 INTERNET = "AF_INET"  # the family of addresses, version 6 included, in every call that names one

@@ -67,6 +67,8 @@ def test_what_cannot_be_used_is_skipped_and_named(drawn: Path, tmp_path: Path) -
     assert set(skipped) == {f"disc/{name}.png" for name in ("copy", "cut", "empty", "frame")}
     assert "same file" in skipped["disc/copy.png"]
     assert "outline" in skipped["disc/frame.png"]
+    assert skipped["disc/cut.png"].startswith("cannot be read: ")
+    assert skipped["disc/empty.png"] == "nothing in it is visible"
     assert len(found) == 9
 
 

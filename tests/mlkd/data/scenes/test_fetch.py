@@ -123,13 +123,13 @@ def test_a_package_that_joined_later_is_put_beside_the_others(
     archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = fetch()
-    drawing = {"./usr/share/openclipart/svg/owl.svg": b"<svg/>", "./usr/share/openclipart/svg/owl.png": b"none of ours"}
+    drawing = {"./usr/share/backgrounds/owl.jpg": b"owl", "./usr/share/backgrounds/owl.svg": b"none of ours"}
     monkeypatch.setattr(fetching, "PACKAGES", (*archive.packages, archive.publish("owls", "1:1.0", drawing)))
     calls = len(archive.calls())
     assert fetch() == root
     assert [call.split()[-1] for call in archive.calls()[calls:] if " download " in call] == ["owls=1:1.0"]
     assert cat_in(root) == b"picture of cats"
-    assert [file.name for file in (root / "usr/share/openclipart/svg").iterdir()] == ["owl.svg"]
+    assert [file.name for file in (root / "usr/share/backgrounds").iterdir()] == ["owl.jpg"]
     assert json.loads((root / "packages.json").read_text()).keys() == {"cats", "dogs", "owls"}
 
 
@@ -238,7 +238,7 @@ def test_a_path_that_climbs_out_is_left_out(tmp_path: Path) -> None:
 
 def test_known_packages_are_complete() -> None:
     names = [package.name for package in fetching.PACKAGES]
-    assert len(set(names)) == len(names) == 6
+    assert len(set(names)) == len(names) == 5
     for package in fetching.PACKAGES:
         assert len(package.sha256) == len(package.pictures) == 64
         assert package.bytes > 10_000_000

@@ -1,4 +1,4 @@
-"""How long the losses that compare embeddings or images take, and what memory: `python tests/speed/losses.py`.
+"""How long the losses that compare embeddings or images take, and what memory: `python scripts/speed_losses.py`.
 
 Against the direct way of writing them: CD and ID as one loop over labels and one over images, the angles of RKD as one
 cube.  Times are of value and gradient, interleaved in one process, min and median.  Memory is the most that one step
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
-"""Is our harness right?  The same OpenVINO model measured by us and by OpenVINO's own benchmark_app, and a null engine.
+"""Compare the latencies of our harness with those of OpenVINO's own benchmark_app, and measure a null engine.
 
-Run it as `python -m benchmarks.agreement MODEL.xml`; it exits with 1 where they do not agree.
+Run it as `python scripts/agreement.py MODEL.xml`; it takes about 20 s and exits with 1 where they do not agree.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.device import machine, timing
 from export.backends import OpenVino
@@ -50,8 +52,8 @@ main.main()
 STARTED = "First inference took"
 
 
-class Disagreement(RuntimeError):  # noqa: N818  (it is what the check found)
-    """The check could not be made; the message says what stood in the way."""
+class AgreementError(RuntimeError):
+    """The check could not be made; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -91,34 +93,7 @@ class Application:
             if STARTED in line:
                 return
         wrong = next((line for line in said if "ERROR" in line), (said or ["nothing"])[-1])
-        raise Disagreement(f"benchmark_app: expected it to measure {self.model}, got: {wrong}")
-
-
-def agreement(model: Path, threads: int = 1, *, timeout_s: float = 120.0) -> dict[str, Any]:
-    """What `python -m benchmarks.agreement` finds, in a clean process of its own; takes about 20 s.
-
-    Raises Disagreement if there is nothing to compare with.
-    """
-    command = [sys.executable, "-m", "benchmarks.agreement", str(model.resolve()), "--threads", str(threads)]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, cwd=Path(__file__).parents[1], start_new_session=True
-    ) as process:
-        try:
-            out, err = process.communicate(timeout=timeout_s)
-        except BaseException as cause:
-            os.killpg(process.pid, signal.SIGKILL)  # benchmark_app too, which may be stopped
-            if isinstance(cause, subprocess.TimeoutExpired):
-                raise Disagreement(
-                    f"expected an answer within {timeout_s:g} s, got none; the net is too slow"
-                ) from None
-            raise
-    try:
-        found: dict[str, Any] = json.loads(out.splitlines()[-1])
-    except (ValueError, IndexError):
-        last = err.strip().splitlines()[-1:] or ["nothing on its standard error"]
-        raise Disagreement(last[0]) from None
-    return found
+        raise AgreementError(f"benchmark_app: expected it to measure {self.model}, got: {wrong}")
 
 
 def compare(model: Path, threads: int, *, rounds: int = ROUNDS, seconds: float = ROUND_S) -> dict[str, Any]:
@@ -185,7 +160,7 @@ def take_turns(
         assert process.stdout is not None
         said = process.stdout.read().strip()
         if not times.is_file() or not samples:
-            raise Disagreement(f"benchmark_app: expected its latencies, got: {said[-200:]}")
+            raise AgreementError(f"benchmark_app: expected its latencies, got: {said[-200:]}")
         return samples, inside, json.loads(times.read_text(encoding="utf-8"))
 
 
@@ -223,20 +198,21 @@ def null_errors_us(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print what both measured; 0 if they agree and the null engine is measured right, else 1."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.agreement", description=main.__doc__)
-    parser.add_argument("model", type=Path, metavar="MODEL", help=".xml or .onnx that takes uint8 pictures")
+    parser = argparse.ArgumentParser(prog="python scripts/agreement.py", description=main.__doc__)
+    parser.add_argument("model", type=Path, metavar="MODEL", help=".xml or .onnx that takes uint8 images")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print all facts as one line of JSON")
     options = parser.parse_args(arguments)
     try:
         found = compare(options.model.resolve(), options.threads)
-    except (Disagreement, RuntimeError, ValueError, OSError) as cause:
-        sys.stderr.write(f"agreement: {' '.join(str(cause).split())}\n")
+    except (AgreementError, RuntimeError, ValueError, OSError) as cause:
+        print(f"agreement: {' '.join(str(cause).split())}", file=sys.stderr)
         return 1
-    sys.stdout.write(f"{told(found)}\n{json.dumps(found)}\n")
+    print(json.dumps(found) if options.json else format_facts(found))
     return 0 if found["agrees"] and found["null_ok"] else 1
 
 
-def told(found: dict[str, Any]) -> str:
+def format_facts(found: dict[str, Any]) -> str:
     """The facts as one line."""
     return (
         f"{found['engine']}: benchmark_app {found['benchmark_app_ms']:.3f} ms, ours {found['ours_ms']:.3f} ms, "

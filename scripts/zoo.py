@@ -1,4 +1,4 @@
-"""Which nets are safe and which are faster in int8: `python tests/speed/zoo.py DATA OUT [NET ...] [--timings]`.
+"""Which nets are safe and which are faster in int8: `python scripts/zoo.py DATA OUT [NET ...] [--timings]`.
 
 DATA is a prepared folder (the data stage's) with pictures of 64 px; OUT keeps a folder and a JSON for every net, so
 that a stopped run goes on where it was.  Without `--timings` the nets are trained and frozen, with it what lies in OUT
@@ -20,11 +20,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.modules.batchnorm import _BatchNorm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
-import zoo_page
 
 from export.backends import OnnxRuntime, OpenVino, TensorRt
 from export.onnx.to_onnx import to_onnx
@@ -37,9 +35,9 @@ from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split
 from mlkd.models.cost import cost
 from mlkd.models.heads import LabelDecoder
-from mlkd.models.network import Model
+from mlkd.models.network import Model, TaggerNet
 from mlkd.models.weights import PackageWeights
-from tests.helpers import nets
+from scripts.zoo_page import NETS, page
 
 PX, BATCH, CALIBRATION = 64, 64, 128
 SECONDS = 25  # of processor time that a net is trained
@@ -60,7 +58,7 @@ ENGINES: dict[str, tuple[Any, str]] = {
 def main() -> None:
     torch.set_num_threads(1)
     asked = parse()
-    for net in asked.nets or nets.NETS:
+    for net in asked.nets or NETS:
         record = asked.out / f"{net}.json"
         if asked.timings and record.is_file():
             update(record, {"timings": timings(asked.out / net)})
@@ -68,8 +66,8 @@ def main() -> None:
             began = time.monotonic()
             update(record, measured(net, asked.data, asked.out / net))
             print(f"{net}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    files = [asked.out / f"{net}.json" for net in nets.NETS]
-    print(zoo_page.page([json.loads(file.read_text()) for file in files if file.is_file()], SECONDS), end="")
+    files = [asked.out / f"{net}.json" for net in NETS]
+    print(page([json.loads(file.read_text()) for file in files if file.is_file()], SECONDS), end="")
 
 
 def parse() -> argparse.Namespace:
@@ -156,9 +154,23 @@ def trained(model: Model, train: NDArray[np.uint8], wanted: NDArray[np.uint8], o
         torch.nn.utils.clip_grad_norm_(tagger.parameters(), 1.0)
         optimiser.step()
         seen += BATCH
-    nets.settle(tagger, train[: 8 * BATCH])  # after few steps running statistics lag behind
+    settle(tagger, train[: 8 * BATCH])  # after few steps running statistics lag behind
     torch.save({"state": tagger.state_dict(), "seen": seen}, out)
     return seen
+
+
+def settle(tagger: TaggerNet, pixels: NDArray[np.uint8]) -> None:
+    """Set the statistics of the batch norms to those of `pixels`, and switch to evaluation."""
+    for norm in batch_norms(tagger):
+        norm.momentum = 1.0
+        norm.train()
+    with torch.no_grad():
+        tagger(torch.from_numpy(pixels))
+    tagger.eval()
+
+
+def batch_norms(tagger: TaggerNet) -> list[_BatchNorm]:
+    return [module for module in tagger.modules() if isinstance(module, _BatchNorm)]
 
 
 def int8_scores(
@@ -209,7 +221,7 @@ def run(backend: Any, engine: Path, pixels: NDArray[np.uint8]) -> NDArray[np.flo
 
 def timings(folder: Path) -> dict[str, list[float]]:
     """Minimum and median milliseconds of one picture on one thread, by engine; the engines take turns."""
-    picture = nets.pictures(1)
+    picture = np.random.default_rng(0).integers(0, 256, (1, PX, PX, 3), dtype=np.uint8)
     sessions = {name: told(lambda of=of: of[0].open(folder / "engines" / of[1])) for name, of in ENGINES.items()}
     sessions = {name: session for name, session in sessions.items() if not isinstance(session, str)}
     taken: dict[str, list[float]] = {name: [] for name in sessions}

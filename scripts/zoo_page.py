@@ -1,4 +1,4 @@
-"""The page that tests/speed/zoo.py prints."""
+"""The page that scripts/zoo.py prints."""
 
 from __future__ import annotations
 
@@ -7,6 +7,39 @@ from typing import Any
 
 from benchmarks.device import machine
 
+NETS = (
+    "mobilenetv2_100",
+    "mobilenetv3_small_100",
+    "mobilenetv4_conv_small_050",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_hybrid_medium",
+    "tf_efficientnet_lite0",
+    "efficientnet_b0",
+    "tinynet_e",
+    "lcnet_050",
+    "hgnetv2_b0",
+    "ghostnet_100",
+    "repvgg_a0",
+    "mobileone_s0",
+    "repvit_m0_9",
+    "fastvit_t8",
+    "starnet_s1",
+    "resnet18",
+    "resnet50",
+    "regnetx_002",
+    "regnety_002",
+    "convnext_atto",
+    "edgenext_xx_small",
+    "efficientvit_b0",
+    "efficientvit_m0",
+    "mobilevitv2_050",
+    "shvit_s1",
+    "swiftformer_xs",
+    "tiny_vit_5m_224",
+    "pvt_v2_b0",
+    "vit_tiny_patch16_224",
+    "swin_tiny_patch4_window7_224",
+)
 SAFE, FASTER = 0.99, 1.1
 RUNTIMES = {"onnxruntime": "int8_x86", "openvino": "int8_openvino"}  # whose int8 graph each runs
 ENGINES = ("onnxruntime f32", "onnxruntime int8", "openvino f32", "openvino bf16", "openvino int8")
@@ -18,7 +51,7 @@ TEXT = """\
 
 Every net below, with the label decoder as its head, went from torch through ONNX to ONNX Runtime, OpenVINO and TensorRT
 for RTX. `tests/export/onnx/test_zoo.py` holds the same nets with every head to parity with torch at batches 1, 3 and 8.
-The page is what `tests/speed/zoo.py` printed.
+The page is what `scripts/zoo.py` printed.
 
 **How it was measured.** Pictures are the scenes at 64 px. Each net learns for {seconds:g} s of one core (MobileOne,
 whose branches take few steps in that time, four times as long), from random weights (EfficientNet-lite0: from its

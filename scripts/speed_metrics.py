@@ -1,4 +1,4 @@
-"""AP per label, and the interval of mAP, against scikit-learn: `python tests/speed/metrics.py`.
+"""AP per label, and the interval of mAP, against scikit-learn: `python scripts/speed_metrics.py`.
 
 Both see the same arrays, in turn, in one process; `factor` is scikit-learn's median time over ours.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 from mlkd.core.intervals import difference_interval, map_interval
 from mlkd.core.metrics import average_precision
 

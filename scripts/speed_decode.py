@@ -1,6 +1,6 @@
 """Pictures a second of the data stage: a decoding a size, one for all sizes of equal scale, and every core.
 
-Run it as `python tests/speed/decode_pictures.py`.
+Run it as `python scripts/speed_decode.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from mlkd.core import memory_map
 from mlkd.core.images import load
@@ -52,11 +52,11 @@ def a_decoding_a_size(files: Sequence[Path], arrays: dict[int, Path]) -> None:
 
 def one_process(files: Sequence[Path], arrays: dict[int, Path]) -> None:
     with mock.patch.object(decode, "sched_getaffinity", return_value={0}):
-        decode.decode_files(files, arrays, lambda done: None)
+        decode.decode_files(files, arrays, lambda _: None)
 
 
 def all_cores(files: Sequence[Path], arrays: dict[int, Path]) -> None:
-    decode.decode_files(files, arrays, lambda done: None)
+    decode.decode_files(files, arrays, lambda _: None)
 
 
 def main() -> None:
