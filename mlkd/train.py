@@ -27,7 +27,6 @@ from mlkd.metrics import mean_average_precision
 from mlkd.models import Model
 from mlkd.models.weight_check import check_weights
 from mlkd.progress import Progress, silent
-from mlkd.quantisation_aware import QuantisationAware
 from mlkd.run_state import RunState
 from mlkd.training import Training
 from mlkd.views import Views
@@ -43,7 +42,7 @@ class NonFiniteLoss(RuntimeError):  # noqa: N818  (named for what happened)
 
 
 def train(
-    model: Model | QuantisationAware,
+    model: Model,
     training: Training,
     views: Views,
     data: Path,
@@ -77,7 +76,7 @@ class _Run:
 
     def __init__(
         self,
-        model: Model | QuantisationAware,
+        model: Model,
         training: Training,
         views: Views,
         data: Path,
@@ -87,8 +86,7 @@ class _Run:
         teacher: Path | None,
         progress: Progress,
     ) -> None:
-        self.model = model.model if isinstance(model, QuantisationAware) else model
-        self.training, self.out, self.seed, self.progress = training, out, seed, progress
+        self.model, self.training, self.out, self.seed, self.progress = model, training, out, seed, progress
         self.accelerator = accelerator(training, out)
         self.device, self.ranks = self.accelerator.device, self.accelerator.num_processes
         split, self.select = read_split(data, "train"), read_split(data, "select")
@@ -97,7 +95,7 @@ class _Run:
         self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
         torch.manual_seed(seed)
         self.tagger = model.build(len(split.labels)).to(self.device)
-        if isinstance(model, Model) and not (out / checkpoint.LAST).is_file():
+        if not (out / checkpoint.LAST).is_file():
             check_weights(self.tagger, model, split.pixels(model.image_px))
         optimisation.freeze(self.tagger, training.frozen_groups)
         self.learner = Learner(self.tagger, training, self.lesson.live).to(self.device)

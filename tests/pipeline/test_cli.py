@@ -51,6 +51,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("{kind: label_kl}", "{kind: label_kl, weigth: 2}", "got 'weigth'; did you mean weight?"),
         ("kind: scenes", "kind: scene", "data.kind: expected one of scenes, "),
         ("calibration_pictures: 16", "calibration_pictures: 0", "calibration_pictures: expected at least 1, got 0"),
+        ("keep: 0.5", "keep: 0.5, epochs: 3", "export.budget.epochs: expected one of keep, float_layers, "),
         ("queries: 8", "queries: 0", "bench.queries: expected more than 0, got 0"),
         ("views: {", "name: other\nviews: {", "name: expected none: the file's name is the recipe's, got 'other'"),
         ("views: {", "minutes: {teachers: 3}\nviews: {", "minutes.teachers: expected one of baseline, "),
