@@ -28,15 +28,15 @@ OPENVINO = "openvino/int8_openvino.xml"
 
 @dataclass(frozen=True)
 class Fitting:
-    """What making int8 graphs of one float graph needs; `ranges` by family and name."""
+    """What making int8 graphs of one float graph needs; `ranges` by calibration method."""
 
     context: Context
     graph: Path
-    ranges: Mapping[str, Mapping[str, Ranges]]
+    ranges: Mapping[str, Ranges]
     images: NDArray[np.uint8]
     budget: Budget
 
-    def fit(self, families: Sequence[str], judge: Judge) -> list[Fitted]:
+    def fit(self, families: Sequence[str], judge: Judge) -> None:
         """Write models/FAMILY.onnx and openvino/int8_openvino.xml, and what became of them."""
         found: dict[str, Fitted] = {}
         for done, name in enumerate(families):
@@ -52,13 +52,10 @@ class Fitting:
             "precisions": [asdict(entry) | {"verdict": entry.verdict} for entry in found.values()],
         }
         (self.context.out / SUMMARY).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        return list(found.values())
 
     def _qdq(self, family: str, judge: Judge) -> Fitted:
         out = self.context.out / "models" / f"{family}.onnx"
-        return fit_qdq(
-            self.graph, self.ranges[family], FAMILIES[family], judge, self.budget, out, self.context.progress
-        )
+        return fit_qdq(self.graph, self.ranges, FAMILIES[family], judge, self.budget, out, self.context.progress)
 
     def _openvino(self, found: Mapping[str, Fitted], judge: Judge) -> Fitted:
         """NNCF's graph, or the Q/DQ graph for x86 where that keeps more than one over budget."""

@@ -23,7 +23,6 @@ class Precision:
     fits: bool
     calibrator: str  # with the mAP that it gave, as each of the others
     others: tuple[str, ...]
-    trained: bool
     verdict: str
     layers: tuple[tuple[str, float | None], ...]  # left in float, and the score drift that each took away
 
@@ -116,7 +115,7 @@ def read_freezing(bench: Facts, rows: Sequence[Row]) -> Freezing | None:
     return Freezing(
         goal=_goal(facts),
         calibration=_calibration(facts.get("calibration") or {}),
-        precisions=tuple(_precision(entry, keep, facts.get("trained")) for entry in facts.get("precisions") or ()),
+        precisions=tuple(_precision(entry, keep) for entry in facts.get("precisions") or ()),
         compared=any(entry.get("moved") for entry in facts.get("precisions") or ()),
         engines=tuple(_engine(entry, x, int8) for entry in facts.get("parity") or ()),
         zero=x(0.0),
@@ -142,8 +141,7 @@ def _calibration(facts: Facts) -> str:
     return f"Ranges come from {figures.count(facts['pictures'])} training pictures{covered}."
 
 
-def _precision(entry: Facts, keep: float | None, trained: bool | None) -> Precision:
-    """`trained` holds for all graphs of a bundle; earlier versions said it of each."""
+def _precision(entry: Facts, keep: float | None) -> Precision:
     kept, chosen, tried = entry.get("kept"), entry.get("calibrator"), entry.get("tried") or {}
     ranked = sorted(tried.items(), key=lambda pair: -(pair[1] or 0.0))
     moved, quality = entry.get("moved") or {}, entry.get("quality") or {}
@@ -156,7 +154,6 @@ def _precision(entry: Facts, keep: float | None, trained: bool | None) -> Precis
         fits=bool(quality.get("fits", keep is None or kept is None or kept >= keep)),
         calibrator=told.get(chosen, f"{chosen} –") if chosen else "",
         others=tuple(words for name, words in told.items() if name != chosen),
-        trained=bool(entry.get("trained") if trained is None else trained),
         verdict="; ".join(filter(None, (str(entry.get("verdict") or ""), change and f"{change} points (95 %)"))),
         layers=tuple((str(one.get("layer")), one.get("gain")) for one in entry.get("float_layers") or ()),
     )

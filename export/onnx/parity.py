@@ -138,8 +138,8 @@ def check(parity: Parity, limits: ParityLimits, name: str) -> None:
     if over:
         worst = ", ".join(f"{loss.label} (AP {loss.float_ap:.3f} to {loss.ap:.3f})" for loss in parity.hurt[:NAMED])
         raise ValueError(
-            f"parity of {name}: {'; '.join(over)}; labels hurt most: {worst or 'none'}; keep more layers in float or "
-            "distil quantisation-aware; where the graph is float, compare it with the net: it computes something else"
+            f"parity of {name}: {'; '.join(over)}; labels hurt most: {worst or 'none'}; keep more layers in "
+            "float; where the graph is float, compare it with the net: it computes something else"
         )
 
 

@@ -12,9 +12,7 @@ from mlkd.core.progress import Progress, silent
 
 NOISE = 2.0  # standard errors that a layer's gain has to exceed
 
-_LIMITS = {
-    "keep": (0, 1), "float_layers": (0, 1), "pictures": (1, 10**9), "epochs": (0, 10_000), "learning_rate": (1e-8, 1),
-}  # fmt: skip
+_LIMITS = {"keep": (0, 1), "float_layers": (0, 1), "pictures": (1, 10**9)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +22,6 @@ class Budget:
     keep: float = 0.99  # of the float mAP; MLPerf's rule, its stricter one is 0.999
     float_layers: float = 0.25  # largest share of the layers that may go back to float
     pictures: int = 256  # of select, on whose scores layers are compared with each other
-    epochs: int = 3  # of quantization-aware distillation where that does not suffice; 0: none
-    learning_rate: float = 1e-3
     allow: bool = field(default=False, metadata={"identity": False})  # ship what is over budget all the same
 
     def __post_init__(self) -> None:

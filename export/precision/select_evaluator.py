@@ -25,27 +25,18 @@ DRIFT_LIMIT = 5.0
 
 @dataclass(frozen=True)
 class Judge:
-    """Images of select (N) and the float graph's scores of them, (N, L).
-
-    `goal` (N, L) are the scores whose mAP has to be kept, where those are another graph's: weights that were trained
-    with rounding are held to the student's.
-    """
+    """Images of select (N) and the float graph's scores of them, (N, L)."""
 
     pixels: NDArray[np.uint8]  # (N, H, W, 3)
     targets: NDArray[np.uint8]  # (N, L)
     groups: Groups  # (N,)
     float_scores: NDArray[np.float32]
     known: NDArray[np.bool_] | None = None
-    goal: NDArray[np.float32] | None = None
 
     @cached_property
     def float_map(self) -> float:
         """The mAP that has to be kept; 0 where no image has a label."""
-        return self.map_of(self._goal)
-
-    @cached_property
-    def _goal(self) -> NDArray[np.float32]:
-        return self.float_scores if self.goal is None else self.goal
+        return self.map_of(self.float_scores)
 
     @cached_property
     def _float_expected(self) -> float:
@@ -56,7 +47,7 @@ class Judge:
 
         Where the interval of the difference of mAP cannot decide, only score drift far over the budget makes it unfit.
         """
-        change = difference_interval(scores, self._goal, self.targets, self.groups, known=self.known)
+        change = difference_interval(scores, self.float_scores, self.targets, self.groups, known=self.known)
         low, high = (0.0, 0.0) if np.isnan(change.low) else (change.low, change.high)
         allowed = (keep - 1) * self.float_map
         decided = bool(low >= allowed or high < allowed)

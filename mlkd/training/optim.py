@@ -13,10 +13,6 @@ from torch.optim import Adam, AdamW, Optimizer
 from mlkd.models.network import TaggerNet
 from mlkd.training.config import Training
 
-RANGES = (
-    10.0  # their logarithms have a long way to go in few steps; Jain et al. 2020, sec. 5.2, let them run faster yet
-)
-
 
 def freeze(tagger: TaggerNet, groups: int) -> None:
     """Stop gradients of the first `groups` stages of the backbone, counted as timm groups them (0 = the stem).
@@ -35,12 +31,10 @@ def freeze(tagger: TaggerNet, groups: int) -> None:
 def optimiser(tagger: TaggerNet, adapters: nn.Module, training: Training) -> Optimizer:
     """AdamW (decoupled decay) or Adam (decay through the gradient, as published); no decay on biases and norms.
 
-    The adapters of losses learn at the head's rate, ranges that are rounded to at RANGES times that.
+    The adapters of losses learn at the head's rate.
     """
     groups = []
-    scales = {"backbone": training.backbone_scale, "ranges": RANGES}
-    parts = [(module, scales.get(name, 1.0)) for name, module in tagger.named_children()]
-    for module, scale in (*parts, (adapters, 1.0)):
+    for module, scale in ((tagger.backbone, training.backbone_scale), (tagger.head, 1.0), (adapters, 1.0)):
         for decay, parameters in _by_decay(module, training.weight_decay):
             if parameters:
                 peak = training.learning_rate * scale

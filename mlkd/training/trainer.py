@@ -25,7 +25,6 @@ from mlkd.data.prepared import read_split
 from mlkd.models import checkpoint
 from mlkd.models.network import Model
 from mlkd.models.weight_check import check_weights
-from mlkd.quantisation_aware import QuantisationAware
 from mlkd.training import evaluate, history, optim
 from mlkd.training.accelerator import accelerator
 from mlkd.training.checkpoint import RunState
@@ -44,7 +43,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 def train(
-    model: Model | QuantisationAware,
+    model: Model,
     training: Training,
     views: Views,
     data: Path,
@@ -78,7 +77,7 @@ class _Run:
 
     def __init__(
         self,
-        model: Model | QuantisationAware,
+        model: Model,
         training: Training,
         views: Views,
         data: Path,
@@ -88,8 +87,7 @@ class _Run:
         teacher: Path | None,
         progress: Progress,
     ) -> None:
-        self.model = model.model if isinstance(model, QuantisationAware) else model
-        self.training, self.out, self.seed, self.progress = training, out, seed, progress
+        self.model, self.training, self.out, self.seed, self.progress = model, training, out, seed, progress
         self.accelerator = accelerator(training, out)
         self.device, self.ranks = self.accelerator.device, self.accelerator.num_processes
         split, self.select = read_split(data, "train"), read_split(data, "select")
@@ -98,7 +96,7 @@ class _Run:
         self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
         torch.manual_seed(seed)
         self.tagger = model.build(len(split.labels)).to(self.device)
-        if isinstance(model, Model) and not (out / checkpoint.LAST).is_file():
+        if not (out / checkpoint.LAST).is_file():
             check_weights(self.tagger, model, split.pixels(model.image_px))
         optim.freeze(self.tagger, training.frozen_groups)
         self.learner = Learner(self.tagger, training, self.lesson.live).to(self.device)

@@ -1,5 +1,5 @@
-"""The line: data → teacher → teacher_outputs → student, baseline → onnx → precisions → quantisation_aware → engines →
-bundle → references → bench → devices → report.
+"""The line: data → teacher → teacher_outputs → student, baseline → onnx → precisions → engines → bundle → references →
+bench → devices → report.
 """
 
 from __future__ import annotations
@@ -114,7 +114,6 @@ def _live(recipe: Recipe) -> tuple[str, ...]:
 
 def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
     made_by, budget = recipe_hash(recipe), recipe.export.budget
-    live = _live(recipe)
     return (
         Stage(
             name="onnx",
@@ -138,20 +137,10 @@ def _freezing(recipe: Recipe) -> tuple[Stage, ...]:
             packages=QUANTISERS,
         ),
         Stage(
-            name="quantisation_aware",
-            run=partial(precisions.quantisation_aware, recipe, made_by),
-            version=2,
-            reads=("data", *live, "teacher_outputs", "student", "onnx", "precisions"),
-            config={"training": recipe.student.training, "budget": budget, "seed": recipe.seed},
-            packages=(*LEARNING, *QUANTISERS, "onnxscript"),
-            volatile=LOGS,
-            distributed=True,
-        ),
-        Stage(
             name="engines",
             run=partial(engines.engines, recipe),
-            reads=("data", "onnx", "precisions", "quantisation_aware"),
-            version=5,
+            reads=("data", "onnx", "precisions"),
+            version=6,  # int8 results without quantization-aware training
             config={
                 "engines": recipe.export.engines,
                 "parity": recipe.export.parity,

@@ -30,7 +30,7 @@ EXACT = "exact arithmetic"
 
 def engines(recipe: Recipe, context: Context) -> None:
     """Engines compiled from the graphs, each with thresholds from its own scores and held to the float engine's."""
-    found, told = graphs(context.inputs)
+    found, told = graphs(context.inputs["precisions"])
     over_budget(told["precisions"], recipe.export.budget)
     (models := context.out / "models").mkdir(exist_ok=True)
     found |= {

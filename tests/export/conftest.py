@@ -43,12 +43,6 @@ def fp32(tagger: TaggerNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lessons() -> NDArray[np.uint8]:
-    """What the tagger was trained on."""
-    return draw(512, 0)
-
-
-@pytest.fixture(scope="session")
 def pictures() -> NDArray[np.uint8]:
     return draw(256, 100)
 

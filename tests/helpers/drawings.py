@@ -31,7 +31,7 @@ student:
 baseline: {{epochs: 2, learning_rate: 3e-3, batch_size: 16}}
 export:
   calibration_pictures: 16
-  budget: {{keep: 0.5, epochs: 1}}
+  budget: {{keep: 0.5}}
   parity: {{fp32: {{max_difference: 1e-3, map_loss: 0.01}}, bf16: {{}}, fp16: {{}}, int8: {{}}}}
 bench:
   {{processes: 1, queries: 8, pictures: 4, warm_up_s: 0.1, throughput: false, torch_compile: false}}

@@ -32,7 +32,7 @@ from tests.test_torch_free import bare_program
 
 STAGES = (
     "data", "teacher", "teacher_outputs", "student", "baseline", "onnx", "precisions",
-    "quantisation_aware", "engines", "bundle", "references", "bench", "report",
+    "engines", "bundle", "references", "bench", "report",
 )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ def test_within_one_percent_is_as_good_even_if_told_apart() -> None:
 
 @pytest.mark.parametrize("limits", [{}, {"max_mb": 9}])
 def test_a_gain_over_the_own_float_scores_is_no_reason_for_a_slower_engine(limits: dict[str, float]) -> None:
-    """An int8 graph that was trained three epochs longer than the float net and the other int8 graph."""
+    """The signed graph scores higher than the float model and the other int8 graph."""
     rows = [
         row("float", 1.9, 12.6, 15.0, delta_map=0.0, delta_low=0.0, delta_high=0.0),
         row("unsigned", 1.27, 12.5, delta_map=-0.001, delta_low=-0.004, delta_high=0.002),

@@ -52,6 +52,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("{kind: label_kl}", "{kind: label_kl, weigth: 2}", "got 'weigth'; did you mean weight?"),
         ("kind: scenes", "kind: scene", "data.kind: expected one of scenes, "),
         ("calibration_pictures: 16", "calibration_pictures: 0", "calibration_pictures: expected at least 1, got 0"),
+        ("keep: 0.5", "keep: 0.5, epochs: 3", "export.budget.epochs: expected one of keep, float_layers, "),
         ("queries: 8", "queries: 0", "bench.queries: expected more than 0, got 0"),
         ("views: {", "name: other\nviews: {", "name: expected none: the file's name is the recipe's, got 'other'"),
         ("views: {", "minutes: {teachers: 3}\nviews: {", "minutes.teachers: expected one of baseline, "),
@@ -70,7 +71,7 @@ def test_a_fault_in_the_recipe(
 def test_all_faults_of_a_recipe_in_one_block(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe.write_text(recipe.read_text().replace("epochs:", "epoch:"))
     block = refused(capsys, "plan", "--recipe", "tiny.yaml")
-    assert f"{recipe.name}: expected a valid recipe, got 7 faults:" in block
+    assert f"{recipe.name}: expected a valid recipe, got 6 faults:" in block
     assert all(f"{net}.epoch" in block for net in ("teacher.training", "student.training", "baseline"))
 
 

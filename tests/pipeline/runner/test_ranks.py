@@ -83,7 +83,7 @@ def test_only_what_trains_runs_in_several_processes(
 def test_what_learns_is_distributed(tmp_path: Path) -> None:
     line = stages.line(load_recipe("scenes"), tmp_path)
     distributed = [stage.name for stage in line.stages if stage.distributed]
-    assert distributed == ["teacher", "student", "baseline", "quantisation_aware"]
+    assert distributed == ["teacher", "student", "baseline"]
 
 
 def test_only_the_first_fetches_shows_and_publishes(
