@@ -55,7 +55,7 @@ def _multiply_adds(tagger: TaggerNet, batch: int) -> tuple[int, int]:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         tagger(images)
     by_module = counter.get_flop_counts()
-    backbone, head = (sum(by_module[f"Tagger.{part}"].values()) // 2 for part in ("backbone", "head"))
+    backbone, head = (sum(by_module[f"{type(tagger).__name__}.{part}"].values()) // 2 for part in ("backbone", "head"))
     assert 2 * (backbone + head) == counter.get_total_flops(), "nothing else in a tagger multiplies"
     return backbone, head
 

@@ -1,7 +1,8 @@
-"""Which engine to ship within limits: the report of a recipe, asked."""
+"""choose: which engine to deploy within limits, from the report of a recipe."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from pathlib import Path
@@ -9,10 +10,28 @@ from pathlib import Path
 from benchmarks.report.figures import points
 from benchmarks.report.problems import of_distillation
 from benchmarks.report.recommendation import choose as choose_engine
+from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument
 from pipeline.recipe.schema import find_recipe
 from pipeline.runner.result import read_json
 
 REPORT = "report.json"
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """The command choose."""
+    parser = add_command(commands, "choose", run)
+    add_recipe_argument(parser)
+    parser.add_argument("--device", metavar="NAME", help="default: the machine that ran the bench")
+    parser.add_argument("--max-p90-ms", type=float, metavar="MS", help="end to end")
+    parser.add_argument("--min-map", type=float, metavar="MAP", help="0 to 100")
+    parser.add_argument("--max-mb", type=float, metavar="MB", help="of the engine's files")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Say which engine to deploy within limits, why, and the runner-up."""
+    limits = {name: getattr(options, name) for name in ("max_p90_ms", "min_map", "max_mb")}
+    choose(options.recipe, RUNS, DIST, device=options.device, as_json=options.json, **limits)
 
 
 def choose(

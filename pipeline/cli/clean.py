@@ -1,0 +1,25 @@
+"""clean: remove the results of one recipe."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+
+from pipeline.cli.options import RUNS, Commands, add_command
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """The command clean."""
+    add_command(commands, "clean", run).add_argument("--recipe", default="scenes", metavar="NAME|FILE")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Remove the results of one recipe; dist/ stays."""
+    from pipeline.recipe.schema import find_recipe
+    from pipeline.runner.session import locked
+
+    folder = RUNS / find_recipe(options.recipe).stem
+    if folder.is_dir():
+        with locked(folder):
+            shutil.rmtree(folder)
+    print(f"removed {folder}")

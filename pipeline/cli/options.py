@@ -1,0 +1,74 @@
+"""What the commands share: their parsers, the options of a recipe, and where results lie."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # imported where a command needs them: torch takes seconds
+    from pipeline.recipe.schema import Recipe
+    from pipeline.runner.stage import Pipeline
+
+RUNS, DIST = Path("runs"), Path("dist")
+
+Commands = argparse._SubParsersAction  # of argparse.ArgumentParser
+Run = Callable[[argparse.Namespace], int | None]
+
+
+def add_command(commands: Commands[argparse.ArgumentParser], name: str, run: Run) -> argparse.ArgumentParser:
+    """Add a command whose help is the first line of the docstring of `run`.
+
+    Args:
+        commands: the sub-parsers of the program.
+        name: the word on the command line.
+        run: what it does; returns an exit code, or None for 0.
+
+    Returns:
+        The command's parser, to take more options.
+    """
+    text = (run.__doc__ or "").splitlines()[0]
+    parser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(run=run)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def add_recipe_argument(command: argparse.ArgumentParser) -> None:
+    """Take the recipe as a positional argument or by --recipe, as other commands do."""
+    command.add_argument("recipe", nargs="?", default="scenes", metavar="NAME|FILE", help="default: scenes")
+    command.add_argument("--recipe", dest="named", metavar="NAME|FILE", help="the same")
+
+
+def add_recipe_options(command: argparse.ArgumentParser) -> None:
+    """Take a recipe, and everything that changes how its stages run."""
+    command.add_argument("--recipe", default="scenes", metavar="NAME|FILE", help="default: scenes")
+    command.add_argument("--data", type=Path, metavar="FOLDER", help="root of the recipe's images")
+    command.add_argument("--force", action="append", default=[], metavar="STAGE", help="run it again; may be repeated")
+    command.add_argument("--devices", type=Path, metavar="FILE", help="devices.yaml: where else to measure, over ssh")
+    command.add_argument("--thorough", action="store_true", help="at least 1,024 queries, and ten minutes an engine")
+
+
+def read_recipe(options: argparse.Namespace) -> Recipe:
+    """Load and check the recipe that the options name."""
+    from pipeline.recipe.schema import check, load_recipe
+
+    recipe = load_recipe(options.recipe, options.data)
+    check(recipe)
+    if not options.thorough:
+        return recipe
+    from pipeline.stages.agreement import find_script
+
+    find_script()  # fails before anything is trained or measured
+    return dataclasses.replace(recipe, bench=recipe.bench.thorough())
+
+
+def pipeline_of(recipe: Recipe, options: argparse.Namespace) -> Pipeline:
+    """Build the stages of a recipe, with the devices that the options name."""
+    from pipeline import stages
+    from pipeline.stages.devices import read_device_list
+
+    devices = read_device_list(options.devices) if options.devices else None
+    return stages.pipeline(recipe, RUNS / recipe.name, frozenset(options.force), devices)

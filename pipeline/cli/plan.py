@@ -1,0 +1,52 @@
+"""plan: what would run, why and for how long, and what teacher and student cost."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from pipeline.cli.options import Commands, add_command, add_recipe_options, pipeline_of, read_recipe
+
+if TYPE_CHECKING:
+    from pipeline.runner.stage import Decision
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """The command plan."""
+    add_recipe_options(add_command(commands, "plan", run))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Say what would run, why, for about how long, and what teacher and student cost."""
+    from pipeline.cli import costs
+    from pipeline.runner.stage import duration, size
+
+    recipe = read_recipe(options)
+    pipeline = pipeline_of(recipe, options)
+    decisions = pipeline.plan()
+    for decision in decisions:
+        print(_format_decision(decision))
+    has_data = any(decision.stage == "data" and not decision.runs for decision in decisions)
+    for text in costs.lines(recipe, pipeline.folder / "data" if has_data else None):
+        print(text)
+    waiting = [decision for decision in decisions if decision.runs]
+    estimated, unknown = (
+        [decision for decision in waiting if (decision.seconds is None) is missing] for missing in (False, True)
+    )
+    totals = []
+    if estimated:
+        seconds, volume = (sum(getattr(one, name) or 0 for one in estimated) for name in ("seconds", "bytes"))
+        totals = [f"about {duration(seconds)}, {size(volume)}"]
+    if unknown:
+        totals += [f"no estimate for {', '.join(decision.stage for decision in unknown)}"]
+    print("; ".join(totals) or "nothing to do")
+
+
+def _format_decision(decision: Decision) -> str:
+    from pipeline.runner.stage import duration, size
+
+    if not decision.runs:
+        return f"  skip  {decision.stage:16} {decision.why}"
+    about = [duration(decision.seconds)] if decision.seconds is not None else []
+    about += [size(decision.bytes)] if decision.bytes is not None else []
+    return f"  run   {decision.stage:16} {decision.why}" + (f" (about {', '.join(about)})" if about else "")
