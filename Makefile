@@ -46,7 +46,7 @@ plan: .venv/.stamp  ## say what would run, why, for how long
 doctor: .venv/.stamp  ## say why int8 engines are no faster than float, and whether this CPU computes them right
 	@$(RUN) doctor $(RECIPE)
 
-fetch: .venv/.stamp  ## only fetch the pictures, for a machine that goes offline
+fetch: .venv/.stamp  ## only fetch the images, for a machine that goes offline
 	@$(RUN) fetch
 
 check: .venv/.stamp  ## format, lint, types, import rules

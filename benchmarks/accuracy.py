@@ -19,7 +19,7 @@ WORST = 5  # labels
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """The test pictures and what is on them.
+    """The test images and what is on them.
 
     `major` and `minor` (N, L) say in which role, if the data knows; `known` (N, L) is False where nobody has decided.
     """
@@ -36,7 +36,7 @@ class Truth:
         arrays["known"] = self.known
         for name, array in arrays.items():
             if array is not None and len(array) != len(self.files):
-                raise ValueError(f"{name}: expected {len(self.files)} rows, one a picture, got {len(array)}")
+                raise ValueError(f"{name}: expected {len(self.files)} rows, one an image, got {len(array)}")
 
 
 def accuracy(
@@ -50,7 +50,7 @@ def accuracy(
 ) -> dict[str, Any]:
     """The accuracy fields of a row, fractions in 0..1, None where the truth has no positive.  scores (N, L).
 
-    `float_scores` with their thresholds are those of the same model in float, on the same pictures: without them there
+    `float_scores` with their thresholds are those of the same model in float, on the same images: without them there
     is no difference to tell.
     """
     targets, known = truth.targets, truth.known
@@ -119,9 +119,9 @@ def _ends(interval: Interval, *names: str) -> dict[str, float | None]:
 def role_map(
     scores: ArrayLike, targets: ArrayLike, role: ArrayLike | None, known: ArrayLike | None = None
 ) -> float | None:
-    """mAP where a positive is a picture that has the label in this role (N, L).
+    """mAP where a positive is an image that has the label in this role (N, L).
 
-    A picture that has the label only in the other role is neither right nor wrong for that label: it is left out.
+    An image that has the label only in the other role is neither right nor wrong for that label: it is left out.
     """
     if role is None:
         return None

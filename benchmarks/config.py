@@ -19,7 +19,7 @@ class Bench:
     queries: int = 256
     least_s: float = 0.0  # a process goes on until it has both
     threads: int = 1
-    pictures: int = 64  # of the test set, decoded again in every query
+    images: int = 64  # of the test set, decoded again in every query
     warm_up_s: float = 10.0
     throughput: bool = True
     torch_compile: bool = True  # time the student compiled by torch as well; needs a C++ compiler
@@ -27,7 +27,7 @@ class Bench:
     timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
-        for name in ("processes", "reference_processes", "queries", "threads", "pictures", "timeout_s"):
+        for name in ("processes", "reference_processes", "queries", "threads", "images", "timeout_s"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"bench.{name}: expected more than 0, got {getattr(self, name)}")
         for name in ("least_s", "warm_up_s", "sustained_s"):
@@ -49,10 +49,10 @@ class Bench:
         least = f" and at least {self.least_s:g} s" if self.least_s else ""
         told = {
             "stream": "single: batch 1, the next query starts when the last has ended",
-            "headline": "p90 end to end: picture bytes in memory to labels, split into decode, resize, infer, post",
+            "headline": "p90 end to end: image bytes in memory to labels, split into decode, resize, infer, post",
             "engine only": "p50: uint8 tensor in, scores out, transfers included",
             "p90 bound": "what p90 stays below with 99 % confidence: MLPerf's early-stopping estimate",
-            "queries": f"{self.queries}{least} a process over {self.pictures} test pictures",
+            "queries": f"{self.queries}{least} a process over {self.images} test images",
             "processes": f"{self.processes} fresh ones an engine, {self.reference_processes} a reference, "
             "all interleaved in a seeded random order; those in torch are forked from one that has imported it",
             "threads": f"{self.threads}, process pinned to as many cores",

@@ -146,7 +146,7 @@ def _samples(value: Any) -> dict[str, list[float]]:
 
 def _tried(value: Any) -> list[Any]:
     if not isinstance(value, list) or len(value) != 3:
-        raise _wrong("batch, streams and pictures a second", value)
+        raise _wrong("batch, streams and images a second", value)
     return [_count(value[0]), _count(value[1]), _number()(value[2])]
 
 

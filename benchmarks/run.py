@@ -21,7 +21,7 @@ from export.bundle.bundle import read_bundle
 from mlkd.core import files as whole_file
 from mlkd.core.progress import Progress, silent
 
-SECONDS_A_PICTURE = 0.25  # what a picture may take on a small board before scoring is given up
+SECONDS_A_IMAGE = 0.25  # what an image may take on a small board before scoring is given up
 NOT_HERE = "there is no room for the test set there, and no other machine has scored this engine"
 
 
@@ -54,10 +54,10 @@ def run_bench(job: Job, bundles: Sequence[Bundle]) -> dict[str, Any]:
     for folder in ("samples", "scores"):
         (job.out / folder).mkdir(parents=True, exist_ok=True)
     machine, subjects = _subjects(job, bundles)
-    pictures, whole = _pictures(job)
-    timed = _time_all(job, subjects, pictures)
+    images, whole = _images(job)
+    timed = _time_all(job, subjects, images)
     elsewhere = [subject.scored or (None if whole else job.host) for subject in subjects]
-    here = score(job, [one for one, scored in zip(subjects, elsewhere, strict=True) if not scored], pictures, machine)
+    here = score(job, [one for one, scored in zip(subjects, elsewhere, strict=True) if not scored], images, machine)
     rows = [
         _row(job, subject, one, timed[one.name], scored or here)
         if one.lacks is None
@@ -110,19 +110,19 @@ def _info(job: Job, program: Run) -> tuple[dict[str, str | None], dict[str, Any]
         raise DeviceError(f"{name}: expected engines and a machine from `tagger.pyz info`, got {cause}") from cause
 
 
-def _pictures(job: Job) -> tuple[str, bool]:
-    """The pictures there, and whether they are the whole test set: a device without room gets only the timed ones."""
+def _images(job: Job) -> tuple[str, bool]:
+    """The images there, and whether they are the whole test set: a device without room gets only the timed ones."""
     try:
-        return job.device.pictures(job.truth.files), True
+        return job.device.images(job.truth.files), True
     except NoRoomError:
         if job.host is None:
             raise
         files = list(job.truth.files)
-        some = random.Random(job.seed).sample(files, min(job.bench.pictures, len(files)))
-        return job.device.pictures(some), False
+        some = random.Random(job.seed).sample(files, min(job.bench.images, len(files)))
+        return job.device.images(some), False
 
 
-def _time_all(job: Job, subjects: Sequence[Subject], pictures: str) -> dict[str, Timed]:
+def _time_all(job: Job, subjects: Sequence[Subject], images: str) -> dict[str, Timed]:
     able = {one.name: (subject.program, one) for subject in subjects for one in subject.able}
     counts = {True: job.bench.processes, False: job.bench.reference_processes}
     runs: list[tuple[str, int | str]] = [*plan({name: counts[one.ships] for name, (_, one) in able.items()}, job.seed)]
@@ -133,30 +133,30 @@ def _time_all(job: Job, subjects: Sequence[Subject], pictures: str) -> dict[str,
         if found[name].can(process):
             try:
                 words = asked(job.bench, process, found[name])
-                found[name].add(process, output_check.process(_time(job, *able[name], process, pictures, words)))
+                found[name].add(process, output_check.process(_time(job, *able[name], process, images, words)))
             except (ProcessFailedError, ValueError) as cause:
                 found[name].failed(process, cause)
     job.progress("latency", len(runs), len(runs))
     return found
 
 
-def _time(job: Job, program: Run, one: Candidate, process: int | str, pictures: str, more: Sequence[str]) -> Any:
+def _time(job: Job, program: Run, one: Candidate, process: int | str, images: str, more: Sequence[str]) -> Any:
     """What one process prints; kept, so that a bench that goes on does not repeat it."""
     file = job.out / "samples" / f"{one.name}.{process}.json"
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
     bench = job.bench
-    words = ["--engine", one.engine, "--pictures", pictures, "--sample", str(bench.pictures), "--seed", str(job.seed)]
+    words = ["--engine", one.engine, "--images", images, "--sample", str(bench.images), "--seed", str(job.seed)]
     words += ["--threads", str(job.threads), "--warmup-s", str(bench.warm_up_s), *more]
     told = program("bench", *words, timeout_s=bench.timeout_s + 2 * bench.least_s + bench.sustained_s)
     whole_file.write(file, json.dumps(told).encode())
     return told
 
 
-def score(job: Job, subjects: Sequence[Subject], pictures: str, machine: Mapping[str, Any]) -> Scored:
-    """Scores of the test set into out/scores; a program decodes a picture once for all of its engines."""
+def score(job: Job, subjects: Sequence[Subject], images: str, machine: Mapping[str, Any]) -> Scored:
+    """Scores of the test set into out/scores; a program decodes an image once for all of its engines."""
     cores = machine.get("cores")
-    words = ["--pictures", pictures, *(["--threads", str(cores)] if isinstance(cores, int) and cores > 0 else [])]
+    words = ["--images", images, *(["--threads", str(cores)] if isinstance(cores, int) and cores > 0 else [])]
     found: dict[str, Any] = {}
     total = sum(len(subject.able) for subject in subjects)
     for subject in subjects:
@@ -176,7 +176,7 @@ def _score(job: Job, program: Run, able: Sequence[Candidate], words: Sequence[st
         return {}
     folder = f"{job.device.scratch()}/{able[0].name}"
     named = [word for one in able for word in ("--engine", one.engine)]
-    timeout_s = max(job.bench.timeout_s, SECONDS_A_PICTURE * len(able) * len(job.truth.files))
+    timeout_s = max(job.bench.timeout_s, SECONDS_A_IMAGE * len(able) * len(job.truth.files))
     try:
         told = program("scores", *words, "--out", folder, *named, timeout_s=timeout_s)
     except ProcessFailedError as cause:

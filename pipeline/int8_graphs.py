@@ -47,7 +47,7 @@ class Fitting:
         facts = {
             "keep": self.budget.keep,
             "float_map": judge.float_map,
-            "pictures": len(judge.pixels),
+            "images": len(judge.pixels),
             "calibration": read_json(self.context.out / CALIBRATION)["covers"],
             "precisions": [asdict(entry) | {"verdict": entry.verdict} for entry in found.values()],
         }

@@ -1,4 +1,4 @@
-"""The validation pictures as a whole: what every engine is held to, and what its thresholds come from."""
+"""The validation images as a whole: what every engine is held to, and what its thresholds come from."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Val:
-    """All of val: select, and tune behind it, on which thresholds are tuned; N pictures, L labels."""
+    """All of val: select, and tune behind it, on which thresholds are tuned; N images, L labels."""
 
     select: Split
     tune: Split

@@ -62,7 +62,7 @@ class Application:
 
     model: Path
     backend: OpenVino
-    picture: tuple[int, ...]
+    image: tuple[int, ...]
 
     @contextlib.contextmanager
     def start(self, seconds: float) -> Iterator[tuple[subprocess.Popen[str], Path]]:
@@ -74,7 +74,7 @@ class Application:
             config = Path(folder) / "config.json"
             config.write_text(json.dumps({"CPU": self.backend.settings()}), encoding="utf-8")
             command = [sys.executable, "-c", START, "-m", str(self.model), "-hint", "latency", "-api", "sync"]
-            command += ["-load_config", str(config), "-data_shape", f"[1,{','.join(map(str, self.picture))}]"]
+            command += ["-load_config", str(config), "-data_shape", f"[1,{','.join(map(str, self.image))}]"]
             command += ["-t", str(max(1, round(seconds)))]
             with subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder
@@ -107,7 +107,7 @@ def compare(model: Path, threads: int, *, rounds: int = ROUNDS, seconds: float =
     null = null_errors_us(NULL_MS)
     session = backend.open_graph(model)
     with session:
-        application = Application(model, backend, session.picture)
+        application = Application(model, backend, session.image)
         found = [take_turns(application, session, seconds) for _ in range(rounds)]
     ours, inside, theirs = (np.concatenate(samples) for samples in zip(*found, strict=True))
     difference = apart(inside, theirs)
@@ -141,7 +141,7 @@ def take_turns(
     Theirs is stopped while ours runs and the other way round, every 40 queries or so: what slows the machine slows
     both, and the one query that is stopped in the middle moves no decile.
     """
-    pixels = np.random.default_rng(0).integers(0, 256, (1, *session.picture), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (1, *session.image), dtype=np.uint8)
     inside: list[float] = []
 
     def run(images: NDArray[np.uint8]) -> None:

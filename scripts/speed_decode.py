@@ -1,4 +1,4 @@
-"""Pictures a second of the data stage: a decoding a size, one for all sizes of equal scale, and every core.
+"""Images a second of the data stage: a decoding a size, one for all sizes of equal scale, and every core.
 
 Run it as `python scripts/speed_decode.py`.
 """

@@ -72,10 +72,10 @@ def compare(what: str, ours: Callable[[], np.ndarray], theirs: Callable[[], np.n
     print(f"{what:52} {told}  {apart:.0e}")
 
 
-def drawn(pictures: int, labels: int, dtype: type, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def drawn(images: int, labels: int, dtype: type, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Scores that are right more often than not; 4 % of the targets are positive, as in COCO."""
-    targets = np.random.default_rng(100).random((pictures, labels)) < 0.04
-    noise = np.random.default_rng(seed).standard_normal((pictures, labels))
+    targets = np.random.default_rng(100).random((images, labels)) < 0.04
+    noise = np.random.default_rng(seed).standard_normal((images, labels))
     return (1 / (1 + np.exp(3 - 2 * targets - noise))).astype(dtype), targets
 
 

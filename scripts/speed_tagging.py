@@ -1,6 +1,6 @@
 """How near tag_many comes to what decoding and engine allow together, and how soon a process gives its first tag.
 
-Run it as `python scripts/speed_tagging.py BUNDLE [ENGINE ...]`.  With C cores, d seconds to decode and resize a picture
+Run it as `python scripts/speed_tagging.py BUNDLE [ENGINE ...]`.  With C cores, d seconds to decode and resize an image
 and e seconds to score one, each measured alone on one thread in the same batches, the bound is C / (d + e).  Where
 others use the machine too, C processes that decode and score in turn, each with a session of its own, say what is left.
 """
@@ -47,7 +47,7 @@ def alone(folder: Path, engine: str, files: Sequence[Path], orders: Connection) 
 
 
 def decode_and_score_s(tagger: Tagger, files: Sequence[Path]) -> tuple[float, float]:
-    """Seconds a picture, each alone."""
+    """Seconds an image, each alone."""
     start = time.perf_counter()
     pixels = [tagger.resize(tagger.decode(file)) for file in files]
     middle = time.perf_counter()
@@ -56,7 +56,7 @@ def decode_and_score_s(tagger: Tagger, files: Sequence[Path]) -> tuple[float, fl
     return (middle - start) / len(files), (time.perf_counter() - middle) / len(files)
 
 
-def pictures_per_s(folder: Path, engine: str, files: Sequence[Path]) -> str:
+def images_per_s(folder: Path, engine: str, files: Sequence[Path]) -> str:
     cores, rows = len(allowed()), []
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
@@ -82,14 +82,14 @@ def pictures_per_s(folder: Path, engine: str, files: Sequence[Path]) -> str:
     of_bound = statistics.median(rate * (d + e) / cores for d, e, _, rate in rows)
     of_processes = statistics.median(rate / there for _, _, there, rate in rows)
     return (
-        f"{engine:24} decode {decode_s * 1e3:6.3f} ms  engine {score_s * 1e3:6.3f} ms  tag_many {many:6.0f} pictures/s:"
+        f"{engine:24} decode {decode_s * 1e3:6.3f} ms  engine {score_s * 1e3:6.3f} ms  tag_many {many:6.0f} images/s:"
         f"  {of_bound:4.0%} of the bound {cores / (decode_s + score_s):6.0f}"
         f"  {of_processes:4.0%} of {cores} processes {processes:6.0f}"
     )
 
 
-def first_tag_s(folder: Path, engine: str, picture: Path) -> str:
-    command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--engine", engine, str(picture)]
+def first_tag_s(folder: Path, engine: str, image: Path) -> str:
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--engine", engine, str(image)]
     taken = []
     for _ in range(STARTS):
         start = time.perf_counter()
@@ -107,7 +107,7 @@ def main() -> None:
         files = draw(Path(name))
         for engine in engines:
             print(first_tag_s(folder, engine, files[0]))
-            print(pictures_per_s(folder, engine, files))
+            print(images_per_s(folder, engine, files))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which nets are safe and which are faster in int8: `python scripts/zoo.py DATA OUT [NET ...] [--timings]`.
 
-DATA is a prepared folder (the data stage's) with pictures of 64 px; OUT keeps a folder and a JSON for every net, so
+DATA is a prepared folder (the data stage's) with images of 64 px; OUT keeps a folder and a JSON for every net, so
 that a stopped run goes on where it was.  Without `--timings` the nets are trained and frozen, with it what lies in OUT
 is timed; both print the page, as far as it is known, on stdout.
 """
@@ -106,7 +106,7 @@ def measured(net: str, data: Path, folder: Path) -> dict[str, Any]:
     return {
         "net": net,
         "parameters": cost(model, len(LABELS)).parameters,
-        "pictures_seen": seen,
+        "images_seen": seen,
         "float_map": mean_average_precision(expected, wanted),
         "parity": {name: float(np.abs(one - expected).max()) for name, one in scores.items()},
         "int8_map": integer,
@@ -122,7 +122,7 @@ def model_of(net: str) -> Model:
 
 
 def targets_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(N, 30): whether a third by a third of the picture, or all of it, is among the fifth with most of a colour.
+    """(N, 30): whether a third by a third of the image, or all of it, is among the fifth with most of a colour.
 
     A net learns this from nothing within seconds, and a small error in what it computes moves the ranking.
     """
@@ -134,7 +134,7 @@ def targets_of(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def trained(model: Model, train: NDArray[np.uint8], wanted: NDArray[np.uint8], out: Path) -> int:
-    """Write weights after SECONDS of AdamW; returns how many pictures were seen."""
+    """Write weights after SECONDS of AdamW; returns how many images were seen."""
     if out.is_file():
         return int(torch.load(out, weights_only=True)["seen"])
     torch.manual_seed(0)
@@ -220,18 +220,18 @@ def run(backend: Any, engine: Path, pixels: NDArray[np.uint8]) -> NDArray[np.flo
 
 
 def timings(folder: Path) -> dict[str, list[float]]:
-    """Minimum and median milliseconds of one picture on one thread, by engine; the engines take turns."""
-    picture = np.random.default_rng(0).integers(0, 256, (1, PX, PX, 3), dtype=np.uint8)
+    """Minimum and median milliseconds of one image on one thread, by engine; the engines take turns."""
+    image = np.random.default_rng(0).integers(0, 256, (1, PX, PX, 3), dtype=np.uint8)
     sessions = {name: told(lambda of=of: of[0].open(folder / "engines" / of[1])) for name, of in ENGINES.items()}
     sessions = {name: session for name, session in sessions.items() if not isinstance(session, str)}
     taken: dict[str, list[float]] = {name: [] for name in sessions}
     began = time.monotonic()
     for _ in range(ROUNDS):
         for name, session in sessions.items():
-            session(picture)  # the others have had the caches
+            session(image)  # the others have had the caches
             for _ in range(CALLS):
                 before = time.perf_counter()
-                session(picture)
+                session(image)
                 taken[name].append(1e3 * (time.perf_counter() - before))
         if time.monotonic() - began > MOST_S:
             break

@@ -53,19 +53,19 @@ Every net below, with the label decoder as its head, went from torch through ONN
 for RTX. `tests/export/onnx/test_zoo.py` holds the same nets with every head to parity with torch at batches 1, 3 and 8.
 The page is what `scripts/zoo.py` printed.
 
-**How it was measured.** Pictures are the scenes at 64 px. Each net learns for {seconds:g} s of one core (MobileOne,
+**How it was measured.** Images are the scenes at 64 px. Each net learns for {seconds:g} s of one core (MobileOne,
 whose branches take few steps in that time, four times as long), from random weights (EfficientNet-lite0: from its
-package's), where in the picture there is much of which colour: 30 labels, a fifth of the pictures positive each. That
+package's), where in the image there is much of which colour: 30 labels, a fifth of the images positive each. That
 is no task of anybody's, but one that a net of any kind learns in that time, so that there is a mAP to lose, and small
 errors move its ranking. `int8` is the plain post-training graph, ranges by min-max (OpenVINO: as NNCF chooses) from 128
-pictures: no method chosen, no layer put back to float, no budget held. A net that is not safe here may be so in a
+images: no method chosen, no layer put back to float, no budget held. A net that is not safe here may be so in a
 recipe, which does all that; one that is safe here can hurt on your labels, which is why a recipe measures.
 
-**Safe** keeps at least 99 % of the float mAP on 1,000 pictures (select). **Faster** is at least 1.1 times as fast as
-float, minimum against minimum, one picture at a time on one thread, engines taking turns in one process. Times are of
-this machine and these small pictures; a machine without int8 instructions or with larger pictures differs.
+**Safe** keeps at least 99 % of the float mAP on 1,000 images (select). **Faster** is at least 1.1 times as fast as
+float, minimum against minimum, one image at a time on one thread, engines taking turns in one process. Times are of
+this machine and these small images; a machine without int8 instructions or with larger images differs.
 
-**Parity** is the largest difference of any score from torch's, float graph, same pictures.
+**Parity** is the largest difference of any score from torch's, float graph, same images.
 
 **TensorRT** says whether the real parser and builder of TensorRT for RTX took the graph for a GPU (SM86) that was not
 there: nothing of speed, nothing of what the engine computes.
@@ -83,7 +83,7 @@ def page(records: Sequence[Record], seconds: float) -> str:
 
 def verdicts(records: Iterable[Record]) -> str:
     """One row a net."""
-    head = ("net", "parameters", "pictures learnt from", "float mAP", "parity ORT", "parity OpenVINO",
+    head = ("net", "parameters", "images learnt from", "float mAP", "parity ORT", "parity OpenVINO",
             "TensorRT fp32", "fp16", "int8",
             "int8 keeps: ORT", "OpenVINO", "signed Q/DQ", "ONNX Runtime int8", "OpenVINO int8")  # fmt: skip
     rows = []
@@ -93,7 +93,7 @@ def verdicts(records: Iterable[Record]) -> str:
         parity = [f"{one['parity'][name]:.0e}" for name in RUNTIMES]
         size, quality = f"{one['parameters'] / 1e6:.1f} M", f"{one['float_map']:.3f}"
         words = [verdict(one, runtime) for runtime in RUNTIMES]
-        rows.append((one["net"], size, f"{one['pictures_seen']:,}", quality, *parity, *builds, *kept, *words))
+        rows.append((one["net"], size, f"{one['images_seen']:,}", quality, *parity, *builds, *kept, *words))
     return table(head, rows)
 
 

@@ -45,7 +45,7 @@ def test_every_command_on_arm(processor: str, bundle: Path, saturating: Path, tm
     if reason is not None:
         pytest.skip(reason)
     python, cpu = emulation.arm_python(), {"ARM_CPU": processor}
-    picture = next((bundle / "golden").glob("*.jpg"))
+    image = next((bundle / "golden").glob("*.jpg"))
 
     told = run_with(python, tmp_path, cpu, bundle, "selftest", "--json")
     facts = json.loads(told)
@@ -59,7 +59,7 @@ def test_every_command_on_arm(processor: str, bundle: Path, saturating: Path, tm
     }
     assert facts["passed"], told
 
-    tagged = json.loads(run_with(python, tmp_path, cpu, bundle, "tag", "--json", "--threshold", "0", picture))
+    tagged = json.loads(run_with(python, tmp_path, cpu, bundle, "tag", "--json", "--threshold", "0", image))
     assert len(tagged["tags"]) == 3
 
     table = run_with(
@@ -79,11 +79,11 @@ def test_x86_without_vnni_names_saturation(saturating: Path, tmp_path: Path) -> 
     if shutil.which(emulation.QEMU_X86) is None:
         pytest.skip(f"expected {emulation.QEMU_X86}, got none; make arm")
     python = emulation.x86_python(tmp_path / "python", "Haswell-noTSX")
-    picture = next((saturating / "golden").glob("*.jpg"))
+    image = next((saturating / "golden").glob("*.jpg"))
     run_with(python, tmp_path, {}, saturating, "selftest", "--any-engine")
     assert quantised.SEVEN_BITS in run_with(python, tmp_path, {}, saturating, "info")
     lines = run_with(python, tmp_path, {}, saturating, "selftest").splitlines()
     assert lines[-2].startswith(f"not for this processor: {quantised.SATURATING}: ")
     with pytest.raises(AssertionError, match=rf"saturation \({quantised.SATURATING}\); use "):
         run_with(python, tmp_path, {}, saturating, "selftest", "--engine", quantised.SATURATING)
-    run_with(python, tmp_path, {}, saturating, "tag", picture)
+    run_with(python, tmp_path, {}, saturating, "tag", image)

@@ -32,14 +32,14 @@ def test_tag_selftest_and_bench_with_the_oldest_set(tmp_path: Path, runtime: str
     subprocess.run([uv, "venv", "--quiet", "--python", found.stdout.strip(), tmp_path / "environment"], check=True)
     subprocess.run([uv, "pip", "install", "--quiet", "--python", python, *PACKAGES, runtime], check=True)
     bundle = bundles.write_colours(tmp_path / "colours", tmp_path / "work")
-    picture = bundles.write_pictures(tmp_path / "pictures")["yellow"]
+    image = bundles.write_images(tmp_path / "images")["yellow"]
 
     def run(*words: object) -> str:
         command = list(map(str, [python, "-I", bundle / "tagger.pyz", *words]))
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
         return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
-    tagged = json.loads(run("tag", "--json", picture))
+    tagged = json.loads(run("tag", "--json", image))
     assert {tag["label"] for tag in tagged["tags"]} == {"red", "green"}
     engine = f"{runtime.partition('=')[0]}-fp32"
     assert json.loads(run("info", "--json"))["chosen"]["engine"] == engine

@@ -1,4 +1,4 @@
-"""The same picture has the same pixels and scores on every path: prepared, by the library, by the program."""
+"""The same image has the same pixels and scores on every path: prepared, by the library, by the program."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from tests.helpers import bundles, selftests, wild
 
 PX = bundles.PX
 ENGINES = ("onnxruntime-fp32", "openvino-fp32")
-WILD = wild.pictures()
+WILD = wild.images()
 SAME = 1e-6  # float32 scores in 0..1; the program prints so many digits
 
 
 def looking_at_every_pixel(model: onnx.ModelProto) -> None:
-    """Weights of its own for each value of the picture: whatever moves or swaps any of them moves the scores."""
+    """Weights of its own for each value of the image: whatever moves or swaps any of them moves the scores."""
     rng = np.random.default_rng(0)
     weights = (rng.normal(size=(PX * PX * 3, 3)) * 4 / 255 / PX).astype(np.float32)
     (gain,) = (one for one in model.graph.initializer if one.name == "gain")
@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """One of every kind, and one large enough that a JPEG is decoded at a reduced scale."""
     root = tmp_path_factory.mktemp("wild")
-    contents = {name: picture.content for name, picture in WILD.items()}
+    contents = {name: image.content for name, image in WILD.items()}
     large = Image.fromarray(np.random.default_rng(0).integers(0, 255, (9, 12, 3), np.uint8)).resize((640, 480))
     contents["large.jpg"] = wild.saved(large, "JPEG", exif=wild.exif(6))
     for name, content in contents.items():
@@ -89,7 +89,7 @@ def test_the_engine_sees_every_pixel(session: Session, pixels: NDArray[np.uint8]
         assert np.abs(session(np.ascontiguousarray(other)) - session(pixels)).max(1).mean() > 0.05
 
 
-def test_pictures_prepared_for_training_and_evaluation(
+def test_images_prepared_for_training_and_evaluation(
     files: list[Path], pixels: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     root, lines = files[0].parent, ["file,tags,split"]
@@ -112,8 +112,8 @@ def test_the_library_takes_a_path_or_bytes(
     folder: Path, engine: str, files: list[Path], pixels: NDArray[np.uint8], expected: NDArray[np.float32]
 ) -> None:
     with Tagger.load(folder, engine) as tagger:
-        for file, picture, scores in zip(files, pixels, expected, strict=True):
-            for source in (file, str(file), file.read_bytes(), picture):
+        for file, image, scores in zip(files, pixels, expected, strict=True):
+            for source in (file, str(file), file.read_bytes(), image):
                 tags = dict(tagger.tag(source, threshold=0.0))
                 np.testing.assert_allclose([tags[label] for label in bundles.LABELS], scores, rtol=0, atol=SAME)
 
@@ -142,7 +142,7 @@ def test_the_shipped_program_prints_the_same_scores(
     ended = ran(folder, *words, *map(str, files))
     assert ended.returncode == 0, ended.stderr
     printed = [json.loads(line) for line in ended.stdout.splitlines()]
-    assert [line["picture"] for line in printed] == list(map(str, files))
+    assert [line["image"] for line in printed] == list(map(str, files))
     for line, scores in zip(printed, expected, strict=True):
         found = {tag["label"]: tag["score"] for tag in line["tags"]}
         np.testing.assert_allclose([found[label] for label in bundles.LABELS], scores, rtol=0, atol=SAME)
@@ -154,7 +154,7 @@ def written(folder: Path, files: list[Path], tmp_path_factory: pytest.TempPathFa
     out = tmp_path_factory.mktemp("scores")
     (out / "list.txt").write_text("\n".join(map(str, files)))
     engines = [word for engine in ENGINES for word in ("--engine", engine)]
-    words = [*engines, "--batch", "7", "--pictures", str(out / "list.txt"), "--out", str(out)]
+    words = [*engines, "--batch", "7", "--images", str(out / "list.txt"), "--out", str(out)]
     ended = ran(folder, "scores", *words)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return out

@@ -95,9 +95,9 @@ for name in sys.argv[3:]:
 def test_the_program_tags_with_numpy_pillow_and_one_runtime(tmp_path: Path, runtime: str, engine: str) -> None:
     """A bare Python that finds only these packages: no torch, no checkout, no other runtime."""
     bundle = bundles.write_colours(tmp_path / "colours", tmp_path / "work")
-    picture = bundles.write_pictures(tmp_path / "pictures")["red"]
+    image = bundles.write_images(tmp_path / "images")["red"]
     ended = subprocess.run(
-        [*bare_program(bundle, tmp_path / "packages", runtime), "tag", "--verbose", "--json", str(picture)],
+        [*bare_program(bundle, tmp_path / "packages", runtime), "tag", "--verbose", "--json", str(image)],
         capture_output=True,
         text=True,
         cwd=tmp_path,
@@ -110,16 +110,16 @@ def test_the_program_tags_with_numpy_pillow_and_one_runtime(tmp_path: Path, runt
 
 def test_two_programs_at_once_rebuild_one_engine(tmp_path: Path) -> None:
     bundle = bundles.write_stale(bundles.write_colours(tmp_path / "colours", tmp_path / "work"), tmp_path)
-    picture = bundles.write_pictures(tmp_path / "pictures")["red"]
+    image = bundles.write_images(tmp_path / "images")["red"]
     command = bare_program(bundle, tmp_path / "packages", "openvino")
-    command += ["tag", "--verbose", "--rebuild", "--engine", "openvino-fp32", "--threshold", "0.4", str(picture)]
+    command += ["tag", "--verbose", "--rebuild", "--engine", "openvino-fp32", "--threshold", "0.4", str(image)]
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
     pipe = subprocess.PIPE
     started = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) for _ in range(2)]
     printed = [process.communicate() for process in started]
     for process, (out, err) in zip(started, printed, strict=True):
         assert process.returncode == 0, err
-        assert out == f"{picture}: red 0.49\n"
+        assert out == f"{image}: red 0.49\n"
         assert f"built on this device: {tmp_path}/cache/edge-tagger/engines/" in err
     assert len(list(tmp_path.glob("cache/edge-tagger/engines/*/*/fp32.xml"))) == 1
 

@@ -1,4 +1,4 @@
-"""Many pictures as one file: an uncompressed zip whose bytes depend on nothing but theirs."""
+"""Many images as one file: an uncompressed zip whose bytes depend on nothing but theirs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLAIN = 0o100644 << 16
 
 
 def write_pack(files: Sequence[Path], out: Path) -> Path:
-    """Write `files` in their order as 000000.jpg, 000001.png, …: equal pictures give equal bytes."""
+    """Write `files` in their order as 000000.jpg, 000001.png, …: equal images give equal bytes."""
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for at, file in enumerate(files):
             entry = zipfile.ZipInfo(f"{at:06d}{file.suffix.lower()}", EPOCH)
@@ -22,16 +22,16 @@ def write_pack(files: Sequence[Path], out: Path) -> Path:
 
 
 def read_pack(file: Path) -> Pack:
-    """The pictures of a pack, each read when it is asked for; raises ValueError for what is no pack."""
+    """The images of a pack, each read when it is asked for; raises ValueError for what is no pack."""
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError) as cause:
-        raise ValueError(f"{file}: expected a pack of pictures (.zip), got {cause}; pack them again") from None
+        raise ValueError(f"{file}: expected a pack of images (.zip), got {cause}; pack them again") from None
     return Pack(archive)
 
 
 class Pack(Sequence[bytes]):
-    """The content of each picture, in order of the names; the zip's checksum is verified at every read."""
+    """The content of each image, in order of the names; the zip's checksum is verified at every read."""
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self.names = sorted(archive.namelist())

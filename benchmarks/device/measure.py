@@ -24,36 +24,36 @@ from export.tagger import Tagger, choose
 from export.tagger.opening import open_engine
 from mlkd.core import images
 
-Picture = Path | bytes
+ImageSource = Path | bytes
 
 
-def pictures(file: Path) -> Sequence[Picture]:
-    """What `--pictures` names: a text list with one path a line, or a pack, a .zip of picture files."""
+def read_sources(file: Path) -> Sequence[ImageSource]:
+    """What `--images` names: a text list with one path a line, or a pack, a .zip of image files."""
     if file.suffix.lower() == ".zip":
         return read_pack(file)
     listed = [Path(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not listed:
-        raise ValueError(f"{file}: expected a text file with one picture's path a line, or a pack, got no path")
+        raise ValueError(f"{file}: expected a text file with one image's path a line, or a pack, got no path")
     return listed
 
 
-def sample(pictures: Sequence[Picture], count: int | None, seed: int) -> list[Picture]:
+def sample(sources: Sequence[ImageSource], count: int | None, seed: int) -> list[ImageSource]:
     """`count` of them, or all where there are no more, in a seeded random order; None takes all as they lie."""
     if count is None:
-        return list(pictures)
-    chosen = random.Random(seed).sample(range(len(pictures)), min(count, len(pictures)))
-    return [pictures[index] for index in chosen]
+        return list(sources)
+    chosen = random.Random(seed).sample(range(len(sources)), min(count, len(sources)))
+    return [sources[index] for index in chosen]
 
 
-def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], settings: Settings) -> dict[str, Any]:
+def bench(folder: Path, engine: str | None, sources: Sequence[ImageSource], settings: Settings) -> dict[str, Any]:
     """Measure one engine in this process: what `measure` says, what ran, and what opening it cost.
 
-    `load_ms` covers choosing and opening, the runtime's import included, and the picture that ONNX Runtime runs to say
+    `load_ms` covers choosing and opening, the runtime's import included, and the image that ONNX Runtime runs to say
     where its nodes are.  Peak memory is read before the search for throughput opens further sessions.
     """
-    if not pictures:
-        raise ValueError("bench: expected at least one picture, got an empty list")
-    content = [picture if isinstance(picture, bytes) else picture.read_bytes() for picture in pictures]
+    if not sources:
+        raise ValueError("bench: expected at least one image, got an empty list")
+    content = [source if isinstance(source, bytes) else source.read_bytes() for source in sources]
     pinned = None
     if settings.threads and not settings.throughput:  # a runtime looks only once how many cores there are
         pinned = machine.pin(settings.threads)
@@ -77,7 +77,7 @@ def bench(folder: Path, engine: str | None, pictures: Sequence[Picture], setting
         "built_here": tagger.rebuilt is not None,
         "sha256": stamp.hash_of(engine_file),  # of what ran
         "bytes": sum(file.stat().st_size for file in choice.backend.files(engine_file)),
-        "pictures": len(content),
+        "images": len(content),
         "threads": settings.threads,
         "pinned": pinned,
         "load_ms": load_ms,
@@ -114,13 +114,13 @@ def _on_gpu(ran: Ran) -> bool:
 def score_files(
     folder: Path,
     engines: Sequence[str],
-    files: Sequence[Picture],
+    files: Sequence[ImageSource],
     out: Path,
     *,
     batch: int = 32,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Scores (N, L) of every engine for every file into out/ENGINE.npy, decoding each picture once.
+    """Scores (N, L) of every engine for every file into out/ENGINE.npy, decoding each image once.
 
     Returns by engine {"ran", "sha256", "error"}; one that fails does not disturb the others.
 
@@ -162,7 +162,7 @@ def _score_all(
                 running.pop(name)[0].close()
 
 
-def _batches(files: Sequence[Picture], image_px: int, batch: int) -> Iterator[NDArray[np.uint8]]:
+def _batches(files: Sequence[ImageSource], image_px: int, batch: int) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(files), batch):
         yield np.stack([images.load(file, image_px) for file in files[start : start + batch]])
 

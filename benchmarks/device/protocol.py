@@ -1,4 +1,4 @@
-"""How one chain from picture bytes to labels is measured in one process, whatever computes its scores."""
+"""How one chain from image bytes to labels is measured in one process, whatever computes its scores."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Chain:
 
     def pixels(self, content: Sequence[bytes]) -> list[NDArray[np.uint8]]:
         """What the engine gets, (1, H, W, 3) each."""
-        return [self.resize(self.decode(picture))[None] for picture in content]
+        return [self.resize(self.decode(image))[None] for image in content]
 
 
 def measure(chain: Chain, content: Sequence[bytes], settings: Settings, sensors: Sensors) -> dict[str, Any]:

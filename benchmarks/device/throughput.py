@@ -1,4 +1,4 @@
-"""Throughput: the most pictures a second that an engine gives, searched over batches and streams; never a latency."""
+"""Throughput: the most images a second that an engine gives, searched over batches and streams; never a latency."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRIAL_S = 0.2
 WORSE = 0.95  # of the best before: less is no noise any more
 AGAIN = 3  # trials of a setting that a search has found
 
-Trial = Callable[[int, int], float]  # batch, streams -> pictures a second
+Trial = Callable[[int, int], float]  # batch, streams -> images a second
 
 
 def search(trial: Trial, cores: int, most: int | None = None) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def rate(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Pictures a second while each stream sends batch after batch for `seconds`, begun together after one to warm up.
+    """Images a second while each stream sends batch after batch for `seconds`, begun together after one to warm up.
 
     The time ends with the last stream; one that ended before it adds nothing.
     """
@@ -111,5 +111,5 @@ def rate(
         raise next((cause for cause in failed if not isinstance(cause, threading.BrokenBarrierError)), failed[0])
     done = [future.result() for future in futures]
     starts, counts, ends = zip(*done, strict=True)
-    pictures: float = batch * sum(counts) / (max(ends) - min(starts))
-    return pictures
+    images: float = batch * sum(counts) / (max(ends) - min(starts))
+    return images

@@ -31,7 +31,7 @@ class Built:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """Milliseconds are medians of one picture; `findings` begin with the largest share of the int8 engine's time."""
+    """Milliseconds are medians of one image; `findings` begin with the largest share of the int8 engine's time."""
 
     int8: str
     plain: str
@@ -102,13 +102,13 @@ def _unreadable(backend: Backend) -> str | None:
 
 
 def _times(first: Session, second: Session) -> tuple[float, float]:
-    """Medians in ms of one picture each, taken in turns, so that a busy machine slows both."""
-    picture = noise(first.picture)
+    """Medians in ms of one image each, taken in turns, so that a busy machine slows both."""
+    image = noise(first.image)
     sessions: tuple[Session, Session] = (first, second)
     samples: tuple[list[float], list[float]] = ([], [])
     for session in sessions:
-        timing.warm_up(lambda session=session: session(picture), cap_s=WARM_UP_S)  # type: ignore[misc]
+        timing.warm_up(lambda session=session: session(image), cap_s=WARM_UP_S)  # type: ignore[misc]
     for _ in range(TURNS):
         for session, times in zip(sessions, samples, strict=True):
-            times += timing.time_queries([("", session)], itertools.repeat(picture, QUERIES)).whole.tolist()
+            times += timing.time_queries([("", session)], itertools.repeat(image, QUERIES)).whole.tolist()
     return float(np.median(samples[0])), float(np.median(samples[1]))

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-WARM, RUNS = 10, 30  # pictures before and in a profile
+WARM, RUNS = 10, 30  # images before and in a profile
 FLOATS = ("f32", "bf16", "f16")
 Role = Literal["product", "pair", "reorder", "other"]
 
@@ -27,7 +27,7 @@ class Layer:
     operator: str
     computes: str  # "int8", "f32", ...
     role: Role
-    milliseconds: float  # for one picture, the least of several: other programs can only add to it
+    milliseconds: float  # for one image, the least of several: other programs can only add to it
     kernel: str = ""  # the runtime's word for its implementation
     island: bool = False
     behind: str = ""  # the operator that stands between this one and the quantise behind it
@@ -47,7 +47,7 @@ def least(timed: Iterable[tuple[str, float]], runs: int) -> dict[str, float]:
     return {name: min(values) * max(1, round(len(values) / runs)) for name, values in samples.items()}
 
 
-def noise(picture: Sequence[int]) -> NDArray[np.uint8]:
-    """One picture (1, H, W, 3): what is in it changes no time."""
-    pixels: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (1, *picture), dtype=np.uint8)
+def noise(image: Sequence[int]) -> NDArray[np.uint8]:
+    """One image (1, H, W, 3): what is in it changes no time."""
+    pixels: NDArray[np.uint8] = np.random.default_rng(0).integers(0, 256, (1, *image), dtype=np.uint8)
     return pixels

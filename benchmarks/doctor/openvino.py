@@ -25,15 +25,15 @@ def layers(engine: Path, backend: OpenVino) -> list[Layer]:
 
 
 def _counters(engine: Path, backend: OpenVino) -> list[Any]:
-    """Means over a few pictures; the counters begin at zero only with a newly compiled model."""
+    """Means over a few images; the counters begin at zero only with a newly compiled model."""
     import openvino
 
     settings = backend.settings() | {"PERF_COUNT": True}
     compiled = openvino.Core().compile_model(str(engine), backend.device, settings)
     request = compiled.create_infer_request()
-    picture = noise([side.get_length() for side in list(compiled.inputs[0].get_partial_shape())[1:]])
+    image = noise([side.get_length() for side in list(compiled.inputs[0].get_partial_shape())[1:]])
     for _ in range(RUNS):
-        request.infer([picture])
+        request.infer([image])
     return list(request.get_profiling_info())
 
 

@@ -88,8 +88,8 @@ class Device(Protocol):
     def bring(self, file: Path) -> str:
         """Bring one file there; its path there."""
 
-    def pictures(self, files: Sequence[Path]) -> str:
-        """Bring the pictures there; the value is what to give to `--pictures`."""
+    def images(self, files: Sequence[Path]) -> str:
+        """Bring the images there; the value is what to give to `--images`."""
 
     def scratch(self) -> str:
         """A folder there for results, gone after `close`."""
@@ -127,9 +127,9 @@ class Local:
         """Where it lies."""
         return str(file.resolve())
 
-    def pictures(self, files: Sequence[Path]) -> str:
+    def images(self, files: Sequence[Path]) -> str:
         """A list of their paths."""
-        listed = Path(self._folder.name, "pictures.txt")
+        listed = Path(self._folder.name, "images.txt")
         listed.write_text("".join(f"{file.resolve()}\n" for file in files), encoding="utf-8")
         return str(listed)
 

@@ -77,7 +77,7 @@ def of_answer(entry: DeviceEntry, fault: object, text: str) -> DeviceError:
             "standard input as it was sent",
             "what its shell starts with (~/.bashrc) must not read standard input where no terminal is",
         ),
-        "space": ("room for the bundle and the pictures", f"make room, or choose another folder than {entry.folder}"),
+        "space": ("room for the bundle and the images", f"make room, or choose another folder than {entry.folder}"),
         "busy": ("it to itself", "wait, or give each devices.yaml that names this device another folder"),
         "damaged": ("a file as it was sent", "run again: it is sent again; if it stays so, test the disk"),
     }.get(str(fault), ("files that can be read and written", "see the message; correct folder in devices.yaml"))

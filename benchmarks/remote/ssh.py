@@ -56,10 +56,10 @@ class Ssh:
         """In a folder of its own there."""
         return f"{self._placed({file.name: file})}/{file.name}"
 
-    def pictures(self, files: Sequence[Path]) -> str:
+    def images(self, files: Sequence[Path]) -> str:
         """One pack of them there."""
         with tempfile.TemporaryDirectory() as folder:
-            return self.bring(write_pack(files, Path(folder, "pictures.zip")))
+            return self.bring(write_pack(files, Path(folder, "images.zip")))
 
     def scratch(self) -> str:
         """A folder in the store."""

@@ -1,4 +1,4 @@
-"""How good the decisions of one row are: at 0.5, at its own thresholds, and for a fixed number of tags a picture."""
+"""How good the decisions of one row are: at 0.5, at its own thresholds, and for a fixed number of tags an image."""
 
 from __future__ import annotations
 

@@ -128,17 +128,17 @@ def _goal(facts: Facts) -> str:
     if facts.get("float_map") is None:
         return ""
     found = f"The float student has {figures.points(facts.get('float_map'))} mAP"
-    if facts.get("pictures"):
-        found += f" on the {figures.count(facts['pictures'])} select pictures of val"
+    if facts.get("images"):
+        found += f" on the {figures.count(facts['images'])} select images of val"
     return found + (f"; at least {100 * facts['keep']:g} % of it must be kept." if facts.get("keep") else ".")
 
 
 def _calibration(facts: Facts) -> str:
-    """From how many pictures ranges come; empty where nothing was calibrated."""
-    if not facts.get("pictures"):
+    """From how many images ranges come; empty where nothing was calibrated."""
+    if not facts.get("images"):
         return ""
     covered = f" that cover {figures.count(facts['labels'])} labels" if facts.get("labels") else ""
-    return f"Ranges come from {figures.count(facts['pictures'])} training pictures{covered}."
+    return f"Ranges come from {figures.count(facts['images'])} training images{covered}."
 
 
 def _precision(entry: Facts, keep: float | None) -> Precision:

@@ -1,4 +1,4 @@
-"""The grid of test pictures: what is true, what the engine said, where engines disagree."""
+"""The grid of test images: what is true, what the engine said, where engines disagree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.report.rows import Facts, Row
 @dataclass(frozen=True)
 class Outline:
     label: str
-    left: float  # percent of the picture, as the others
+    left: float  # percent of the image, as the others
     top: float
     width: float
     height: float
@@ -23,7 +23,7 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ShownImage:
     """One of the pool, which the page holds once; `at` names it there whatever its own name holds."""
 
     at: int
@@ -36,9 +36,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture of the grid; hit and wrong with their scores, missed without."""
+    """One image of the grid; hit and wrong with their scores, missed without."""
 
-    picture: Picture
+    image: ShownImage
     engine: str
     hit: list[tuple[str, float]]
     wrong: list[tuple[str, float]]
@@ -48,51 +48,51 @@ class Shown:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A picture that an engine gets wrong in one label."""
+    """An image that an engine gets wrong in one label."""
 
-    picture: Picture
+    image: ShownImage
     missed: bool  # else found where it is not
     score: float | None
     threshold: float | None
 
 
-Pool = Mapping[str, Picture]
+Pool = Mapping[str, ShownImage]
 
 
-def read_pool(bench: Facts) -> dict[str, Picture]:
-    """Pictures by their id.  Raises ValueError for one that is no JPEG in base64."""
+def read_pool(bench: Facts) -> dict[str, ShownImage]:
+    """Images by their id.  Raises ValueError for one that is no JPEG in base64."""
     return {
-        str(key): _picture(at, str(key), facts) for at, (key, facts) in enumerate((bench.get("pictures") or {}).items())
+        str(key): _image(at, str(key), facts) for at, (key, facts) in enumerate((bench.get("images") or {}).items())
     }
 
 
-def _picture(at: int, key: str, facts: Facts) -> Picture:
+def _image(at: int, key: str, facts: Facts) -> ShownImage:
     text, name = str(facts.get("jpeg_base64") or ""), str(facts.get("name"))
     try:
         with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["JPEG"]) as opened:
             width, height = opened.size
     except (ValueError, OSError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"picture {key} ({name}): expected a JPEG in base64, got {text[:20]!r}; run bench again"
+            f"image {key} ({name}): expected a JPEG in base64, got {text[:20]!r}; run bench again"
         ) from error
     outlines = tuple(_outline(box) for box in facts.get("boxes") or ())
-    return Picture(at, name, width, height, "data:image/jpeg;base64," + text, outlines)
+    return ShownImage(at, name, width, height, "data:image/jpeg;base64," + text, outlines)
 
 
 def read_grid(bench: Facts, pool: Pool, chosen: Row | None) -> list[Shown]:
-    """Pictures on which engines disagree first, else in the order of the bench."""
-    shown = [_shown(entry, pool, chosen) for entry in bench.get("grid") or () if str(entry.get("picture")) in pool]
+    """Images on which engines disagree first, else in the order of the bench."""
+    shown = [_shown(entry, pool, chosen) for entry in bench.get("grid") or () if str(entry.get("image")) in pool]
     return sorted(shown, key=lambda one: -len(one.others))
 
 
 def read_mistakes(bench: Facts, pool: Pool) -> dict[str, list[Mistake]]:
-    """By label; pictures that the pool lacks are left out."""
+    """By label; images that the pool lacks are left out."""
     labels: dict[str, Sequence[Facts]] = (bench.get("mistakes") or {}).get("labels") or {}
     return {
         str(label): [
-            Mistake(pool[str(one["picture"])], one.get("kind") == "missed", one.get("score"), one.get("threshold"))
+            Mistake(pool[str(one["image"])], one.get("kind") == "missed", one.get("score"), one.get("threshold"))
             for one in found or ()
-            if str(one.get("picture")) in pool
+            if str(one.get("image")) in pool
         ]
         for label, found in labels.items()
     }
@@ -105,7 +105,7 @@ def _shown(entry: Facts, pool: Pool, chosen: Row | None) -> Shown:
     true = [str(label) for label in entry.get("true") or ()]
     ranked = sorted(said.items(), key=lambda pair: -pair[1])
     return Shown(
-        picture=pool[str(entry.get("picture"))],
+        image=pool[str(entry.get("image"))],
         engine=engine,
         hit=[pair for pair in ranked if pair[0] in true],
         wrong=[pair for pair in ranked if pair[0] not in true],
@@ -129,6 +129,6 @@ def _disagreements(
 
 
 def _outline(box: Sequence[object]) -> Outline:
-    """[label, x0, y0, x1, y1, role] with corners in 0..1, cut to the picture."""
+    """[label, x0, y0, x1, y1, role] with corners in 0..1, cut to the image."""
     x0, y0, x1, y1 = (100 * min(max(float(str(value)), 0.0), 1.0) for value in box[1:5])
     return Outline(str(box[0]), round(x0, 2), round(y0, 2), round(x1 - x0, 2), round(y1 - y0, 2), box[5] == "major")

@@ -93,7 +93,7 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
     tags = read_tags(bench, int8, read_mistakes(bench, pool))
     grid = read_grid(bench, pool, chosen)
     gaps = intervals_not_drawn(rows)
-    used = [shown.picture for shown in grid] + [mistake.picture for tag in tags for mistake in tag.mistakes]
+    used = [shown.image for shown in grid] + [mistake.image for tag in tags for mistake in tag.mistakes]
     return {
         "recipe": bench.get("recipe") or "bench",
         "composed": bench.get("composed"),
@@ -121,7 +121,7 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
         "sustained_titles": SUSTAINED,
         "timed": draw_or_name("the parts of latency", lambda: stacks(rows, devices), [], gaps),
         "grid": grid,
-        "pool": sorted({picture.at: picture for picture in used}.values(), key=lambda picture: picture.at),
+        "pool": sorted({image.at: image for image in used}.values(), key=lambda image: image.at),
         **_drawings(bench, rows, devices, [one.chosen for one in verdicts if one.chosen], gaps),
         "gaps": gaps,
     }

@@ -1,4 +1,4 @@
-"""Where the time of one picture goes: decode, resize, infer and post-process side by side."""
+"""Where the time of one image goes: decode, resize, infer and post-process side by side."""
 
 from __future__ import annotations
 

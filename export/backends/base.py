@@ -1,4 +1,4 @@
-"""What every runtime offers: a backend compiles and opens engines, a session turns pictures into scores."""
+"""What every runtime offers: a backend compiles and opens engines, a session turns images into scores."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Ran:
 class Session(ABC):
     """An open engine; a context manager, because it holds the runtime's memory.  Not for several threads at once."""
 
-    def __init__(self, engine: Path, ran: Ran, picture: tuple[int, ...], max_batch: int | None = None) -> None:
-        """`picture` is the engine's input without the batch: (H, W, 3)."""
+    def __init__(self, engine: Path, ran: Ran, image: tuple[int, ...], max_batch: int | None = None) -> None:
+        """`image` is the engine's input without the batch: (H, W, 3)."""
         self.engine = engine
         self.ran = ran
-        self.picture = picture
+        self.image = image
         self.max_batch = max_batch
         self._open = True
 
@@ -61,13 +61,13 @@ class Session(ABC):
 
     def _check(self, images: NDArray[Any]) -> None:
         most = self.max_batch or images.shape[0] if images.ndim else 0
-        if images.dtype == np.uint8 and images.shape[1:] == self.picture and 1 <= images.shape[0] <= most:
+        if images.dtype == np.uint8 and images.shape[1:] == self.image and 1 <= images.shape[0] <= most:
             return  # the message waits for a fault: it takes longer than the check
-        expected = f"{self.engine.name}: images: expected uint8 (B, {', '.join(map(str, self.picture))})"
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.picture:
+        expected = f"{self.engine.name}: images: expected uint8 (B, {', '.join(map(str, self.image))})"
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.image:
             raise ValueError(f"{expected}, got {images.dtype} {images.shape}; resize with mlkd.core.images")
         limit = f"1..{self.max_batch}" if self.max_batch else "at least 1"
-        raise ValueError(f"{expected} with B {limit}, got {images.shape[0]} pictures; cut the batch")
+        raise ValueError(f"{expected} with B {limit}, got {images.shape[0]} images; cut the batch")
 
     @abstractmethod
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -140,15 +140,15 @@ class _OnnxRuntimeSession(Session):
                 options.enable_profiling = True
                 options.profile_file_prefix = str(Path(folder) / "profile")
             session = _open(engine, backend, options)
-            picture = _picture(engine, session)
+            image = _image(engine, session)
             self._input = session.get_inputs()[0].name
             # The only word on where and in what type the fused kernels run is the profile of a run.
-            session.run(None, {self._input: np.zeros((1, *picture), np.uint8)})
+            session.run(None, {self._input: np.zeros((1, *image), np.uint8)})
             with contextlib.suppress(OSError):
                 if options.enable_profiling:
                     self.kernels = onnxruntime_kernels.read_profile(Path(session.end_profiling()))
         provider, version = session.get_providers()[0], f"onnxruntime {onnxruntime.__version__}"
-        super().__init__(engine, _ran(engine, backend, self.kernels, provider, version), picture)
+        super().__init__(engine, _ran(engine, backend, self.kernels, provider, version), image)
         self._session = session
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -203,7 +203,7 @@ def _refusal(engine: Path, cause: Exception) -> EngineError:
     return EngineError(f"{engine}: expected a graph for ONNX Runtime, got: {cause}; export it again")
 
 
-def _picture(engine: Path, session: Any) -> tuple[int, ...]:
+def _image(engine: Path, session: Any) -> tuple[int, ...]:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     got = [(tensor.name, tensor.type, tensor.shape) for tensor in (*inputs, *outputs)]
     taggers = len(inputs) == len(outputs) == 1 and [kind for _, kind, _ in got] == ["tensor(uint8)", "tensor(float)"]

@@ -47,7 +47,7 @@ class OpenVino:
         check_file(model, (".onnx", ".xml"), "OpenVINO")
         core = _core()
         network = _read(core, model)
-        _picture(model, network)
+        _image(model, network)
         name = f"{model.stem}.xml"
         with written_whole(out_dir) as folder:
             _save(network, folder / name, out_dir)
@@ -138,7 +138,7 @@ class OpenVinoSession(Session):
     def __init__(self, engine: Path, backend: OpenVino, settings: dict[str, Any]) -> None:
         core = _core()
         network = _read(core, engine)
-        picture = _picture(engine, network)
+        image = _image(engine, network)
         compiled = _compile(core, network, engine, backend.device, settings)
         ran = Ran(
             provider="openvino",
@@ -147,7 +147,7 @@ class OpenVinoSession(Session):
             version=f"openvino {_version()}",
             placed=openvino_layers.placed(core, network, backend.device),
         )
-        super().__init__(engine, ran, picture)
+        super().__init__(engine, ran, image)
         self.integer = openvino_layers.integer(compiled)
         self._request = compiled.create_infer_request()
         self._labels = compiled.output(0).partial_shape[1].get_length()
@@ -166,7 +166,7 @@ class OpenVinoSession(Session):
         """Memory of our own for what goes in and comes out."""
         import openvino
 
-        images, scores = np.empty((batch, *self.picture), np.uint8), np.empty((batch, self._labels), np.float32)
+        images, scores = np.empty((batch, *self.image), np.uint8), np.empty((batch, self._labels), np.float32)
         self._request.set_input_tensor(openvino.Tensor(images, shared_memory=True))
         self._request.set_output_tensor(openvino.Tensor(scores, shared_memory=True))
         return images, scores
@@ -225,11 +225,11 @@ def _save(network: Any, file: Path, out_dir: Path) -> None:
         raise no_room(out_dir, cause) from cause
 
 
-def _picture(engine: Path, network: Any) -> tuple[int, ...]:
+def _image(engine: Path, network: Any) -> tuple[int, ...]:
     ports = (*network.inputs, *network.outputs)
     got = [(port.get_element_type().get_type_name(), str(port.get_partial_shape())) for port in ports]
     shape = list(network.inputs[0].get_partial_shape()) if network.inputs else []
-    pictures = len(shape) == 4 and all(side.is_static for side in shape[1:]) and shape[3].get_length() == 3
-    if [kind for kind, _ in got] != ["u8", "f32"] or not pictures:
+    images = len(shape) == 4 and all(side.is_static for side in shape[1:]) and shape[3].get_length() == 3
+    if [kind for kind, _ in got] != ["u8", "f32"] or not images:
         raise EngineError(f"{engine}: expected uint8 (batch, H, W, 3) to float scores (batch, L), got {got}")
     return tuple(side.get_length() for side in shape[1:])

@@ -146,9 +146,9 @@ class _TensorRtSession(Session):
                 )
             self._input, self._output = (self._engine.get_tensor_name(index) for index in range(2))
             self._labels = self._engine.get_tensor_shape(self._output)[1]
-            picture = tuple(self._engine.get_tensor_shape(self._input))[1:]
+            image = tuple(self._engine.get_tensor_shape(self._input))[1:]
             most = self._engine.get_tensor_profile_shape(self._input, 0)[2][0]
-            super().__init__(engine, _ran(library, stamped), picture, most)
+            super().__init__(engine, _ran(library, stamped), image, most)
             self._prepare(library, plan)
         except BaseException:
             self._stream.close()
@@ -171,7 +171,7 @@ class _TensorRtSession(Session):
         scores = np.empty((len(images), self._labels), np.float32)
         self._stream.enter()
         if not self._context.set_input_shape(self._input, images.shape):
-            taken = f"expected pictures {images.shape} to be taken"
+            taken = f"expected images {images.shape} to be taken"
             raise RuntimeError(f"{self.engine.name}: {taken}, got: {self._messages.complaints()}; {AGAIN}")
         self._context.set_tensor_address(self._input, self._stream.upload(self._input, images))
         self._context.set_tensor_address(self._output, self._stream.buffer(self._output, scores.nbytes))

@@ -13,7 +13,7 @@ from export.errors import EngineError
 
 log = logging.getLogger(__name__)
 
-BATCHES = (1, 1, 32)  # of the profile: least, tuned for, most pictures at once
+BATCHES = (1, 1, 32)  # of the profile: least, tuned for, most images at once
 OPTIONS = {"batch": list(BATCHES), "tf32": False, "strongly_typed": True}  # of every build, as stamps hold them
 NEWEST_OPSET = 20  # that TensorRT 10 documents; the parser takes any newer one without a word
 OPSET = re.compile(r"Opset version:\s*(\d+)")
@@ -146,8 +146,8 @@ def _check_tagger(network: Any, model: Path) -> None:
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
     got = [(tensor.name, tensor.dtype.name, tuple(tensor.shape)) for tensor in (*inputs, *outputs)]
     kinds, shape = [kind for _, kind, _ in got], got[0][2] if got else ()
-    pictures = len(shape) == 4 and shape[0] == -1 and min(shape[1:]) > 0 and shape[3] == 3
-    if len(inputs) != 1 or kinds != ["UINT8", "FLOAT"] or not pictures or len(got[1][2]) != 2:
+    images = len(shape) == 4 and shape[0] == -1 and min(shape[1:]) > 0 and shape[3] == 3
+    if len(inputs) != 1 or kinds != ["UINT8", "FLOAT"] or not images or len(got[1][2]) != 2:
         raise EngineError(
             f"{model}: expected uint8 (batch, H, W, 3) to float scores (batch, L), got {got or 'nothing'}"
         )
@@ -159,8 +159,8 @@ def _configure(library: Any, builder: Any, network: Any, capability: str | None)
     config.clear_flag(library.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     images = network.get_input(0)
-    picture = tuple(images.shape)[1:]
-    profile.set_shape(images.name, *((batch, *picture) for batch in BATCHES))
+    image = tuple(images.shape)[1:]
+    profile.set_shape(images.name, *((batch, *image) for batch in BATCHES))
     config.add_optimization_profile(profile)
     if capability is not None:
         config.num_compute_capabilities = 1

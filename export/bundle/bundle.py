@@ -123,7 +123,7 @@ def _used(manifest: Manifest) -> Iterator[tuple[str, str]]:
         for path in (*engine.files, engine.graph):
             yield f"engine {engine.name}", path
     for path in (*manifest.golden, manifest.golden_expected):
-        yield "golden pictures", path
+        yield "golden images", path
 
 
 def _check_ours(dist: Path) -> None:

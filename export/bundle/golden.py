@@ -1,4 +1,4 @@
-"""Golden pictures: a few that cover many labels, and what decoding, resizing and every engine make of them here."""
+"""Golden images: a few that cover many labels, and what decoding, resizing and every engine make of them here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Scores = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 def choose_golden(files: Sequence[Path], scores: NDArray[np.float32], count: int) -> list[int]:
-    """Rows of at most `count` readable pictures whose labels' highest `scores` (N, L) add up to most, taken greedily.
+    """Rows of at most `count` readable images whose labels' highest `scores` (N, L) add up to most, taken greedily.
 
     Of equals the first; fewer where fewer can be read.
     """
@@ -47,21 +47,21 @@ def write_golden(
     labels: Sequence[str],
     thresholds: Mapping[str, Sequence[float]],
 ) -> tuple[list[Path], Path]:
-    """Save the pictures anew in the folder `out` as 1.jpg, 2.jpg, 3.png …, each in another form, and expected.npz.
+    """Save the images anew in the folder `out` as 1.jpg, 2.jpg, 3.png …, each in another form, and expected.npz.
 
     `scores_of` gives by engine's name what turns uint8 (1, image_px, image_px, 3) into (1, L), `labels` and
-    `thresholds`, (L,) an engine, what is printed of its scores.  A picture that cannot be read is left out; raises
-    UnreadableImageError if that leaves none.  Equal pictures and scores give equal bytes.
+    `thresholds`, (L,) an engine, what is printed of its scores.  An image that cannot be read is left out; raises
+    UnreadableImageError if that leaves none.  Equal images and scores give equal bytes.
     """
     out.mkdir(parents=True, exist_ok=True)
     readable = [file for file in files if _readable(file)]
     if not readable:
-        raise UnreadableImageError(f"golden pictures: expected one that can be read, got none in {len(files)} files")
+        raise UnreadableImageError(f"golden images: expected one that can be read, got none in {len(files)} files")
     written = [_FORMS[i % len(_FORMS)](file, image_px, out / str(i + 1)) for i, file in enumerate(readable)]
     decoded = [decode(file, image_px) for file in written]
-    pixels = [resize(picture, image_px) for picture in decoded]
-    arrays: dict[str, Any] = {f"decoded_{i}": np.asarray(picture) for i, picture in enumerate(decoded)}
-    arrays |= {f"pixels_{i}": picture for i, picture in enumerate(pixels)}
+    pixels = [resize(image, image_px) for image in decoded]
+    arrays: dict[str, Any] = {f"decoded_{i}": np.asarray(image) for i, image in enumerate(decoded)}
+    arrays |= {f"pixels_{i}": image for i, image in enumerate(pixels)}
     arrays |= {f"scores:{engine}": _one_at_a_time(score, pixels) for engine, score in scores_of.items()}
     arrays["labels"] = np.array(labels, dtype=np.str_)
     arrays |= {f"thresholds:{engine}": np.array(thresholds[engine], np.float64) for engine in scores_of}
@@ -70,8 +70,8 @@ def write_golden(
 
 
 def _one_at_a_time(score: Scores, pixels: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-    """(G, L), as a device scores single pictures; some engines take no larger batch."""
-    return np.concatenate([score(picture[None]) for picture in pixels]).astype(np.float32)
+    """(G, L), as a device scores single images; some engines take no larger batch."""
+    return np.concatenate([score(image[None]) for image in pixels]).astype(np.float32)
 
 
 def _readable(file: Path) -> bool:
@@ -83,10 +83,10 @@ def _readable(file: Path) -> bool:
 
 
 def _drawn(file: Path, width: float, height: float) -> Image.Image:
-    """The picture without its metadata; that it is distorted is undone by the plain resize to a square."""
+    """The image without its metadata; that it is distorted is undone by the plain resize to a square."""
     size = round(width), round(height)
-    picture = decode(file, max(size)).resize(size, Image.Resampling.BICUBIC)
-    return Image.fromarray(np.asarray(picture))
+    image = decode(file, max(size)).resize(size, Image.Resampling.BICUBIC)
+    return Image.fromarray(np.asarray(image))
 
 
 def _baseline(file: Path, image_px: int, stem: Path) -> Path:
@@ -107,9 +107,9 @@ def _turned(file: Path, image_px: int, stem: Path) -> Path:
 
 def _transparent(file: Path, image_px: int, stem: Path) -> Path:
     """A PNG that fades out toward its upper edge."""
-    out, picture = stem.with_suffix(".png"), _drawn(file, 2 * image_px, 1.5 * image_px)
-    picture.putalpha(Image.linear_gradient("L").resize(picture.size).point(lambda level: min(255, 4 * level)))
-    picture.save(out)
+    out, image = stem.with_suffix(".png"), _drawn(file, 2 * image_px, 1.5 * image_px)
+    image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda level: min(255, 4 * level)))
+    image.save(out)
     return out
 
 

@@ -60,13 +60,13 @@ class Manifest:
     preprocessing: dict[str, str]
     composed: bool
     measured: bool
-    provenance: str  # of the pictures
-    licences: tuple[str, ...]  # of the pictures
+    provenance: str  # of the images
+    licences: tuple[str, ...]  # of the images
     weights: tuple[str, ...]  # what training began from, with their licences
     versions: dict[str, str]
-    tune_pictures: int  # what thresholds, mAP and expectations of the engines come from
+    tune_images: int  # what thresholds, mAP and expectations of the engines come from
     tune_positives: tuple[int, ...]  # (L,)
-    golden: tuple[str, ...]  # pictures for the self-test
+    golden: tuple[str, ...]  # images for the self-test
     golden_expected: str  # what they give, step by step: see export.bundle.golden
     engines: tuple[EngineEntry, ...]
     measured_on: dict[str, Any] | None = None  # export.backends.host.identity(), and its runtimes
@@ -78,9 +78,9 @@ class Manifest:
             if not found or len(found) != len(set(found)) or not all(name.strip() for name in found):
                 raise BundleError(f"manifest: {what}: expected distinct names, got {list(found)}; export again")
         if not self.golden:
-            raise BundleError("manifest: golden: expected a picture, got none; export again")
+            raise BundleError("manifest: golden: expected an image, got none; export again")
         _check_range("image_px", (self.image_px,), 1, MOST_PX)
-        _check_range("tune_pictures and tune_positives", (self.tune_pictures, *self.tune_positives), 0, sys.maxsize)
+        _check_range("tune_images and tune_positives", (self.tune_images, *self.tune_positives), 0, sys.maxsize)
         _check_length("tune_positives", self.tune_positives, len(self.labels))
         for engine in self.engines:
             _check_engine(engine, len(self.labels))

@@ -150,10 +150,10 @@ def anonymise(model: ModelProto) -> None:
 
 
 def _is_broadcast(model: ModelProto, name: str, size: int) -> bool:
-    """Whether a tensor that is alike for every picture, `size` values each, may keep a batch of one."""
+    """Whether a tensor that is alike for every image, `size` values each, may keep a batch of one."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in (node for node in model.graph.node if name in node.input):
-        moves = _moves_within_pictures(node, constants, size)
+        moves = _moves_within_images(node, constants, size)
         meets = node.op_type in BROADCASTING and not any(other in constants for other in node.input if other != name)
         if meets or ((moves or node.op_type in BROADCASTING) and _is_broadcast(model, node.output[0], size)):
             continue
@@ -161,7 +161,7 @@ def _is_broadcast(model: ModelProto, name: str, size: int) -> bool:
     return True
 
 
-def _moves_within_pictures(node: NodeProto, constants: Mapping[str, TensorProto], size: int) -> bool:
+def _moves_within_images(node: NodeProto, constants: Mapping[str, TensorProto], size: int) -> bool:
     """Whether a Reshape or Transpose leaves the batch where it is."""
     if node.op_type == "Reshape" and node.input[1] in constants:
         target = numpy_helper.to_array(constants[node.input[1]])

@@ -1,6 +1,6 @@
 """How far an engine's scores are from the float engine's: in numbers, in decisions, in mAP and by label.
 
-Every judgement needs the targets of real pictures: on random input a quantised net may look perfect or broken and be
+Every judgement needs the targets of real images: on random input a quantised net may look perfect or broken and be
 neither.
 """
 
@@ -25,7 +25,7 @@ class LabelLoss:
     label: str
     float_ap: float
     ap: float
-    positives: int  # pictures that are known to have it
+    positives: int  # images that are known to have it
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Parity:
 
     max_difference: float
     mean_difference: float
-    flipped: float  # share of all (picture, label) decisions, 0..1
+    flipped: float  # share of all (image, label) decisions, 0..1
     delta_map: float  # candidate minus reference, fraction
     low: float  # of its 95 % confidence interval
     high: float
@@ -91,7 +91,7 @@ def differences(
     groups: Groups,
     known: NDArray[np.bool_] | None = None,
 ) -> Parity:
-    """Compare scores (N, L) of the same pictures; `thresholds` (L,) belong to the reference and decide for both.
+    """Compare scores (N, L) of the same images; `thresholds` (L,) belong to the reference and decide for both.
 
     AP and mAP leave out what is not `known` (N, L) and labels without positives; images that share a name in `groups`
     (N,) depend on each other.  Raises ValueError for shapes that do not fit, scores that are not finite, and targets
@@ -104,7 +104,7 @@ def differences(
     positives = (targets.astype(bool) & (True if known is None else known)).sum(0)
     if not positives.any():
         raise ValueError(
-            f"parity: expected real pictures with labels, got {len(targets)} without a known positive; label val first"
+            f"parity: expected real images with labels, got {len(targets)} without a known positive; label val first"
         )
     apart = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
     change = difference_interval(candidate, reference, targets, groups, known=known)
@@ -147,7 +147,7 @@ def _check_shapes(
     targets: NDArray[np.uint8], thresholds: NDArray[np.float32], labels: Sequence[str], groups: Groups
 ) -> None:
     if targets.ndim != 2 or not len(targets):
-        raise ValueError(f"parity: expected targets (N, L) of at least 1 picture, got {targets.shape}")
+        raise ValueError(f"parity: expected targets (N, L) of at least 1 image, got {targets.shape}")
     expected = {"thresholds": targets.shape[1:], "labels": targets.shape[1:], "groups": targets.shape[:1]}
     given = {"thresholds": thresholds.shape, "labels": (len(labels),), "groups": (len(groups),)}
     for name, shape in expected.items():

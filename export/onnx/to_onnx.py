@@ -1,4 +1,4 @@
-"""A trained tagger to one ONNX file: pictures as uint8 in, scores out."""
+"""A trained tagger to one ONNX file: images as uint8 in, scores out."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Scores(nn.Module):
 
 
 class SharedPositions(nn.Module):
-    """Position codes of one picture for the whole batch: no picture changes them, so they become constants."""
+    """Position codes of one image for the whole batch: no image changes them, so they become constants."""
 
     def __init__(self, positions: nn.Module) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
 
 
 def _share_positions(module: nn.Module) -> None:
-    """EdgeNeXt computes its position codes for every picture anew, which no runtime takes out of the loop."""
+    """EdgeNeXt computes its position codes for every image anew, which no runtime takes out of the loop."""
     found = [name for name, part in module.named_modules() if isinstance(part, PositionalEncodingFourier)]
     for name in found:
         module.set_submodule(name, SharedPositions(module.get_submodule(name)))

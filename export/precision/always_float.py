@@ -57,7 +57,7 @@ def not_worth_it(model: ModelProto) -> list[str]:
     names = []
     for node in model.graph.node:
         weighted = bool(constants & set(node.input))
-        # A constant in front is no weight but the label decoder's queries, times what the picture gives.
+        # A constant in front is no weight but the label decoder's queries, times what the image gives.
         if node.op_type in ("MatMul", "Gemm", "Einsum") and node.input[1] not in constants:
             names.append(node.name)
         if node.op_type == "Add" and (weighted or node.output[0] in normalised):

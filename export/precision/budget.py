@@ -12,7 +12,7 @@ from mlkd.core.progress import Progress, silent
 
 NOISE = 2.0  # standard errors that a layer's gain has to exceed
 
-_LIMITS = {"keep": (0, 1), "float_layers": (0, 1), "pictures": (1, 10**9)}
+_LIMITS = {"keep": (0, 1), "float_layers": (0, 1), "images": (1, 10**9)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class Budget:
 
     keep: float = 0.99  # of the float mAP; MLPerf's rule, its stricter one is 0.999
     float_layers: float = 0.25  # largest share of the layers that may go back to float
-    pictures: int = 256  # of select, on whose scores layers are compared with each other
+    images: int = 256  # of select, on whose scores layers are compared with each other
     allow: bool = field(default=False, metadata={"identity": False})  # ship what is over budget all the same
 
     def __post_init__(self) -> None:

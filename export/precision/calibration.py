@@ -1,4 +1,4 @@
-"""Which training pictures an int8 graph takes its ranges from."""
+"""Which training images an int8 graph takes its ranges from."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 
 
 def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
-    """Sorted indices of `count` pictures (all, if there are fewer) that cover every label that targets (N, L) has.
+    """Sorted indices of `count` images (all, if there are fewer) that cover every label that targets (N, L) has.
 
-    The choice depends on seed and picture hashes, not on their order.  ValueError if `count` is too small.
+    The choice depends on seed and image hashes, not on their order.  ValueError if `count` is too small.
     """
     if len(targets) != len(hashes):
-        raise ValueError(f"calibration: expected a hash for each of {len(targets)} pictures, got {len(hashes)}")
+        raise ValueError(f"calibration: expected a hash for each of {len(targets)} images, got {len(hashes)}")
     if count < 1:
         raise ValueError(f"calibration: expected a count of at least 1, got {count}")
     order = sorted(range(len(hashes)), key=lambda index: hashlib.sha256(f"{seed} {hashes[index]}".encode()).digest())
     shuffled = targets[order].astype(bool)
     chosen = _cover(shuffled)
     if len(chosen) > count:
-        raise ValueError(f"calibration: expected at least {len(chosen)} pictures to cover every label, got {count}")
+        raise ValueError(f"calibration: expected at least {len(chosen)} images to cover every label, got {count}")
     taken = set(chosen)
     rest = [place for place in range(len(order)) if place not in taken]
     places = [*chosen, *rest[: count - len(chosen)]]
@@ -30,13 +30,13 @@ def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: 
 
 
 def refuse_held_out(chosen: Mapping[str, str], held_out: Mapping[str, Sequence[str]]) -> None:
-    """ValueError if a picture of `chosen` (hash by name) is also in a split (hashes by name) that judges the graph."""
+    """ValueError if an image of `chosen` (hash by name) is also in a split (hashes by name) that judges the graph."""
     for split, hashes in held_out.items():
         there = set(hashes)
         both = sorted(name for name, digest in chosen.items() if digest in there)
         if both:
             raise ValueError(
-                f"calibration: expected pictures of train alone, got {len(both)} that are in {split} as well: "
+                f"calibration: expected images of train alone, got {len(both)} that are in {split} as well: "
                 f"{', '.join(both[:5])}; take them out of one of the two"
             )
 

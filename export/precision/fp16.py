@@ -1,4 +1,4 @@
-"""Half precision: every weight and product in fp16, pictures and scores as they were."""
+"""Half precision: every weight and product in fp16, images and scores as they were."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def _dataset(images: NDArray[np.uint8]) -> Any:
     import nncf
 
     check_images(images)
-    return nncf.Dataset(images, lambda picture: picture[None])
+    return nncf.Dataset(images, lambda image: image[None])
 
 
 def _options(network: Any, images: NDArray[np.uint8], method: Method) -> tuple[dict[str, Any], Any]:

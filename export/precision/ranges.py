@@ -1,4 +1,4 @@
-"""The ranges that int8 rounds activations to: what the calibration pictures make of them, by three methods."""
+"""The ranges that int8 rounds activations to: what the calibration images make of them, by three methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Ranges = Mapping[str, tuple[float, float]]  # by tensor of the float graph: lowe
 Method = Literal["min_max", "entropy", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-BATCH = 16  # pictures at once; what all tensors hold of them is in memory
+BATCH = 16  # images at once; what all tensors hold of them is in memory
 TYPES = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu")  # whose inputs and outputs are looked at
 # More bins make entropy's search slow, fewer make percentiles coarse.
 OPTIONS: dict[Method, dict[str, Any]] = {
@@ -29,7 +29,7 @@ OPTIONS: dict[Method, dict[str, Any]] = {
 def calibrate(model: Path, images: NDArray[np.uint8], method: Method) -> dict[str, tuple[float, float]]:
     """Ranges of the float graph's activations over `images` (K, H, W, 3), by ONNX Runtime's calibrators.
 
-    Raises ValueError for images that are no pictures.
+    Raises ValueError for images that are no images.
     """
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 

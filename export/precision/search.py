@@ -72,7 +72,7 @@ def fit_qdq(
             return judge.quality(scores(best, keep_float), budget.keep)
 
         def drifts(keep_float: Collection[str]) -> NDArray[np.floating]:
-            return judge.drifts(quantise(graph, ranges[best], trial, family, keep_float), budget.pictures)
+            return judge.drifts(quantise(graph, ranges[best], trial, family, keep_float), budget.images)
 
         result = Restored((), judge.quality(found[best], budget.keep))
         able = layers(graph)

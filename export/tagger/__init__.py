@@ -1,4 +1,4 @@
-"""The program that ships, as a library: `Tagger.load("dist/scenes").tag("picture.jpg")`; torch-free."""
+"""The program that ships, as a library: `Tagger.load("dist/scenes").tag("image.jpg")`; torch-free."""
 
 from export.errors import NoEngineError
 from export.tagger.engine_choice import Choice, Measured, choose

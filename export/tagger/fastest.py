@@ -33,7 +33,7 @@ def measured(
 ) -> Measured:
     """As tried here, now or at an earlier call.
 
-    The engines of a verified bundle are opened and checked one after another on its golden pictures, and timed for a
+    The engines of a verified bundle are opened and checked one after another on its golden images, and timed for a
     quarter of a second each, unless the bundle has their times on this very machine with these runtimes; with `rebuild`
     those are built that can be, with `again` what is remembered is not enough.  Left out are those whose scores are not
     as expected, and one that ended the process twice while it was tried.  Where nothing can be remembered, a warning
@@ -84,15 +84,15 @@ def _measured_here(manifest: Manifest) -> bool:
 
 def p50_ms(
     query: Callable[[NDArray[np.uint8]], Any],
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Median time of a query of one picture (1, H, W, 3), after one to warm up, for TRIAL_S."""
-    query(pictures[0])
+    """Median time of a query of one image (1, H, W, 3), after one to warm up, for TRIAL_S."""
+    query(images[0])
     began, taken = clock(), []
-    for picture in cycle(pictures):
+    for image in cycle(images):
         start = clock()
-        query(picture)
+        query(image)
         end = clock()
         taken.append(end - start)
         if end - began >= TRIAL_S:
@@ -154,13 +154,13 @@ def _built(manifest: Manifest) -> list[str]:
 
 def wrong(entry: EngineEntry, backend: Backend, session: Session, golden: Golden) -> str | None:
     """Why an engine that opens must not be used all the same."""
-    pictures = [pixels[None] for pixels in golden.pixels]
-    expected, found = golden.scores[entry.name], np.concatenate([session(picture) for picture in pictures])
+    images = [pixels[None] for pixels in golden.pixels]
+    expected, found = golden.scores[entry.name], np.concatenate([session(image) for image in images])
     largest, limit = largest_difference(expected, found), score_limit(entry, session.ran)
     if limit.allows(expected, found):
         return None
     if entry.precision.startswith("int8"):
-        cause = saturation(session, backend, pictures, expected, found, limit)
+        cause = saturation(session, backend, images, expected, found, limit)
         if cause is not None:
             return f"it gives wrong tags here: {cause}, more than {limit}"
     off = "no numbers" if largest is None else f"scores that differ by {largest:.2g}"

@@ -1,4 +1,4 @@
-"""Which pictures the words of a command line mean: files, folders, patterns, and `-` for bytes on standard input."""
+"""Which images the words of a command line mean: files, folders, patterns, and `-` for bytes on standard input."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STANDARD_INPUT = "-"
 
 
 class Found(NamedTuple):
-    """The pictures in the order of the words, and by name why a word or a folder gave none."""
+    """The images in the order of the words, and by name why a word or a folder gave none."""
 
-    pictures: list[Path | bytes]
+    images: list[Path | bytes]
     failed: list[tuple[str, UnreadableImageError]]
 
 
 def find(words: Iterable[str], standard_input: BinaryIO | None) -> Found:
-    """Every picture the words mean.
+    """Every image the words mean.
 
     A file is taken whatever its name is.  A folder is read with all below it, in the order a reader expects (2 before
     10): what `image_files` takes for an image, nothing hidden; links to folders are followed, a folder is read once.
@@ -33,11 +33,11 @@ def find(words: Iterable[str], standard_input: BinaryIO | None) -> Found:
     found = Found([], [])
     for word in words:
         if word == STANDARD_INPUT:
-            found.pictures.append(standard_input.read() if standard_input is not None else b"")  # None: closed
+            found.images.append(standard_input.read() if standard_input is not None else b"")  # None: closed
             continue
         matches = _matches(word)
         if not matches:
-            found.failed.append((word, UnreadableImageError("expected a picture, a folder or a pattern, got no match")))
+            found.failed.append((word, UnreadableImageError("expected an image, a folder or a pattern, got no match")))
         for match in matches:
             _add(match, found)
     return found
@@ -57,18 +57,18 @@ def _matches(word: str) -> list[str]:
 
 def _add(path: str, found: Found) -> None:
     if not _is_folder(path):
-        found.pictures.append(Path(path))
+        found.images.append(Path(path))
         return
     below, failed = _below(path)
-    found.pictures.extend(below)
+    found.images.extend(below)
     found.failed.extend(failed)
     if not below and not failed:
         listed = ", ".join(SUFFIXES)
-        found.failed.append((path, UnreadableImageError(f"expected pictures in the folder ({listed}), got none")))
+        found.failed.append((path, UnreadableImageError(f"expected images in the folder ({listed}), got none")))
 
 
 def _below(folder: str) -> tuple[list[Path], list[tuple[str, UnreadableImageError]]]:
-    """Pictures below a folder, and the folders that cannot be read."""
+    """Images below a folder, and the folders that cannot be read."""
     files: list[Path] = []
     failed: list[tuple[str, UnreadableImageError]] = []
     seen: set[tuple[int, int]] = set()
@@ -89,7 +89,7 @@ def _below(folder: str) -> tuple[list[Path], list[tuple[str, UnreadableImageErro
             if entry.is_dir(follow_symlinks=False):
                 waiting.appendleft(entry.path)
             elif entry.is_symlink() and _is_folder(entry.path):
-                waiting.append(entry.path)  # after all that are no link: a picture keeps its own path
+                waiting.append(entry.path)  # after all that are no link: an image keeps its own path
             else:
                 files.append(Path(entry.path))
     found, unread = image_files(files)

@@ -1,4 +1,4 @@
-"""How tags are printed: for a reader, as JSON lines, as CSV; each one line a picture, whatever its name holds."""
+"""How tags are printed: for a reader, as JSON lines, as CSV; each one line an image, whatever its name holds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from export.tagger.tagger import Tag
 from mlkd.core.images import UnreadableImageError
 
 Result = Sequence[Tag] | UnreadableImageError
-CSV_HEADER = "picture,tags,scores,error,doubtful"
+CSV_HEADER = "image,tags,scores,error,doubtful"
 JOINT = ";"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
 BAR = 20  # characters
@@ -30,17 +30,17 @@ def as_text(name: str, result: Result, doubtful: Collection[str] = ()) -> str | 
 
 
 def as_json(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
-    """An object with `picture` and `tags` or `error`; in ASCII, so that os.fsencode gives back undecodable names.
+    """An object with `image` and `tags` or `error`; in ASCII, so that os.fsencode gives back undecodable names.
 
     A tag whose label is in `doubtful` says so; the others have no such key.
     """
     if isinstance(result, UnreadableImageError):
-        return json.dumps({"picture": name, "error": one_line(result)})
+        return json.dumps({"image": name, "error": one_line(result)})
     tags: list[dict[str, object]] = [{"label": tag.label, "score": round(tag.score, 6)} for tag in result]
     for tag in tags:
         if tag["label"] in doubtful:
             tag["doubtful"] = True
-    return json.dumps({"picture": name, "tags": tags})
+    return json.dumps({"image": name, "tags": tags})
 
 
 def as_csv(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
@@ -70,7 +70,7 @@ def one_line(cause: BaseException) -> str:
 
 
 class Bar:
-    """How far many pictures are, in the last line of a terminal: nothing else, and nothing in the first moment."""
+    """How far many images are, in the last line of a terminal: nothing else, and nothing in the first moment."""
 
     def __init__(self, stream: TextIO, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.stream, self.total, self.clock = stream, total, clock

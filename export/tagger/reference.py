@@ -1,4 +1,4 @@
-"""Golden pictures as a device reads them, and how far correct engines may be from what they gave."""
+"""Golden images as a device reads them, and how far correct engines may be from what they gave."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from export.backends import Ran
 from export.bundle.manifest import EngineEntry, Manifest
 from export.errors import BundleError
 
-MOST_BYTES = 1 << 28  # of the arrays of golden pictures: theirs are a few megabytes
+MOST_BYTES = 1 << 28  # of the arrays of golden images: theirs are a few megabytes
 COMPUTE = {"fp32": "f32", "fp16": "f16"}  # of a graph; all others are int8
 
 Values = NDArray[Any]
@@ -49,7 +49,7 @@ LIMITS = {  # by what an engine computes in; in brackets what correct engines di
 
 @dataclass(frozen=True)
 class Golden:
-    """The golden pictures of a bundle and what they gave where it was made."""
+    """The golden images of a bundle and what they gave where it was made."""
 
     files: tuple[Path, ...]
     decoded: tuple[NDArray[np.uint8], ...]  # (H, W, 3) each
@@ -73,7 +73,7 @@ class Golden:
                 labels = tuple(map(str, arrays["labels"]))
                 limits = {entry.name: arrays[f"thresholds:{entry.name}"] for entry in manifest.engines}
         except Exception as cause:  # zlib, zipfile and numpy raise classes of their own; MemoryError if a size lies
-            raise BundleError(f"{file}: expected what golden pictures give, got: {cause}; export again") from cause
+            raise BundleError(f"{file}: expected what golden images give, got: {cause}; export again") from cause
         square, table = (manifest.image_px, manifest.image_px, 3), (count, len(manifest.labels))
         for found in pixels:
             _check(file, "pixels", found, np.uint8, square)

@@ -19,7 +19,7 @@ WITHOUT_VNNI = ("avx512f", "avx2", "x86_64", "AMD64")  # of export.backends.stam
 def saturation(
     session: Session,
     backend: Backend,
-    pictures: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8]],
     expected: Values,
     found: Values,
     limit: Limit,
@@ -27,13 +27,13 @@ def saturation(
     """What to say of an engine that gave `found` instead of the exact scores `expected` because its kernels saturate.
 
     The proof is made on this processor: the same engine computed in exact arithmetic gives what is expected, within
-    `limit`.  `pictures` are (1, H, W, 3) each.  None where saturation is not the cause.
+    `limit`.  `images` are (1, H, W, 3) each.  None where saturation is not the cause.
     """
     if not isinstance(backend, (OnnxRuntime, OpenVino)) or not kernels_saturate():
         return None
     try:
         with backend.open_exact(session.engine) as exact:
-            right = limit.allows(expected, np.concatenate([exact(picture) for picture in pictures]))
+            right = limit.allows(expected, np.concatenate([exact(image) for image in images]))
     except (EngineError, MissingRuntimeError):
         return None
     largest = largest_difference(expected, found)

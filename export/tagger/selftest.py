@@ -1,4 +1,4 @@
-"""The self-test: golden pictures decoded, resized and scored here, each step from the stored result of the one before.
+"""The self-test: golden images decoded, resized and scored here, each step from the stored result of the one before.
 
 So a fault is found where it arises: a decoder's difference does not hide a resize's, nor that one an engine's.
 """
@@ -35,14 +35,14 @@ class Finding:
     """How one step came out; `close` is within what a correct device may differ."""
 
     step: Step
-    subject: str  # a picture of the bundle, or an engine
+    subject: str  # an image of the bundle, or an engine
     state: State
     cause: str  # what differs: "JPEG decoder", "resize kernel", "channel order", …
     largest: float | None  # difference, in levels of 0..255 or of scores 0..1; None where none can be told
     note: str = ""
 
 
-def check_pictures(golden: Golden, image_px: int) -> list[Finding]:
+def check_images(golden: Golden, image_px: int) -> list[Finding]:
     """Decoding from the files, resizing from what decoding gave where the bundle was made."""
     findings = []
     for file, decoded, pixels in zip(golden.files, golden.decoded, golden.pixels, strict=True):
@@ -99,8 +99,8 @@ def _explained(
     if limit.allows(expected, swapped):
         return dataclasses.replace(finding, cause="channel order of the engine")
     if finding.state == "different" and tagger.choice.entry.precision.startswith("int8"):
-        pictures, session = [pixels[None] for pixels in stored], tagger.sessions.first
-        note = saturation(session, tagger.choice.backend, pictures, expected, found, limit)
+        inputs, session = [pixels[None] for pixels in stored], tagger.sessions.first
+        note = saturation(session, tagger.choice.backend, inputs, expected, found, limit)
         if note is not None:
             return dataclasses.replace(finding, cause=CAUSE, note=note)
     return dataclasses.replace(finding, cause="engine")
@@ -146,8 +146,8 @@ def _resizer(decoded: Values, found: Values) -> str:
     return "resize kernel"
 
 
-def _scored(tagger: Tagger, pictures: Sequence[NDArray[np.uint8]]) -> Values:
-    return np.concatenate([tagger.scores(pixels[None]) for pixels in pictures])
+def _scored(tagger: Tagger, inputs: Sequence[NDArray[np.uint8]]) -> Values:
+    return np.concatenate([tagger.scores(pixels[None]) for pixels in inputs])
 
 
 def _decisions(expected: Values, found: Values, thresholds: Sequence[float]) -> str:

@@ -1,4 +1,4 @@
-"""Tagger: a bundle opened on this machine, pictures in, labels with scores out."""
+"""Tagger: a bundle opened on this machine, images in, labels with scores out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from export.tagger.session_pool import Sessions
 from mlkd.core import images
 from mlkd.core.labels import Labels
 
-Picture = Path | str | bytes | Image.Image | NDArray[np.uint8]
+ImageSource = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
 
 class Tag(NamedTuple):
@@ -114,13 +114,13 @@ class Tagger:
 
     def tag(
         self,
-        image: Picture,
+        image: ImageSource,
         *,
         threshold: float | None = None,
         top_k: int | None = None,
         labels: Collection[str] | None = None,
     ) -> list[Tag]:
-        """Labels of a picture file, its bytes, a Pillow image or an array uint8 (H, W, 3), best score first.
+        """Labels of an image file, its bytes, a Pillow image or an array uint8 (H, W, 3), best score first.
 
         A label is given at or above this engine's threshold for it, or `threshold` for all; at most `top_k` of them,
         only of `labels`.  Raises mlkd.core.images.UnreadableImageError, ValueError for other wrong arguments.
@@ -128,7 +128,7 @@ class Tagger:
         pixels = self.resize(self.decode(image))
         return self.decide(self.scores(pixels[None])[0], threshold=threshold, top_k=top_k, labels=labels)
 
-    def decode(self, image: Picture) -> Image.Image:
+    def decode(self, image: ImageSource) -> Image.Image:
         """Upright RGB image; an array keeps its size, a JPEG's bytes and a large image come at a reduced one."""
         if isinstance(image, np.ndarray):
             return Image.fromarray(_checked(image))
@@ -136,9 +136,9 @@ class Tagger:
             return images.from_pillow(image, self.manifest.image_px)
         return images.decode(_source(image), self.manifest.image_px)
 
-    def resize(self, picture: Image.Image) -> NDArray[np.uint8]:
+    def resize(self, decoded: Image.Image) -> NDArray[np.uint8]:
         """uint8 (image_px, image_px, 3)."""
-        return images.resize(picture, self.manifest.image_px)
+        return images.resize(decoded, self.manifest.image_px)
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (B, image_px, image_px, 3) to float32 (B, L); a large batch goes to the engine in parts it takes."""
@@ -156,7 +156,7 @@ class Tagger:
         top_k: int | None = None,
         labels: Collection[str] | None = None,
     ) -> list[Tag]:
-        """Tags of one picture's scores (L,).  Raises ValueError for a threshold beyond 0..1 and a top_k below 1."""
+        """Tags of one image's scores (L,).  Raises ValueError for a threshold beyond 0..1 and a top_k below 1."""
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected a score of 0 to 1, got {threshold:g}")
         if top_k is not None and top_k < 1:
@@ -180,7 +180,7 @@ class Tagger:
 
     @property
     def max_batch(self) -> int | None:
-        """The most pictures that the engine takes at once; None for any number."""
+        """The most images that the engine takes at once; None for any number."""
         return self.sessions.first.max_batch
 
     @functools.cached_property
@@ -188,14 +188,14 @@ class Tagger:
         return np.array(self.choice.entry.thresholds)
 
     def check(self, folder: Path) -> None:
-        """Close it and raise EngineError if its scores of the golden pictures are not as expected."""
+        """Close it and raise EngineError if its scores of the golden images are not as expected."""
         reason = self.reason_not_to_use(folder)
         if reason is not None:
             self.close()
             raise EngineError(reason)
 
     def reason_not_to_use(self, folder: Path) -> str | None:
-        """Why its tags are wrong here: its scores of the golden pictures are not as expected; None if they are."""
+        """Why its tags are wrong here: its scores of the golden images are not as expected; None if they are."""
         return wrong(self.choice.entry, self.choice.backend, self.sessions.first, Golden.read(folder, self.manifest))
 
     def close(self) -> None:
@@ -225,7 +225,7 @@ def _source(image: object) -> Path | bytes:
     if isinstance(image, str):
         return Path(image)
     kind = type(image).__name__
-    raise ValueError(f"picture: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
+    raise ValueError(f"image: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
 
 
 def _check_workers(workers: int | None) -> None:
@@ -234,7 +234,7 @@ def _check_workers(workers: int | None) -> None:
 
 
 def _check_preprocessing(manifest: Manifest) -> None:
-    """Raise BundleError for pictures that were made ready in another way than here."""
+    """Raise BundleError for images that were made ready in another way than here."""
     for name in sorted(manifest.preprocessing.keys() | images.PREPROCESSING.keys()):
         expected, got = (told.get(name, "nothing") for told in (images.PREPROCESSING, manifest.preprocessing))
         if expected != got:
@@ -245,5 +245,5 @@ def _check_preprocessing(manifest: Manifest) -> None:
 
 def _checked(image: NDArray[Any]) -> NDArray[Any]:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise images.UnreadableImageError(f"picture array: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        raise images.UnreadableImageError(f"image array: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
     return np.ascontiguousarray(image)

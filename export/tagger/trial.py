@@ -15,7 +15,7 @@ LIMIT_S = 600.0
 
 
 def self_test(folder: Path, key: Path | None = None) -> None:
-    """Raise BundleError unless the bundle's golden pictures come out here as they did when it was made."""
+    """Raise BundleError unless the bundle's golden images come out here as they did when it was made."""
     signed = [] if key is None else ["--require-signature", str(key.resolve())]
     command = [sys.executable, str(folder.resolve() / PROGRAM), "selftest", "--any-engine", *signed]
     try:

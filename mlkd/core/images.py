@@ -1,4 +1,4 @@
-"""THE preprocessing: picture bytes to uint8 (H, W, 3); training, calibration, evaluation and device share it."""
+"""THE preprocessing: image bytes to uint8 (H, W, 3); training, calibration, evaluation and device share it."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ UPRIGHT = {
 
 
 class UnreadableImageError(ValueError):
-    """A picture that cannot be decoded; the message names it and the cause."""
+    """An image that cannot be decoded; the message names it and the cause."""
 
 
 class _WithoutWarnings:
-    """Pillow's warnings about a picture that it reads all the same are not shown, whatever the process does with them.
+    """Pillow's warnings about an image that it reads all the same are not shown, whatever the process does with them.
 
     One for all threads: several catch_warnings at once would mix up the filters that they put back.
     """
@@ -84,7 +84,7 @@ _announced: set[str] = set()
 
 
 def decode(source: Path | bytes, image_px: int) -> Image.Image:
-    """Upright RGB picture; a JPEG is decoded at a reduced scale of at least 2 * image_px a side.
+    """Upright RGB image; a JPEG is decoded at a reduced scale of at least 2 * image_px a side.
 
     The first frame or page; alpha is laid over white, other values than 8 bits are scaled, which `scaled` tells.  A
     path that is no plain file is not opened: a pipe would wait for ever.  Raises UnreadableImageError.
@@ -103,7 +103,7 @@ def from_pillow(image: Image.Image, image_px: int) -> Image.Image:
 
 
 def reduced(source: Path | bytes, image_px: int) -> object:
-    """Equal for two sizes at which `decode` gives equal pictures; None for a picture that it refuses."""
+    """Equal for two sizes at which `decode` gives equal images; None for an image that it refuses."""
     try:
         with _reading(""), _opened(source, image_px) as image:
             return image.size, getattr(image, "decoderconfig", None)
@@ -112,7 +112,7 @@ def reduced(source: Path | bytes, image_px: int) -> object:
 
 
 def aspect(source: Path) -> float:
-    """Width of the upright picture divided by its height, from the header alone.  Raises UnreadableImageError."""
+    """Width of the upright image divided by its height, from the header alone.  Raises UnreadableImageError."""
     with _reading(source.name), _stream(source) as stream, _identified(stream) as image:
         width, height = image.size
         turned = _orientation(image) >= 5
@@ -181,21 +181,19 @@ def _reading(name: str) -> Iterator[None]:
         with _without_warnings:
             yield
     except FileNotFoundError:
-        raise UnreadableImageError(f"picture {name}: expected a file, got none of this name") from None
+        raise UnreadableImageError(f"image {name}: expected a file, got none of this name") from None
     except PermissionError:
         raise UnreadableImageError(
-            f"picture {name}: expected a file that this user may read, got no permission"
+            f"image {name}: expected a file that this user may read, got no permission"
         ) from None
     except UnidentifiedImageError:
         known = ", ".join((*FORMATS, *dict.fromkeys(plugins().values())))
         advice = unread_images({suffix: 1} if (suffix := Path(name).suffix.lower()) in UNREAD else {}).partition("; ")
         raise UnreadableImageError(
-            f"picture {name}: expected one of {known}, got unknown bytes{''.join(advice[1:])}"
+            f"image {name}: expected one of {known}, got unknown bytes{''.join(advice[1:])}"
         ) from None
     except Exception as cause:  # damaged files make Pillow raise nearly everything: KeyError, struct.error, ...
-        raise UnreadableImageError(
-            f"picture {name}: expected a whole picture, got {_told(cause)}; replace it"
-        ) from cause
+        raise UnreadableImageError(f"image {name}: expected a whole image, got {_told(cause)}; replace it") from cause
 
 
 def _stream(source: Path | bytes) -> BinaryIO:
@@ -214,7 +212,7 @@ def _told(cause: Exception) -> str:
 
 
 def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
-    """The loaded picture turned as the EXIF orientation of `source` says."""
+    """The loaded image turned as the EXIF orientation of `source` says."""
     turn = UPRIGHT.get(_orientation(source))
     return image if turn is None else image.transpose(turn)
 
@@ -229,12 +227,12 @@ def _orientation(image: Image.Image) -> int:
 
 
 def resize(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
-    """RGB picture to uint8 (image_px, image_px, 3), plain resize as in the published recipe."""
+    """RGB image to uint8 (image_px, image_px, 3), plain resize as in the published recipe."""
     if image.size != (image_px, image_px):
         image = image.resize((image_px, image_px), Image.Resampling.BILINEAR)
     return np.array(image, dtype=np.uint8)
 
 
 def load(source: Path | bytes, image_px: int) -> NDArray[np.uint8]:
-    """Picture bytes or file to uint8 (image_px, image_px, 3).  Raises UnreadableImageError."""
+    """Image bytes or file to uint8 (image_px, image_px, 3).  Raises UnreadableImageError."""
     return resize(decode(source, image_px), image_px)

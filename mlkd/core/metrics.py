@@ -56,7 +56,7 @@ def mean_average_precision(scores: ArrayLike, targets: ArrayLike, known: ArrayLi
 
 
 def labels_without_positives(targets: ArrayLike, known: ArrayLike | None = None) -> tuple[int, ...]:
-    """The labels that no mean counts, because no picture is known to have them."""
+    """The labels that no mean counts, because no image is known to have them."""
     target = np.asarray(targets).astype(bool)
     found = target if known is None else target & _mask(known, target.shape)
     return tuple(np.flatnonzero(~found.any(0)).tolist())
@@ -88,7 +88,7 @@ def f1_of_decisions(decisions: ArrayLike, targets: ArrayLike, known: ArrayLike |
 
 
 def top_k(scores: ArrayLike, k: ArrayLike, known: ArrayLike | None = None) -> Bools:
-    """True (N, L) for the k best known labels of a picture; k is one number or one a picture (N,).
+    """True (N, L) for the k best known labels of an image; k is one number or one an image (N,).
 
     Of equal scores the first label counts as better.
     """

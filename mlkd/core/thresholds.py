@@ -49,7 +49,7 @@ def tune(
 ) -> NDArray[np.float32]:
     """The threshold of every label (L,); that of all pooled for a label without positives, 0.5 if none has any.
 
-    With a floor, a label whose mixed threshold would miss it on these pictures keeps its own; a label that reaches the
+    With a floor, a label whose mixed threshold would miss it on these images keeps its own; a label that reaches the
     floor nowhere gets its most precise one.  `below_floor` names the labels that still miss it.
     """
     score, target, mask = checked(scores, targets, known)
@@ -76,14 +76,14 @@ def expected(
     known: ArrayLike | None = None,
     groups: Sequence[str] | None = None,
 ) -> tuple[Floats, Floats]:
-    """Precision and recall (L,) on pictures that thresholds were not tuned on: each fold is decided by the others'.
+    """Precision and recall (L,) on images that thresholds were not tuned on: each fold is decided by the others'.
 
-    Pictures of a group are in one fold.  Precision is nan where nothing is predicted, recall where a label has no
+    Images of a group are in one fold.  Precision is nan where nothing is predicted, recall where a label has no
     positives, both for all labels of a single group.
     """
     score, target, mask = checked(scores, targets, known)
     if groups is not None and len(groups) != len(score):
-        raise ValueError(f"groups: expected one a picture, {len(score)}, got {len(groups)}")
+        raise ValueError(f"groups: expected one an image, {len(score)}, got {len(groups)}")
     mask = np.ones(score.shape, dtype=bool) if mask is None else mask
     target = target & mask
     fold = _folds(target, groups)
@@ -119,7 +119,7 @@ def _counted(score: Scores, target: Bools, known: Bools | None) -> tuple[Scores,
 
 
 def _ranked(score: Scores, target: Bools) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """Different scores from the highest down, how many positives score as high, and how many pictures."""
+    """Different scores from the highest down, how many positives score as high, and how many images."""
     order = np.argsort(-score, kind="stable")
     ranked = score[order].astype(np.float64)
     last = np.append(ranked[:-1] != ranked[1:], True)  # a threshold cannot part equal scores
@@ -158,7 +158,7 @@ def _logit(score: Floats) -> Floats:
 
 
 def _folds(target: Bools, groups: Sequence[str] | None) -> NDArray[np.int64]:
-    """The fold (N,) of every picture: groups are dealt in turn, those with the rarest label first."""
+    """The fold (N,) of every image: groups are dealt in turn, those with the rarest label first."""
     of = np.arange(len(target)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     has = np.zeros((of.max() + 1, target.shape[1]), dtype=bool)
     np.logical_or.at(has, of, target)

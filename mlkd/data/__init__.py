@@ -1,4 +1,4 @@
-"""Sources of pictures, one a file, and the prepared set that every other stage reads."""
+"""Sources of images, one a file, and the prepared set that every other stage reads."""
 
 from mlkd.data.prepared import SPLITS, Split, prepare, read_split
 from mlkd.data.scenes.source import Scenes

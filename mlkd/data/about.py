@@ -18,7 +18,7 @@ def about(
 ) -> dict[str, Any]:
     """The content of about.json, from the (N, L) arrays of every split.
 
-    An unlabelled picture is one of which no label is known; it is not counted as empty.
+    An unlabelled image is one of which no label is known; it is not counted as empty.
     """
     looked_at = {name: mask.any(1) for name, mask in known.items()}
     of_each = {name: rows[looked_at[name]].sum(1) for name, rows in targets.items()}
@@ -32,7 +32,7 @@ def about(
         "empty": {name: int((labels == 0).sum()) for name, labels in of_each.items()},
         "unlabelled": {name: int((~rows).sum()) for name, rows in looked_at.items()},
         "skipped": skipped,
-        "labels_per_picture": {
+        "labels_per_image": {
             name: {str(k): v for k, v in sorted(Counter(labels.tolist()).items())} for name, labels in of_each.items()
         },
         "label_counts": {name: _by_label(listing, rows.sum(0)) for name, rows in targets.items()},

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlkd.data.base import Finding, Listing, Picture
+from mlkd.data.base import Finding, Listing, Sample
 
 SHOWN = 10  # names in a finding
 LOSS = 0.1  # share of a label's images from which on their loss is named
@@ -17,7 +17,7 @@ COPY, OTHER = "copy in another split", "other reason"
 LeftOut = Mapping[str, Sequence[tuple[int, ...]]]  # for every reason the label columns of each image
 
 
-def audit(listing: Listing, kept: Sequence[Picture], left_out: LeftOut, findings: Sequence[Finding]) -> dict[str, Any]:
+def audit(listing: Listing, kept: Sequence[Sample], left_out: LeftOut, findings: Sequence[Finding]) -> dict[str, Any]:
     """The part of about.json on labels: `labels`, `left_out`, and all findings, as `findings` (problems) or `notes`.
 
     Args:
@@ -48,10 +48,10 @@ def audit(listing: Listing, kept: Sequence[Picture], left_out: LeftOut, findings
     return {"labels": labels, "left_out": images, "findings": problems, "notes": notes}
 
 
-def _labels(listing: Listing, kept: Sequence[Picture], reasons: LeftOut) -> dict[str, dict[str, Any]]:
+def _labels(listing: Listing, kept: Sequence[Sample], reasons: LeftOut) -> dict[str, dict[str, Any]]:
     """For every label the images that the source gives it, those that are kept, and the others by reason."""
     names = listing.labels.names
-    counts = Counter(label for picture in kept for label in picture.positives)
+    counts = Counter(label for sample in kept for label in sample.positives)
     dropped: dict[int, dict[str, int]] = defaultdict(dict)
     for reason, images in reasons.items():
         for label, count in Counter(label for columns in images for label in columns).items():
@@ -97,9 +97,9 @@ def _odd_names(names: Sequence[str]) -> list[Finding]:
     return [Finding(claim, f"{_listed(told)}. Each counts as a label of its own.")] if told else []
 
 
-def _odd_counts(labels: Mapping[str, Mapping[str, Any]], kept: Sequence[Picture]) -> list[Finding]:
-    looked_at = [picture for picture in kept if picture.labelled]
-    untagged = sum(not (picture.positives or picture.unknown) for picture in looked_at)
+def _odd_counts(labels: Mapping[str, Mapping[str, Any]], kept: Sequence[Sample]) -> list[Finding]:
+    looked_at = [sample for sample in kept if sample.labelled]
+    untagged = sum(not (sample.positives or sample.unknown) for sample in looked_at)
     everywhere = [name for name, one in labels.items() if looked_at and one["kept"] == len(looked_at)]
     found = []
     if everywhere:

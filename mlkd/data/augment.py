@@ -1,4 +1,4 @@
-"""Augmentation: a view of a picture is a function of (seed, picture, view number) alone, so it can be cached."""
+"""Augmentation: a view of an image is a function of (seed, image, view number) alone, so it can be cached."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GREY = 127
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """How pictures vary between epochs; epoch e uses view e modulo `count`, teacher outputs are stored per view.
+    """How images vary between epochs; epoch e uses view e modulo `count`, teacher outputs are stored per view.
 
     In order: crop, flip, light, cut-outs, RandAugment.  Sizes and places are shares of a side: the teacher and the
     student see the same view at different resolutions.
@@ -28,10 +28,10 @@ class Views:
 
     count: int = 4
     crop: Literal["sides", "area"] = "sides"  # height and width each by itself, or an area of aspect 3/4 to 4/3
-    crop_min: float = 0.7  # smallest share of a side, or of the area, that a crop keeps; 1 is the whole picture
+    crop_min: float = 0.7  # smallest share of a side, or of the area, that a crop keeps; 1 is the whole image
     flip: bool = True
     light: float = 0.2  # largest relative change of brightness and of contrast
-    cutout_max: float = 0.0  # largest share of a side that is greyed out, always inside the picture
+    cutout_max: float = 0.0  # largest share of a side that is greyed out, always inside the image
     cutout: float = 0.0  # side of the published Cutout: of one random colour, its middle anywhere, of constant size
     rand_augment: int = 0  # operations of RandAugment a view
     magnitude: int = 9  # of each of them, 0..30
@@ -47,9 +47,9 @@ class Views:
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"views.{name}: expected {low}..{high}, got {getattr(self, name)}")
 
-    def apply(self, pixels: NDArray[np.uint8], *, seed: int, picture: int, view: int) -> UInt8[Tensor, "H W 3"]:
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> UInt8[Tensor, "H W 3"]:
         """One view of uint8 pixels (H, W, 3); the same box, flip, light and operations at any resolution."""
-        rng = np.random.default_rng([seed, picture, view])
+        rng = np.random.default_rng([seed, row, view])
         share_y, share_x, y, x, mirrored, bright, contrast, side, cut_y, cut_x = rng.random(10)
         height, width = pixels.shape[:2]
         if self.crop == "sides":

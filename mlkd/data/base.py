@@ -1,4 +1,4 @@
-"""What every source of pictures hands over: pictures with labels, groups and boxes, in train, val and test."""
+"""What every source of images hands over: images with labels, groups and boxes, in train, val and test."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def ranked(objects: Iterable[tuple[float, int, Corners]]) -> tuple[Box, ...]:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Sample:
     """One image file, the columns of its labels, and the group that stays in one split (its source).
 
     `shared` names everything else that the image has in common with other images: statistics treat images that share
@@ -79,19 +79,19 @@ Bounds = Sequence[tuple[float, str]]  # upper bounds of the hash, ascending to 1
 
 @dataclass(frozen=True)
 class Listing:
-    """Everything a source knows: `splits` has train, val and test, `skipped` says why a picture was left out.
+    """Everything a source knows: `splits` has train, val and test, `skipped` says why an image was left out.
 
     `expected` and `found` count what a published set has and what is on the disk.  The splits of a `published` set are
-    not ours to change: a picture that is in two of them is left out of train, or of val, instead of refused.  `bounds`
-    are those by which the pictures that are `carved` were dealt.
+    not ours to change: an image that is in two of them is left out of train, or of val, instead of refused.  `bounds`
+    are those by which the images that are `carved` were dealt.
 
     `declared` has for every label the images that the source's own files give it, counted before anything is left out
-    and not from the pictures; empty where the source has no such files.  `left_out` has for every reason the label
+    and not from the images; empty where the source has no such files.  `left_out` has for every reason the label
     columns of each image that the source left out.
     """
 
     labels: Labels
-    splits: dict[str, list[Picture]]
+    splits: dict[str, list[Sample]]
     provenance: str
     licences: tuple[str, ...] = ()
     composed: bool = False
@@ -105,17 +105,17 @@ class Listing:
     findings: tuple[Finding, ...] = ()
 
 
-class PictureSource(Protocol):
+class ImageSource(Protocol):
     """What the pipeline asks of a source; a plain dataclass beside its owner, read straight from the recipe."""
 
     def needs_fetch(self) -> bool:
-        """Whether the fetched picture packages have to be there before `read`."""
+        """Whether the fetched image packages have to be there before `read`."""
 
     def fingerprint(self) -> str:
         """Cheap identity of what would be read: names, sizes where the files are few, no contents."""
 
     def read(self, work: Path, progress: Progress) -> Listing:
-        """List the pictures; a source that makes them writes below `work`."""
+        """List the images; a source that makes them writes below `work`."""
 
 
 def fingerprint_files(files: Iterable[Path], root: Path) -> str:
@@ -177,5 +177,5 @@ def read_utf8(file: Path) -> str:
 
 
 def share_of_name(name: str) -> float:
-    """A number in 0..1 that depends on the name alone, for splits that stay when pictures are added."""
+    """A number in 0..1 that depends on the name alone, for splits that stay when images are added."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big") / 2**48

@@ -50,14 +50,14 @@ def keep_together(
     copies = [number if 1 < sizes[number] <= most else None for number in photographs]
     merged = _merged(images, copies)
     split_of = [split for split, in_split in splits.items() for _ in in_split]
-    carved = [number for number, one in enumerate(merged) if one.picture.carved]
-    if bounds and len({(merged[n].picture.group, split_of[n]) for n in carved}) > len(
-        {merged[n].picture.group for n in carved}
+    carved = [number for number, one in enumerate(merged) if one.sample.carved]
+    if bounds and len({(merged[n].sample.group, split_of[n]) for n in carved}) > len(
+        {merged[n].sample.group for n in carved}
     ):
-        dealt = carve([merged[number].picture for number in carved], bounds)
-        new = {picture.name: split for split, pictures in dealt.items() for picture in pictures}
+        dealt = carve([merged[number].sample for number in carved], bounds)
+        new = {sample.name: split for split, samples in dealt.items() for sample in samples}
         for number in carved:
-            split_of[number] = new[merged[number].picture.name]
+            split_of[number] = new[merged[number].sample.name]
     out = _in_lesser_splits(merged, copies, split_of)
     kept = {
         split: [one for number, one in enumerate(merged) if split_of[number] == split and number not in out]
@@ -79,9 +79,9 @@ def _merged(images: Sequence[Decoded], copies: Sequence[int | None]) -> list[Dec
     for one, number in zip(images, copies, strict=True):
         for key in (one.sha256, number):
             if key is not None:
-                low, high = sorted((top(one.picture.group), top(first.setdefault(key, one.picture.group))))
+                low, high = sorted((top(one.sample.group), top(first.setdefault(key, one.sample.group))))
                 above[high] = low
-    return [replace(one, picture=replace(one.picture, group=top(one.picture.group))) for one in images]
+    return [replace(one, sample=replace(one.sample, group=top(one.sample.group))) for one in images]
 
 
 def _in_lesser_splits(images: Sequence[Decoded], copies: Sequence[int | None], splits: Sequence[str]) -> set[int]:

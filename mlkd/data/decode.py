@@ -1,4 +1,4 @@
-"""Pictures to uint8 arrays of every size, by all cores where there are many."""
+"""Images to uint8 arrays of every size, by all cores where there are many."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from mlkd.core.image_values import scaled
 from mlkd.core.images import UnreadableImageError, decode, reduced, resize
 from mlkd.data.base import Finding
 
-CHUNK = 64  # pictures a process takes at a time
-MANY = 500  # pictures from which on it pays to start processes: with two cores it is even at about 500
+CHUNK = 64  # images a process takes at a time
+MANY = 500  # images from which on it pays to start processes: with two cores it is even at about 500
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def _died(codes: Sequence[int | None], suspects: Sequence[Path]) -> str:
     killed = [signal.Signals(-code).name for code in codes if code is not None and code < 0]
     cause = ", ".join(killed) or f"exit code {codes[0] if codes else 'unknown'}"
     return (
-        f"decoding: expected every process to finish, got one that died of {cause} at a picture from {suspects[0]} to "
-        f"{suspects[-1]}; SIGKILL is most often want of memory: free some, else take that picture away, and start again"
+        f"decoding: expected every process to finish, got one that died of {cause} at an image from {suspects[0]} to "
+        f"{suspects[-1]}; SIGKILL is most often want of memory: free some, else take that image away, and start again"
     )
 
 

@@ -1,4 +1,4 @@
-"""Training batches: order and view are functions of (seed, epoch, picture), whoever asks and wherever it starts."""
+"""Training batches: order and view are functions of (seed, epoch, image), whoever asks and wherever it starts."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from torch.utils.data import DataLoader, Dataset
 from mlkd.data.augment import Views
 from mlkd.data.prepared import Split
 
-Batch = tuple[NDArray[np.int64], tuple[Tensor, ...]]  # rows of the split, and their pictures at each size
+Batch = tuple[NDArray[np.int64], tuple[Tensor, ...]]  # rows of the split, and their images at each size
 
 
 class DeadWorkerError(RuntimeError):
-    """A process that prepares pictures has died; the message holds what is known of why."""
+    """A process that prepares images has died; the message holds what is known of why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
     """The training split in shuffled batches of `batch_size`, of which every one of `ranks` processes takes its part.
 
-    Pictures come as uint8 (b, px, px, 3) at each of `sizes`, all of the same view.
+    Images come as uint8 (b, px, px, 3) at each of `sizes`, all of the same view.
     """
 
     split: Split
@@ -85,27 +85,27 @@ def shown(
     rows: Sequence[Sequence[int]],
     processes: int,
 ) -> Iterator[Batch]:
-    """One view of pictures, batch by batch, prepared by so many processes.  Raises DeadWorkerError."""
-    pictures = _Pictures(split, sizes, views, seed, view)
+    """One view of images, batch by batch, prepared by so many processes.  Raises DeadWorkerError."""
+    dataset = _AugmentedImages(split, sizes, views, seed, view)
     try:
-        for indices, *images in DataLoader(pictures, batch_sampler=map(list, rows), num_workers=processes):
+        for indices, *images in DataLoader(dataset, batch_sampler=map(list, rows), num_workers=processes):
             yield indices.numpy(), tuple(images)
     except RuntimeError as cause:
         if not str(cause).startswith("DataLoader worker (pid"):
             raise
         raise DeadWorkerError(
-            f"pictures: expected the loading process to live, got: {cause}; "
+            f"images: expected the loading process to live, got: {cause}; "
             "often memory or /dev/shm is full: free some, or lower batch_size, and run the same command again"
         ) from cause
 
 
 def workers(cuda: bool, ranks: int) -> int:
-    """Processes that prepare pictures: one beside a CPU's own training, where more would take its cores."""
+    """Processes that prepare images: one beside a CPU's own training, where more would take its cores."""
     return min(8, max(1, (os.cpu_count() or 1) // ranks - 1)) if cuda else 1
 
 
-class _Pictures(Dataset[tuple[int | Tensor, ...]]):
-    """One view of every training picture, at each size."""
+class _AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
+    """One view of every training image, at each size."""
 
     def __init__(self, split: Split, sizes: tuple[int, ...], views: Views, seed: int, view: int) -> None:
         self.pixels = [split.pixels(px) for px in sizes]
@@ -114,6 +114,6 @@ class _Pictures(Dataset[tuple[int | Tensor, ...]]):
     def __len__(self) -> int:
         return len(self.pixels[0])
 
-    def __getitem__(self, picture: int) -> tuple[int | Tensor, ...]:
-        seen = (self.views.apply(at[picture], seed=self.seed, picture=picture, view=self.view) for at in self.pixels)
-        return picture, *seen
+    def __getitem__(self, row: int) -> tuple[int | Tensor, ...]:
+        seen = (self.views.apply(at[row], seed=self.seed, row=row, view=self.view) for at in self.pixels)
+        return row, *seen

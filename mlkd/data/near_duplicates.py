@@ -1,4 +1,4 @@
-"""Pictures that are nearly the same (copies, recoloured or mirrored twins), so that no two splits share one."""
+"""Images that are nearly the same (copies, recoloured or mirrored twins), so that no two splits share one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEAST_OFF = 1.5  # grey levels that rounding and compression alone make
 
 
 def thumbnail(cutout: Image.Image) -> NDArray[np.float32]:
-    """Cropped RGBA picture to (2, 16, 16): alpha 0..1, and grey minus its mean over the shape (0 where transparent)."""
+    """Cropped RGBA image to (2, 16, 16): alpha 0..1, and grey minus its mean over the shape (0 where transparent)."""
     small = cutout.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
     alpha = np.asarray(small.getchannel("A"), dtype=np.float32) / 255
     grey = np.asarray(small.convert("RGB").convert("L"), dtype=np.float32) / 255

@@ -17,7 +17,7 @@ from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress, silent
 from mlkd.data.about import about, write_json
 from mlkd.data.audit import COPY, audit
-from mlkd.data.base import SOURCE_SPLITS, Box, Listing, PictureSource
+from mlkd.data.base import SOURCE_SPLITS, Box, ImageSource, Listing
 from mlkd.data.decode import scaled_findings
 from mlkd.data.leakage import Decoded, refuse_leaks, refuse_unlabelled, units
 from mlkd.data.readable import UNREADABLE, Decodings, LeftOut, decode, of_unread_kinds, readable, without_leaks
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Split:
-    """One split as read back; N pictures, L labels.
+    """One split as read back; N images, L labels.
 
     `known` (N, L) is False where nobody knows (the target there is 0 and means nothing); None: all are known.
     """
@@ -92,11 +92,11 @@ class Split:
         return marked
 
 
-def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Progress = silent) -> None:
+def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Progress = silent) -> None:
     """Read `source` and write the prepared set into the folder `out`.
 
-    A picture that cannot be read is left out, counted and named in skipped.json.  Raises ValueError where two splits
-    share a picture, where a split has none, where one other than train has a picture without labels, and where select
+    An image that cannot be read is left out, counted and named in skipped.json.  Raises ValueError where two splits
+    share an image, where a split has none, where one other than train has an image without labels, and where select
     or test has no positive: no epoch could be chosen, no mAP reported.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -120,11 +120,11 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
         for one, reading in zip(listing.splits[split], readings[split], strict=True)
     )
     findings += of_unread_kinds([one for split in readings for one in listing.splits[split]], skipped)
-    audited = audit(listing, [one.picture for part in parts.values() for one in part], left_out, findings)
+    audited = audit(listing, [one.sample for part in parts.values() for one in part], left_out, findings)
     targets, known = {}, {}
-    for name, pictures in parts.items():
-        targets[name], known[name] = _decisions(pictures, len(listing.labels))
-        _write_split(out, name, pictures, targets[name], known[name])
+    for name, samples in parts.items():
+        targets[name], known[name] = _decisions(samples, len(listing.labels))
+        _write_split(out, name, samples, targets[name], known[name])
     _share_pixels(out, parts, sizes)
     listing.labels.write(out / "labels.json")
     write_json(out / "about.json", about(listing, targets, known, len(skipped)) | audited)
@@ -135,34 +135,34 @@ def prepare(source: PictureSource, out: Path, sizes: Sequence[int], progress: Pr
 
 
 def _refuse_empty(kept: dict[str, list[Decoded]], listing: Listing, out: Path) -> None:
-    for split, pictures in kept.items():
-        if not pictures:
+    for split, samples in kept.items():
+        if not samples:
             count = len(listing.splits[split])
             raise ValueError(
-                f"split {split}: expected readable pictures, got 0 of {count}; see {out}/skipped.json, or add pictures"
+                f"split {split}: expected readable images, got 0 of {count}; see {out}/skipped.json, or add images"
             )
 
 
-def _refuse_without_positives(split: str, where: str, pictures: list[Decoded]) -> None:
-    if not any(one.picture.positives for one in pictures):
-        raise ValueError(f"{split}: expected a positive of some label{where}, got none; tag more pictures")
+def _refuse_without_positives(split: str, where: str, samples: list[Decoded]) -> None:
+    if not any(one.sample.positives for one in samples):
+        raise ValueError(f"{split}: expected a positive of some label{where}, got none; tag more images")
 
 
-def _halves(pictures: list[Decoded], listing: Listing) -> tuple[list[Decoded], list[Decoded]]:
-    """val as select and tune; copies stay together, and groups where pictures are not composed of several."""
-    together = [one.sha256 for one in pictures] if listing.composed else units(pictures)
-    chosen = select_and_tune(_decisions(pictures, len(listing.labels))[0], together)
-    pairs = list(zip(pictures, chosen, strict=True))
+def _halves(samples: list[Decoded], listing: Listing) -> tuple[list[Decoded], list[Decoded]]:
+    """val as select and tune; copies stay together, and groups where images are not composed of several."""
+    together = [one.sha256 for one in samples] if listing.composed else units(samples)
+    chosen = select_and_tune(_decisions(samples, len(listing.labels))[0], together)
+    pairs = list(zip(samples, chosen, strict=True))
     return [one for one, first in pairs if first], [one for one, first in pairs if not first]
 
 
-def _decisions(pictures: list[Decoded], labels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _decisions(samples: list[Decoded], labels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Targets and what is known of them, both (N, L); the target is 0 where nobody knows."""
-    targets = np.zeros((len(pictures), labels), dtype=np.uint8)
-    known = np.ones((len(pictures), labels), dtype=np.bool_)
-    for row, one in enumerate(pictures):
-        targets[row, list(one.picture.positives)] = 1
-        known[row, list(one.picture.unknown) if one.picture.labelled else slice(None)] = False
+    targets = np.zeros((len(samples), labels), dtype=np.uint8)
+    known = np.ones((len(samples), labels), dtype=np.bool_)
+    for row, one in enumerate(samples):
+        targets[row, list(one.sample.positives)] = 1
+        known[row, list(one.sample.unknown) if one.sample.labelled else slice(None)] = False
     return targets, known
 
 
@@ -188,19 +188,19 @@ def _is_whole(name: str, part: Sequence[Decoded], arrays: Mapping[str, NDArray[n
 
 
 def _write_split(
-    out: Path, name: str, pictures: list[Decoded], targets: NDArray[np.uint8], known: NDArray[np.bool_]
+    out: Path, name: str, samples: list[Decoded], targets: NDArray[np.uint8], known: NDArray[np.bool_]
 ) -> None:
     np.save(out / f"{name}.targets.npy", targets)
     (out / f"{name}.known.npy").unlink(missing_ok=True)
     if not known.all():
         np.save(out / f"{name}.known.npy", known)
     tree = {
-        "names": [one.picture.name for one in pictures],
-        "files": [_stored(one.picture.file, out) for one in pictures],
-        "groups": [one.picture.group for one in pictures],
-        "shared": [list(one.picture.shared) for one in pictures],
-        "sha256": [one.sha256 for one in pictures],
-        "boxes": [[list(asdict(box).values()) for box in one.picture.boxes] for one in pictures],
+        "names": [one.sample.name for one in samples],
+        "files": [_stored(one.sample.file, out) for one in samples],
+        "groups": [one.sample.group for one in samples],
+        "shared": [list(one.sample.shared) for one in samples],
+        "sha256": [one.sha256 for one in samples],
+        "boxes": [[list(asdict(box).values()) for box in one.sample.boxes] for one in samples],
     }
     (out / f"{name}.json").write_text(json.dumps(tree, ensure_ascii=False), encoding="utf-8")
 

@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 MAGNITUDES = 31
 TRANSLATION = 150 / 331  # largest, as a share of the side
-FILL = 127.0  # grey, where a picture has moved away
+FILL = 127.0  # grey, where an image has moved away
 
 
 def rand_augment(
@@ -21,7 +21,7 @@ def rand_augment(
     """Apply `operations` random ones in turn, each at `magnitude` 0..30, in a random direction where it has two.
 
     Departs from torchvision's defaults: bilinear and filled with grey; a translation is rounded to whole pixels.
-    All is relative to the picture's size but sharpness, which works on neighbouring pixels.
+    All is relative to the image's size but sharpness, which works on neighbouring pixels.
     """
     for _ in range(operations):
         operation = _OPERATIONS[int(rng.integers(len(_OPERATIONS)))]

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 def select_and_tune(targets: NDArray[np.uint8], hashes: list[str]) -> NDArray[np.bool_]:
     """(N, L) targets and N content hashes to (N,): True = select, False = tune.
 
-    Rare labels are dealt first, each picture to the half with fewer positives of that label so far.  Equal contents
-    stay together.  Raises ValueError with fewer than two different pictures.
+    Rare labels are dealt first, each image to the half with fewer positives of that label so far.  Equal contents
+    stay together.  Raises ValueError with fewer than two different images.
     """
     units = _units(hashes)
     if len(units) < 2:
-        raise ValueError(f"val: expected at least 2 different pictures to cut in two, got {len(units)}; add pictures")
+        raise ValueError(f"val: expected at least 2 different images to cut in two, got {len(units)}; add images")
     positive = np.stack([targets[rows].max(0) for rows in units]).astype(np.int64)
     side = np.zeros(len(units), dtype=np.int64)  # +1 select, -1 tune, 0 not dealt yet
     balance = np.zeros(positive.shape[1], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Cuts held-out splits from pictures that have none: by hash of the group, fair to rare labels."""
+"""Cuts held-out splits from images that have none: by hash of the group, fair to rare labels."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
-from mlkd.data.base import Bounds, Picture, share_of_name
+from mlkd.data.base import Bounds, Sample, share_of_name
 
-CARVED: Bounds = ((0.70, "train"), (0.80, "val"), (1.0, "test"))  # where nobody says which picture is in which split
+CARVED: Bounds = ((0.70, "train"), (0.80, "val"), (1.0, "test"))  # where nobody says which image is in which split
 ENOUGH = 3  # positives from which on every split gets one
 PAIR = 6  # positives from which on val gets two: one for select, one for tune
 RARE = 20  # positives below which most have to stay in train
-PICTURES = 2  # that a held-out split has at least, where there are ten
+IMAGES = 2  # that a held-out split has at least, where there are ten
 
 
 def check_val_share(share: float) -> None:
@@ -22,40 +22,40 @@ def check_val_share(share: float) -> None:
 
 
 def held_out(share: float) -> Bounds:
-    """Bounds that give val a share of the pictures."""
+    """Bounds that give val a share of the images."""
     return ((share, "val"), (1.0, "train"))
 
 
-def carve(pictures: Sequence[Picture], bounds: Bounds) -> dict[str, list[Picture]]:
-    """Deal pictures to the splits of `bounds`, one of which is train; the order is kept, groups stay whole.  The
-    pictures come back marked as `carved`.
+def carve(samples: Sequence[Sample], bounds: Bounds) -> dict[str, list[Sample]]:
+    """Deal images to the splits of `bounds`, one of which is train; the order is kept, groups stay whole.  The
+    images come back marked as `carved`.
 
-    A picture's place is the hash of its group, so that it stays when pictures are added.  Moved are only as many as it
+    An image's place is the hash of its group, so that it stays when images are added.  Moved are only as many as it
     takes for a label with at least 3 positives to have one in every split, for one with at least 6 to have two in val,
     which is cut in two, and for one with fewer than 20 to keep most in train, after what the others need; rarest labels
-    first, those nearest to the bound first.  Such a move can change when that label's pictures do.  With one held-out
-    split the first always comes about; the rest where labels that share pictures allow it.
+    first, those nearest to the bound first.  Such a move can change when that label's images do.  With one held-out
+    split the first always comes about; the rest where labels that share images allow it.
     """
-    deal = _Deal(pictures, bounds)
+    deal = _Deal(samples, bounds)
     by_rarity = sorted(deal.total, key=lambda label: (deal.total[label], label))
     for label in by_rarity:
         deal.keep_most_in_train(label)
     for label in by_rarity:
         deal.hold_out(label)
     deal.fill()
-    splits: dict[str, list[Picture]] = {split: [] for _, split in bounds}
-    for picture in pictures:
-        splits[deal.split[picture.group]].append(dataclasses.replace(picture, carved=True))
+    splits: dict[str, list[Sample]] = {split: [] for _, split in bounds}
+    for sample in samples:
+        splits[deal.split[sample.group]].append(dataclasses.replace(sample, carved=True))
     return splits
 
 
 class _Deal:
     """Where every group is; counts are of groups, the unit that moves."""
 
-    def __init__(self, pictures: Sequence[Picture], bounds: Bounds) -> None:
+    def __init__(self, samples: Sequence[Sample], bounds: Bounds) -> None:
         self.labels: dict[str, set[int]] = {}
-        for picture in pictures:
-            self.labels.setdefault(picture.group, set()).update(picture.positives)
+        for sample in samples:
+            self.labels.setdefault(sample.group, set()).update(sample.positives)
         self.share = {group: share_of_name(group) for group in self.labels}
         self.ranges = dict(zip((split for _, split in bounds), _ranges(bounds), strict=True))
         self.held_out = [split for split in self.ranges if split != "train"]
@@ -72,7 +72,7 @@ class _Deal:
     def fill(self) -> None:
         """At least two groups in every held-out split: select and tune need one each."""
         for split in self.held_out:
-            missing = PICTURES - list(self.split.values()).count(split)
+            missing = IMAGES - list(self.split.values()).count(split)
             if missing > 0 and len(self.split) >= 10:
                 rest = [group for group in self.split if self.split[group] == "train"]
                 rest.sort(key=lambda group: (not self._is_spare(group), self._distance(group, split)))

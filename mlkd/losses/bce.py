@@ -23,7 +23,7 @@ def bce(
 
     The weight is one for all labels, or L of them.
 
-    The mean counts pictures without labels too: they add nothing, and take nothing from what is distilled on them.
+    The mean counts images without labels too: they add nothing, and take nothing from what is distilled on them.
     """
     z = wide(logits)
     counted = None if known is None else known.to(z)

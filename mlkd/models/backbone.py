@@ -32,7 +32,7 @@ def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
 
 
 def channels(backbone: nn.Module, name: str, image_px: int) -> int:
-    """How many the net gives for each position.  Raises ValueError where it cannot take pictures of this size."""
+    """How many the net gives for each position.  Raises ValueError where it cannot take images of this size."""
     was_training = backbone.training
     try:
         with torch.no_grad():
@@ -62,6 +62,6 @@ def _create(name: str, image_px: int, options: dict[str, Any]) -> nn.Module:
     net: nn.Module
     try:
         net = timm.create_model(name, img_size=image_px, **options)
-    except TypeError:  # most nets are not built for one size of picture
+    except TypeError:  # most nets are not built for one size of image
         net = timm.create_model(name, **options)
     return net

@@ -1,4 +1,4 @@
-"""What a tagger costs: parameters, and multiply-adds for one picture."""
+"""What a tagger costs: parameters, and multiply-adds for one image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlkd.models.network import Model, TaggerNet
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of the net as it is exported: branches fused, and nothing counted that is the same for every picture.
+    """Of the net as it is exported: branches fused, and nothing counted that is the same for every image.
 
     Multiply-adds are those of convolutions and matrix products, attention included.
     """
@@ -50,7 +50,7 @@ def cost(model: Model, labels: int) -> Cost:
 
 
 def _multiply_adds(tagger: TaggerNet, batch: int) -> tuple[int, int]:
-    """Of the backbone and of the head for `batch` pictures."""
+    """Of the backbone and of the head for `batch` images."""
     images = torch.zeros(batch, tagger.image_px, tagger.image_px, 3, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         tagger(images)

@@ -45,7 +45,7 @@ class Model:
 
 
 class TaggerNet(nn.Module):
-    """uint8 pictures (B, H, W, 3) to Outputs; a cast is the first operation, as TensorRT's parser demands."""
+    """uint8 images (B, H, W, 3) to Outputs; a cast is the first operation, as TensorRT's parser demands."""
 
     mean: Tensor
     std: Tensor

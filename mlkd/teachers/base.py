@@ -1,4 +1,4 @@
-"""What every teacher has in common: the same pictures at the sizes it reads in, Outputs out."""
+"""What every teacher has in common: the same images at the sizes it reads in, Outputs out."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from mlkd.core.labels import Labels
 from mlkd.data.prepared import Split
 from mlkd.models.outputs import Outputs
 
-Pictures = Mapping[int, UInt8[Tensor, "B H W 3"]]  # the same B pictures by their size in pixels
-Aspects = NDArray[np.float64]  # (B,) width by height of the pictures before they were resized to squares
+ImagesBySize = Mapping[int, UInt8[Tensor, "B H W 3"]]  # the same B images by their size in pixels
+Aspects = NDArray[np.float64]  # (B,) width by height of the images before they were resized to squares
 
 
 class Teacher(Protocol):
-    """A teacher at work: pictures at each of `sizes` to float32 Outputs on the CPU; what it lacks is None.
+    """A teacher at work: images at each of `sizes` to float32 Outputs on the CPU; what it lacks is None.
 
     The columns of its outputs are the labels of the data.
     """
@@ -37,10 +37,10 @@ class Teacher(Protocol):
 
     @property
     def pads(self) -> bool:
-        """Whether it needs aspect ratios, to see pictures with their own and padded to a square."""
+        """Whether it needs aspect ratios, to see images with their own and padded to a square."""
 
-    def __call__(self, pictures: Pictures, aspects: Aspects | None = None, /) -> Outputs:
-        """Outputs of B pictures; sizes that it does not read are left alone."""
+    def __call__(self, images: ImagesBySize, aspects: Aspects | None = None, /) -> Outputs:
+        """Outputs of B images; sizes that it does not read are left alone."""
 
 
 class SingleTeacher(Teacher, Protocol):
@@ -75,9 +75,9 @@ class Several:
         """Whether one of them does."""
         return any(teacher.pads for teacher in self.teachers)
 
-    def __call__(self, pictures: Pictures, aspects: Aspects | None = None, /) -> Outputs:
+    def __call__(self, images: ImagesBySize, aspects: Aspects | None = None, /) -> Outputs:
         """Each teacher sees its own sizes."""
-        outputs = [teacher(pictures, aspects) for teacher in self.teachers]
+        outputs = [teacher(images, aspects) for teacher in self.teachers]
         return Outputs(
             logits=torch.stack([output.logits for output in outputs]).mean(0),
             embeddings=_joined([output.embeddings for output in outputs]),
@@ -86,7 +86,7 @@ class Several:
 
 
 def scores(teacher: Teacher, split: Split, batch_size: int = 64) -> NDArray[np.float32]:
-    """Sigmoid scores (N, L) of all pictures of a split."""
+    """Sigmoid scores (N, L) of all images of a split."""
     pixels = {px: split.pixels(px) for px in teacher.sizes}
     parts = []
     with torch.inference_mode():
@@ -125,15 +125,15 @@ def _joined(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def padded(pixels: NDArray[np.uint8], aspects: Aspects, value: int, *, corner: bool) -> NDArray[np.uint8]:
-    """Square pictures (B, px, px, 3) with the aspect ratio they had (B,), filled up with `value` to the same square.
+    """Square images (B, px, px, 3) with the aspect ratio they had (B,), filled up with `value` to the same square.
 
     In the middle of it, or in its top left corner.
     """
     px = pixels.shape[1]
     whole = np.full_like(pixels, value)
-    for square, picture, aspect in zip(whole, pixels, aspects, strict=True):
+    for square, image, aspect in zip(whole, pixels, aspects, strict=True):
         width, height = max(1, round(px * min(1.0, aspect))), max(1, round(px * min(1.0, 1 / aspect)))
         left, top = (0, 0) if corner else ((px - width) // 2, (px - height) // 2)
-        resized = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
+        resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
         square[top : top + height, left : left + width] = np.asarray(resized)
     return whole

@@ -1,4 +1,4 @@
-"""Teachers' outputs on every view of every training picture, computed once and reused by every student.
+"""Teachers' outputs on every view of every training image, computed once and reused by every student.
 
 They lie in raw files that grow view by view, so that a full disk is an OSError and a view is whole or absent.
 """
@@ -37,7 +37,7 @@ _ABOUT = "about.json"
 def record(
     taught_by: Sequence[ReadyTeacher], data: Path, views: Views, out: Path, *, seed: int, progress: Progress = silent
 ) -> None:
-    """Write what the teachers, as one, put out for every view of every training picture into `out`.
+    """Write what the teachers, as one, put out for every view of every training image into `out`.
 
     Logits (V, N, L) and pooled features (V, N, F) in float16; embeddings (P, D) in float16 only of what counts as
     positive by `losses.base.positives`, which may differ between views where decisions are unknown.
@@ -69,13 +69,13 @@ class TeacherOutputs:
     pooled: NDArray[np.float16] | None  # (V, N, F)
     embeddings: NDArray[np.float16] | None  # (P, D)
     positive: NDArray[np.uint8]  # (V, N, ⌈L/8⌉) bits: which labels have an embedding
-    first: NDArray[np.int64]  # (V, N) row of a picture's first embedding
+    first: NDArray[np.int64]  # (V, N) row of an image's first embedding
     views: Views
     seed: int
 
     @classmethod
     def read(cls, folder: Path, split: Split) -> TeacherOutputs:
-        """Raises ValueError when the folder holds none, or those for other pictures."""
+        """Raises ValueError when the folder holds none, or those for other images."""
         about = _about(folder)
         views = Views(**about["views"]) if about else None
         if views is None or about["done"] < views.count:
@@ -85,8 +85,8 @@ class TeacherOutputs:
             got = about["bytes"]["logits"] // (2 * views.count)
             raise _of_others(folder, split, f"{got} decisions")
         positive = _mapped(folder, "positive", np.uint8, (*whole[:2], -(-whole[2] // 8)))
-        if not _same_pictures(positive[0], split):
-            raise _of_others(folder, split, "those of other pictures")
+        if not _same_images(positive[0], split):
+            raise _of_others(folder, split, "those of other images")
         counts = np.bitwise_count(positive).sum(2, dtype=np.int64)
         return cls(
             logits=_mapped(folder, "logits", np.float16, whole),
@@ -101,7 +101,7 @@ class TeacherOutputs:
         )
 
     def batch(self, indices: NDArray[np.int64], view: int) -> Outputs:
-        """float32 Outputs of pictures `indices` in one view; embeddings that are not stored are zero, and not used."""
+        """float32 Outputs of images `indices` in one view; embeddings that are not stored are zero, and not used."""
         return Outputs(
             logits=torch.from_numpy(self.logits[view, indices]).float(),
             embeddings=None if self.embeddings is None else self._embeddings(self.embeddings, indices, view),
@@ -185,7 +185,7 @@ def _half(values: Float[Tensor, "..."]) -> NDArray[np.float16]:
 
 
 def _widths(outputs: Outputs) -> dict[str, int | None]:
-    """Length of one embedding and of one picture's pooled features."""
+    """Length of one embedding and of one image's pooled features."""
     return {
         "embeddings": None if outputs.embeddings is None else outputs.embeddings.shape[2],
         "pooled": None if outputs.pooled is None else outputs.pooled.shape[1],
@@ -198,7 +198,7 @@ def _mapped(folder: Path, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -
     return np.asarray(np.memmap(folder / f"{name}.raw", dtype, mode="r", shape=shape))
 
 
-def _same_pictures(positive: NDArray[np.uint8], split: Split) -> bool:
+def _same_images(positive: NDArray[np.uint8], split: Split) -> bool:
     """Whether the stored positives (N, ⌈L/8⌉) are the targets wherever these are known."""
     targets = np.packbits(split.targets.astype(bool), axis=1)
     if split.known is None:
@@ -209,7 +209,7 @@ def _same_pictures(positive: NDArray[np.uint8], split: Split) -> bool:
 
 def _of_others(folder: Path, split: Split, got: str) -> ValueError:
     return ValueError(
-        f"teacher outputs in {folder}: expected those of {split.targets.shape} pictures and labels, got {got}; "
+        f"teacher outputs in {folder}: expected those of {split.targets.shape} images and labels, got {got}; "
         "remove the folder and run again"
     )
 

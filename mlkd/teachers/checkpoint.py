@@ -14,7 +14,7 @@ from mlkd.losses.base import Need
 from mlkd.models import checkpoint
 from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
-from mlkd.teachers.base import Aspects, Pictures, SingleTeacher, columns
+from mlkd.teachers.base import Aspects, ImagesBySize, SingleTeacher, columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class CheckpointTeacher:
 
     @property
     def image_px(self) -> int:
-        """The size of picture it was trained for.  Raises ValueError for a missing or damaged file."""
+        """The size of image it was trained for.  Raises ValueError for a missing or damaged file."""
         return int(checkpoint.read_facts(self.folder / checkpoint.BEST)["model"]["image_px"])
 
     def files(self) -> tuple[Path, ...]:
@@ -66,8 +66,8 @@ class _Net:
     def runs_on(self) -> str:
         return str(next(self.tagger.parameters()).device)
 
-    def __call__(self, pictures: Pictures, _: Aspects | None = None, /) -> Outputs:
-        outputs: Outputs = self.tagger(pictures[self.tagger.image_px].to(self.runs_on))
+    def __call__(self, images: ImagesBySize, _: Aspects | None = None, /) -> Outputs:
+        outputs: Outputs = self.tagger(images[self.tagger.image_px].to(self.runs_on))
         embeddings = None if outputs.embeddings is None else outputs.embeddings[:, self.columns]
         chosen = dataclasses.replace(outputs, logits=outputs.logits[:, self.columns], embeddings=embeddings)
         return chosen.each(lambda tensor: tensor.float().cpu())

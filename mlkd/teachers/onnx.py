@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mlkd.core.labels import Labels
 from mlkd.losses.base import Need
 from mlkd.models.outputs import Outputs
-from mlkd.teachers.base import Aspects, Pictures, SingleTeacher, columns, padded
+from mlkd.teachers.base import Aspects, ImagesBySize, SingleTeacher, columns, padded
 
 log = logging.getLogger(__name__)
 
@@ -107,13 +107,13 @@ class OnnxTeacher:
     def _input_type(self, session: Any) -> Any:
         """What the input holds, once its shape fits this description."""
         given = session.get_inputs()
-        picture = (self.image_px,) * 2 + (3,) if self.layout == "NHWC" else (3,) + (self.image_px,) * 2
+        shape = (self.image_px,) * 2 + (3,) if self.layout == "NHWC" else (3,) + (self.image_px,) * 2
         told = ", ".join(f"{one.type} {one.shape}" for one in given)
         fits = len(given) == 1 and given[0].type in _TYPES and len(given[0].shape) == 4
-        if not fits or any(isinstance(n, int) and n != m for n, m in zip(given[0].shape[1:], picture, strict=True)):
+        if not fits or any(isinstance(n, int) and n != m for n, m in zip(given[0].shape[1:], shape, strict=True)):
             raise ValueError(
-                f"teacher {self.path}: expected one input of uint8, float or float16 (B, {picture[0]}, {picture[1]}, "
-                f"{picture[2]}), got {told}; correct layout or image_px"
+                f"teacher {self.path}: expected one input of uint8, float or float16 (B, {shape[0]}, {shape[1]}, "
+                f"{shape[2]}), got {told}; correct layout or image_px"
             )
         dtype = _TYPES[given[0].type]
         if dtype is np.uint8 and (self.mean, self.std, self.white) != ((0.0,) * 3, (1.0,) * 3, 1):
@@ -160,8 +160,8 @@ class _Graph:
     def sizes(self) -> tuple[int, ...]:
         return (self.source.image_px,)
 
-    def __call__(self, pictures: Pictures, aspects: Aspects | None = None, /) -> Outputs:
-        pixels = pictures[self.source.image_px].numpy()
+    def __call__(self, inputs: ImagesBySize, aspects: Aspects | None = None, /) -> Outputs:
+        pixels = inputs[self.source.image_px].numpy()
         if self.pads:
             assert aspects is not None, "whoever calls it asks `pads`"
             pixels = padded(pixels, aspects, self.source.padding_value, corner=self.source.padding == "corner")

@@ -20,7 +20,7 @@ _LIMITS = {
 class Training:
     """How a tagger is trained.
 
-    `batch_size` counts the pictures of one forward pass over all processes, which is what losses between pictures
+    `batch_size` counts the images of one forward pass over all processes, which is what losses between images
     see; `accumulate` of them make a step of the optimiser.  `adam` decays weights through the gradient, as published:
     with a loss that is a mean over images its decay is that of a sum over the number of images.
     """

@@ -14,7 +14,7 @@ from mlkd.training.config import Training
 
 
 class Learner(nn.Module):
-    """Pictures to the Outputs that losses see: stage maps only when asked for, and already adapted to the teacher's.
+    """Images to the Outputs that losses see: stage maps only when asked for, and already adapted to the teacher's.
 
     Adapters belong to the optimiser's parameters and to no export; they leave out the maps of frozen stages, in which
     nothing can learn.  One module, so that a wrapper for several processes sees every parameter.

@@ -1,4 +1,4 @@
-"""Scores of a tagger on many pictures."""
+"""Scores of a tagger on many images."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class Lesson:
     ) -> dict[str, Tensor]:
         """Weighted loss terms by kind, for the split's `rows` in one view, after so many `epochs`.
 
-        `images` holds the student's pictures and, where a net runs along, the teacher's.
+        `images` holds the student's images and, where a net runs along, the teacher's.
         """
         student = student.each(Tensor.float)  # whatever the nets computed in
         teacher = self._teacher(rows, images, view) if self.compares else student

@@ -17,7 +17,7 @@ from mlkd.training.config import Training
 def freeze(tagger: TaggerNet, groups: int) -> None:
     """Stop gradients of the first `groups` stages of the backbone, counted as timm groups them (0 = the stem).
 
-    Their batch norms go on averaging the statistics of the pictures that they see.
+    Their batch norms go on averaging the statistics of the images that they see.
     """
     if not groups:
         return

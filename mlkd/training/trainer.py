@@ -39,7 +39,7 @@ TRACK_STEPS = 20  # between two points of a tracker's curve
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss turned nan or infinite; the message names step, term and pictures."""
+    """A loss turned nan or infinite; the message names step, term and images."""
 
 
 def train(
@@ -61,7 +61,7 @@ def train(
     final weights are equal bit for bit, whatever step the run was killed at.  Under accelerate's launcher or torchrun
     every process calls this and takes its part of each batch.
     Raises ValueError when a loss needs what the teacher has not, NonFiniteLossError when training diverges, and
-    loader.DeadWorkerError when a process that prepares pictures dies.
+    loader.DeadWorkerError when a process that prepares images dies.
     """
     run = _Run(model, training, views, data, out, seed, teacher_outputs, teacher, progress)
     run.resume()
@@ -197,8 +197,8 @@ class _Run:
         """The error, after saving what there is to look at; the last regular state stays as it was."""
         self.save(DIVERGED)
         names = [self.lesson.split.names[row] for row in ([] if rows is None else rows)]
-        log.error("pictures of the step that diverged: %s", ", ".join(names) or "of another process")
-        shown = f"on pictures {', '.join(names[:8])}, …" if names else "in another process"
+        log.error("images of the step that diverged: %s", ", ".join(names) or "of another process")
+        shown = f"on images {', '.join(names[:8])}, …" if names else "in another process"
         return NonFiniteLossError(
             f"training step {self.step}: expected finite {what} {shown}; lower the learning rate or that loss's "
             f"weight; the nets as they are now lie in {self.out / DIVERGED}"

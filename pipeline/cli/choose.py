@@ -11,7 +11,7 @@ from benchmarks.report.figures import points
 from benchmarks.report.problems import of_distillation
 from benchmarks.report.recommendation import choose as choose_engine
 from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument
-from pipeline.recipe.schema import find_recipe
+from pipeline.recipe.find import find_recipe
 from pipeline.runner.result import read_json
 
 REPORT = "report.json"

@@ -15,7 +15,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Remove the results of one recipe; dist/ stays."""
-    from pipeline.recipe.schema import find_recipe
+    from pipeline.recipe.find import find_recipe
     from pipeline.runner.session import locked
 
     folder = RUNS / find_recipe(options.recipe).stem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -18,7 +19,20 @@ from export.errors import EngineError, MissingRuntimeError
 from export.tagger.engine_choice import backend_of
 from export.tagger.reference import Golden
 from mlkd.data.prepared import read_split
-from pipeline.recipe.schema import find_recipe
+from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument
+from pipeline.recipe.find import find_recipe
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """The command doctor."""
+    parser = add_command(commands, "doctor", run)
+    add_recipe_argument(parser)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there as well")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Say why int8 engines are no faster than float, and whether this CPU computes them right."""
+    doctor(options.recipe, RUNS, DIST, options.json)
 
 
 def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None:

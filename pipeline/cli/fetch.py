@@ -14,8 +14,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(_: argparse.Namespace) -> None:
     """Fetch the images that the default recipe composes, for a machine that goes offline."""
-    from pipeline import stages
     from pipeline.runner.progress import shown
+    from pipeline.stages import data
 
     with shown() as progress:
-        stages.fetch(progress)
+        data.fetch(progress)

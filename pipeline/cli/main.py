@@ -26,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int | None = options.run(options)
     except KeyboardInterrupt:
         if ranks.is_first():
-            print("\ninterrupted: finished stages and epochs are kept; rerun the same command to resume", file=sys.stderr)
+            print(
+                "\ninterrupted: finished stages and epochs are kept; rerun the same command to resume", file=sys.stderr
+            )
         return INTERRUPTED
     except (ValueError, OSError, RuntimeError, ImportError) as cause:
         if options.debug:

@@ -59,7 +59,7 @@ def read_recipe(options: argparse.Namespace) -> Recipe:
     check(recipe)
     if not options.thorough:
         return recipe
-    from pipeline.stages.agreement import find_script
+    from pipeline.report_facts.agreement import find_script
 
     find_script()  # fails before anything is trained or measured
     return dataclasses.replace(recipe, bench=recipe.bench.thorough())
@@ -68,7 +68,7 @@ def read_recipe(options: argparse.Namespace) -> Recipe:
 def pipeline_of(recipe: Recipe, options: argparse.Namespace) -> Pipeline:
     """Build the stages of a recipe, with the devices that the options name."""
     from pipeline import stages
-    from pipeline.stages.devices import read_device_list
+    from pipeline.recipe.device_list import read_device_list
 
     devices = read_device_list(options.devices) if options.devices else None
     return stages.pipeline(recipe, RUNS / recipe.name, frozenset(options.force), devices)

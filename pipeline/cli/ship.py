@@ -17,6 +17,7 @@ from benchmarks.remote import Device, DeviceEntry, DeviceError, Local, Ssh
 from export.bundle import signature
 from export.bundle.bundle import PROGRAM, read_bundle
 from export.errors import BundleError
+from pipeline.cli.options import DIST, Commands, add_command
 from pipeline.cli.signing import find
 
 log = logging.getLogger(__name__)
@@ -36,25 +37,24 @@ class Shipped:
     failure: str = ""
 
 
-def add(command: Callable[..., argparse.ArgumentParser], dist: Path) -> None:
-    """The command ship; `dist` holds the bundles of recipes."""
-    parser = command("ship", ship)
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """The command ship."""
+    parser = add_command(commands, "ship", ship)
     parser.add_argument("bundle", nargs="?", default="scenes", metavar="RECIPE|FOLDER", help="default: scenes")
     parser.add_argument("--devices", type=Path, required=True, metavar="FILE", help="devices.yaml: where to install")
     parser.add_argument("--rollback", action="store_true", help="back to the version before, on each of them")
     parser.add_argument("--require-signature", type=Path, metavar="KEY", help="ship only what this public key signed")
-    parser.set_defaults(dist=dist)
 
 
 def ship(options: argparse.Namespace) -> int:
     """Install the bundle of a recipe on every device of a list, and say who runs what."""
-    from pipeline.stages.devices import read_shelf
+    from pipeline.recipe.device_list import read_device_list
 
-    entries, key = read_shelf(options.devices).devices, options.require_signature
+    entries, key = read_device_list(options.devices).devices, options.require_signature
     if options.rollback:
         work = partial(roll_back, key=key)
     else:
-        folder = find(options.bundle, options.dist)
+        folder = find(options.bundle, DIST)
         read_bundle(folder, key=key)
         print(f"{folder}: {signature.state(folder, key)}")
         work = partial(install, folder, key=key)

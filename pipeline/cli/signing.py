@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -19,23 +18,23 @@ from cryptography.hazmat.primitives.serialization import (
 from export.bundle import signature
 from export.bundle.bundle import MANIFEST, SIGNATURE, read_bundle
 from mlkd.core import files
+from pipeline.cli.options import DIST, Commands, add_command
 
 OTHERS = 0o077
 KEY = Path("~/.config/edge-tagger/signing.pem")
 
 
-def add(command: Callable[..., argparse.ArgumentParser], dist: Path) -> None:
-    """The commands keygen, sign and verify; `dist` holds the bundles of recipes."""
-    made = command("keygen", keygen)
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """The commands keygen, sign and verify."""
+    made = add_command(commands, "keygen", keygen)
     made.add_argument("--out", type=Path, default=KEY, metavar="FILE", help=f"default: {KEY}")
-    signed, verified = command("sign", sign), command("verify", verify)
+    signed, verified = add_command(commands, "sign", sign), add_command(commands, "verify", verify)
     signed.add_argument("--key", type=Path, default=KEY, metavar="FILE", help=f"private; default: {KEY}")
     verified.add_argument(
         "--require-signature", type=Path, metavar="KEY", help="the public key that has to have signed"
     )
     for parser in (signed, verified):
         parser.add_argument("bundle", nargs="?", default="scenes", metavar="RECIPE|FOLDER", help="default: scenes")
-        parser.set_defaults(dist=dist)
 
 
 def keygen(options: argparse.Namespace) -> None:
@@ -47,13 +46,13 @@ def keygen(options: argparse.Namespace) -> None:
 
 def sign(options: argparse.Namespace) -> None:
     """Sign a bundle that was exported; its manifest, and through it every file."""
-    folder = find(options.bundle, options.dist)
+    folder = find(options.bundle, DIST)
     print(f"{folder}: signed by {write_signature(folder, options.key.expanduser())}")
 
 
 def verify(options: argparse.Namespace) -> None:
     """Check every file of a bundle, and with a key who signed it."""
-    folder, key = find(options.bundle, options.dist), options.require_signature
+    folder, key = find(options.bundle, DIST), options.require_signature
     manifest = read_bundle(folder, key=key)
     print(f"{folder}: {len(manifest.files)} files as the manifest says; {signature.state(folder, key)}")
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+import export.bundle.bundle
+from mlkd.core import files
 from pipeline.cli.options import DIST, Commands, add_command, add_recipe_options, pipeline_of, read_recipe
-from pipeline.runner import ranks
+from pipeline.runner import ranks, result
 
 COMMANDS = {  # command -> its last stages, help
     "distill": (("student", "baseline"), "train teacher, student and baseline"),
@@ -35,8 +38,39 @@ def run(options: argparse.Namespace) -> None:
         pipeline.run()
         return
     with shown() as progress:
-        stages.fetch_if_needed(recipe, pipeline, progress)
+        stages.data.fetch_if_needed(recipe, pipeline, progress)
         pipeline.run(progress)
         teachers.tell(teachers.select_maps(recipe, pipeline.folder))
         if options.command != "distill":
-            stages.publish(pipeline.folder, DIST / recipe.name)
+            publish(pipeline.folder, DIST / recipe.name)
+
+
+def publish(folder: Path, dist: Path) -> None:
+    """Put the newest bundle at `dist`, the measured one if it holds today's engines; an equal whole one stays."""
+    report, bundle = result.read(folder / "report"), result.read(folder / "bundle")
+    assert bundle is not None, "export ends with a bundle"
+    measured = report is not None and report.identity["reads"]["bundle"] == bundle.content
+    newest = folder / ("report" if measured else "bundle") / "bundle"
+    export.bundle.bundle.recover(dist)
+    equal = _equal(newest / export.bundle.bundle.DIGEST, dist / export.bundle.bundle.DIGEST)
+    if not (equal and _is_whole(dist)):
+        signature = dist / export.bundle.bundle.SIGNATURE
+        signed = signature.read_bytes() if signature.is_file() else None
+        export.bundle.bundle.publish(newest, dist)
+        if signed is not None and equal:
+            files.write(signature, signed)
+        elif signed is not None:
+            print(f"{dist}: another bundle than the one that was signed; python -m pipeline sign {folder.name}")
+    print(f"{dist}: the bundle of {folder.name}, {'measured' if measured else 'not measured'}")
+
+
+def _is_whole(bundle: Path) -> bool:
+    try:
+        export.bundle.bundle.read_bundle(bundle)
+    except export.bundle.bundle.BundleError:
+        return False
+    return True
+
+
+def _equal(first: Path, second: Path) -> bool:
+    return second.is_file() and first.read_bytes() == second.read_bytes()

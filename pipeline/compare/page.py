@@ -131,7 +131,7 @@ def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
     return [
         ("student", f"{_net(recipe.student.model)}, the same for every method"),
         ("teacher", f"{' and '.join(_teachers(recipe))}; what it says is recorded once"),
-        ("views", f"{recipe.views.count} of each picture; every method of a seed sees the same ones in the same order"),
+        ("views", f"{recipe.views.count} of each image; every method of a seed sees the same ones in the same order"),
         (
             "grid",
             f"three factors of a method's weights, seed 0, {few} epochs; the mAP on select of the best one decides",
@@ -145,7 +145,7 @@ def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
             "test images and of seeds; with one seed it holds for the choice of images only and says nothing about "
             "another training.",
         ),
-        ("major, minor", "only objects in this role count; pictures with the label in the other alone are left out"),
+        ("major, minor", "only objects in this role count; images with the label in the other alone are left out"),
         ("ms a step", f"median epoch, mean over seeds; on {'; '.join(table.machines) or figures.ABSENT}"),
     ]
 

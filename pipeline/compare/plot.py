@@ -30,7 +30,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Line:
+class Pipeline:
     """A method in one panel; `mean` and `dots` in the first, `bars` in the second."""
 
     name: str
@@ -50,7 +50,7 @@ class Panel:
     ticks: list[tuple[float, str]]
     zero: float | None
     named: bool  # whether the methods are written beside it
-    lines: list[Line]
+    lines: list[Pipeline]
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _maps(rows: Sequence[Row], frame: Rect) -> Panel:
         mean = 100 * row.map.mean if row.map else 0.0
         text = f"{row.method}: {mean:.2f}, seeds {', '.join(f'{100 * value:.2f}' for value in row.maps.values())}"
         dots = tuple(scale(100 * value) for value in row.maps.values() if math.isfinite(value))
-        lines.append(Line(name=row.method, y=_y(at, frame), dots=dots, mean=scale(mean), text=text))
+        lines.append(Pipeline(name=row.method, y=_y(at, frame), dots=dots, mean=scale(mean), text=text))
     return Panel("test mAP", frame, _ticks(scale), None, True, lines)
 
 
@@ -102,7 +102,7 @@ def _gains(rows: Sequence[Row], frame: Rect) -> Panel | None:
         y = _y(at, frame)
         pair = (("none", row.to_no_teacher, -OFFSET_PX), ("l2d", row.to_published, OFFSET_PX))
         bars = tuple(_bar(kind, gain, scale, y + shift, row.method) for kind, gain, shift in pair if is_drawable(gain))
-        lines.append(Line(name=row.method, y=y, bars=bars))
+        lines.append(Pipeline(name=row.method, y=y, bars=bars))
     named = frame.left <= NAMES_PX
     return Panel("difference of mAP", frame, _ticks(scale), scale(0.0), named, lines)
 

@@ -13,7 +13,7 @@ from pipeline.compare.page import render
 from pipeline.compare.table import Table, read_table
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
-from pipeline.runner.stage import Line, Stage
+from pipeline.runner.stage import Pipeline, Stage
 
 
 def compare(
@@ -31,8 +31,8 @@ def compare(
     not, and for a method that compares with more than the teachers give.
     """
     chosen, wanted = _methods(recipe, methods), _seeds(recipe, seeds)
-    line = runs.line(recipe, folder, force)
-    stages.fetch_if_needed(recipe, line, progress)
+    line = runs.pipeline(recipe, folder, force)
+    stages.data.fetch_if_needed(recipe, line, progress)
     grids = [runs.chosen_name(method) for method in chosen if method.scaled]
     for targets in (grids, *([runs.test_name(method, seed) for method in chosen] for seed in range(wanted))):
         try:
@@ -43,7 +43,7 @@ def compare(
     return table
 
 
-def _run(line: Line, targets: Sequence[str], progress: Callable[[Stage], Progress]) -> Line:
+def _run(line: Pipeline, targets: Sequence[str], progress: Callable[[Stage], Progress]) -> Pipeline:
     """Run what the targets need; the line, with nothing of it to be forced again."""
     part = line.until("teacher_outputs", *targets)
     part.run(progress)

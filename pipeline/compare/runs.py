@@ -23,18 +23,19 @@ from pipeline import stages, teachers
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.result import read_json, write_whole
-from pipeline.runner.stage import Context, Line, Stage
+from pipeline.runner.stage import Context, Pipeline, Stage
+from pipeline.stages import teacher
 
 FOLDER = "compare"
 OUTCOME, MACHINE, CHOSEN = "outcome.json", "machine.json", "chosen.json"
 TEST, INFLUENCE, SCORES = "test.json", "influence.npy", "scores.npy"
-LOGS = (*stages.LOGS, MACHINE)
+LOGS = (*teacher.LOGS, MACHINE)
 
 
-def line(recipe: Recipe, folder: Path, force: Collection[str] = ()) -> Line:
+def pipeline(recipe: Recipe, folder: Path, force: Collection[str] = ()) -> Pipeline:
     """The recipe's line as far as the teacher's outputs, and every run of the protocol behind it."""
-    taught = stages.line(recipe, folder).until("teacher_outputs").stages
-    return Line((*taught, *_stages(recipe)), folder, frozenset(force))
+    taught = stages.pipeline(recipe, folder).until("teacher_outputs").stages
+    return Pipeline((*taught, *_stages(recipe)), folder, frozenset(force))
 
 
 def grid_name(method: Method, factor: float) -> str:
@@ -84,7 +85,7 @@ def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
             reads=_reads(recipe, method),
             version=_version(method),
             config=_config(recipe, method.losses(factor), few, seed=0),
-            packages=stages.LEARNING,
+            packages=teacher.PACKAGES,
             volatile=LOGS,
             outside=partial(teachers.first_weights, recipe.student.model),
         )
@@ -104,7 +105,7 @@ def _final(recipe: Recipe, method: Method, seed: int) -> Stage:
         reads=(*_reads(recipe, method), *([chosen_name(method)] if method.scaled else [])),
         version=_version(method),
         config=_config(recipe, method.losses(1.0), many, seed),
-        packages=stages.LEARNING,
+        packages=teacher.PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, recipe.student.model),
     )

@@ -51,7 +51,7 @@ class Table:
 
 def read_table(recipe: Recipe, folder: Path) -> Table:
     """Only runs of today's protocol count: those that a new start would skip."""
-    finished = {decision.stage for decision in runs.line(recipe, folder).plan() if not decision.runs}
+    finished = {decision.stage for decision in runs.pipeline(recipe, folder).plan() if not decision.runs}
     read = {method.name: _read(recipe, method, folder, finished) for method in recipe.compare.methods}
     groups = read_split(folder / "data", "test").clusters if any(one.maps for one in read.values()) else ()
     return Table(
@@ -99,9 +99,9 @@ def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str
 
 def _step_seconds(recipe: Recipe, folder: Path, final: Path) -> float:
     training = recipe.student.training
-    pictures = read_json(folder / "data" / "about.json")["counts"]["train"]
+    images = read_json(folder / "data" / "about.json")["counts"]["train"]
     seconds = [float(epoch["seconds"]) for epoch in read_json(final / "history.json")]
-    steps = max(1, int(pictures) // (training.batch_size * training.accumulate))
+    steps = max(1, int(images) // (training.batch_size * training.accumulate))
     return float(np.median(seconds)) / steps
 
 

@@ -28,7 +28,7 @@ MARK = "written by `python -m pipeline init`"  # in what this command wrote
 class Scale:
     """What fits up to so many images."""
 
-    pictures: float
+    images: float
     teacher: str
     teacher_px: int
     student_px: int
@@ -45,7 +45,7 @@ SCALES = (
 )
 
 RECIPE = """\
-# {pictures} images of {labels} labels; written by `python -m pipeline init`, yours to change.
+# {images} images of {labels} labels; written by `python -m pipeline init`, yours to change.
 epochs: {epochs}  # the length of training: of teacher, student and baseline
 data:
 {data}
@@ -75,7 +75,7 @@ student:
 # the baseline, which the student is compared with, is trained as the student is, without a teacher
 
 export:
-  calibration_pictures: {calibration}
+  calibration_images: {calibration}
 {gates}
 # estimates for `plan`, on 2 cores without a GPU
 minutes: {{{minutes}}}
@@ -163,7 +163,7 @@ def _check_out(out: Path, folder: Path, force: bool) -> None:
 
 def scale_of(found: Survey) -> Scale:
     """What fits the number of images."""
-    return next(scale for scale in SCALES if len(found.found.rows) <= scale.pictures)
+    return next(scale for scale in SCALES if len(found.found.rows) <= scale.images)
 
 
 def recipe_text(found: Survey) -> str:
@@ -171,7 +171,7 @@ def recipe_text(found: Survey) -> str:
     scale = scale_of(found)
     minutes, an_epoch = _minutes(len(found.found.rows), scale)
     return RECIPE.format(
-        **vars(scale) | {"pictures": len(found.found.rows)},
+        **vars(scale) | {"images": len(found.found.rows)},
         labels=len(found.found.labels),
         data=_data(found.source),
         unlabelled=_unlabelled(found),
@@ -204,11 +204,11 @@ def _unlabelled(found: Survey) -> str:
     return f"  # unlabelled: .  # learn from the {found.not_in_table} images without tags as well\n"
 
 
-def _minutes(pictures: int, scale: Scale) -> tuple[dict[str, float], dict[str, float]]:
+def _minutes(images: int, scale: Scale) -> tuple[dict[str, float], dict[str, float]]:
     """Of stages, and of their epochs.  Rough: 70 % of the images are for training, and each costs as its area does."""
-    teacher = SECONDS[scale.teacher] * (scale.teacher_px / 96) ** 2 * 0.7 * pictures / 60
-    student = SECONDS[LITE0] * (scale.student_px / 96) ** 2 * 0.7 * pictures / 60
-    stages = {"data": max(0.1, pictures * 0.005 / 60), "teacher_outputs": max(0.1, teacher * FORWARD * 4)}
+    teacher = SECONDS[scale.teacher] * (scale.teacher_px / 96) ** 2 * 0.7 * images / 60
+    student = SECONDS[LITE0] * (scale.student_px / 96) ** 2 * 0.7 * images / 60
+    stages = {"data": max(0.1, images * 0.005 / 60), "teacher_outputs": max(0.1, teacher * FORWARD * 4)}
     epochs = {"teacher": max(0.01, teacher), "student": max(0.01, student), "baseline": max(0.01, student)}
     return stages, epochs
 

@@ -20,7 +20,7 @@ from pipeline.init.contents import Contents
 from pipeline.init.guesses import guess
 
 LOOKED_AT = 200  # images that are decoded, evenly spread
-LEAST_PICTURES = 10  # without which no three splits can be made
+LEAST_IMAGES = 10  # without which no three splits can be made
 LEAST_POSITIVES = 3  # of some label: one for each of train, val and test
 FEW = 10  # positives below which a label is hardly learnt
 RAREST = 10  # labels that are listed
@@ -132,9 +132,9 @@ def survey(folder: Path, told: Mapping[str, Any]) -> Survey:
     found = source.found()
     where = source.root if source.labels_from == "folders" else source.root / source.table
     positives = Counter(tag for row in found.rows for tag in row.tags)
-    if len(found.rows) < LEAST_PICTURES or not positives:
+    if len(found.rows) < LEAST_IMAGES or not positives:
         raise ValueError(
-            f"{where}: expected at least {LEAST_PICTURES} images and one tag, got {len(found.rows)} images and "
+            f"{where}: expected at least {LEAST_IMAGES} images and one tag, got {len(found.rows)} images and "
             f"{len(positives)} tags; {len(found.missing)} of its files are not below {source.root}"
             + (", say file_column: NAME or say root: FOLDER" if found.missing else "")
         )

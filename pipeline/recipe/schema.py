@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,10 +22,10 @@ from mlkd.models.weights import FileWeights, PackageWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from mlkd.training.config import Training
 from pipeline.recipe.extends import completed, read_tree
+from pipeline.recipe.find import find_beside, find_recipe
 from pipeline.recipe.methods import Compare
 from pipeline.recipe.reader import ConfigError, Fault, build, parse_yaml
 
-RECIPES = Path(__file__).with_name("recipes")
 Precision = Literal["fp32", "fp16", "int8", "int8_x86", "int8_openvino"]
 INT8: tuple[Precision, ...] = ("int8", "int8_x86", "int8_openvino")
 
@@ -75,20 +74,20 @@ class Export:
     """What the student is frozen to."""
 
     engines: tuple[Engine, ...] = DEFAULT_ENGINES
-    calibration_pictures: int = 300
+    calibration_images: int = 300
     budget: Budget = field(default_factory=Budget)
     parity: Gates = field(default_factory=Gates)
     thresholds: Thresholds = field(default_factory=Thresholds)
-    golden_pictures: int = 4
+    golden_images: int = 4
 
     def __post_init__(self) -> None:
         names = [engine.name for engine in self.engines]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"export.engines: expected at least one and distinct names, got {names}")
-        if self.calibration_pictures < 1:
-            raise ValueError(f"export.calibration_pictures: expected at least 1, got {self.calibration_pictures}")
-        if self.golden_pictures < 1:
-            raise ValueError(f"export.golden_pictures: expected at least 1, got {self.golden_pictures}")
+        if self.calibration_images < 1:
+            raise ValueError(f"export.calibration_images: expected at least 1, got {self.calibration_images}")
+        if self.golden_images < 1:
+            raise ValueError(f"export.golden_images: expected at least 1, got {self.golden_images}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +155,7 @@ def load_recipe(name_or_path: str, data: Path | None = None) -> Recipe:
     Raises ConfigError with every fault.
     """
     path = find_recipe(name_or_path)
-    tree = read_tree(path, _find_beside)
+    tree = read_tree(path, find_beside)
     if "name" in tree:
         raise ConfigError(
             path, [Fault("name", f"expected none: the file's name is the recipe's, got {tree['name']!r}")]
@@ -191,33 +190,6 @@ def check(recipe: Recipe) -> None:
     for path in (path for ready in recipe.ready_teachers for path in ready.files()):
         if not path.is_file():
             raise ValueError(f"ready_teachers: expected the file {path}, got nothing there; correct its path")
-
-
-def find_recipe(name_or_path: str) -> Path:
-    """The recipe's file; ValueError names the closest known recipes."""
-    path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        if not path.is_file():
-            raise ValueError(f"recipe: expected a YAML file, got nothing at {path.absolute()}; check RECIPE")
-    else:
-        files = {file.stem: file for file in RECIPES.rglob("*.yaml")}
-        path = files.get(name_or_path, RECIPES / f"{name_or_path}.yaml")
-        if not path.is_file():
-            known = sorted(files)
-            close = difflib.get_close_matches(name_or_path, known, n=1) or known
-            raise ValueError(
-                f"recipe: expected one of {', '.join(known)} or a path to a .yaml file, got {name_or_path!r}; "
-                f"did you mean {close[0]}?"
-            )
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", path.stem):
-        raise ValueError(f"recipe: expected a file name of letters, digits, - and _, got {path.name!r}; rename it")
-    return path
-
-
-def _find_beside(name: str, file: Path) -> Path:
-    """What `extends: NAME` in `file` means: a path from where the file lies, or a known recipe."""
-    given = Path(name)
-    return find_recipe(str(file.parent / given) if given.suffix else name)
 
 
 def _with_root(source: Any, root: Path, path: Path) -> Any:

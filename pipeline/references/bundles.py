@@ -67,13 +67,13 @@ def freeze(recipe: Recipe, context: Context, net: str, folder: Path, engines: Se
 
 
 def _write(shipped: Path, image_px: int, made: Mapping[Engine, EngineEntry], work: Path, out: Path) -> None:
-    """The bundle that ships, with other engines; its golden pictures too give what these say of them."""
+    """The bundle that ships, with other engines; its golden images too give what these say of them."""
     manifest = read_bundle(shipped)
     with contextlib.ExitStack() as opened:
         sessions = {
             entry.name: opened.enter_context(engine.backend.open(work / entry.file)) for engine, entry in made.items()
         }
-        pictures, expected = write_golden(
+        images, expected = write_golden(
             [shipped / name for name in manifest.golden],
             image_px,
             work / "golden",
@@ -81,13 +81,13 @@ def _write(shipped: Path, image_px: int, made: Mapping[Engine, EngineEntry], wor
             labels=manifest.labels,
             thresholds={entry.name: entry.thresholds for entry in made.values()},
         )
-    sources = {_inside(file, work): file for file in (*sorted((work / "models").glob("*.onnx")), *pictures, expected)}
+    sources = {_inside(file, work): file for file in (*sorted((work / "models").glob("*.onnx")), *images, expected)}
     sources |= {file: work / file for entry in made.values() for file in entry.files}
     of_net = dataclasses.replace(
         manifest,
         image_px=image_px,
         engines=tuple(made.values()),
-        golden=tuple(_inside(file, work) for file in pictures),
+        golden=tuple(_inside(file, work) for file in images),
         golden_expected=_inside(expected, work),
         files={},
     )
@@ -117,7 +117,7 @@ def _graphs(inputs: Mapping[str, Path], folder: Path, wanted: set[str], work: Pa
 
 
 def _calibration(inputs: Mapping[str, Path], image_px: int) -> NDArray[np.uint8]:
-    """The pictures that calibrated the student's graphs, at this net's size."""
+    """The images that calibrated the student's graphs, at this net's size."""
     chosen = read_json(inputs["precisions"] / CALIBRATION)["sha256"]
     train = read_split(inputs["data"], "train")
     rows = [row for row, name in enumerate(train.names) if name in chosen]
@@ -134,7 +134,7 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split, aim: Thresho
         raise ValueError(graph)
     file = backend.compile(graph, work / ("models" if isinstance(backend, OnnxRuntime) else "engines"))
     with backend.open(file) as session:
-        pixels = tune.pixels(session.picture[0])
+        pixels = tune.pixels(session.image[0])
         parts = [session(np.array(pixels[at : at + BATCH])) for at in range(0, len(pixels), BATCH)]
     files = tuple(_inside(path, work) for path in backend.files(file))
     return EngineEntry(

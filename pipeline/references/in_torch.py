@@ -1,4 +1,4 @@
-"""What a process does with a net in torch: time it as `tagger.pyz bench` times an engine, or score pictures with it."""
+"""What a process does with a net in torch: time it as `tagger.pyz bench` times an engine, or score images with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.device import machine
-from benchmarks.device.measure import pictures, sample
+from benchmarks.device.measure import read_sources, sample
 from benchmarks.device.protocol import Chain, Settings, measure
 from benchmarks.device.sensors import Sensors
 from export.backends import Ran
@@ -26,13 +26,13 @@ from mlkd.models.checkpoint import BEST, load_model
 from pipeline.references.torch_imports import IMPORTS_MS
 from pipeline.runner.result import sha256
 
-COMPARED, TOLERANCE = 256, 1e-4  # pictures; scores in 0..1
+COMPARED, TOLERANCE = 256, 1e-4  # images; scores in 0..1
 Tagging = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Net:
-    """A net of a training stage's folder, eager or compiled for one picture; thresholds (L,) of its own scores."""
+    """A net of a training stage's folder, eager or compiled for one image; thresholds (L,) of its own scores."""
 
     folder: Path
     thresholds: NDArray[np.float32]
@@ -49,8 +49,8 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
     settings = Settings(
         queries=options.queries, least_s=options.least_s, threads=net.threads, warm_up_s=options.warmup_s
     )
-    chosen = sample(pictures(options.pictures), options.sample, options.seed)
-    content = [picture if isinstance(picture, bytes) else picture.read_bytes() for picture in chosen]
+    chosen = sample(read_sources(options.images), options.sample, options.seed)
+    content = [image if isinstance(image, bytes) else image.read_bytes() for image in chosen]
     pinned = machine.pin(net.threads)
     torch.set_num_threads(net.threads)
     began = time.perf_counter_ns()
@@ -58,8 +58,8 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
         tagging, image_px = _open(net)
         load_ms = IMPORTS_MS + (time.perf_counter_ns() - began) / 1e6
         chain = Chain(
-            decode=lambda picture: images.decode(picture, image_px),
-            resize=lambda picture: images.resize(picture, image_px),
+            decode=lambda image: images.decode(image, image_px),
+            resize=lambda image: images.resize(image, image_px),
             scores=tagging,
             decide=lambda scores: np.flatnonzero(scores >= net.thresholds),
         )
@@ -68,7 +68,7 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
         **told(net),
         "built_here": False,
         "bytes": (net.folder / BEST).stat().st_size,
-        "pictures": len(content),
+        "images": len(content),
         "threads": net.threads,
         "pinned": pinned,
         "load_ms": load_ms,
@@ -82,7 +82,7 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
 def same(net: Net, files: Sequence[Path], expected: NDArray[np.float32]) -> dict[str, Any]:
     """What `tagger.pyz scores` prints of a compiled net: its scores (N, L) are those `expected` of the eager one.
 
-    Raises ValueError where it differs from them on any of the first pictures, one at a time as it is timed.
+    Raises ValueError where it differs from them on any of the first images, one at a time as it is timed.
     """
     torch.set_num_threads(net.threads)
     with torch.inference_mode():
@@ -101,7 +101,7 @@ def keep(found: NDArray[np.float32], out: Path) -> None:
 
 
 def _open(net: Net) -> tuple[Tagging, int]:
-    """The net with the sigmoid behind it, and its size of picture; a compiled one has run once."""
+    """The net with the sigmoid behind it, and its size of image; a compiled one has run once."""
     tagger = load_model(net.folder)
     module: Callable[[torch.Tensor], torch.Tensor] = Scores(tagger).eval()
     if net.cache is not None:
@@ -128,7 +128,7 @@ def told(net: Net) -> dict[str, Any]:
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options of `tagger.pyz bench` and `tagger.pyz scores`; those without a meaning here are passed over."""
     parser = argparse.ArgumentParser(exit_on_error=False)
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--sample", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--queries", type=int, default=256)

@@ -65,7 +65,7 @@ class StageError(ValueError):
 
 
 @dataclass(frozen=True)
-class Line:
+class Pipeline:
     """All stages of a recipe, in order, and the folder they lie in."""
 
     stages: tuple[Stage, ...]
@@ -79,14 +79,14 @@ class Line:
         for at, stage in enumerate(self.stages):
             assert set(stage.reads) <= set(names[:at]), f"{stage.name} reads what no earlier stage writes"
 
-    def until(self, *targets: str) -> Line:
+    def until(self, *targets: str) -> Pipeline:
         """Only what the targets need."""
         wanted = set(targets)
         for stage in reversed(self.stages):
             if stage.name in wanted:
                 wanted |= set(stage.reads)
         kept = tuple(stage for stage in self.stages if stage.name in wanted)
-        return Line(kept, self.folder, self.force & {stage.name for stage in kept})
+        return Pipeline(kept, self.folder, self.force & {stage.name for stage in kept})
 
     def plan(self) -> list[Decision]:
         """What `run` would do now.  A stage behind one that runs is counted as running: its input may change."""

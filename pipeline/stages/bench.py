@@ -1,4 +1,4 @@
-"""The stage bench: the bundle measured on this machine.  Besides it only a comparison reads the test split."""
+"""Stage bench: measure the bundle on this machine.  Only this stage and `compare` read the test split."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from benchmarks.accuracy import Truth
 from benchmarks.config import Bench
+from benchmarks.device import machine
 from benchmarks.measured_models import Bundle, Float
 from benchmarks.remote import DeviceEntry, Local
 from benchmarks.report import figures
@@ -21,28 +23,50 @@ from benchmarks.run import Job, run_bench
 from export.bundle.bundle import MANIFEST, Manifest, read_bundle
 from mlkd.core.metrics import labels_without_positives
 from mlkd.data.prepared import Split, read_split
+from pipeline import teachers
+from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import Recipe
 from pipeline.references import scores as floats
+from pipeline.report_facts import agreement
+from pipeline.report_facts.gains import distillation, int8_gain, training
+from pipeline.report_facts.image_grid import grid
 from pipeline.runner.result import read_json
-from pipeline.runner.stage import Context
-from pipeline.stages import agreement, references
+from pipeline.runner.stage import Context, Stage
+from pipeline.stages import references
 from pipeline.stages.engines import cost
-from pipeline.stages.gains import distillation, int8_gain, training
-from pipeline.stages.image_grid import grid
 
 log = logging.getLogger(__name__)
 
-HERE = DeviceEntry(name=references.HERE)
+
+def stage(recipe: Recipe, here: DeviceEntry) -> Stage:
+    """Declare the stage; `here` is this machine's entry in the list of devices."""
+    timed = dataclasses.replace(recipe.bench, threads=here.threads or recipe.bench.threads)
+    return Stage(
+        name="bench",
+        run=partial(run, dataclasses.replace(recipe, bench=timed), here),
+        version=5,
+        reads=("data", *teachers.reads(recipe), "student", "baseline", "engines", "bundle", "references"),
+        config={"bench": timed, "seed": recipe.seed, **_asked(here), **teachers.ready(recipe)},
+        packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
+        outside=lambda: {**machine.identity(), **teachers.hashes(recipe)},
+    )
 
 
-def bench(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
+def _asked(here: DeviceEntry) -> dict[str, Any]:
+    """What besides threads of the entry changes numbers; what came later than results only where it says so."""
+    said = {name: getattr(here, name) for name in ("python", "rebuild", "power_mode")}
+    said = {name: value for name, value in said.items() if value != getattr(HERE, name)}
+    return {"runtimes": here.runtimes, **said}
+
+
+def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
     """Engines and references through their own programs on this machine, and what distillation gave; bench.json."""
     test = read_split(context.inputs["data"], "test")
     truth = truth_of(test)
     manifest = read_bundle(context.inputs["bundle"] / "bundle")
     nets = floats.read(context.inputs["references"])
     tested = bundles(context.inputs, nets)
-    with closing(Local(dataclasses.replace(here, name=references.HERE))) as device:  # the report says what it is called
+    with closing(Local(dataclasses.replace(here, name=HERE.name))) as device:  # the report says what it is called
         job = Job(device, truth, manifest.labels, recipe.bench, context.out, recipe.seed, context.progress)
         measured = run_bench(dataclasses.replace(job, extra=references.in_torch(recipe, context, nets)), tested)
     rows, scores = measured["rows"], {net: one.scores for net, one in nets.items()}
@@ -151,6 +175,6 @@ def _notes(manifest: Manifest) -> list[str]:
     notes = [f"Licence: {licence}" for licence in (*manifest.licences, *manifest.weights)]
     if manifest.composed:
         notes.insert(
-            0, "The pictures are composed from cut-outs and backgrounds; they are no photographs of real scenes."
+            0, "The images are composed from cut-outs and backgrounds; they are no photographs of real scenes."
         )
     return notes

@@ -1,4 +1,4 @@
-"""The stage devices: the bundle measured on the other machines of devices.yaml, several at once, over ssh."""
+"""Stage devices: measure the bundle on the other machines of devices.yaml, several at once, over ssh."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from export.bundle.bundle import read_bundle
 from export.errors import BundleError
 from mlkd.core.progress import Progress
 from mlkd.data.prepared import read_split
-from pipeline.recipe.reader import build, read_yaml
+from pipeline.recipe.schema import Recipe
 from pipeline.references import scores
 from pipeline.runner import result
 from pipeline.runner.identity import plain
-from pipeline.runner.stage import Context
+from pipeline.runner.stage import Context, Stage
 from pipeline.stages import bench as measuring
 
 log = logging.getLogger(__name__)
@@ -39,40 +39,18 @@ FACTS = "device.json"
 RESULT = "devices.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shelf:
-    """What devices.yaml lists; at most one entry has no host and stands for this machine."""
-
-    devices: tuple[DeviceEntry, ...]
-
-    def __post_init__(self) -> None:
-        names = [entry.name for entry in self.devices]
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"devices: expected at least one and distinct names, got {names}")
-        if sum(entry.host is None for entry in self.devices) > 1:
-            raise ValueError("devices: expected one entry without a host at most, got more; add their hosts")
-        if any(entry.name == measuring.HERE.name for entry in self.others):
-            raise ValueError(f"devices: expected another name for one with a host, got {measuring.HERE.name!r}")
-
-    @property
-    def here(self) -> DeviceEntry:
-        """This machine."""
-        return next((entry for entry in self.devices if entry.host is None), measuring.HERE)
-
-    @property
-    def others(self) -> tuple[DeviceEntry, ...]:
-        """Those over ssh."""
-        return tuple(entry for entry in self.devices if entry.host is not None)
+def stage(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...]) -> Stage:
+    """Declare the stage; what it has measured so far lies in `folder`/devices.work."""
+    return Stage(
+        name="devices",
+        run=partial(run, recipe.bench, recipe.seed, others, folder / "devices.work"),
+        reads=("data", "bundle", "references", "bench"),
+        config={"bench": recipe.bench, "seed": recipe.seed, "devices": others},
+        outside=partial(again, folder / "devices"),
+    )
 
 
-def read_shelf(file: Path) -> Shelf:
-    """devices.yaml; raises ValueError with every fault."""
-    if not file.is_file():
-        raise ValueError(f"devices: expected a YAML file, got nothing at {file.absolute()}; check DEVICES")
-    return build(Shelf, read_yaml(file), file, "list of devices")
-
-
-def devices(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, context: Context) -> None:
+def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, context: Context) -> None:
     """Measure on all at once; one that fails becomes a line that says why.  Writes devices.json.
 
     Raw samples and scores lie in `work`; a device that is whole there is not asked again, another goes on.

@@ -1,4 +1,4 @@
-"""The stage that builds the engines: compiled, run on all of val, given thresholds, held to the float engine."""
+"""Stage engines: compile each engine, run it on all of val, tune its thresholds, compare it with the float engine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from export.errors import MissingRuntimeError
 from export.onnx.parity import Parity, check
 from pipeline.recipe.schema import INT8, Engine, Recipe
 from pipeline.runner.result import read_json
-from pipeline.runner.stage import Context
+from pipeline.runner.stage import Context, Stage
 from pipeline.stages.precisions import graphs, over_budget
 from pipeline.validation import Val
 
@@ -28,7 +29,26 @@ log = logging.getLogger(__name__)
 EXACT = "exact arithmetic"
 
 
-def engines(recipe: Recipe, context: Context) -> None:
+def stage(recipe: Recipe) -> Stage:
+    """Declare the stage."""
+    export = recipe.export
+    return Stage(
+        name="engines",
+        run=partial(run, recipe),
+        reads=("data", "onnx", "precisions"),
+        version=6,  # int8 results without quantization-aware training
+        config={
+            "engines": export.engines,
+            "parity": export.parity,
+            "thresholds": export.thresholds,
+            "allow": export.budget.allow,
+            "seed": recipe.seed,
+        },
+        packages=("onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
+    )
+
+
+def run(recipe: Recipe, context: Context) -> None:
     """Engines compiled from the graphs, each with thresholds from its own scores and held to the float engine's."""
     found, told = graphs(context.inputs["precisions"])
     over_budget(told["precisions"], recipe.export.budget)

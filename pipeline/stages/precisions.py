@@ -1,4 +1,4 @@
-"""The stage between the float graph and the engines: graphs of every precision."""
+"""Stage precisions: a graph for every precision that the engines need."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,32 @@ from mlkd.data.prepared import read_split
 from pipeline.int8_graphs import CALIBRATION, OPENVINO, SUMMARY, Fitting
 from pipeline.recipe.schema import INT8, Recipe
 from pipeline.runner.result import read_json
-from pipeline.runner.stage import Context
+from pipeline.runner.stage import Context, Stage
 
 log = logging.getLogger(__name__)
 
 FP32 = "fp32.onnx"
 
 
-def precisions(recipe: Recipe, context: Context) -> None:
+def stage(recipe: Recipe) -> Stage:
+    """Declare the stage."""
+    budget = recipe.export.budget
+    return Stage(
+        name="precisions",
+        run=partial(run, recipe),
+        version=3,  # exact arithmetic, 7-bit weights for x86, a gate with an interval
+        reads=("data", "onnx"),
+        config={
+            "precisions": sorted({engine.precision for engine in recipe.export.engines}),
+            "calibration_images": recipe.export.calibration_images,
+            "budget": {name: getattr(budget, name) for name in ("keep", "float_layers", "images")},
+            "seed": recipe.seed,
+        },
+        packages=("onnx", "onnxruntime-gpu", "openvino", "nncf"),
+    )
+
+
+def run(recipe: Recipe, context: Context) -> None:
     """Export a graph for every precision that the engines need, int8 within the accuracy budget where possible."""
     float_graph = _float_graphs(recipe, context.inputs["onnx"] / FP32, context)
     families = _families(recipe)
@@ -86,14 +105,14 @@ def _judge(recipe: Recipe, context: Context, graph: Path) -> Judge:
 
 
 def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:
-    """Training pictures that cover every label; which ones is written down."""
+    """Training images that cover every label; which ones is written down."""
     data = context.inputs["data"]
     train = read_split(data, "train")
-    rows = calibration.choose(train.targets, train.hashes, recipe.export.calibration_pictures, recipe.seed)
+    rows = calibration.choose(train.targets, train.hashes, recipe.export.calibration_images, recipe.seed)
     chosen = {train.names[row]: train.hashes[row] for row in rows}
     held_out = {name: read_split(data, name).hashes for name in ("select", "tune", "test")}
     calibration.refuse_held_out(chosen, held_out)
-    covers = {"pictures": len(rows), "labels": int(train.targets[rows].any(0).sum())}
+    covers = {"images": len(rows), "labels": int(train.targets[rows].any(0).sum())}
     text = json.dumps({"covers": covers, "sha256": chosen}, indent=1, ensure_ascii=False)
     (context.out / CALIBRATION).write_text(text + "\n", encoding="utf-8")
     return np.array(train.pixels(recipe.student.model.image_px)[rows])

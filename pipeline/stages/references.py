@@ -13,12 +13,13 @@ from typing import Any
 from benchmarks.accuracy import Truth
 from benchmarks.device import machine
 from benchmarks.measured_models import Bundle, Candidate, Float, Scored, Subject, of_bundle, refusing
-from benchmarks.remote import DeviceEntry, Local
+from benchmarks.remote import Local
 from benchmarks.rows import ROW
 from benchmarks.run import Job, score
 from export.bundle.bundle import MANIFEST
 from mlkd.data.prepared import read_split
 from pipeline import teachers
+from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import INT8, Recipe
 from pipeline.references import eager, scores
 from pipeline.references.bundles import engines_of, freeze
@@ -27,10 +28,9 @@ from pipeline.runner.stage import Context, Stage
 
 log = logging.getLogger(__name__)
 
-HERE = "this machine"
 FACTS = "references.json"
 NOTE = (
-    "The references' int8 graphs have their ranges from the pictures that calibrated the student's, by one method "
+    "The references' int8 graphs have their ranges from the images that calibrated the student's, by one method "
     "(min_max in Q/DQ graphs, NNCF's own in OpenVINO's): no other was tried, no layer left in float, nothing trained."
 )
 
@@ -39,7 +39,7 @@ def stage(recipe: Recipe) -> Stage:
     """For the line; its bundles bring the program of the one that ships."""
     return Stage(
         name="references",
-        run=partial(references, recipe),
+        run=partial(run, recipe),
         reads=("data", *teachers.reads(recipe), "student", "baseline", "precisions", "bundle"),
         version=2,
         config={
@@ -53,7 +53,7 @@ def stage(recipe: Recipe) -> Stage:
     )
 
 
-def references(recipe: Recipe, context: Context) -> None:
+def run(recipe: Recipe, context: Context) -> None:
     """What the nets in float and their engines say of the test set; a bundle for each net in a folder of its name.
 
     The teacher's only where it is one net of ours.  A device need not score what does not ship.
@@ -88,12 +88,12 @@ def _score(recipe: Recipe, context: Context) -> Scored:
     """Of every engine that was made, by its own program on this machine."""
     test, here = read_split(context.inputs["data"], "test"), machine.describe()
     (context.out / "scores").mkdir(exist_ok=True)
-    with closing(Local(DeviceEntry(name=HERE))) as device:
+    with closing(Local(HERE)) as device:
         bundles = [Bundle(path.parent, path.parent.name, "reference") for path in context.out.glob(f"*/{MANIFEST}")]
-        subjects = [of_bundle(one, device.place(one.folder), {}, device=HERE, threads=1) for one in bundles]
+        subjects = [of_bundle(one, device.place(one.folder), {}, device=HERE.name, threads=1) for one in bundles]
         truth = Truth(files=test.files, targets=test.targets, groups=test.clusters)
         job = Job(device, truth, test.labels.names, recipe.bench, context.out, progress=context.progress)
-        return score(job, subjects, device.pictures(test.files), here)
+        return score(job, subjects, device.images(test.files), here)
 
 
 def _compile(recipe: Recipe, context: Context) -> None:
@@ -102,7 +102,7 @@ def _compile(recipe: Recipe, context: Context) -> None:
     eager.compile_student(context.inputs["student"], student, recipe.bench.threads, files, context.out)
 
 
-def in_torch(recipe: Recipe, context: Context, nets: Mapping[str, Float], device: str = HERE) -> list[Subject]:
+def in_torch(recipe: Recipe, context: Context, nets: Mapping[str, Float], device: str = HERE.name) -> list[Subject]:
     """What the stage bench measures besides bundles: the nets in torch; and rows that say why a reference lacks one."""
     return [
         *eager.subjects(recipe, context.inputs, nets, device),

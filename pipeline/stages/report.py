@@ -1,21 +1,48 @@
-"""The stage report: the page of what was measured, and the bundle as it is published."""
+"""Stage report: the page of what was measured, and the bundle as it is published."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.remote import DeviceEntry
 from benchmarks.report import CARD, render, write_card
 from export.bundle.bundle import Manifest, Parts, parts_of, write_bundle
+from pipeline.runner import result
 from pipeline.runner.result import read_json
-from pipeline.runner.stage import Context
+from pipeline.runner.stage import Context, Stage
 from pipeline.stages.devices import RESULT
 
 REPORTS = ("report.html", "report.md", "report.json", "report.schema.json", "chart.svg", "chart.png")
+
+
+def stage(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
+    """Declare the stage.
+
+    Args:
+        folder: the results of the recipe.
+        here: this machine's entry in the device list.
+        devices: whether other devices are measured; without, the report keeps what they measured of today's bundle.
+    """
+    return Stage(
+        name="report",
+        run=partial(run, folder, here),
+        reads=("bundle", "bench", *(("devices",) if devices else ())),
+        config={"here": here.name, "power_mode": here.power_mode},
+        version=6,
+        packages=("jinja2", "matplotlib"),
+        outside=partial(_kept, folder),
+    )
+
+
+def run(folder: Path, here: DeviceEntry, context: Context) -> None:
+    """Write the report with what other devices measured, now or before."""
+    kept = folder / "devices" if _kept(folder) else None
+    report(here, context.inputs.get("devices", kept), context)
 
 
 def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
@@ -73,3 +100,11 @@ def _notes_on_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         elif row["built_here"]:
             notes.append(f"{row['name']} on {row['device']}: built there, not the bundle's own file")
     return notes
+
+
+def _kept(folder: Path) -> Mapping[str, Any]:
+    """The devices' result, if it is of today's bundle."""
+    found, bundle = result.read(folder / "devices"), result.read(folder / "bundle")
+    if found is None or bundle is None or found.identity["reads"]["bundle"] != bundle.content:
+        return {}
+    return {"devices": found.content}

@@ -16,7 +16,7 @@ from pipeline.tagger_cli.command import INTERRUPTED, OK, fail
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code is 0, 1 if pictures, engines or checks failed, 2 if nothing could be done."""
+    """Run one command; the exit code is 0, 1 if images, engines or checks failed, 2 if nothing could be done."""
     if sys.stderr is None:  # closed; print() would take standard output instead
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (until the end)
     if sys.stdout is None:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tagger", description="Tag pictures with the engines of a bundle.")
+    parser = argparse.ArgumentParser(prog="tagger", description="Tag images with the engines of a bundle.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for part in (tagging, describing, measuring, testing, installing):
         part.add(commands)

@@ -42,7 +42,7 @@ def info(options: argparse.Namespace) -> int:
     facts |= {
         "labels": list(manifest.labels),
         "signature": signature.state(options.bundle, options.require_signature),
-        "thresholds": {"pictures": manifest.tune_pictures, **_aim(manifest)},
+        "thresholds": {"images": manifest.tune_images, **_aim(manifest)},
         "engines": engines,
         "engines_measured": measured.where if measured and measured.p50_ms else None,
         "chosen": chosen,
@@ -111,7 +111,7 @@ def _info_text(facts: dict[str, Any]) -> str:
     lines.append(f"bundle: {facts['signature']}")
     tuned = facts["thresholds"]
     aims = {"f1": "for the highest F1", "precision": f"for a precision of at least {tuned['precision']}"}
-    lines.append(f"thresholds: tuned {aims.get(tuned['aim'], '')} on {tuned['pictures']} pictures".replace("  ", " "))
+    lines.append(f"thresholds: tuned {aims.get(tuned['aim'], '')} on {tuned['images']} images".replace("  ", " "))
     first: dict[str, str] = {}  # engine by reason: each is said once
     for engine in facts["engines"]:
         lacks = engine["lacks"]

@@ -14,33 +14,33 @@ if TYPE_CHECKING:
     from benchmarks.device.tagger_process import Program
     from export.bundle.manifest import Manifest
 
-MOST_PICTURES = 64  # of those that a person names
+MOST_IMAGES = 64  # of those that a person names
 LONGEST_S = 24 * 3600.0  # for one engine; a slow board takes minutes
 COLUMNS = {
     "p50 ms": 2,
     "p90 ms": 2,
     "engine ms": 2,
-    "pictures/s": 0,
+    "images/s": 0,
     "load ms": 0,
     "file MB": 1,
     "memory MB": 0,
 }  # digits
-LEGEND = """p50, p90: from a picture's bytes to its labels; engine: the median of its part alone, one picture at a time
-pictures/s: the engine alone, at its best batch and as many streams as that takes"""
+LEGEND = """p50, p90: from an image's bytes to its labels; engine: the median of its part alone, one image at a time
+images/s: the engine alone, at its best batch and as many streams as that takes"""
 
 
 def add(commands: Any) -> None:
     """The commands bench and scores."""
     measured = command(commands, "bench", bench)
-    measured.add_argument("files", nargs="*", metavar="PICTURE", help="default: the golden pictures of the bundle")
+    measured.add_argument("files", nargs="*", metavar="IMAGE", help="default: the golden images of the bundle")
     measured.add_argument("--engine", metavar="NAME", action="append", help="may be repeated; default: all of them")
     measured.add_argument("--queries", type=count, default=256, help="at least so many")
     measured.add_argument("--least-s", type=float, default=0.0, help="and for at least so long")
-    measured.add_argument("--sample", type=count, metavar="N", help="time N of the pictures, picked by --seed")
+    measured.add_argument("--sample", type=count, metavar="N", help="time N of the images, picked by --seed")
     measured.add_argument("--seed", type=int, default=0)
     measured.add_argument("--warmup-s", type=float, default=10.0, help="longest warm-up")
     one = measured.add_argument_group("one engine in this process, as one JSON object with every sample")
-    one.add_argument("--pictures", type=Path, metavar="FILE", help="one path a line, or a .zip")
+    one.add_argument("--images", type=Path, metavar="FILE", help="one path a line, or a .zip")
     one.add_argument("--throughput", action="store_true", help="search the best batch and streams as well")
     one.add_argument(
         "--throughput-at",
@@ -55,18 +55,18 @@ def add(commands: Any) -> None:
     scored.add_argument("--engine", metavar="NAME", action="append", required=True, help="may be repeated")
     scored.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets ENGINE.npy, (N, L) each")
     scored.add_argument("--batch", type=count, default=32)
-    scored.add_argument("--pictures", type=Path, required=True, metavar="FILE", help="one path a line, or a .zip")
+    scored.add_argument("--images", type=Path, required=True, metavar="FILE", help="one path a line, or a .zip")
     for parser in (measured, scored):
         parser.add_argument("--threads", type=count)
 
 
 def bench(options: argparse.Namespace) -> int:
-    """Measure engines, each in a fresh process, and print a table; with --pictures one engine as JSON."""
-    if options.pictures is not None:
+    """Measure engines, each in a fresh process, and print a table; with --images one engine as JSON."""
+    if options.images is not None:
         return _measure_here(options)
     if options.throughput or options.sustained_s:
         raise ValueError(
-            "bench: expected --pictures FILE with --throughput, --throughput-at and --sustained-s, got none; name one"
+            "bench: expected --images FILE with --throughput, --throughput-at and --sustained-s, got none; name one"
         )
     return _print_table(options)
 
@@ -103,10 +103,10 @@ def _print_table(options: argparse.Namespace) -> int:
 
 def scores(options: argparse.Namespace) -> int:
     """Write ENGINE.npy (N, L) for every engine asked for and print one JSON object."""
-    from benchmarks.device.measure import pictures, score_files
+    from benchmarks.device.measure import read_sources, score_files
 
     _check_signature(options)
-    files = pictures(options.pictures)
+    files = read_sources(options.images)
     report = score_files(
         options.bundle, options.engine, files, options.out, batch=options.batch, threads=options.threads
     )
@@ -115,11 +115,11 @@ def scores(options: argparse.Namespace) -> int:
 
 
 def _measure_here(options: argparse.Namespace) -> int:
-    from benchmarks.device.measure import bench, pictures, sample
+    from benchmarks.device.measure import bench, read_sources, sample
     from benchmarks.device.protocol import Settings
 
     if options.files or len(options.engine or []) > 1:
-        raise ValueError("bench: expected one --engine and no other pictures with --pictures, got more; leave one out")
+        raise ValueError("bench: expected one --engine and no other images with --images, got more; leave one out")
     settings = Settings(
         queries=options.queries,
         least_s=options.least_s,
@@ -129,14 +129,14 @@ def _measure_here(options: argparse.Namespace) -> int:
         sustained_s=options.sustained_s,
     )
     _check_signature(options)
-    chosen = sample(pictures(options.pictures), options.sample, options.seed)
+    chosen = sample(read_sources(options.images), options.sample, options.seed)
     engine = options.engine[0] if options.engine else None
     print(json.dumps(bench(options.bundle, engine, chosen, settings)))
     return OK
 
 
 def _packed(options: argparse.Namespace, manifest: Manifest, folder: Path) -> Path:
-    """The pictures to measure with in one file; those that cannot be read are said and left out."""
+    """The images to measure with in one file; those that cannot be read are said and left out."""
     from benchmarks.device.image_pack import write_pack
     from benchmarks.device.measure import sample
     from export.tagger.inputs import find
@@ -147,23 +147,23 @@ def _packed(options: argparse.Namespace, manifest: Manifest, folder: Path) -> Pa
     for name, cause in found.failed:
         fail(ValueError(f"{name}: {cause}"))
     files = []
-    for at, picture in enumerate(sample(found.pictures, options.sample or MOST_PICTURES, options.seed)):
+    for at, image in enumerate(sample(found.images, options.sample or MOST_IMAGES, options.seed)):
         try:
-            decode(picture, manifest.image_px)
+            decode(image, manifest.image_px)
         except UnreadableImageError as cause:
             fail(cause)
             continue
-        if isinstance(picture, bytes):
-            (folder / f"{at}").write_bytes(picture)
-        files.append(folder / f"{at}" if isinstance(picture, bytes) else picture)
+        if isinstance(image, bytes):
+            (folder / f"{at}").write_bytes(image)
+        files.append(folder / f"{at}" if isinstance(image, bytes) else image)
     if not files:
-        raise ValueError("bench: expected at least one picture that can be read, got none; name others")
-    return write_pack(files, folder / "pictures.zip")
+        raise ValueError("bench: expected at least one image that can be read, got none; name others")
+    return write_pack(files, folder / "images.zip")
 
 
 def _words(options: argparse.Namespace, pack: Path) -> list[str]:
     """What each process is told."""
-    words = ["--pictures", str(pack), "--queries", str(options.queries), "--least-s", str(options.least_s)]
+    words = ["--images", str(pack), "--queries", str(options.queries), "--least-s", str(options.least_s)]
     words += ["--warmup-s", str(options.warmup_s)]
     words += ["--threads", str(options.threads)] if options.threads else []
     signed = options.require_signature

@@ -21,45 +21,43 @@ if TYPE_CHECKING:  # the real imports wait until a command needs them, so that -
 
 LOW = 0.5  # expected precision, of all tags: below it more are wrong than right
 DOUBTFUL = 0.25  # of a label
-PICTURES = "a file, a folder with all below it, a pattern in quotes, or - for one picture's bytes on standard input"
+IMAGES = "a file, a folder with all below it, a pattern in quotes, or - for one image's bytes on standard input"
 
 
 def add(commands: Any) -> None:
     """The command tag."""
     parser = command(commands, "tag", tag)
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help=PICTURES)
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help=IMAGES)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="one JSON object a line")
-    form.add_argument("--csv", action="store_true", help="picture, tags, scores, error, doubtful tags; joined by ;")
+    form.add_argument("--csv", action="store_true", help="image, tags, scores, error, doubtful tags; joined by ;")
     parser.add_argument("--engine", metavar="NAME", help="instead of the fastest that runs here")
     parser.add_argument("--threshold", type=float, help="for all labels, instead of the engine's own")
-    parser.add_argument("--top-k", type=count, metavar="N", help="at most N labels a picture")
+    parser.add_argument("--top-k", type=count, metavar="N", help="at most N labels an image")
     parser.add_argument("--labels", type=_names, metavar="A,B", help="only these; one with a comma in double quotes")
     parser.add_argument(
         "--workers",
         type=count,
         metavar="N",
-        help="pictures at once; default: as many as the cores, or the quota, keep busy",
+        help="images at once; default: as many as the cores, or the quota, keep busy",
     )
     rebuild_option(parser)
 
 
 def tag(options: argparse.Namespace) -> int:
-    """Print the labels of each picture; one that cannot be read is reported and the others go on."""
+    """Print the labels of each image; one that cannot be read is reported and the others go on."""
     from export.tagger.inputs import find
     from export.tagger.parallel import tag_many
 
-    found = find(options.pictures, getattr(sys.stdin, "buffer", None))
-    total = len(found.failed) + len(found.pictures)
+    found = find(options.images, getattr(sys.stdin, "buffer", None))
+    total = len(found.failed) + len(found.images)
     with _load(options) as tagger:
-        tagged = tag_many(
-            tagger, found.pictures, threshold=options.threshold, top_k=options.top_k, labels=options.labels
-        )
+        tagged = tag_many(tagger, found.images, threshold=options.threshold, top_k=options.top_k, labels=options.labels)
         with closing(tagged):
-            results = itertools.chain(found.failed, ((_name(picture), result) for picture, result in tagged))
+            results = itertools.chain(found.failed, ((_name(image), result) for image, result in tagged))
             failed = _print(options, results, total, _doubtful(options, tagger))
     if failed:
-        print(f"{failed} of {total} pictures failed", file=sys.stderr)
+        print(f"{failed} of {total} images failed", file=sys.stderr)
     return SOME_FAILED if failed else OK
 
 
@@ -111,8 +109,8 @@ def _print(
     return failed
 
 
-def _name(picture: Path | bytes) -> str:
-    return "-" if isinstance(picture, bytes) else os.fspath(picture)
+def _name(image: Path | bytes) -> str:
+    return "-" if isinstance(image, bytes) else os.fspath(image)
 
 
 def _names(text: str) -> list[str]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from export.tagger.reference import Golden
     from export.tagger.selftest import Finding
 
-LONGEST_S = 300.0  # for one engine to start and score a few pictures
+LONGEST_S = 300.0  # for one engine to start and score a few images
 STEPS = {
     "decode": "decoded as expected",
     "resize": "resized as expected",
@@ -37,15 +37,15 @@ def add(commands: Any) -> None:
 
 
 def selftest(options: argparse.Namespace) -> int:
-    """Decode, resize and score the bundle's golden pictures, and compare each step with what it gave at the desk."""
+    """Decode, resize and score the bundle's golden images, and compare each step with what it gave at the desk."""
     from export.bundle.bundle import read_bundle
     from export.tagger.engine_choice import by_reason
     from export.tagger.reference import Golden
-    from export.tagger.selftest import check_pictures
+    from export.tagger.selftest import check_images
 
     manifest = read_bundle(options.bundle, key=options.require_signature)
     golden = Golden.read(options.bundle, manifest)
-    findings, not_run, unfit = check_pictures(golden, manifest.image_px), dict[str, str](), dict[str, str]()
+    findings, not_run, unfit = check_images(golden, manifest.image_px), dict[str, str](), dict[str, str]()
     if options.engine:
         for name in options.engine:
             findings += _in_this_process(options, manifest, golden, name)
@@ -129,7 +129,7 @@ def _in_processes(options: argparse.Namespace, manifest: Manifest) -> tuple[list
 
 
 def _lines(findings: list[Finding]) -> list[str]:
-    """One for the pictures of a step that are the same, one for each finding else."""
+    """One for the images of a step that are the same, one for each finding else."""
     lines = []
     for step, words in STEPS.items():
         ours = [finding for finding in findings if finding.step == step]

@@ -27,7 +27,7 @@ def truth_of(targets: np.ndarray, **roles: np.ndarray) -> Truth:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_role_map_drops_pictures_with_the_other_role_only(seed: int) -> None:
+def test_role_map_drops_images_with_the_other_role_only(seed: int) -> None:
     scores, targets, major, minor = random_case(seed)
     expected = []
     for label in range(4):
@@ -93,7 +93,7 @@ def test_what_is_unknown_is_none_and_not_nan() -> None:
 
 
 def test_a_truth_of_unequal_lengths_is_refused() -> None:
-    with pytest.raises(ValueError, match="minor: expected 2 rows, one a picture, got 3"):
+    with pytest.raises(ValueError, match="minor: expected 2 rows, one an image, got 3"):
         truth_of(np.zeros((2, 1), dtype=np.uint8), minor=np.zeros((3, 1), dtype=np.uint8))
 
 

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.config import Bench
 
 
-@pytest.mark.parametrize("field", ["processes", "queries", "threads", "pictures", "timeout_s"])
+@pytest.mark.parametrize("field", ["processes", "queries", "threads", "images", "timeout_s"])
 def test_a_bench_without_work_is_refused(field: str) -> None:
     with pytest.raises(ValueError, match=rf"bench.{field}: expected more than 0, got 0"):
         Bench(**{field: 0})
@@ -28,6 +28,6 @@ def test_a_thorough_bench_has_what_was_asked_for_if_that_is_more() -> None:
 
 def test_the_protocol_says_what_was_done() -> None:
     told = Bench(queries=12).thorough().protocol()
-    assert told["queries"] == "1024 and at least 10 s a process over 64 test pictures"
+    assert told["queries"] == "1024 and at least 10 s a process over 64 test images"
     assert "600 s" in told["sustained"]
     assert {"throughput", "sustained"}.isdisjoint(Bench(throughput=False).protocol())

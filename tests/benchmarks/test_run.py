@@ -25,12 +25,12 @@ from export.backends import OnnxRuntime
 from export.bundle.bundle import Parts, read_bundle, write_bundle
 from tests.helpers import bundles
 
-SMALL = Bench(processes=2, queries=12, pictures=4, warm_up_s=0.1, sustained_s=0.2)
+SMALL = Bench(processes=2, queries=12, images=4, warm_up_s=0.1, sustained_s=0.2)
 HERE = DeviceEntry(name="here")
 
 
 def truth_of(folder: Path) -> Truth:
-    files = bundles.write_pictures(folder)
+    files = bundles.write_images(folder)
     targets = [[int(component > 0) for component in bundles.COLOURS[name]] for name in files]
     targets_array = np.array(targets, dtype=np.uint8)
     return Truth(files=list(files.values()), targets=targets_array, groups=np.arange(4), major=targets_array)
@@ -54,7 +54,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]
     whole_net = Float(np.full((4, 3), 0.5, np.float32), np.full(3, 0.75, np.float32))
     tested = [Bundle(work / "bundle", "student", net=whole_net), Bundle(work / "colours", "teacher", "reference")]
     with closing(Local(HERE)) as device:
-        job = Job(device, truth_of(work / "pictures"), bundles.LABELS, SMALL, work / "out", seed=3)
+        job = Job(device, truth_of(work / "images"), bundles.LABELS, SMALL, work / "out", seed=3)
         return run_bench(job, tested), work
 
 
@@ -195,8 +195,8 @@ def timed(job: Job, bundle: Path) -> list[tuple[str, ...]]:
 def test_what_was_timed_before_a_kill_is_not_timed_again(whole: Path, tmp_path: Path) -> None:
     entry = DeviceEntry(name="here", runtimes=("openvino",))
     with closing(Recorder(entry)) as device:
-        quick = Bench(processes=2, queries=2, pictures=1, warm_up_s=0, throughput=False)
-        job = Job(device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out")
+        quick = Bench(processes=2, queries=2, images=1, warm_up_s=0, throughput=False)
+        job = Job(device, truth_of(tmp_path / "images"), bundles.LABELS, quick, tmp_path / "out")
         assert len(timed(job, whole)) == 2
         (tmp_path / "out/samples/openvino-fp32.1.json").unlink()
         assert len(timed(job, whole)) == 1
@@ -220,9 +220,9 @@ def test_an_engine_that_takes_the_process_down_costs_only_its_own_row(whole: Pat
 
         row = dict.fromkeys(ROW) | {"kind": "reference", "model": "student", "threads": 1}
         candidates = tuple(Candidate(name, row | {"name": name}, (0.5,) * 3) for name in ENGINES)
-        quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, throughput=False)
+        quick = Bench(processes=1, queries=2, images=1, warm_up_s=0, throughput=False)
         job = Job(
-            device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out",
+            device, truth_of(tmp_path / "images"), bundles.LABELS, quick, tmp_path / "out",
             extra=[Subject(program, candidates)],
         )  # fmt: skip
         rows = {row["name"]: row for row in run_bench(job, [Bundle(whole, "student")])["rows"]}
@@ -250,8 +250,8 @@ class Small(Local):
 
 def test_a_search_that_fails_costs_no_latency(whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with closing(Small(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
-        quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0)
-        job = Job(device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out")
+        quick = Bench(processes=1, queries=2, images=1, warm_up_s=0)
+        job = Job(device, truth_of(tmp_path / "images"), bundles.LABELS, quick, tmp_path / "out")
         (found,) = run_bench(job, [Bundle(whole, "student")])["rows"]
     assert (found["status"], found["throughput"]) == ("measured", None)
     assert "throughput: expected an answer, got exit code -9" in caplog.text
@@ -272,9 +272,9 @@ class Choosy(Local):
 def test_a_device_that_runs_no_reference_measures_what_ships(whole: Path, tmp_path: Path) -> None:
     """Such is a board with TensorRT alone: the references are for CPUs."""
     tested = [Bundle(shutil.copytree(whole, tmp_path / "first"), "student"), Bundle(whole, "teacher", "reference")]
-    quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, throughput=False)
+    quick = Bench(processes=1, queries=2, images=1, warm_up_s=0, throughput=False)
     with closing(Choosy(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
-        job = Job(device, truth_of(tmp_path / "pictures"), bundles.LABELS, quick, tmp_path / "out")
+        job = Job(device, truth_of(tmp_path / "images"), bundles.LABELS, quick, tmp_path / "out")
         rows = {row["name"]: (row["status"], row["reason"]) for row in run_bench(job, tested)["rows"]}
         with pytest.raises(UnfitError, match="openvino"):
             run_bench(job, [Bundle(whole, "student")])
@@ -287,22 +287,22 @@ def test_a_device_that_runs_no_reference_measures_what_ships(whole: Path, tmp_pa
 
 @dataclass(frozen=True)
 class Full(Local):
-    """This machine with room for one picture."""
+    """This machine with room for one image."""
 
-    def pictures(self, files: Any) -> str:
+    def images(self, files: Any) -> str:
         if len(files) > 1:
             raise NoRoomError("here: expected room for the test set, got none")
-        return super().pictures(files)
+        return super().images(files)
 
 
 def test_a_device_without_room_takes_its_accuracy_from_the_host_and_says_so(whole: Path, tmp_path: Path) -> None:
-    truth = truth_of(tmp_path / "pictures")
+    truth = truth_of(tmp_path / "images")
     (tmp_path / "host").mkdir()
     np.save(tmp_path / "host/openvino-fp32.npy", truth.targets.astype(np.float32))
     manifest = read_bundle(whole)
     hashes = {"openvino-fp32": manifest.files["engines/fp32.xml"].sha256, "onnxruntime-fp32": "0" * 64}
     told = {name: {"ran": None, "sha256": sha256, "error": None} for name, sha256 in hashes.items()}
-    quick = Bench(processes=1, queries=2, pictures=1, warm_up_s=0, throughput=False)
+    quick = Bench(processes=1, queries=2, images=1, warm_up_s=0, throughput=False)
     with closing(Full(HERE)) as device:
         job = Job(device, truth, bundles.LABELS, quick, tmp_path / "out")
         with pytest.raises(NoRoomError, match="room for the test set"):

@@ -43,20 +43,20 @@ def fp32(tagger: TaggerNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures() -> NDArray[np.uint8]:
+def images() -> NDArray[np.uint8]:
     return draw(256, 100)
 
 
 @pytest.fixture(scope="session")
-def targets(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return targets_of(pictures)
+def targets(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return targets_of(images)
 
 
 @pytest.fixture(scope="session")
-def expected(tagger: TaggerNet, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """torch's own scores of the pictures (N, L)."""
+def expected(tagger: TaggerNet, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """torch's own scores of the images (N, L)."""
     with torch.no_grad():
-        scores: NDArray[np.float32] = tagger(torch.from_numpy(pictures)).logits.sigmoid().numpy()
+        scores: NDArray[np.float32] = tagger(torch.from_numpy(images)).logits.sigmoid().numpy()
     return scores
 
 
@@ -66,23 +66,23 @@ def calibration() -> NDArray[np.uint8]:
 
 
 def draw(count: int, seed: int) -> NDArray[np.uint8]:
-    """Pictures (count, PX, PX, 3) of two coloured boxes on a slope of colours."""
+    """Images (count, PX, PX, 3) of two coloured boxes on a slope of colours."""
     random = np.random.default_rng(seed)
     corners = random.uniform(0, 255, (2, count, 1, 1, 3))
     slope = np.linspace(0, 1, PX)[None, :, None, None]
-    pictures = corners[0] * slope + corners[1] * (1 - slope) + np.zeros((1, 1, PX, 1))
-    for picture in pictures:
+    images = corners[0] * slope + corners[1] * (1 - slope) + np.zeros((1, 1, PX, 1))
+    for image in images:
         for _ in range(2):
             top, left = random.integers(0, PX - 8, 2)
             high, wide = random.integers(6, PX // 2, 2)
-            picture[top : top + high, left : left + wide] = random.uniform(0, 255, 3)
-    return pictures.round().astype(np.uint8)
+            image[top : top + high, left : left + wide] = random.uniform(0, 255, 3)
+    return images.round().astype(np.uint8)
 
 
-def targets_of(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def targets_of(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Labels (N, L): which channels are strong, whether the upper half or the middle is brighter than the rest."""
-    colours = pictures.mean((1, 2)) > 135
-    light = pictures.mean(3)
+    colours = images.mean((1, 2)) > 135
+    light = images.mean(3)
     top = light[:, : PX // 2].mean((1, 2)) > light[:, PX // 2 :].mean((1, 2))
     quarter = slice(PX // 4, 3 * PX // 4)
     middle = light[:, quarter, quarter].mean((1, 2)) > light.mean((1, 2))

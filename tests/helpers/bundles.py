@@ -1,4 +1,4 @@
-"""A real bundle small enough for every test: three labels that say which colour fills a picture."""
+"""A real bundle small enough for every test: three labels that say which colour fills an image."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def manifest(*engines: EngineEntry, **changes: Any) -> Manifest:
         "provenance": "drawn by a test",
         "licences": ("Apache-2.0",),
         "weights": ("set by hand",),
-        "tune_pictures": 20,
+        "tune_images": 20,
         "tune_positives": (5, 4, 0),
         "golden": ("golden/1.png",),
         "golden_expected": "golden/expected.npz",
@@ -117,21 +117,21 @@ def write_colours(folder: Path, work: Path, **changes: Any) -> Path:
         for name, (backend, files) in built.items()
     ]
     engines[0] = dataclasses.replace(engines[0], thresholds_from="onnxruntime-fp32")
-    pictures, expected = _golden(work, {name: built[name] for name in ("onnxruntime-fp32", "openvino-fp32")})
-    sources |= {_inside(file): file for file in (*pictures, expected)}
-    golden = {"golden": tuple(map(_inside, pictures)), "golden_expected": _inside(expected)}
+    images, expected = _golden(work, {name: built[name] for name in ("onnxruntime-fp32", "openvino-fp32")})
+    sources |= {_inside(file): file for file in (*images, expected)}
+    golden = {"golden": tuple(map(_inside, images)), "golden_expected": _inside(expected)}
     write_bundle(Parts(manifest=manifest(*engines, **(golden | changes)), sources=sources), folder)
     return folder
 
 
 def _golden(work: Path, engines: dict[str, tuple[Any, tuple[Path, ...]]]) -> tuple[list[Path], Path]:
-    """Pictures, and what the engines say of them; the plan's are those of ONNX Runtime."""
+    """Images, and what the engines say of them; the plan's are those of ONNX Runtime."""
     with contextlib.ExitStack() as opened:
         sessions = {name: opened.enter_context(backend.open(files[0])) for name, (backend, files) in engines.items()}
         sessions["tensorrt-fp16-sm86"] = sessions["onnxruntime-fp32"]
-        pictures = list(write_pictures(work / "pictures").values())
+        images = list(write_images(work / "images").values())
         thresholds = dict.fromkeys(sessions, (0.5, 0.5, 0.5))
-        return write_golden(pictures, PX, work / "golden", sessions, labels=LABELS, thresholds=thresholds)
+        return write_golden(images, PX, work / "golden", sessions, labels=LABELS, thresholds=thresholds)
 
 
 def write_plan(plan: Path, model: Path) -> tuple[Path, ...]:
@@ -154,7 +154,7 @@ def write_stale(colours: Path, work: Path) -> Path:
     names = [entry.name for entry in parts_of(colours).manifest.engines]
     with OnnxRuntime().open_graph(graph) as session:
         _, expected = write_golden(
-            list(write_pictures(work / "pictures").values()),
+            list(write_images(work / "images").values()),
             PX,
             work / "golden",
             dict.fromkeys(names, session),
@@ -191,8 +191,8 @@ def restamped(bundle: Path, out: Path, work: Path, **changes: str) -> Path:
     return changed(bundle, out, {"engines/fp32.xml.stamp.json": file})
 
 
-def write_pictures(folder: Path, kind: str = "jpg") -> dict[str, Path]:
-    """One plain picture a colour, 40 x 30 pixels."""
+def write_images(folder: Path, kind: str = "jpg") -> dict[str, Path]:
+    """One plain image a colour, 40 x 30 pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, colour in COLOURS.items():

@@ -30,11 +30,11 @@ student:
       [{{kind: bce}}, {{kind: label_kl}}, {{kind: class_aware, weight: 0.1}}, {{kind: instance_aware, weight: 0.1}}]
 baseline: {{epochs: 2, learning_rate: 3e-3, batch_size: 16}}
 export:
-  calibration_pictures: 16
+  calibration_images: 16
   budget: {{keep: 0.5}}
   parity: {{fp32: {{max_difference: 1e-3, map_loss: 0.01}}, bf16: {{}}, fp16: {{}}, int8: {{}}}}
 bench:
-  {{processes: 1, queries: 8, pictures: 4, warm_up_s: 0.1, throughput: false, torch_compile: false}}
+  {{processes: 1, queries: 8, images: 4, warm_up_s: 0.1, throughput: false, torch_compile: false}}
 """
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.runner.stage import Context, Line, Stage, StageError
+from pipeline.runner.stage import Context, Pipeline, Stage, StageError
 
 REPOSITORY = Path(__file__).parents[2]
 NOTES = "notes.txt"
@@ -55,7 +55,7 @@ def run(work: Path, fault: str) -> None:
         Stage(name="last", run=last, reads=("together",)),
     )
     elsewhere = fault == "elsewhere" and rank == 1
-    Line(stages, work / ("other disk" if elsewhere else "runs")).run()
+    Pipeline(stages, work / ("other disk" if elsewhere else "runs")).run()
 
 
 def torchrun(work: Path, fault: str = "none") -> tuple[int, list[str], str]:

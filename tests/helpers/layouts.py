@@ -1,6 +1,6 @@
-"""Published data sets in miniature, as real picture files in their official layouts, and a folder in every form.
+"""Published data sets in miniature, as real image files in their official layouts, and a folder in every form.
 
-Picture number n has the labels whose bit is set in n: one in eight is empty, every label is in half of them.
+Image number n has the labels whose bit is set in n: one in eight is empty, every label is in half of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ OBJECT = (
 
 
 def labels_of(number: int) -> list[int]:
-    """The labels of a picture."""
+    """The labels of an image."""
     return [label for label in range(3) if number >> label & 1]
 
 
@@ -101,8 +101,8 @@ def nuswide(root: Path) -> Path:
 
 
 def folder(root: Path, form: Literal["tags", "columns", "one_hot", "jsonl"], count: int = 20) -> Path:
-    """root/pictures/*.png and root/tags.csv (tags.jsonl for form jsonl), without splits; returns root."""
-    files = {number: f"pictures/{number}.png" for number in range(count)}
+    """root/images/*.png and root/tags.csv (tags.jsonl for form jsonl), without splits; returns root."""
+    files = {number: f"images/{number}.png" for number in range(count)}
     for number, file in files.items():
         draw(root / file, number)
     names = {number: [TAGS[label] for label in labels_of(number)] for number in files}

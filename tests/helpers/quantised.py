@@ -48,8 +48,8 @@ def write_saturating(work: Path) -> Path:
     }
     (work / "drawn").mkdir()
     files = [work / f"drawn/{number}.png" for number in range(4)]
-    for file, picture in zip(files, saturating.bright_images(len(files)), strict=True):
-        Image.fromarray(picture).resize((40, 30)).save(file)
+    for file, image in zip(files, saturating.bright_images(len(files)), strict=True):
+        Image.fromarray(image).resize((40, 30)).save(file)
     labels = [f"above {level}" for level in range(saturating.LABELS)]
     return _bundle(work, graphs, files, saturating.PX, labels)
 
@@ -71,11 +71,11 @@ def _bundle(work: Path, graphs: Mapping[str, Path], files: Sequence[Path], side:
             )
             engines.append(entry)
             scores[name] = opened.enter_context(backend.open_exact(engine))
-        pictures, expected = write_golden(
+        images, expected = write_golden(
             files, side, work / "golden", scores, labels=labels, thresholds=dict.fromkeys(scores, halves)
         )
-    sources |= {f"golden/{file.name}": file for file in (*pictures, expected)}
-    golden = tuple(f"golden/{file.name}" for file in pictures)
+    sources |= {f"golden/{file.name}": file for file in (*images, expected)}
+    golden = tuple(f"golden/{file.name}" for file in images)
     facts = {"golden": golden, "image_px": side, "labels": tuple(labels), "tune_positives": (1,) * count}
     write_bundle(Parts(manifest=bundles.manifest(*engines, **facts), sources=sources), work / "bundle")
     return work / "bundle"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.runner.stage import Context, Line, Stage
+from pipeline.runner.stage import Context, Pipeline, Stage
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Recorder:
     def __init__(self, folder: Path) -> None:
         self.folder, self.ran = folder, []
 
-    def line(self, text: str = "a", *, force: str = "", factor: float = 1.0, **changes: Any) -> Line:
+    def line(self, text: str = "a", *, force: str = "", factor: float = 1.0, **changes: Any) -> Pipeline:
         def first(context: Context) -> None:
             self.ran.append("first")
             (context.out / "text.txt").write_text(text.upper())
@@ -34,7 +34,7 @@ class Recorder:
             shutil.copy(context.inputs["first"] / "text.txt", context.out / "copy.txt")
 
         one = {"name": "first", "run": first, "config": Settings(text, factor), "volatile": ("*.log",)}
-        return Line(
+        return Pipeline(
             (Stage(**{**one, **changes}), Stage(name="second", run=second, reads=("first",))),
             self.folder,
             frozenset({force} - {""}),

@@ -1,4 +1,4 @@
-"""Bundles for the self-test: golden pictures that are rich enough to show a fault, and engines that have one."""
+"""Bundles for the self-test: golden images that are rich enough to show a fault, and engines that have one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from export.tagger.reference import Golden
 from export.tagger.selftest import Finding, check_engine
 from tests.helpers import bundles
 
-FORMS = [("JPEG", "RGB"), ("JPEG", "RGB"), ("PNG", "RGBA"), ("JPEG", "CMYK")]  # of golden pictures
+FORMS = [("JPEG", "RGB"), ("JPEG", "RGB"), ("PNG", "RGBA"), ("JPEG", "CMYK")]  # of golden images
 ENGINE = "onnxruntime-fp32"
 TINTS = ((255, 60, 90), (70, 250, 20), (60, 90, 255), (255, 240, 40))
 
@@ -46,7 +46,7 @@ def write(work: Path) -> Path:
             for entry in manifest.engines[1:]
         }
         scores[manifest.engines[0].name] = scores["onnxruntime-fp32"]
-        pictures, expected = write_golden(
+        images, expected = write_golden(
             drawings(work / "drawn"),
             bundles.PX,
             work / "golden",
@@ -54,8 +54,8 @@ def write(work: Path) -> Path:
             labels=bundles.LABELS,
             thresholds=dict.fromkeys(scores, (0.5, 0.5, 0.5)),
         )
-    assert tuple(f"golden/{file.name}" for file in pictures) == manifest.golden
-    return bundles.changed(plain, work / "bundle", {f"golden/{file.name}": file for file in (*pictures, expected)})
+    assert tuple(f"golden/{file.name}" for file in images) == manifest.golden
+    return bundles.changed(plain, work / "bundle", {f"golden/{file.name}": file for file in (*images, expected)})
 
 
 def drawings(folder: Path) -> list[Path]:

@@ -19,11 +19,11 @@ class Stopwatch:
     def __init__(self, openvino_ms: float = 1.0) -> None:
         self.openvino_ms = openvino_ms
         self.timed: list[str] = []
-        self.pictures: list[NDArray[np.uint8]] = []
+        self.images: list[NDArray[np.uint8]] = []
 
-    def __call__(self, session: Session, pictures: Sequence[NDArray[np.uint8]]) -> float:
+    def __call__(self, session: Session, images: Sequence[NDArray[np.uint8]]) -> float:
         self.timed.append(session.ran.provider)
-        self.pictures = list(pictures)
+        self.images = list(images)
         return self.openvino_ms if session.ran.provider == "openvino" else 2.0
 
 

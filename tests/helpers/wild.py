@@ -1,4 +1,4 @@
-"""Pictures as people have them: every kind of file, mode and trick, all of one drawing of four colours."""
+"""Images as people have them: every kind of file, mode and trick, all of one drawing of four colours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, features
 
 WIDTH, HEIGHT = 48, 32
-TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # EXIF orientation -> Pillow's transpose that a camera's picture had
+TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # EXIF orientation -> Pillow's transpose that a camera's image had
 ADAM7 = (
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -56,7 +56,7 @@ def exif(orientation: int) -> Image.Exif:
     return tags
 
 
-def pictures() -> dict[str, Wild]:
+def images() -> dict[str, Wild]:
     """By name; AVIF only where Pillow can write it."""
     return {**jpegs(), **pngs(), **animations(), **tiffs(), **others()}
 

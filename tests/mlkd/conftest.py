@@ -1,4 +1,4 @@
-"""A small prepared set of real picture files: coloured squares on noise, three labels."""
+"""A small prepared set of real image files: coloured squares on noise, three labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mlkd.core.labels import Labels
-from mlkd.data.base import Listing, Picture
+from mlkd.data.base import Listing, Sample
 from mlkd.data.prepared import prepare
 
 COLOURS = ((250, 30, 30), (30, 250, 30), (30, 30, 250))
@@ -17,7 +17,7 @@ COUNTS = {"train": 24, "val": 12, "test": 8}
 
 
 class Squares:
-    """Draws its pictures; a stand-in for a user's folder."""
+    """Draws its images; a stand-in for a user's folder."""
 
     def fingerprint(self) -> str:
         return "squares"
@@ -27,16 +27,16 @@ class Squares:
         splits = {split: [self._draw(work, split, i, rng) for i in range(count)] for split, count in COUNTS.items()}
         return Listing(Labels(("red", "green", "blue")), splits, "drawn by a test", (), composed=True, skipped={})
 
-    def _draw(self, work: Path, split: str, index: int, rng: np.random.Generator) -> Picture:
+    def _draw(self, work: Path, split: str, index: int, rng: np.random.Generator) -> Sample:
         pixels = rng.integers(60, 120, (32, 32, 3), dtype=np.uint8)
         positives = tuple(int(c) for c in np.flatnonzero(rng.random(3) < 0.6)) or (index % 3,)
         for label in positives:
             y, x = rng.integers(0, 22, 2)
             pixels[y : y + 10, x : x + 10] = COLOURS[label]
-        file = work / "pictures" / split / f"{index}.png"
+        file = work / "images" / split / f"{index}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(file)
-        return Picture(f"{split}/{index}", file, positives, f"{split}{index}")
+        return Sample(f"{split}/{index}", file, positives, f"{split}{index}")
 
 
 @pytest.fixture(scope="session")

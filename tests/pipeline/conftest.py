@@ -1,4 +1,4 @@
-"""What the tests of tagger.pyz share: a bundle that none of them changes, pictures, and a cache for each file."""
+"""What the tests of tagger.pyz share: a bundle that none of them changes, images, and a cache for each file."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return bundles.write_pictures(tmp_path_factory.mktemp("pictures"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return bundles.write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from pipeline import stages
 from pipeline.cli import choose
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
-from pipeline.stages.devices import Shelf, read_shelf
+from pipeline.stages.devices import DeviceList, read_device_list
 from tests.helpers import commands, drawings, sshd
 from tests.test_torch_free import bare_program
 
@@ -115,7 +115,7 @@ def test_the_published_bundle_says_what_it_is(work: Path) -> None:
     assert manifest.recipe_content["student"]["model"]["image_px"] == manifest.image_px == 32
     assert str(work) not in (work / "dist/tiny/manifest.json").read_text(encoding="utf-8")
     tune = read_split(work / "runs/tiny/data", "tune")
-    assert (manifest.tune_pictures, list(manifest.tune_positives)) == (len(tune), tune.targets.sum(0).tolist())
+    assert (manifest.tune_images, list(manifest.tune_positives)) == (len(tune), tune.targets.sum(0).tolist())
     card = (work / "dist/tiny/MODEL_CARD.md").read_text(encoding="utf-8")
     assert all(
         f"| {label} | {count} |" in card for label, count in zip(manifest.labels, manifest.tune_positives, strict=True)
@@ -126,19 +126,19 @@ def test_the_published_bundle_says_what_it_is(work: Path) -> None:
 def test_the_published_bundle_does_all_its_work_with_one_runtime(work: Path, tmp_path: Path, runtime: str) -> None:
     bundle = shutil.copytree(work / "dist/tiny", tmp_path / "bundle")
     program = bare_program(bundle, tmp_path / "packages", runtime)
-    picture = work / "runs/tiny/data/pictures/test/000001.jpg"
+    image = work / "runs/tiny/data/images/test/000001.jpg"
 
     def run(*words: object) -> str:
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
         command = [*program, *map(str, words)]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
 
-    tagged = json.loads(run("tag", "--json", "--threshold", "0", picture))
+    tagged = json.loads(run("tag", "--json", "--threshold", "0", image))
     assert {tag["label"] for tag in tagged["tags"]} == set(drawings.COLOURS)
     assert json.loads(run("info", "--json"))["chosen"]["engine"].startswith(runtime)
     run("selftest")
-    (tmp_path / "list.txt").write_text(f"{picture}\n")
-    timed = run("bench", "--engine", f"{runtime}-fp32", "--pictures", tmp_path / "list.txt", "--queries", 4)
+    (tmp_path / "list.txt").write_text(f"{image}\n")
+    timed = run("bench", "--engine", f"{runtime}-fp32", "--images", tmp_path / "list.txt", "--queries", 4)
     assert json.loads(timed)["engine"] == f"{runtime}-fp32"
 
 
@@ -268,9 +268,9 @@ def scored(folder: Path, entry: Any, pixels: np.ndarray) -> np.ndarray:
         return session(pixels)
 
 
-def shelf(folder: Path, text: str) -> Shelf:
+def shelf(folder: Path, text: str) -> DeviceList:
     (folder / "devices.yaml").write_text(text)
-    return read_shelf(folder / "devices.yaml")
+    return read_device_list(folder / "devices.yaml")
 
 
 @pytest.fixture
@@ -303,7 +303,7 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
 
     def run(listed: list[dict[str, Any]] | None) -> dict[str, Any]:
         found = shelf(tmp_path, json.dumps({"devices": listed})) if listed else None
-        stages.line(recipe, folder, shelf=found).until("report").run()
+        stages.pipeline(recipe, folder, shelf=found).until("report").run()
         return dict(facts(folder / "report/report.json"))
 
     told = run(devices)
@@ -339,7 +339,7 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
     devices[2] |= {"host": "board", "python": str(python), "folder": str(tmp_path / "other")}
     assert [device["status"] for device in run(devices)["devices"]] == ["measured"] * 3
     assert samples.stat().st_mtime_ns == measured, "a device that is whole is not asked again"
-    stages.line(recipe, folder, frozenset(["report"])).until("report").run()
+    stages.pipeline(recipe, folder, frozenset(["report"])).until("report").run()
     assert [device["name"] for device in facts(folder / "report/report.json")["devices"]] == [
         "this machine",
         "pi",
@@ -350,7 +350,7 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
 def test_a_device_that_failed_is_tried_again(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copied)
     found = shelf(tmp_path, "devices: [{name: gone, host: no-such-host.invalid, retries: 0}]")
-    line = stages.line(load_recipe("tiny.yaml"), copied / "runs/tiny", shelf=found)
+    line = stages.pipeline(load_recipe("tiny.yaml"), copied / "runs/tiny", shelf=found)
     line.until("report").run()
     assert {decision.stage: decision.runs for decision in line.plan()} | {"bench": False, "devices": True} == {
         decision.stage: decision.runs for decision in line.plan()

@@ -122,7 +122,7 @@ def folder_of(root: Path, *labels: str) -> Folder:
 
 
 def names(recipe: Recipe) -> list[str]:
-    return [stage.name for stage in stages.line(recipe, Path("runs/tiny")).until("student").stages]
+    return [stage.name for stage in stages.pipeline(recipe, Path("runs/tiny")).until("student").stages]
 
 
 def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +152,7 @@ def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path, capsys
     taggers.save(tmp_path / "net", LABELS, image_px=48, seed=1)
     assert stages.recipe_hash(recipe) != first
     check_that_the_teacher_is_told(recipe, runs, logged)
-    plan = {decision.stage: decision for decision in stages.line(recipe, runs).plan()}
+    plan = {decision.stage: decision for decision in stages.pipeline(recipe, runs).plan()}
     assert not plan["data"].runs
     assert plan["teacher_outputs"].runs
     assert "ready_files" in plan["teacher_outputs"].why
@@ -227,7 +227,7 @@ def test_it_may_be_moved(write: Write, tmp_path: Path) -> None:
     hashes = []
     for name in ("here", "there"):
         recipe = write({"kind": "checkpoint", "path": str(taggers.save(tmp_path / name, LABELS))})
-        stage = stages.line(recipe, tmp_path / "runs").until("teacher_outputs").stages[-1]
+        stage = stages.pipeline(recipe, tmp_path / "runs").until("teacher_outputs").stages[-1]
         hashes.append((stages.recipe_hash(recipe), str(stages.plain(stage.config)), stage.outside()))
     assert hashes[0] == hashes[1]
 
@@ -253,7 +253,9 @@ def test_stages_and_sizes_follow_the_teachers(write: Write, tmp_path: Path) -> N
 
 
 def test_a_loss_on_stage_maps_reads_the_trained_teacher(write: Write) -> None:
-    reads = {loss: stages.line(write(train=True, losses=("bce", loss)), Path("runs")) for loss in ("rkd", "reviewkd")}
+    reads = {
+        loss: stages.pipeline(write(train=True, losses=("bce", loss)), Path("runs")) for loss in ("rkd", "reviewkd")
+    }
     of_student = {loss: {stage.name: stage.reads for stage in line.stages}["student"] for loss, line in reads.items()}
     assert of_student == {"rkd": ("data", "teacher_outputs"), "reviewkd": ("data", "teacher", "teacher_outputs")}
 

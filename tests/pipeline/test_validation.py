@@ -17,31 +17,31 @@ from pipeline.recipe.schema import load_recipe
 from pipeline.validation import tuned
 from tests.helpers import drawings
 
-PICTURES = 60
+IMAGES = 60
 
 
 @pytest.fixture
 def split() -> Split:
     """Labels of which the second is hard and the third has no positive; five groups."""
-    targets = np.zeros((PICTURES, 3), dtype=np.uint8)
+    targets = np.zeros((IMAGES, 3), dtype=np.uint8)
     targets[::3, 0], targets[::4, 1] = 1, 1
-    names = tuple(str(row) for row in range(PICTURES))
+    names = tuple(str(row) for row in range(IMAGES))
     return Split(
         folder=Path(),
         name="tune",
         labels=Labels(("easy", "hard", "absent")),
         names=names,
         files=tuple(map(Path, names)),
-        groups=tuple(str(row // 12) for row in range(PICTURES)),
+        groups=tuple(str(row // 12) for row in range(IMAGES)),
         hashes=names,
-        boxes=((),) * PICTURES,
+        boxes=((),) * IMAGES,
         targets=targets,
     )
 
 
 @pytest.fixture
 def scores(split: Split) -> np.ndarray:
-    drawn = np.random.default_rng(0).random((PICTURES, 3)) * 0.6
+    drawn = np.random.default_rng(0).random((IMAGES, 3)) * 0.6
     drawn[:, 0] += 0.3 * split.targets[:, 0]
     return drawn.astype(np.float32)
 

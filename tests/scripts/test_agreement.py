@@ -99,7 +99,7 @@ def test_a_stopped_process_stands_still_until_it_goes_on() -> None:
 def test_benchmark_app_really_runs_and_both_are_told(tmp_path: Path) -> None:
     model = bundles.write_onnx(tmp_path / "a.onnx")
     with agreement.OpenVino(threads=1).open_graph(model) as session:
-        application = agreement.Application(model, agreement.OpenVino(threads=1), session.picture)
+        application = agreement.Application(model, agreement.OpenVino(threads=1), session.image)
         ours, inside, theirs = agreement.take_turns(application, session, 1.0)
     assert len(ours) == len(inside)
     assert all(0 <= part < whole for part, whole in zip(inside, ours, strict=True))

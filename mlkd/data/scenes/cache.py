@@ -1,4 +1,4 @@
-"""Where the fetched picture packages lie: one folder of the user's cache, filled by `python -m pipeline fetch`."""
+"""Where the fetched image packages lie: one folder of the user's cache, filled by `python -m pipeline fetch`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from mlkd.core.cache import cache_root
 
 
-def pictures_root() -> Path:
-    """Root of the unpacked picture packages; may not exist yet."""
+def images_root() -> Path:
+    """Root of the unpacked image packages; may not exist yet."""
     return cache_root() / "pictures"
 
 
-def fetched_pictures() -> Path:
-    """Like pictures_root, but raises ValueError when nothing was fetched."""
-    root = pictures_root()
+def fetched_images() -> Path:
+    """Like images_root, but raises ValueError when nothing was fetched."""
+    root = images_root()
     if not root.is_dir():
         raise ValueError(
-            f"pictures: expected the unpacked packages in {root}, got nothing; run `python -m pipeline fetch`"
+            f"images: expected the unpacked packages in {root}, got nothing; run `python -m pipeline fetch`"
         )
     return root

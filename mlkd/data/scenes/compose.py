@@ -27,7 +27,7 @@ Pools = dict[int, list[list[Cutout]]]  # label -> near-duplicate groups -> cut-o
 
 @dataclass
 class _Placed:
-    """An object in the scene: its picture at its place, and which of its pixels are visible (px, px)."""
+    """An object in the scene: its image at its place, and which of its pixels are visible (px, px)."""
 
     cutout: Cutout
     image: Image.Image

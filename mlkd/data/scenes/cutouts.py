@@ -81,7 +81,7 @@ def _read(path: Path, name: str, label: int, image_px: int) -> _Raw | str:
 
 
 def visible_part(path: Path) -> Image.Image | str:
-    """What is visible of a transparent picture, RGBA, cropped to its extent; or why it cannot be used."""
+    """What is visible of a transparent image, RGBA, cropped to its extent; or why it cannot be used."""
     try:
         with Image.open(path) as opened:
             if opened.width * opened.height > MOST_PIXELS:
@@ -94,12 +94,12 @@ def visible_part(path: Path) -> Image.Image | str:
 
 
 def visible_extent(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """Corners (left, top, right, bottom) of what is visible in an RGBA picture; None where nothing is."""
+    """Corners (left, top, right, bottom) of what is visible in an RGBA image; None where nothing is."""
     return image.getchannel("A").point(_VISIBLE).getbbox()
 
 
 def shrunk(image: Image.Image, longest_px: int) -> Image.Image:
-    """The picture with its longest side at most `longest_px`."""
+    """The image with its longest side at most `longest_px`."""
     scale = longest_px / max(image.size)
     if scale >= 1:
         return image

@@ -1,4 +1,4 @@
-"""Fetches the picture packages, without root, from the machine's Debian or Ubuntu archive."""
+"""Fetches the image packages, without root, from the machine's Debian or Ubuntu archive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mlkd.core.cache import cache_root
 from mlkd.core.progress import Progress, silent
-from mlkd.data.scenes.cache import pictures_root
+from mlkd.data.scenes.cache import images_root
 from mlkd.data.scenes.packages import PACKAGES, Package
 from mlkd.data.scenes.unpack import UnpackError, unpack
 
@@ -26,7 +26,7 @@ RECORD = "packages.json"  # written last, into the unpacked tree: versions and d
 
 
 class FetchError(ValueError):
-    """The pictures cannot be had; the message says which files to fetch by hand and where to put them."""
+    """The images cannot be had; the message says which files to fetch by hand and where to put them."""
 
 
 def fetch(progress: Progress = silent) -> Path:
@@ -35,7 +35,7 @@ def fetch(progress: Progress = silent) -> Path:
     Whole or absent: unpacked beside its place and renamed.  A repeated call goes on with the packages that are there.
     Raises FetchError.
     """
-    root = pictures_root()
+    root = images_root()
     with _alone():
         missing = [package for package in PACKAGES if package.name not in _record(root)]
         if missing:
@@ -167,7 +167,7 @@ def _fetch_by_hand(packages: list[Package], why: str) -> str:
         f"  {one.name}, version {one.version}: {one.bytes} bytes, sha256 {one.sha256}" for one in packages
     )
     return (
-        f"pictures: expected these Debian packages, got none, because {why}.\n{files}\n"
+        f"images: expected these Debian packages, got none, because {why}.\n{files}\n"
         f"Fetch the .deb files from any Debian archive by hand (pool/main), put them into {by_hand()}, and run "
         "`python -m pipeline fetch` again"
     )
@@ -191,9 +191,9 @@ def _unpack_all(root: Path, packages: list[Package], found: dict[str, tuple[str,
             raise FetchError(
                 f"{file}: expected a Debian package, got {cause}; remove the file and fetch again"
             ) from cause
-        if version == package.version and digest != package.pictures:
+        if version == package.version and digest != package.digest:
             raise FetchError(
-                f"{package.name} {version}: expected pictures with digest {package.pictures}, got {digest}; "
+                f"{package.name} {version}: expected images with digest {package.digest}, got {digest}; "
                 f"remove {file} and fetch again"
             )
         record[package.name] = {"version": version, "pictures": digest}

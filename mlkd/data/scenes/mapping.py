@@ -1,4 +1,4 @@
-"""From the files of the picture packages to labels: reads scenes.yaml, or a folder with one sub-folder a label."""
+"""From the files of the image packages to labels: reads scenes.yaml, or a folder with one sub-folder a label."""
 
 from __future__ import annotations
 

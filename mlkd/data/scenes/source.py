@@ -18,9 +18,9 @@ from PIL import Image
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import SOURCE_SPLITS, Listing, Picture, fingerprint_files
+from mlkd.data.base import SOURCE_SPLITS, Listing, Sample, fingerprint_files
 from mlkd.data.scenes.backgrounds import read_backgrounds
-from mlkd.data.scenes.cache import fetched_pictures
+from mlkd.data.scenes.cache import fetched_images
 from mlkd.data.scenes.compose import Pools, Scene, compose
 from mlkd.data.scenes.cutouts import Cutout, read_cutouts
 from mlkd.data.scenes.mapping import Sources, folder_backgrounds, folder_cutouts, mapped_sources, read_mapping
@@ -63,7 +63,7 @@ class Scenes:
             raise ValueError("cutouts, backgrounds: expected both or neither, got one; name both folders")
 
     def needs_fetch(self) -> bool:
-        """Whether the picture packages are needed."""
+        """Whether the image packages are needed."""
         return self.cutouts is None
 
     def fingerprint(self) -> str:
@@ -87,20 +87,20 @@ class Scenes:
 
     def _sources(self) -> Sources:
         if self.cutouts is None or self.backgrounds is None:
-            return mapped_sources(fetched_pictures(), read_mapping())
+            return mapped_sources(fetched_images(), read_mapping())
         found = folder_cutouts(self.cutouts)
         return Sources(
             self.cutouts, found, {}, {"all": tuple(found)}, self.backgrounds, folder_backgrounds(self.backgrounds)
         )
 
     def read(self, work: Path, progress: Progress) -> Listing:
-        """Compose all scenes into work/pictures/SPLIT/000001.jpg.  Each depends on (seed, split, number) alone."""
+        """Compose all scenes into work/images/SPLIT/000001.jpg.  Each depends on (seed, split, number) alone."""
         sources = self._sources()
         cutouts, skipped = read_cutouts(sources.cutouts, sources.root, self.image_px, sources.at_most, progress)
         photographs, unreadable = read_backgrounds(sources.backgrounds, self.image_px)
         labels = Labels(tuple(sources.cutouts))
         themes = [[labels.index(name) for name in names] for names in sources.themes.values()]
-        splits: dict[str, list[Picture]] = {}
+        splits: dict[str, list[Sample]] = {}
         for number, split in enumerate(SOURCE_SPLITS):
             maker = _Maker(pools(cutouts, split), themes, photographs[split], self.image_px, (self.seed, number))
             splits[split] = self._write(maker, split, work, progress)
@@ -109,11 +109,11 @@ class Scenes:
             provenance, licences = f"Composed scenes from {self.cutouts.name} on {self.backgrounds.name}", ()
         return Listing(labels, splits, provenance, licences, composed=True, skipped=skipped | unreadable)
 
-    def _write(self, maker: _Maker, split: str, work: Path, progress: Progress) -> list[Picture]:
+    def _write(self, maker: _Maker, split: str, work: Path, progress: Progress) -> list[Sample]:
         folder = work / "pictures" / split
         folder.mkdir(parents=True, exist_ok=True)
         count = int(getattr(self, split))
-        pictures = []
+        samples = []
         for index, scene in enumerate(_scenes(maker, count)):
             if index % CHUNK == 0:
                 progress(f"scenes, {split}", index, count)
@@ -121,9 +121,9 @@ class Scenes:
             file.write_bytes(scene.jpeg)
             positives = tuple(sorted({box.label for box in scene.boxes}))
             name = f"{split}/{file.stem}"
-            pictures.append(Picture(name, file, positives, scene.group, scene.boxes, shared=scene.shared))
+            samples.append(Sample(name, file, positives, scene.group, scene.boxes, shared=scene.shared))
         progress(f"scenes, {split}", count, count)
-        return pictures
+        return samples
 
 
 def pools(cutouts: list[Cutout], split: str) -> Pools:

@@ -1,4 +1,4 @@
-"""Takes the pictures out of a Debian package; with dpkg-deb where there is one, else alone."""
+"""Takes the images out of a Debian package; with dpkg-deb where there is one, else alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class UnpackError(ValueError):
 
 
 def unpack(package: Path, out: Path) -> str:
-    """Write the package's pictures and its copyright file below `out`; returns the digest of the pictures.
+    """Write the package's images and its copyright file below `out`; returns the digest of the images.
 
     The digest is SHA-256 over their sorted paths and contents.  Links and all other files are left out.
     Raises UnpackError.
@@ -35,11 +35,11 @@ def unpack(package: Path, out: Path) -> str:
         with _files(package) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
-                if member.isreg() and (_is_picture(name) or name.endswith(LICENCES)):
+                if member.isreg() and (_is_image(name) or name.endswith(LICENCES)):
                     content = _content(archive, member)
                     (out / name).parent.mkdir(parents=True, exist_ok=True)
                     (out / name).write_bytes(content)
-                    if _is_picture(name):
+                    if _is_image(name):
                         contents[name] = hashlib.sha256(content).hexdigest()
     except (tarfile.TarError, EOFError) as cause:
         raise UnpackError(str(cause)) from cause
@@ -47,7 +47,7 @@ def unpack(package: Path, out: Path) -> str:
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     wanted = any(name.startswith(folder) and name.endswith(suffixes) for folder, suffixes in FOLDERS.items())
     return wanted and ".." not in Path(name).parts
 

@@ -10,26 +10,26 @@ from typing import Literal
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import Finding, Listing, Picture, fingerprint_files, fingerprint_names, names_below
+from mlkd.data.base import Finding, Listing, Sample, fingerprint_files, fingerprint_names, names_below
 from mlkd.data.sources.coco_file import CocoFile, CocoImage, boxes_of, read_coco_file
 from mlkd.data.sources.coco_layout import CocoPart, Layout, find_layout, locate
-from mlkd.data.sources.published import LABELS, labels_with_pictures
+from mlkd.data.sources.published import LABELS, labels_with_images
 from mlkd.data.splits import CARVED, carve, check_val_share, held_out
 
-# Papers on 2014 report 82,081 and 40,137 pictures: those with an object.  The others are kept, without labels.
+# Papers on 2014 report 82,081 and 40,137 images: those with an object.  The others are kept, without labels.
 PUBLISHED = {
     "2014": {
-        "pictures in train2014": 82_783,
-        "pictures with objects in train2014": 82_081,
-        "pictures in val2014": 40_504,
-        "pictures with objects in val2014": 40_137,
+        "images in train2014": 82_783,
+        "images with objects in train2014": 82_081,
+        "images in val2014": 40_504,
+        "images with objects in val2014": 40_137,
         LABELS: 80,
     },
     "2017": {
-        "pictures in train2017": 118_287,
-        "pictures with objects in train2017": 117_266,
-        "pictures in val2017": 5_000,
-        "pictures with objects in val2017": 4_952,
+        "images in train2017": 118_287,
+        "images with objects in train2017": 117_266,
+        "images in val2017": 5_000,
+        "images with objects in val2017": 4_952,
         LABELS: 80,
     },
 }
@@ -62,7 +62,7 @@ class Coco:
             raise ValueError("test: expected an annotation file where val has one, got none; name val's as test")
 
     def needs_fetch(self) -> bool:
-        """Never: the pictures are the user's."""
+        """Never: the images are the user's."""
         return False
 
     def _layout(self) -> Layout:
@@ -71,14 +71,14 @@ class Coco:
         return Layout(parts) if parts else find_layout(self.root)
 
     def fingerprint(self) -> str:
-        """Sizes of the annotations and names of the pictures."""
+        """Sizes of the annotations and names of the images."""
         layout = self._layout()
         annotations = [layout.annotations(self.root, split) for split in layout.parts]
         folders = [self.root / part.images if part.images else self.root for part in layout.parts.values()]
         return fingerprint_files(annotations, self.root)[:32] + fingerprint_names(*dict.fromkeys(folders))[:32]
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
-        """List the pictures; one whose file is missing is skipped and named."""
+        """List the images; one whose file is missing is skipped and named."""
         layout = self._layout()
         files: dict[str, CocoFile] = {}
         for done, split in enumerate(layout.parts):
@@ -88,12 +88,12 @@ class Coco:
         parts = {split: _Part(self.root, layout, split, file, labels) for split, file in files.items()}
         declared = sum((file.counts for file in files.values()), Counter[str]())
         bounds = () if "val" in parts else held_out(self.val_share) if "test" in parts else CARVED
-        listed = {split: part.pictures for split, part in parts.items()}
+        listed = {split: part.samples for split, part in parts.items()}
         return Listing(
             labels,
             {"train": [], "val": [], "test": []} | listed | (carve(listed["train"], bounds) if bounds else {}),
             f"COCO {layout.year}" if layout.year else f"COCO annotations of {self.root}",
-            ("CC-BY 4.0 (annotations)", "Flickr terms of use (pictures)") if layout.year else (),
+            ("CC-BY 4.0 (annotations)", "Flickr terms of use (images)") if layout.year else (),
             skipped={name: cause for part in parts.values() for name, cause in part.skipped.items()},
             published=len(parts) > 1,
             expected=PUBLISHED.get(layout.year, {}),
@@ -112,7 +112,7 @@ MISSING, REPEATED = "missing file", "repeated entry"
 
 
 class _Part:
-    """The pictures of one annotation file; what is left out, and why."""
+    """The images of one annotation file; what is left out, and why."""
 
     def __init__(self, root: Path, layout: Layout, split: str, file: CocoFile, labels: Labels) -> None:
         self.root, self.layout = root, layout
@@ -125,20 +125,20 @@ class _Part:
         for image in file.images:
             entries.setdefault(place.inside(image.path), []).append(image)
         _refuse_contradictions(file.file, entries)
-        self.pictures: list[Picture] = []
+        self.samples: list[Sample] = []
         for inside, (first, *others) in entries.items():
             self.left_out[REPEATED] += [self._columns(image) for image in others]
-            picture = self._picture(place.folder / inside, first)
+            sample = self._image(place.folder / inside, first)
             if inside in there:
-                self.pictures.append(picture)
+                self.samples.append(sample)
             else:
-                self.left_out[MISSING].append(picture.positives)
-                self.skipped[picture.name] = f"missing file {picture.file}"
+                self.left_out[MISSING].append(sample.positives)
+                self.skipped[sample.name] = f"missing file {sample.file}"
 
-    def _picture(self, file: Path, image: CocoImage) -> Picture:
+    def _image(self, file: Path, image: CocoImage) -> Sample:
         inside = file.relative_to(self.root) if file.is_relative_to(self.root) else file
         name = file.stem if self.layout.year else inside.as_posix()
-        return Picture(name, file, self._columns(image), name, boxes_of(image, self.column.__getitem__))
+        return Sample(name, file, self._columns(image), name, boxes_of(image, self.column.__getitem__))
 
     def _columns(self, image: CocoImage) -> tuple[int, ...]:
         return tuple(sorted(self.column[name] for name in image.labels))
@@ -181,10 +181,10 @@ def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
     return Labels(kept), (Finding(claim, f"{', '.join(sorted(parents))}.", note=True),)
 
 
-def _counts(layout: Layout, parts: Mapping[str, Sequence[Picture]]) -> dict[str, int]:
-    counts = {LABELS: labels_with_pictures(parts)}
-    for split, pictures in parts.items():
+def _counts(layout: Layout, parts: Mapping[str, Sequence[Sample]]) -> dict[str, int]:
+    counts = {LABELS: labels_with_images(parts)}
+    for split, samples in parts.items():
         part = layout.name(split)
-        counts[f"pictures in {part}"] = len(pictures)
-        counts[f"pictures with objects in {part}"] = sum(bool(picture.positives) for picture in pictures)
+        counts[f"images in {part}"] = len(samples)
+        counts[f"images with objects in {part}"] = sum(bool(sample.positives) for sample in samples)
     return counts

@@ -15,7 +15,7 @@ from mlkd.data.base import (
     SOURCE_SPLITS,
     Finding,
     Listing,
-    Picture,
+    Sample,
     fingerprint_files,
     fingerprint_names,
     is_dead_link,
@@ -101,19 +101,19 @@ class Folder(TableOptions):
     def listing(self, found: Found, progress: Progress) -> Listing:
         """What was found, with splits."""
         labels = Labels(self.labels or found.labels)
-        splits: dict[str, list[Picture]] = {split: [] for split in SOURCE_SPLITS}
-        undecided: list[Picture] = []
+        splits: dict[str, list[Sample]] = {split: [] for split in SOURCE_SPLITS}
+        undecided: list[Sample] = []
         alone = len({row.split for row in found.rows}) == 1  # all in train, say, is no split
         to_carve = {row.file: self.root / row.file for row in found.rows if row.split is None or alone}
         groups = group_copies(to_carve)
         for done, row in enumerate(found.rows):
             if done % 500 == 0:
                 progress("table", done, len(found.rows))
-            picture = self._picture(row, labels, groups)
-            (undecided if row.file in to_carve else splits[str(row.split)]).append(picture)
+            sample = self._image(row, labels, groups)
+            (undecided if row.file in to_carve else splits[str(row.split)]).append(sample)
         if undecided:
-            for split, pictures in carve(undecided, CARVED).items():
-                splits[split] += pictures
+            for split, samples in carve(undecided, CARVED).items():
+                splits[split] += samples
         splits = _completed(splits)
         findings = [Finding("The table or the folders have an oddity.", warning) for warning in found.warnings]
         if self.unlabelled is not None:
@@ -127,7 +127,7 @@ class Folder(TableOptions):
             skipped=found.missing,
             bounds=CARVED,
             declared={name: declared[name] for name in labels.names},
-            left_out={"missing file": [self._picture(row, labels, groups).positives for row in found.lost]},
+            left_out={"missing file": [self._image(row, labels, groups).positives for row in found.lost]},
             findings=tuple(findings),
         )
 
@@ -166,12 +166,12 @@ class Folder(TableOptions):
         labelled, labels, warnings = label_rows(self.root, rows, (), self)
         return Found(tuple(labelled), labels, left_out, warnings)
 
-    def _picture(self, row: Row, labels: Labels, groups: dict[str, str]) -> Picture:
+    def _image(self, row: Row, labels: Labels, groups: dict[str, str]) -> Sample:
         positives, unknown = (
             tuple(sorted({self._column(labels, tag, row) for tag in tags})) for tags in (row.tags, row.unknown)
         )
         group = groups.get(row.file, row.file)
-        return Picture(row.file, self.root / row.file, positives, group, unknown=unknown)
+        return Sample(row.file, self.root / row.file, positives, group, unknown=unknown)
 
     def _column(self, labels: Labels, tag: str, row: Row) -> int:
         try:
@@ -186,20 +186,20 @@ class Folder(TableOptions):
         assert self.unlabelled is not None
         folder = self.root / self.unlabelled
         if not folder.is_dir():
-            raise ValueError(f"unlabelled: expected a folder with pictures, got nothing at {folder}")
+            raise ValueError(f"unlabelled: expected a folder with images, got nothing at {folder}")
         return folder
 
-    def _unlabelled(self, in_table: set[Path]) -> tuple[list[Picture], tuple[Finding, ...]]:
+    def _unlabelled(self, in_table: set[Path]) -> tuple[list[Sample], tuple[Finding, ...]]:
         """Images that the table does not name, in the order of their names; and what else lies there."""
         folder = self._without_tags()
         files, unread = image_files(folder / inside for inside in sorted(names_below(folder)))
-        pictures = []
+        samples = []
         for file in files:
             name = file.relative_to(self.root).as_posix() if file.is_relative_to(self.root) else file.as_posix()
             if file not in in_table:
-                pictures.append(Picture(name, file, (), name, labelled=False))
+                samples.append(Sample(name, file, (), name, labelled=False))
         claim = "Some files without tags are images of kinds that are not read here."
-        return pictures, (Finding(claim, f"{unread_images(unread)}."),) if unread else ()
+        return samples, (Finding(claim, f"{unread_images(unread)}."),) if unread else ()
 
 
 def _is_text(name: str) -> bool:
@@ -207,7 +207,7 @@ def _is_text(name: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
-def _completed(splits: dict[str, list[Picture]]) -> dict[str, list[Picture]]:
+def _completed(splits: dict[str, list[Sample]]) -> dict[str, list[Sample]]:
     """Splits of a table that names some of them only."""
     if splits["val"] and not splits["test"]:
         splits = {**splits, "val": [], "test": splits["val"]}

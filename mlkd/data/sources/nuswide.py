@@ -1,4 +1,4 @@
-"""NUS-WIDE in its official layout: ImageList, ConceptsList, TrainTestLabels, and pictures below Flickr or images."""
+"""NUS-WIDE in its official layout: ImageList, ConceptsList, TrainTestLabels, and images below Flickr or images."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from mlkd.core.progress import Progress
 from mlkd.data.base import (
     Finding,
     Listing,
-    Picture,
+    Sample,
     fingerprint_files,
     fingerprint_names,
     is_file,
     names_below,
     read_utf8,
 )
-from mlkd.data.sources.published import LABELS, labels_with_pictures
+from mlkd.data.sources.published import LABELS, labels_with_images
 from mlkd.data.splits import carve, check_val_share, held_out
 
 PARTS = ("Train", "Test")
-PUBLISHED = {"Train pictures": 161_789, "Test pictures": 107_859, LABELS: 81}
+PUBLISHED = {"Train images": 161_789, "Test images": 107_859, LABELS: 81}
 
 
 @dataclass(frozen=True, kw_only=True)
 class NusWide:
     """Train (a share of it becomes val, by hash of the name, fair to rare labels) and Test, with the 81 concepts.
 
-    Labels are in the order of Concepts81.txt.  TrainTestLabels may lie in `root` or in root/Groundtruth, pictures as
-    in the lists or all in one folder.  Many pictures have no label; they are kept.
+    Labels are in the order of Concepts81.txt.  TrainTestLabels may lie in `root` or in root/Groundtruth, images as
+    in the lists or all in one folder.  Many images have no label; they are kept.
     """
 
     kind: Literal["nuswide"] = "nuswide"
@@ -44,13 +44,13 @@ class NusWide:
         check_val_share(self.val_share)
 
     def needs_fetch(self) -> bool:
-        """Never: the pictures are the user's."""
+        """Never: the images are the user's."""
         return False
 
     def fingerprint(self) -> str:
-        """Names and sizes of the lists, names of the pictures."""
+        """Names and sizes of the lists, names of the images."""
         lists = [file for file in self._lists() if file.is_file()]
-        return fingerprint_files(lists, self.root)[:32] + fingerprint_names(self._pictures())[:32]
+        return fingerprint_files(lists, self.root)[:32] + fingerprint_names(self._images())[:32]
 
     def _lists(self) -> list[Path]:
         names = [self.root / "ImageList" / f"{part}Imagelist.txt" for part in PARTS]
@@ -60,19 +60,19 @@ class NusWide:
     def _labels(self) -> Path:
         return _first_folder(self.root, ("TrainTestLabels", "Groundtruth/TrainTestLabels"))
 
-    def _pictures(self) -> Path:
+    def _images(self) -> Path:
         return _first_folder(self.root, ("Flickr", "images"))
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
-        """List the pictures; one whose file is missing is skipped and named."""
+        """List the images; one whose file is missing is skipped and named."""
         labels = _concepts(self.root / "ConceptsList" / "Concepts81.txt")
         lists = {part: _lines(self.root / "ImageList" / f"{part}Imagelist.txt") for part in PARTS}
         self._check_total(sum(map(len, lists.values())))
-        folder = self._pictures()
+        folder = self._images()
         there = set(names_below(folder))
         skipped: dict[str, str] = {}
         left_out: list[tuple[int, ...]] = []
-        parts: dict[str, list[Picture]] = {}
+        parts: dict[str, list[Sample]] = {}
         declared = np.zeros(len(labels), dtype=np.int64)
         findings: list[Finding] = []
         for done, (part, names) in enumerate(lists.items()):
@@ -95,8 +95,8 @@ class NusWide:
             skipped=skipped,
             published=True,
             expected=PUBLISHED,
-            found={f"{part} pictures": len(pictures) for part, pictures in parts.items()}
-            | {LABELS: labels_with_pictures(parts)},
+            found={f"{part} images": len(samples) for part, samples in parts.items()}
+            | {LABELS: labels_with_images(parts)},
             bounds=bounds,
             declared=dict(zip(labels.names, declared.tolist(), strict=True)),
             left_out={"missing file": left_out},
@@ -172,17 +172,17 @@ def _without_repeated(
 
 def _found(
     names: list[str], targets: NDArray[np.bool_], folder: Path, there: set[str], skipped: dict[str, str]
-) -> tuple[list[Picture], list[tuple[int, ...]]]:
-    """The pictures that are there, and the labels of those that are not."""
-    pictures, left_out = [], []
+) -> tuple[list[Sample], list[tuple[int, ...]]]:
+    """The images that are there, and the labels of those that are not."""
+    samples, left_out = [], []
     for line, row in zip(names, targets, strict=True):
         path = PureWindowsPath(line)  # the lists have backslashes; slashes are read as well
         name = path.as_posix()
         inside = name if name in there else path.name
         positives = tuple(int(label) for label in np.flatnonzero(row))
         if inside in there:
-            pictures.append(Picture(name, folder / inside, positives, name))
+            samples.append(Sample(name, folder / inside, positives, name))
         else:
             left_out.append(positives)
             skipped[name] = f"missing file {folder / name}"
-    return pictures, left_out
+    return samples, left_out

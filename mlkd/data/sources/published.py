@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
-from mlkd.data.base import Picture
+from mlkd.data.base import Sample
 
-LABELS = "labels with pictures"
+LABELS = "labels with images"
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +24,6 @@ def compare(source: str, expected: dict[str, int], found: dict[str, int]) -> Non
             _log.warning("%s: expected %d %s as published, got %d", source, count, what, found[what])
 
 
-def labels_with_pictures(splits: Mapping[str, Iterable[Picture]]) -> int:
-    """How many labels at least one picture has."""
-    return len({label for pictures in splits.values() for picture in pictures for label in picture.positives})
+def labels_with_images(splits: Mapping[str, Iterable[Sample]]) -> int:
+    """How many labels at least one image has."""
+    return len({label for samples in splits.values() for sample in samples for label in sample.positives})

@@ -17,14 +17,14 @@ from mlkd.data.base import (
     Corners,
     Finding,
     Listing,
-    Picture,
+    Sample,
     fingerprint_files,
     fingerprint_names,
     is_file,
     ranked,
     read_utf8,
 )
-from mlkd.data.sources.published import LABELS, labels_with_pictures
+from mlkd.data.sources.published import LABELS, labels_with_images
 from mlkd.data.splits import carve, check_val_share, held_out
 
 VOC_LABELS = Labels(
@@ -34,7 +34,7 @@ VOC_LABELS = Labels(
     )
 )
 MISSING, UNREADABLE = "missing file", "unreadable annotation"
-PUBLISHED = {"VOC2007": {"trainval": 5011, "test": 4952}, "VOC2012": {"trainval": 11540}}  # pictures in the lists
+PUBLISHED = {"VOC2007": {"trainval": 5011, "test": 4952}, "VOC2012": {"trainval": 11540}}  # images in the lists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +54,11 @@ class Voc:
         check_val_share(self.val_share)
 
     def needs_fetch(self) -> bool:
-        """Never: the pictures are the user's."""
+        """Never: the images are the user's."""
         return False
 
     def fingerprint(self) -> str:
-        """Names and sizes of the lists and annotations, names of the pictures."""
+        """Names and sizes of the lists and annotations, names of the images."""
         folder = self._folder()
         files = [file for part in ("ImageSets/Main", "Annotations") for file in (folder / part).iterdir()]
         return fingerprint_files(files, folder)[:32] + fingerprint_names(folder / "JPEGImages")[:32]
@@ -75,12 +75,12 @@ class Voc:
         )
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
-        """List the pictures; one without file or readable annotation is skipped and named."""
+        """List the images; one without file or readable annotation is skipped and named."""
         folder = self._folder()
         parts = {part: _Part(self, folder, part, progress) for part in ("trainval", "test")}
-        pictures = {name: part.pictures for name, part in parts.items()}
+        samples = {name: part.samples for name, part in parts.items()}
         bounds = held_out(self.val_share)
-        splits = {**carve(pictures["trainval"], bounds), "test": pictures["test"]}
+        splits = {**carve(samples["trainval"], bounds), "test": samples["test"]}
         declared = sum((part.declared for part in parts.values()), Counter[int]())
         return Listing(
             VOC_LABELS,
@@ -90,7 +90,7 @@ class Voc:
             skipped={name: cause for part in parts.values() for name, cause in part.skipped.items()},
             published=True,
             expected=PUBLISHED[self.year] | {LABELS: len(VOC_LABELS)},
-            found={name: len(of_part) for name, of_part in pictures.items()} | {LABELS: labels_with_pictures(pictures)},
+            found={name: len(of_part) for name, of_part in samples.items()} | {LABELS: labels_with_images(samples)},
             bounds=bounds,
             declared={name: declared[label] for label, name in enumerate(VOC_LABELS.names)},
             left_out={
@@ -100,7 +100,7 @@ class Voc:
             findings=tuple(finding for part in parts.values() for finding in part.findings),
         )
 
-    def picture(self, file: Path, annotation: Path, name: str) -> Picture:
+    def sample(self, file: Path, annotation: Path, name: str) -> Sample:
         """One image by its annotation.  Raises _UnreadableError for one that has no size, no corners, is no XML."""
         try:
             tree = ET.parse(annotation).getroot()
@@ -108,7 +108,7 @@ class Voc:
             raise _UnreadableError(str(cause)) from None
         boxes, doubtful = self._boxes(tree, annotation)
         positives = {box.label for box in boxes}
-        return Picture(name, file, tuple(sorted(positives)), name, boxes, tuple(sorted(doubtful - positives)))
+        return Sample(name, file, tuple(sorted(positives)), name, boxes, tuple(sorted(doubtful - positives)))
 
     def _boxes(self, tree: ET.Element, annotation: Path) -> tuple[tuple[Box, ...], set[int]]:
         """All objects that count, the largest as the major one, and the labels of those that do not."""
@@ -133,10 +133,10 @@ class _UnreadableError(ValueError):
 
 
 class _Part:
-    """The pictures of one list; what is left out, and why."""
+    """The images of one list; what is left out, and why."""
 
     def __init__(self, source: Voc, folder: Path, part: str, progress: Progress) -> None:
-        self.pictures: list[Picture] = []
+        self.samples: list[Sample] = []
         self.skipped: dict[str, str] = {}
         self.left_out: dict[str, list[tuple[int, ...]]] = {MISSING: [], UNREADABLE: []}
         self.declared: Counter[int] = Counter()
@@ -155,15 +155,15 @@ class _Part:
             self._leave_out(name, MISSING, f"missing file {annotation}")
             return
         try:
-            picture = source.picture(file, annotation, name)
+            sample = source.sample(file, annotation, name)
         except _UnreadableError as cause:
             self._leave_out(name, UNREADABLE, f"unreadable annotation {annotation}: {cause}")
             return
-        self.declared.update(picture.positives)
+        self.declared.update(sample.positives)
         if is_file(file):
-            self.pictures.append(picture)
+            self.samples.append(sample)
         else:
-            self._leave_out(name, MISSING, f"missing file {file}", picture.positives)
+            self._leave_out(name, MISSING, f"missing file {file}", sample.positives)
 
     def _leave_out(self, name: str, reason: str, cause: str, labels: tuple[int, ...] = ()) -> None:
         self.skipped[name] = cause

@@ -1,4 +1,4 @@
-"""Label attention: every label looks at the picture through a score map of its own."""
+"""Label attention: every label looks at the image through a score map of its own."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LabelAttentionHead(nn.Module):
         self.project_tokens = nn.Linear(channels, width)
         self.score_maps = nn.Linear(width, labels, bias=False)  # the softmax would cancel a bias
         self.label_weight = nn.Parameter(torch.randn(labels, width) * width**-0.5)
-        self.label_bias = nn.Parameter(torch.full((labels,), -2.0))  # most labels are absent from most pictures
+        self.label_bias = nn.Parameter(torch.full((labels,), -2.0))  # most labels are absent from most images
 
     def forward(self, tokens: Float[Tensor, "B N C"]) -> Outputs:
         projected = self.project_tokens(tokens).relu()

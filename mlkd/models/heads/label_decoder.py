@@ -64,7 +64,7 @@ class LabelDecoderHead(nn.Module):
         self.output_norm = nn.LayerNorm(width)
         self.dropout = config.dropout
         self.label_weight = nn.Parameter(torch.randn(labels, width) * width**-0.5)
-        self.label_bias = nn.Parameter(torch.full((labels,), -2.0))  # most labels are absent from most pictures
+        self.label_bias = nn.Parameter(torch.full((labels,), -2.0))  # most labels are absent from most images
 
     def forward(self, tokens: Float[Tensor, "B N C"]) -> Outputs:
         queries = self.query_norm(self.queries)

@@ -27,14 +27,14 @@ class PooledHead(nn.Module):
     """Tokens (B, N, C) to logits (B, L) and label-wise embeddings (B, L, C).
 
     A label's embedding is the pooled features times its row of weights, channel by channel: what each channel adds to
-    its logit.  Distances between two pictures then count what the label looks at, and those between two labels what
-    tells them apart in this picture.
+    its logit.  Distances between two images then count what the label looks at, and those between two labels what
+    tells them apart in this image.
     """
 
     def __init__(self, channels: int, labels: int) -> None:
         super().__init__()
         self.label_weight = nn.Parameter(torch.randn(labels, channels) * channels**-0.5)
-        self.label_bias = nn.Parameter(torch.full((labels,), -2.0))  # most labels are absent from most pictures
+        self.label_bias = nn.Parameter(torch.full((labels,), -2.0))  # most labels are absent from most images
 
     def forward(self, tokens: Float[Tensor, "B N C"]) -> Outputs:
         pooled = tokens.mean(1)

@@ -29,9 +29,9 @@ class Machine:
         self._take(3)
         return content
 
-    def resize(self, picture: bytes) -> np.ndarray:
+    def resize(self, image: bytes) -> np.ndarray:
         self._take(1)
-        return np.full((2, 2, 3), len(picture), dtype=np.uint8)
+        return np.full((2, 2, 3), len(image), dtype=np.uint8)
 
     def scores(self, pixels: np.ndarray) -> np.ndarray:
         self._take(self.engine_ms)

@@ -55,7 +55,7 @@ def test_an_engine_of_small_batches_is_tried_with_those() -> None:
     assert max(batch for batch, _, _ in found["tried"]) == 4
 
 
-def test_a_rate_counts_the_pictures_of_all_streams_over_the_time_of_the_last() -> None:
+def test_a_rate_counts_the_images_of_all_streams_over_the_time_of_the_last() -> None:
     moments = {"fast": iter([0.0, 0.4, 1.0, 1.0]), "slow": iter([0.0, 3.0, 4.0])}
     mine, turns = threading.local(), threading.Lock()
     counts = {"fast": 0, "slow": 0}

@@ -57,7 +57,7 @@ def board(server: sshd.Server, python: Path, tmp_path: Path) -> Iterator[Callabl
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose program does what these tests want."""
     folder = tmp_path_factory.mktemp("bundle")
-    for name, content in {"program": PROGRAM, "model": "model bytes", "card": "a card", "golden": "a picture"}.items():
+    for name, content in {"program": PROGRAM, "model": "model bytes", "card": "a card", "golden": "an image"}.items():
         (folder / name).write_text(content)
     entry = bundles.engine("onnxruntime-fp32", OnnxRuntime(), ("models/fp32.onnx",), folder / "model")
     sources = {"tagger.pyz": folder / "program", "models/fp32.onnx": folder / "model", "card.md": folder / "card"}

@@ -94,10 +94,10 @@ def test_a_damaged_bundle_is_refused_here(tmp_path: Path) -> None:
         device.place(bundle)
 
 
-def test_pictures_and_results_of_this_machine(tmp_path: Path) -> None:
+def test_images_and_results_of_this_machine(tmp_path: Path) -> None:
     device = Local(DeviceEntry(name="this machine"))
-    files = list(bundles.write_pictures(tmp_path / "pictures").values())
-    assert Path(device.pictures(files)).read_text().splitlines() == [str(file) for file in files]
+    files = list(bundles.write_images(tmp_path / "images").values())
+    assert Path(device.images(files)).read_text().splitlines() == [str(file) for file in files]
     scratch = Path(device.scratch())
     (scratch / "result.json").write_text(json.dumps([1]))
     device.collect(f"{scratch}/result.json", tmp_path / "result.json")

@@ -24,7 +24,7 @@ MiB = 1 << 20
 
 
 def big(folder: Path) -> list[Path]:
-    """One picture, if you will, of 5 MiB."""
+    """One image, if you will, of 5 MiB."""
     (folder / "big.jpg").write_bytes(np.random.default_rng(0).bytes(5 * MiB))
     return [folder / "big.jpg"]
 
@@ -48,15 +48,15 @@ def wait_for_the_end_of(pids: Path) -> None:
 
 def test_a_device_measures_and_scores_like_this_machine(board: Callable[..., Ssh], tmp_path: Path) -> None:
     bundles.write_colours(tmp_path / "colours", tmp_path / "work")
-    files, found = list(bundles.write_pictures(tmp_path / "pictures").values()), []
+    files, found = list(bundles.write_images(tmp_path / "images").values()), []
     options = ["--engine", "onnxruntime-fp32", "--queries", "5", "--warmup-s", "0.1"]
     for device in (board(retries=1), Local(DeviceEntry(name="here"))):
         with closing(device):
-            run, pictures, scratch = device.place(tmp_path / "colours"), device.pictures(files), device.scratch()
-            told = run("bench", *options, "--pictures", pictures)
-            run("scores", "--engine", "onnxruntime-fp32", "--pictures", pictures, "--out", f"{scratch}/scores")
+            run, images, scratch = device.place(tmp_path / "colours"), device.images(files), device.scratch()
+            told = run("bench", *options, "--images", images)
+            run("scores", "--engine", "onnxruntime-fp32", "--images", images, "--out", f"{scratch}/scores")
             device.collect(f"{scratch}/scores/onnxruntime-fp32.npy", tmp_path / "scores.npy")
-            found.append((told["sha256"], told["pictures"], np.load(tmp_path / "scores.npy", allow_pickle=False)))
+            found.append((told["sha256"], told["images"], np.load(tmp_path / "scores.npy", allow_pickle=False)))
             assert len(told["samples"]["end_to_end_ms"]) >= 5
     assert found[0][:2] == found[1][:2]
     assert found[0][2].shape == (4, 3)
@@ -137,7 +137,7 @@ def test_a_copy_that_is_cut_goes_on_where_it_stopped(
             yield piece
 
     monkeypatch.setattr(ssh, "_pieces", cut_once)
-    pack = board(retries=2).pictures(big(tmp_path))
+    pack = board(retries=2).images(big(tmp_path))
     assert starts[0] == 0
     assert MiB < starts[1] <= 3 * MiB
     assert len(starts) == 2
@@ -146,14 +146,14 @@ def test_a_copy_that_is_cut_goes_on_where_it_stopped(
 
 
 def test_a_spoilt_beginning_is_sent_again(board: Callable[..., Ssh], tmp_path: Path) -> None:
-    device, files = board(retries=1), list(bundles.write_pictures(tmp_path / "pictures").values())
-    pack = Path(device.pictures(files))
+    device, files = board(retries=1), list(bundles.write_images(tmp_path / "images").values())
+    pack = Path(device.images(files))
     content = pack.read_bytes()
     (whole,) = store(tmp_path, "files/*")
     whole.with_suffix(".partial").write_bytes(bytes(100))
     whole.unlink()
     shutil.rmtree(pack.parent)
-    assert device.pictures(files) == str(pack)
+    assert device.images(files) == str(pack)
     assert pack.read_bytes() == content
 
 
@@ -204,14 +204,14 @@ def test_one_command_at_a_time_until_another_thread_closes(
 
 
 def test_a_file_that_changed_there_is_told_and_sent_again(board: Callable[..., Ssh], tmp_path: Path) -> None:
-    device, files = board(), list(bundles.write_pictures(tmp_path / "pictures").values())
-    pack = Path(device.pictures(files))
+    device, files = board(), list(bundles.write_images(tmp_path / "images").values())
+    pack = Path(device.images(files))
     content = pack.read_bytes()
     (kept,) = store(tmp_path, "files/*")
     kept.write_bytes(content[:-1] + b"!")
-    with pytest.raises(DeviceError, match=r"^pi: .*expected a file as it was sent, got: pictures\.zip: .*sha256"):
-        device.pictures(files)
-    assert device.pictures(files) == str(pack)
+    with pytest.raises(DeviceError, match=r"^pi: .*expected a file as it was sent, got: images\.zip: .*sha256"):
+        device.images(files)
+    assert device.images(files) == str(pack)
     assert pack.read_bytes() == content
 
 
@@ -219,7 +219,7 @@ def test_what_nobody_used_for_long_is_dropped(board: Callable[..., Ssh], tmp_pat
     for path, age_days in {"files/old": 31, "files/recent": 29, "bundles/old": 31, "scratch/old": 31}.items():
         (tmp_path / "store" / path).mkdir(parents=True)
         os.utime(tmp_path / "store" / path, (time.time() - age_days * 86400,) * 2)
-    board().pictures(list(bundles.write_pictures(tmp_path / "pictures").values()))
+    board().images(list(bundles.write_images(tmp_path / "images").values()))
     assert store(tmp_path, "*/old") == []
     assert len(store(tmp_path, "*/recent")) == 1
 
@@ -229,11 +229,11 @@ def test_a_clock_that_was_not_set_or_jumps_sweeps_nothing_that_is_needed(
 ) -> None:
     (tmp_path / "store/scratch/of 1970").mkdir(parents=True)
     os.utime(tmp_path / "store/scratch/of 1970", (5.0, 5.0))
-    device, files = board(), list(bundles.write_pictures(tmp_path / "pictures").values())
+    device, files = board(), list(bundles.write_images(tmp_path / "images").values())
     source = device._link._source
     device._link._source = source.replace(b"< time.time() - file", b"< time.time() + 9e7 - file")
     assert device._link._source != source
-    assert Path(device.pictures(files)).is_file()
+    assert Path(device.images(files)).is_file()
     assert len(store(tmp_path, "scratch/of 1970")) == 1
 
 

@@ -98,9 +98,9 @@ def test_no_space_there(board: Callable[..., Ssh], python: Path, tmp_path: Path)
     small = "import shutil; shutil.disk_usage = lambda _: type('D', (), {'free': 1000000})"
     full = sshd.shim(tmp_path / "full", python, shell="ulimit -f 2048")
     with pytest.raises(DeviceError, match=r"^pi: space: expected 5\.2 MB free, got 1\.0 MB; make room"):
-        board(python=str(sshd.shim(tmp_path / "small", python, small))).pictures([big])
+        board(python=str(sshd.shim(tmp_path / "small", python, small))).images([big])
     with pytest.raises(DeviceError, match=r"^pi: .*: expected room for the bundle .*, got: File too large; make room"):
-        board(python=str(full)).pictures([big])
+        board(python=str(full)).images([big])
     assert list((tmp_path / "store/files").iterdir()) == []  # what had arrived makes room for others
 
 

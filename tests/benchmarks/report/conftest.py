@@ -62,7 +62,7 @@ def example_bench() -> dict[str, Any]:
             "baseline": _epochs(8, 0.55, 17.0),
         },
         "freezing": _read("freezing.json"),
-        "pictures": {f"p{i}": _picture(i) for i in range(18)},
+        "images": {f"p{i}": _image(i) for i in range(18)},
         "grid": [_grid(i) for i in range(18)],
     }
 
@@ -180,7 +180,7 @@ def _reference(name: str, model: str, p50: float, accuracy: float) -> dict[str, 
     }
 
 
-def _picture(i: int) -> dict[str, Any]:
+def _image(i: int) -> dict[str, Any]:
     image = Image.new("RGB", (96, 96), (40 + 11 * i, 120 + 5 * i, 200 - 9 * i))
     draw = ImageDraw.Draw(image)
     draw.ellipse((12, 20, 70, 80), fill=(220 - 9 * i, 200, 60 + 9 * i))
@@ -207,7 +207,7 @@ def _grid(i: int) -> dict[str, Any]:
         + ([[true[1], 0.61]] if i % 2 else [])
     )
     return {
-        "picture": f"p{i}",
+        "image": f"p{i}",
         "true": true,
         "engines": {"openvino-fp32": said, "openvino-int8": said[:1] if i % 5 == 0 else said},
     }

@@ -48,8 +48,8 @@ def test_a_precision_tells_what_it_kept_and_how(bench: dict[str, Any], tmp_path:
     others = "min_max 54.5, percentile 54.3"
     assert cells(section, "int8_x86")[1:] == ["99.2 %", "55.2", "entropy 54.9", others, "0"]
     for told_in in (section, text):
-        assert "The float student has 55.6 mAP on the 1,000 select pictures of val; at least 99 % of it" in told_in
-        assert "Ranges come from 300 training pictures that cover 30 labels." in told_in
+        assert "The float student has 55.6 mAP on the 1,000 select images of val; at least 99 % of it" in told_in
+        assert "Ranges come from 300 training images that cover 30 labels." in told_in
 
 
 def test_the_brackets_are_explained_where_there_are_any(bench: dict[str, Any], tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_only_int8_engines_list_the_labels_hurt(bench: dict[str, Any], tmp_path:
     hurt = section[section.index("Labels hurt most") :]
     assert re.findall(r"<h4>(.*?)</h4>", hurt) == ["onnxruntime-int8", "openvino-int8", "tensorrt-int8-sm86"]
     assert "cake" not in hurt  # of a bf16 engine
-    assert 'title="airplane: 41 pictures of val"' in hurt
+    assert 'title="airplane: 41 images of val"' in hurt
     assert "51.2 → 47.1" in hurt
     assert "| onnxruntime-int8 | airplane | 41 | 51.2 | 47.1 | −4.1 |" in text
     widths = [float(width) for width in re.findall(r'class="lost" style="width:([\d.]+)%', hurt)]

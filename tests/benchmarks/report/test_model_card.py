@@ -77,17 +77,17 @@ def test_one_that_was_built_where_it_was_measured_is_not_the_shipped_one(tmp_pat
 def test_limits_name_the_worst_and_the_rare_labels(tmp_path: Path) -> None:
     text = card(tmp_path, measured(row(FLOAT, 3.0), row(INT8, None)), tune_positives=(500, 19, 20))
     assert "Worst labels: green (20.0 AP), red (70.0 AP)." in text
-    assert "Fewer than 20 pictures tuned the threshold of: green. It leans" in text
+    assert "Fewer than 20 images tuned the threshold of: green. It leans" in text
 
 
-def test_licences_weights_and_composed_pictures_are_told(tmp_path: Path) -> None:
+def test_licences_weights_and_composed_images_are_told(tmp_path: Path) -> None:
     facts = measured(row(FLOAT, 3.0))
     text = card(tmp_path, facts, licences=("CC-BY 4.0",), weights=("student: set by hand",))
-    assert "- Pictures: CC-BY 4.0" in text
+    assert "- Images: CC-BY 4.0" in text
     assert "- First weights: student: set by hand" in text
     assert "trained and tested on composed scenes" in text
     assert "composed scenes" not in card(tmp_path, facts, composed=False)
-    assert "- Pictures: nobody has said under which licence they are." in card(tmp_path, facts, licences=())
+    assert "- Images: nobody has said under which licence they are." in card(tmp_path, facts, licences=())
     assert "nobody has said" not in text
 
 

@@ -25,7 +25,7 @@ def files(bench: dict[str, Any], out: Path) -> tuple[str, str, dict[str, Any]]:
 
 
 def renamed(bench: dict[str, Any]) -> dict[str, Any]:
-    """The bench with hostile names for a label, an engine, a picture, a fact and a note."""
+    """The bench with hostile names for a label, an engine, an image, a fact and a note."""
     text = json.dumps(bench)
     for old, new in (("airplane", HOSTILE), ("openvino-int8", HOSTILE_FILE), ("test/00000.png", HOSTILE_FILE)):
         text = text.replace(json.dumps(old), json.dumps(new))
@@ -41,7 +41,7 @@ def renamed(bench: dict[str, Any]) -> dict[str, Any]:
     return hostile
 
 
-def test_every_row_label_picture_and_fact_is_told(bench: dict[str, Any], tmp_path: Path) -> None:
+def test_every_row_label_image_and_fact_is_told(bench: dict[str, Any], tmp_path: Path) -> None:
     page, text, _ = files(bench, tmp_path)
     names = [row["name"] for row in bench["rows"]] + bench["labels"] + bench["notes"]
     told = [
@@ -54,7 +54,7 @@ def test_every_row_label_picture_and_fact_is_told(bench: dict[str, Any], tmp_pat
     ]
     assert [name for name in told if html.escape(name.replace("_", " ")) not in page.replace("_", " ")] == []
     assert [name for name in told[:-1] if escape_markdown(name) not in text] == []
-    assert [picture["name"] for picture in bench["pictures"].values() if picture["name"] not in page] == []
+    assert [image["name"] for image in bench["images"].values() if image["name"] not in page] == []
 
 
 def test_numbers_reach_page_and_markdown(bench: dict[str, Any], tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def empty(bench: dict[str, Any]) -> dict[str, Any]:
         row.update(
             {key: None for key in row if key not in ("name", "kind", "model", "status")}, status="built, not run"
         )
-    for key in ("distillation", "int8_gain", "training", "freezing", "grid", "pictures", "mistakes"):
+    for key in ("distillation", "int8_gain", "training", "freezing", "grid", "images", "mistakes"):
         bare[key] = None
     bare["protocol"] = bare["notes"] = bare["agreement"] = bare["devices"][0]["machine"] = None
     return bare
@@ -173,7 +173,7 @@ def test_a_schema_alone_is_a_page(tmp_path: Path) -> None:
         "training",
         "freezing",
         "grid",
-        "pictures",
+        "images",
         "mistakes",
         "agreement",
         "protocol",
@@ -192,9 +192,9 @@ def test_another_schema_is_refused(bench: dict[str, Any], tmp_path: Path) -> Non
         render({**bench, "schema": 1}, tmp_path)
 
 
-@pytest.mark.parametrize("text", ['"><b>', "PHN2Zz4="])  # no base64; base64 of another kind of picture
-def test_a_picture_that_is_no_jpeg_is_refused(bench: dict[str, Any], tmp_path: Path, text: str) -> None:
-    bench["pictures"]["p0"]["jpeg_base64"] = text
+@pytest.mark.parametrize("text", ['"><b>', "PHN2Zz4="])  # no base64; base64 of another kind of image
+def test_a_image_that_is_no_jpeg_is_refused(bench: dict[str, Any], tmp_path: Path, text: str) -> None:
+    bench["images"]["p0"]["jpeg_base64"] = text
     with pytest.raises(ValueError, match=r"test/00000\.png\): expected a JPEG in base64"):
         render(bench, tmp_path)
     assert not list(tmp_path.iterdir())

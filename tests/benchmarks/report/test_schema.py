@@ -13,7 +13,7 @@ import pytest
 from benchmarks.report import render
 from benchmarks.rows import ROW
 
-KEYS = ("devices", "agreement", "rows", "pictures", "grid", "mistakes", "verdict", "notes", "labels", "distillation")
+KEYS = ("devices", "agreement", "rows", "images", "grid", "mistakes", "verdict", "notes", "labels", "distillation")
 
 
 def published(bench: dict[str, Any], out: Path) -> tuple[dict[str, Any], jsonschema.Draft202012Validator]:

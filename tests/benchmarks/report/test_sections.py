@@ -1,4 +1,4 @@
-"""What stands beside the chart: throughput, sustained runs, histograms, pictures and mistakes."""
+"""What stands beside the chart: throughput, sustained runs, histograms, images and mistakes."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def test_histograms_of_every_engine(bench: dict[str, Any], tmp_path: Path) -> No
     assert heights == [round(66 * count / 500, 1) for count in (40, 500, 200, 28)]
 
 
-def test_a_picture_is_held_once(bench: dict[str, Any], tmp_path: Path) -> None:
+def test_a_image_is_held_once(bench: dict[str, Any], tmp_path: Path) -> None:
     page, _ = files(bench, tmp_path)
-    for picture in bench["pictures"].values():
-        assert page.count(picture["jpeg_base64"]) == 1
-    assert page.count('href="#picture-3"') == 2  # in the grid and among the mistakes
+    for image in bench["images"].values():
+        assert page.count(image["jpeg_base64"]) == 1
+    assert page.count('href="#image-3"') == 2  # in the grid and among the mistakes
 
 
 def test_engines_that_differ_alike_are_told_together(bench: dict[str, Any], tmp_path: Path) -> None:

@@ -59,26 +59,26 @@ def test_the_union_is_covered() -> None:
 # 7 and 32 are more than the labels: a sum that OpenVINO fused with its bias read past the bias there.
 @pytest.mark.parametrize("batch", [1, 2, 7, 32])
 def test_agrees_with_torch(
-    session: Session, pictures: NDArray[np.uint8], expected: NDArray[np.float32], batch: int
+    session: Session, images: NDArray[np.uint8], expected: NDArray[np.float32], batch: int
 ) -> None:
-    scores = session(pictures[:batch])
+    scores = session(images[:batch])
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected[:batch], rtol=0, atol=1e-4)
 
 
-def test_results_outlive_the_next_call(session: Session, pictures: NDArray[np.uint8]) -> None:
-    first = session(pictures[:2])
+def test_results_outlive_the_next_call(session: Session, images: NDArray[np.uint8]) -> None:
+    first = session(images[:2])
     kept = first.copy()
-    second = session(pictures[2:4])
+    second = session(images[2:4])
     assert not np.array_equal(kept, second)
     np.testing.assert_array_equal(first, kept)
     session.close()
     np.testing.assert_array_equal(first, kept)
 
 
-def test_a_view_of_pictures(session: Session, pictures: NDArray[np.uint8]) -> None:
-    """Every other picture, mirrored: memory that is not contiguous."""
-    mirrored = pictures[:8:2, :, ::-1]
+def test_a_view_of_images(session: Session, images: NDArray[np.uint8]) -> None:
+    """Every other image, mirrored: memory that is not contiguous."""
+    mirrored = images[:8:2, :, ::-1]
     np.testing.assert_allclose(session(mirrored), session(mirrored.copy()), rtol=0, atol=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_a_view_of_pictures(session: Session, pictures: NDArray[np.uint8]) -> No
         (np.zeros((32, 32, 3), np.uint8), r"uint8 \(32, 32, 3\)"),
         (np.zeros((1, 3, 32, 32), np.uint8), r"uint8 \(1, 3, 32, 32\)"),
         (np.zeros((1, 33, 32, 3), np.uint8), r"uint8 \(1, 33, 32, 3\)"),
-        (np.zeros((0, 32, 32, 3), np.uint8), "0 pictures"),
+        (np.zeros((0, 32, 32, 3), np.uint8), "0 images"),
     ],
 )
 def test_wrong_dtype_or_shape(session: Session, images: NDArray[Any], got: str) -> None:
@@ -97,12 +97,12 @@ def test_wrong_dtype_or_shape(session: Session, images: NDArray[Any], got: str) 
         session(images)
 
 
-def test_a_closed_session(backend: Any, engine: Path, pictures: NDArray[np.uint8]) -> None:
+def test_a_closed_session(backend: Any, engine: Path, images: NDArray[np.uint8]) -> None:
     session = backend.open(engine)
     session.close()
     session.close()
     with pytest.raises(ValueError, match="expected an open session, got a closed one"):
-        session(pictures[:1])
+        session(images[:1])
 
 
 def test_says_what_it_runs_on(session: Session, backend: Any) -> None:

@@ -132,7 +132,7 @@ def test_leaves_no_profile_behind(fp32: Path, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with OnnxRuntime().open_graph(fp32) as session:
-        session(np.zeros((1, *session.picture), np.uint8))
+        session(np.zeros((1, *session.image), np.uint8))
     assert list(tmp_path.iterdir()) == []
 
 

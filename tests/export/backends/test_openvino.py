@@ -33,7 +33,7 @@ def test_holds_nothing_of_the_machine(engine: Path) -> None:
     assert "/tmp" not in text
 
 
-def test_bf16_is_computed_or_refused(engine: Path, pictures: NDArray[np.uint8], expected: NDArray[np.float32]) -> None:
+def test_bf16_is_computed_or_refused(engine: Path, images: NDArray[np.uint8], expected: NDArray[np.float32]) -> None:
     able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     backend = OpenVino(compute="bf16")
     if not able:
@@ -42,9 +42,9 @@ def test_bf16_is_computed_or_refused(engine: Path, pictures: NDArray[np.uint8], 
         return
     with backend.open(engine) as session, OpenVino().open(engine) as exact:
         assert (session.ran.compute, exact.ran.compute) == ("bf16", "f32")
-        apart = np.abs(session(pictures) - expected)
+        apart = np.abs(session(images) - expected)
         assert 1e-5 < apart.max() < 0.1, "bf16 has 8 bits of mantissa"
-        assert np.abs(exact(pictures) - expected).max() < 1e-5
+        assert np.abs(exact(images) - expected).max() < 1e-5
 
 
 def test_a_precision_the_device_lacks_is_an_error(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,9 +65,9 @@ def test_a_device_that_is_not_there(engine: Path, device: str, lacking: str) -> 
 
 
 @pytest.mark.parametrize("device", ["CPU", "AUTO", "AUTO:CPU", "HETERO:CPU"])
-def test_says_which_device_it_got(engine: Path, device: str, pictures: NDArray[np.uint8]) -> None:
+def test_says_which_device_it_got(engine: Path, device: str, images: NDArray[np.uint8]) -> None:
     with OpenVino(device=device).open(engine) as session:
-        assert session(pictures[:2]).shape[0] == 2
+        assert session(images[:2]).shape[0] == 2
         assert session.ran.placed == 1
         assert "CPU" in session.ran.device or device == "AUTO"
 

@@ -85,11 +85,11 @@ def no_nodes(model: onnx.ModelProto) -> None:
     model.Clear()
 
 
-def float_pictures(model: onnx.ModelProto) -> None:
+def float_images(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
 
 
-def one_picture(model: onnx.ModelProto) -> None:
+def one_image(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
 
 
@@ -98,7 +98,7 @@ def two_outputs(model: onnx.ModelProto) -> None:
     model.graph.output.append(helper.make_tensor_value_info(inner, onnx.TensorProto.FLOAT, None))
 
 
-@pytest.mark.parametrize("change", [no_nodes, float_pictures, one_picture, two_outputs], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("change", [no_nodes, float_images, one_image, two_outputs], ids=lambda one: one.__name__)
 def test_a_graph_that_is_no_tagger(fp32: Path, tmp_path: Path, change: Callable[[onnx.ModelProto], None]) -> None:
     model = onnx.load(fp32)
     change(model)

@@ -35,25 +35,25 @@ def graphs(fp32: Path, halved: Path, quantised: Path) -> dict[str, Path]:
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-4), ("fp16", 5e-3)])
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_agrees_with_onnx_runtime(
-    graphs: dict[str, Path], pictures: NDArray[np.uint8], tmp_path: Path, precision: str, tolerance: float, batch: int
+    graphs: dict[str, Path], images: NDArray[np.uint8], tmp_path: Path, precision: str, tolerance: float, batch: int
 ) -> None:
     graph = graphs[precision]
     with HERE.open(HERE.compile(graph, tmp_path)) as session, OnnxRuntime().open(_reference(graph, tmp_path)) as cpu:
-        np.testing.assert_allclose(session(pictures[:batch]), cpu(pictures[:batch]), rtol=0, atol=tolerance)
+        np.testing.assert_allclose(session(images[:batch]), cpu(images[:batch]), rtol=0, atol=tolerance)
 
 
-def test_runs_in_another_thread(fp32: Path, pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_runs_in_another_thread(fp32: Path, images: NDArray[np.uint8], tmp_path: Path) -> None:
     """A CUDA context is current in the thread that made it, and in no other by itself."""
     with HERE.open(HERE.compile(fp32, tmp_path)) as session, ThreadPoolExecutor(1) as other:
-        np.testing.assert_array_equal(other.submit(session, pictures[:3]).result(), session(pictures[:3]))
+        np.testing.assert_array_equal(other.submit(session, images[:3]).result(), session(images[:3]))
 
 
 def test_int8_keeps_the_map(
-    quantised: Path, pictures: NDArray[np.uint8], targets: NDArray[np.uint8], tmp_path: Path
+    quantised: Path, images: NDArray[np.uint8], targets: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     reference = _reference(quantised, tmp_path)
     with HERE.open(HERE.compile(quantised, tmp_path)) as session, OnnxRuntime().open(reference) as cpu:
-        found = [mean_average_precision(_scores(one, pictures), targets) for one in (session, cpu)]
+        found = [mean_average_precision(_scores(one, images), targets) for one in (session, cpu)]
     assert found[0] > found[1] - 0.01
 
 
@@ -74,22 +74,22 @@ def test_a_damaged_plan(fp32: Path, tmp_path: Path) -> None:
 
 
 def test_kernels_are_kept(
-    fp32: Path, pictures: NDArray[np.uint8], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fp32: Path, images: NDArray[np.uint8], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of TensorRT for RTX only; damaged ones are compiled again."""
     engine = HERE.compile(fp32, tmp_path)
     if stamp.read(engine).runtime.split()[0] != "tensorrt_rtx":
         pytest.skip("the full library compiles nothing at run time")
     with HERE.open(engine) as session:
-        first = session(pictures[:3])
+        first = session(images[:3])
     (kept,) = (tmp_path / "cache/edge-tagger/kernels").iterdir()
     before = kept.stat().st_mtime_ns
     with HERE.open(engine) as session:
-        session(pictures[:3])
+        session(images[:3])
     assert kept.stat().st_mtime_ns == before, "nothing new was compiled"
     kept.write_bytes(b"damaged")
     with caplog.at_level(logging.WARNING), HERE.open(engine) as session:
-        np.testing.assert_array_equal(session(pictures[:3]), first)
+        np.testing.assert_array_equal(session(images[:3]), first)
     assert "got a damaged file; it is made again" in caplog.text
     assert kept.read_bytes() != b"damaged"
 
@@ -109,5 +109,5 @@ def _reference(graph: Path, folder: Path) -> Path:
     return OnnxRuntime().compile(graph, folder / "reference")
 
 
-def _scores(session: Any, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.concatenate([session(pictures[at : at + 8]) for at in range(0, len(pictures), 8)])
+def _scores(session: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.concatenate([session(images[at : at + 8]) for at in range(0, len(images), 8)])

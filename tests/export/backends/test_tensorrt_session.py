@@ -107,7 +107,7 @@ def opened(plan: Path) -> Any:
 @pytest.mark.parametrize(("precision", "compute"), [("fp32", "f32"), ("fp16", "f16"), ("int8", "unknown")])
 def test_runs_and_says_in_what(engine: Callable[[str], Path], precision: str, compute: str) -> None:
     with opened(engine(precision)) as session:
-        assert (session.ran.compute, session.max_batch, session.picture) == (compute, 32, (8, 8, 3))
+        assert (session.ran.compute, session.max_batch, session.image) == (compute, 32, (8, 8, 3))
         np.testing.assert_array_equal(session(IMAGES), np.full((3, 5), 0.5))
         assert Stream.opened == 1
     assert Stream.opened == 0
@@ -142,7 +142,7 @@ def test_a_failure_to_open_closes_the_stream(
 
 @pytest.mark.parametrize(
     ("method", "text"),
-    [("set_input_shape", r"expected pictures \(3, 8, 8, 3\) to be taken"), ("execute_async_v3", "expected scores")],
+    [("set_input_shape", r"expected images \(3, 8, 8, 3\) to be taken"), ("execute_async_v3", "expected scores")],
 )
 def test_a_refused_run_is_an_error(
     engine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, method: str, text: str

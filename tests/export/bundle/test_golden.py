@@ -16,7 +16,7 @@ PX = 16
 
 
 def halves(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Mean of the left and the right half of every picture, in 0..1."""
+    """Mean of the left and the right half of every image, in 0..1."""
     means = [pixels[:, :, part].mean((1, 2, 3)) / 255 for part in (slice(PX // 2), slice(PX // 2, None))]
     return np.stack(means, axis=1).astype(np.float32)
 
@@ -39,7 +39,7 @@ def files(tmp_path: Path) -> list[Path]:
     return files
 
 
-def test_few_pictures_cover_the_most_labels_at_high_scores(files: list[Path]) -> None:
+def test_few_images_cover_the_most_labels_at_high_scores(files: list[Path]) -> None:
     scores = np.array([[0.9, 0.8, 0.0, 0.0], [0.9, 0.9, 0.1, 0.0], [0.0, 0.0, 0.7, 0.1], [0.1, 0.1, 0.6, 0.6]], "f4")
     assert choose_golden(files, scores, 1) == [1]  # 1.9 in all
     assert choose_golden(files, scores, 2) == [1, 3]  # 0.5 + 0.6 more, against 0.6 + 0.1
@@ -47,15 +47,15 @@ def test_few_pictures_cover_the_most_labels_at_high_scores(files: list[Path]) ->
     assert sorted(choose_golden(files, scores, 9)) == [0, 1, 2, 3]
 
 
-def test_an_unreadable_picture_is_never_chosen(files: list[Path]) -> None:
+def test_an_unreadable_image_is_never_chosen(files: list[Path]) -> None:
     scores = np.array([[0.9, 0.9], [0.5, 0.1], [0.2, 0.3], [0.1, 0.1]], np.float32)
     assert choose_golden(files, scores, 2)[0] == 0
-    files[0].write_text("no picture")
+    files[0].write_text("no image")
     assert choose_golden(files, scores, 2) == [1, 2]
     assert choose_golden([files[0]], scores[:1], 2) == []
 
 
-def test_pictures_come_in_the_forms_that_decoders_differ_in(files: list[Path], tmp_path: Path) -> None:
+def test_images_come_in_the_forms_that_decoders_differ_in(files: list[Path], tmp_path: Path) -> None:
     written, _ = write_golden(files, PX, tmp_path / "golden", {}, **PRINTED)
     assert [file.name for file in written] == ["1.jpg", "2.jpg", "3.png", "4.jpg"]
     opened = [Image.open(io.BytesIO(file.read_bytes())) for file in written]
@@ -106,26 +106,24 @@ def test_expected_holds_each_step_by_itself(files: list[Path], tmp_path: Path) -
         np.testing.assert_array_equal(arrays["scores:b"], halves(pixels) / 2)
 
 
-def test_equal_pictures_give_equal_bytes(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_images_give_equal_bytes(files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, expected = write_golden(files, PX, tmp_path / "first", {"a": halves}, **PRINTED)
     monkeypatch.setattr("time.localtime", lambda *_: (2030, 1, 2, 3, 4, 5, 0, 0, 0))
     second, again = write_golden(files, PX, tmp_path / "second", {"a": halves}, **PRINTED)
     assert [file.read_bytes() for file in (*first, expected)] == [file.read_bytes() for file in (*second, again)]
 
 
-def test_unreadable_pictures_are_left_out(files: list[Path], tmp_path: Path) -> None:
+def test_unreadable_images_are_left_out(files: list[Path], tmp_path: Path) -> None:
     files[1].unlink()
     written, expected = write_golden(files[:3], PX, tmp_path / "golden", {"a": halves}, **PRINTED)
     assert [file.name for file in written] == ["1.jpg", "2.jpg"]
     with np.load(expected) as arrays:
         assert arrays["scores:a"].shape == (2, 2)
-    with pytest.raises(
-        UnreadableImageError, match="golden pictures: expected one that can be read, got none in 1 files"
-    ):
+    with pytest.raises(UnreadableImageError, match="golden images: expected one that can be read, got none in 1 files"):
         write_golden(files[1:2], PX, tmp_path / "none", {"a": halves}, **PRINTED)
 
 
-def test_more_pictures_than_forms(files: list[Path], tmp_path: Path) -> None:
+def test_more_images_than_forms(files: list[Path], tmp_path: Path) -> None:
     written, _ = write_golden([*files, files[0], files[1]], PX, tmp_path / "golden", {}, **PRINTED)
     assert [file.name for file in written][4:] == ["5.jpg", "6.jpg"]
     assert load(written[4], PX).shape == (PX, PX, 3)

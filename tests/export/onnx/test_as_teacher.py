@@ -11,9 +11,9 @@ from mlkd.models.network import TaggerNet
 from mlkd.teachers import OnnxTeacher
 
 
-def test_an_exported_graph_teaches_as_its_net_does(tagger: TaggerNet, fp32: Path, pictures: NDArray[np.uint8]) -> None:
+def test_an_exported_graph_teaches_as_its_net_does(tagger: TaggerNet, fp32: Path, images: NDArray[np.uint8]) -> None:
     names = ("red", "green", "blue", "top", "middle")
-    source, images = OnnxTeacher(path=fp32, image_px=32), torch.from_numpy(pictures[:7])
+    source, images = OnnxTeacher(path=fp32, image_px=32), torch.from_numpy(images[:7])
     with torch.no_grad():
         expected = tagger(images).logits
     got = source.load(Labels(names))({32: images})

@@ -37,7 +37,7 @@ def tagger(request: pytest.FixtureRequest, images: NDArray[np.uint8]) -> TaggerN
     module = Model(backbone="test_resnet", image_px=PX, head=request.param).build(len(LABELS)).eval()
     norms = [part for part in module.modules() if isinstance(part, torch.nn.BatchNorm2d)]
     for norm in norms:
-        norm.momentum = 1.0  # statistics of these pictures: with those of a new net, all look alike to it
+        norm.momentum = 1.0  # statistics of these images: with those of a new net, all look alike to it
         norm.train()
     with torch.no_grad():
         module(torch.from_numpy(images))
@@ -70,7 +70,7 @@ def test_agrees_with_torch(
 ) -> None:
     with torch.no_grad():
         expected = tagger(torch.from_numpy(images)).logits.sigmoid().numpy()
-    assert expected.std(0).min() > 1e-3, "pictures that all score alike would prove nothing"
+    assert expected.std(0).min() > 1e-3, "images that all score alike would prove nothing"
     for scores in run(backend, graph, images, tmp_path):
         np.testing.assert_allclose(scores, expected[: len(scores)], rtol=0, atol=1e-5)
 

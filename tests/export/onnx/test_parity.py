@@ -28,7 +28,7 @@ def worse() -> np.ndarray[Any, Any]:
 
 
 def drawn(labels: int = 14) -> tuple[np.ndarray[Any, Any], ...]:
-    """Scores of two nets on 240 pictures in 40 groups; the second is worse, the more so the higher the label."""
+    """Scores of two nets on 240 images in 40 groups; the second is worse, the more so the higher the label."""
     rng = np.random.default_rng(3)
     groups = np.arange(240) // 6
     targets = (rng.random((240, labels)) < 0.25).astype(np.uint8)
@@ -110,7 +110,7 @@ def test_labels_without_positives_leave_plain_json() -> None:
 @pytest.mark.parametrize("known", [None, TARGETS == 0])
 def test_without_a_positive_there_is_no_parity(known: np.ndarray[Any, Any] | None) -> None:
     targets = np.zeros_like(TARGETS) if known is None else TARGETS
-    with pytest.raises(ValueError, match="expected real pictures with labels, got 4 without a known positive"):
+    with pytest.raises(ValueError, match="expected real images with labels, got 4 without a known positive"):
         differences(REFERENCE, REFERENCE, targets, THRESHOLDS, known=known, **EACH)
 
 
@@ -190,6 +190,6 @@ def test_limits_outside_the_unit() -> None:
         ParityLimits(flipped=2)
 
 
-def test_no_pictures() -> None:
-    with pytest.raises(ValueError, match="at least 1 picture"):
+def test_no_images() -> None:
+    with pytest.raises(ValueError, match="at least 1 image"):
         differences(REFERENCE[:0], REFERENCE[:0], TARGETS[:0], THRESHOLDS, labels=("cat", "dog"), groups=())

@@ -37,9 +37,9 @@ def run(model: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_computes_what_torch_computes(
-    fp32: Path, pictures: NDArray[np.uint8], expected: NDArray[np.float32], batch: int
+    fp32: Path, images: NDArray[np.uint8], expected: NDArray[np.float32], batch: int
 ) -> None:
-    np.testing.assert_allclose(run(fp32, pictures[:batch]), expected[:batch], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run(fp32, images[:batch]), expected[:batch], rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -101,7 +101,7 @@ def test_nothing_is_computed_from_constants_alone(fp32: Path) -> None:
     constants = {tensor.name for tensor in model.graph.initializer}
     assert [node.name for node in model.graph.node if set(node.input) <= constants] == []
     kinds = Counter(node.op_type for node in model.graph.node)
-    assert kinds["LayerNormalization"] == 2, "the one of the queries depends on no picture"
+    assert kinds["LayerNormalization"] == 2, "the one of the queries depends on no image"
 
 
 def test_no_sum_over_the_last_axis_before_a_bias(fp32: Path) -> None:
@@ -120,17 +120,17 @@ class Branched(nn.Module):
         return Outputs(logits=self.head(self.block(images.float().permute(0, 3, 1, 2) / 255).mean((2, 3))))
 
 
-def test_branches_are_fused_in_the_file_only_and_each_time_alike(pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_branches_are_fused_in_the_file_only_and_each_time_alike(images: NDArray[np.uint8], tmp_path: Path) -> None:
     torch.manual_seed(0)
     tagger = Branched()
     with torch.no_grad():
-        tagger(torch.from_numpy(pictures))  # statistics that make the branches differ
+        tagger(torch.from_numpy(images))  # statistics that make the branches differ
     before = {name: value.clone() for name, value in tagger.state_dict().items()}
     model = to_onnx(tagger, LABELS, PX, tmp_path / "branched.onnx", recipe_hash="0")
     assert Counter(node.op_type for node in onnx.load(model).graph.node)["Conv"] == 1
     with torch.no_grad():
-        wanted = tagger.eval()(torch.from_numpy(pictures[:4])).logits.sigmoid().numpy()
-    np.testing.assert_allclose(run(model, pictures[:4]), wanted, rtol=0, atol=1e-5)
+        wanted = tagger.eval()(torch.from_numpy(images[:4])).logits.sigmoid().numpy()
+    np.testing.assert_allclose(run(model, images[:4]), wanted, rtol=0, atol=1e-5)
     again = to_onnx(tagger, LABELS, PX, tmp_path / "again.onnx", recipe_hash="0")
     assert again.read_bytes() == model.read_bytes()
     assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
@@ -150,18 +150,18 @@ class Pooling(nn.Module):
         return Outputs(logits=self.head(pooled[:, :, -1, -1] + pooled.mean((2, 3))))
 
 
-def test_zeros_round_a_maximum_count(pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_zeros_round_a_maximum_count(images: NDArray[np.uint8], tmp_path: Path) -> None:
     torch.manual_seed(0)
     tagger = Pooling().eval()
     with torch.no_grad():
-        wanted = tagger(torch.from_numpy(pictures[:4])).logits.sigmoid().numpy()
+        wanted = tagger(torch.from_numpy(images[:4])).logits.sigmoid().numpy()
     model = to_onnx(tagger, LABELS, PX, tmp_path / "pooling.onnx", recipe_hash="0")
     assert {"Pad", "MaxPool"} <= {node.op_type for node in onnx.load(model).graph.node}
-    np.testing.assert_allclose(run(model, pictures[:4]), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run(model, images[:4]), wanted, rtol=0, atol=1e-5)
 
 
 class Placed(nn.Module):
-    """A tiny net that adds EdgeNeXt's position codes to every picture."""
+    """A tiny net that adds EdgeNeXt's position codes to every image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,19 +173,19 @@ class Placed(nn.Module):
         return Outputs(logits=self.head((values * self.positions((len(images), 4, 4))).mean((2, 3))))
 
 
-def test_positions_are_constants(pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_positions_are_constants(images: NDArray[np.uint8], tmp_path: Path) -> None:
     torch.manual_seed(0)
     tagger = Placed().eval()
     with torch.no_grad():
-        wanted = tagger(torch.from_numpy(pictures[:3])).logits.sigmoid().numpy()
+        wanted = tagger(torch.from_numpy(images[:3])).logits.sigmoid().numpy()
     model = to_onnx(tagger, LABELS, PX, tmp_path / "placed.onnx", recipe_hash="0")
     assert not {"Sin", "Cos", "CumSum", "Expand"} & {node.op_type for node in onnx.load(model).graph.node}
-    np.testing.assert_allclose(run(model, pictures[:3]), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run(model, images[:3]), wanted, rtol=0, atol=1e-5)
     assert isinstance(tagger.positions, PositionalEncodingFourier), "the tagger stays as it is"
 
 
 class Prepended(nn.Module):
-    """A learnt token in front of every picture's, as in a ViT, and a learnt factor for all."""
+    """A learnt token in front of every image's, as in a ViT, and a learnt factor for all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,14 +201,14 @@ class Prepended(nn.Module):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_only_what_broadcasts_is_not_expanded(pictures: NDArray[np.uint8], batch: int, tmp_path: Path) -> None:
+def test_only_what_broadcasts_is_not_expanded(images: NDArray[np.uint8], batch: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     tagger = Prepended().eval()
     with torch.no_grad():
-        wanted = tagger(torch.from_numpy(pictures[:batch])).logits.sigmoid().numpy()
+        wanted = tagger(torch.from_numpy(images[:batch])).logits.sigmoid().numpy()
     model = to_onnx(tagger, LABELS, PX, tmp_path / "prepended.onnx", recipe_hash="0")
     assert Counter(node.op_type for node in onnx.load(model).graph.node)["Expand"] == 1
-    np.testing.assert_allclose(run(model, pictures[:batch]), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(run(model, images[:batch]), wanted, rtol=0, atol=1e-5)
 
 
 def test_queries_are_not_expanded(fp32: Path) -> None:

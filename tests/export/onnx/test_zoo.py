@@ -44,7 +44,7 @@ ALL = [*WITH_DECODER, *(case(backbone, head) for head in HEADS[1:] for backbone 
 @pytest.fixture(scope="module")
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     backbone, head = request.param
-    images = nets.pictures(32)
+    images = nets.images(32)
     tagger = nets.tagger(backbone, head, images)
     with torch.no_grad():
         scores = tagger(torch.from_numpy(images)).logits.sigmoid().numpy()
@@ -54,7 +54,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.mark.parametrize("exported", ALL, indirect=True)
 def test_agrees_with_torch(exported: Case, tmp_path: Path) -> None:
-    assert exported.scores.std(0).min() > 0.05, "pictures that all score alike would prove nothing"
+    assert exported.scores.std(0).min() > 0.05, "images that all score alike would prove nothing"
     for backend in (OnnxRuntime(), OpenVino()):
         for batch, scores in run(backend, exported, tmp_path / backend.kind):
             told = f"{backend.kind}, batch {batch}"

@@ -81,7 +81,7 @@ def test_measures_all_images_seldom() -> None:
     assert len(asked) <= 8, "once with all, then halving"
 
 
-@pytest.mark.parametrize(("field", "value"), [("keep", 1.1), ("float_layers", -0.1), ("pictures", 0)])
+@pytest.mark.parametrize(("field", "value"), [("keep", 1.1), ("float_layers", -0.1), ("images", 0)])
 def test_out_of_range(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"export.budget.{field}: expected .*got {value}"):
         Budget(**{field: value})

@@ -24,9 +24,9 @@ def halved(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fp16(fp32, tmp_path_factory.mktemp("fp16") / "fp16.onnx")
 
 
-def test_close_to_float(halved: Path, pictures: NDArray[np.uint8], expected: NDArray[np.float32]) -> None:
+def test_close_to_float(halved: Path, images: NDArray[np.uint8], expected: NDArray[np.float32]) -> None:
     with OnnxRuntime().open_graph(halved) as session:
-        scores = session(pictures)
+        scores = session(images)
     assert 0 < np.abs(scores - expected).max() < 5e-3
     assert len(np.unique(scores)) > 0.95 * len(np.unique(expected)), "scores went through fp16"
 
@@ -46,7 +46,7 @@ def test_metadata(halved: Path, fp32: Path) -> None:
 
 
 def test_float_nodes_pass_float_on(halved: Path) -> None:
-    """One cast of the picture, one to half precision, one back before the last product."""
+    """One cast of the image, one to half precision, one back before the last product."""
     casts = [node for node in onnx.load(halved).graph.node if node.op_type == "Cast"]
     assert len(casts) == 3
 
@@ -64,11 +64,11 @@ class Counting(nn.Module):
         return Outputs(logits=self.outer(values * (values > 0).cumsum(1, dtype=torch.float32)))
 
 
-def test_casts_of_the_net_itself_stay(pictures: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_casts_of_the_net_itself_stay(images: NDArray[np.uint8], tmp_path: Path) -> None:
     torch.manual_seed(0)
     tagger = Counting().eval()
     with torch.no_grad():
-        expected = tagger(torch.from_numpy(pictures)).logits.sigmoid().numpy()
-    graph_file = to_onnx(tagger, Labels(("a", "b")), pictures.shape[1], tmp_path / "fp32.onnx", recipe_hash="0")
+        expected = tagger(torch.from_numpy(images)).logits.sigmoid().numpy()
+    graph_file = to_onnx(tagger, Labels(("a", "b")), images.shape[1], tmp_path / "fp32.onnx", recipe_hash="0")
     with OnnxRuntime().open_graph(fp16(graph_file, tmp_path / "fp16.onnx")) as session:
-        assert 0 < np.abs(session(pictures) - expected).max() < 1e-2
+        assert 0 < np.abs(session(images) - expected).max() < 1e-2

@@ -20,10 +20,10 @@ def quantised(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pyte
 
 
 @pytest.fixture(scope="module")
-def scores(quantised: Path, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+def scores(quantised: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     with OpenVino().open_graph(quantised) as session:
         assert session.ran.compute == "int8"
-        return session(pictures)
+        return session(images)
 
 
 def test_scores_stay_float(scores: NDArray[np.float32], expected: NDArray[np.float32]) -> None:

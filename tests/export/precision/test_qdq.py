@@ -32,7 +32,7 @@ def models(
 
 @pytest.fixture(scope="module")
 def scores(
-    models: dict[str, onnx.ModelProto], pictures: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
+    models: dict[str, onnx.ModelProto], images: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, NDArray[np.float32]]:
     found = {}
     for name, model in models.items():
@@ -41,7 +41,7 @@ def scores(
         with OnnxRuntime().open_graph(file) as session:
             # a clip behind a convolution is no range of signed numbers, so ONNX Runtime fuses the unsigned graph alone
             assert session.ran.compute == {"int8": "f32", "int8_x86": "int8"}[name]
-            found[name] = session(pictures)
+            found[name] = session(images)
     return found
 
 

@@ -44,8 +44,8 @@ def ruined(tagger: TaggerNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judge(pictures: NDArray[np.uint8], targets: NDArray[np.uint8], expected: NDArray[np.float32]) -> Judge:
-    return Judge(pictures, targets, np.arange(len(pictures)), expected)
+def judge(images: NDArray[np.uint8], targets: NDArray[np.uint8], expected: NDArray[np.float32]) -> Judge:
+    return Judge(images, targets, np.arange(len(images)), expected)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_the_layer_that_hurts_goes_back_to_float(
     ruined: Path, ranges: dict[str, Ranges], judge: Judge, tmp_path: Path, name: str
 ) -> None:
     out = tmp_path / f"{name}.onnx"
-    fitted = fit_qdq(ruined, ranges, FAMILIES[name], judge, Budget(keep=KEEP, pictures=64), out)
+    fitted = fit_qdq(ruined, ranges, FAMILIES[name], judge, Budget(keep=KEEP, images=64), out)
     assert max(fitted.tried.values()) < KEEP * judge.float_map, "nothing would have to be done"
     assert fitted.tried.keys() == fitted.moved.keys() == set(METHODS)
     assert fitted.quality.fits
@@ -134,7 +134,7 @@ def test_openvino_takes_the_nearest_of_nncfs_and_keeps_seven_bits(
 def test_openvino_over_its_budget_has_the_qdq_graph(
     ruined: Path, ranges: dict[str, Ranges], calibration: NDArray[np.uint8], judge: Judge, tmp_path: Path
 ) -> None:
-    budget, graph, out = Budget(keep=KEEP, pictures=64), tmp_path / "int8_x86.onnx", tmp_path / "engine" / "int8.xml"
+    budget, graph, out = Budget(keep=KEEP, images=64), tmp_path / "int8_x86.onnx", tmp_path / "engine" / "int8.xml"
     nncf = fit_openvino(ruined, calibration, judge, budget, out)
     assert not nncf.quality.fits, "nothing would have to be done"
     qdq = fit_qdq(ruined, ranges, int8_x86.FAMILY, judge, budget, graph)

@@ -44,13 +44,13 @@ def test_the_fastest_is_measured_once_and_remembered(colours: Path, stopwatch: S
     assert found.p50_ms == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
 
 
-def test_engines_are_timed_on_the_golden_pictures_one_at_a_time(colours: Path, stopwatch: Stopwatch) -> None:
+def test_engines_are_timed_on_the_golden_images_one_at_a_time(colours: Path, stopwatch: Stopwatch) -> None:
     loaded(colours)
     manifest = read_bundle(colours)
     with np.load(colours / manifest.golden_expected) as stored:
         expected = [stored[f"pixels_{number}"][None] for number in range(len(manifest.golden))]
     assert len(expected) > 1
-    np.testing.assert_array_equal(np.stack(stopwatch.pictures), np.stack(expected))
+    np.testing.assert_array_equal(np.stack(stopwatch.images), np.stack(expected))
 
 
 def test_an_engine_asked_for_by_name_is_not_measured(colours: Path, cache: Path, stopwatch: Stopwatch) -> None:
@@ -221,12 +221,12 @@ def test_the_median_after_one_to_warm_up_within_the_time(monkeypatch: pytest.Mon
     takes = iter([100.0, 1.0, 2.0, 9.0, 3.0, 6.0, 1000.0])  # seconds a query, the first not timed
     clock, seen = [0.0], list[int]()
 
-    def query(picture: NDArray[np.uint8]) -> None:
-        seen.append(int(picture[0]))
+    def query(image: NDArray[np.uint8]) -> None:
+        seen.append(int(image[0]))
         clock[0] += next(takes)
 
-    pictures = [np.array([number], np.uint8) for number in range(2)]
-    assert p50_ms(query, pictures, clock=lambda: clock[0]) == 3000.0  # of 1, 2, 9, 3, 6
+    images = [np.array([number], np.uint8) for number in range(2)]
+    assert p50_ms(query, images, clock=lambda: clock[0]) == 3000.0  # of 1, 2, 9, 3, 6
     assert seen == [0, 0, 1, 0, 1, 0]
 
 

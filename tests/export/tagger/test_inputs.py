@@ -23,7 +23,7 @@ def below(folder: Path, *words: str) -> list[str]:
     """What is found, relative to the folder; nothing may fail."""
     found = find(words or [str(folder)], NOTHING)
     assert found.failed == []
-    return [os.path.relpath(picture, folder) for picture in found.pictures]  # type: ignore[arg-type]
+    return [os.path.relpath(image, folder) for image in found.images]  # type: ignore[arg-type]
 
 
 def test_a_folder_is_read_with_all_below_it_as_a_reader_would(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_a_file_is_taken_whatever_it_is_called_and_as_often_as_it_is_named(tmp_p
     words = [str(file) for file in [*odd, odd[0]]]
     assert find(words, NOTHING) == ([Path(word) for word in words], [])
     missing = str(tmp_path / "missing.jpg")
-    assert find([missing], NOTHING).pictures == [Path(missing)]  # who decodes it says so
+    assert find([missing], NOTHING).images == [Path(missing)]  # who decodes it says so
 
 
 def test_links_to_folders_are_followed_and_no_loop_twice(tmp_path: Path) -> None:
@@ -73,10 +73,10 @@ def test_a_pattern_that_the_shell_left_alone(tmp_path: Path) -> None:
     assert below(tmp_path, str(tmp_path / "p*")) == ["p2.jpg", "p10.jpg"]
     assert below(tmp_path, str(tmp_path / "[fq]*")) == ["folder/z.bmp", "q.png"]
     found = find([str(tmp_path / "*.gif"), str(tmp_path / "q.png")], NOTHING)
-    assert found.pictures == [tmp_path / "q.png"]
+    assert found.images == [tmp_path / "q.png"]
     [(word, cause)] = found.failed
     assert word == str(tmp_path / "*.gif")
-    assert "expected a picture, a folder or a pattern, got no match" in str(cause)
+    assert "expected an image, a folder or a pattern, got no match" in str(cause)
 
 
 def test_an_empty_word_is_not_the_current_folder() -> None:
@@ -85,13 +85,13 @@ def test_an_empty_word_is_not_the_current_folder() -> None:
     assert "got no match" in str(cause)
 
 
-def test_a_folder_without_a_picture_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_a_image_is_said(tmp_path: Path) -> None:
     touch(tmp_path / "notes.txt")
     found = find([str(tmp_path)], NOTHING)
-    assert found.pictures == []
+    assert found.images == []
     [(word, cause)] = found.failed
     assert word == str(tmp_path)
-    assert "expected pictures in the folder (.jpg, " in str(cause)
+    assert "expected images in the folder (.jpg, " in str(cause)
 
 
 def test_a_folder_that_cannot_be_read_is_said_and_the_others_are_read(
@@ -107,22 +107,22 @@ def test_a_folder_that_cannot_be_read_is_said_and_the_others_are_read(
 
     monkeypatch.setattr(os, "scandir", refusing)
     found = find([str(tmp_path)], NOTHING)
-    assert found.pictures == [tmp_path / "open/2.jpg"]
+    assert found.images == [tmp_path / "open/2.jpg"]
     [(folder, cause)] = found.failed
     assert folder == str(tmp_path / "closed")
     assert "expected a folder that can be read, got Permission denied" in str(cause)
 
 
-def test_standard_input_is_one_picture_in_its_place(tmp_path: Path) -> None:
+def test_standard_input_is_one_image_in_its_place(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
-    assert find(["-", str(tmp_path / "a.jpg")], io.BytesIO(b"bytes")).pictures == [b"bytes", tmp_path / "a.jpg"]
-    assert find(["-"], None).pictures == [b""]
+    assert find(["-", str(tmp_path / "a.jpg")], io.BytesIO(b"bytes")).images == [b"bytes", tmp_path / "a.jpg"]
+    assert find(["-"], None).images == [b""]
 
 
 def test_images_of_kinds_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("a.jpg", "b/1.HEIC", "b/2.heic", "c.jxl", "notes.txt")))
     found = find([str(tmp_path)], NOTHING)
-    assert found.pictures == [tmp_path / "a.jpg"]
+    assert found.images == [tmp_path / "a.jpg"]
     [(name, cause)] = found.failed
     assert name == str(tmp_path)
     assert str(cause).endswith("got 2 .heic, 1 .jxl; install pillow-heif, or convert them to JPEG or PNG")

@@ -22,7 +22,7 @@ ODD = [
     os.fsdecode(b"\xff\xfe.jpg"),
 ]
 TAGS = [Tag("dog, big", 0.98765432), Tag("Straße", 0.5)]
-BROKEN = UnreadableImageError("expected a whole picture,\ngot a cut one")
+BROKEN = UnreadableImageError("expected a whole image,\ngot a cut one")
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -34,31 +34,31 @@ def test_a_name_never_breaks_its_line(name: str) -> None:
     line = as_json(name, TAGS)
     assert line.isascii()
     assert line.isprintable()
-    assert json.loads(line)["picture"] == name
+    assert json.loads(line)["image"] == name
     [row] = csv.reader(io.StringIO(as_csv(name, TAGS), newline=""))
     assert row == [name, "dog, big;Straße", "0.987654;0.500000", "", ""]
 
 
 def test_undecodable_names_come_back_from_json() -> None:
-    assert os.fsencode(json.loads(as_json(os.fsdecode(b"\xff.jpg"), []))["picture"]) == b"\xff.jpg"
+    assert os.fsencode(json.loads(as_json(os.fsdecode(b"\xff.jpg"), []))["image"]) == b"\xff.jpg"
 
 
-def test_a_failed_picture_is_a_row_and_an_object_and_no_text() -> None:
+def test_a_failed_image_is_a_row_and_an_object_and_no_text() -> None:
     assert as_text("x.jpg", BROKEN) is None
     assert json.loads(as_json("x.jpg", BROKEN)) == {
-        "picture": "x.jpg",
-        "error": "expected a whole picture, got a cut one",
+        "image": "x.jpg",
+        "error": "expected a whole image, got a cut one",
     }
     rows = list(csv.DictReader(io.StringIO(f"{CSV_HEADER}\n{as_csv('x.jpg', BROKEN)}")))
-    cut = "expected a whole picture, got a cut one"
-    assert rows == [{"picture": "x.jpg", "tags": "", "scores": "", "error": cut, "doubtful": ""}]
+    cut = "expected a whole image, got a cut one"
+    assert rows == [{"image": "x.jpg", "tags": "", "scores": "", "error": cut, "doubtful": ""}]
     (row,) = csv.DictReader(io.StringIO(f"{CSV_HEADER}\n{as_csv('x.jpg', [Tag('a', 0.9), Tag('b', 0.5)], {'b'})}"))
     assert (row["tags"], row["doubtful"]) == ("a;b", "b")
 
 
 def test_nothing_found_is_said() -> None:
     assert as_text("x.jpg", []) == "x.jpg: nothing above its threshold"
-    assert json.loads(as_json("x.jpg", [])) == {"picture": "x.jpg", "tags": []}
+    assert json.loads(as_json("x.jpg", [])) == {"image": "x.jpg", "tags": []}
     assert as_csv("x.jpg", []) == "x.jpg,,,,"
 
 
@@ -105,7 +105,7 @@ def test_the_bar_counts_times_and_goes_away() -> None:
     terminal, clock = Terminal(), Clock()
     bar = Bar(terminal, 200, clock)
     bar.show(1, 0)
-    assert terminal.getvalue() == ""  # one picture, or few, need none
+    assert terminal.getvalue() == ""  # one image, or few, need none
     clock.now += 2
     bar.show(50, 3)
     assert shown(terminal) == "[#####...............] 50 of 200, 25/s, 0:06 left, 3 failed"
@@ -131,7 +131,7 @@ def test_the_bar_fits_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, re.split("[\r]", terminal.getvalue()))) == 30
 
 
-def test_no_bar_for_one_picture_or_in_a_file() -> None:
+def test_no_bar_for_one_image_or_in_a_file() -> None:
     clock = Clock()
     for stream, total in ((Terminal(), 1), (io.StringIO(), 100)):
         bar = Bar(stream, total, clock)

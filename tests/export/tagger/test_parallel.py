@@ -27,9 +27,9 @@ ENGINES = ("onnxruntime-fp32", "openvino-fp32")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """57 of them, each with scores of its own."""
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     files = [folder / f"{number}.png" for number in range(57)]
     for file in files:
         Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8) // rng.integers(1, 4, 3, np.uint8)).save(file)
@@ -43,10 +43,10 @@ def tagger(colours: Path, request: pytest.FixtureRequest) -> Iterator[Tagger]:
 
 
 class Recorded(Session):
-    """A session that remembers how many pictures it got at once, and takes at most `most`."""
+    """A session that remembers how many images it got at once, and takes at most `most`."""
 
     def __init__(self, inner: Session, most: int | None) -> None:
-        super().__init__(inner.engine, inner.ran, inner.picture, most)
+        super().__init__(inner.engine, inner.ran, inner.image, most)
         self.inner, self.batches = inner, list[int]()
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -62,30 +62,30 @@ def recorded(tagger: Tagger, most: int | None = None) -> tuple[Tagger, Recorded]
     return dataclasses.replace(tagger, sessions=Sessions(session, lambda: session, 1)), session
 
 
-def test_every_picture_comes_back_in_order_with_the_tags_of_one(tagger: Tagger, pictures: list[Path]) -> None:
-    given = [file.read_bytes() if number % 2 else file for number, file in enumerate(pictures)]
+def test_every_image_comes_back_in_order_with_the_tags_of_one(tagger: Tagger, images: list[Path]) -> None:
+    given = [file.read_bytes() if number % 2 else file for number, file in enumerate(images)]
     found = list(tag_many(tagger, given, threshold=0.0, batch=5))
-    assert [picture for picture, _ in found] == given
-    for picture, tags in found:
-        alone = tagger.tag(picture, threshold=0.0)
+    assert [image for image, _ in found] == given
+    for image, tags in found:
+        alone = tagger.tag(image, threshold=0.0)
         assert isinstance(tags, list)
         assert [tag.label for tag in tags] == [tag.label for tag in alone]
         np.testing.assert_allclose([t.score for t in tags], [t.score for t in alone], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_scores_are_those_of_the_engines_own_session(colours: Path, pictures: list[Path], name: str) -> None:
+def test_scores_are_those_of_the_engines_own_session(colours: Path, images: list[Path], name: str) -> None:
     with Tagger.load(colours, name, workers=2) as tagger:
         backend, file = tagger.choice.backend, colours / tagger.choice.entry.file
         with backend.open(file) as session:
-            expected = session(np.stack([load(picture, bundles.PX) for picture in pictures]))
-        for row, (_, tags) in zip(expected, tag_many(tagger, pictures, threshold=0.0), strict=True):
+            expected = session(np.stack([load(image, bundles.PX) for image in images]))
+        for row, (_, tags) in zip(expected, tag_many(tagger, images, threshold=0.0), strict=True):
             found = dict(tags)  # type: ignore[arg-type]
             np.testing.assert_allclose([found[label] for label in bundles.LABELS], row, rtol=0, atol=1e-6)
 
 
-def test_order_holds_when_later_pictures_are_ready_first(
-    tagger: Tagger, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+def test_order_holds_when_later_images_are_ready_first(
+    tagger: Tagger, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     delays, decode = random.Random(0), tagger_module.images.decode
 
@@ -94,11 +94,11 @@ def test_order_holds_when_later_pictures_are_ready_first(
         return decode(*arguments)
 
     monkeypatch.setattr(tagger_module.images, "decode", slow)
-    assert [picture for picture, _ in tag_many(tagger, pictures, batch=2)] == pictures
+    assert [image for image, _ in tag_many(tagger, images, batch=2)] == images
 
 
-def test_a_picture_that_cannot_be_read_does_not_disturb_its_batch(tagger: Tagger, pictures: list[Path]) -> None:
-    given = [b"no picture" if number % 3 == 0 else file.read_bytes() for number, file in enumerate(pictures[:20])]
+def test_a_image_that_cannot_be_read_does_not_disturb_its_batch(tagger: Tagger, images: list[Path]) -> None:
+    given = [b"no image" if number % 3 == 0 else file.read_bytes() for number, file in enumerate(images[:20])]
     found = list(tag_many(tagger, given, threshold=0.0, batch=4))
     for number, (content, result) in enumerate(found):
         assert content is given[number]
@@ -109,32 +109,32 @@ def test_a_picture_that_cannot_be_read_does_not_disturb_its_batch(tagger: Tagger
             assert result == tagger.tag(content, threshold=0.0)
 
 
-def test_pictures_that_all_fail_reach_no_engine(tagger: Tagger, tmp_path: Path) -> None:
+def test_images_that_all_fail_reach_no_engine(tagger: Tagger, tmp_path: Path) -> None:
     found = list(tag_many(tagger, [tmp_path / "none.jpg", b""]))
     assert all(isinstance(result, UnreadableImageError) for _, result in found)
     assert list(tag_many(tagger, [])) == []
 
 
-def test_batches_grow_and_respect_the_engine(tagger: Tagger, pictures: list[Path]) -> None:
+def test_batches_grow_and_respect_the_engine(tagger: Tagger, images: list[Path]) -> None:
     free, session = recorded(tagger)
-    assert len(list(tag_many(free, pictures, batch=8))) == 57
+    assert len(list(tag_many(free, images, batch=8))) == 57
     assert sum(session.batches) == 57
     assert {1, 4, 8} <= set(session.batches)
     assert max(session.batches) == 8
     small, session = recorded(tagger, most=3)
-    assert len(list(tag_many(small, pictures, batch=8))) == 57
+    assert len(list(tag_many(small, images, batch=8))) == 57
     assert sum(session.batches) == 57
     assert max(session.batches) == 3
 
 
-def test_only_a_few_pictures_are_read_ahead(colours: Path, pictures: list[Path]) -> None:
+def test_only_a_few_images_are_read_ahead(colours: Path, images: list[Path]) -> None:
     taken = 0
 
     def endless() -> Iterator[Path]:
         nonlocal taken
-        for picture in itertools.cycle(pictures):
+        for image in itertools.cycle(images):
             taken += 1
-            yield picture
+            yield image
 
     with Tagger.load(colours, ENGINES[0], workers=2) as tagger:
         with closing(tag_many(tagger, endless(), batch=4)) as found:
@@ -145,8 +145,8 @@ def test_only_a_few_pictures_are_read_ahead(colours: Path, pictures: list[Path])
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("tagger")]
 
 
-def test_tags_do_not_wait_for_pictures_that_come_later(
-    tagger: Tagger, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+def test_tags_do_not_wait_for_images_that_come_later(
+    tagger: Tagger, images: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = 0
 
@@ -157,18 +157,18 @@ def test_tags_do_not_wait_for_pictures_that_come_later(
             return future
 
     def all_before_was_given() -> Iterator[Path]:
-        for number, picture in enumerate(pictures):
+        for number, image in enumerate(images):
             assert number == given
-            yield picture
+            yield image
 
     monkeypatch.setattr(parallel, "ThreadPoolExecutor", Waiting)
     for _, tags in tag_many(tagger, all_before_was_given(), threshold=0.0, batch=1):
         assert tags
         given += 1
-    assert given == len(pictures)
+    assert given == len(images)
 
 
-def test_workers_decode_at_once(colours: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_decode_at_once(colours: Path, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     together, decode = threading.Barrier(2, timeout=10), tagger_module.images.decode
 
     def both(*arguments: Any) -> Image.Image:
@@ -177,28 +177,28 @@ def test_workers_decode_at_once(colours: Path, pictures: list[Path], monkeypatch
 
     monkeypatch.setattr(tagger_module.images, "decode", both)
     with Tagger.load(colours, ENGINES[0], workers=2) as tagger:
-        assert len(list(tag_many(tagger, pictures[:2]))) == 2
+        assert len(list(tag_many(tagger, images[:2]))) == 2
 
 
-def test_an_engine_that_fails_ends_it(tagger: Tagger, pictures: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_fails_ends_it(tagger: Tagger, images: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("the GPU is gone")
 
     monkeypatch.setattr(type(tagger.sessions.first), "_run", fails)
     with pytest.raises(RuntimeError, match="the GPU is gone"):
-        list(tag_many(tagger, pictures))
+        list(tag_many(tagger, images))
 
 
-def test_thresholds_labels_and_top_k_are_those_of_one(tagger: Tagger, pictures: list[Path]) -> None:
+def test_thresholds_labels_and_top_k_are_those_of_one(tagger: Tagger, images: list[Path]) -> None:
     wanted: dict[str, Any] = {"threshold": 0.01, "top_k": 1, "labels": ["red", "blue"]}
-    found = list(tag_many(tagger, pictures, **wanted))
-    assert [tags for _, tags in found] == [tagger.tag(picture, **wanted) for picture in pictures]
+    found = list(tag_many(tagger, images, **wanted))
+    assert [tags for _, tags in found] == [tagger.tag(image, **wanted) for image in images]
     assert {tag.label for _, tags in found for tag in tags} == {"red", "blue"}  # type: ignore[union-attr]
 
 
-def test_what_is_wrong_is_refused_before_a_picture_is_read(tagger: Tagger) -> None:
+def test_what_is_wrong_is_refused_before_a_image_is_read(tagger: Tagger) -> None:
     def never() -> Iterator[Path]:
-        pytest.fail("a picture was read")
+        pytest.fail("an image was read")
         yield Path()
 
     with pytest.raises(ValueError, match="got 'pink'"):

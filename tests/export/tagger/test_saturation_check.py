@@ -101,9 +101,9 @@ def test_an_engine_of_eight_bits_on_this_very_processor(folder: Path, capsys: py
     assert main(["selftest", "--bundle", str(folder), "--engine", SATURATING]) == 1
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith("; use another engine (selftest without --engine names those that pass) on this processor")
-    picture = str(next((folder / "golden").glob("*.png")))
+    image = str(next((folder / "golden").glob("*.png")))
     for engine, warned in ((SATURATING, True), (SEVEN_BITS, False)):
-        assert main(["tag", "--bundle", str(folder), "--engine", engine, picture]) == 0
+        assert main(["tag", "--bundle", str(folder), "--engine", engine, image]) == 0
         warning = f"tagger: warning: engine {engine}: it gives wrong tags here: {NAMED}"
         assert (warning in capsys.readouterr().err) == warned
     one = ["--queries", "2", "--warmup-s", "0", "--engine", SATURATING, "--engine", SEVEN_BITS]

@@ -17,7 +17,7 @@ from export.backends import OnnxRuntime, Ran
 from export.bundle.bundle import parts_of, read_bundle, write_bundle
 from export.errors import BundleError
 from export.tagger.reference import LIMITS, Golden, Limit, score_limit
-from export.tagger.selftest import check_pictures
+from export.tagger.selftest import check_images
 from tests.helpers import bundles, selftests
 from tests.helpers.selftests import ENGINE, engine_findings
 
@@ -36,7 +36,7 @@ def golden(folder: Path) -> Golden:
 
 @pytest.mark.parametrize("engine", [ENGINE, "openvino-fp32"])
 def test_where_the_bundle_was_made_everything_is_the_same(folder: Path, golden: Golden, engine: str) -> None:
-    findings = check_pictures(golden, bundles.PX) + engine_findings(folder, golden, engine)
+    findings = check_images(golden, bundles.PX) + engine_findings(folder, golden, engine)
     assert [(one.state, one.note) for one in findings] == [("same", "")] * (2 * 4 + 3)
     assert [one.subject for one in findings if one.step == "decode"] == NAMES
 
@@ -137,7 +137,7 @@ def test_expectations_that_lack_something_are_refused(lost: str, folder: Path, t
     other = selftests.with_expected(folder, tmp_path, lambda arrays: arrays.pop(lost) if lost != "all" else None)
     if lost == "all":
         (other / "golden/expected.npz").write_bytes(b"nothing")
-    with pytest.raises(BundleError, match=r"expected\.npz: expected what golden pictures give, got: .*export again"):
+    with pytest.raises(BundleError, match=r"expected\.npz: expected what golden images give, got: .*export again"):
         Golden.read(other, read_bundle(other, verify=False))
 
 

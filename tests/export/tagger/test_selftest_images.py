@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from export.bundle.bundle import read_bundle
 from export.tagger.reference import Golden
-from export.tagger.selftest import check_pictures
+from export.tagger.selftest import check_images
 from mlkd.core import images
 from mlkd.core.images import UnreadableImageError
 from tests.helpers import bundles, selftests
@@ -87,7 +87,7 @@ def rounding_up(file: Path, image_px: int) -> Image.Image:
 
 def without_progressive(file: Path, image_px: int) -> Image.Image:
     if file.name == "2.jpg":
-        raise UnreadableImageError("picture 2.jpg: expected a whole picture, got: progressive JPEG")
+        raise UnreadableImageError("image 2.jpg: expected a whole image, got: progressive JPEG")
     return decode(file, image_px)
 
 
@@ -116,7 +116,7 @@ def test_another_decoder_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(images, "decode", swapped)
-    findings = check_pictures(golden, PX)
+    findings = check_images(golden, PX)
     assert states(findings, "decode") == expected
     assert states(findings, "resize") == [SAME] * 4  # its own input is stored
     engine, whole, _ = engine_findings(folder, golden)
@@ -129,11 +129,11 @@ def test_another_decoder_is_named(
 
 def test_sizes_of_differences_are_told(golden: Golden, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "decode", rounding_up)
-    assert [one.largest for one in check_pictures(golden, PX) if one.step == "decode"] == [1.0] * 4
+    assert [one.largest for one in check_images(golden, PX) if one.step == "decode"] == [1.0] * 4
     monkeypatch.setattr(images, "decode", at_full_scale)
-    assert [one.largest for one in check_pictures(golden, PX) if one.step == "decode"] == [None, 0.0, 0.0, 0.0]
+    assert [one.largest for one in check_images(golden, PX) if one.step == "decode"] == [None, 0.0, 0.0, 0.0]
     monkeypatch.setattr(images, "decode", without_progressive)
-    assert "got: progressive JPEG" in check_pictures(golden, PX)[2].note
+    assert "got: progressive JPEG" in check_images(golden, PX)[2].note
 
 
 def by(kernel: Image.Resampling) -> Callable[[Image.Image, int], NDArray[np.uint8]]:
@@ -178,7 +178,7 @@ def test_another_resize_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(images, "resize", swapped)
-    findings = check_pictures(golden, PX)
+    findings = check_images(golden, PX)
     assert states(findings, "decode") == [SAME] * 4
     assert states(findings, "resize") == [expected] * 4
 
@@ -193,8 +193,8 @@ def test_a_decoders_rounding_may_move_scores_further_than_an_engine_may(
     assert 1e-3 < whole.largest < 0.15
 
 
-def test_every_fault_can_show_in_the_golden_pictures(golden: Golden) -> None:
-    """Or the tests above would pass on pictures that hide it."""
+def test_every_fault_can_show_in_the_golden_images(golden: Golden) -> None:
+    """Or the tests above would pass on images that hide it."""
     for decoded in golden.decoded:
         assert decoded.shape[0] != decoded.shape[1]
         assert decoded.std((0, 1)).min() > 5

@@ -65,11 +65,11 @@ def sessions(opened: list[Fake], most: int) -> Sessions:
 
 def test_no_session_serves_two_threads_and_no_more_are_opened_than_allowed(opened: list[Fake]) -> None:
     pool = sessions(opened, 3)
-    pictures = np.zeros((2, 4, 4, 3), np.uint8)
+    images = np.zeros((2, 4, 4, 3), np.uint8)
 
     def query(_: int) -> Any:
         with pool.borrow() as session:
-            return session(pictures)
+            return session(images)
 
     with ThreadPoolExecutor(8) as threads:
         assert len(list(threads.map(query, range(100)))) == 100

@@ -28,8 +28,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return bundles.write_pictures(tmp_path_factory.mktemp("pictures"))
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return bundles.write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -39,22 +39,20 @@ def tagger(folder: Path, request: pytest.FixtureRequest) -> Iterator[Tagger]:
 
 
 @pytest.mark.parametrize(("name", "labels"), [("red", ["red"]), ("blue", ["blue"]), ("yellow", ["green", "red"])])
-def test_tags_say_what_is_on_the_picture(
-    tagger: Tagger, pictures: dict[str, Path], name: str, labels: list[str]
-) -> None:
-    tags = tagger.tag(pictures[name])
+def test_tags_say_what_is_on_the_image(tagger: Tagger, images: dict[str, Path], name: str, labels: list[str]) -> None:
+    tags = tagger.tag(images[name])
     assert sorted(tag.label for tag in tags) == labels
     assert all(tag.score > 0.9 for tag in tags)
 
 
-def test_scores_are_those_of_the_formula(tagger: Tagger, pictures: dict[str, Path]) -> None:
-    pixels = np.stack([load(file, bundles.PX) for file in pictures.values()])
+def test_scores_are_those_of_the_formula(tagger: Tagger, images: dict[str, Path]) -> None:
+    pixels = np.stack([load(file, bundles.PX) for file in images.values()])
     expected = 1 / (1 + np.exp(6 - 12 * pixels.astype(np.float64).mean((1, 2)) / 255))
     np.testing.assert_allclose(tagger.scores(pixels), expected, atol=1e-5)
 
 
-def test_every_way_to_give_a_picture_gives_the_same_tags(tagger: Tagger, pictures: dict[str, Path]) -> None:
-    file = pictures["yellow"]
+def test_every_way_to_give_a_image_gives_the_same_tags(tagger: Tagger, images: dict[str, Path]) -> None:
+    file = images["yellow"]
     expected = tagger.tag(file)
     with Image.open(file) as image:
         opened = image.copy()
@@ -76,45 +74,45 @@ def test_a_transparent_or_turned_pillow_image_is_prepared_like_a_file(tagger: Ta
 
 
 @pytest.mark.parametrize("what", [io.BytesIO(b"x"), bytearray(b"x"), None, 5])
-def test_what_is_no_picture_is_refused_by_its_kind(tagger: Tagger, what: Any) -> None:
-    message = rf"picture: expected a path, bytes, .* or an array, got {type(what).__name__}; convert it"
+def test_what_is_no_image_is_refused_by_its_kind(tagger: Tagger, what: Any) -> None:
+    message = rf"image: expected a path, bytes, .* or an array, got {type(what).__name__}; convert it"
     with pytest.raises(ValueError, match=message):
         tagger.tag(what)
 
 
-def test_threshold_and_top_k(tagger: Tagger, pictures: dict[str, Path]) -> None:
-    every = tagger.tag(pictures["red"], threshold=0.0)
+def test_threshold_and_top_k(tagger: Tagger, images: dict[str, Path]) -> None:
+    every = tagger.tag(images["red"], threshold=0.0)
     assert len(every) == 3
     assert every[0].label == "red"
     assert [tag.score for tag in every] == sorted((tag.score for tag in every), reverse=True)
-    assert tagger.tag(pictures["red"], threshold=0.0, top_k=2) == every[:2]
-    assert tagger.tag(pictures["red"], labels=["blue"]) == []
+    assert tagger.tag(images["red"], threshold=0.0, top_k=2) == every[:2]
+    assert tagger.tag(images["red"], labels=["blue"]) == []
     with pytest.raises(ValueError, match=r"top_k: expected at least 1, got -1"):
-        tagger.tag(pictures["red"], top_k=-1)
+        tagger.tag(images["red"], top_k=-1)
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=f"threshold: expected a score of 0 to 1, got {wrong}"):
-            tagger.tag(pictures["red"], threshold=wrong)
+            tagger.tag(images["red"], threshold=wrong)
 
 
-def test_each_label_has_its_own_threshold(folder: Path, pictures: dict[str, Path]) -> None:
+def test_each_label_has_its_own_threshold(folder: Path, images: dict[str, Path]) -> None:
     with Tagger.load(folder, "onnxruntime-fp32") as opened:
-        red = next(tag.score for tag in opened.tag(pictures["yellow"], threshold=0.0) if tag.label == "red")
+        red = next(tag.score for tag in opened.tag(images["yellow"], threshold=0.0) if tag.label == "red")
         limits = (float(np.nextafter(np.float32(red), 2)), 0.0, 0.0)
         entry = dataclasses.replace(opened.choice.entry, thresholds=limits)
         strict = dataclasses.replace(opened, choice=dataclasses.replace(opened.choice, entry=entry))
-        assert {tag.label for tag in strict.tag(pictures["yellow"])} == {"green", "blue"}
+        assert {tag.label for tag in strict.tag(images["yellow"])} == {"green", "blue"}
 
 
-def test_only_the_labels_asked_for_are_given(tagger: Tagger, pictures: dict[str, Path]) -> None:
-    assert [tag.label for tag in tagger.tag(pictures["yellow"], labels=["red", "blue"])] == ["red"]
-    assert tagger.tag(pictures["yellow"], labels=[]) == []
-    every = tagger.tag(pictures["red"], threshold=0.0, labels=["blue", "green", "red"])
-    assert every == tagger.tag(pictures["red"], threshold=0.0)
+def test_only_the_labels_asked_for_are_given(tagger: Tagger, images: dict[str, Path]) -> None:
+    assert [tag.label for tag in tagger.tag(images["yellow"], labels=["red", "blue"])] == ["red"]
+    assert tagger.tag(images["yellow"], labels=[]) == []
+    every = tagger.tag(images["red"], threshold=0.0, labels=["blue", "green", "red"])
+    assert every == tagger.tag(images["red"], threshold=0.0)
 
 
-def test_an_unknown_label_is_refused_with_the_closest(tagger: Tagger, pictures: dict[str, Path]) -> None:
+def test_an_unknown_label_is_refused_with_the_closest(tagger: Tagger, images: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match=r"expected one of 3 known labels, got 'gren'; did you mean green"):
-        tagger.tag(pictures["red"], labels=["red", "gren"])
+        tagger.tag(images["red"], labels=["red", "gren"])
 
 
 @pytest.mark.parametrize("array", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])
@@ -123,9 +121,9 @@ def test_a_wrong_array_is_refused(tagger: Tagger, array: Any) -> None:
         tagger.tag(array)
 
 
-def test_a_truncated_picture_is_refused(tagger: Tagger, pictures: dict[str, Path]) -> None:
+def test_a_truncated_image_is_refused(tagger: Tagger, images: dict[str, Path]) -> None:
     with pytest.raises(UnreadableImageError):
-        tagger.tag(pictures["red"].read_bytes()[:200])
+        tagger.tag(images["red"].read_bytes()[:200])
 
 
 def test_the_first_engine_that_runs_here_is_chosen_unless_they_are_measured(folder: Path) -> None:
@@ -194,7 +192,7 @@ def test_a_changed_engine_file_never_reaches_a_runtime(tmp_path: Path, monkeypat
         Tagger.load(folder, "onnxruntime-fp32")
 
 
-def test_another_way_to_make_pictures_ready_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_another_way_to_make_images_ready_is_refused(folder: Path, tmp_path: Path) -> None:
     parts = parts_of(folder)
     other = dataclasses.replace(parts.manifest, preprocessing=parts.manifest.preprocessing | {"resize": "nearest"})
     write_bundle(dataclasses.replace(parts, manifest=other), tmp_path / "bundle")

@@ -13,14 +13,14 @@ LEFT, RIGHT = (200, 40, 30), (20, 60, 210)
 
 
 def two_halves(width: int = 40, height: int = 20) -> Image.Image:
-    picture = Image.new("RGB", (width, height), LEFT)
-    picture.paste(RIGHT, (width // 2, 0, width, height))
-    return picture
+    image = Image.new("RGB", (width, height), LEFT)
+    image.paste(RIGHT, (width // 2, 0, width, height))
+    return image
 
 
-def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 
@@ -31,11 +31,8 @@ def assert_halves(pixels: np.ndarray, tolerance: int = 3) -> None:
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK"])
 def test_every_mode_gives_the_same_colours(mode: str) -> None:
-    picture = two_halves()
-    if mode == "CMYK":
-        content = encoded(picture.convert("CMYK"), "JPEG", quality=100)
-    else:
-        content = encoded(picture.convert(mode))
+    image = two_halves()
+    content = encoded(image.convert("CMYK"), "JPEG", quality=100) if mode == "CMYK" else encoded(image.convert(mode))
     pixels = load(content, 8)
     assert pixels.shape == (8, 8, 3)
     assert pixels.dtype == np.uint8
@@ -44,15 +41,15 @@ def test_every_mode_gives_the_same_colours(mode: str) -> None:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
 def test_file_kinds(kind: str, tmp_path: Path) -> None:
-    file = tmp_path / "picture"
+    file = tmp_path / "image"
     file.write_bytes(encoded(two_halves(), kind))
     assert_halves(load(file, 8), tolerance=14)
 
 
 def test_alpha_and_transparent_palette_are_laid_over_white() -> None:
-    picture = two_halves().convert("RGBA")
-    picture.putalpha(Image.linear_gradient("L").resize(picture.size).point(lambda v: 0 if v < 128 else 255))
-    pixels = load(encoded(picture), 20)
+    image = two_halves().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size).point(lambda v: 0 if v < 128 else 255))
+    pixels = load(encoded(image), 20)
     np.testing.assert_array_equal(pixels[1, 1], (255, 255, 255))
     np.testing.assert_allclose(pixels[-2, 1], LEFT, atol=3)
     palette = Image.new("P", (8, 8), 0)
@@ -69,7 +66,7 @@ def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_applied(orientation: int) -> None:
     upright = two_halves(16, 16)
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's transpose that makes a camera's picture
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's transpose that makes a camera's image
     stored = upright if orientation == 1 else upright.transpose(Image.Transpose(undo[orientation]))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -77,13 +74,13 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(9))
-def test_the_aspect_ratio_is_that_of_the_upright_picture(tmp_path: Path, orientation: int) -> None:
+def test_the_aspect_ratio_is_that_of_the_upright_image(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     (tmp_path / "a.jpg").write_bytes(encoded(two_halves(40, 20), "JPEG", exif=exif))
     upright = decode(tmp_path / "a.jpg", 16)
     assert aspect(tmp_path / "a.jpg") == upright.width / upright.height == (0.5 if orientation >= 5 else 2)
-    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    (tmp_path / "b.jpg").write_bytes(b"no image")
     with pytest.raises(UnreadableImageError, match=r"b\.jpg"):
         aspect(tmp_path / "b.jpg")
 
@@ -104,11 +101,11 @@ def test_large_jpegs_are_decoded_at_a_reduced_scale_and_look_the_same() -> None:
     [
         (b"", "got unknown bytes"),
         (b"just text", "got unknown bytes"),
-        ("truncated jpeg", "expected a whole picture"),
-        ("truncated png", "expected a whole picture"),
+        ("truncated jpeg", "expected a whole image"),
+        ("truncated png", "expected a whole image"),
     ],
 )
-def test_unreadable_pictures_are_named(content: bytes | str, message: str, tmp_path: Path) -> None:
+def test_unreadable_images_are_named(content: bytes | str, message: str, tmp_path: Path) -> None:
     if isinstance(content, str):
         whole = encoded(Image.effect_noise((64, 64), 90), "JPEG" if "jpeg" in content else "PNG")
         content = whole[: len(whole) // 2]

@@ -21,8 +21,8 @@ from mlkd.core.image_values import scaled
 from mlkd.core.images import UnreadableImageError, decode, load
 from tests.helpers import wild
 
-PICTURES = wild.pictures()
-DAMAGES = 40  # of each picture
+IMAGES = wild.images()
+DAMAGES = 40  # of each image
 
 
 def inside(pixels: np.ndarray) -> np.ndarray:
@@ -30,18 +30,18 @@ def inside(pixels: np.ndarray) -> np.ndarray:
     return pixels[np.r_[:12, 20:32]][:, np.r_[:20, 28:48]].astype(int)
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_everyone_sees_the_same_in_it(name: str, tmp_path: Path) -> None:
-    picture = PICTURES[name]
-    pixels = np.asarray(decode(picture.content, 64))
+    image = IMAGES[name]
+    pixels = np.asarray(decode(image.content, 64))
     assert pixels.dtype == np.uint8
-    assert pixels.shape == picture.seen.shape
-    if picture.tolerance:
-        np.testing.assert_allclose(inside(pixels), inside(picture.seen), atol=picture.tolerance)
+    assert pixels.shape == image.seen.shape
+    if image.tolerance:
+        np.testing.assert_allclose(inside(pixels), inside(image.seen), atol=image.tolerance)
     else:
-        np.testing.assert_array_equal(pixels, picture.seen)
+        np.testing.assert_array_equal(pixels, image.seen)
     file = tmp_path / name
-    file.write_bytes(picture.content)
+    file.write_bytes(image.content)
     np.testing.assert_array_equal(decode(file, 64), pixels)
     assert file.suffix in SUFFIXES
 
@@ -61,13 +61,13 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_whatever_is_damaged_is_a_picture_or_named_unreadable(name: str) -> None:
+@pytest.mark.parametrize("name", IMAGES)
+def test_whatever_is_damaged_is_a_image_or_named_unreadable(name: str) -> None:
     chance = random.Random(name)
     for _ in range(DAMAGES):
-        content = damaged(PICTURES[name].content, chance)
+        content = damaged(IMAGES[name].content, chance)
         refused = refusal(content)
-        assert refused is None or str(refused).startswith(f"picture {len(content)} bytes: expected ")
+        assert refused is None or str(refused).startswith(f"image {len(content)} bytes: expected ")
 
 
 def refusal(content: bytes) -> UnreadableImageError | None:
@@ -79,13 +79,13 @@ def refusal(content: bytes) -> UnreadableImageError | None:
 
 
 @pytest.mark.parametrize("error", [KeyError("Compression"), IndexError(), MemoryError(), RuntimeError("decoder -2")])
-def test_whatever_pillow_raises_is_an_unreadable_picture(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_pillow_raises_is_an_unreadable_image(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(Image.Image, "convert", broken)
-    with pytest.raises(UnreadableImageError, match=rf"expected a whole picture, got {type(error).__name__}"):
-        decode(PICTURES["plain.png"].content, 16)
+    with pytest.raises(UnreadableImageError, match=rf"expected a whole image, got {type(error).__name__}"):
+        decode(IMAGES["plain.png"].content, 16)
 
 
 def test_warnings_of_pillow_are_neither_shown_nor_errors(recwarn: pytest.WarningsRecorder) -> None:
@@ -119,7 +119,7 @@ def test_threads_leave_the_filters_as_they_were(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(images.Image, "open", meeting)
     before = list(warnings.filters)
     with ThreadPoolExecutor(4) as threads:
-        decoded = list(threads.map(lambda _: decode(PICTURES["plain.png"].content, 16).size, range(16)))
+        decoded = list(threads.map(lambda _: decode(IMAGES["plain.png"].content, 16).size, range(16)))
     assert set(decoded) == {(48, 32)}
     assert list(warnings.filters) == before
 
@@ -129,7 +129,7 @@ def bomb(side: int, kind: str) -> bytes:
     if kind == "PNG":
         return wild.png(np.zeros((wild.HEIGHT, wild.WIDTH, 3), np.uint8), 8, 2, size=(side, side))
     size = side.to_bytes(2, "big") * 2
-    plain = PICTURES["baseline.jpg"].content
+    plain = IMAGES["baseline.jpg"].content
     return plain.replace(wild.HEIGHT.to_bytes(2, "big") + wild.WIDTH.to_bytes(2, "big"), size, 1)
 
 
@@ -137,16 +137,16 @@ def bomb(side: int, kind: str) -> bytes:
 def test_a_bomb_is_refused_before_it_is_decoded(side: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.core, "new", lambda *_: pytest.fail("memory was taken"))
     monkeypatch.setattr(Image.core, "fill", lambda *_: pytest.fail("memory was taken"))
-    with pytest.raises(UnreadableImageError, match=r"expected a whole picture, got .*pixels"):
+    with pytest.raises(UnreadableImageError, match=r"expected a whole image, got .*pixels"):
         decode(bomb(side, kind), 64)
 
 
 def test_a_large_photograph_is_decoded_at_its_reduced_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     """108 megapixels, as telephones take them: more than Pillow takes without a warning, but few after reduction."""
     content = wild.saved(Image.new("L", (12_000, 9_000), 77), "JPEG")
-    picture = decode(content, 64)
-    assert picture.size == (1500, 1125)
-    assert picture.getpixel((700, 700)) == (77, 77, 77)
+    image = decode(content, 64)
+    assert image.size == (1500, 1125)
+    assert image.getpixel((700, 700)) == (77, 77, 77)
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ def test_a_large_photograph_is_decoded_at_its_reduced_scale(monkeypatch: pytest.
         (b"", "expected one of JPEG, PNG, GIF, BMP, WEBP, TIFF, AVIF, got unknown bytes"),
         (b"just a text", ".*got unknown bytes"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", ".*got unknown bytes"),
-        (PICTURES["progressive.jpg"].content[:400], "expected a whole picture, got .*truncated"),
+        (IMAGES["progressive.jpg"].content[:400], "expected a whole image, got .*truncated"),
     ],
 )
-def test_no_picture(content: bytes, message: str, tmp_path: Path) -> None:
+def test_no_image(content: bytes, message: str, tmp_path: Path) -> None:
     file = tmp_path / "holiday.jpg"
     file.write_bytes(content)
-    with pytest.raises(UnreadableImageError, match=f"^picture holiday.jpg: {message}"):
+    with pytest.raises(UnreadableImageError, match=f"^image holiday.jpg: {message}"):
         load(file, 32)
 
 
@@ -195,7 +195,7 @@ def test_a_file_that_this_user_may_not_read_is_not_called_broken(
 
     (tmp_path / "closed.jpg").touch()
     monkeypatch.setattr(Path, "open", refused)
-    with pytest.raises(UnreadableImageError, match=r"^picture closed.jpg: expected a file that this user may read"):
+    with pytest.raises(UnreadableImageError, match=r"^image closed.jpg: expected a file that this user may read"):
         decode(tmp_path / "closed.jpg", 16)
 
 
@@ -283,7 +283,7 @@ def test_other_values_are_scaled_by_their_range(values: np.ndarray, expected: fl
 
 
 def test_a_declared_maximum_counts_unless_it_is_far_above_the_values() -> None:
-    dark = ramp(2_000)  # as a picture of 12 bits it is half as bright as one that fills 11 or 12
+    dark = ramp(2_000)  # as an image of 12 bits it is half as bright as one that fills 11 or 12
     assert mean(tiff(dark, tiffinfo={281: 4_095})) == pytest.approx(127.5 * 2_000 / 4_095, abs=2)
     assert mean(tiff(ramp(1_000), tiffinfo={281: 4_095})) == pytest.approx(127.5 * 1_000 / 4_095, abs=2)
     assert mean(tiff(ramp(1_000), tiffinfo={281: 65_535})) == pytest.approx(127.5 * 1_000 / 1_023, abs=2)
@@ -305,9 +305,9 @@ def test_scaling_is_told_once_with_the_first_file(
 
 
 def test_files_are_sorted_out_by_suffix_and_without_one_by_their_first_bytes(tmp_path: Path) -> None:
-    whole = [name for name in PICTURES if name.split(".")[-1] in ("jpg", "png", "gif", "bmp", "tif", "webp", "avif")]
+    whole = [name for name in IMAGES if name.split(".")[-1] in ("jpg", "png", "gif", "bmp", "tif", "webp", "avif")]
     for number, name in enumerate(whole):
-        (tmp_path / f"{number}").write_bytes(PICTURES[name].content)
+        (tmp_path / f"{number}").write_bytes(IMAGES[name].content)
     with_suffix = ["a.JPE", "b.mpo", "c.Tif"]
     others = ["LICENSE", "notes.txt", "x.csv", "short"]
     for name in (*with_suffix, *others, "1.heic", "2.HEIC", "3.jxl", "4.cr2"):

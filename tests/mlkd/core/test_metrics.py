@@ -9,17 +9,17 @@ from sklearn.metrics import average_precision_score, f1_score
 from mlkd.core import metrics
 
 
-def drawn(seed: int, pictures: int = 200, labels: int = 6, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def drawn(seed: int, images: int = 200, labels: int = 6, levels: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    targets = rng.random((pictures, labels)) < 0.3
-    scores = np.clip(0.3 * targets + 0.8 * rng.random((pictures, labels)), 0, 1)
+    targets = rng.random((images, labels)) < 0.3
+    scores = np.clip(0.3 * targets + 0.8 * rng.random((images, labels)), 0, 1)
     return (scores if levels is None else np.round(scores * levels) / levels), targets
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 3, 20]))
 @settings(max_examples=40, deadline=None)
 def test_average_precision_equals_scikit_learn_ties_included(seed: int, levels: int | None) -> None:
-    scores, targets = drawn(seed, pictures=40, levels=levels)
+    scores, targets = drawn(seed, images=40, levels=levels)
     targets[0] = True
     expected = [average_precision_score(targets[:, c], scores[:, c]) for c in range(6)]
     np.testing.assert_allclose(metrics.average_precision(scores, targets), expected, atol=1e-9)

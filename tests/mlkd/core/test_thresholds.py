@@ -19,13 +19,13 @@ OWN = Thresholds(prior=0)
 Array = NDArray[Any]
 
 
-def drawn(seed: int, pictures: int = 200, labels: int = 6, levels: int | None = None) -> tuple[Array, Array]:
+def drawn(seed: int, images: int = 200, labels: int = 6, levels: int | None = None) -> tuple[Array, Array]:
     """Labels from frequent to rare; the last but one has three positives, the last none."""
     rng = np.random.default_rng(seed)
-    targets = rng.random((pictures, labels)) < np.geomspace(0.4, 0.02, labels)
+    targets = rng.random((images, labels)) < np.geomspace(0.4, 0.02, labels)
     targets[:, -2:] = False
     targets[[5, 30, 55], -2] = True
-    scores = np.clip(0.3 * targets + 0.8 * rng.random((pictures, labels)), 0, 1).astype(np.float32)
+    scores = np.clip(0.3 * targets + 0.8 * rng.random((images, labels)), 0, 1).astype(np.float32)
     return (scores if levels is None else (np.round(scores * levels) / levels).astype(np.float32)), targets
 
 
@@ -87,7 +87,7 @@ def test_thresholds_are_those_of_the_loops(config: Thresholds, levels: int | Non
 
 @pytest.mark.parametrize("levels", [None, 10])
 def test_no_threshold_has_a_higher_f1_than_a_labels_own(levels: int | None) -> None:
-    scores, targets = drawn(3, pictures=60, levels=levels)
+    scores, targets = drawn(3, images=60, levels=levels)
     tuned = tune(scores, targets, OWN)
     for c in range(4):
         at_tuned = f1_score(targets[:, c], scores[:, c] >= tuned[c])
@@ -97,7 +97,7 @@ def test_no_threshold_has_a_higher_f1_than_a_labels_own(levels: int | None) -> N
 
 @pytest.mark.parametrize("levels", [None, 10])
 def test_no_threshold_at_the_floor_has_a_higher_recall(levels: int | None) -> None:
-    scores, targets = drawn(3, pictures=60, levels=levels)
+    scores, targets = drawn(3, images=60, levels=levels)
     tuned = tune(scores, targets, floor(0.55))
     missed = below_floor(tuned, scores, targets, floor(0.55))
     for c in set(range(4)) - set(missed):
@@ -175,7 +175,7 @@ def test_a_labels_own_decisions_outlive_any_monotone_change_of_scores(transform:
 
 
 def test_shrunk_thresholds_move_with_the_logits() -> None:
-    scores, targets = drawn(5, pictures=5000)
+    scores, targets = drawn(5, images=5000)
     scores = np.clip(scores.astype(np.float64), 0.05, 0.95)
     before = tune(scores, targets, Thresholds(prior=50))
     after = tune(1 / (1 + np.exp(-(1.5 * logit(scores) - 1))), targets, Thresholds(prior=50))
@@ -191,7 +191,7 @@ def test_labels_in_another_order_have_the_same_thresholds() -> None:
 
 
 def test_the_prior_counts_positives() -> None:
-    """Every picture twice with twice the prior is the same; as many positives as the prior is the middle."""
+    """Every image twice with twice the prior is the same; as many positives as the prior is the middle."""
     scores, targets = drawn(9)
     twice = tune(np.repeat(scores, 2, 0), np.repeat(targets, 2, 0), Thresholds(prior=6))
     np.testing.assert_allclose(twice, tune(scores, targets, Thresholds(prior=3)), atol=1e-7)

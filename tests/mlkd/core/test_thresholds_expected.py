@@ -1,4 +1,4 @@
-"""What is expected of tuned thresholds on other pictures, against loops that count."""
+"""What is expected of tuned thresholds on other images, against loops that count."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 def drawn(seed: int) -> tuple[Array, Array]:
-    """200 pictures, labels from frequent to rare; the last but one has three positives, the last none."""
+    """200 images, labels from frequent to rare; the last but one has three positives, the last none."""
     rng = np.random.default_rng(seed)
     targets = rng.random((200, 6)) < np.geomspace(0.4, 0.02, 6)
     targets[:, -2:] = False
@@ -81,7 +81,7 @@ def test_nothing_to_expect_is_nan() -> None:
     assert not np.isnan(precision[0])
 
 
-def test_equal_pictures_give_equal_expectations() -> None:
+def test_equal_images_give_equal_expectations() -> None:
     scores, targets = drawn(13)
     groups = [f"{row:03}" for row in range(200)]
     rows = np.random.default_rng(0).permutation(200)
@@ -105,5 +105,5 @@ def test_bad_input_is_named() -> None:
     scores, targets = drawn(6)
     with pytest.raises(ValueError, match=r"expected equal shapes \(N, L\), got \(200, 5\) and \(200, 6\)"):
         expected(scores[:, :5], targets, Thresholds())
-    with pytest.raises(ValueError, match="groups: expected one a picture, 200, got 3"):
+    with pytest.raises(ValueError, match="groups: expected one an image, 200, got 3"):
         expected(scores, targets, Thresholds(), groups=["a", "b", "c"])

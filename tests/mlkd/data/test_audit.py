@@ -8,15 +8,15 @@ import pytest
 
 from mlkd.core.labels import Labels
 from mlkd.data.audit import audit
-from mlkd.data.base import Finding, Listing, Picture
+from mlkd.data.base import Finding, Listing, Sample
 
 
-def pictures(*positives: tuple[int, ...]) -> list[Picture]:
-    return [Picture(f"{number}", Path(f"{number}.jpg"), labels, f"{number}") for number, labels in enumerate(positives)]
+def samples(*positives: tuple[int, ...]) -> list[Sample]:
+    return [Sample(f"{number}", Path(f"{number}.jpg"), labels, f"{number}") for number, labels in enumerate(positives)]
 
 
 def listing(*names: str, **fields: Any) -> Listing:
-    return Listing(Labels(names), {}, "pictures of a test", **fields)
+    return Listing(Labels(names), {}, "images of a test", **fields)
 
 
 def claims(audited: dict[str, Any]) -> dict[str, str]:
@@ -25,7 +25,7 @@ def claims(audited: dict[str, Any]) -> dict[str, str]:
 
 def test_every_image_of_a_label_is_kept_or_left_out_for_a_reason() -> None:
     source = listing("cat", "dog", declared={"cat": 4, "dog": 3}, left_out={"missing file": [(0,), (0, 1)]})
-    kept = pictures((0,), (1,), (), (0,))
+    kept = samples((0,), (1,), (), (0,))
     audited = audit(source, kept, {"unreadable image": [(1,), ()]}, ())
     assert audited["labels"] == {
         "cat": {"source": 4, "kept": 2, "dropped": {"missing file": 2}},
@@ -44,21 +44,21 @@ def test_labels_that_nobody_accounts_for_are_an_error() -> None:
     with pytest.raises(
         ValueError, match=r"expected all 3 images of label 'cat' to be read, got 2 \(2 kept, left out: no"
     ):
-        audit(source, pictures((0,), (0,), ()), {}, ())
+        audit(source, samples((0,), (0,), ()), {}, ())
 
 
 def test_a_source_without_files_of_its_own_declares_nothing() -> None:
-    audited = audit(listing("cat", skipped={"a": "too small"}), pictures((0,), (0,)), {}, [Finding("Odd.", "2.")])
+    audited = audit(listing("cat", skipped={"a": "too small"}), samples((0,), (0,)), {}, [Finding("Odd.", "2.")])
     assert audited["labels"]["cat"] == {"source": 2, "kept": 2, "dropped": {}}
     assert audited["left_out"] == {"other reason": 1}
     assert claims(audited)["Odd."] == "2."
     composed = listing("cat", skipped={"a cut-out": "too small"}, composed=True)
-    assert audit(composed, pictures((0,), (0,)), {}, ())["left_out"] == {}
+    assert audit(composed, samples((0,), (0,)), {}, ())["left_out"] == {}
 
 
 def test_what_only_informs_is_a_note() -> None:
     """Copies that are left out are no loss; with an unreadable image beside them there is something to act on."""
-    kept, note = pictures((0,), ()), Finding("Two are alike.", "3.", note=True)
+    kept, note = samples((0,), ()), Finding("Two are alike.", "3.", note=True)
     audited = audit(listing("cat"), kept, {"copy in another split": [()]}, [note, Finding("Odd.", "2.")])
     assert audited["notes"] == [
         {"claim": "Two are alike.", "numbers": "3."},
@@ -71,13 +71,13 @@ def test_what_only_informs_is_a_note() -> None:
 
 def test_names_that_a_person_takes_for_one_are_told() -> None:
     names = ("Cafe\u0301", "caf\u00e9 ", "Straße", "STRASSE", "tree")
-    audited = audit(listing(*names), pictures(*((label,) for label in range(5))), {}, ())
+    audited = audit(listing(*names), samples(*((label,) for label in range(5))), {}, ())
     numbers = claims(audited)["Some labels differ only in capitals, spaces or the form of their accents."]
     assert numbers == "'Cafe\u0301' = 'caf\u00e9 ', 'Straße' = 'STRASSE'. Each counts as a label of its own."
 
 
 def test_labels_of_every_image_and_of_none_are_told() -> None:
-    named = audit(listing("photo", "cat", "owl"), pictures((0, 1), (0,), (0,)), {}, ())
+    named = audit(listing("photo", "cat", "owl"), samples((0, 1), (0,), (0,)), {}, ())
     assert claims(named) == {
         "Some labels have no image.": "owl.",
         "Some labels are on every image: nothing can be learnt of them.": "photo.",
@@ -85,12 +85,12 @@ def test_labels_of_every_image_and_of_none_are_told() -> None:
 
 
 def test_unknown_and_unlabelled_images_are_not_counted_as_untagged() -> None:
-    some = pictures((0,), (), ())
+    some = samples((0,), (), ())
     some[1:] = [replace(some[1], unknown=(0,)), replace(some[2], labelled=False)]
     assert claims(audit(listing("cat"), some, {}, ())) == {}
 
 
 def test_many_names_are_shortened() -> None:
     names = [f"label {number}" for number in range(13)]
-    numbers = claims(audit(listing("cat", *names), pictures((0,), (0, 1), ()), {}, ()))["Some labels have no image."]
+    numbers = claims(audit(listing("cat", *names), samples((0,), (0, 1), ()), {}, ()))["Some labels have no image."]
     assert numbers.endswith("label 10 and 2 more.")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mlkd.core.progress import silent
 from mlkd.data import SPLITS, Folder, prepare, read_split
-from mlkd.data.base import Picture
+from mlkd.data.base import Sample
 from mlkd.data.copies import keep_together
 from mlkd.data.leakage import Decoded
 from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
@@ -72,21 +72,21 @@ def test_groups_agree_with_a_comparison_of_all_pairs() -> None:
 
 
 def decoded(name: str, group: str = "", content: str = "", carved: bool = True) -> Decoded:
-    return Decoded(0, Picture(name, Path(name), (), group or name, carved=carved), content or name)
+    return Decoded(0, Sample(name, Path(name), (), group or name, carved=carved), content or name)
 
 
 def names(splits: dict[str, list[Decoded]]) -> dict[str, list[str]]:
-    return {split: sorted(one.picture.name for one in images) for split, images in splits.items()}
+    return {split: sorted(one.sample.name for one in images) for split, images in splits.items()}
 
 
 def test_a_carved_copy_goes_to_the_split_of_its_group() -> None:
     splits = {"train": [decoded("a"), decoded("b")], "val": [decoded("c")], "test": [decoded("d"), decoded("e")]}
     kept, out, findings = keep_together(splits, [0, 1, 2, 1, 4], CARVED)
     assert not out
-    where = {one.picture.name: split for split, images in kept.items() for one in images}
+    where = {one.sample.name: split for split, images in kept.items() for one in images}
     assert sorted(where) == ["a", "b", "c", "d", "e"]
     assert where["b"] == where["d"]
-    assert {one.picture.group for images in kept.values() for one in images if one.picture.name in "bd"} == {"b"}
+    assert {one.sample.group for images in kept.values() for one in images if one.sample.name in "bd"} == {"b"}
     assert [one.numbers for one in findings] == ["2 images show 1 photographs. All copies of one stay in one split."]
 
 
@@ -103,7 +103,7 @@ def test_a_copy_in_a_given_split_stays_in_the_worthiest(sha256: str, left: list[
     splits = {"train": given[:2], "val": given[2:3], "test": given[3:]}
     kept, out, _ = keep_together(splits, [0, 1, 2, 1], ())
     assert names(kept) == {"train": left, "val": ["c"], "test": ["d"]}
-    assert [one.picture.name for one in out] == [name for name in "ab" if name not in left]
+    assert [one.sample.name for one in out] == [name for name in "ab" if name not in left]
 
 
 def test_frames_of_one_view_do_not_empty_a_split() -> None:

@@ -77,7 +77,7 @@ def test_one_decoding_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     decode_sizes(jpeg(640, 480), (128, 160, 48))  # scales 1, 1 and 4
     assert decoded == [128, 48]
     with pytest.raises(UnreadableImageError):
-        decode_sizes(b"no picture", (16, 24))
+        decode_sizes(b"no image", (16, 24))
 
 
 class Deadly(type(Path())):  # type: ignore[misc]

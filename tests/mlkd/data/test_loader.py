@@ -42,17 +42,17 @@ def test_an_epoch_begun_in_the_middle_is_the_rest_of_the_whole(prepared: Path) -
         assert torch.equal(got, expected)
 
 
-def test_pictures_are_the_epochs_view_at_every_size(prepared: Path) -> None:
+def test_images_are_the_epochs_view_at_every_size(prepared: Path) -> None:
     given = loader(prepared)
     rows, (small, large) = next(given.batches(epoch=3))
     assert small.shape == (8, 24, 24, 3)
     assert large.shape == (8, 32, 32, 3)
     split, row = given.split, int(rows[5])
     for px, images in ((24, small), (32, large)):
-        assert torch.equal(images[5], given.views.apply(split.pixels(px)[row], seed=5, picture=row, view=1))
+        assert torch.equal(images[5], given.views.apply(split.pixels(px)[row], seed=5, sample=row, view=1))
 
 
-def test_fewer_pictures_than_a_batch_are_one_batch(prepared: Path) -> None:
+def test_fewer_images_than_a_batch_are_one_batch(prepared: Path) -> None:
     assert [len(rows) for rows in loader(prepared, batch_size=64).rows(0)] == [24]
 
 
@@ -73,7 +73,7 @@ class Deadly:
 
     count: int = 1
 
-    def apply(self, pixels: NDArray[np.uint8], *, seed: int, picture: int, view: int) -> torch.Tensor:
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, sample: int, view: int) -> torch.Tensor:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
@@ -82,7 +82,7 @@ class Deadly:
 class Faulty:
     count: int = 1
 
-    def apply(self, pixels: NDArray[np.uint8], *, seed: int, picture: int, view: int) -> torch.Tensor:
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, sample: int, view: int) -> torch.Tensor:
         raise RuntimeError("no such view")
 
 

@@ -11,7 +11,7 @@ from mlkd.core.images import load
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress, silent
 from mlkd.data import SPLITS, Scenes, prepare, read_split
-from mlkd.data.base import Listing, Picture
+from mlkd.data.base import Listing, Sample
 
 
 @dataclass
@@ -30,18 +30,18 @@ class Given:
         return self.listing
 
 
-def picture(folder: Path, name: str, positives: tuple[int, ...] = (0,)) -> Picture:
+def sample(folder: Path, name: str, positives: tuple[int, ...] = (0,)) -> Sample:
     rng = np.random.default_rng(list(name.encode()))
     file = folder / f"{name}.png"
     Image.fromarray(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(file)
-    return Picture(name, file, positives, name)
+    return Sample(name, file, positives, name)
 
 
 @pytest.fixture
 def listing(tmp_path: Path) -> Listing:
     (tmp_path / "in").mkdir()
     splits = {
-        split: [picture(tmp_path / "in", f"{split}{number}", (number % 2,)) for number in range(6)]
+        split: [sample(tmp_path / "in", f"{split}{number}", (number % 2,)) for number in range(6)]
         for split in ("train", "val", "test")
     }
     return Listing(Labels(("cat", "dog")), splits, "drawn", ("none",))
@@ -76,10 +76,10 @@ def test_a_prepared_folder_can_be_moved(scenes: Scenes, tmp_path: Path) -> None:
     assert all(file.is_file() for file in read_split(tmp_path / "out", "test").files)
 
 
-def test_unreadable_pictures_are_left_out_and_named(listing: Listing, tmp_path: Path) -> None:
+def test_unreadable_images_are_left_out_and_named(listing: Listing, tmp_path: Path) -> None:
     bad = listing.splits["train"][2].file
     bad.write_bytes(bad.read_bytes()[:200])
-    listing.splits["val"][3].file.write_bytes(b"no picture")
+    listing.splits["val"][3].file.write_bytes(b"no image")
     listing.splits["test"][5].file.unlink()
     prepare(Given(listing), tmp_path / "out", (16,))
     train, test = read_split(tmp_path / "out", "train"), read_split(tmp_path / "out", "test")
@@ -166,22 +166,20 @@ def test_partial_and_missing_labels(listing: Listing, tmp_path: Path) -> None:
     assert about["unknown"]["test"] == {"cat": 1, "dog": 0}
     assert about["empty"] == {"train": 1, "select": 0, "tune": 0, "test": 1}
     assert about["unlabelled"] == {"train": 1, "select": 0, "tune": 0, "test": 0}
-    assert about["labels_per_picture"]["train"] == {"0": 1, "1": 4}
+    assert about["labels_per_image"]["train"] == {"0": 1, "1": 4}
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
-def test_only_train_may_have_unlabelled_pictures(split: str, listing: Listing, tmp_path: Path) -> None:
+def test_only_train_may_have_unlabelled_images(split: str, listing: Listing, tmp_path: Path) -> None:
     listing.splits[split][0] = replace(listing.splits[split][0], positives=(), labelled=False)
-    with pytest.raises(
-        ValueError, match=f"split {split}: expected labelled pictures only, got {split}0; move it to tr"
-    ):
+    with pytest.raises(ValueError, match=f"split {split}: expected labelled images only, got {split}0; move it to tr"):
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
-def test_a_split_without_a_picture_is_refused(listing: Listing, tmp_path: Path) -> None:
+def test_a_split_without_a_image_is_refused(listing: Listing, tmp_path: Path) -> None:
     for one in listing.splits["test"]:
         one.file.write_bytes(b"")
-    with pytest.raises(ValueError, match="split test: expected readable pictures, got 0 of 6"):
+    with pytest.raises(ValueError, match="split test: expected readable images, got 0 of 6"):
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
@@ -189,7 +187,7 @@ def test_a_split_without_a_picture_is_refused(listing: Listing, tmp_path: Path) 
 def test_a_split_without_a_positive_is_refused(split: str, where: str, listing: Listing, tmp_path: Path) -> None:
     listing.splits[split] = [replace(one, positives=()) for one in listing.splits[split]]
     with pytest.raises(
-        ValueError, match=f"^{split}: expected a positive of some label{where}, got none; tag more pictures$"
+        ValueError, match=f"^{split}: expected a positive of some label{where}, got none; tag more images$"
     ):
         prepare(Given(listing), tmp_path / "out", (16,))
 

@@ -10,7 +10,7 @@ from mlkd.data.rand_augment import FILL, MAGNITUDES, rand_augment
 PX = 96  # where torchvision, which cuts a translation off, comes to the same whole pixels
 
 
-def picture(seed: int = 3) -> torch.Tensor:
+def sample(seed: int = 3) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(20, 231, (3, PX, PX)).astype(np.uint8))
 
 
@@ -20,8 +20,8 @@ def ours(image: torch.Tensor, operations: int, magnitude: int, seed: int) -> tor
 
 @pytest.mark.parametrize("magnitude", [5, 9, 29])
 def test_the_operations_are_those_of_torchvision(magnitude: int) -> None:
-    """What one operation can make of a picture, over many draws of each, is the same set, but for rounding."""
-    image = picture()
+    """What one operation can make of an image, over many draws of each, is the same set, but for rounding."""
+    image = sample()
     theirs = v2.RandAugment(1, magnitude, interpolation=v2.InterpolationMode.BILINEAR, fill=FILL)
     torch.manual_seed(0)
     expected = distinct([theirs(image) for _ in range(400)])
@@ -42,14 +42,14 @@ def far(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def test_operations_follow_each_other() -> None:
-    rng, image = np.random.default_rng(7), picture()
+    rng, image = np.random.default_rng(7), sample()
     one_by_one = rand_augment(rand_augment(image, 1, 9, rng), 1, 9, rng)
     assert torch.equal(ours(image, 2, 9, 7), one_by_one)
     assert torch.equal(ours(image, 0, 9, 7), image)
 
 
 def test_it_is_a_function_of_the_generator_alone() -> None:
-    image = picture()
+    image = sample()
     first = ours(image, 3, MAGNITUDES - 1, 5)
     state = torch.random.get_rng_state()
     torch.manual_seed(99)

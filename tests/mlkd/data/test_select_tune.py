@@ -17,7 +17,7 @@ def test_halves_cover_and_share_every_label() -> None:
     assert abs(int(positives[0][rare]) - int(positives[1][rare])) <= 1
 
 
-def test_the_order_of_the_pictures_does_not_matter() -> None:
+def test_the_order_of_the_images_does_not_matter() -> None:
     rng = np.random.default_rng(1)
     targets = (rng.random((50, 5)) < 0.3).astype(np.uint8)
     hashes = np.array([f"{number:02d}" for number in range(50)])
@@ -35,6 +35,6 @@ def test_equal_contents_stay_together() -> None:
     assert chosen[5] == chosen[7]
 
 
-def test_one_picture_cannot_be_cut() -> None:
-    with pytest.raises(ValueError, match="val: expected at least 2 different pictures to cut in two, got 1"):
+def test_one_image_cannot_be_cut() -> None:
+    with pytest.raises(ValueError, match="val: expected at least 2 different images to cut in two, got 1"):
         select_and_tune(np.ones((2, 1), dtype=np.uint8), ["a", "a"])

@@ -4,25 +4,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlkd.data.base import Picture, share_of_name
+from mlkd.data.base import Sample, share_of_name
 from mlkd.data.select_tune import select_and_tune
 from mlkd.data.splits import carve, check_val_share, held_out
 
 THREE = ((0.70, "train"), (0.80, "val"), (1.0, "test"))
 
 
-def picture(name: str, *positives: int, group: str = "") -> Picture:
-    return Picture(name, Path(name), positives, group or name)
+def sample(name: str, *positives: int, group: str = "") -> Sample:
+    return Sample(name, Path(name), positives, group or name)
 
 
-def random_pictures(count: int, seed: int, rates: list[float]) -> list[Picture]:
+def random_images(count: int, seed: int, rates: list[float]) -> list[Sample]:
     rng = np.random.default_rng(seed)
     positive = rng.random((count, len(rates))) < rates
-    return [picture(f"{seed}/{number}", *map(int, np.flatnonzero(row))) for number, row in enumerate(positive)]
+    return [sample(f"{seed}/{number}", *map(int, np.flatnonzero(row))) for number, row in enumerate(positive)]
 
 
-def positives(pictures: list[Picture]) -> Counter[int]:
-    return Counter(label for one in pictures for label in one.positives)
+def positives(samples: list[Sample]) -> Counter[int]:
+    return Counter(label for one in samples for label in one.positives)
 
 
 def in_val(name: str) -> bool:
@@ -30,23 +30,23 @@ def in_val(name: str) -> bool:
 
 
 def test_common_labels_leave_it_to_the_hash() -> None:
-    pictures = random_pictures(400, 0, [0.5, 0.3])
-    splits = carve(pictures, held_out(0.15))
-    assert splits["val"] == [one for one in pictures if share_of_name(one.name) < 0.15]
-    assert splits["train"] == [one for one in pictures if share_of_name(one.name) >= 0.15]
-    three = carve(pictures, THREE)
-    assert three["train"] == [one for one in pictures if share_of_name(one.name) < 0.7]
-    assert three["test"] == [one for one in pictures if share_of_name(one.name) >= 0.8]
+    samples = random_images(400, 0, [0.5, 0.3])
+    splits = carve(samples, held_out(0.15))
+    assert splits["val"] == [one for one in samples if share_of_name(one.name) < 0.15]
+    assert splits["train"] == [one for one in samples if share_of_name(one.name) >= 0.15]
+    three = carve(samples, THREE)
+    assert three["train"] == [one for one in samples if share_of_name(one.name) < 0.7]
+    assert three["test"] == [one for one in samples if share_of_name(one.name) >= 0.8]
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_rare_labels_are_in_val_and_mostly_in_train(seed: int) -> None:
     rates = [0.3, *(number / 300 for number in range(3, 13))]
-    pictures = random_pictures(300, seed, rates)
-    total = positives(pictures)
-    splits = carve(pictures, held_out(0.05))
+    samples = random_images(300, seed, rates)
+    total = positives(samples)
+    splits = carve(samples, held_out(0.05))
     in_val, in_train = positives(splits["val"]), positives(splits["train"])
-    by_hash = positives([one for one in pictures if share_of_name(one.name) < 0.05])
+    by_hash = positives([one for one in samples if share_of_name(one.name) < 0.05])
     assert any(by_hash[label] == 0 for label in total)  # so that there is something to do
     for label, count in total.items():
         if count >= 3:
@@ -57,9 +57,9 @@ def test_rare_labels_are_in_val_and_mostly_in_train(seed: int) -> None:
 @pytest.mark.parametrize("count", [3, 4, 5, 6, 7, 9, 19])
 def test_with_a_test_split_every_split_has_a_rare_label(count: int) -> None:
     for seed in range(20):
-        rest = random_pictures(60, seed, [0.5])
-        pictures = [picture(f"{seed}/rare{number}", 1) for number in range(count)] + rest
-        splits = carve(pictures, THREE)
+        rest = random_images(60, seed, [0.5])
+        samples = [sample(f"{seed}/rare{number}", 1) for number in range(count)] + rest
+        splits = carve(samples, THREE)
         in_each = {split: positives(splits[split])[1] for split in splits}
         assert min(in_each.values()) >= 1
         assert in_each["val"] >= (2 if count >= 6 else 1)
@@ -69,14 +69,14 @@ def test_with_a_test_split_every_split_has_a_rare_label(count: int) -> None:
 
 @pytest.mark.parametrize("count", [6, 12, 40])
 def test_select_and_tune_both_have_a_single_label(count: int) -> None:
-    """Defect or not: 100 pictures, drawn names."""
+    """Defect or not: 100 images, drawn names."""
     too_few = 0
     for seed in range(100):
         names = [f"{seed}/{number}" for number in range(100)]
-        pictures = [picture(name, *([0] * (number < count))) for number, name in enumerate(names)]
-        by_hash = [one for one in pictures[:count] if 0.7 <= share_of_name(one.name) < 0.8]
+        samples = [sample(name, *([0] * (number < count))) for number, name in enumerate(names)]
+        by_hash = [one for one in samples[:count] if 0.7 <= share_of_name(one.name) < 0.8]
         too_few += len(by_hash) < 2
-        val = carve(pictures, THREE)["val"]
+        val = carve(samples, THREE)["val"]
         targets = np.array([[len(one.positives)] for one in val], dtype=np.uint8)
         chosen = select_and_tune(targets, [one.name for one in val])
         assert targets[chosen].any()
@@ -87,11 +87,11 @@ def test_select_and_tune_both_have_a_single_label(count: int) -> None:
 def test_the_second_in_val_is_not_taken_from_a_rarer_label() -> None:
     """Of label 3 val has one in six; each of the other five is one of the two that train has of labels 0, 1 or 2."""
     names = list(map(str, range(300)))
-    inside = [picture(name, *labels) for name, labels in zip(filter(in_val, names), [(0, 1, 3), (2,)], strict=False)]
+    inside = [sample(name, *labels) for name, labels in zip(filter(in_val, names), [(0, 1, 3), (2,)], strict=False)]
     labels = [(0, 3), (0, 3), (1, 3), (1, 3), (2, 3), (2,), *[()] * 10]
-    outside = [picture(name, *of) for name, of in zip((n for n in names if not in_val(n)), labels, strict=False)]
+    outside = [sample(name, *of) for name, of in zip((n for n in names if not in_val(n)), labels, strict=False)]
     assert carve([*inside, *outside], held_out(0.15)) == {"val": inside, "train": outside}
-    more = carve([*inside, *outside, picture("300", 3)], held_out(0.15))  # a seventh that no rarer label needs
+    more = carve([*inside, *outside, sample("300", 3)], held_out(0.15))  # a seventh that no rarer label needs
     assert positives(more["val"])[3] == 2
 
 
@@ -99,8 +99,8 @@ def test_a_label_in_val_only_by_hash_goes_back() -> None:
     """Of five names that all hash into val, most are moved to train."""
     names = [name for name in map(str, range(300)) if share_of_name(name) < 0.15][:5]
     others = [name for name in map(str, range(300)) if share_of_name(name) >= 0.15]
-    pictures = [picture(name, 1) for name in names] + [picture(name, 0) for name in others]
-    splits = carve(pictures, held_out(0.15))
+    samples = [sample(name, 1) for name in names] + [sample(name, 0) for name in others]
+    splits = carve(samples, held_out(0.15))
     assert positives(splits["train"])[1] == 3
     moved = {one.name for one in splits["train"]} & set(names)
     assert moved == set(sorted(names, key=share_of_name)[-3:])  # those nearest to the bound
@@ -109,29 +109,29 @@ def test_a_label_in_val_only_by_hash_goes_back() -> None:
 def test_moves_are_few_and_the_nearest() -> None:
     names = sorted((name for name in map(str, range(300)) if share_of_name(name) >= 0.15), key=share_of_name)
     rare = names[5::40][:4]
-    splits = carve([picture(name, *([1] if name in rare else [0])) for name in map(str, range(300))], held_out(0.15))
+    splits = carve([sample(name, *([1] if name in rare else [0])) for name in map(str, range(300))], held_out(0.15))
     by_hash = {name for name in map(str, range(300)) if share_of_name(name) < 0.15}
     assert {one.name for one in splits["val"]} == by_hash | {rare[0]}
 
 
-def test_stays_when_pictures_are_added_and_in_any_order() -> None:
-    pictures = random_pictures(300, 3, [0.4, 0.2, 0.1])
-    few, many = carve(pictures[:200], THREE), carve(pictures[::-1], THREE)
+def test_stays_when_images_are_added_and_in_any_order() -> None:
+    samples = random_images(300, 3, [0.4, 0.2, 0.1])
+    few, many = carve(samples[:200], THREE), carve(samples[::-1], THREE)
     for split, found in few.items():
         assert {one.name for one in found} <= {one.name for one in many[split]}
 
 
 def test_groups_stay_whole() -> None:
-    pictures = [picture(f"{number}", number % 7, group=f"group {number // 4}") for number in range(200)]
-    splits = carve(pictures, THREE)
+    samples = [sample(f"{number}", number % 7, group=f"group {number // 4}") for number in range(200)]
+    splits = carve(samples, THREE)
     owner = {one.group: split for split, found in splits.items() for one in found}
     assert all(owner[one.group] == split for split, found in splits.items() for one in found)
     assert sum(map(len, splits.values())) == 200
 
 
-def test_a_handful_of_pictures_without_labels_gives_two_to_val() -> None:
+def test_a_handful_of_images_without_labels_gives_two_to_val() -> None:
     names = [name for name in map(str, range(300)) if share_of_name(name) >= 0.3][:12]
-    splits = carve([picture(name) for name in names], held_out(0.15))
+    splits = carve([sample(name) for name in names], held_out(0.15))
     assert {one.name for one in splits["val"]} == set(sorted(names, key=share_of_name)[:2])
 
 

@@ -104,7 +104,7 @@ def test_equal_members_of_a_group_equal_the_plain_loops(loss: ClassAware | Insta
 def test_the_teachers_confident_scores_stand_in_where_nobody_knows(loss: ClassAware | InstanceAware) -> None:
     goal, mask = teacher(), known()
     goal = Outputs(2 * goal.logits.detach(), goal.embeddings)
-    mask[[1, 4]] = False  # pictures without any label
+    mask[[1, 4]] = False  # images without any label
     chosen = torch.where(mask, targets(), (goal.logits.sigmoid() >= 0.8).double())
     torch.testing.assert_close(chosen > 0, positives(targets(), mask, goal.logits))
     value = loss(student(), goal, targets() * mask, mask)

@@ -14,7 +14,8 @@ from mlkd.models.cost import cost
 from mlkd.models.heads import LabelAttention, LabelDecoder, Pooled
 from mlkd.models.network import Model
 from mlkd.models.weights import HubWeights
-from pipeline.recipe.schema import RECIPES, load_recipe
+from pipeline.recipe.find import RECIPES
+from pipeline.recipe.schema import load_recipe
 
 SMALL = Model(backbone="mobilenetv4_conv_small_050", image_px=64)
 PUBLISHED = LabelDecoder(embedding=768, heads=8, feed_forward=2048)
@@ -64,7 +65,7 @@ def test_label_decoder(labels: int) -> None:
     attention = 2 * labels * POSITIONS * width  # scores and weighted means
     behind = labels * (width * width + 2 * width * hidden)
     counted = cost(replace(SMALL, head=head), labels)
-    assert counted.head_multiply_adds == tokens + attention + behind, "the queries are the same for every picture"
+    assert counted.head_multiply_adds == tokens + attention + behind, "the queries are the same for every image"
 
 
 @pytest.mark.parametrize("labels", [5, 80])

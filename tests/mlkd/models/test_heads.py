@@ -53,7 +53,7 @@ def test_a_logit_is_read_from_the_labels_own_embedding(config: Any) -> None:
 
 
 @every_head
-def test_pictures_do_not_see_each_other_and_positions_have_no_order(config: Any) -> None:
+def test_images_do_not_see_each_other_and_positions_have_no_order(config: Any) -> None:
     head, given = built(config), tokens()
     whole = head(given)
     alone = head(given[1:2].flip(1))
@@ -109,8 +109,8 @@ def test_label_attention_is_a_weighted_mean_of_positions() -> None:
         for tensor in (head.project_tokens.weight, head.project_tokens.bias, head.score_maps.weight)
     )
     embeddings = head(tokens()).embeddings.detach().numpy()
-    for image, picture in enumerate(tokens().double().numpy()):
-        projected = [np.maximum(weight @ token + bias, 0) for token in picture]
+    for image, image in enumerate(tokens().double().numpy()):
+        projected = [np.maximum(weight @ token + bias, 0) for token in image]
         for label in range(LABELS):
             heat = [np.exp(maps[label] @ token) for token in projected]
             mean = sum(h * token for h, token in zip(heat, projected, strict=True)) / sum(heat)

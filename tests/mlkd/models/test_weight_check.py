@@ -17,7 +17,7 @@ from sklearn.datasets import load_sample_images
 
 from mlkd.core.labels import Labels
 from mlkd.data.augment import Views
-from mlkd.data.base import Listing, Picture
+from mlkd.data.base import Listing, Sample
 from mlkd.data.prepared import prepare
 from mlkd.models.heads import Pooled
 from mlkd.models.network import Model
@@ -65,12 +65,12 @@ class Photographs:
         return "photographs"
 
     def read(self, work: Path, progress: object) -> Listing:
-        splits: dict[str, list[Picture]] = {"train": [], "val": [], "test": []}
+        splits: dict[str, list[Sample]] = {"train": [], "val": [], "test": []}
         for number, image in enumerate(self.images):
             split = ("train", "val", "test")[number % 3]
             file = work / f"{number}.png"
             Image.fromarray(image).save(file)
-            splits[split].append(Picture(file.stem, file, (number // 3 % 2,), file.stem))
+            splits[split].append(Sample(file.stem, file, (number // 3 % 2,), file.stem))
         return Listing(Labels(("even", "odd")), splits, "crops", composed=True)
 
 

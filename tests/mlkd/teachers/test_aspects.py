@@ -1,4 +1,4 @@
-"""A teacher that pads sees each picture with the aspect ratio of its own file, in evaluation and in every view."""
+"""A teacher that pads sees each image with the aspect ratio of its own file, in evaluation and in every view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
 from mlkd.models.outputs import Outputs
 from mlkd.teachers import cache, scores
-from mlkd.teachers.base import Aspects, Pictures
+from mlkd.teachers.base import Aspects, ImagesBySize
 from mlkd.teachers.cache import TeacherOutputs
 
 
@@ -31,8 +31,8 @@ class Echo:
     def load(self, _: Labels) -> Echo:
         return self
 
-    def __call__(self, pictures: Pictures, aspects: Aspects | None = None, /) -> Outputs:
-        count = len(pictures[32])
+    def __call__(self, images: ImagesBySize, aspects: Aspects | None = None, /) -> Outputs:
+        count = len(images[32])
         values = aspects if self.pads and aspects is not None else np.zeros(count)
         return Outputs(logits=torch.from_numpy(values).float()[:, None].repeat(1, 3))
 

@@ -29,7 +29,7 @@ RAW = ("logits.raw", "positive.raw", "embeddings.raw", "pooled.raw")
 
 @pytest.fixture(scope="module")
 def teacher(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> CheckpointTeacher:
-    """Its logits spread around that of a score of 0.8, so that some pictures pass for positive and some do not."""
+    """Its logits spread around that of a score of 0.8, so that some images pass for positive and some do not."""
     folder = taggers.save(tmp_path_factory.mktemp("teacher"), LABELS)
     tensors, facts = checkpoint.read(folder / checkpoint.BEST)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def outputs(teacher: CheckpointTeacher, prepared: Path, tmp_path_factory: pytest
 
 @pytest.fixture(scope="module")
 def partly_known(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every third picture of train has no labels, every fourth one lacks a decision."""
+    """Every third image of train has no labels, every fourth one lacks a decision."""
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("partly") / "prepared")
     targets = np.load(folder / "train.targets.npy")
     known = np.ones(targets.shape, bool)
@@ -63,9 +63,9 @@ def partly_known(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def by_itself(teacher: CheckpointTeacher, data: Path, view: int) -> Outputs:
-    """The net's own outputs of a view of all training pictures."""
+    """The net's own outputs of a view of all training images."""
     pixels = read_split(data, "train").pixels(32)
-    images = [VIEWS.apply(one, seed=0, picture=at, view=view) for at, one in enumerate(pixels)]
+    images = [VIEWS.apply(one, seed=0, image=at, view=view) for at, one in enumerate(pixels)]
     with torch.no_grad():
         outputs: Outputs = checkpoint.load_model(teacher.folder)(torch.stack(images))
     return outputs
@@ -109,7 +109,7 @@ def test_unknown_decisions_have_embeddings_where_the_teacher_is_sure(
         sure.append(wanted & ~split.known)
     assert sure[0].any()
     assert (sure[0] != sure[1]).any(), "which ones differs between views"
-    assert not all(mask[0].all() for mask in sure), "and not all of an unlabelled picture's labels are sure"
+    assert not all(mask[0].all() for mask in sure), "and not all of an unlabelled image's labels are sure"
 
 
 def test_they_go_on_at_the_view_where_they_were_killed(
@@ -126,7 +126,7 @@ def test_they_go_on_at_the_view_where_they_were_killed(
         TeacherOutputs.read(tmp_path, read_split(prepared, "train"))
     seen: list[int] = []
     cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=lambda w, d, t, f=None: seen.append(d))
-    assert min(seen) > 24  # the first view of the 24 pictures was not computed again
+    assert min(seen) > 24  # the first view of the 24 images was not computed again
     for name in (*RAW, "about.json"):
         assert (tmp_path / name).read_bytes() == (outputs / name).read_bytes(), name
 
@@ -154,11 +154,11 @@ def test_a_finished_set_is_left_alone(teacher: CheckpointTeacher, prepared: Path
     assert {file.name: file.stat().st_mtime_ns for file in outputs.iterdir()} == before
 
 
-def test_those_of_other_pictures_are_refused(prepared: Path, outputs: Path) -> None:
-    with pytest.raises(ValueError, match=r"teacher outputs in .*: expected those of \(\d+, 3\) pictures and labels"):
+def test_those_of_other_images_are_refused(prepared: Path, outputs: Path) -> None:
+    with pytest.raises(ValueError, match=r"teacher outputs in .*: expected those of \(\d+, 3\) images and labels"):
         TeacherOutputs.read(outputs, read_split(prepared, "test"))
     split = read_split(prepared, "train")
-    with pytest.raises(ValueError, match="got those of other pictures"):
+    with pytest.raises(ValueError, match="got those of other images"):
         TeacherOutputs.read(outputs, replace(split, targets=split.targets[::-1]))
 
 
@@ -188,7 +188,7 @@ def test_a_loss_that_needs_more_than_there_is_is_named(prepared: Path, outputs: 
         logits_alone.require((Bce(), Rkd()))
 
 
-def test_a_teacher_that_puts_out_no_numbers_is_told_with_the_picture(prepared: Path, tmp_path: Path) -> None:
+def test_a_teacher_that_puts_out_no_numbers_is_told_with_the_image(prepared: Path, tmp_path: Path) -> None:
     broken = CheckpointTeacher(path=taggers.save(tmp_path / "net", LABELS, bias=float("nan")))
     with pytest.raises(ValueError, match="teacher outputs: expected finite logits, got others for train/0; "):
         cache.record([broken], prepared, VIEWS, tmp_path, seed=0)

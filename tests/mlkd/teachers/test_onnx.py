@@ -24,7 +24,7 @@ WEIGHT = np.array([[2, -1, 0.5], [0.3, 1, -1], [-1, 0.2, 1]], np.float32)
 BIAS = np.array([0.1, -0.2, 0.3], np.float32)
 
 
-def pictures(count: int = 5) -> torch.Tensor:
+def images(count: int = 5) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8))
 
 
@@ -42,10 +42,10 @@ def foreign(
     more_inputs: int = 0,
 ) -> Path:
     """A graph as others write it: the mean of each channel, a matrix, perhaps a sigmoid; and an output besides."""
-    picture = [3, px, px] if layout == "NCHW" else [px, px, 3]
+    image = [3, px, px] if layout == "NCHW" else [px, px, 3]
     of_floats = TensorProto.FLOAT if kind == TensorProto.UINT8 else kind
     dtype = helper.tensor_dtype_to_np_dtype(of_floats)
-    inputs = [helper.make_tensor_value_info("x", kind, [batch, *picture])]
+    inputs = [helper.make_tensor_value_info("x", kind, [batch, *image])]
     inputs += [helper.make_tensor_value_info(f"more{at}", kind, [1]) for at in range(more_inputs)]
     axes = [2, 3] if layout == "NCHW" else [1, 2]
     weight = weight / 255 if kind == TensorProto.UINT8 else weight
@@ -84,8 +84,8 @@ def said(source: OnnxTeacher, images: torch.Tensor) -> Outputs:
 
 def test_pixels_as_they_are(tmp_path: Path) -> None:
     source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", kind=TensorProto.UINT8), image_px=32, layout="NCHW")
-    expected = pictures().numpy().astype(np.float64).mean((1, 2)) @ WEIGHT / 255 + BIAS
-    got = said(source, pictures())
+    expected = images().numpy().astype(np.float64).mean((1, 2)) @ WEIGHT / 255 + BIAS
+    got = said(source, images())
     np.testing.assert_allclose(got.logits, expected, atol=1e-4)
     assert (got.embeddings, got.pooled) == (None, None)
     with pytest.raises(ValueError, match="expected no mean, std and white for a graph that reads uint8"):
@@ -98,18 +98,18 @@ def test_pixels_as_they_are(tmp_path: Path) -> None:
 def test_a_graph_of_others(tmp_path: Path, layout: Any, output: Any, batch: str | int) -> None:
     file = foreign(tmp_path / "a.onnx", layout=layout, output=output, batch=batch)
     source = OnnxTeacher(path=file, image_px=32, layout=layout, mean=MEAN, std=STD, output=output)
-    np.testing.assert_allclose(said(source, pictures()).logits, by_hand(pictures()), atol=1e-4)
+    np.testing.assert_allclose(said(source, images()).logits, by_hand(images()), atol=1e-4)
 
 
 def test_half_floats_and_sizes_that_the_graph_leaves_open(tmp_path: Path) -> None:
     file = foreign(tmp_path / "a.onnx", kind=TensorProto.FLOAT16, px="px")
     source = OnnxTeacher(path=file, image_px=32, layout="NCHW", mean=MEAN, std=STD)
-    np.testing.assert_allclose(said(source, pictures()).logits, by_hand(pictures()), atol=2e-2)  # scores in float16
+    np.testing.assert_allclose(said(source, images()).logits, by_hand(images()), atol=2e-2)  # scores in float16
 
 
 def test_scores_of_nought_and_one_have_finite_logits(tmp_path: Path) -> None:
     file = foreign(tmp_path / "a.onnx", bias=np.array([-200, 0, 200], np.float32))
-    logits = said(OnnxTeacher(path=file, image_px=32, layout="NCHW"), pictures()).logits
+    logits = said(OnnxTeacher(path=file, image_px=32, layout="NCHW"), images()).logits
     limit = np.log((1 - 1e-6) / 1e-6)
     np.testing.assert_allclose(logits[:, 0], -limit, rtol=1e-4)
     np.testing.assert_allclose(logits[:, 2], limit, rtol=1e-2)  # 1 - 1e-6 in float32
@@ -119,7 +119,7 @@ def test_beside_a_net_of_ours_it_adds_its_logits(tmp_path: Path) -> None:
     ours = CheckpointTeacher(path=taggers.save(tmp_path / "net", LABELS)).load(LABELS)
     theirs = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW").load(LABELS)
     with torch.no_grad():
-        both, one, other = (teacher({32: pictures()}) for teacher in (Several((ours, theirs)), ours, theirs))
+        both, one, other = (teacher({32: images()}) for teacher in (Several((ours, theirs)), ours, theirs))
     torch.testing.assert_close(both.logits, (one.logits + other.logits) / 2)
     torch.testing.assert_close(both.embeddings, one.embeddings)
     torch.testing.assert_close(both.pooled, one.pooled)
@@ -132,16 +132,16 @@ def test_a_list_of_labels_beside_it(tmp_path: Path, name: str) -> None:
     for names in (LABELS.names, ("red", "blue", "green")):
         (tmp_path / name).write_text(json.dumps(names) if name.endswith("json") else "\n".join(names) + "\n")
         columns = [names.index(name) for name in LABELS.names]
-        got = source.load(LABELS)({32: pictures()}).logits
-        whole = replace(source, labels=None).load(LABELS)({32: pictures()}).logits  # by its metadata
+        got = source.load(LABELS)({32: images()}).logits
+        whole = replace(source, labels=None).load(LABELS)({32: images()}).logits  # by its metadata
         np.testing.assert_array_equal(got, whole[:, columns])
 
 
 @pytest.mark.parametrize("wanted", [("blue", "red", "green"), ("blue", "red"), ("green",)])
 def test_columns_are_taken_by_the_names_in_its_metadata(tmp_path: Path, wanted: tuple[str, ...]) -> None:
     source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW")
-    got = source.load(Labels(wanted))({32: pictures()}).logits
-    expected = said(source, pictures()).logits[:, [LABELS.names.index(name) for name in wanted]]
+    got = source.load(Labels(wanted))({32: images()}).logits
+    expected = said(source, images()).logits[:, [LABELS.names.index(name) for name in wanted]]
     np.testing.assert_array_equal(got, expected)
 
 
@@ -167,7 +167,7 @@ def test_without_names_it_says_that_they_are_in_order_or_is_refused(tmp_path: Pa
         with pytest.raises(ValueError, match="expected the names of its labels, got none; name a file with `labels`"):
             teacher.load(labels)
     named = replace(source, path=foreign(tmp_path / "b.onnx"))
-    np.testing.assert_array_equal(said(in_order, pictures()).logits, said(named, pictures()).logits)
+    np.testing.assert_array_equal(said(in_order, images()).logits, said(named, images()).logits)
     with pytest.raises(ValueError, match=r"expected one output \(B, 2\) for its 2 labels, got probabilities .*, 3\]"):
         in_order.load(Labels(("red", "green")))
 
@@ -183,8 +183,8 @@ def test_without_names_it_says_that_they_are_in_order_or_is_refused(tmp_path: Pa
 def test_json_may_name_the_column_of_each_label(tmp_path: Path, text: str) -> None:
     (tmp_path / "l.json").write_text(text, encoding="utf-8")
     source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", names=()), image_px=32, layout="NCHW")
-    found = replace(source, labels=tmp_path / "l.json").load(Labels(("blue", "green", "red")))({32: pictures()}).logits
-    whole = said(replace(source, labels_in_order=True), pictures()).logits
+    found = replace(source, labels=tmp_path / "l.json").load(Labels(("blue", "green", "red")))({32: images()}).logits
+    whole = said(replace(source, labels_in_order=True), images()).logits
     np.testing.assert_array_equal(found, whole[:, [2, 1, 0]])
 
 
@@ -202,7 +202,7 @@ def test_of_several_outputs_one_is_named(tmp_path: Path) -> None:
             replace(source, output_name=name).load(LABELS)
     for name, kind in (("probabilities", "scores"), ("sums", "logits")):
         teacher = replace(source, output_name=name, output=kind)
-        np.testing.assert_allclose(said(teacher, pictures()).logits, by_hand(pictures()), atol=1e-4)
+        np.testing.assert_allclose(said(teacher, images()).logits, by_hand(images()), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -226,17 +226,17 @@ def test_a_damaged_list_of_labels_is_named(tmp_path: Path, name: str, text: byte
 @pytest.mark.parametrize("kind", [TensorProto.UINT8, TensorProto.FLOAT])
 def test_channels_the_other_way_round(tmp_path: Path, kind: int) -> None:
     source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", kind=kind), image_px=32, layout="NCHW")
-    mirrored = torch.flip(pictures(), [3])
-    assert not np.allclose(said(source, mirrored).logits, said(source, pictures()).logits, atol=1e-3)
+    mirrored = torch.flip(images(), [3])
+    assert not np.allclose(said(source, mirrored).logits, said(source, images()).logits, atol=1e-3)
     got = said(replace(source, channels="bgr"), mirrored)
-    np.testing.assert_allclose(got.logits, said(source, pictures()).logits, atol=1e-6)
+    np.testing.assert_allclose(got.logits, said(source, images()).logits, atol=1e-6)
 
 
 def test_values_up_to_255_with_mean_and_std_in_their_units(tmp_path: Path) -> None:
     source = OnnxTeacher(path=foreign(tmp_path / "a.onnx"), image_px=32, layout="NCHW", mean=MEAN, std=STD)
     mean, std = (tuple(255 * value for value in three) for three in (MEAN, STD))
-    got = said(replace(source, white=255, mean=mean, std=std), pictures())
-    np.testing.assert_allclose(got.logits, by_hand(pictures()), atol=1e-4)
+    got = said(replace(source, white=255, mean=mean, std=std), images())
+    np.testing.assert_allclose(got.logits, by_hand(images()), atol=1e-4)
     pixels = OnnxTeacher(path=foreign(tmp_path / "b.onnx", kind=TensorProto.UINT8), image_px=32, layout="NCHW")
     with pytest.raises(ValueError, match="expected no mean, std and white for a graph that reads uint8"):
         replace(pixels, white=255).load(LABELS)
@@ -252,7 +252,7 @@ def test_values_up_to_255_with_mean_and_std_in_their_units(tmp_path: Path) -> No
         ("center", 1.0, (0, 0, 32, 32)),
     ],
 )
-def test_padding_gives_pictures_their_aspect_back(
+def test_padding_gives_images_their_aspect_back(
     tmp_path: Path, padding: Any, aspect: float, box: tuple[int, int, int, int]
 ) -> None:
     """An image of one colour stays it, whatever resizes it; so the mean of a channel follows from the areas."""
@@ -292,7 +292,7 @@ def test_a_graph_of_another_form_is_refused(
 def test_logits_taken_for_scores_are_noticed(tmp_path: Path) -> None:
     source = OnnxTeacher(path=foreign(tmp_path / "a.onnx", output="logits"), image_px=32, layout="NCHW")
     with pytest.raises(ValueError, match=r"expected scores in 0\.\.1, got .*; set output: logits"):
-        said(source, pictures())
+        said(source, images())
 
 
 def test_scores_taken_for_logits_are_noticed(tmp_path: Path) -> None:
@@ -300,9 +300,9 @@ def test_scores_taken_for_logits_are_noticed(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match=r"expected logits, got 90 values that all lie in 0\.\.1: scores; set output: s"
     ):
-        said(source, pictures(30))
+        said(source, images(30))
     logits = replace(source, path=foreign(tmp_path / "b.onnx", output="logits"))
-    assert said(logits, pictures(30)).logits.shape == (30, 3)
+    assert said(logits, images(30)).logits.shape == (30, 3)
 
 
 def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:

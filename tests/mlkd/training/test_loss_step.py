@@ -78,7 +78,7 @@ def test_a_ramp_grows_from_nothing_to_the_full_weight(prepared: Path, outputs: P
 def test_unknown_decisions_are_no_negatives(prepared: Path) -> None:
     split = read_split(prepared, "train")
     known = np.ones(split.targets.shape, dtype=bool)
-    known[ROWS[:2]] = False  # two pictures that nobody has labelled
+    known[ROWS[:2]] = False  # two images that nobody has labelled
     known[ROWS[2], 1] = False
     given = lesson(replace(split, known=known), [Bce()], None)
     student_logits = student().logits.requires_grad_()
@@ -91,7 +91,7 @@ def test_stage_maps_come_from_the_teacher_that_runs_along(prepared: Path, output
     split = read_split(prepared, "train")
     given = lesson(split, [ReviewKD()], outputs, teacher)
     assert given.live is not None
-    images = torch.stack([VIEWS.apply(split.pixels(32)[i], seed=0, picture=int(i), view=1) for i in ROWS])
+    images = torch.stack([VIEWS.apply(split.pixels(32)[i], seed=0, image=int(i), view=1) for i in ROWS])
     with torch.no_grad():
         maps = given.live(images, features=True).features
     same = replace(student(), features=maps)

@@ -85,7 +85,7 @@ def test_adapters_are_trained_and_not_shipped(whole: Path) -> None:
     assert not any("adapters" in name for name in best)
 
 
-def test_a_diverging_run_saves_and_names_step_term_and_pictures(
+def test_a_diverging_run_saves_and_names_step_term_and_images(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = training_loop._Run._terms
@@ -113,9 +113,7 @@ def test_a_gradient_that_is_no_number_moves_no_weight(
         return terms
 
     monkeypatch.setattr(training_loop._Run, "_terms", infinite)
-    with pytest.raises(
-        NonFiniteLossError, match=r"step 3: expected finite gradients, got others on pictures train/\d+"
-    ):
+    with pytest.raises(NonFiniteLossError, match=r"step 3: expected finite gradients, got others on images train/\d+"):
         run(tmp_path)
     for name in (checkpoint.LAST, "diverged.safetensors"):
         tensors, facts = checkpoint.read(tmp_path / name)

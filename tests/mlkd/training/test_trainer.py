@@ -41,7 +41,7 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_training_learns_the_training_pictures(prepared: Path, tmp_path: Path) -> None:
+def test_training_learns_the_training_images(prepared: Path, tmp_path: Path) -> None:
     train(MODEL, replace(TRAINING, epochs=12, learning_rate=1e-2), Views(crop_min=1.0), prepared, tmp_path, seed=0)
     told = history(tmp_path)
     assert [entry["epoch"] for entry in told] == list(range(1, 13))

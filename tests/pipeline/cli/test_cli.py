@@ -51,7 +51,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("{kind: label_kl}", "{kind: label_kd}", "losses.1.kind: expected one of bce, label_kl, "),
         ("{kind: label_kl}", "{kind: label_kl, weigth: 2}", "got 'weigth'; did you mean weight?"),
         ("kind: scenes", "kind: scene", "data.kind: expected one of scenes, "),
-        ("calibration_pictures: 16", "calibration_pictures: 0", "calibration_pictures: expected at least 1, got 0"),
+        ("calibration_images: 16", "calibration_images: 0", "calibration_images: expected at least 1, got 0"),
         ("keep: 0.5", "keep: 0.5, epochs: 3", "export.budget.epochs: expected one of keep, float_layers, "),
         ("queries: 8", "queries: 0", "bench.queries: expected more than 0, got 0"),
         ("views: {", "name: other\nviews: {", "name: expected none: the file's name is the recipe's, got 'other'"),
@@ -81,8 +81,8 @@ def test_recipes_that_are_not_there(recipe: Path, capsys: pytest.CaptureFixture[
 
 
 def test_data_for_a_source_that_takes_none(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    block = refused(capsys, "distill", "--recipe", "tiny.yaml", "--data", "pictures")
-    assert "data: expected a source with a root for DATA=pictures, got scenes; leave DATA out" in block
+    block = refused(capsys, "distill", "--recipe", "tiny.yaml", "--data", "images")
+    assert "data: expected a source with a root for DATA=images, got scenes; leave DATA out" in block
 
 
 def test_a_missing_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +115,7 @@ def test_plan_tells_what_the_nets_cost(recipe: Path, capsys: pytest.CaptureFixtu
 
 
 def test_plan_counts_with_the_labels_that_were_read(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = stages.line(load_recipe("tiny.yaml"), Path("runs/tiny")).until("data")
+    line = stages.pipeline(load_recipe("tiny.yaml"), Path("runs/tiny")).until("data")
     line.run()
     capsys.readouterr()
     assert main(["plan", "--recipe", "tiny.yaml"]) == 0
@@ -153,7 +153,7 @@ def test_a_full_disk_keeps_what_is_finished(recipe: Path, tmp_path: Path) -> Non
 
 def test_an_interrupted_run_says_that_it_goes_on(recipe: Path, tmp_path: Path) -> None:
     started = commands.start(tmp_path, "distill", "--recipe", "tiny.yaml")
-    at_work = [tmp_path / "runs/tiny" / place for place in ("data.partial/pictures", "data", "teacher.partial")]
+    at_work = [tmp_path / "runs/tiny" / place for place in ("data.partial/images", "data", "teacher.partial")]
     while started.running() and not any(place.exists() for place in at_work):
         time.sleep(0.01)
     started.interrupt()

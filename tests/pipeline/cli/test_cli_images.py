@@ -1,4 +1,4 @@
-"""Pictures as users have them: some cannot be read, some are odd, some tags are unknown."""
+"""Images as users have them: some cannot be read, some are odd, some tags are unknown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from PIL import Image
 from mlkd.data.prepared import read_split
 from pipeline import stages
 from pipeline.__main__ import main
-from pipeline.recipe.schema import RECIPES, load_recipe
+from pipeline.recipe.find import RECIPES
+from pipeline.recipe.schema import load_recipe
 from tests.helpers import drawings
 
 PX = 32
@@ -22,9 +23,9 @@ PX = 32
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """pictures/ with tags.csv, and tiny.yaml that reads it."""
+    """images/ with tags.csv, and tiny.yaml that reads it."""
     monkeypatch.chdir(tmp_path)
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     root.mkdir()
     rng = np.random.default_rng(0)
     rows = []
@@ -36,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     recipe = drawings.write_recipe(tmp_path, tmp_path)
     text = recipe.read_text()
     end = text.index("views:")
-    recipe.write_text("data: {kind: folder, root: pictures}\n" + text[end:].replace("image_px: 48", f"image_px: {PX}"))
+    recipe.write_text("data: {kind: folder, root: images}\n" + text[end:].replace("image_px: 48", f"image_px: {PX}"))
     return root
 
 
@@ -46,13 +47,13 @@ def write_tags(root: Path, rows: list[tuple[str, str, str]], mode: str = "w") ->
 
 
 def prepared(tmp_path: Path) -> Path:
-    stages.line(load_recipe("tiny.yaml"), tmp_path / "runs/tiny").until("data").run()
+    stages.pipeline(load_recipe("tiny.yaml"), tmp_path / "runs/tiny").until("data").run()
     return tmp_path / "runs/tiny/data"
 
 
 def test_an_unknown_tag_is_named_with_its_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = Path("tiny.yaml")
-    recipe.write_text(recipe.read_text().replace("root: pictures", "root: pictures, labels: [cat, dogs]"))
+    recipe.write_text(recipe.read_text().replace("root: images", "root: images, labels: [cat, dogs]"))
     assert main(["distill", "--recipe", "tiny.yaml"]) == 2
     told = capsys.readouterr().err
     assert "Traceback" not in told
@@ -63,12 +64,12 @@ def test_an_unknown_tag_is_named_with_its_line(folder: Path, capsys: pytest.Capt
     assert told.splitlines()[-1].startswith("next: ")
 
 
-def test_unreadable_pictures_are_left_out_and_named(
+def test_unreadable_images_are_left_out_and_named(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole = (folder / "0.png").read_bytes()
     (folder / "0.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "1.png").write_text("not a picture")
+    (folder / "1.png").write_text("not an image")
     (folder / "4.png").unlink()
     with caplog.at_level(logging.WARNING, "pipeline"):
         data = prepared(tmp_path)
@@ -78,7 +79,7 @@ def test_unreadable_pictures_are_left_out_and_named(
     assert len(read_split(data, "train")) == 12 - 3
 
 
-def test_odd_pictures_are_accepted(folder: Path, tmp_path: Path) -> None:
+def test_odd_images_are_accepted(folder: Path, tmp_path: Path) -> None:
     red = Image.new("RGB", (40, 20), (255, 0, 0))
     alpha = red.convert("RGBA")
     alpha.putalpha(0)
@@ -111,5 +112,5 @@ def test_shipped_recipes_are_valid(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name, None if name.startswith("scenes") else tmp_path)
     assert recipe.name == name
     assert recipe.student.model.image_px <= recipe.teacher.model.image_px
-    assert {stage.name for stage in stages.line(recipe, tmp_path).stages} >= recipe.minutes.keys()
+    assert {stage.name for stage in stages.pipeline(recipe, tmp_path).stages} >= recipe.minutes.keys()
     assert recipe.student.training.epochs == recipe.baseline.epochs

@@ -128,7 +128,7 @@ def test_what_is_no_bundle_is_said(dist: Path, capsys: pytest.CaptureFixture[str
     said = "bundle: expected a recipe that was exported, or a bundle's folder, got 'colour'; make export"
     assert said in capsys.readouterr().err
     assert main(["verify", "recipes/colours.yaml"]) == 0
-    Path("colours").mkdir()  # a folder of pictures, say
+    Path("colours").mkdir()  # a folder of images, say
     assert main(["verify", "colours"]) == 0
 
 

@@ -124,7 +124,7 @@ def test_the_table_holds_what_the_scores_say(work: Path, recipe: Recipe, finishe
 
 
 def step_ms(work: Path, method: str) -> float:
-    """64 pictures in batches of 16."""
+    """64 images in batches of 16."""
     epochs = [json.loads((work / f"runs/tiny/compare/final/{method}-seed{n}/history.json").read_text()) for n in (0, 1)]
     return 1000 * sum((one["seconds"] + two["seconds"]) / 2 / 4 for one, two in epochs) / 2
 

@@ -62,7 +62,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 @pytest.fixture(scope="module")
 def taught(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "taught"
-    runs.line(recipe, folder).until("teacher_outputs").run()
+    runs.pipeline(recipe, folder).until("teacher_outputs").run()
     return folder
 
 

@@ -17,7 +17,7 @@ from pipeline.compare import run, runs
 from pipeline.recipe.methods import METHODS, Compare, Method
 from pipeline.recipe.schema import Recipe, load_recipe
 from pipeline.runner.result import sha256
-from pipeline.runner.stage import Line, Stage
+from pipeline.runner.stage import Pipeline, Stage
 from tests.helpers import drawings
 
 
@@ -29,7 +29,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 def trained(recipe: Recipe, folder: Path) -> list[Stage]:
     """The stages that train a student."""
-    line = runs.line(recipe, folder).stages
+    line = runs.pipeline(recipe, folder).stages
     return [stage for stage in line if stage.name.startswith(("compare/grid", "compare/final"))]
 
 
@@ -44,7 +44,7 @@ def test_every_method_is_in_the_protocol_by_default() -> None:
 
 
 def test_only_losses_on_stage_maps_have_the_teacher_at_hand(recipe: Recipe, tmp_path: Path) -> None:
-    reads = {stage.name: stage.reads for stage in runs.line(recipe, tmp_path).stages}
+    reads = {stage.name: stage.reads for stage in runs.pipeline(recipe, tmp_path).stages}
     assert "teacher" in reads["compare/grid/reviewkd-x1"]
     assert reads["compare/grid/kd-x1"] == reads["compare/final/none-seed4"] == ("data", "teacher_outputs")
 
@@ -70,7 +70,7 @@ def test_a_file_of_first_weights_is_part_of_every_run(recipe: Recipe, tmp_path: 
 def test_a_forced_stage_runs_again_once(tmp_path: Path) -> None:
     """Though every seed is a run of the line of its own."""
     ran = []
-    line = Line((Stage(name="teacher_outputs", run=ran.append), Stage(name="one", run=ran.append)), tmp_path)
+    line = Pipeline((Stage(name="teacher_outputs", run=ran.append), Stage(name="one", run=ran.append)), tmp_path)
     line.run()
     line = replace(line, force=frozenset({"teacher_outputs", "one"}))
     line = run._run(line, [], lambda _: silent)

@@ -25,7 +25,7 @@ from pipeline.recipe.schema import load_recipe, read_recipe
 COUNT = 40
 
 
-def picture(file: Path, seed: int) -> None:
+def image(file: Path, seed: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 255, (18, 24, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file)
@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "my pets"
     for number in range(COUNT):
-        picture(folder / f"{number}.png", number)
+        image(folder / f"{number}.png", number)
     write(folder / "tags.csv", [(f"{number}.png", ";".join(tags(number))) for number in range(COUNT)])
     return folder
 
@@ -82,7 +82,7 @@ def test_the_recipe_is_named_after_the_folder_and_runs(
     assert isinstance(recipe.data, Folder)
     assert recipe.data.root == folder
     assert recipe.student.model.image_px <= recipe.teacher.model.image_px
-    stages.line(recipe, tmp_path / "runs").until("data").run()
+    stages.pipeline(recipe, tmp_path / "runs").until("data").run()
     assert read_split(tmp_path / "runs/data", "train").labels.names == ("cat", "owl", "pet", "red dog")
     assert main(["plan", "--recipe", "my-pets.yaml"]) == 0
     assert sorted(folder.rglob("*")) == before
@@ -102,7 +102,7 @@ def test_one_number_is_the_length_of_training(folder: Path, capsys: pytest.Captu
 def test_what_is_understood_is_printed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "3.png").unlink()
     (folder / "4.png").write_bytes((folder / "4.png").read_bytes()[:100])
-    picture(folder / "new/other.JPG", 99)
+    image(folder / "new/other.JPG", 99)
     (folder / "labels.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     (folder / "list.xlsx").write_bytes(b"PK")
     said = told(capsys, folder, "--out", "pets.yaml").splitlines()
@@ -120,7 +120,7 @@ def test_what_is_understood_is_printed(folder: Path, capsys: pytest.CaptureFixtu
         "warning: 1 rows without an image: 3.png",
     ]
     assert [line for line in expected if line not in said] == []
-    assert any(line.startswith("warning: 1 images cannot be read: picture 4.png: ") for line in said)
+    assert any(line.startswith("warning: 1 images cannot be read: image 4.png: ") for line in said)
     listing = load_recipe("pets.yaml").data.read(folder, silent)
     assert f"split: cut by hash of the file names: {_counts(listing.splits)}" in said
     assert "# unlabelled: ." in Path("pets.yaml").read_text()
@@ -130,10 +130,10 @@ def _counts(splits: dict[str, list[object]]) -> str:
     return ", ".join(f"{split} {len(images)}" for split, images in splits.items())
 
 
-def test_the_commented_line_adds_pictures_without_tags(
+def test_the_commented_line_adds_images_without_tags(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    picture(folder / "new/other.png", 99)
+    image(folder / "new/other.png", 99)
     told(capsys, folder, "--out", "pets.yaml")
     Path("pets.yaml").write_text(Path("pets.yaml").read_text().replace("# unlabelled", "unlabelled"))
     listing = load_recipe("pets.yaml").data.read(tmp_path, silent)
@@ -141,7 +141,7 @@ def test_the_commented_line_adds_pictures_without_tags(
 
 
 @pytest.mark.parametrize("count", [40, 39])
-def test_only_some_pictures_are_opened(count: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_some_images_are_opened(count: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every fourth from the first to the last, also where that is not quite ten times."""
     monkeypatch.setattr(survey, "LOOKED_AT", 10)
     write(folder / "tags.csv", [(f"{number}.png", ";".join(tags(number))) for number in range(count)])
@@ -185,9 +185,9 @@ def test_nothing_is_written_into_the_folder(
 
 
 def test_sub_folders_become_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder, out = tmp_path / "pictures", str(tmp_path / "mine.yaml")
+    folder, out = tmp_path / "images", str(tmp_path / "mine.yaml")
     for number in range(12):
-        picture(folder / ("animals/cats" if number % 2 else "house; old|grey") / f"{number}.jpg", number)
+        image(folder / ("animals/cats" if number % 2 else "house; old|grey") / f"{number}.jpg", number)
     assert "labels from the names of the sub-folders" in told(capsys, folder, "--out", out)
     found = read(out, tmp_path).found()
     assert found.labels == ("animals", "cats", "house; old|grey")
@@ -198,7 +198,7 @@ def test_sub_folders_become_labels(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_a_name_in_another_encoding_is_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(12):
-        picture(tmp_path / "set" / ("cat" if number % 2 else "dog") / f"{number}.png", number)
+        image(tmp_path / "set" / ("cat" if number % 2 else "dog") / f"{number}.png", number)
     (tmp_path / "set/cat/1.png").rename(os.fsdecode(os.fsencode(tmp_path / "set/cat") + b"/b\xe4r.png"))
     said = told(capsys, tmp_path / "set", "--out", str(tmp_path / "mine.yaml"))
     assert "warning: 1 rows without an image: 'cat/b\\udce4r.png'" in said
@@ -207,7 +207,7 @@ def test_a_name_in_another_encoding_is_left_out_and_named(tmp_path: Path, capsys
 
 def test_folders_named_as_splits_are_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number, split in enumerate(("train", "valid", "test") * 6):
-        picture(tmp_path / "set" / split / ("cat" if number % 2 else "dog") / f"{number}.png", number)
+        image(tmp_path / "set" / split / ("cat" if number % 2 else "dog") / f"{number}.png", number)
     said = told(capsys, tmp_path / "set", "--out", str(tmp_path / "mine.yaml"))
     assert "split: by sub-folders: train 6, val 6, test 6\n" in said
     assert read(str(tmp_path / "mine.yaml"), tmp_path).found().labels == ("cat", "dog")
@@ -222,7 +222,7 @@ def test_doubtful_sub_folders_are_a_question(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for number in range(12):
-        picture(tmp_path / "set" / name.format(number % 4, number) / f"{number}.png", number)
+        image(tmp_path / "set" / name.format(number % 4, number) / f"{number}.png", number)
     said = refused(capsys, tmp_path / "set")
     assert "expected a table of tags, got none, and 12 images in" in said, why
     assert "say --table FILE" in said
@@ -257,7 +257,7 @@ def test_names_of_several_words_are_not_taken_apart(
 
 def test_json_lines(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "tags.csv").unlink()
-    lines = [json.dumps({"picture": f"{number}.png", "tags": tags(number)}) for number in range(COUNT)]
+    lines = [json.dumps({"image": f"{number}.png", "tags": tags(number)}) for number in range(COUNT)]
     (folder / "some.jsonl").write_text("\n".join(lines))
     told(capsys, folder)
     assert read("my-pets.yaml", tmp_path).found().labels[0] == "cat"
@@ -287,7 +287,7 @@ def test_a_table_elsewhere(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert read("my-pets.yaml", tmp_path).table == str(tmp_path / "mine.tsv")
 
 
-def test_pictures_in_folders_beside_the_table(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_in_folders_beside_the_table(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(COUNT):
         place = folder / f"images_{number % 3}"
         place.mkdir(exist_ok=True)
@@ -303,7 +303,7 @@ def test_two_files_of_one_name_are_a_question_that_root_answers(
 ) -> None:
     for number in range(COUNT):
         for place in ("full", "small"):
-            picture(folder / place / f"{number}.png", number)
+            image(folder / place / f"{number}.png", number)
         (folder / f"{number}.png").unlink()
     assert "got full/0.png, small/0.png; say --suffix .png, or say --root FOLDER" in refused(capsys, folder)
     told(capsys, folder, "--root", "full")
@@ -330,14 +330,14 @@ def test_symbolic_links_work(folder: Path, tmp_path: Path, capsys: pytest.Captur
     found = read("linked.yaml", tmp_path).found()
     assert len(found.rows) == 39
     assert found.missing == {"39.png": f"missing file {linked / '39.png'} (a symbolic link to nothing)"}
-    stages.line(load_recipe("linked.yaml"), tmp_path / "runs").until("data").run()
+    stages.pipeline(load_recipe("linked.yaml"), tmp_path / "runs").until("data").run()
     assert sum(len(read_split(tmp_path / "runs/data", split)) for split in ("train", "select", "tune", "test")) == 39
 
 
 def test_links_to_nothing_are_no_images_and_no_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = tmp_path / "set", str(tmp_path / "mine.yaml")
     for number in range(12):
-        picture(folder / ("cat" if number % 2 else "dog") / f"{number}.png", number)
+        image(folder / ("cat" if number % 2 else "dog") / f"{number}.png", number)
     for name in ("cat/x.png", "tags.csv", "names.txt"):
         (folder / name).symlink_to(tmp_path / "nothing")
     said = told(capsys, folder, "--out", out)
@@ -408,11 +408,11 @@ def test_a_folder_without_images(folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert "expected images, got none; say --root FOLDER" in refused(capsys, tmp_path / "empty")
 
 
-def test_sizes_grow_with_the_number_of_pictures(folder: Path) -> None:
+def test_sizes_grow_with_the_number_of_images(folder: Path) -> None:
     found = survey.survey(folder, {})
     rows, costs = found.found.rows, []
     for scale in starting.SCALES:
-        count = int(min(scale.pictures, 150_000))
+        count = int(min(scale.images, 150_000))
         object.__setattr__(found.found, "rows", (rows * (count // COUNT + 1))[:count])
         assert starting.scale_of(found) == scale
         recipe = read_recipe(starting.recipe_text(found), Path("mine.yaml"))

@@ -33,7 +33,7 @@ def test_every_key_that_an_error_names_is_an_option() -> None:
     assert options <= OWN
 
 
-def picture(file: Path, number: int) -> None:
+def image(file: Path, number: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(number).integers(0, 255, (18, 24, 3), dtype=np.uint8)
     Image.fromarray(noise).save(file)
@@ -45,7 +45,7 @@ def tags(number: int) -> list[str]:
 
 def images(folder: Path, name: str = "{}.png") -> None:
     for number in range(COUNT):
-        picture(folder / name.format(number), number)
+        image(folder / name.format(number), number)
 
 
 def table(folder: Path, header: Sequence[str], row: Callable[[int], Sequence[object]], name: str = "tags.csv") -> None:

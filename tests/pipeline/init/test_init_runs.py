@@ -38,7 +38,7 @@ def made_small(recipe: Path) -> None:
 def test_the_recipe_of_a_single_label_distils_and_exports(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Defect or not; ten pictures have it."""
+    """Defect or not; ten images have it."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "my pets"
     folder.mkdir()
@@ -51,7 +51,7 @@ def test_the_recipe_of_a_single_label_distils_and_exports(
     made_small(Path("my-pets.yaml"))
     assert main(["distill", "--recipe", "my-pets.yaml"]) == 0, capsys.readouterr().err
     runs = Path("runs/my-pets")
-    stages.line(load_recipe("./my-pets.yaml"), runs).until("bundle").run()  # references take minutes to compile
+    stages.pipeline(load_recipe("./my-pets.yaml"), runs).until("bundle").run()  # references take minutes to compile
     manifest = read_bundle(runs / "bundle/bundle")
     assert manifest.labels == ("defect",)
     assert [engine.name for engine in manifest.engines] == ["onnxruntime-fp32"]

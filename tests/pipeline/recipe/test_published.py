@@ -17,7 +17,8 @@ from mlkd.models.network import Model
 from mlkd.models.weights import RandomWeights
 from mlkd.training import optim
 from mlkd.training.config import Training
-from pipeline.recipe.schema import RECIPES, Recipe, Trained, load_recipe
+from pipeline.recipe.find import RECIPES
+from pipeline.recipe.schema import Recipe, Trained, load_recipe
 from tests.helpers import layouts
 
 NAMES = sorted(file.stem for file in (RECIPES / "published").glob("*_*.yaml"))

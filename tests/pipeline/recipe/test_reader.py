@@ -65,13 +65,13 @@ GOOD = "title: a\nshape: {kind: round, radius: 3e-4}\n"
 def test_everything_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     drawing = read(
-        GOOD + "parts: [{kind: square}, {kind: round, radius: 2}]\nsizes: [1, 2]\nfolder: pictures\nframe: null\n"
+        GOOD + "parts: [{kind: square}, {kind: round, radius: 2}]\nsizes: [1, 2]\nfolder: images\nframe: null\n"
         "paint:\n  colour: green\n",
         tmp_path,
     )
     assert drawing == Drawing(
         title="a", shape=Round(radius=0.0003), parts=(Square(), Round(radius=2)), sizes=(1, 2),
-        folder=tmp_path / "pictures", paint=Paint(colour="green"),
+        folder=tmp_path / "images", paint=Paint(colour="green"),
     )  # fmt: skip
 
 

@@ -40,13 +40,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    return list(bundles.write_pictures(tmp_path_factory.mktemp("pictures")).values())
+    return list(bundles.write_images(tmp_path_factory.mktemp("images")).values())
 
 
 @pytest.fixture(scope="module")
 def listed(files: list[Path]) -> Path:
-    file = files[0].with_name("pictures.txt")
-    file.write_text("".join(f"{picture}\n" for picture in files))
+    file = files[0].with_name("images.txt")
+    file.write_text("".join(f"{image}\n" for image in files))
     return file
 
 
@@ -56,7 +56,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 
 def words(listed: Path) -> list[str]:
-    return ["--pictures", str(listed), "--sample", "3", "--queries", "5", "--warmup-s", "0.05", "--throughput"]
+    return ["--images", str(listed), "--sample", "3", "--queries", "5", "--warmup-s", "0.05", "--throughput"]
 
 
 def net(folder: Path, cache: Path | None = None) -> Net:
@@ -94,10 +94,10 @@ def test_a_forked_process_times_the_eager_net_like_an_engine(
     threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
     told = student.program("bench", "--engine", one.engine, *words(listed), timeout_s=100)
     assert (torch.get_num_threads(), os.sched_getaffinity(0)) == (threads, cores), "only the process itself is pinned"
-    assert (told["pictures"], told["queries"], told["threads"]) == (3, 5, 1)
+    assert (told["images"], told["queries"], told["threads"]) == (3, 5, 1)
     samples = output_check.process(told)["samples"]
     assert 0 < max(samples["infer_ms"]) < max(samples["end_to_end_ms"])
-    scored = student.program("scores", "--engine", one.engine, "--pictures", str(listed), "--out", str(tmp_path))
+    scored = student.program("scores", "--engine", one.engine, "--images", str(listed), "--out", str(tmp_path))
     truth = Truth(files=files, targets=(EAGER > 0.5).astype(np.uint8), groups=list("abcd"))
     row = {**one.row} | outcome(
         [told], scored["torch"], tmp_path / "torch.npy", truth, one.thresholds,
@@ -148,7 +148,7 @@ def test_the_compiled_net_is_timed_and_scores_like_the_eager_one(
     told = student.program("bench", "--engine", one.engine, *words(listed), timeout_s=300)
     assert told["first_ms"] < 1000, "compiling belongs to loading"
     assert told["ran"]["version"] == f"torch {torch.__version__}, torch.compile"
-    out = ["--pictures", str(listed), "--out", str(tmp_path)]
+    out = ["--images", str(listed), "--out", str(tmp_path)]
     scored = student.program("scores", "--engine", "torch", "--engine", one.engine, *out, timeout_s=300)
     assert [scored[way]["error"] for way in ("torch", "torch-compile")] == [None, None]
     for way in ("torch", "torch-compile"):
@@ -165,7 +165,7 @@ def test_without_a_compiler_the_compiled_row_says_so(
         anchors.compile_student(folder, Float(EAGER, HALF), 1, files, out)
         student = found(recipe, folder)[1]
         named = ["--engine", "torch", "--engine", "torch-compile"]
-        scored = student.program("scores", *named, "--pictures", str(listed), "--out", str(tmp_path))
+        scored = student.program("scores", *named, "--images", str(listed), "--out", str(tmp_path))
     finally:
         shutil.rmtree(out)
     assert scored["torch"]["error"] is None

@@ -40,7 +40,7 @@ def test_the_content_of_a_weights_file_counts_and_its_place_does_not(tmp_path: P
             teacher=replace(recipe.teacher, model=model),
             student=replace(recipe.student, model=model),
         )
-        line = stages.line(changed, tmp_path / "runs").stages
+        line = stages.pipeline(changed, tmp_path / "runs").stages
         seen.append(
             {
                 one.name: (plain(one.config), one.outside())
@@ -57,8 +57,8 @@ def test_a_bundle_is_made_again_for_every_version_that_it_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = load_recipe(str(drawings.write_recipe(tmp_path, tmp_path)))
-    line = stages.line(recipe, tmp_path / "runs")
-    monkeypatch.setattr(stage.Line, "_finished", lambda *_: SimpleNamespace(content="equal"))
+    line = stages.pipeline(recipe, tmp_path / "runs")
+    monkeypatch.setattr(stage.Pipeline, "_finished", lambda *_: SimpleNamespace(content="equal"))
     (bundle,) = (one for one in line.stages if one.name == "bundle")
     before = line._identity(bundle)
     for package in freezing.PACKAGES:

@@ -29,5 +29,5 @@ def test_two_processes_distill(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     for stage in ("teacher", "student", "baseline"):
         folder = tmp_path / "runs/tiny" / stage
-        assert checkpoint.read(folder / checkpoint.LAST)[1]["step"] == 8  # 64 pictures in batches of 16, two epochs
+        assert checkpoint.read(folder / checkpoint.LAST)[1]["step"] == 8  # 64 images in batches of 16, two epochs
         assert len(json.loads((folder / "history.json").read_text())) == 2

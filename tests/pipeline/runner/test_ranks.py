@@ -11,7 +11,7 @@ import pytest
 from pipeline import stages
 from pipeline.__main__ import main
 from pipeline.recipe.schema import load_recipe
-from pipeline.runner.stage import Line
+from pipeline.runner.stage import Pipeline
 from tests.helpers import launches
 
 
@@ -81,7 +81,7 @@ def test_only_what_trains_runs_in_several_processes(
 
 
 def test_what_learns_is_distributed(tmp_path: Path) -> None:
-    line = stages.line(load_recipe("scenes"), tmp_path)
+    line = stages.pipeline(load_recipe("scenes"), tmp_path)
     distributed = [stage.name for stage in line.stages if stage.distributed]
     assert distributed == ["teacher", "student", "baseline"]
 
@@ -92,7 +92,7 @@ def test_only_the_first_fetches_shows_and_publishes(
     ran: list[str] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Line, "run", lambda line, *_: ran.append("line"))
+    monkeypatch.setattr(Pipeline, "run", lambda line, *_: ran.append("line"))
     for name in ("fetch_if_needed", "publish"):
         monkeypatch.setattr(stages, name, lambda *_, name=name: ran.append(name))
     for rank, expected in (("0", ["fetch_if_needed", "line", "publish"]), ("1", ["line"])):

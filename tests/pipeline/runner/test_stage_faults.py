@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.runner import result
 from pipeline.runner import stage as stages
-from pipeline.runner.stage import Context, Line, Stage, StageError
+from pipeline.runner.stage import Context, Pipeline, Stage, StageError
 from tests.helpers.recorder import Recorder
 
 REPOSITORY = Path(__file__).parents[3]
@@ -41,7 +41,7 @@ def stop() -> None:
 def test_interrupted_work_is_resumed_only_for_an_equal_identity(tmp_path: Path) -> None:
     steps: list[str] = []
     for config, fail in ((1, stop), (1, stop), (2, stop), (2, lambda: None)):
-        line = Line((Stage(name="long", run=failing(steps, fail), config={"n": config}),), tmp_path)
+        line = Pipeline((Stage(name="long", run=failing(steps, fail), config={"n": config}),), tmp_path)
         try:
             line.run()
         except KeyboardInterrupt:
@@ -71,7 +71,7 @@ def test_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
             (context.out / f"session{time.time_ns()}").touch()
             raise KeyboardInterrupt
 
-    line = Line((Stage(name="long", run=run),), tmp_path)
+    line = Pipeline((Stage(name="long", run=run),), tmp_path)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             line.run()
@@ -84,11 +84,11 @@ def test_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
 
 
 def test_half_a_note_of_the_seconds_counts_as_none(tmp_path: Path) -> None:
-    line = Line((Stage(name="long", run=lambda _: stop()),), tmp_path)
+    line = Pipeline((Stage(name="long", run=lambda _: stop()),), tmp_path)
     with pytest.raises(KeyboardInterrupt):
         line.run()
     (tmp_path / "long.partial/seconds.txt").write_text("")
-    Line((Stage(name="long", run=lambda _: None),), tmp_path).run()
+    Pipeline((Stage(name="long", run=lambda _: None),), tmp_path).run()
     assert result.read(tmp_path / "long").seconds < 0.3
 
 
@@ -133,14 +133,14 @@ def test_a_finished_partial_is_not_made_again(recorder: Recorder) -> None:
 FILLER = """
 import resource, signal, sys
 from pathlib import Path
-from pipeline.runner.stage import Line, Stage
+from pipeline.runner.stage import Pipeline, Stage
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def fill(context):
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
     (context.out / "big.bin").write_bytes(bytes(100_000))
 small = Stage(name="small", run=lambda context: (context.out / "a").write_text("a") and None)
-Line((small, Stage(name="big", run=fill, reads=("small",))), Path(sys.argv[1])).run()
+Pipeline((small, Stage(name="big", run=fill, reads=("small",))), Path(sys.argv[1])).run()
 """
 
 
@@ -164,10 +164,10 @@ def test_a_full_disk_says_what_and_where_and_loses_nothing(tmp_path: Path) -> No
 def test_no_room_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(stages.shutil, "disk_usage", lambda _: usage._replace(free=300_000_000))
-    line = Line((Stage(name="big", run=lambda _: pytest.fail("ran"), bytes=2_000_000_000),), tmp_path)
+    line = Pipeline((Stage(name="big", run=lambda _: pytest.fail("ran"), bytes=2_000_000_000),), tmp_path)
     with pytest.raises(StageError, match=r"stage big: expected 2.2 GB free on the disk of .*, got 300.0 MB"):
         line.run()
-    Line((Stage(name="small", run=lambda _: None, bytes=1000),), tmp_path).run()
+    Pipeline((Stage(name="small", run=lambda _: None, bytes=1000),), tmp_path).run()
 
 
 HOLDER = """

@@ -13,7 +13,8 @@ from benchmarks.remote import DeviceEntry
 from export.backends import OnnxRuntime
 from mlkd.core.labels import Labels
 from mlkd.data import Split
-from pipeline.stages import agreement, bench, report
+from pipeline.report_facts import agreement
+from pipeline.stages import bench, report
 from tests.helpers import bundles
 
 ENGINES = [bundles.engine(name, OnnxRuntime(), ("models/fp32.onnx",)) for name in ("shipped", "rebuilt", "absent")]

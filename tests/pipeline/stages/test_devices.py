@@ -9,7 +9,7 @@ import pytest
 from benchmarks.remote import DeviceEntry
 from pipeline.recipe.reader import ConfigError
 from pipeline.stages import bench
-from pipeline.stages.devices import Shelf, read_shelf
+from pipeline.stages.devices import DeviceList, read_device_list
 
 FULL = """devices:
   - {name: desk, threads: 2, power_mode: quiet}
@@ -23,9 +23,9 @@ FULL = """devices:
 """
 
 
-def shelf(folder: Path, text: str) -> Shelf:
+def shelf(folder: Path, text: str) -> DeviceList:
     (folder / "devices.yaml").write_text(text)
-    return read_shelf(folder / "devices.yaml")
+    return read_device_list(folder / "devices.yaml")
 
 
 def test_a_list_is_read(tmp_path: Path) -> None:
@@ -60,4 +60,4 @@ def test_a_list_with_a_fault_is_refused(tmp_path: Path, text: str, message: str)
 
 def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"devices: expected a YAML file, got nothing at .*none\.yaml; check DEVICES"):
-        read_shelf(tmp_path / "none.yaml")
+        read_device_list(tmp_path / "none.yaml")

@@ -47,12 +47,12 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 def runs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the line has come to the float graph."""
     folder = tmp_path_factory.mktemp("runs")
-    stages.line(recipe, folder).until("onnx").run()
+    stages.pipeline(recipe, folder).until("onnx").run()
     return folder
 
 
 def frozen(recipe: Recipe, budget: Budget, *engines: Engine, gates: Gates = ANYTHING) -> Recipe:
-    export = Export(engines=engines, calibration_pictures=16, budget=budget, parity=gates, thresholds=AIM)
+    export = Export(engines=engines, calibration_images=16, budget=budget, parity=gates, thresholds=AIM)
     return dataclasses.replace(recipe, export=export)
 
 
@@ -100,10 +100,10 @@ def test_float_engines_alone_need_no_calibration(recipe: Recipe, runs: Path, tmp
     assert not (out / "calibration.json").exists()
 
 
-def test_calibrates_on_training_pictures_and_says_which(made: Path, runs: Path) -> None:
+def test_calibrates_on_training_images_and_says_which(made: Path, runs: Path) -> None:
     chosen = read_json(made / "calibration.json")
     train = read_split(runs / "data", "train")
-    assert chosen["covers"] == {"pictures": 16, "labels": 3}
+    assert chosen["covers"] == {"images": 16, "labels": 3}
     assert chosen["sha256"].items() <= dict(zip(train.names, train.hashes, strict=True)).items()
     held_out = {digest for split in ("select", "tune", "test") for digest in read_split(runs / "data", split).hashes}
     assert not held_out & set(chosen["sha256"].values())

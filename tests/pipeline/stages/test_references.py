@@ -51,9 +51,9 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 @pytest.fixture(scope="module")
 def inputs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What the stage reads: real pictures, nets with random weights, a bundle whose program is the real one."""
+    """What the stage reads: real images, nets with random weights, a bundle whose program is the real one."""
     runs = tmp_path_factory.mktemp("runs")
-    stages.line(recipe, runs).until("data").run()
+    stages.pipeline(recipe, runs).until("data").run()
     nets = {"teacher": 48, "baseline": 32, "student": 32}
     for seed, (net, px) in enumerate(nets.items()):
         taggers.save(runs / net, LABELS, seed=seed, image_px=px, bias=0.0)
@@ -126,11 +126,11 @@ def test_both_nets_have_the_engines_for_cpus(made: Path) -> None:
 def test_the_shipped_program_runs_them(made: Path, inputs: dict[str, Path], tmp_path: Path, net: str) -> None:
     bundle, test = made / net, read_split(inputs["data"], "test")
     assert sha256(bundle / PROGRAM) == sha256(inputs["bundle"] / "bundle" / PROGRAM)
-    listed = tmp_path / "pictures.txt"
+    listed = tmp_path / "images.txt"
     listed.write_text("".join(f"{file}\n" for file in test.files))
     engines = [word for name in NAMES for word in ("--engine", name)]
     program = Program([sys.executable, str(bundle / PROGRAM)], 100)
-    told = program("scores", "--pictures", str(listed), "--out", str(tmp_path), *engines)
+    told = program("scores", "--images", str(listed), "--out", str(tmp_path), *engines)
     assert {name: one["error"] for name, one in told.items()} == dict.fromkeys(NAMES)
     expected = evaluate.of_folder(inputs[net], test)
     for name in NAMES:
@@ -151,7 +151,7 @@ def test_thresholds_are_from_the_nets_own_scores_of_tune(made: Path, inputs: dic
         assert max(np.abs(own - tune(scores, split.targets, Thresholds()))) > 1e-2, "the aim matters"
 
 
-def test_golden_pictures_are_what_these_engines_say_of_them(made: Path) -> None:
+def test_golden_images_are_what_these_engines_say_of_them(made: Path) -> None:
     for net in ("teacher", "baseline"):
         manifest = read_bundle(made / net)
         expected = np.load(made / net / manifest.golden_expected)
@@ -162,7 +162,7 @@ def test_golden_pictures_are_what_these_engines_say_of_them(made: Path) -> None:
 
 
 @pytest.mark.usefixtures("exported")
-def test_int8_is_calibrated_on_the_students_pictures(
+def test_int8_is_calibrated_on_the_students_images(
     recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[NDArray[np.uint8]] = []

@@ -41,7 +41,7 @@ class Recorder:
 
     def run(self, *words: str) -> dict[str, Any]:
         self.told.append(list(words))
-        self.measured_with = list(read_pack(Path(words[words.index("--pictures") + 1])))
+        self.measured_with = list(read_pack(Path(words[words.index("--images") + 1])))
         if words[2] == self.failing:
             raise ProcessFailedError("tagger: no memory\nhere")
         return {
@@ -71,7 +71,7 @@ def test_the_table_has_the_figures_of_every_engine_or_why_not(
     options = ["--queries", "7", "--warmup-s", "0.5", "--threads", "2", "--least-s", "1"]
     assert main(["bench", "--bundle", str(folder), *options]) == 0
     head, *rows, lacking, _, _, machine = capsys.readouterr().out.splitlines()
-    columns = ["p50 ms", "p90 ms", "engine ms", "pictures/s", "load ms", "file MB", "memory MB"]
+    columns = ["p50 ms", "p90 ms", "engine ms", "images/s", "load ms", "file MB", "memory MB"]
     assert re.split("  +", head.strip()) == columns
     assert lacking.startswith(f"not measured: {ENGINES[0]}: ")
     assert rows[0].split() == [ENGINES[1], "3.00", "8.20", "0.50", "1234", "99", "2.3", "101"]
@@ -88,9 +88,9 @@ def test_the_table_has_the_figures_of_every_engine_or_why_not(
     assert sorted(recorder.measured_with) == sorted(golden)
 
 
-def test_pictures_of_ones_own_a_sample_of_them_and_none_that_is_broken(
+def test_images_of_ones_own_a_sample_of_them_and_none_that_is_broken(
     folder: Path,
-    pictures: dict[str, Path],
+    images: dict[str, Path],
     recorder: Recorder,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -98,31 +98,31 @@ def test_pictures_of_ones_own_a_sample_of_them_and_none_that_is_broken(
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
-    for name, file in pictures.items():
+    for name, file in images.items():
         shutil.copy(file, own / f"{name}\n.jpg")
-    (own / "broken.jpg").write_text("no picture")
+    (own / "broken.jpg").write_text("no image")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"bytes that are none")))
     bench = ["bench", "--bundle", str(folder), "--engine", ENGINES[1]]
     assert main([*bench, str(own), "-", str(tmp_path / "*.gif")]) == 0
-    assert sorted(recorder.measured_with) == sorted(file.read_bytes() for file in pictures.values())
+    assert sorted(recorder.measured_with) == sorted(file.read_bytes() for file in images.values())
     err = capsys.readouterr().err
-    assert "picture broken.jpg: expected" in err
-    assert "picture 19 bytes: expected" in err
-    assert "*.gif: expected a picture" in err
+    assert "image broken.jpg: expected" in err
+    assert "image 19 bytes: expected" in err
+    assert "*.gif: expected an image" in err
     assert main([*bench, str(own), "--sample", "2", "--seed", "3"]) == 0
     assert len(recorder.measured_with) <= 2
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(pictures["red"].read_bytes())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(images["red"].read_bytes())))
     assert main([*bench, "-"]) == 0
-    assert recorder.measured_with == [pictures["red"].read_bytes()]
+    assert recorder.measured_with == [images["red"].read_bytes()]
 
 
-def test_without_a_picture_that_can_be_read_nothing_is_measured(
+def test_without_a_image_that_can_be_read_nothing_is_measured(
     folder: Path, recorder: Recorder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bench", "--bundle", str(folder), str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "expected at least one picture that can be read, got none" in err
+    assert "expected at least one image that can be read, got none" in err
     assert recorder.told == []
 
 
@@ -138,11 +138,11 @@ def test_an_engine_that_was_asked_for_and_failed_is_an_error(
 
 @pytest.mark.parametrize("more", [["x.jpg"], ["--engine", ENGINES[1], "--engine", ENGINES[2]]])
 def test_one_process_measures_one_engine(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:
-    (tmp_path / "list.txt").write_text(str(pictures["red"]))
-    assert main(["bench", "--bundle", str(folder), "--pictures", str(tmp_path / "list.txt"), *more]) == 2
-    assert "expected one --engine and no other pictures with --pictures" in capsys.readouterr().err
+    (tmp_path / "list.txt").write_text(str(images["red"]))
+    assert main(["bench", "--bundle", str(folder), "--images", str(tmp_path / "list.txt"), *more]) == 2
+    assert "expected one --engine and no other images with --images" in capsys.readouterr().err
 
 
 def test_an_engine_that_fails_is_a_line_below_the_table(
@@ -160,7 +160,7 @@ def test_what_the_table_has_no_place_for_is_refused(
     folder: Path, recorder: Recorder, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
     assert main(["bench", "--bundle", str(folder), *words]) == 2
-    assert "expected --pictures FILE" in capsys.readouterr().err
+    assert "expected --images FILE" in capsys.readouterr().err
     assert recorder.told == []
 
 

@@ -25,11 +25,11 @@ from tests.helpers import bundles
 pytestmark = pytest.mark.usefixtures("cache")
 
 
-def test_the_shipped_file_tags_from_anywhere(folder: Path, pictures: dict[str, Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-I", str(folder / "tagger.pyz"), "tag", str(pictures["red"]), str(pictures["yellow"])]
+def test_the_shipped_file_tags_from_anywhere(folder: Path, images: dict[str, Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-I", str(folder / "tagger.pyz"), "tag", str(images["red"]), str(images["yellow"])]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
     red, yellow = ended.stdout.splitlines()
-    assert red == f"{pictures['red']}: red 1.00"
+    assert red == f"{images['red']}: red 1.00"
     assert "green 1.00" in yellow
     assert ended.stderr == ""
     assert not list(folder.rglob("__pycache__"))
@@ -40,11 +40,11 @@ def test_the_shipped_file_tags_from_anywhere(folder: Path, pictures: dict[str, P
     [
         (["tag", "x.jpg", "--engine", "tflite"], "engine: expected one of tensorrt-fp16-sm86, .* got 'tflite'"),
         (["tag", "x.jpg", "--engine", "tensorrt-fp16-sm86"], "expected one that runs on this machine, got tensorrt"),
-        (["bench", "--pictures", "/nowhere/list.txt"], "/nowhere/list.txt"),
-        (["scores", "--engine", "tflite", "--pictures", "LIST", "--out", "out"], "got 'tflite'"),
+        (["bench", "--images", "/nowhere/list.txt"], "/nowhere/list.txt"),
+        (["scores", "--engine", "tflite", "--images", "LIST", "--out", "out"], "got 'tflite'"),
         (
-            ["bench", "--pictures", "EMPTY"],
-            "expected a text file with one picture's path a line, or a pack, got no path",
+            ["bench", "--images", "EMPTY"],
+            "expected a text file with one image's path a line, or a pack, got no path",
         ),
     ],
 )
@@ -80,13 +80,13 @@ def test_a_wrong_command_line_is_code_2(arguments: list[str], capsys: pytest.Cap
 
 
 def test_info_says_what_the_bundle_is_what_runs_here_and_why(
-    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["info", "--bundle", str(folder)]) == 0
     head, signed, tuned, plan, onnxruntime, _, engine, machine = capsys.readouterr().out.splitlines()
     assert head == "colours (c0ffeec0ffee), 3 labels, 16 px"
     assert signed == "bundle: unsigned"
-    assert tuned == "thresholds: tuned on 20 pictures"
+    assert tuned == "thresholds: tuned on 20 images"
     assert re.fullmatch(r"  tensorrt-fp16-sm86 +0\.0 MB +cannot run here: .*", plan)
     assert re.fullmatch(r"  onnxruntime-fp32 +0\.0 MB +\d\.\d\d ms  runs here", onnxruntime)
     assert main(["info", "--bundle", str(folder), "--json"]) == 0
@@ -97,15 +97,15 @@ def test_info_says_what_the_bundle_is_what_runs_here_and_why(
     assert facts["engines_measured"].startswith("here on ")
     assert re.fullmatch(r"engine: \S+: the fastest on this machine, \d+\.\d\d ms measured here on .*", engine)
     assert machine.startswith(f"machine: {facts['machine']['cpu']}, ")
-    assert main(["tag", "--verbose", "--bundle", str(folder), str(pictures["red"])]) == 0
+    assert main(["tag", "--verbose", "--bundle", str(folder), str(images["red"])]) == 0
     assert f"engine {fastest['name']}: {facts['chosen']['why']}; " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"aim": "f1", "precision": None}, "tuned for the highest F1 on 20 pictures"),
-        ({"aim": "precision", "precision": 0.9}, "tuned for a precision of at least 0.9 on 20 pictures"),
+        ({"aim": "f1", "precision": None}, "tuned for the highest F1 on 20 images"),
+        ({"aim": "precision", "precision": 0.9}, "tuned for a precision of at least 0.9 on 20 images"),
     ],
 )
 def test_info_says_what_thresholds_were_tuned_for(
@@ -131,7 +131,7 @@ def test_info_says_once_what_several_engines_lack(
 
 
 def test_info_tries_again_what_failed_before(
-    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_memory(*_: object) -> None:
         raise RuntimeError("out of memory")
@@ -140,7 +140,7 @@ def test_info_tries_again_what_failed_before(
         patched.setattr(OnnxRuntime, "open", no_memory)
         assert main(["info", "--bundle", str(folder)]) == 0
         assert re.search(r"onnxruntime-fp32 .* cannot run here: out of memory", capsys.readouterr().out)
-    assert main(["tag", "--verbose", "--bundle", str(folder), str(pictures["red"])]) == 0
+    assert main(["tag", "--verbose", "--bundle", str(folder), str(images["red"])]) == 0
     assert "onnxruntime-fp32: out of memory" in capsys.readouterr().err
     assert main(["info", "--bundle", str(folder)]) == 0
     assert re.search(r"onnxruntime-fp32 .* ms  runs here", capsys.readouterr().out)
@@ -175,32 +175,32 @@ def signed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 
 def test_a_signature_that_nobody_checked_is_said(
-    signed: tuple[Path, Path, Path], pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    signed: tuple[Path, Path, Path], images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle, key, _ = signed
-    tag = ["tag", "--bundle", str(bundle), "--engine", "onnxruntime-fp32", str(pictures["red"])]
+    tag = ["tag", "--bundle", str(bundle), "--engine", "onnxruntime-fp32", str(images["red"])]
     assert main(tag) == 0
     assert capsys.readouterr().err.startswith("bundle: signed, signature not checked: ")
     assert main([*tag, "--require-signature", str(key)]) == 0
-    assert capsys.readouterr() == (f"{pictures['red']}: red 1.00\n", "")
+    assert capsys.readouterr() == (f"{images['red']}: red 1.00\n", "")
     assert main(["info", "--bundle", str(bundle), "--require-signature", str(key)]) == 0
     assert f"bundle: signed, checked with {key}\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["tag", "PICTURE"], ["info"], ["bench"], ["bench", "--pictures", "LIST"], ["scores", "--pictures", "LIST"]],
+    [["tag", "IMAGE"], ["info"], ["bench"], ["bench", "--images", "LIST"], ["scores", "--images", "LIST"]],
 )
 def test_no_command_runs_what_another_signed_or_nobody(
     folder: Path,
     signed: tuple[Path, Path, Path],
-    pictures: dict[str, Path],
+    images: dict[str, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
 ) -> None:
-    (tmp_path / "list.txt").write_text(str(pictures["red"]))
-    given = {"PICTURE": str(pictures["red"]), "LIST": str(tmp_path / "list.txt")}
+    (tmp_path / "list.txt").write_text(str(images["red"]))
+    given = {"IMAGE": str(images["red"]), "LIST": str(tmp_path / "list.txt")}
     words = [given.get(word, word) for word in arguments]
     words += ["--engine", "onnxruntime-fp32"] + (["--out", str(tmp_path / "out")] if words[0] == "scores" else [])
     bundle, key, other = signed
@@ -222,7 +222,7 @@ def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_an_error_inside_a_runtime_is_one_line(
-    folder: Path, pictures: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class RuntimesOwnError(Exception):
         pass
@@ -232,5 +232,5 @@ def test_an_error_inside_a_runtime_is_one_line(
 
     monkeypatch.setattr(OnnxRuntime, "open", broken)
     words = ["--bundle", str(folder), "--engine", "onnxruntime-fp32"]
-    assert main(["tag", *words, str(pictures["red"])]) == 2
+    assert main(["tag", *words, str(images["red"])]) == 2
     assert capsys.readouterr().err == "tagger: kernel 7 has failed\n"

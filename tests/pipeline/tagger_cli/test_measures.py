@@ -28,11 +28,11 @@ def listing(folder: Path, files: list[Path]) -> str:
 
 
 def test_bench_prints_raw_samples_that_add_up(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    listed = listing(tmp_path, list(pictures.values()))
+    listed = listing(tmp_path, list(images.values()))
     options = ["--engine", "onnxruntime-fp32", "--queries", "10", "--warmup-s", "0.2"]
-    assert main(["bench", "--bundle", str(folder), "--pictures", listed, *options]) == 0
+    assert main(["bench", "--bundle", str(folder), "--images", listed, *options]) == 0
     result = json.loads(capsys.readouterr().out)
     samples = result["samples"]
     parts = np.sum([samples[f"{part}_ms"] for part in ("decode", "resize", "infer", "post")], axis=0)
@@ -53,14 +53,14 @@ def test_bench_prints_raw_samples_that_add_up(
 
 def test_bench_goes_on_and_searches_for_throughput_when_asked(
     folder: Path,
-    pictures: dict[str, Path],
+    images: dict[str, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(throughput, "TRIAL_S", 0.01)
     options = ["--queries", "2", "--warmup-s", "0", "--throughput", "--sustained-s", "0.1", "--least-s", "0.05"]
-    options += ["--engine", "openvino-fp32", "--pictures", listing(tmp_path, list(pictures.values()))]
+    options += ["--engine", "openvino-fp32", "--images", listing(tmp_path, list(images.values()))]
     assert main(["bench", "--bundle", str(folder), *options]) == 0
     result = output_check.process(json.loads(capsys.readouterr().out))
     best = result["throughput"]
@@ -75,11 +75,11 @@ def test_bench_goes_on_and_searches_for_throughput_when_asked(
 
 
 def test_a_pack_and_a_list_give_the_same_sample(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = list(pictures.values()) * 3
-    pack = write_pack(files, tmp_path / "pictures.zip")
-    packed, listed = (measure.pictures(file) for file in (pack, Path(listing(tmp_path, files))))
+    files = list(images.values()) * 3
+    pack = write_pack(files, tmp_path / "images.zip")
+    packed, listed = (measure.images(file) for file in (pack, Path(listing(tmp_path, files))))
     chosen = measure.sample(packed, 5, seed=3)
     assert chosen == [file.read_bytes() for file in measure.sample(listed, 5, seed=3)]
     assert measure.sample(packed, 99, seed=3) != list(packed)
@@ -88,18 +88,18 @@ def test_a_pack_and_a_list_give_the_same_sample(
     found = []
     for source in (pack, tmp_path / "list.txt"):
         out = tmp_path / source.stem
-        options = ["--pictures", str(source), "--out", str(out), "--engine", "openvino-fp32"]
+        options = ["--images", str(source), "--out", str(out), "--engine", "openvino-fp32"]
         assert main(["scores", "--bundle", str(folder), *options]) == 0
         found.append((out / "openvino-fp32.npy").read_bytes())
     assert found[0] == found[1]
     (tmp_path / "list.txt").write_text("\n")
-    assert main(["bench", "--bundle", str(folder), "--pictures", str(tmp_path / "list.txt")]) == 2
-    assert "expected a text file with one picture's path a line" in capsys.readouterr().err
+    assert main(["bench", "--bundle", str(folder), "--images", str(tmp_path / "list.txt")]) == 2
+    assert "expected a text file with one image's path a line" in capsys.readouterr().err
 
 
 def test_bench_takes_the_next_engine_if_one_does_not_open(
     folder: Path,
-    pictures: dict[str, Path],
+    images: dict[str, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -108,7 +108,7 @@ def test_bench_takes_the_next_engine_if_one_does_not_open(
         raise MissingRuntimeError("expected f32, got bf16")
 
     monkeypatch.setattr(OnnxRuntime, "open", fails)
-    bench = ["bench", "--bundle", str(folder), "--pictures", listing(tmp_path, [pictures["red"]])]
+    bench = ["bench", "--bundle", str(folder), "--images", listing(tmp_path, [images["red"]])]
     bench += ["--queries", "1", "--warmup-s", "0"]
     assert main(bench) == 0
     assert json.loads(capsys.readouterr().out)["engine"] == "openvino-fp32"
@@ -117,12 +117,12 @@ def test_bench_takes_the_next_engine_if_one_does_not_open(
 
 
 def test_scores_decodes_once_for_several_engines_and_equals_the_library(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = list(pictures.values()) * 3
+    files = list(images.values()) * 3
     engines = ["onnxruntime-fp32", "openvino-fp32"]
     named = [word for engine in engines for word in ("--engine", engine)]
-    options = ["--pictures", listing(tmp_path, files), "--out", str(tmp_path / "out"), "--batch", "5", *named]
+    options = ["--images", listing(tmp_path, files), "--out", str(tmp_path / "out"), "--batch", "5", *named]
     assert main(["scores", "--bundle", str(folder), *options]) == 0
     told = json.loads(capsys.readouterr().out)
     assert all(entry["error"] is None for entry in told.values())
@@ -137,16 +137,16 @@ def test_scores_decodes_once_for_several_engines_and_equals_the_library(
 
 
 def test_an_engine_of_small_batches_gets_them_in_pieces(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    open_engine, files = OnnxRuntime.open, list(pictures.values()) * 2
+    open_engine, files = OnnxRuntime.open, list(images.values()) * 2
 
     def open_small(backend: OnnxRuntime, engine: Path) -> Session:
         session = open_engine(backend, engine)
         session.max_batch = 3
         return session
 
-    options = ["--pictures", listing(tmp_path, files), "--out", str(tmp_path), "--engine", "onnxruntime-fp32"]
+    options = ["--images", listing(tmp_path, files), "--out", str(tmp_path), "--engine", "onnxruntime-fp32"]
     assert main(["scores", "--bundle", str(folder), *options]) == 0
     whole = np.load(tmp_path / "onnxruntime-fp32.npy")
     monkeypatch.setattr(OnnxRuntime, "open", open_small)
@@ -155,10 +155,10 @@ def test_an_engine_of_small_batches_gets_them_in_pieces(
 
 
 def test_one_engine_that_fails_does_not_spoil_the_scores_of_another(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     named = ["--engine", "tensorrt-fp16-sm86", "--engine", "onnxruntime-fp32"]
-    options = ["--pictures", listing(tmp_path, [pictures["red"]]), "--out", str(tmp_path), *named]
+    options = ["--images", listing(tmp_path, [images["red"]]), "--out", str(tmp_path), *named]
     assert main(["scores", "--bundle", str(folder), *options]) == 1
     report = json.loads(capsys.readouterr().out)
     assert "expected one that runs" in report["tensorrt-fp16-sm86"]["error"]

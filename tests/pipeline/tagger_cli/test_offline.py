@@ -55,12 +55,12 @@ sys.path.insert(0, sys.argv[1])
 from pipeline.tagger_cli import main
 engines = ("onnxruntime-fp32", "openvino-fp32")
 named = [word for engine in engines for word in ("--engine", engine)]
-one = ["--pictures", sys.argv[2], "--queries", "1", "--warmup-s", "0.01"]
+one = ["--images", sys.argv[2], "--queries", "1", "--warmup-s", "0.01"]
 bundle = ["--bundle", sys.argv[3]]
-pictures = sys.argv[4:]
-assert main(["tag", *bundle, *pictures]) == 0  # the first start opens every engine
+images = sys.argv[4:]
+assert main(["tag", *bundle, *images]) == 0  # the first start opens every engine
 for _ in range(2):
-    assert main(["tag", *bundle, *named[2:], *pictures]) == 0  # as one that serves does, again and again
+    assert main(["tag", *bundle, *named[2:], *images]) == 0  # as one that serves does, again and again
 assert main(["selftest", *bundle, *named]) == 0
 for engine in engines:
     assert main(["bench", *bundle, *one, "--engine", engine]) == 0
@@ -68,11 +68,11 @@ for engine in engines:
 
 
 def test_no_command_of_the_program_reaches_for_a_network(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, traced: Traced
+    folder: Path, images: dict[str, Path], tmp_path: Path, traced: Traced
 ) -> None:
     listed = tmp_path / "list.txt"
-    listed.write_text("".join(f"{file}\n" for file in pictures.values()))
-    assert traced("-c", PROGRAM, folder / "tagger.pyz", listed, folder, *pictures.values()) == []
+    listed.write_text("".join(f"{file}\n" for file in images.values()))
+    assert traced("-c", PROGRAM, folder / "tagger.pyz", listed, folder, *images.values()) == []
 
 
 def test_openvinos_own_benchmark_reaches_for_no_network(traced: Traced) -> None:

@@ -29,7 +29,7 @@ def stale(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def red(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(bundles.write_pictures(tmp_path_factory.mktemp("pictures"))["red"])
+    return str(bundles.write_images(tmp_path_factory.mktemp("images"))["red"])
 
 
 def facts(bundle: str, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def test_bench_and_scores_run_what_was_built(
 ) -> None:
     listed = tmp_path / "list.txt"
     listed.write_text(red)
-    given = ["--bundle", stale, "--engine", OPENVINO, "--pictures", str(listed)]
+    given = ["--bundle", stale, "--engine", OPENVINO, "--images", str(listed)]
     bench = ["bench", *given, "--queries", "2", "--warmup-s", "0.1"]
     assert main(bench) == 2
     assert "`info --rebuild`" in capsys.readouterr().err

@@ -43,13 +43,13 @@ def one_dies(tmp_path: Path) -> dict[str, str | Path]:
 
 
 def test_a_runtime_that_ends_the_process_is_found_out_before_it_does(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, one_dies: dict[str, str | Path]
+    folder: Path, images: dict[str, Path], tmp_path: Path, one_dies: dict[str, str | Path]
 ) -> None:
     """As on an old processor, which lacks an instruction: at the first start, whatever the command."""
     for _ in range(2):
-        tagged = run(folder, "tag", "--verbose", pictures["red"], **one_dies)
+        tagged = run(folder, "tag", "--verbose", images["red"], **one_dies)
         assert tagged.returncode == 0, tagged.stderr
-        assert tagged.stdout == f"{pictures['red']}: red 1.00\n"
+        assert tagged.stdout == f"{images['red']}: red 1.00\n"
     assert "engine openvino-fp32: " in tagged.stderr
     (record,) = tmp_path.glob("cache/edge-tagger/imports/onnxruntime-*.json")
     assert json.loads(record.read_text()) == {"end": "SIGILL"}
@@ -62,12 +62,12 @@ def test_a_runtime_that_ends_the_process_is_found_out_before_it_does(
 
 
 def test_where_every_runtime_ends_the_process_one_line_says_so(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path
+    folder: Path, images: dict[str, Path], tmp_path: Path
 ) -> None:
     for name in RUNTIMES:
         package(tmp_path / "packages", name, DIES)
     packages = {"PYTHONPATH": tmp_path / "packages", "XDG_CACHE_HOME": tmp_path / "cache"}
-    ended = run(folder, "tag", pictures["red"], **packages)
+    ended = run(folder, "tag", images["red"], **packages)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[-1].startswith("tagger: engine: expected one that runs on this machine, got ")
     assert "onnxruntime 9.8.7, whose import ended a process by SIGILL" in ended.stderr
@@ -104,14 +104,14 @@ def test_how_an_import_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sou
 
 @pytest.mark.parametrize("fault", ["raise OSError('libgomp.so.1: cannot open shared object file')", "1 / 0"])
 def test_a_runtime_that_cannot_be_imported_is_named_and_passed_over(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, fault: str
+    folder: Path, images: dict[str, Path], tmp_path: Path, fault: str
 ) -> None:
     packages = {
         "PYTHONPATH": package(tmp_path / "packages", "onnxruntime", fault),
         "XDG_CACHE_HOME": tmp_path / "cache",
     }
-    tagged = run(folder, "tag", "--verbose", pictures["red"], **packages)
-    assert (tagged.returncode, tagged.stdout) == (0, f"{pictures['red']}: red 1.00\n")
+    tagged = run(folder, "tag", "--verbose", images["red"], **packages)
+    assert (tagged.returncode, tagged.stdout) == (0, f"{images['red']}: red 1.00\n")
     got = "libgomp.so.1: cannot open shared object file" if "OSError" in fault else "division by zero"
     assert f"onnxruntime-fp32: onnxruntime: expected the package onnxruntime, got {got}; " in tagged.stderr
 
@@ -121,18 +121,16 @@ def nothing_can_be_written() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-def test_where_nothing_can_be_written_pictures_are_tagged(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path
-) -> None:
+def test_where_nothing_can_be_written_images_are_tagged(folder: Path, images: dict[str, Path], tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
     ended = {}
-    for words in (("tag", "--verbose", str(pictures["red"])), ("selftest",), ("bench",)):  # selftest opens all engines
+    for words in (("tag", "--verbose", str(images["red"])), ("selftest",), ("bench",)):  # selftest opens all engines
         ended[words[0]] = subprocess.run(
             [sys.executable, str(folder / "tagger.pyz"), *words], capture_output=True, text=True, cwd=tmp_path,
             env={**environment, "HOME": str(tmp_path)}, preexec_fn=nothing_can_be_written,
         )  # fmt: skip
     tagged, tested, benched = ended.values()
-    assert (tagged.returncode, tagged.stdout) == (0, f"{pictures['red']}: red 1.00\n"), tagged.stderr
+    assert (tagged.returncode, tagged.stdout) == (0, f"{images['red']}: red 1.00\n"), tagged.stderr
     assert tagged.stderr.count("nothing is remembered on this device") == 1
     assert "onnxruntime-fp32: the first in the bundle's order" in tagged.stderr
     assert tested.returncode == 0, tested.stdout + tested.stderr

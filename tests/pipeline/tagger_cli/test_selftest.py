@@ -134,7 +134,7 @@ def test_an_engine_that_is_asked_for_and_cannot_run_is_an_error(
 
 def test_a_changed_bundle_is_not_tested(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = selftests.with_expected(folder, tmp_path, lambda _: None)
-    picture = other / "golden/1.jpg"
-    picture.write_bytes(picture.read_bytes()[:-1])
+    image = other / "golden/1.jpg"
+    image.write_bytes(image.read_bytes()[:-1])
     assert main(["selftest", "--bundle", str(other)]) == 2
     assert "golden/1.jpg: expected" in capsys.readouterr().err

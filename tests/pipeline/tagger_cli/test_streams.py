@@ -28,7 +28,7 @@ ASCII = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures that take some milliseconds each."""
+    """Images that take some milliseconds each."""
     folder = tmp_path_factory.mktemp("many")
     noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
     Image.fromarray(noise).save(folder / "0.jpg", quality=95)
@@ -55,32 +55,32 @@ def started(folder: Path, *words: str | Path) -> subprocess.Popen[str]:
     [("--json", ASCII), ("--csv", UTF_8), ("--verbose", ASCII), ("--verbose", UTF_8)],
 )
 def test_names_that_no_encoding_has_are_printed(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, form: str, locale: dict[str, str]
+    folder: Path, images: dict[str, Path], tmp_path: Path, form: str, locale: dict[str, str]
 ) -> None:
     for name in (b"\xff.jpg", "日本\n.jpg".encode()):
-        shutil.copy(pictures["red"], os.fsencode(tmp_path) + b"/" + name)
+        shutil.copy(images["red"], os.fsencode(tmp_path) + b"/" + name)
     (tmp_path / os.fsdecode(b"\xff-broken.jpg")).touch()
     command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--engine", "onnxruntime-fp32", form, str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, env=os.environ | locale, check=False)
     assert ended.returncode == 1, ended.stderr
     assert b"Traceback" not in ended.stderr
-    assert ended.stderr.splitlines()[-1] == b"1 of 3 pictures failed"
+    assert ended.stderr.splitlines()[-1] == b"1 of 3 images failed"
     out = ended.stdout.decode("utf-8")
     if form == "--json":
         found = [json.loads(line) for line in out.splitlines()]
-        names = {os.fsencode(one["picture"]) for one in found}
+        names = {os.fsencode(one["image"]) for one in found}
         assert names == {os.fsencode(file) for file in tmp_path.iterdir()}
     elif form == "--csv":
         rows = list(csv.DictReader(io.StringIO(out, newline="")))
         assert [bool(row["error"]) for row in rows].count(True) == 1
-        assert f"{tmp_path}/\\udcff.jpg" in {row["picture"] for row in rows}
+        assert f"{tmp_path}/\\udcff.jpg" in {row["image"] for row in rows}
     else:
         assert len(out.splitlines()) == 2
         assert f"{tmp_path}/\\udcff.jpg: red 1.00" in out.splitlines()
 
 
-def test_a_reader_that_goes_away_is_no_error(folder: Path, pictures: dict[str, Path]) -> None:
-    with started(folder, "--engine", "onnxruntime-fp32", "--json", *[pictures["red"]] * 200) as process:
+def test_a_reader_that_goes_away_is_no_error(folder: Path, images: dict[str, Path]) -> None:
+    with started(folder, "--engine", "onnxruntime-fp32", "--json", *[images["red"]] * 200) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -88,15 +88,15 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path, pictures: dict[str, P
         assert process.wait() == 0
 
 
-def test_without_a_standard_input_files_are_tagged(folder: Path, pictures: dict[str, Path]) -> None:
-    command = [sys.executable, str(folder / "tagger.pyz"), "tag", str(pictures["red"])]
+def test_without_a_standard_input_files_are_tagged(folder: Path, images: dict[str, Path]) -> None:
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", str(images["red"])]
     ended = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *command], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
-def test_without_a_standard_output_one_line_says_so(folder: Path, pictures: dict[str, Path], closed: str) -> None:
-    command = [sys.executable, str(folder / "tagger.pyz"), "tag", str(pictures["red"])]
+def test_without_a_standard_output_one_line_says_so(folder: Path, images: dict[str, Path], closed: str) -> None:
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", str(images["red"])]
     ended = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, text=True)
     assert ended.returncode == 2
     told = "tagger: standard output: expected it open, got it closed; redirect it to /dev/null instead\n"
@@ -134,11 +134,11 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("package", ["argparse", "numpy", "onnxruntime"])
 def test_an_interrupt_that_an_import_turns_into_an_error_is_still_one(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, package: str
+    folder: Path, images: dict[str, Path], tmp_path: Path, package: str
 ) -> None:
     """As NumPy does among others, and Python where a class is made."""
     (tmp_path / f"{package}.py").write_text(SWALLOWING)
-    words = ["tag", "--engine", "onnxruntime-fp32", str(pictures["red"])]
+    words = ["tag", "--engine", "onnxruntime-fp32", str(images["red"])]
     ended = subprocess.run(
         [sys.executable, str(folder / "tagger.pyz"), *words], capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
@@ -147,8 +147,8 @@ def test_an_interrupt_that_an_import_turns_into_an_error_is_still_one(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
-def test_a_full_disk_is_one_line(folder: Path, pictures: dict[str, Path]) -> None:
-    command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--csv", str(pictures["red"])]
+def test_a_full_disk_is_one_line(folder: Path, images: dict[str, Path]) -> None:
+    command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--csv", str(images["red"])]
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert ended.returncode == 2, ended.stderr
@@ -159,10 +159,10 @@ def test_a_full_disk_is_one_line(folder: Path, pictures: dict[str, Path]) -> Non
 
 
 def test_the_first_start_says_what_takes_a_moment(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    said = [started(folder, pictures["red"]).communicate() for _ in range(2)]
+    said = [started(folder, images["red"]).communicate() for _ in range(2)]
     assert said[0][0] == said[1][0]
     assert said[0][1] == "tagger: each engine that opens here is timed, once: the next start is quicker\n"
     assert said[1][1] == ""
@@ -185,16 +185,16 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_many_pictures_have_a_bar_on_a_terminal_that_leaves_nothing(
+def test_many_images_have_a_bar_on_a_terminal_that_leaves_nothing(
     folder: Path,
-    pictures: dict[str, Path],
+    images: dict[str, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(output, "EVERY_S", 1e-9)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    files = [*pictures.values(), tmp_path / "missing.jpg", *pictures.values()]
+    files = [*images.values(), tmp_path / "missing.jpg", *images.values()]
     out, _ = tagged(folder, capsys, *files, code=1)
     assert len(out.splitlines()) == len(files) - 1
     shown = terminal.getvalue()
@@ -204,4 +204,4 @@ def test_many_pictures_have_a_bar_on_a_terminal_that_leaves_nothing(
     drawn = re.split("\r *\r", shown)
     assert sum(part.startswith(f"tagger: {tmp_path}/missing.jpg: ") for part in drawn) == 1  # in a line of its own
     assert "9 of 9" in drawn[-2]
-    assert drawn[-1] == "1 of 9 pictures failed\n"
+    assert drawn[-1] == "1 of 9 images failed\n"

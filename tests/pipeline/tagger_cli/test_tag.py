@@ -1,4 +1,4 @@
-"""`tagger.pyz tag`: from the words of a command line to lines, whatever the pictures and their names are."""
+"""`tagger.pyz tag`: from the words of a command line to lines, whatever the images and their names are."""
 
 from __future__ import annotations
 
@@ -31,47 +31,45 @@ def tagged(folder: Path, capsys: pytest.CaptureFixture[str], *words: str | Path,
     return capsys.readouterr()
 
 
-def test_json_has_one_object_a_picture(
-    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    out, _ = tagged(folder, capsys, "--json", *pictures.values())
+def test_json_has_one_object_a_image(folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    out, _ = tagged(folder, capsys, "--json", *images.values())
     lines = [json.loads(line) for line in out.splitlines()]
-    assert [line["picture"] for line in lines] == [str(file) for file in pictures.values()]
+    assert [line["image"] for line in lines] == [str(file) for file in images.values()]
     assert lines[2]["tags"] == [{"label": "blue", "score": pytest.approx(0.9975, abs=1e-3)}]
 
 
 def test_files_folders_patterns_and_standard_input_in_the_order_of_the_words(
     folder: Path,
-    pictures: dict[str, Path],
+    images: dict[str, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "deep").mkdir()
-    shutil.copy(pictures["red"], tmp_path / "deep/img10.jpg")
-    shutil.copy(pictures["green"], tmp_path / "deep/img2.jpg")
+    shutil.copy(images["red"], tmp_path / "deep/img10.jpg")
+    shutil.copy(images["green"], tmp_path / "deep/img2.jpg")
     (tmp_path / "deep/again").symlink_to(tmp_path)
-    shutil.copy(pictures["green"], tmp_path / "last.x")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(pictures["blue"].read_bytes())))
-    out, err = tagged(folder, capsys, "-", tmp_path, tmp_path / "*.x", pictures["red"])
+    shutil.copy(images["green"], tmp_path / "last.x")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(images["blue"].read_bytes())))
+    out, err = tagged(folder, capsys, "-", tmp_path, tmp_path / "*.x", images["red"])
     assert out.splitlines() == [
         "-: blue 1.00",
         f"{tmp_path}/deep/img2.jpg: green 1.00",
         f"{tmp_path}/deep/img10.jpg: red 1.00",
         f"{tmp_path}/last.x: green 1.00",
-        f"{pictures['red']}: red 1.00",
+        f"{images['red']}: red 1.00",
     ]
     assert err == ""
 
 
-def test_csv_has_a_row_a_picture(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_csv_has_a_row_a_image(
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = tmp_path / 'a, "b"\nc.jpg'
-    shutil.copy(pictures["yellow"], odd)
-    out, _ = tagged(folder, capsys, "--csv", odd, tmp_path / "none.jpg", pictures["red"], code=1)
+    shutil.copy(images["yellow"], odd)
+    out, _ = tagged(folder, capsys, "--csv", odd, tmp_path / "none.jpg", images["red"], code=1)
     yellow, none, red = csv.DictReader(io.StringIO(out, newline=""))
-    assert yellow["picture"] == str(odd)
+    assert yellow["image"] == str(odd)
     assert set(yellow["tags"].split(";")) == {"green", "red"}
     assert [float(score) for score in yellow["scores"].split(";")] == pytest.approx([0.9975, 0.9975], abs=1e-3)
     assert (none["tags"], none["scores"]) == ("", "")
@@ -86,52 +84,52 @@ def test_csv_and_json_are_one_or_the_other(folder: Path, capsys: pytest.CaptureF
     assert "not allowed with argument --json" in capsys.readouterr().err
 
 
-def test_broken_pictures_are_named_and_the_others_go_on(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_broken_images_are_named_and_the_others_go_on(
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text, cut, pipe = (tmp_path / name for name in ("text.jpg", "cut.jpg", "pipe.jpg"))
-    text.write_text("not a picture")
-    cut.write_bytes(pictures["red"].read_bytes()[:300])
+    text.write_text("not an image")
+    cut.write_bytes(images["red"].read_bytes()[:300])
     os.mkfifo(pipe)  # opening it would wait for ever
     (tmp_path / "empty").mkdir()
-    files = [text, pictures["red"], tmp_path / "missing.jpg", cut, tmp_path / "empty", pictures["blue"], pipe]
+    files = [text, images["red"], tmp_path / "missing.jpg", cut, tmp_path / "empty", images["blue"], pipe]
     out, err = tagged(folder, capsys, *files, code=1)
-    assert out.splitlines() == [f"{pictures['red']}: red 1.00", f"{pictures['blue']}: blue 1.00"]
+    assert out.splitlines() == [f"{images['red']}: red 1.00", f"{images['blue']}: blue 1.00"]
     for name in ("text.jpg", "missing.jpg", "cut.jpg", "empty", "pipe.jpg"):
         assert (
             sum(line.startswith(f"tagger: {tmp_path}/{name}: ") and "expected" in line for line in err.splitlines())
             == 1
         )
-    assert err.splitlines()[-1] == "5 of 7 pictures failed"
+    assert err.splitlines()[-1] == "5 of 7 images failed"
     assert "Traceback" not in err
 
 
-def test_a_broken_picture_is_a_json_line_in_its_place(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_broken_image_is_a_json_line_in_its_place(
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "text.jpg").write_text("not a picture")
-    out, _ = tagged(folder, capsys, "--json", pictures["red"], tmp_path / "text.jpg", pictures["red"], code=1)
+    (tmp_path / "text.jpg").write_text("not an image")
+    out, _ = tagged(folder, capsys, "--json", images["red"], tmp_path / "text.jpg", images["red"], code=1)
     first, broken, last = map(json.loads, out.splitlines())
-    assert broken["picture"] == str(tmp_path / "text.jpg")
+    assert broken["image"] == str(tmp_path / "text.jpg")
     assert "expected" in broken["error"]
     assert first == last
 
 
-def test_options_reach_the_tagger(folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_reach_the_tagger(folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--engine", "openvino-fp32", "--threshold", "0", "--top-k", "2", "--verbose"]
-    out, err = tagged(folder, capsys, pictures["red"], *options)
-    assert out == f"{pictures['red']}: red 1.00, green 0.00\n"
+    out, err = tagged(folder, capsys, images["red"], *options)
+    assert out == f"{images['red']}: red 1.00, green 0.00\n"
     bundle, engine = err.splitlines()
     assert bundle == "bundle: unsigned"
     assert engine.startswith("engine openvino-fp32: asked for; ")
 
 
 def test_only_the_labels_that_are_wanted(
-    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, _ = tagged(folder, capsys, pictures["yellow"], "--labels", 'blue, "green"')
-    assert out == f"{pictures['yellow']}: green 1.00\n"
-    out, err = tagged(folder, capsys, pictures["yellow"], "--labels", "blue,gren", code=2)
+    out, _ = tagged(folder, capsys, images["yellow"], "--labels", 'blue, "green"')
+    assert out == f"{images['yellow']}: green 1.00\n"
+    out, err = tagged(folder, capsys, images["yellow"], "--labels", "blue,gren", code=2)
     assert out == ""
     assert re.search("label: expected one of 3 known labels, got 'gren'; did you mean green", err)
 
@@ -139,13 +137,13 @@ def test_only_the_labels_that_are_wanted(
 @pytest.mark.parametrize("names", ["", " ", ","])
 def test_no_label_at_all_is_a_slip(names: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
-        main(["tag", "--labels", names, "picture.jpg"])
+        main(["tag", "--labels", names, "image.jpg"])
     assert raised.value.code == 2
     assert "--labels: expected at least one label, got none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("threshold", ["50", "-0.1", "nan"])
-def test_a_threshold_that_is_no_score_is_refused_before_any_picture_is_read(
+def test_a_threshold_that_is_no_score_is_refused_before_any_image_is_read(
     folder: Path, capsys: pytest.CaptureFixture[str], threshold: str
 ) -> None:
     out, err = tagged(folder, capsys, "missing.jpg", f"--threshold={threshold}", code=2)
@@ -153,24 +151,24 @@ def test_a_threshold_that_is_no_score_is_refused_before_any_picture_is_read(
 
 
 def test_a_label_with_a_comma_can_be_wanted(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parts = parts_of(folder)
     about = dataclasses.replace(parts.manifest, labels=("red, dark", "green", "blue"))
     write_bundle(dataclasses.replace(parts, manifest=about), tmp_path / "bundle")
-    out, _ = tagged(tmp_path / "bundle", capsys, pictures["yellow"], "--labels", '"red, dark",blue')
-    assert out == f"{pictures['yellow']}: red, dark 1.00\n"
+    out, _ = tagged(tmp_path / "bundle", capsys, images["yellow"], "--labels", '"red, dark",blue')
+    assert out == f"{images['yellow']}: red, dark 1.00\n"
 
 
 @pytest.mark.parametrize("workers", ["1", "3"])
 def test_workers_change_nothing_in_what_is_printed(
-    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str], workers: str
+    folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str], workers: str
 ) -> None:
-    files = [*pictures.values()] * 20
+    files = [*images.values()] * 20
     out, _ = tagged(folder, capsys, "--engine", "onnxruntime-fp32", "--workers", workers, *files)
     names = [line.partition(": ")[0] for line in out.splitlines()]
     assert names == [str(file) for file in files]
-    assert len(set(out.splitlines())) == len(pictures)
+    assert len(set(out.splitlines())) == len(images)
 
 
 ENGINE = "onnxruntime-fp32"
@@ -181,7 +179,7 @@ ENGINE = "onnxruntime-fp32"
 )
 def test_one_worker_a_core_unless_told_otherwise(
     folder: Path,
-    pictures: dict[str, Path],
+    images: dict[str, Path],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -202,7 +200,7 @@ def test_one_worker_a_core_unless_told_otherwise(
         return loaded[-1]
 
     monkeypatch.setattr(Tagger, "load", recording)
-    tagged(folder, capsys, pictures["red"], *words)
+    tagged(folder, capsys, images["red"], *words)
     assert [tagger.workers for tagger in loaded] == [workers]
     assert [tagger.choice.backend.threads for tagger in loaded if ENGINE in words] == [2] * (ENGINE in words)
     asked = dataclasses.replace(loaded[0].choice.entry, backend=dataclasses.asdict(OnnxRuntime(threads=64)))
@@ -211,18 +209,18 @@ def test_one_worker_a_core_unless_told_otherwise(
 
 
 def test_nothing_above_the_threshold_is_said(
-    folder: Path, pictures: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, _ = tagged(folder, capsys, pictures["red"], "--labels", "blue")
+    out, _ = tagged(folder, capsys, images["red"], "--labels", "blue")
     assert out.endswith(": nothing above its threshold\n")
 
 
 def test_borrowed_thresholds_are_said(
-    folder: Path, pictures: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     borrowed = {"thresholds_from": "b"}
     bundle = bundles.changed(folder, tmp_path / "bundle", {}, onnxruntime=borrowed)
-    engine = ["--engine", "onnxruntime-fp32", pictures["red"]]
+    engine = ["--engine", "onnxruntime-fp32", images["red"]]
     _, err = tagged(bundle, capsys, *engine)
     assert err == "engine onnxruntime-fp32: thresholds were tuned on b\n"
     _, err = tagged(bundle, capsys, *engine, "--threshold", "0.5")
@@ -240,7 +238,7 @@ def test_borrowed_thresholds_are_said(
 )
 def test_tags_that_are_worth_little_say_so_once(
     folder: Path,
-    pictures: dict[str, Path],
+    images: dict[str, Path],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     precisions: tuple[float | None, ...],
@@ -248,12 +246,12 @@ def test_tags_that_are_worth_little_say_so_once(
     marked: str,
 ) -> None:
     hardly = bundles.changed(folder, tmp_path / "bundle", {}, onnxruntime={"expected_precision": precisions})
-    words = ["--engine", "onnxruntime-fp32", pictures["red"], pictures["red"]]
+    words = ["--engine", "onnxruntime-fp32", images["red"], images["red"]]
     out, err = tagged(hardly, capsys, *words)
-    assert out == f"{pictures['red']}: red 1.00{marked}\n" * 2
+    assert out == f"{images['red']}: red 1.00{marked}\n" * 2
     assert err.startswith(f"engine onnxruntime-fp32: {said}" if said else "")
     assert bool(err) == bool(said)
     assert err.count("\n") <= 1
     out, _ = tagged(hardly, capsys, "--json", *words)
     assert [tag.get("doubtful") for tag in json.loads(out.splitlines()[0])["tags"]] == [True if marked else None]
-    assert tagged(hardly, capsys, "--threshold", "0.5", *words) == (f"{pictures['red']}: red 1.00\n" * 2, "")
+    assert tagged(hardly, capsys, "--threshold", "0.5", *words) == (f"{images['red']}: red 1.00\n" * 2, "")

@@ -28,11 +28,11 @@ esac
 """
 
 
-def pack(file: Path, pictures: dict[str, bytes], suffix: str = "xz") -> None:
+def pack(file: Path, samples: dict[str, bytes], suffix: str = "xz") -> None:
     """A Debian package: an ar archive of debian-binary, control.tar and data.tar."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode=f"w:{suffix}") as archive:  # type: ignore[call-overload]
-        for name, content in pictures.items():
+        for name, content in samples.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
@@ -52,9 +52,9 @@ def pack(file: Path, pictures: dict[str, bytes], suffix: str = "xz") -> None:
 
 def contents(name: str) -> dict[str, bytes]:
     return {
-        f"./usr/share/openclipart/png/{name}.png": b"picture of " + name.encode(),
+        f"./usr/share/openclipart/png/{name}.png": b"image of " + name.encode(),
         f"./usr/share/doc/{name}/copyright": b"public domain",
-        f"./usr/bin/{name}": b"no picture",
+        f"./usr/bin/{name}": b"no image",
     }
 
 
@@ -71,9 +71,9 @@ class Archive:
             (self.bin / tool).symlink_to(shutil.which(tool) or f"/bin/{tool}")
         self.install()
 
-    def publish(self, name: str, version: str, pictures: dict[str, bytes] | None = None) -> Package:
+    def publish(self, name: str, version: str, samples: dict[str, bytes] | None = None) -> Package:
         file = self.folder / f"{name}_{version.replace(':', '%3a')}_all.deb"
-        pack(file, pictures or contents(name))
+        pack(file, samples or contents(name))
         size, digest = file.stat().st_size, sha256(file)
         index = f"Package: {name}\nVersion: {version}\nSize: {size}\nSHA256: {digest}\nDescription: x\n more: text\n"
         (self.folder / f"{name}.index").write_text(index)
@@ -102,14 +102,14 @@ def cat_in(root: Path) -> bytes:
     return (root / "usr/share/openclipart/png/cats.png").read_bytes()
 
 
-def test_fetched_once_and_only_pictures(archive: Archive) -> None:
+def test_fetched_once_and_only_images(archive: Archive) -> None:
     told: list[str] = []
     root = fetch(lambda what, done, total: told.append(what))
-    assert cat_in(root) == b"picture of cats"
+    assert cat_in(root) == b"image of cats"
     assert (root / "usr/share/doc/dogs/copyright").is_file()
     assert not (root / "usr/bin").exists()
     record = json.loads((root / "packages.json").read_text())
-    assert record["cats"] == {"version": "1:1.0", "pictures": archive.packages[0].pictures}
+    assert record["cats"] == {"version": "1:1.0", "pictures": archive.packages[0].digest}
     assert {"fetching cats", "unpacking dogs"} <= set(told)
     assert not fetching.downloads().exists()
     before = archive.calls()
@@ -128,7 +128,7 @@ def test_a_package_that_joined_later_is_put_beside_the_others(
     calls = len(archive.calls())
     assert fetch() == root
     assert [call.split()[-1] for call in archive.calls()[calls:] if " download " in call] == ["owls=1:1.0"]
-    assert cat_in(root) == b"picture of cats"
+    assert cat_in(root) == b"image of cats"
     assert [file.name for file in (root / "usr/share/backgrounds").iterdir()] == ["owl.jpg"]
     assert json.loads((root / "packages.json").read_text()).keys() == {"cats", "dogs", "owls"}
 
@@ -140,13 +140,13 @@ def test_a_killed_fetch_goes_on_with_what_it_has(archive: Archive, monkeypatch: 
     monkeypatch.setattr(fetching, "unpack", killed)
     with pytest.raises(KeyboardInterrupt):
         fetch()
-    assert not fetching.pictures_root().exists()
+    assert not fetching.images_root().exists()
     monkeypatch.setattr(fetching, "unpack", unpack)
     whole, cut = (next(fetching.downloads().glob(f"{name}_*.deb")) for name in ("cats", "dogs"))
     cut.write_bytes(cut.read_bytes()[:50])
     assert sha256(whole) == archive.packages[0].sha256
     calls = len(archive.calls())
-    assert cat_in(fetch()) == b"picture of cats"
+    assert cat_in(fetch()) == b"image of cats"
     again = [call for call in archive.calls()[calls:] if " download " in call]
     assert len(again) == 1
     assert "dogs=1:1.0" in again[0]
@@ -157,7 +157,7 @@ def test_a_tampered_download_is_refused(archive: Archive) -> None:
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with pytest.raises(FetchError, match=rf"download is not the {archive.packages[0].bytes} bytes with sha256"):
         fetch()
-    assert not fetching.pictures_root().exists()
+    assert not fetching.images_root().exists()
 
 
 def test_another_version_is_a_note(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,12 +169,12 @@ def test_another_version_is_a_note(archive: Archive, caplog: pytest.LogCaptureFi
     assert "cats: this archive has version 2.0, tried here was 1:1.0" in caplog.text
 
 
-def test_the_known_version_with_other_pictures_is_an_error(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_known_version_with_other_images_is_an_error(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     cats, dogs = archive.packages
-    monkeypatch.setattr(fetching, "PACKAGES", (replace(cats, pictures="0" * 64), dogs))
-    with pytest.raises(FetchError, match=rf"cats 1:1.0: expected pictures with digest 0+, got {cats.pictures}"):
+    monkeypatch.setattr(fetching, "PACKAGES", (replace(cats, digest="0" * 64), dogs))
+    with pytest.raises(FetchError, match=rf"cats 1:1.0: expected images with digest 0+, got {cats.digest}"):
         fetch()
-    assert not fetching.pictures_root().exists()
+    assert not fetching.images_root().exists()
 
 
 def test_without_apt_the_error_lists_what_to_fetch_and_takes_it_from_there(archive: Archive) -> None:
@@ -187,7 +187,7 @@ def test_without_apt_the_error_lists_what_to_fetch_and_takes_it_from_there(archi
     assert str(fetching.by_hand()) in str(error.value)
     for file in archive.folder.glob("*.deb"):
         shutil.copy(file, fetching.by_hand())
-    assert cat_in(fetch()) == b"picture of cats"
+    assert cat_in(fetch()) == b"image of cats"
     assert len(list(fetching.by_hand().iterdir())) == 2
 
 
@@ -209,15 +209,15 @@ def test_unpacking_without_dpkg_equals_unpacking_with_it(
     monkeypatch.setenv("PATH", "")
     digests.add(unpack(tmp_path / "a.deb", tmp_path / "without"))
     assert len(digests) == 1
-    assert cat_in(tmp_path / "without") == b"picture of cats"
+    assert cat_in(tmp_path / "without") == b"image of cats"
 
 
 def test_digest_sees_names_and_contents(tmp_path: Path) -> None:
     variants = [contents("cats"), contents("dogs"), contents("cats")]
     variants[2]["./usr/share/openclipart/png/cats.png"] += b"!"
     digests = set()
-    for number, pictures in enumerate(variants):
-        pack(tmp_path / "a.deb", pictures)
+    for number, samples in enumerate(variants):
+        pack(tmp_path / "a.deb", samples)
         digests.add(unpack(tmp_path / "a.deb", tmp_path / str(number)))
     assert len(digests) == 3
 
@@ -240,5 +240,5 @@ def test_known_packages_are_complete() -> None:
     names = [package.name for package in fetching.PACKAGES]
     assert len(set(names)) == len(names) == 5
     for package in fetching.PACKAGES:
-        assert len(package.sha256) == len(package.pictures) == 64
+        assert len(package.sha256) == len(package.digest) == 64
         assert package.bytes > 10_000_000

@@ -14,9 +14,9 @@ from mlkd.data.scenes import source as scenes
 
 def contents(listing: Listing) -> dict[str, str]:
     return {
-        picture.name: hashlib.sha256(picture.file.read_bytes()).hexdigest() + str(picture.boxes)
-        for pictures in listing.splits.values()
-        for picture in pictures
+        sample.name: hashlib.sha256(sample.file.read_bytes()).hexdigest() + str(sample.boxes)
+        for samples in listing.splits.values()
+        for sample in samples
     }
 
 
@@ -54,10 +54,10 @@ def test_listing_says_what_it_is(drawn: Path, tmp_path: Path) -> None:
     assert listing.composed
     assert not source.needs_fetch()
     assert {split: len(listing.splits[split]) for split in SOURCE_SPLITS} == {"train": 30, "val": 10, "test": 12}
-    for pictures in listing.splits.values():
-        for picture in pictures:
-            assert picture.positives == tuple(sorted(box.label for box in picture.boxes))
-    groups = {split: {picture.group for picture in listing.splits[split]} for split in SOURCE_SPLITS}
+    for samples in listing.splits.values():
+        for sample in samples:
+            assert sample.positives == tuple(sorted(box.label for box in sample.boxes))
+    groups = {split: {sample.group for sample in listing.splits[split]} for split in SOURCE_SPLITS}
     assert not groups["train"] & groups["test"]
     assert not groups["train"] & groups["val"]
 
@@ -111,7 +111,7 @@ def test_fingerprint_sees_the_rules(drawn: Path, monkeypatch: pytest.MonkeyPatch
     assert len(found) == 4
 
 
-def test_without_fetched_pictures_the_error_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fetched_images_the_error_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source = Scenes()
     assert source.needs_fetch()

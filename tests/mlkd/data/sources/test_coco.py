@@ -24,20 +24,20 @@ def changed(root: Path, part: str, **keys: Any) -> None:
 def test_official_layout(root: Path) -> None:
     listing = Coco(root=root).read(root, silent)
     assert listing.labels.names == ("person", "car", "dog")  # by id, not as in the file
-    names = {split: [picture.name for picture in pictures] for split, pictures in listing.splits.items()}
+    names = {split: [sample.name for sample in samples] for split, samples in listing.splits.items()}
     assert names["test"] == [f"COCO_val2014_{number:012d}" for number in layouts.TEST]
     assert sorted(names["train"] + names["val"]) == [f"COCO_train2014_{number:012d}" for number in layouts.TRAIN]
     assert 2 <= len(names["val"]) < len(names["train"])
-    for pictures in listing.splits.values():
-        for picture in pictures:
-            assert list(picture.positives) == layouts.labels_of(int(picture.name[-12:]))
-    full = next(picture for picture in listing.splits["test"] if picture.name.endswith("15"))
+    for samples in listing.splits.values():
+        for sample in samples:
+            assert list(sample.positives) == layouts.labels_of(int(sample.name[-12:]))
+    full = next(sample for sample in listing.splits["test"] if sample.name.endswith("15"))
     assert [(box.label, box.role) for box in full.boxes] == [(0, "major"), (1, "minor"), (2, "minor")]
     first = full.boxes[1]
     assert (first.x0, first.y0, first.x1, first.y1) == (0.5, 0.0, 0.875, 0.5)
 
 
-def test_prepared_with_empty_pictures_kept_and_counted(root: Path) -> None:
+def test_prepared_with_empty_images_kept_and_counted(root: Path) -> None:
     prepare(Coco(root=root), root / "out", (16,))
     about = json.loads((root / "out/about.json").read_text())
     assert about["empty"]["test"] == 1
@@ -60,21 +60,21 @@ def test_counts_are_compared_with_the_published_ones(root: Path, caplog: pytest.
     (root / "train2014/COCO_train2014_000000000003.jpg").unlink()
     with caplog.at_level(logging.WARNING):
         prepare(Coco(root=root), root / "out", (16,))
-    assert "COCO 2014: expected 82783 pictures in train2014 as published, got 13: 82770 missing" in caplog.messages
+    assert "COCO 2014: expected 82783 images in train2014 as published, got 13: 82770 missing" in caplog.messages
     assert sum(message.startswith("COCO 2014: expected") for message in caplog.messages) == 5
     about = json.loads((root / "out/about.json").read_text())
-    assert about["expected"]["pictures with objects in val2014"] == 40_137
+    assert about["expected"]["images with objects in val2014"] == 40_137
     assert about["found"] == {
-        "pictures in train2014": 13,
-        "pictures with objects in train2014": 11,
-        "pictures in val2014": 7,
-        "pictures with objects in val2014": 6,
-        "labels with pictures": 3,
+        "images in train2014": 13,
+        "images with objects in train2014": 11,
+        "images in val2014": 7,
+        "images with objects in val2014": 6,
+        "labels with images": 3,
     }
     assert list(json.loads((root / "out/skipped.json").read_text())) == ["COCO_train2014_000000000003"]
 
 
-def test_a_picture_in_both_published_splits_is_left_out_of_train(root: Path) -> None:
+def test_a_image_in_both_published_splits_is_left_out_of_train(root: Path) -> None:
     twin = Coco(root=root).read(root, silent).splits["train"][3].file
     twin.write_bytes((root / "val2014/COCO_val2014_000000000014.jpg").read_bytes())
     prepare(Coco(root=root), root / "out", (16,))

@@ -127,9 +127,9 @@ def coco_2017(root: Path) -> None:
 def labels_by_pixels(listing: Listing) -> dict[str, list[int]]:
     """For each image the labels whose colour is where their object is drawn: what the file itself shows."""
     seen = {}
-    for pictures in listing.splits.values():
-        for picture in pictures:
-            with layouts.Image.open(picture.file) as image:
+    for samples in listing.splits.values():
+        for sample in samples:
+            with layouts.Image.open(sample.file) as image:
                 pixels = image.convert("RGB")
                 found = []
                 for label, colour in enumerate(layouts.COLOURS):
@@ -137,7 +137,7 @@ def labels_by_pixels(listing: Listing) -> dict[str, list[int]]:
                     middle = pixels.getpixel((x0 + 3, (y0 + y1) // 2 if label < 2 else y1 - 3))
                     if max(abs(a - b) for a, b in zip(middle, colour, strict=True)) < 60:
                         found.append(label)
-            seen[picture.name] = found
+            seen[sample.name] = found
     return seen
 
 
@@ -149,14 +149,14 @@ def test_an_export_is_read_as_its_images_show(export: Callable[[Path], None], tm
     export(tmp_path)
     listing = Coco(root=tmp_path, val_share=0.3).read(tmp_path, silent)
     assert listing.labels.names == NAMES
-    pictures = [picture for pictures in listing.splits.values() for picture in pictures]
-    assert len({picture.file for picture in pictures}) == len(pictures) == COUNT
+    samples = [sample for samples in listing.splits.values() for sample in samples]
+    assert len({sample.file for sample in samples}) == len(samples) == COUNT
     assert not listing.skipped
     seen = labels_by_pixels(listing)
-    for picture in pictures:
-        assert list(picture.positives) == seen[picture.name]
-        assert sorted(box.label for box in picture.boxes) == seen[picture.name]
-    whole = [(box.x0, box.y0, box.x1, box.y1) for picture in pictures for box in picture.boxes if box.label == 0]
+    for sample in samples:
+        assert list(sample.positives) == seen[sample.name]
+        assert sorted(box.label for box in sample.boxes) == seen[sample.name]
+    whole = [(box.x0, box.y0, box.x1, box.y1) for sample in samples for box in sample.boxes if box.label == 0]
     assert set(whole) == {(0.0, 0.0, 0.5, 1.0)}
     prepare(Coco(root=tmp_path, val_share=0.3), tmp_path / "out", (16,))
     about = json.loads((tmp_path / "out/about.json").read_text())
@@ -171,7 +171,7 @@ def test_an_export_is_read_as_its_images_show(export: Callable[[Path], None], tm
 def test_splits_of_an_export_stay(export: Callable[[Path], None], test: int, tmp_path: Path) -> None:
     export(tmp_path)
     splits = Coco(root=tmp_path, val_share=0.3).read(tmp_path, silent).splits
-    numbers = {split: sorted(labels for picture in splits[split] for labels in [picture.positives]) for split in splits}
+    numbers = {split: sorted(labels for sample in splits[split] for labels in [sample.positives]) for split in splits}
     assert len(splits["test"]) == test
     expected = sorted(tuple(layouts.labels_of(number)) for number in range(COUNT - test, COUNT))
     assert numbers["test"] == expected
@@ -281,9 +281,9 @@ def test_a_tag_needs_no_box(tmp_path: Path) -> None:
             annotation["bbox"] = [None, [], [1, 2], [0, 0, float("nan"), 3], "box"][number % 5]
 
     listing = changed(tmp_path, without).read(tmp_path, silent)
-    pictures = [picture for pictures in listing.splits.values() for picture in pictures]
+    samples = [sample for samples in listing.splits.values() for sample in samples]
     seen = labels_by_pixels(listing)
-    assert all(list(picture.positives) == seen[picture.name] and not picture.boxes for picture in pictures)
+    assert all(list(sample.positives) == seen[sample.name] and not sample.boxes for sample in samples)
     (finding,) = listing.findings
     assert finding.numbers.startswith("labels.json: 25 boxes, of annotations 3, 4, 5, 8, 9 and 20 more.")
 

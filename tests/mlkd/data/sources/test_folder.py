@@ -36,25 +36,25 @@ def write(root: Path, *lines: str) -> None:
 def test_table_read_and_carved(root: Path) -> None:
     listing = Folder(root=root).read(root, silent)
     assert listing.labels.names == ("cat", "owl", "red dog")
-    counts = {split: len(pictures) for split, pictures in listing.splits.items()}
+    counts = {split: len(samples) for split, samples in listing.splits.items()}
     assert sum(counts.values()) == COUNT
     assert counts["train"] > counts["test"] > counts["val"] > 0
-    for pictures in listing.splits.values():
-        for picture in pictures:
-            number = int(picture.file.stem)
-            assert [listing.labels.names[label] for label in picture.positives] == sorted(tags_of(number))
+    for samples in listing.splits.values():
+        for sample in samples:
+            number = int(sample.file.stem)
+            assert [listing.labels.names[label] for label in sample.positives] == sorted(tags_of(number))
 
 
-def test_splits_stay_when_pictures_are_added(root: Path) -> None:
-    """Pictures without tags, so that no rare label gets more to choose from; the rows are in another order."""
+def test_splits_stay_when_images_are_added(root: Path) -> None:
+    """Images without tags, so that no rare label gets more to choose from; the rows are in another order."""
     before = Folder(root=root).read(root, silent).splits
     header, *lines = (root / "tags.csv").read_text().splitlines()
     tagged = [line for line in lines if not line.endswith(",")]
     assert len(tagged) < len(lines)
     write(root, header, *tagged[::-1])
     after = Folder(root=root).read(root, silent).splits
-    for split, pictures in after.items():
-        assert {picture.name for picture in pictures} <= {picture.name for picture in before[split]}
+    for split, samples in after.items():
+        assert {sample.name for sample in samples} <= {sample.name for sample in before[split]}
 
 
 def test_split_column_and_json_lines(root: Path) -> None:
@@ -68,7 +68,7 @@ def test_split_column_and_json_lines(root: Path) -> None:
     write(root, "file,tags,split", "sub/1.png,cat|owl,val", "sub/2.png,,", "sub/3.png,cat,test")
     listing = Folder(root=root, separator="|").read(root, silent)
     assert listing.splits["val"][0].positives == (0, 1)
-    assert [picture.positives for pictures in listing.splits.values() for picture in pictures].count(()) == 1
+    assert [sample.positives for samples in listing.splits.values() for sample in samples].count(()) == 1
 
 
 def test_prepared_with_a_missing_and_a_broken_file(root: Path) -> None:
@@ -82,7 +82,7 @@ def test_prepared_with_a_missing_and_a_broken_file(root: Path) -> None:
     assert train.major is None
 
 
-def test_fingerprint_sees_table_and_pictures(root: Path) -> None:
+def test_fingerprint_sees_table_and_images(root: Path) -> None:
     before = Folder(root=root).fingerprint()
     (root / "sub/3.png").write_bytes(b"123")
     changed = Folder(root=root).fingerprint()
@@ -107,16 +107,16 @@ def test_every_form_gives_the_same_set(form: Literal["tags", "columns", "one_hot
     assert sum(json.loads((tmp_path / "out/about.json").read_text())["empty"].values()) == 3
 
 
-def test_unknown_labels_and_unlabelled_pictures(tmp_path: Path) -> None:
+def test_unknown_labels_and_unlabelled_images(tmp_path: Path) -> None:
     root = layouts.folder(tmp_path, "one_hot")
     lines = (root / "tags.csv").read_text().splitlines()
-    write(root, lines[0], "pictures/0.png,?,1,-1", *lines[2:])
+    write(root, lines[0], "images/0.png,?,1,-1", *lines[2:])
     for number in (30, 31):
         layouts.draw(root / f"more/sub/{number}.PNG", number)
-    (root / "more/notes.txt").write_text("no picture")
+    (root / "more/notes.txt").write_text("no image")
     source = Folder(root=root, unlabelled="more")
     splits = source.read(root, silent).splits
-    first = next(one for pictures in splits.values() for one in pictures if one.name == "pictures/0.png")
+    first = next(one for samples in splits.values() for one in samples if one.name == "images/0.png")
     assert (first.positives, first.unknown, first.labelled) == ((1,), (0, 2), True)
     without = [one for one in splits["train"] if not one.labelled]
     assert [one.name for one in without] == ["more/sub/30.PNG", "more/sub/31.PNG"]
@@ -132,13 +132,13 @@ def test_unknown_labels_and_unlabelled_pictures(tmp_path: Path) -> None:
     assert sum(about["unknown"][split]["owl"] for split in SPLITS) == 2
 
 
-def test_unlabelled_pictures_may_lie_among_the_others_or_elsewhere(tmp_path: Path) -> None:
+def test_unlabelled_images_may_lie_among_the_others_or_elsewhere(tmp_path: Path) -> None:
     root = layouts.folder(tmp_path / "a", "tags")
-    layouts.draw(root / "pictures/40.png", 40)
+    layouts.draw(root / "images/40.png", 40)
     names = [
         one.name for one in Folder(root=root, unlabelled=".").read(root, silent).splits["train"] if not one.labelled
     ]
-    assert names == ["pictures/40.png"]
+    assert names == ["images/40.png"]
     layouts.draw(tmp_path / "b/41.jpg", 41)
     source = Folder(root=root, unlabelled=str(tmp_path / "b"))
     before = source.fingerprint()
@@ -147,11 +147,11 @@ def test_unlabelled_pictures_may_lie_among_the_others_or_elsewhere(tmp_path: Pat
     ]
     layouts.draw(tmp_path / "b/42.jpg", 42)
     assert source.fingerprint() != before
-    with pytest.raises(ValueError, match=r"unlabelled: expected a folder with pictures, got nothing at .*none"):
+    with pytest.raises(ValueError, match=r"unlabelled: expected a folder with images, got nothing at .*none"):
         Folder(root=root, unlabelled="none").read(root, silent)
 
 
-def test_an_unlabelled_copy_of_a_test_picture_is_a_leak(tmp_path: Path) -> None:
+def test_an_unlabelled_copy_of_a_test_image_is_a_leak(tmp_path: Path) -> None:
     root = layouts.folder(tmp_path, "tags")
     held_out = Folder(root=root).read(root, silent).splits["test"][0]
     (root / "more").mkdir()
@@ -166,8 +166,8 @@ def test_copies_are_carved_into_one_split(root: Path) -> None:
         (root / f"sub/copy{number}.png").write_bytes((root / f"sub/{number}.png").read_bytes())
     write(root, *lines, *(line.replace("sub/", "sub/copy") for line in lines[1:]))
     owner = {}
-    for split, pictures in Folder(root=root).read(root, silent).splits.items():
-        for one in pictures:
+    for split, samples in Folder(root=root).read(root, silent).splits.items():
+        for one in samples:
             assert owner.setdefault(one.file.stem.removeprefix("copy"), split) == split
     assert len(owner) == COUNT
 

@@ -19,10 +19,10 @@ def test_official_layout(root: Path) -> None:
     assert listing.labels.names == layouts.CONCEPTS
     assert listing.splits["test"][0].name == "clouds/0014_2124414.jpg"
     assert [len(listing.splits["test"]), sum(map(len, listing.splits.values()))] == [7, 21]
-    for pictures in listing.splits.values():
-        for picture in pictures:
-            assert picture.file.is_file()
-            assert list(picture.positives) == layouts.labels_of(int(picture.file.name[:4]))
+    for samples in listing.splits.values():
+        for sample in samples:
+            assert sample.file.is_file()
+            assert list(sample.positives) == layouts.labels_of(int(sample.file.name[:4]))
     assert len(listing.splits["val"]) >= 2
 
 
@@ -38,14 +38,14 @@ def test_other_places(root: Path) -> None:
     (root / "Flickr").rmdir()
     (root / "ImageList/Imagelist.txt").unlink()
     after = NusWide(root=root).read(root, silent)
-    for split, pictures in after.splits.items():
-        assert [(one.name, one.positives) for one in pictures] == [
+    for split, samples in after.splits.items():
+        assert [(one.name, one.positives) for one in samples] == [
             (one.name, one.positives) for one in before.splits[split]
         ]
-        assert all(one.file.is_file() for one in pictures)
+        assert all(one.file.is_file() for one in samples)
 
 
-def test_missing_pictures_are_reported_and_counted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_images_are_reported_and_counted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "Flickr/clouds/0002_212442.jpg").unlink()
     (root / "Flickr/clouds/0017_2124417.jpg").unlink()
     with caplog.at_level(logging.WARNING):
@@ -56,9 +56,9 @@ def test_missing_pictures_are_reported_and_counted(root: Path, caplog: pytest.Lo
     }
     about = json.loads((root / "out/about.json").read_text())
     assert about["skipped"] == 2
-    assert about["expected"] == {"Train pictures": 161_789, "Test pictures": 107_859, "labels with pictures": 81}
-    assert about["found"] == {"Train pictures": 13, "Test pictures": 6, "labels with pictures": 3}
-    assert "NUS-WIDE: expected 161789 Train pictures as published, got 13: 161776 missing" in caplog.messages
+    assert about["expected"] == {"Train images": 161_789, "Test images": 107_859, "labels with images": 81}
+    assert about["found"] == {"Train images": 13, "Test images": 6, "labels with images": 3}
+    assert "NUS-WIDE: expected 161789 Train images as published, got 13: 161776 missing" in caplog.messages
     test = read_split(root / "out", "test")
     assert [list(row.nonzero()[0]) for row in test.targets] == [
         layouts.labels_of(number) for number in layouts.TEST if number != 17

@@ -12,7 +12,7 @@ import pytest
 
 from mlkd.core.progress import silent
 from mlkd.data import Coco, NusWide, Voc
-from mlkd.data.base import PictureSource
+from mlkd.data.base import ImageSource
 from tests.helpers import layouts
 
 ROUNDS = 60
@@ -82,18 +82,18 @@ def mutated_json(content: bytes, chance: random.Random) -> bytes:
     return json.dumps(tree).encode()
 
 
-def coco(root: Path) -> tuple[PictureSource, list[Path]]:
+def coco(root: Path) -> tuple[ImageSource, list[Path]]:
     layouts.coco(root)
     return Coco(root=root), [root / "annotations/instances_train2014.json"]
 
 
-def voc(root: Path) -> tuple[PictureSource, list[Path]]:
+def voc(root: Path) -> tuple[ImageSource, list[Path]]:
     year = layouts.voc(root) / "VOCdevkit/VOC2007"
     lists = [year / "ImageSets/Main/trainval.txt", year / "ImageSets/Main/test.txt"]
     return Voc(root=root), [*lists, *sorted((year / "Annotations").iterdir())]
 
 
-def nuswide(root: Path) -> tuple[PictureSource, list[Path]]:
+def nuswide(root: Path) -> tuple[ImageSource, list[Path]]:
     layouts.nuswide(root)
     lists = [
         file for part in ("ImageList", "ConceptsList", "TrainTestLabels") for file in sorted((root / part).iterdir())
@@ -107,7 +107,7 @@ def nuswide(root: Path) -> tuple[PictureSource, list[Path]]:
     ids=["coco, values", "coco, bytes", "voc", "nuswide"],
 )
 def test_a_mutated_file_is_read_or_named(
-    layout: Callable[[Path], tuple[PictureSource, list[Path]]],
+    layout: Callable[[Path], tuple[ImageSource, list[Path]]],
     mutated: Callable[[bytes, random.Random], bytes],
     tmp_path: Path,
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_mutated_file_is_read_or_named(
         except ValueError as cause:
             refused.append(str(cause))
         else:
-            assert all(one.file.is_file() for pictures in listing.splits.values() for one in pictures)
+            assert all(one.file.is_file() for samples in listing.splits.values() for one in samples)
             read += 1
         file.write_bytes(whole)
     assert refused

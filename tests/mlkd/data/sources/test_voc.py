@@ -45,7 +45,7 @@ def root(tmp_path: Path) -> Path:
 def test_official_layout(root: Path) -> None:
     listing = Voc(root=root).read(root, silent)
     assert len(VOC_LABELS) == 20
-    names = {split: [picture.name for picture in pictures] for split, pictures in listing.splits.items()}
+    names = {split: [sample.name for sample in samples] for split, samples in listing.splits.items()}
     assert names["test"] == [f"{number:06d}" for number in range(31, 41)]
     assert sorted(names["train"] + names["val"]) == [f"{number:06d}" for number in range(1, 31)]
     assert names["val"]
@@ -120,8 +120,8 @@ def test_counts_are_compared_with_the_published_ones(root: Path, caplog: pytest.
         prepare(Voc(root=root), root / "out", (16,))
     assert "Pascal VOC2007: expected 5011 trainval as published, got 30: 4981 missing" in caplog.messages
     about = json.loads((root / "out/about.json").read_text())
-    assert about["expected"] == {"trainval": 5011, "test": 4952, "labels with pictures": 20}
-    assert about["found"] == {"trainval": 30, "test": 10, "labels with pictures": 3}
+    assert about["expected"] == {"trainval": 5011, "test": 4952, "labels with images": 20}
+    assert about["found"] == {"trainval": 30, "test": 10, "labels with images": 3}
 
 
 def test_a_full_set_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
@@ -134,11 +134,11 @@ def test_a_full_set_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
 def test_the_miniature(tmp_path: Path) -> None:
     listing = Voc(root=layouts.voc(tmp_path)).read(tmp_path, silent)
     names = [VOC_LABELS.index(name) for name in layouts.VOC_NAMES]
-    pictures = [picture for pictures in listing.splits.values() for picture in pictures]
-    assert len(pictures) == 21
-    for picture in pictures:
-        assert list(picture.positives) == [names[label] for label in layouts.labels_of(int(picture.name))]
-    assert {names[0]} <= {label for picture in listing.splits["val"] for label in picture.positives}
+    samples = [sample for samples in listing.splits.values() for sample in samples]
+    assert len(samples) == 21
+    for sample in samples:
+        assert list(sample.positives) == [names[label] for label in layouts.labels_of(int(sample.name))]
+    assert {names[0]} <= {label for sample in listing.splits["val"] for label in sample.positives}
 
 
 def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
         Voc(root=root, val_share=0.9)
 
 
-def test_fingerprint_sees_a_changed_annotation_and_a_missing_picture(root: Path) -> None:
+def test_fingerprint_sees_a_changed_annotation_and_a_missing_image(root: Path) -> None:
     first = Voc(root=root).fingerprint()
     annotate(root / "VOCdevkit/VOC2007", "000001", ("dog", 0, (1, 1, 20, 20)))
     before = Voc(root=root).fingerprint()
@@ -165,7 +165,7 @@ def test_a_name_twice_in_a_list_is_one_image(root: Path) -> None:
     with (root / "VOCdevkit/VOC2007/ImageSets/Main/test.txt").open("a") as stream:
         stream.write("000031\n000032\n")
     listing = Voc(root=root).read(root, silent)
-    assert [picture.name for picture in listing.splits["test"]] == [f"{number:06d}" for number in range(31, 41)]
+    assert [sample.name for sample in listing.splits["test"]] == [f"{number:06d}" for number in range(31, 41)]
     (finding,) = listing.findings
     assert finding.numbers == "test.txt: 2, as 000031, 000032. Each is one image."
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.__main__ import main
-from pipeline.stages import agreement
+from pipeline.report_facts import agreement
 
 
 def test_the_facts_are_what_the_script_prints_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

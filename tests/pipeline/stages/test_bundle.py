@@ -1,4 +1,4 @@
-"""Golden pictures of the stage bundle."""
+"""Golden images of the stage bundle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers import bundles, saturating
 COLOURS = Labels(bundles.LABELS)
 
 
-def test_pictures_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = tuple(tmp_path / f"{name}.jpg" for name in bundles.COLOURS)
     pixels = np.zeros((len(files), bundles.PX, bundles.PX, 3), np.uint8)
     monkeypatch.setattr(golden, "read_split", lambda *_: _Split(files, pixels))
@@ -31,14 +31,14 @@ def test_pictures_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.Mon
     }
     engine["thresholds"] = (0.5, 0.5, 0.5)
     recipe: Any = SimpleNamespace(
-        student=SimpleNamespace(model=SimpleNamespace(image_px=bundles.PX)), export=SimpleNamespace(golden_pictures=2)
+        student=SimpleNamespace(model=SimpleNamespace(image_px=bundles.PX)), export=SimpleNamespace(golden_images=2)
     )
-    expected = rf"golden pictures: expected one of the 4 of tune that can be read, got none, not even {files[0]}; put"
+    expected = rf"golden images: expected one of the 4 of tune that can be read, got none, not even {files[0]}; put"
     with pytest.raises(ValueError, match=expected):
         golden.golden(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
-    bundles.write_pictures(tmp_path)
-    pictures, _ = golden.golden(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
-    assert len(pictures) == 2
+    bundles.write_images(tmp_path)
+    images, _ = golden.golden(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
+    assert len(images) == 2
 
 
 @pytest.mark.parametrize("scored", ["int8.onnx", "sm86.plan"])
@@ -47,7 +47,7 @@ def test_an_int8_engine_has_the_scores_of_exact_arithmetic(
 ) -> None:
     """Whatever this processor's kernels make of them; a plan of TensorRT is computed as its graph."""
     side, count = saturating.PX, saturating.LABELS
-    files = tuple(bundles.write_pictures(tmp_path).values())
+    files = tuple(bundles.write_images(tmp_path).values())
     monkeypatch.setattr(golden, "read_split", lambda *_: _Split(files, np.stack([load(file, side) for file in files])))
     graph = saturating.write_saturating_graph(tmp_path / "int8.onnx")
     engine: dict[str, Any] = {
@@ -60,7 +60,7 @@ def test_an_int8_engine_has_the_scores_of_exact_arithmetic(
     engine["thresholds"] = (0.5,) * count
     labels = Labels(tuple(map(str, range(count))))
     recipe: Any = SimpleNamespace(
-        student=SimpleNamespace(model=SimpleNamespace(image_px=side)), export=SimpleNamespace(golden_pictures=4)
+        student=SimpleNamespace(model=SimpleNamespace(image_px=side)), export=SimpleNamespace(golden_images=4)
     )
     _, file = golden.golden(recipe, labels, tmp_path, tmp_path, [engine], tmp_path / "golden")
     with np.load(file) as arrays:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.stages.image_grid import MOST_MISTAKES, SHOWN, SIDE_PX, SMALL_PX, choose, grid, mistakes
+from pipeline.report_facts.image_grid import MOST_MISTAKES, SHOWN, SIDE_PX, SMALL_PX, choose, grid, mistakes
 
 
-def test_pictures_that_engines_disagree_on_come_first() -> None:
+def test_images_that_engines_disagree_on_come_first() -> None:
     first = np.zeros((100, 3), dtype=bool)
     second = first.copy()
     second[[7, 50, 93], 1] = True
@@ -32,7 +32,7 @@ def test_at_most_half_are_disagreements() -> None:
 
 
 @pytest.mark.parametrize("decisions", [[], [np.zeros((4, 2), dtype=bool)]])
-def test_few_pictures_and_engines(decisions: list[np.ndarray]) -> None:
+def test_few_images_and_engines(decisions: list[np.ndarray]) -> None:
     assert sorted(choose(decisions, 4, seed=0)) == [0, 1, 2, 3]
 
 
@@ -74,7 +74,7 @@ def test_very_many_labels_show_those_with_the_most_mistakes() -> None:
     assert sorted(found) == [*range(60), *range(500, 800)]
 
 
-def test_facts_name_pictures_once_and_the_engine_to_ship(tmp_path: Path) -> None:
+def test_facts_name_images_once_and_the_engine_to_ship(tmp_path: Path) -> None:
     files = []
     for row in range(30):
         files.append(tmp_path / f"{row}.png")
@@ -106,12 +106,12 @@ def test_facts_name_pictures_once_and_the_engine_to_ship(tmp_path: Path) -> None
     ]
     facts = grid(test, SimpleNamespace(engines=engines), rows, tmp_path, seed=0)
     assert facts["mistakes"]["engine"] == "fast"
-    used = {entry["picture"] for entry in facts["grid"]}
-    wrong = {one["picture"] for found in facts["mistakes"]["labels"].values() for one in found}
-    assert set(facts["pictures"]) == used | wrong
+    used = {entry["image"] for entry in facts["grid"]}
+    wrong = {one["image"] for found in facts["mistakes"]["labels"].values() for one in found}
+    assert set(facts["images"]) == used | wrong
     sides = {}
-    for key, picture in facts["pictures"].items():
-        with Image.open(io.BytesIO(base64.b64decode(picture["jpeg_base64"]))) as opened:
+    for key, image in facts["images"].items():
+        with Image.open(io.BytesIO(base64.b64decode(image["jpeg_base64"]))) as opened:
             sides[key] = max(opened.size)
     assert {sides[key] for key in used} == {SIDE_PX}
     assert {sides[key] for key in wrong - used} <= {SMALL_PX}
@@ -119,6 +119,6 @@ def test_facts_name_pictures_once_and_the_engine_to_ship(tmp_path: Path) -> None
     for label, found in facts["mistakes"]["labels"].items():
         column = ["cat", "dog"].index(label)
         for one in found:
-            score, true = scores[int(one["picture"]), column], targets[int(one["picture"]), column]
+            score, true = scores[int(one["image"]), column], targets[int(one["image"]), column]
             assert one["score"] == pytest.approx(float(score))
             assert (score >= one["threshold"]) == (one["kind"] == "wrong") == (not true)

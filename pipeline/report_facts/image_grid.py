@@ -1,4 +1,4 @@
-"""Test pictures for the page: what is on them, what every engine said, and what one engine gets wrong in each label."""
+"""Test images for the page: what is on them, what every engine said, and what one engine gets wrong in each label."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Said = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]  # engine -
 def grid(
     test: Split, manifest: Manifest, rows: Sequence[Mapping[str, Any]], scores: Path, *, seed: int
 ) -> dict[str, Any]:
-    """The facts `pictures`, `grid` and `mistakes`; `scores` holds ENGINE.npy (N, L) of the first device in `rows`.
+    """The facts `images`, `grid` and `mistakes`; `scores` holds ENGINE.npy (N, L) of the first device in `rows`.
 
-    Half of the grid are pictures that engines disagree on, the rest are any.  Mistakes are those of the engine to
+    Half of the grid are images that engines disagree on, the rest are any.  Mistakes are those of the engine to
     ship; where it has no scores, of the first that has.
     """
     said, engine = _said(manifest, scores), _to_ship(rows)
@@ -40,13 +40,13 @@ def grid(
     wrong = mistakes(*said[named], test.targets, test.known) if named is not None else {}
     names = test.labels.names
     return {
-        "pictures": _pool(test, chosen, [row for found in wrong.values() for row, _, _ in found]),
+        "images": _pool(test, chosen, [row for found in wrong.values() for row, _, _ in found]),
         "grid": [_entry(test, row, said) for row in chosen],
         "mistakes": {
             "engine": named,
             "labels": {
                 names[label]: [
-                    {"picture": str(row), "kind": kind, "score": score, "threshold": float(said[named][1][label])}
+                    {"image": str(row), "kind": kind, "score": score, "threshold": float(said[named][1][label])}
                     for row, kind, score in found
                 ]
                 for label, found in wrong.items()
@@ -72,7 +72,7 @@ def mistakes(
     targets: NDArray[np.uint8],
     known: NDArray[np.bool_] | None,
 ) -> dict[int, list[tuple[int, str, float]]]:
-    """By label up to MISTAKES pictures decided wrongly as (row, "missed" or "wrong", score), the surest mistake first.
+    """By label up to MISTAKES images decided wrongly as (row, "missed" or "wrong", score), the surest mistake first.
 
     scores and targets (N, L), thresholds (L,); half of a label's are missed and half wrong where there are both.
     Where labels are more than MOST_MISTAKES, those with the most mistakes are kept.
@@ -112,7 +112,7 @@ def _said(manifest: Manifest, scores: Path) -> Said:
 
 
 def _pool(test: Split, shown: Iterable[int], wrong: Iterable[int]) -> dict[str, Any]:
-    """Every picture once, by its row in the test split; those that are only mistakes smaller."""
+    """Every image once, by its row in the test split; those that are only mistakes smaller."""
     sides = {**dict.fromkeys(wrong, SMALL_PX), **dict.fromkeys(shown, SIDE_PX)}
     names = test.labels.names
     return {
@@ -128,7 +128,7 @@ def _pool(test: Split, shown: Iterable[int], wrong: Iterable[int]) -> dict[str, 
 def _entry(test: Split, row: int, said: Said) -> dict[str, Any]:
     names = test.labels.names
     return {
-        "picture": str(row),
+        "image": str(row),
         "true": [names[label] for label in np.flatnonzero(test.targets[row])],
         "engines": {
             engine: [[names[label], float(scores[row, label])] for label in np.flatnonzero(scores[row] >= thresholds)]
@@ -138,9 +138,9 @@ def _entry(test: Split, row: int, said: Said) -> dict[str, Any]:
 
 
 def _jpeg(file: Path, side_px: int) -> bytes:
-    """Small enough for a page, in the picture's own proportions."""
-    picture = images.decode(file, side_px)
-    picture.thumbnail((side_px, side_px))
+    """Small enough for a page, in the image's own proportions."""
+    image = images.decode(file, side_px)
+    image.thumbnail((side_px, side_px))
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=85)
+    image.save(stream, "JPEG", quality=85)
     return stream.getvalue()

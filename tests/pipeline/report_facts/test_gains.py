@@ -10,7 +10,7 @@ import pytest
 from benchmarks.accuracy import Truth
 from export.backends import OnnxRuntime, OpenVino
 from mlkd.core.labels import Labels
-from pipeline.stages.gains import distillation, int8_gain, training
+from pipeline.report_facts.gains import distillation, int8_gain, training
 from tests.helpers import bundles
 
 

@@ -1,0 +1,44 @@
+"""The device list, devices.yaml: the machines to measure on and to deploy to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.remote import DeviceEntry
+from pipeline.recipe.reader import build, read_yaml
+
+HERE = DeviceEntry(name="this machine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceList:
+    """What devices.yaml lists; at most one entry has no host and stands for this machine."""
+
+    devices: tuple[DeviceEntry, ...]
+
+    def __post_init__(self) -> None:
+        names = [entry.name for entry in self.devices]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"devices: expected at least one and distinct names, got {names}")
+        if sum(entry.host is None for entry in self.devices) > 1:
+            raise ValueError("devices: expected one entry without a host at most, got more; add their hosts")
+        if any(entry.name == HERE.name for entry in self.others):
+            raise ValueError(f"devices: expected another name for one with a host, got {HERE.name!r}")
+
+    @property
+    def here(self) -> DeviceEntry:
+        """This machine."""
+        return next((entry for entry in self.devices if entry.host is None), HERE)
+
+    @property
+    def others(self) -> tuple[DeviceEntry, ...]:
+        """Those over ssh."""
+        return tuple(entry for entry in self.devices if entry.host is not None)
+
+
+def read_device_list(file: Path) -> DeviceList:
+    """devices.yaml; raises ValueError with every fault."""
+    if not file.is_file():
+        raise ValueError(f"devices: expected a YAML file, got nothing at {file.absolute()}; check DEVICES")
+    return build(DeviceList, read_yaml(file), file, "list of devices")

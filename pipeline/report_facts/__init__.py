@@ -1,0 +1,1 @@
+"""What the report shows besides measured rows: what distillation gave, test images, the check of the measurement."""

@@ -1,0 +1,33 @@
+"""Stage baseline: the student's model trained without a teacher, on the same augmentations in the same order."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from mlkd.training.trainer import train
+from pipeline import teachers
+from pipeline.recipe.schema import Recipe
+from pipeline.runner.stage import Context, Stage
+from pipeline.stages.teacher import LOGS, PACKAGES
+
+
+def stage(recipe: Recipe) -> Stage:
+    """Declare the stage."""
+    model, training = recipe.student.model, recipe.baseline
+    return Stage(
+        name="baseline",
+        run=partial(run, recipe),
+        reads=("data",),
+        config={"model": model, "training": training, "views": recipe.views, "seed": recipe.seed},
+        version=2,
+        packages=PACKAGES,
+        volatile=LOGS,
+        outside=partial(teachers.first_weights, model),
+        distributed=True,
+    )
+
+
+def run(recipe: Recipe, context: Context) -> None:
+    """Train it from the labels alone."""
+    model, training, data = recipe.student.model, recipe.baseline, context.inputs["data"]
+    train(model, training, recipe.views, data, context.out, seed=recipe.seed, progress=context.progress)

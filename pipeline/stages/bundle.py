@@ -1,0 +1,151 @@
+"""Stage bundle: everything that is deployed, with its manifest and golden images."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from export.backends import Session
+from export.backends.stamp import hash_of
+from export.bundle import program
+from export.bundle.bundle import EngineEntry, Manifest, Parts, write_bundle
+from export.bundle.golden import choose_golden, write_golden
+from mlkd.core.images import PREPROCESSING
+from mlkd.core.labels import Labels
+from mlkd.data.prepared import read_split
+from mlkd.models.checkpoint import load_labels
+from pipeline.recipe.schema import INT8, Recipe
+from pipeline.runner.identity import contents
+from pipeline.runner.result import read_json
+from pipeline.runner.stage import Context, Stage
+from pipeline.stages.engines import runtime_of
+from pipeline.stages.student import recipe_hash
+from pipeline.validation import BATCH
+
+PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "openvino", "nncf", "tensorrt-rtx-cu13", "numpy", "pillow")
+
+
+GOLDEN = "golden"
+GRAPHS = (".onnx", ".xml")  # what any CPU computes; an engine of TensorRT is neither
+
+
+def stage(recipe: Recipe) -> Stage:
+    """Declare the stage; the program that is put into the bundle is part of its identity."""
+    made_by = recipe_hash(recipe)
+    return Stage(
+        name="bundle",
+        run=partial(run, recipe, made_by),
+        reads=("data", "student", "onnx", "engines"),
+        version=4,
+        config={"hash": made_by, "content": content_of(recipe)},
+        packages=PACKAGES,
+        outside=lambda: {"program": program.digest()},
+    )
+
+
+def run(recipe: Recipe, made_by: str, context: Context) -> None:
+    """Write everything that is deployed, with a manifest; not measured yet."""
+    data, built = context.inputs["data"], context.inputs["engines"]
+    about, tune = read_json(data / "about.json"), read_split(data, "tune")
+    engines = read_json(built / "engines.json")["engines"]
+    labels = load_labels(context.inputs["student"])
+    images, expected = write_golden_images(recipe, labels, data, built, engines, context.out / GOLDEN)
+    sources = {file.relative_to(built).as_posix(): file for file in sorted((built / "models").glob("*.onnx"))}
+    sources |= {path: built / path for facts in engines for path in facts["files"]}
+    sources |= {f"{GOLDEN}/{file.name}": file for file in (*images, expected)}
+    positive = tune.targets if tune.known is None else tune.targets * tune.known
+    manifest = Manifest(
+        recipe=recipe.name,
+        recipe_hash=made_by,
+        recipe_content=content_of(recipe),
+        labels=labels.names,
+        image_px=recipe.student.model.image_px,
+        preprocessing=dict(PREPROCESSING),
+        composed=about["composed"],
+        measured=False,
+        provenance=about["provenance"],
+        licences=tuple(about["licences"]),
+        weights=_weights(recipe),
+        versions={name: metadata.version(name) for name in PACKAGES if _installed(name)},
+        tune_images=len(tune),
+        tune_positives=tuple(positive.sum(0).tolist()),
+        golden=tuple(f"{GOLDEN}/{file.name}" for file in images),
+        golden_expected=f"{GOLDEN}/{expected.name}",
+        engines=tuple(_entry(facts, built) for facts in engines),
+    )
+    write_bundle(Parts(manifest=manifest, sources=sources), context.out / "bundle")
+    shutil.rmtree(context.out / GOLDEN)
+
+
+def write_golden_images(
+    recipe: Recipe, labels: Labels, data: Path, built: Path, engines: Sequence[Mapping[str, Any]], out: Path
+) -> tuple[list[Path], Path]:
+    """Write a few images of tune, and the scores expected of every engine, to `out`; `engines` lie in `built`.
+
+    Scores of int8 engines are computed in exact arithmetic: what this processor's kernels make of them holds for none
+    with another instruction set.  A float engine that cannot run here has the scores of what its thresholds come from.
+    """
+    tune = read_split(data, "tune")
+    with contextlib.ExitStack() as opened:
+        sessions = {engine["name"]: opened.enter_context(_open(recipe, engine, built)) for engine in engines}
+        pixels, first = tune.pixels(recipe.student.model.image_px), sessions[engines[0]["name"]]
+        scores = np.concatenate([first(np.array(pixels[at : at + BATCH])) for at in range(0, len(tune), BATCH)])
+        chosen = choose_golden(tune.files, scores, recipe.export.golden_images)
+        files = [tune.files[row] for row in chosen]
+        if not files:
+            raise ValueError(
+                f"golden images: expected one of the {len(tune)} of tune that can be read, got none, not even "
+                f"{tune.files[0]}; put the images back where the data were read, and run again"
+            )
+        thresholds = {engine["name"]: engine["thresholds"] for engine in engines}
+        return write_golden(
+            files, recipe.student.model.image_px, out, sessions, labels=labels.names, thresholds=thresholds
+        )
+
+
+def _open(recipe: Recipe, engine: Mapping[str, Any], built: Path) -> Session:
+    scored = built / engine["thresholds_of"]
+    if engine["precision"] in INT8:
+        graph = scored if scored.suffix in GRAPHS else built / engine["graph"]
+        return runtime_of(graph).open_exact(graph)
+    if engine["not_run"] is None:
+        backend = next(one.backend for one in recipe.export.engines if one.name == engine["name"])
+        return backend.open(built / engine["files"][0])
+    return runtime_of(scored).open_graph(scored)
+
+
+def content_of(recipe: Recipe) -> dict[str, Any]:
+    """What made the bundle, for the manifest: no paths, and nothing of measuring and comparing."""
+    return {name: value for name, value in contents(recipe).items() if name not in ("bench", "compare", "minutes")}
+
+
+def _entry(facts: Mapping[str, Any], built: Path) -> EngineEntry:
+    same = ("name", "backend", "precision", "graph", "thresholds_from", "tune_map", "meant_for", "judged_in")
+    listed = ("files", "thresholds", "expected_precision", "expected_recall", "tune_ap")
+    known: dict[str, Any] = {name: facts[name] for name in same} | {name: tuple(facts[name]) for name in listed}
+    return EngineEntry(**known, file=facts["files"][0], thresholds_sha256=hash_of(built / facts["thresholds_of"]))
+
+
+def _weights(recipe: Recipe) -> tuple[str, ...]:
+    """What the student's and, as it was learnt from, the teacher's training began from."""
+    nets = {"student": recipe.student, **({"teacher": recipe.teacher} if recipe.teacher else {})}
+    told = []
+    for name, net in nets.items():
+        licence = net.model.weights.licence(net.model.backbone)
+        told.append(f"{name}: {licence or f'{net.model.backbone}, from random weights'}")
+    return (*told, *(f"teacher: a ready one, {ready.kind}, under its own licence" for ready in recipe.ready_teachers))
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

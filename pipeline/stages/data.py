@@ -1,0 +1,65 @@
+"""Stage data: images at the sizes of all models, split and labelled."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mlkd.data import Source
+from mlkd.data.prepared import prepare
+from mlkd.data.scenes.fetch import fetch as fetch_images
+from pipeline import teachers
+from pipeline.recipe.schema import Recipe
+from pipeline.runner import result
+from pipeline.runner.stage import Context, Pipeline, Stage
+
+log = logging.getLogger(__name__)
+
+
+def stage(recipe: Recipe, folder: Path) -> Stage:
+    """Declare the stage; `folder` holds the results of the recipe."""
+    return Stage(
+        name="data",
+        run=partial(run, recipe),
+        config={"source": recipe.data, "sizes": teachers.sizes(recipe)},
+        packages=("numpy", "pillow", "pillow-heif"),
+        version=6,  # notes apart from problems; names without suffix for every kind of image
+        outside=partial(_fingerprint, recipe.data, folder),
+    )
+
+
+def run(recipe: Recipe, context: Context) -> None:
+    """Prepare the images and log what was left out."""
+    prepare(recipe.data, context.out, teachers.sizes(recipe), context.progress)
+    skipped = json.loads((context.out / "skipped.json").read_text(encoding="utf-8"))
+    if skipped:
+        first = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:2])
+        log.warning("data: %d left out, all named in skipped.json, the first: %s", len(skipped), first)
+
+
+def fetch_if_needed(recipe: Recipe, pipeline: Pipeline, progress: Callable[[Stage], Any]) -> None:
+    """Fetch the images that the data stage would compose, if it is going to run."""
+    data = pipeline.until("data")
+    if recipe.data.needs_fetch() and data.plan()[0].runs:
+        fetch_images(progress(dataclasses.replace(data.stages[0], name="fetch")))
+
+
+def fetch(progress: Callable[[Stage], Any]) -> None:
+    """Fetch the images of the default recipe."""
+    fetch_images(progress(Stage(name="fetch", run=lambda _: None)))
+
+
+def _fingerprint(source: Source, folder: Path) -> Mapping[str, Any]:
+    """What the source reads; if the fetched images are gone, as it was when the data stage read them."""
+    try:
+        return {"images": source.fingerprint()}
+    except ValueError:
+        before = result.read(folder / "data")
+        if not source.needs_fetch():
+            raise
+        return before.identity["outside"] if before else {"images": "not fetched yet"}
