@@ -21,7 +21,8 @@ WORST = 5  # labels
 class Truth:
     """The test images and what is on them.
 
-    `major` and `minor` (N, L) say in which role, if the data knows; `known` (N, L) is False where nobody has decided.
+    `major` and `minor` (N, L) say in which role, if the data knows; `label_mask` (N, L) is False where a label is
+    missing.
     """
 
     files: Sequence[Path]
@@ -29,11 +30,11 @@ class Truth:
     groups: Groups  # (N,), a name or a tuple of names each: images that share a name depend on each other
     major: NDArray[np.uint8] | None = None
     minor: NDArray[np.uint8] | None = None
-    known: NDArray[np.bool_] | None = None
+    label_mask: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         arrays = {"targets": self.targets, "groups": self.groups, "major": self.major, "minor": self.minor}
-        arrays["known"] = self.known
+        arrays["known"] = self.label_mask
         for name, array in arrays.items():
             if array is not None and len(array) != len(self.files):
                 raise ValueError(f"{name}: expected {len(self.files)} rows, one an image, got {len(array)}")
@@ -53,17 +54,17 @@ def accuracy(
     `float_scores` with their thresholds are those of the same model in float, on the same images: without them there
     is no difference to tell.
     """
-    targets, known = truth.targets, truth.known
-    points = metrics.operating_points(scores, targets, thresholds, known)
-    by_label = metrics.average_precision(scores, targets, known)
+    targets, label_mask = truth.targets, truth.label_mask
+    points = metrics.operating_points(scores, targets, thresholds, label_mask)
+    by_label = metrics.average_precision(scores, targets, label_mask)
     differences = dict.fromkeys(("delta_map", "delta_low", "delta_high", "flipped", "worst_labels"))
     if float_scores is not None and float_thresholds is not None:
         differences = _differences(scores, truth, thresholds, labels, float_scores, float_thresholds)
     return {
-        **_ends(map_interval(scores, targets, truth.groups, known=known), "map", "map_low", "map_high"),
+        **_ends(map_interval(scores, targets, truth.groups, label_mask=label_mask), "map", "map_low", "map_high"),
         **differences,
-        "map_major": role_map(scores, targets, truth.major, known),
-        "map_minor": role_map(scores, targets, truth.minor, known),
+        "map_major": role_map(scores, targets, truth.major, label_mask),
+        "map_minor": role_map(scores, targets, truth.minor, label_mask),
         "cf1": points["tuned"].cf1,
         "of1": points["tuned"].of1,
         "operating_points": {name: _decisions(point) for name, point in points.items()},
@@ -80,25 +81,25 @@ def _differences(
     float_thresholds: ArrayLike,
 ) -> dict[str, Any]:
     """What the engine gives up against the model in float; the interval is paired: both tag the same images."""
-    targets, known = truth.targets, truth.known
-    change = difference_interval(scores, float_scores, targets, truth.groups, known=known)
+    targets, label_mask = truth.targets, truth.label_mask
+    change = difference_interval(scores, float_scores, targets, truth.groups, label_mask=label_mask)
     return {
         **_ends(change, "delta_map", "delta_low", "delta_high"),
-        "flipped": flipped(scores >= np.asarray(thresholds), float_scores >= np.asarray(float_thresholds), known),
+        "flipped": flipped(scores >= np.asarray(thresholds), float_scores >= np.asarray(float_thresholds), label_mask),
         "worst_labels": worst_labels(
             labels,
-            metrics.average_precision(scores, targets, known),
-            metrics.average_precision(float_scores, targets, known),
+            metrics.average_precision(scores, targets, label_mask),
+            metrics.average_precision(float_scores, targets, label_mask),
         ),
     }
 
 
 def flipped(
-    decided: NDArray[np.bool_], float_decided: NDArray[np.bool_], known: NDArray[np.bool_] | None = None
+    decided: NDArray[np.bool_], float_decided: NDArray[np.bool_], label_mask: NDArray[np.bool_] | None = None
 ) -> float:
     """Share of the decisions (N, L) that differ, of those that the truth knows."""
     differ = decided != float_decided
-    return float((differ if known is None else differ[known.astype(bool)]).mean())
+    return float((differ if label_mask is None else differ[label_mask.astype(bool)]).mean())
 
 
 def worst_labels(labels: Sequence[str], ap: ArrayLike, float_ap: ArrayLike) -> list[dict[str, Any]]:
@@ -117,7 +118,7 @@ def _ends(interval: Interval, *names: str) -> dict[str, float | None]:
 
 
 def role_map(
-    scores: ArrayLike, targets: ArrayLike, role: ArrayLike | None, known: ArrayLike | None = None
+    scores: ArrayLike, targets: ArrayLike, role: ArrayLike | None, label_mask: ArrayLike | None = None
 ) -> float | None:
     """mAP where a positive is an image that has the label in this role (N, L).
 
@@ -127,7 +128,7 @@ def role_map(
         return None
     positive = np.asarray(role).astype(bool)
     counted = positive | ~np.asarray(targets).astype(bool)
-    counted &= True if known is None else np.asarray(known).astype(bool)
+    counted &= True if label_mask is None else np.asarray(label_mask).astype(bool)
     return _number(metrics.mean_average_precision(scores, positive, counted))
 
 

@@ -80,9 +80,11 @@ def measure(recipe: Recipe, inputs: Mapping[str, Path], out: Path) -> None:
     """Write SELECT into `out`: the mAP of ready teachers, as one with the trained, and what chance has; log both."""
     split = read_split(inputs["data"], "select")
     scores = mlkd_teachers.scores(mlkd_teachers.load(teachers(recipe, inputs), split.labels), split)
-    found = mean_average_precision(scores, split.targets, split.known)
+    found = mean_average_precision(scores, split.targets, split.label_mask)
     rng = np.random.default_rng(0)
-    chance = np.mean([mean_average_precision(rng.random(scores.shape), split.targets, split.known) for _ in range(9)])
+    chance = np.mean(
+        [mean_average_precision(rng.random(scores.shape), split.targets, split.label_mask) for _ in range(9)]
+    )
     told = f"teacher: select mAP {100 * found:.1f}, {100 * chance:.1f} by chance"
     log.log(logging.WARNING if found < NEAR_CHANCE * chance else logging.INFO, "%s", told)
     if found < NEAR_CHANCE * chance:

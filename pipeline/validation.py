@@ -54,9 +54,11 @@ class Val:
         return np.concatenate([half.targets for half in self.halves])
 
     @cached_property
-    def known(self) -> NDArray[np.bool_]:
+    def label_mask(self) -> NDArray[np.bool_]:
         """(N, L)"""
-        parts = [np.ones(half.targets.shape, bool) if half.known is None else half.known for half in self.halves]
+        parts = [
+            np.ones(half.targets.shape, bool) if half.label_mask is None else half.label_mask for half in self.halves
+        ]
         return np.concatenate(parts)
 
     def scores(self, tagging: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -68,7 +70,7 @@ class Val:
 
     def thresholds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """(L,)"""
-        return thresholds.tune(scores[len(self.select) :], self.tune.targets, self.aim, self.tune.known)
+        return thresholds.tune(scores[len(self.select) :], self.tune.targets, self.aim, self.tune.label_mask)
 
     def tuned(self, engine: str, scores: NDArray[np.float32]) -> dict[str, Any]:
         """What `tuned` says."""
@@ -82,8 +84,10 @@ class Val:
     ) -> Parity:
         """What `differences` says of all of val."""
         names, groups = self.select.labels.names, [*self.select.clusters, *self.tune.clusters]
-        known = None if self.known.all() else self.known
-        return differences(reference, scores, self.targets, thresholds, labels=names, groups=groups, known=known)
+        label_mask = None if self.label_mask.all() else self.label_mask
+        return differences(
+            reference, scores, self.targets, thresholds, labels=names, groups=groups, label_mask=label_mask
+        )
 
 
 def tuned(engine: str, tune: Split, scores: NDArray[np.float32], aim: thresholds.Thresholds) -> dict[str, Any]:
@@ -91,7 +95,7 @@ def tuned(engine: str, tune: Split, scores: NDArray[np.float32], aim: thresholds
 
     Labels whose decisions on tune miss the precision asked for are logged.
     """
-    decisions = tune.targets, aim, tune.known
+    decisions = tune.targets, aim, tune.label_mask
     found = thresholds.tune(scores, *decisions)
     missed = [tune.labels.names[label] for label in thresholds.below_floor(found, scores, *decisions)]
     if missed:
@@ -101,7 +105,7 @@ def tuned(engine: str, tune: Split, scores: NDArray[np.float32], aim: thresholds
             engine, len(missed), len(tune.labels.names), aim.precision, ", ".join(missed),
         )  # fmt: skip
     precision, recall = thresholds.expected(scores, *decisions, tune.groups)
-    ap = average_precision(scores, tune.targets, tune.known)
+    ap = average_precision(scores, tune.targets, tune.label_mask)
     return {
         "thresholds": tuple(found.tolist()),
         "expected_precision": tuple(_or_none(value) for value in precision.tolist()),

@@ -31,7 +31,7 @@ class TestSet:
     b: np.ndarray
     targets: np.ndarray
     groups: Groups
-    known: np.ndarray | None = None
+    label_mask: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def long_tail(
     gap = np.random.default_rng(5).uniform(1.0, 2.5, labels)  # of the labels, equal in every draw
     base = noise() + 0.5 * rng.standard_normal((images, 1))
     a, b = (base + shift * targets + 0.5 * rng.standard_normal((images, labels)) for shift in (gap, gap - 0.1))
-    known = rng.random((images, labels)) >= unknown * (np.arange(labels) % 3) if unknown else None
-    return TestSet(a, b, targets, member, known)
+    label_mask = rng.random((images, labels)) >= unknown * (np.arange(labels) % 3) if unknown else None
+    return TestSet(a, b, targets, member, label_mask)
 
 
 def scenes(
@@ -114,7 +114,7 @@ def chosen_form(test: TestSet, _: np.random.Generator) -> Iterator[tuple[str, st
     if isinstance(test.groups, list):
         groups |= {"by one cut-out": [names[0] for names in test.groups], "by image": range(len(test.a))}
     for form, given in groups.items():
-        a, b = (influence(scores, test.targets, given, known=test.known) for scores in (test.a, test.b))
+        a, b = (influence(scores, test.targets, given, label_mask=test.label_mask) for scores in (test.a, test.b))
         for what, value, influences in zip(("one", "difference"), _values(test), (a, a - b), strict=True):
             half = half_width(variance(influences, given))
             yield form, what, value, (value - half, value + half)
@@ -126,7 +126,9 @@ def bootstrap_forms(test: TestSet, rng: np.random.Generator) -> Iterator[tuple[s
     count = int(member.max()) + 1
     whole = _both([rng.multinomial(count, np.full(count, 1 / count))[member] for _ in range(REPLICATES)], test)
     halves = _both([(rng.permutation(count) < count // 2)[member] for _ in range(REPLICATES)], test)
-    influences = [influence(scores, test.targets, test.groups, known=test.known)[:, 0] for scores in (test.a, test.b)]
+    influences = [
+        influence(scores, test.targets, test.groups, label_mask=test.label_mask)[:, 0] for scores in (test.a, test.b)
+    ]
     jackknifed = _both([member != one for one in range(count)], test)
     for at, (what, value) in enumerate(zip(("one", "difference"), values, strict=True)):
         low, high = np.quantile(whole[at], [0.025, 0.975])
@@ -161,12 +163,12 @@ def _both(weights: list[np.ndarray], test: TestSet) -> np.ndarray:
 
 def _weighted_maps(scores: np.ndarray, weights: list[np.ndarray], test: TestSet) -> np.ndarray:
     """mAP with whole weights of the images, for each of `weights` (N,)."""
-    known = np.ones(test.targets.shape, dtype=bool) if test.known is None else test.known
+    label_mask = np.ones(test.targets.shape, dtype=bool) if test.label_mask is None else test.label_mask
     weight = np.stack(weights).astype(np.float64)  # (R, N)
     by_label = []
     for label in range(scores.shape[1]):
         order = np.argsort(-scores[:, label])
-        order = order[known[order, label]]
+        order = order[label_mask[order, label]]
         places = np.flatnonzero(test.targets[order, label])
         mine, seen = weight[:, order[places]], np.cumsum(weight[:, order], axis=1)[:, places]
         total = mine.sum(1)
@@ -176,7 +178,7 @@ def _weighted_maps(scores: np.ndarray, weights: list[np.ndarray], test: TestSet)
 
 
 def _values(test: TestSet) -> tuple[float, float]:
-    a, b = (mean_average_precision(scores, test.targets, test.known) for scores in (test.a, test.b))
+    a, b = (mean_average_precision(scores, test.targets, test.label_mask) for scores in (test.a, test.b))
     return a, a - b
 
 

@@ -17,7 +17,7 @@ from benchmarks.device import machine, throughput
 from benchmarks.device.image_pack import read_pack
 from benchmarks.device.protocol import Chain, Settings, measure
 from benchmarks.device.sensors import Sensors
-from export.backends import Ran, stamp
+from export.backends import RuntimeInfo, stamp
 from export.backends.host import identity, usable_cores
 from export.bundle.bundle import read_bundle
 from export.tagger import Tagger, choose
@@ -62,7 +62,7 @@ def bench(folder: Path, engine: str | None, sources: Sequence[ImageSource], sett
     with Tagger.first(folder, manifest, engine, threads=settings.threads) as tagger:
         load_ms = (time.perf_counter_ns() - began) / 1e6
         chain = Chain(decode=tagger.decode, resize=tagger.resize, scores=tagger.scores, decide=tagger.decide)
-        sensors = Sensors(core=pinned[0] if pinned else None, on_gpu=_on_gpu(tagger.ran))
+        sensors = Sensors(core=pinned[0] if pinned else None, on_gpu=_on_gpu(tagger.runtime_info))
         measured = measure(chain, content, settings, sensors)
         peak_rss_mb = machine.peak_memory_mb()
         engine_file = tagger.engine
@@ -106,9 +106,9 @@ def _throughput(
         return throughput.search(trial, usable_cores(), tagger.max_batch)
 
 
-def _on_gpu(ran: Ran) -> bool:
+def _on_gpu(runtime_info: RuntimeInfo) -> bool:
     """Whether NVIDIA's sensors are the ones to read."""
-    return ran.provider.startswith("tensorrt") or ran.device.startswith("cuda")
+    return runtime_info.provider.startswith("tensorrt") or runtime_info.device.startswith("cuda")
 
 
 def score_files(
@@ -168,7 +168,7 @@ def _batches(files: Sequence[ImageSource], image_px: int, batch: int) -> Iterato
 
 
 def _ran(tagger: Tagger) -> dict[str, Any]:
-    return dataclasses.asdict(tagger.ran)
+    return dataclasses.asdict(tagger.runtime_info)
 
 
 def _one_line(cause: Exception) -> str:

@@ -64,7 +64,7 @@ def diagnose(int8: Built, plain: Built) -> Diagnosis:
     """Time both for seconds and say why int8 is no faster, or that it is."""
     with int8.backend.open(int8.file) as slow, plain.backend.open(plain.file) as fast:
         int8_ms, plain_ms = _times(slow, fast)
-        runtime = f"{slow.ran.version}, {slow.ran.device}"
+        runtime = f"{slow.runtime_info.version}, {slow.runtime_info.device}"
     findings = find(_layers(int8), _layers(plain), int8.precision)
     verdict, change = judge(int8_ms, plain_ms, findings)
     return Diagnosis(

@@ -40,12 +40,14 @@ def compare(
     exact: NDArray[np.float32],
     found: NDArray[np.float32],
     targets: NDArray[np.uint8] | None = None,
-    known: NDArray[np.bool_] | None = None,
+    label_mask: NDArray[np.bool_] | None = None,
 ) -> Drift:
     """Scores (N, L) that this processor's int8 kernels gave beside those of exact arithmetic."""
     largest = largest_difference(exact, found)
     assert largest is not None, f"{exact.shape}, {found.shape}"
-    maps = [None if targets is None else mean_average_precision(scores, targets, known) for scores in (found, exact)]
+    maps = [
+        None if targets is None else mean_average_precision(scores, targets, label_mask) for scores in (found, exact)
+    ]
     return Drift(
         images=len(exact),
         largest=largest,
@@ -61,14 +63,14 @@ def measure_drift(
     engine: Built,
     images: NDArray[np.uint8],
     targets: NDArray[np.uint8] | None = None,
-    known: NDArray[np.bool_] | None = None,
+    label_mask: NDArray[np.bool_] | None = None,
 ) -> Drift:
     """Score `images` (N, H, W, 3) with the engine's int8 kernels and in exact arithmetic, both on this processor."""
     assert isinstance(engine.backend, OnnxRuntime | OpenVino), engine.backend.kind
     with engine.backend.open(engine.file) as kernels:
         found = _scores(kernels, images)
     with engine.backend.open_exact(engine.file) as session:
-        return compare(_scores(session, images), found, targets, known)
+        return compare(_scores(session, images), found, targets, label_mask)
 
 
 def _scores(session: Session, images: NDArray[np.uint8]) -> NDArray[np.float32]:

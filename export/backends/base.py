@@ -25,7 +25,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ran:
+class RuntimeInfo:
     """What a session really runs on, read back from the runtime."""
 
     provider: str
@@ -38,10 +38,12 @@ class Ran:
 class Session(ABC):
     """An open engine; a context manager, because it holds the runtime's memory.  Not for several threads at once."""
 
-    def __init__(self, engine: Path, ran: Ran, image: tuple[int, ...], max_batch: int | None = None) -> None:
+    def __init__(
+        self, engine: Path, runtime_info: RuntimeInfo, image: tuple[int, ...], max_batch: int | None = None
+    ) -> None:
         """`image` is the engine's input without the batch: (H, W, 3)."""
         self.engine = engine
-        self.ran = ran
+        self.runtime_info = runtime_info
         self.image = image
         self.max_batch = max_batch
         self._open = True

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import cuda, onnxruntime_kernels, runtime_import, stamp
-from export.backends.base import Ran, Session, check_file, check_stamp, check_threads, in_float, written_whole
+from export.backends.base import RuntimeInfo, Session, check_file, check_stamp, check_threads, in_float, written_whole
 from export.backends.onnxruntime_kernels import Kernel
 from export.errors import EngineError, MissingRuntimeError
 
@@ -46,7 +46,7 @@ class OnnxRuntime:
     def compile(self, model: Path, out_dir: Path) -> Path:
         """Copy the graph after the runtime has run it: one it cannot read is refused here, not on the device."""
         with OnnxRuntime(threads=self.threads).open_graph(model) as session:
-            version = session.ran.version
+            version = session.runtime_info.version
         engine = out_dir / model.name
         with written_whole(out_dir) as folder:
             if engine.resolve() != model.resolve():
@@ -159,11 +159,11 @@ class _OnnxRuntimeSession(Session):
         del self._session
 
 
-def _ran(engine: Path, backend: OnnxRuntime, kernels: list[Kernel] | None, provider: str, version: str) -> Ran:
+def _ran(engine: Path, backend: OnnxRuntime, kernels: list[Kernel] | None, provider: str, version: str) -> RuntimeInfo:
     """From the kernels that ran; without them only the CPU, which is the one provider of its sessions, is certain."""
     if kernels is None and backend.device != "cpu":
         raise MissingRuntimeError(f"{engine}: {NO_PROFILE}")
-    return Ran(
+    return RuntimeInfo(
         provider=provider,
         device=backend.device,
         compute="unknown" if kernels is None else onnxruntime_kernels.compute(kernels),

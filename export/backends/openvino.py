@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import host, openvino_layers, runtime_import, stamp
-from export.backends.base import Ran, Session, check_file, check_stamp, check_threads, in_float, no_room, written_whole
+from export.backends.base import (
+    RuntimeInfo,
+    Session,
+    check_file,
+    check_stamp,
+    check_threads,
+    in_float,
+    no_room,
+    written_whole,
+)
 from export.errors import EngineError, MissingRuntimeError
 
 CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
@@ -140,7 +149,7 @@ class OpenVinoSession(Session):
         network = _read(core, engine)
         image = _image(engine, network)
         compiled = _compile(core, network, engine, backend.device, settings)
-        ran = Ran(
+        ran = RuntimeInfo(
             provider="openvino",
             device=", ".join(openvino_layers.devices(engine, compiled, backend.devices())),
             compute=openvino_layers.compute(engine, compiled, backend.compute),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import cuda, runtime_import, stamp, tensorrt_caches
-from export.backends.base import Ran, Session, check_file, written_whole
+from export.backends.base import RuntimeInfo, Session, check_file, written_whole
 from export.backends.tensorrt_build import OPTIONS, build, listen
 from export.errors import EngineError, MissingRuntimeError
 
@@ -190,8 +190,8 @@ class _TensorRtSession(Session):
             self._stream.close()
 
 
-def _ran(library: Any, stamped: stamp.Stamp) -> Ran:
-    return Ran(
+def _ran(library: Any, stamped: stamp.Stamp) -> RuntimeInfo:
+    return RuntimeInfo(
         provider=library.__name__,
         device=cuda.compute_capability(),
         # Products of an int8 graph may run on dequantised tensors, and what the engine inspector would say of them has

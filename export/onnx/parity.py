@@ -89,26 +89,27 @@ def differences(
     *,
     labels: Sequence[str],
     groups: Groups,
-    known: NDArray[np.bool_] | None = None,
+    label_mask: NDArray[np.bool_] | None = None,
 ) -> Parity:
     """Compare scores (N, L) of the same images; `thresholds` (L,) belong to the reference and decide for both.
 
-    AP and mAP leave out what is not `known` (N, L) and labels without positives; images that share a name in `groups`
-    (N,) depend on each other.  Raises ValueError for shapes that do not fit, scores that are not finite, and targets
-    without a positive.
+    AP and mAP leave out what is not `label_mask` (N, L) and labels without positives; images that share a name in
+    `groups` (N,) depend on each other.
+
+    Raises ValueError for shapes that do not fit, scores that are not finite, and targets without a positive.
     """
     _check_shapes(targets, thresholds, labels, groups)
     for name, scores in (("reference", reference), ("candidate", candidate)):
         if scores.shape != targets.shape or not np.isfinite(scores).all():
             raise ValueError(f"parity: {name}: expected finite scores {targets.shape}, got {scores.shape} or nan")
-    positives = (targets.astype(bool) & (True if known is None else known)).sum(0)
+    positives = (targets.astype(bool) & (True if label_mask is None else label_mask)).sum(0)
     if not positives.any():
         raise ValueError(
             f"parity: expected real images with labels, got {len(targets)} without a known positive; label val first"
         )
     apart = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
-    change = difference_interval(candidate, reference, targets, groups, known=known)
-    aps = [average_precision(scores, targets, known).tolist() for scores in (reference, candidate)]
+    change = difference_interval(candidate, reference, targets, groups, label_mask=label_mask)
+    aps = [average_precision(scores, targets, label_mask).tolist() for scores in (reference, candidate)]
     losses = [LabelLoss(*loss) for loss in zip(labels, *aps, positives.tolist(), strict=True)]
     return Parity(
         max_difference=float(apart.max()),

@@ -31,7 +31,7 @@ class Judge:
     targets: NDArray[np.uint8]  # (N, L)
     groups: Groups  # (N,)
     float_scores: NDArray[np.float32]
-    known: NDArray[np.bool_] | None = None
+    label_mask: NDArray[np.bool_] | None = None
 
     @cached_property
     def float_map(self) -> float:
@@ -47,7 +47,7 @@ class Judge:
 
         Where the interval of the difference of mAP cannot decide, only score drift far over the budget makes it unfit.
         """
-        change = difference_interval(scores, self.float_scores, self.targets, self.groups, known=self.known)
+        change = difference_interval(scores, self.float_scores, self.targets, self.groups, label_mask=self.label_mask)
         low, high = (0.0, 0.0) if np.isnan(change.low) else (change.low, change.high)
         allowed = (keep - 1) * self.float_map
         decided = bool(low >= allowed or high < allowed)
@@ -77,7 +77,7 @@ class Judge:
 
     def map_of(self, scores: NDArray[np.float32]) -> float:
         """mAP of select; 0 where no image has a label."""
-        return float(np.nan_to_num(mean_average_precision(scores, self.targets, self.known)))
+        return float(np.nan_to_num(mean_average_precision(scores, self.targets, self.label_mask)))
 
 
 def score(graph: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -156,7 +156,7 @@ def wrong(entry: EngineEntry, backend: Backend, session: Session, golden: Golden
     """Why an engine that opens must not be used all the same."""
     images = [pixels[None] for pixels in golden.pixels]
     expected, found = golden.scores[entry.name], np.concatenate([session(image) for image in images])
-    largest, limit = largest_difference(expected, found), score_limit(entry, session.ran)
+    largest, limit = largest_difference(expected, found), score_limit(entry, session.runtime_info)
     if limit.allows(expected, found):
         return None
     if entry.precision.startswith("int8"):

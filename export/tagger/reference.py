@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends import Ran
+from export.backends import RuntimeInfo
 from export.bundle.manifest import EngineEntry, Manifest
 from export.errors import BundleError
 
@@ -96,10 +96,10 @@ def _check(file: Path, name: str, found: Values, dtype: type, shape: tuple[int, 
         raise BundleError(f"{file}: {name}: expected {expected}, got {got}; export again")
 
 
-def score_limit(entry: EngineEntry, ran: Ran) -> Limit:
+def score_limit(entry: EngineEntry, runtime_info: RuntimeInfo) -> Limit:
     """By what the engine computes in here, or was to compute in where the bundle was made, if that is coarser."""
     made = LIMITS[COMPUTE.get(entry.precision, "int8")]
-    here = LIMITS.get(ran.compute, made)  # TensorRT does not say what int8 runs in
+    here = LIMITS.get(runtime_info.compute, made)  # TensorRT does not say what int8 runs in
     return max(made, here, key=lambda limit: limit.largest)
 
 

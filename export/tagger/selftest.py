@@ -55,7 +55,7 @@ def check_engine(tagger: Tagger, golden: Golden) -> list[Finding]:
     """The engine from the stored pixels, then the whole chain from the files, thresholds included."""
     entry, stored = tagger.choice.entry, golden.pixels
     tags = _check_tags(tagger.manifest, entry, golden)
-    expected, limit = golden.scores[entry.name], score_limit(entry, tagger.ran)
+    expected, limit = golden.scores[entry.name], score_limit(entry, tagger.runtime_info)
     found = _scored(tagger, stored)
     finding = _compared("engine", entry.name, expected, found, limit, EQUAL_SCORES)
     if finding.state != "same":

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.backends import Ran
+from export.backends import RuntimeInfo
 from export.backends.host import usable_cores
 from export.bundle.bundle import read_bundle
 from export.bundle.manifest import Manifest
@@ -169,9 +169,9 @@ class Tagger:
         return [Tag(self.manifest.labels[index], float(scores[index])) for index in best]
 
     @property
-    def ran(self) -> Ran:
+    def runtime_info(self) -> RuntimeInfo:
         """What the engine really runs on."""
-        return self.sessions.first.ran
+        return self.sessions.first.runtime_info
 
     @property
     def engine(self) -> Path:

@@ -31,7 +31,9 @@ class Interval:
     high: float
 
 
-def map_interval(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, known: ArrayLike | None = None) -> Interval:
+def map_interval(
+    scores: ArrayLike, targets: ArrayLike, groups: Groups, *, label_mask: ArrayLike | None = None
+) -> Interval:
     """95 % confidence interval of mAP, as a fraction; nan if no label has a positive.
 
     Args:
@@ -40,21 +42,21 @@ def map_interval(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, known
         groups: (N,), for each image one name, or a tuple of names.  Images that share a name depend on each other.
         known: (N, L), False where the target is unknown; None where all targets are known.
     """
-    value = mean_average_precision(scores, targets, known)
-    return _interval(value, influence(scores, targets, groups, known=known), groups)
+    value = mean_average_precision(scores, targets, label_mask)
+    return _interval(value, influence(scores, targets, groups, label_mask=label_mask), groups)
 
 
 def difference_interval(
-    scores_a: ArrayLike, scores_b: ArrayLike, targets: ArrayLike, groups: Groups, *, known: ArrayLike | None = None
+    scores_a: ArrayLike, scores_b: ArrayLike, targets: ArrayLike, groups: Groups, *, label_mask: ArrayLike | None = None
 ) -> Interval:
     """95 % confidence interval of mAP(a) - mAP(b) on the same images.  Arguments as of `map_interval`."""
     both = (scores_a, scores_b)
-    values = [mean_average_precision(scores, targets, known) for scores in both]
-    parts = [influence(scores, targets, groups, known=known) for scores in both]
+    values = [mean_average_precision(scores, targets, label_mask) for scores in both]
+    parts = [influence(scores, targets, groups, label_mask=label_mask) for scores in both]
     return _interval(values[0] - values[1], parts[0] - parts[1], groups)
 
 
-def influence(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, known: ArrayLike | None = None) -> Floats:
+def influence(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, label_mask: ArrayLike | None = None) -> Floats:
     """Influence of every image on mAP (N, 2): in total, and the part that related images have in common.
 
     The second column equals the first where every image has one name.  Where an image is composed of several named
@@ -65,7 +67,7 @@ def influence(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, known: A
     Raises:
         ValueError: unequal shapes, or scores that are nan.
     """
-    score, target, mask = checked(scores, targets, known)
+    score, target, mask = checked(scores, targets, label_mask)
     _check_length(groups, len(score))
     positive = target if mask is None else target & mask
     composed = _are_composed(groups)
@@ -122,8 +124,8 @@ def _freedom_of_few(found: float, sums: Mapping[str, float], shared: Mapping[str
     """Degrees of freedom of the variance `found` if the most widely shared names of composed images vary alike."""
     if not _are_composed(groups):
         return float("inf")
-    known = ([name for name in _names(one) if shared[name] < len(groups)] for one in groups)
-    widest = {max(names, key=lambda name: shared[name]) for names in known if names}
+    counted = ([name for name in _names(one) if shared[name] < len(groups)] for one in groups)
+    widest = {max(names, key=lambda name: shared[name]) for names in counted if names}
     squares = sum(sums[name] ** 2 for name in widest)
     return (found / squares) ** 2 * max(1, len(widest) - 1) if squares > 0 else float("inf")
 
@@ -148,13 +150,13 @@ def _interval(value: float, influences: Floats, groups: Groups) -> Interval:
     return Interval(value, value - half, value + half)
 
 
-def _label_influence(score: Scores, target: Bools, known: Bools | None) -> tuple[float, Floats]:
+def _label_influence(score: Scores, target: Bools, label_mask: Bools | None) -> tuple[float, Floats]:
     """AP of one label, and the derivative of AP with respect to the weight of each image (N,).
 
     AP = sum over positives p of hits(p) / seen(p) / P, where hits and seen are weights of positives and of images that
     score at least as high as p.
     """
-    rows = np.arange(len(score)) if known is None else np.flatnonzero(known)
+    rows = np.arange(len(score)) if label_mask is None else np.flatnonzero(label_mask)
     image, positive = score[rows], np.flatnonzero(target[rows])
     found, count = np.zeros(len(score)), len(positive)
     if not count:
@@ -173,7 +175,12 @@ def _label_influence(score: Scores, target: Bools, known: Bools | None) -> tuple
 
 
 def _two_parts(
-    of_image: Floats, have: Bools, known: Bools | None, counts: tuple[float, float], above_mean: float, composed: bool
+    of_image: Floats,
+    have: Bools,
+    label_mask: Bools | None,
+    counts: tuple[float, float],
+    above_mean: float,
+    composed: bool,
 ) -> Floats:
     """Total and common influence (N, 2) of one label, corrected for few independent positives and negatives (`counts`).
 
@@ -182,7 +189,7 @@ def _two_parts(
     """
     level = np.zeros_like(of_image)
     if composed:
-        without = ~have if known is None else known & ~have
+        without = ~have if label_mask is None else label_mask & ~have
         for part in (have, without):
             level[part] = of_image[part].mean() if part.any() else 0.0
     common, (with_label, without_label) = of_image - level, counts

@@ -1,6 +1,6 @@
 """Multi-label metrics on scores (N, L) and targets (N, L): AP, mAP, F1.  Fractions in 0..1.
 
-Where `known` (N, L) is False nobody knows the answer: the decision is left out, whatever the target says there.
+Where `label_mask` (N, L) is False nobody knows the answer: the decision is left out, whatever the target says there.
 """
 
 from __future__ import annotations
@@ -40,37 +40,37 @@ class F1:
         return _harmonic(self.pooled_precision, self.pooled_recall)
 
 
-def average_precision(scores: ArrayLike, targets: ArrayLike, known: ArrayLike | None = None) -> Floats:
+def average_precision(scores: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None = None) -> Floats:
     """AP per label (L,), nan without positives; equal scores are one threshold (scikit-learn's definition).
 
     Raises ValueError on unequal shapes or scores that are nan.
     """
-    score, target, mask = checked(scores, targets, known)
+    score, target, mask = checked(scores, targets, label_mask)
     columns = zip(np.ascontiguousarray(score.T), np.ascontiguousarray(target.T), masks(mask, score), strict=True)
     return np.array([_one_label(*column) for column in columns])
 
 
-def mean_average_precision(scores: ArrayLike, targets: ArrayLike, known: ArrayLike | None = None) -> float:
+def mean_average_precision(scores: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None = None) -> float:
     """Mean of the AP over the labels that have a positive; nan only if none has."""
-    return mean(average_precision(scores, targets, known))
+    return mean(average_precision(scores, targets, label_mask))
 
 
-def labels_without_positives(targets: ArrayLike, known: ArrayLike | None = None) -> tuple[int, ...]:
+def labels_without_positives(targets: ArrayLike, label_mask: ArrayLike | None = None) -> tuple[int, ...]:
     """The labels that no mean counts, because no image is known to have them."""
     target = np.asarray(targets).astype(bool)
-    found = target if known is None else target & _mask(known, target.shape)
+    found = target if label_mask is None else target & _mask(label_mask, target.shape)
     return tuple(np.flatnonzero(~found.any(0)).tolist())
 
 
-def f1(scores: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, known: ArrayLike | None = None) -> F1:
+def f1(scores: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, label_mask: ArrayLike | None = None) -> F1:
     """CF1, OF1, precision and recall of the decisions scores >= thresholds, one (L,) or a single number."""
-    score, _, _ = checked(scores, targets, known)
-    return f1_of_decisions(score >= np.asarray(thresholds, dtype=np.float64), targets, known)
+    score, _, _ = checked(scores, targets, label_mask)
+    return f1_of_decisions(score >= np.asarray(thresholds, dtype=np.float64), targets, label_mask)
 
 
-def f1_of_decisions(decisions: ArrayLike, targets: ArrayLike, known: ArrayLike | None = None) -> F1:
+def f1_of_decisions(decisions: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None = None) -> F1:
     """CF1, OF1, precision and recall of any decisions (N, L), such as those of `top_k`."""
-    marked, target, mask = checked(decisions, targets, known)
+    marked, target, mask = checked(decisions, targets, label_mask)
     chosen = marked > 0
     if mask is not None:
         chosen, target = chosen & mask, target & mask
@@ -87,12 +87,12 @@ def f1_of_decisions(decisions: ArrayLike, targets: ArrayLike, known: ArrayLike |
     )
 
 
-def top_k(scores: ArrayLike, k: ArrayLike, known: ArrayLike | None = None) -> Bools:
+def top_k(scores: ArrayLike, k: ArrayLike, label_mask: ArrayLike | None = None) -> Bools:
     """True (N, L) for the k best known labels of an image; k is one number or one an image (N,).
 
     Of equal scores the first label counts as better.
     """
-    score, _, mask = checked(scores, np.zeros(np.shape(scores)), known)
+    score, _, mask = checked(scores, np.zeros(np.shape(scores)), label_mask)
     ranked = np.argsort(-(score if mask is None else np.where(mask, score, -np.inf)), axis=1, kind="stable")
     wanted = np.broadcast_to(np.asarray(k), len(score))[:, None] > np.arange(score.shape[1])
     chosen = np.zeros(score.shape, dtype=bool)
@@ -101,23 +101,23 @@ def top_k(scores: ArrayLike, k: ArrayLike, known: ArrayLike | None = None) -> Bo
 
 
 def operating_points(
-    scores: ArrayLike, targets: ArrayLike, tuned: ArrayLike, known: ArrayLike | None = None
+    scores: ArrayLike, targets: ArrayLike, tuned: ArrayLike, label_mask: ArrayLike | None = None
 ) -> dict[str, F1]:
     """F1 at 0.5, at tuned thresholds (L,), for the three best labels, and for as many as are true.
 
     The last, `oracle_k`, knows what no tagger can know; it is there to compare with papers that report it.
     """
-    _, target, mask = checked(scores, targets, known)
+    _, target, mask = checked(scores, targets, label_mask)
     true = (target if mask is None else target & mask).sum(1)
     return {
-        "half": f1(scores, targets, HALF, known),
-        "tuned": f1(scores, targets, tuned, known),
-        "top_3": f1_of_decisions(top_k(scores, TOP, known), targets, known),
-        "oracle_k": f1_of_decisions(top_k(scores, true, known), targets, known),
+        "half": f1(scores, targets, HALF, label_mask),
+        "tuned": f1(scores, targets, tuned, label_mask),
+        "top_3": f1_of_decisions(top_k(scores, TOP, label_mask), targets, label_mask),
+        "oracle_k": f1_of_decisions(top_k(scores, true, label_mask), targets, label_mask),
     }
 
 
-def checked(scores: ArrayLike, targets: ArrayLike, known: ArrayLike | None) -> tuple[Scores, Bools, Bools | None]:
+def checked(scores: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None) -> tuple[Scores, Bools, Bools | None]:
     """The same as arrays; float32 stays, for it sorts faster.  Raises ValueError on unequal shapes and on nan."""
     score, target = np.asarray(scores), np.asarray(targets).astype(bool)
     score = score if score.dtype == np.float32 else score.astype(np.float64)
@@ -126,7 +126,7 @@ def checked(scores: ArrayLike, targets: ArrayLike, known: ArrayLike | None) -> t
     if np.isnan(score).any():
         rows = np.unique(np.nonzero(np.isnan(score))[0])[:5].tolist()
         raise ValueError(f"scores: expected numbers, got nan in rows {rows}; the model diverged or the input was bad")
-    return score, target, None if known is None else _mask(known, score.shape)
+    return score, target, None if label_mask is None else _mask(label_mask, score.shape)
 
 
 def masks(mask: Bools | None, score: Scores) -> Sequence[Bools | None]:
@@ -140,13 +140,13 @@ def mean(values: Floats) -> float:
     return float(present.mean()) if len(present) else float("nan")
 
 
-def _one_label(score: Scores, target: Bools, known: Bools | None) -> float:
+def _one_label(score: Scores, target: Bools, label_mask: Bools | None) -> float:
     """Mean over the positives of the precision at their score: how many score as high, and how many of these are right.
 
     Only values are sorted, which is several times faster than an argsort.
     """
-    if known is not None:
-        score, target = score[known], target[known]
+    if label_mask is not None:
+        score, target = score[label_mask], target[label_mask]
     right = np.sort(score[target])
     if not len(right):
         return float("nan")
@@ -155,8 +155,8 @@ def _one_label(score: Scores, target: Bools, known: Bools | None) -> float:
     return float((hits / seen).mean())
 
 
-def _mask(known: ArrayLike, shape: tuple[int, ...]) -> Bools:
-    mask = np.asarray(known).astype(bool)
+def _mask(label_mask: ArrayLike, shape: tuple[int, ...]) -> Bools:
+    mask = np.asarray(label_mask).astype(bool)
     if mask.shape != shape:
         raise ValueError(f"known: expected the shape of the targets {shape}, got {mask.shape}")
     return mask

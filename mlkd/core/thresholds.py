@@ -1,6 +1,6 @@
 """Thresholds (L,) of a tagger, tuned on scores (N, L) in 0..1 and targets (N, L), and what to expect of them.
 
-Where `known` (N, L) is False nobody knows the answer: the decision is left out, whatever the target says there.
+Where `label_mask` (N, L) is False nobody knows the answer: the decision is left out, whatever the target says there.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class Thresholds:
 
 
 def tune(
-    scores: ArrayLike, targets: ArrayLike, config: Thresholds, known: ArrayLike | None = None
+    scores: ArrayLike, targets: ArrayLike, config: Thresholds, label_mask: ArrayLike | None = None
 ) -> NDArray[np.float32]:
     """The threshold of every label (L,); that of all pooled for a label without positives, 0.5 if none has any.
 
     With a floor, a label whose mixed threshold would miss it on these images keeps its own; a label that reaches the
     floor nowhere gets its most precise one.  `below_floor` names the labels that still miss it.
     """
-    score, target, mask = checked(scores, targets, known)
+    score, target, mask = checked(scores, targets, label_mask)
     if mask is not None:
         target = target & mask
     positives = target.sum(0)
@@ -73,7 +73,7 @@ def expected(
     scores: ArrayLike,
     targets: ArrayLike,
     config: Thresholds,
-    known: ArrayLike | None = None,
+    label_mask: ArrayLike | None = None,
     groups: Sequence[str] | None = None,
 ) -> tuple[Floats, Floats]:
     """Precision and recall (L,) on images that thresholds were not tuned on: each fold is decided by the others'.
@@ -81,7 +81,7 @@ def expected(
     Images of a group are in one fold.  Precision is nan where nothing is predicted, recall where a label has no
     positives, both for all labels of a single group.
     """
-    score, target, mask = checked(scores, targets, known)
+    score, target, mask = checked(scores, targets, label_mask)
     if groups is not None and len(groups) != len(score):
         raise ValueError(f"groups: expected one an image, {len(score)}, got {len(groups)}")
     mask = np.ones(score.shape, dtype=bool) if mask is None else mask
@@ -97,12 +97,16 @@ def expected(
 
 
 def below_floor(
-    thresholds: ArrayLike, scores: ArrayLike, targets: ArrayLike, config: Thresholds, known: ArrayLike | None = None
+    thresholds: ArrayLike,
+    scores: ArrayLike,
+    targets: ArrayLike,
+    config: Thresholds,
+    label_mask: ArrayLike | None = None,
 ) -> tuple[int, ...]:
     """The labels whose decisions by `thresholds` (L,) miss the floor of precision; none for the aim f1."""
     if config.precision is None:
         return ()
-    score, target, mask = checked(scores, targets, known)
+    score, target, mask = checked(scores, targets, label_mask)
     columns = zip(score.T, target.T, masks(mask, score), np.asarray(thresholds), strict=True)
     rated = [_precision(*_counted(*column), threshold) for *column, threshold in columns]
     return tuple(label for label, precision in enumerate(rated) if precision < config.precision)
@@ -114,8 +118,8 @@ def _precision(score: Scores, target: Bools, threshold: float) -> float:
     return float(target[decided].mean()) if decided.any() else math.nan
 
 
-def _counted(score: Scores, target: Bools, known: Bools | None) -> tuple[Scores, Bools]:
-    return (score, target) if known is None else (score[known], target[known])
+def _counted(score: Scores, target: Bools, label_mask: Bools | None) -> tuple[Scores, Bools]:
+    return (score, target) if label_mask is None else (score[label_mask], target[label_mask])
 
 
 def _ranked(score: Scores, target: Bools) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:

@@ -14,13 +14,13 @@ from mlkd.data.base import Listing
 
 
 def about(
-    listing: Listing, targets: dict[str, NDArray[np.uint8]], known: dict[str, NDArray[np.bool_]], skipped: int
+    listing: Listing, targets: dict[str, NDArray[np.uint8]], label_mask: dict[str, NDArray[np.bool_]], skipped: int
 ) -> dict[str, Any]:
     """The content of about.json, from the (N, L) arrays of every split.
 
     An unlabelled image is one of which no label is known; it is not counted as empty.
     """
-    looked_at = {name: mask.any(1) for name, mask in known.items()}
+    looked_at = {name: mask.any(1) for name, mask in label_mask.items()}
     of_each = {name: rows[looked_at[name]].sum(1) for name, rows in targets.items()}
     return {
         "provenance": listing.provenance,
@@ -36,7 +36,7 @@ def about(
             name: {str(k): v for k, v in sorted(Counter(labels.tolist()).items())} for name, labels in of_each.items()
         },
         "label_counts": {name: _by_label(listing, rows.sum(0)) for name, rows in targets.items()},
-        "unknown": {name: _by_label(listing, (~mask).sum(0)) for name, mask in known.items()},
+        "unknown": {name: _by_label(listing, (~mask).sum(0)) for name, mask in label_mask.items()},
     }
 
 

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 class Split:
     """One split as read back; N images, L labels.
 
-    `known` (N, L) is False where nobody knows (the target there is 0 and means nothing); None: all are known.
+    `label_mask` (N, L) is False where nobody knows (the target there is 0 and means nothing); None: all are known.
     """
 
     folder: Path
@@ -45,7 +45,7 @@ class Split:
     hashes: tuple[str, ...]
     boxes: tuple[tuple[Box, ...], ...]
     targets: NDArray[np.uint8]
-    known: NDArray[np.bool_] | None = None
+    label_mask: NDArray[np.bool_] | None = None
     shared: tuple[tuple[str, ...], ...] = ()  # for each image what else it has in common with others; (): nothing
 
     def __len__(self) -> int:
@@ -121,13 +121,13 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
     )
     findings += of_unread_kinds([one for split in readings for one in listing.splits[split]], skipped)
     audited = audit(listing, [one.sample for part in parts.values() for one in part], left_out, findings)
-    targets, known = {}, {}
+    targets, label_mask = {}, {}
     for name, samples in parts.items():
-        targets[name], known[name] = _decisions(samples, len(listing.labels))
-        _write_split(out, name, samples, targets[name], known[name])
+        targets[name], label_mask[name] = _decisions(samples, len(listing.labels))
+        _write_split(out, name, samples, targets[name], label_mask[name])
     _share_pixels(out, parts, sizes)
     listing.labels.write(out / "labels.json")
-    write_json(out / "about.json", about(listing, targets, known, len(skipped)) | audited)
+    write_json(out / "about.json", about(listing, targets, label_mask, len(skipped)) | audited)
     for one in audited["findings"]:
         _log.warning("data: %s %s", one["claim"], one["numbers"])
     for one in audited["notes"]:
@@ -159,11 +159,11 @@ def _halves(samples: list[Decoded], listing: Listing) -> tuple[list[Decoded], li
 def _decisions(samples: list[Decoded], labels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Targets and what is known of them, both (N, L); the target is 0 where nobody knows."""
     targets = np.zeros((len(samples), labels), dtype=np.uint8)
-    known = np.ones((len(samples), labels), dtype=np.bool_)
+    label_mask = np.ones((len(samples), labels), dtype=np.bool_)
     for row, one in enumerate(samples):
         targets[row, list(one.sample.positives)] = 1
-        known[row, list(one.sample.unknown) if one.sample.labelled else slice(None)] = False
-    return targets, known
+        label_mask[row, list(one.sample.unknown) if one.sample.labelled else slice(None)] = False
+    return targets, label_mask
 
 
 def _share_pixels(out: Path, parts: Decodings, sizes: Sequence[int]) -> None:
@@ -188,12 +188,12 @@ def _is_whole(name: str, part: Sequence[Decoded], arrays: Mapping[str, NDArray[n
 
 
 def _write_split(
-    out: Path, name: str, samples: list[Decoded], targets: NDArray[np.uint8], known: NDArray[np.bool_]
+    out: Path, name: str, samples: list[Decoded], targets: NDArray[np.uint8], label_mask: NDArray[np.bool_]
 ) -> None:
     np.save(out / f"{name}.targets.npy", targets)
     (out / f"{name}.known.npy").unlink(missing_ok=True)
-    if not known.all():
-        np.save(out / f"{name}.known.npy", known)
+    if not label_mask.all():
+        np.save(out / f"{name}.known.npy", label_mask)
     tree = {
         "names": [one.sample.name for one in samples],
         "files": [_stored(one.sample.file, out) for one in samples],
@@ -219,7 +219,7 @@ def read_split(folder: Path, name: str) -> Split:
     if not file.is_file():
         raise ValueError(f"data: expected a prepared set with {file.name} in {folder}, got none; run the data stage")
     tree = json.loads(file.read_text(encoding="utf-8"))
-    known = folder / f"{name}.known.npy"
+    label_mask = folder / f"{name}.known.npy"
     return Split(
         folder=folder,
         name=name,
@@ -230,6 +230,6 @@ def read_split(folder: Path, name: str) -> Split:
         hashes=tuple(tree["sha256"]),
         boxes=tuple(tuple(Box(*values) for values in boxes) for boxes in tree["boxes"]),
         targets=np.load(folder / f"{name}.targets.npy"),
-        known=np.load(known) if known.is_file() else None,
+        label_mask=np.load(label_mask) if label_mask.is_file() else None,
         shared=tuple(map(tuple, tree["shared"])),
     )

@@ -17,7 +17,7 @@ from mlkd.models.outputs import Outputs
 def asymmetric(
     logits: Float[Tensor, "B L"],
     targets: Float[Tensor, "B L"],
-    known: Bool[Tensor, "B L"] | None = None,
+    label_mask: Bool[Tensor, "B L"] | None = None,
     *,
     gamma_negative: float = 4.0,
     gamma_positive: float = 1.0,
@@ -34,7 +34,7 @@ def asymmetric(
     log_no = torch.logaddexp(logsigmoid(-z), z.new_full((), clip).log()).clamp_max(0.0)  # log(min(1 - p + clip, 1))
     focus = torch.where(positive, (-z).sigmoid() ** gamma_positive, (-log_no.expm1()) ** gamma_negative).detach()
     losses = -focus * torch.where(positive, log_yes, log_no)
-    return (losses if known is None else losses.where(known, 0.0)).sum() / len(z)
+    return (losses if label_mask is None else losses.where(label_mask, 0.0)).sum() / len(z)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,12 @@ class Asymmetric:
         student: Outputs,
         teacher: Outputs,
         targets: Float[Tensor, "B L"],
-        known: Bool[Tensor, "B L"] | None = None,
+        label_mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
         return asymmetric(
             student.logits,
             targets,
-            known,
+            label_mask,
             gamma_negative=self.gamma_negative,
             gamma_positive=self.gamma_positive,
             clip=self.clip,

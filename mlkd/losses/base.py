@@ -13,12 +13,12 @@ CONFIDENT = 0.8  # a teacher's score from which a decision that nobody made coun
 
 
 def positives(
-    targets: Float[Tensor, "B L"], known: Bool[Tensor, "B L"] | None, teacher: Float[Tensor, "B L"]
+    targets: Float[Tensor, "B L"], label_mask: Bool[Tensor, "B L"] | None, teacher: Float[Tensor, "B L"]
 ) -> Bool[Tensor, "B L"]:
     """Known positives and, where nobody knows, the teacher's scores of at least CONFIDENT; `teacher` holds logits."""
-    if known is None:
+    if label_mask is None:
         return targets > 0
-    return torch.where(known, targets > 0, teacher.sigmoid() >= CONFIDENT)
+    return torch.where(label_mask, targets > 0, teacher.sigmoid() >= CONFIDENT)
 
 
 def wide(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -16,7 +16,7 @@ from mlkd.models.outputs import Outputs
 def bce(
     logits: Float[Tensor, "B L"],
     targets: Float[Tensor, "B L"],
-    known: Bool[Tensor, "B L"] | None = None,
+    label_mask: Bool[Tensor, "B L"] | None = None,
     positive_weight: float | tuple[float, ...] = 1.0,
 ) -> Float[Tensor, ""]:
     """Cross-entropy of the known decisions, positives times `positive_weight`; sum over labels, mean over images.
@@ -26,7 +26,7 @@ def bce(
     The mean counts images without labels too: they add nothing, and take nothing from what is distilled on them.
     """
     z = wide(logits)
-    counted = None if known is None else known.to(z)
+    counted = None if label_mask is None else label_mask.to(z)
     weight = z.new_tensor(positive_weight)
     return binary_cross_entropy_with_logits(z, targets.to(z), counted, pos_weight=weight, reduction="sum") / len(z)
 
@@ -54,11 +54,11 @@ class Bce:
         student: Outputs,
         teacher: Outputs,
         targets: Float[Tensor, "B L"],
-        known: Bool[Tensor, "B L"] | None = None,
+        label_mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
         labels = targets.shape[1]
         if isinstance(self.positive_weight, tuple) and len(self.positive_weight) != labels:
             raise ValueError(
                 f"loss {self.kind}: positive_weight: expected 1 or {labels} numbers, got {len(self.positive_weight)}"
             )
-        return bce(student.logits, targets, known, self.positive_weight)
+        return bce(student.logits, targets, label_mask, self.positive_weight)

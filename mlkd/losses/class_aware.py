@@ -48,7 +48,7 @@ class ClassAware:
         student: Outputs,
         teacher: Outputs,
         targets: Float[Tensor, "B L"],
-        known: Bool[Tensor, "B L"] | None = None,
+        label_mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
-        chosen = positives(targets, known, teacher.logits)
+        chosen = positives(targets, label_mask, teacher.logits)
         return class_aware(student.label_embeddings(self.kind), teacher.label_embeddings(self.kind), chosen)

@@ -43,7 +43,7 @@ class InstanceAware:
         student: Outputs,
         teacher: Outputs,
         targets: Float[Tensor, "B L"],
-        known: Bool[Tensor, "B L"] | None = None,
+        label_mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
-        chosen = positives(targets, known, teacher.logits)
+        chosen = positives(targets, label_mask, teacher.logits)
         return instance_aware(student.label_embeddings(self.kind), teacher.label_embeddings(self.kind), chosen)

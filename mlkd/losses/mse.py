@@ -44,6 +44,6 @@ class Mse:
         student: Outputs,
         teacher: Outputs,
         targets: Float[Tensor, "B L"],
-        known: Bool[Tensor, "B L"] | None = None,
+        label_mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
         return mse(student.logits, teacher.logits, self.on)

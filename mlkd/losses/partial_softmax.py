@@ -19,7 +19,7 @@ def partial_softmax(
     student: Float[Tensor, "B L"],
     teacher: Float[Tensor, "B L"],
     targets: Float[Tensor, "B L"],
-    known: Bool[Tensor, "B L"] | None = None,
+    label_mask: Bool[Tensor, "B L"] | None = None,
 ) -> Float[Tensor, ""]:
     """KL(teacher || student) of the softmax over a positive and the negatives, summed over positives, mean over images.
 
@@ -28,8 +28,8 @@ def partial_softmax(
     no part; an image without positives or without negatives gives 0.
     """
     positive, negative = targets > 0, targets <= 0
-    if known is not None:
-        positive, negative = positive & known, negative & known
+    if label_mask is not None:
+        positive, negative = positive & label_mask, negative & label_mask
     s = wide(student)
     t = teacher.detach().to(s)
     log_s, all_s = _among(s, negative)
@@ -66,6 +66,6 @@ class PartialSoftmax:
         student: Outputs,
         teacher: Outputs,
         targets: Float[Tensor, "B L"],
-        known: Bool[Tensor, "B L"] | None = None,
+        label_mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
-        return partial_softmax(student.logits, teacher.logits, targets, known)
+        return partial_softmax(student.logits, teacher.logits, targets, label_mask)

@@ -50,6 +50,6 @@ class Pkt:
         student: Outputs,
         teacher: Outputs,
         targets: Float[Tensor, "B L"],
-        known: Bool[Tensor, "B L"] | None = None,
+        label_mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
         return pkt(student.pooled_features(self.kind), teacher.pooled_features(self.kind))

@@ -49,7 +49,7 @@ class ReviewKD:
         student: Outputs,
         teacher: Outputs,
         targets: Float[Tensor, "B L"],
-        known: Bool[Tensor, "B L"] | None = None,
+        label_mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
         maps = student.stage_maps(self.kind)
         goals = teacher.stage_maps(self.kind)[-len(maps) :]

@@ -106,7 +106,7 @@ class Rkd:
         student: Outputs,
         teacher: Outputs,
         targets: Float[Tensor, "B L"],
-        known: Bool[Tensor, "B L"] | None = None,
+        label_mask: Bool[Tensor, "B L"] | None = None,
     ) -> Float[Tensor, ""]:
         return rkd(
             student.pooled_features(self.kind),

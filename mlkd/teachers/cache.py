@@ -155,8 +155,8 @@ def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Ou
     _check_finite(split, indices, outputs)
     logits = _half(outputs.logits)
     targets = torch.from_numpy(split.targets[indices]).float()
-    known = None if split.known is None else torch.from_numpy(split.known[indices])
-    mask = positives(targets, known, torch.from_numpy(logits).float())
+    label_mask = None if split.label_mask is None else torch.from_numpy(split.label_mask[indices])
+    mask = positives(targets, label_mask, torch.from_numpy(logits).float())
     files.append("logits", logits)
     files.append("positive", np.packbits(mask.numpy(), axis=1))
     if outputs.embeddings is not None:
@@ -201,10 +201,10 @@ def _mapped(folder: Path, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -
 def _same_images(positive: NDArray[np.uint8], split: Split) -> bool:
     """Whether the stored positives (N, ⌈L/8⌉) are the targets wherever these are known."""
     targets = np.packbits(split.targets.astype(bool), axis=1)
-    if split.known is None:
+    if split.label_mask is None:
         return bool(np.array_equal(positive, targets))
-    known = np.packbits(split.known, axis=1)
-    return bool(np.array_equal(positive & known, targets & known))
+    label_mask = np.packbits(split.label_mask, axis=1)
+    return bool(np.array_equal(positive & label_mask, targets & label_mask))
 
 
 def _of_others(folder: Path, split: Split, got: str) -> ValueError:

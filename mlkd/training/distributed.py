@@ -17,7 +17,7 @@ def gathered(
     student: Outputs,
     teacher: Outputs,
     targets: Float[Tensor, "B L"],
-    known: Bool[Tensor, "B L"] | None,
+    label_mask: Bool[Tensor, "B L"] | None,
     needs: Collection[Need] = ("embeddings", "pooled"),
 ) -> tuple[Outputs, Outputs, Float[Tensor, "N L"], Bool[Tensor, "N L"] | None]:
     """The N images of all processes in order of rank; what was given where there is only one process.
@@ -29,12 +29,12 @@ def gathered(
     for its gradient, and N x L x D for the teacher.
     """
     if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
-        return student, teacher, targets, known
+        return student, teacher, targets, label_mask
     logits = _both(student.logits, teacher.logits)
     embeddings = _both(student.embeddings, teacher.embeddings) if "embeddings" in needs else (None, None)
     pooled = _both(student.pooled, teacher.pooled) if "pooled" in needs else (None, None)
     everyone_s, everyone_t = (Outputs(*one) for one in zip(logits, embeddings, pooled, strict=True))
-    return everyone_s, everyone_t, _gather(targets), None if known is None else _gather(known)
+    return everyone_s, everyone_t, _gather(targets), None if label_mask is None else _gather(label_mask)
 
 
 def _both(student: Tensor | None, teacher: Tensor | None) -> tuple[Any, Any]:

@@ -69,8 +69,10 @@ class Lesson:
         student = student.each(Tensor.float)  # whatever the nets computed in
         teacher = self._teacher(rows, images, view) if self.compares else student
         targets = torch.from_numpy(self.split.targets[rows].astype(np.float32)).to(self.device)
-        known = None if self.split.known is None else torch.from_numpy(self.split.known[rows]).to(self.device)
-        mine = everyone = (student, teacher, targets, known)
+        label_mask = (
+            None if self.split.label_mask is None else torch.from_numpy(self.split.label_mask[rows]).to(self.device)
+        )
+        mine = everyone = (student, teacher, targets, label_mask)
         if self.between_images:
             everyone = distributed.gathered(*mine, self.between_images)
         terms: dict[str, Tensor] = {}
@@ -80,10 +82,10 @@ class Lesson:
             terms[loss.kind] = loss.weight * _ramp(epochs, loss.ramp_epochs) * value
         return terms
 
-    def _with_recent(self, student: Outputs, teacher: Outputs, targets: Tensor, known: Tensor | None) -> Tensor:
+    def _with_recent(self, student: Outputs, teacher: Outputs, targets: Tensor, label_mask: Tensor | None) -> Tensor:
         assert self.recent is not None, "made at the start"
         kind = ClassAware.kind
-        chosen = positives(targets, known, teacher.logits)
+        chosen = positives(targets, label_mask, teacher.logits)
         return self.recent.class_aware(student.label_embeddings(kind), teacher.label_embeddings(kind), chosen)
 
     def _teacher(self, rows: NDArray[np.int64], images: Sequence[Tensor], view: int) -> Outputs:

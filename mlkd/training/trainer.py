@@ -217,7 +217,7 @@ class _Run:
         outcome = [0.0]
         if self.accelerator.is_main_process:
             scores = evaluate.scores(self.ema.module, self.select.pixels(self.model.image_px))
-            outcome = [mean_average_precision(scores, self.select.targets, self.select.known)]
+            outcome = [mean_average_precision(scores, self.select.targets, self.select.label_mask)]
             facts = {"losses": self.now.means(), "select_map": outcome[0], "seconds": round(self.now.seconds, 1)}
             history.record(self.out, self.epoch, facts)
             self.accelerator.log({"select_map": outcome[0]}, step=self.step)

@@ -77,7 +77,7 @@ def _images(folder: Path, manifest: Manifest, data: Path) -> tuple[Any, ...]:
     if (data / "select.json").is_file():
         select = read_split(data, "select")
         if select.labels.names == manifest.labels:
-            return select.pixels(manifest.image_px), select.targets, select.known
+            return select.pixels(manifest.image_px), select.targets, select.label_mask
     return (np.stack(Golden.read(folder, manifest).pixels),)
 
 

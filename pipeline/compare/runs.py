@@ -202,11 +202,11 @@ def _run_test(final: str, context: Context) -> None:
     test = read_split(context.inputs["data"], "test")
     scores = evaluate.of_folder(context.inputs[final], test)
     np.save(context.out / SCORES, scores)
-    np.save(context.out / INFLUENCE, influence(scores, test.targets, test.clusters, known=test.known))
+    np.save(context.out / INFLUENCE, influence(scores, test.targets, test.clusters, label_mask=test.label_mask))
     facts = {
-        "map": mean_average_precision(scores, test.targets, test.known),
-        "major": role_map(scores, test.targets, test.major, test.known),
-        "minor": role_map(scores, test.targets, test.minor, test.known),
+        "map": mean_average_precision(scores, test.targets, test.label_mask),
+        "major": role_map(scores, test.targets, test.major, test.label_mask),
+        "minor": role_map(scores, test.targets, test.minor, test.label_mask),
     }
     write_whole(context.out / TEST, json.dumps(facts) + "\n")
 

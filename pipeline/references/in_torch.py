@@ -19,7 +19,7 @@ from benchmarks.device import machine
 from benchmarks.device.measure import read_sources, sample
 from benchmarks.device.protocol import Chain, Settings, measure
 from benchmarks.device.sensors import Sensors
-from export.backends import Ran
+from export.backends import RuntimeInfo
 from export.onnx.to_onnx import Scores
 from mlkd.core import images
 from mlkd.models.checkpoint import BEST, load_model
@@ -121,7 +121,9 @@ def _open(net: Net) -> tuple[Tagging, int]:
 def told(net: Net) -> dict[str, Any]:
     """What a process says of what ran."""
     how = "" if net.cache is None else ", torch.compile"
-    ran = Ran(provider="cpu", device="cpu", compute="f32", version=f"torch {torch.__version__}{how}", placed=1.0)
+    ran = RuntimeInfo(
+        provider="cpu", device="cpu", compute="f32", version=f"torch {torch.__version__}{how}", placed=1.0
+    )
     return {"ran": dataclasses.asdict(ran), "sha256": sha256(net.folder / BEST)}
 
 

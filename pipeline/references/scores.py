@@ -35,7 +35,7 @@ def write(recipe: Recipe, context: Context) -> None:
         scores, thresholds = _files(folder, net)
         if not scores.is_file():
             own = _scores(recipe, context, net, tune)
-            _save(thresholds, tune_thresholds(own, tune.targets, recipe.export.thresholds, tune.known))
+            _save(thresholds, tune_thresholds(own, tune.targets, recipe.export.thresholds, tune.label_mask))
             _save(scores, _scores(recipe, context, net, test))
     context.progress("test scores in torch", len(NETS), len(NETS))
 

@@ -22,9 +22,9 @@ def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels
 
     `difference` is student minus baseline, `teacher_gain` teacher minus student, both with 95 % intervals.
     """
-    student, baseline, targets, known = scores["student"], scores["baseline"], truth.targets, truth.known
-    gain = difference_interval(student, baseline, targets, truth.groups, known=known)
-    gap = difference_interval(scores["teacher"], student, targets, truth.groups, known=known)
+    student, baseline, targets, known = scores["student"], scores["baseline"], truth.targets, truth.label_mask
+    gain = difference_interval(student, baseline, targets, truth.groups, label_mask=known)
+    gap = difference_interval(scores["teacher"], student, targets, truth.groups, label_mask=known)
     by_label = {net: average_precision(values, targets, known) for net, values in scores.items()}
     positives = targets.sum(0)
     return {

@@ -37,7 +37,7 @@ def grid(
     said, engine = _said(manifest, scores), _to_ship(rows)
     chosen = choose([values >= thresholds for values, thresholds in said.values()], len(test), seed)
     named = engine if engine in said else next(iter(said), None)
-    wrong = mistakes(*said[named], test.targets, test.known) if named is not None else {}
+    wrong = mistakes(*said[named], test.targets, test.label_mask) if named is not None else {}
     names = test.labels.names
     return {
         "images": _pool(test, chosen, [row for found in wrong.values() for row, _, _ in found]),
@@ -70,7 +70,7 @@ def mistakes(
     scores: NDArray[np.float32],
     thresholds: NDArray[np.float32],
     targets: NDArray[np.uint8],
-    known: NDArray[np.bool_] | None,
+    label_mask: NDArray[np.bool_] | None,
 ) -> dict[int, list[tuple[int, str, float]]]:
     """By label up to MISTAKES images decided wrongly as (row, "missed" or "wrong", score), the surest mistake first.
 
@@ -79,7 +79,7 @@ def mistakes(
     """
     each = max(1, min(MISTAKES, MOST_MISTAKES // max(1, targets.shape[1])))
     decided, true = scores >= thresholds, targets.astype(bool)
-    judged = np.ones_like(true) if known is None else known
+    judged = np.ones_like(true) if label_mask is None else label_mask
     found = {}
     for label in range(targets.shape[1]):
         by_score = np.argsort(scores[:, label], kind="stable")

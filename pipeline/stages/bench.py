@@ -108,7 +108,7 @@ def truth_of(test: Split) -> Truth:
         groups=test.clusters,
         major=test.major,
         minor=test.minor,
-        known=test.known,
+        label_mask=test.label_mask,
     )
 
 
@@ -166,7 +166,7 @@ def _note_on_teachers(recipe: Recipe) -> list[str]:
 
 def _notes_on_data(test: Split) -> list[str]:
     """The labels that mAP cannot count, and what the audit of the data noted."""
-    absent = ", ".join(test.labels.names[label] for label in labels_without_positives(test.targets, test.known))
+    absent = ", ".join(test.labels.names[label] for label in labels_without_positives(test.targets, test.label_mask))
     notes = [f"No test image is known to have: {absent}. mAP is the mean over the other labels."] if absent else []
     return notes + [f"{one['claim']} {one['numbers']}" for one in read_json(test.folder / "about.json")["notes"]]
 

@@ -60,7 +60,7 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
     sources = {file.relative_to(built).as_posix(): file for file in sorted((built / "models").glob("*.onnx"))}
     sources |= {path: built / path for facts in engines for path in facts["files"]}
     sources |= {f"{GOLDEN}/{file.name}": file for file in (*images, expected)}
-    positive = tune.targets if tune.known is None else tune.targets * tune.known
+    positive = tune.targets if tune.label_mask is None else tune.targets * tune.label_mask
     manifest = Manifest(
         recipe=recipe.name,
         recipe_hash=made_by,

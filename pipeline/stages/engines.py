@@ -121,7 +121,7 @@ class _Work:
         with engine.backend.open(file) as session:
             found = self.val.scores(session)
         select, count = self.val.select, len(self.val.select)
-        drift = compare(exact[:count], found[:count], select.targets, select.known)
+        drift = compare(exact[:count], found[:count], select.targets, select.label_mask)
         if drift.saturates:
             log.warning("%s: %s; use another int8 engine or float on this processor", engine.name, drift)
         return {**asdict(drift), "text": str(drift)}

@@ -101,7 +101,7 @@ def _judge(recipe: Recipe, context: Context, graph: Path) -> Judge:
     """Of select, with a float graph as the reference."""
     select = read_split(context.inputs["data"], "select")
     pixels = select.pixels(recipe.student.model.image_px)
-    return Judge(pixels, select.targets, select.clusters, score(graph, pixels), select.known)
+    return Judge(pixels, select.targets, select.clusters, score(graph, pixels), select.label_mask)
 
 
 def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:

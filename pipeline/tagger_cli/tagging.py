@@ -131,7 +131,7 @@ def _load(options: argparse.Namespace) -> Tagger:
         print(f"bundle: {signed}", file=sys.stderr)
     entry = tagger.choice.entry
     if options.verbose:
-        ran, built = tagger.ran, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
+        ran, built = tagger.runtime_info, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
         print(f"engine {entry.name}: {tagger.choice.why}; {ran.provider}, {ran.compute}{built}", file=sys.stderr)
         if tagger.choice.passed:
             print(f"not {tagger.choice.passed}", file=sys.stderr)

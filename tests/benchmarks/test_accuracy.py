@@ -99,16 +99,16 @@ def test_a_truth_of_unequal_lengths_is_refused() -> None:
 
 def test_what_nobody_knows_counts_for_nothing() -> None:
     scores, targets, major, minor = random_case(3)
-    known = np.random.default_rng(0).random(targets.shape) < 0.7
+    label_mask = np.random.default_rng(0).random(targets.shape) < 0.7
 
     def measured(lies: bool) -> dict[str, object]:
-        told = np.where(known, targets, 1 - targets if lies else targets).astype(np.uint8)
-        roles = {"major": np.where(known, major, 1 - major), "minor": np.where(known, minor, 1 - minor)}
+        told = np.where(label_mask, targets, 1 - targets if lies else targets).astype(np.uint8)
+        roles = {"major": np.where(label_mask, major, 1 - major), "minor": np.where(label_mask, minor, 1 - minor)}
         roles = roles if lies else {"major": major, "minor": minor}
-        return accuracy(scores, truth_of(told, known=known, **roles), [0.6] * 4, labels=LABELS)
+        return accuracy(scores, truth_of(told, label_mask=label_mask, **roles), [0.6] * 4, labels=LABELS)
 
     assert measured(lies=True) == measured(lies=False)
-    by_label = [average_precision_score(targets[known[:, i], i], scores[known[:, i], i]) for i in range(4)]
+    by_label = [average_precision_score(targets[label_mask[:, i], i], scores[label_mask[:, i], i]) for i in range(4)]
     assert measured(lies=False)["ap"] == pytest.approx(by_label)
 
 
@@ -152,12 +152,12 @@ def test_the_float_model_itself_has_lost_nothing() -> None:
 
 def test_decisions_that_nobody_can_judge_do_not_count_as_flipped() -> None:
     scores, targets, _, _ = random_case(8)
-    known = np.ones(targets.shape, dtype=bool)
-    known[:30] = False
+    label_mask = np.ones(targets.shape, dtype=bool)
+    label_mask[:30] = False
     other = scores.copy()
     other[:30] = 1 - other[:30]
     told = {"float_scores": scores, "float_thresholds": [0.5] * 4, "labels": LABELS}
-    assert accuracy(other, truth_of(targets, known=known), [0.5] * 4, **told)["flipped"] == 0
+    assert accuracy(other, truth_of(targets, label_mask=label_mask), [0.5] * 4, **told)["flipped"] == 0
 
 
 def test_no_more_than_five_labels_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def targets(seed: int = 3) -> Tensor:
     return (torch.rand(IMAGES, LABELS, generator=torch.Generator().manual_seed(seed)) < 0.5).double()
 
 
-def known(seed: int = 4) -> Tensor:
+def label_mask(seed: int = 4) -> Tensor:
     return torch.rand(IMAGES, LABELS, generator=torch.Generator().manual_seed(seed)) < 0.6
 
 

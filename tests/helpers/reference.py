@@ -22,11 +22,11 @@ def kl(p: list[float], q: list[float]) -> float:
 
 
 def bce(
-    logits: np.ndarray, targets: np.ndarray, known: np.ndarray | None = None, positive_weight: float = 1.0
+    logits: np.ndarray, targets: np.ndarray, label_mask: np.ndarray | None = None, positive_weight: float = 1.0
 ) -> float:
     total = 0.0
     for image, label in np.ndindex(logits.shape):
-        if known is None or known[image, label]:
+        if label_mask is None or label_mask[image, label]:
             z = logits[image, label]
             positive = positive_weight * math.log1p(math.exp(-z))
             total += positive if targets[image, label] else math.log1p(math.exp(z))
@@ -36,14 +36,14 @@ def bce(
 def asymmetric(
     logits: np.ndarray,
     targets: np.ndarray,
-    known: np.ndarray | None = None,
+    label_mask: np.ndarray | None = None,
     gamma_negative: float = 4.0,
     gamma_positive: float = 1.0,
     clip: float = 0.05,
 ) -> float:
     total = 0.0
     for image, label in np.ndindex(logits.shape):
-        if known is None or known[image, label]:
+        if label_mask is None or label_mask[image, label]:
             p = 1 / (1 + math.exp(-logits[image, label]))
             shifted = max(p - clip, 0.0)
             positive = (1 - p) ** gamma_positive * math.log(p)
@@ -105,11 +105,11 @@ def kd(student: np.ndarray, teacher: np.ndarray, temperature: float = 4.0) -> fl
 
 
 def partial_softmax(
-    student: np.ndarray, teacher: np.ndarray, targets: np.ndarray, known: np.ndarray | None = None
+    student: np.ndarray, teacher: np.ndarray, targets: np.ndarray, label_mask: np.ndarray | None = None
 ) -> float:
     total = 0.0
     for image in range(len(targets)):
-        labels = [c for c in range(targets.shape[1]) if known is None or known[image, c]]
+        labels = [c for c in range(targets.shape[1]) if label_mask is None or label_mask[image, c]]
         negatives = [c for c in labels if not targets[image, c]]
         for positive in [c for c in labels if targets[image, c]]:
             group = [positive, *negatives]

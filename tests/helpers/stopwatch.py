@@ -22,9 +22,9 @@ class Stopwatch:
         self.images: list[NDArray[np.uint8]] = []
 
     def __call__(self, session: Session, images: Sequence[NDArray[np.uint8]]) -> float:
-        self.timed.append(session.ran.provider)
+        self.timed.append(session.runtime_info.provider)
         self.images = list(images)
-        return self.openvino_ms if session.ran.provider == "openvino" else 2.0
+        return self.openvino_ms if session.runtime_info.provider == "openvino" else 2.0
 
 
 def loaded(folder: Path, **options: Any) -> tuple[str, str]:

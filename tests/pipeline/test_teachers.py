@@ -161,7 +161,7 @@ def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path, capsys
 def check_that_the_teacher_is_told(recipe: Recipe, runs: Path, logged: str) -> None:
     select = read_split(runs / "data", "select")
     scores = floats._scores(recipe, Context(runs, {"data": runs / "data"}, silent), "teacher", select)
-    expected = mean_average_precision(scores, select.targets, select.known)
+    expected = mean_average_precision(scores, select.targets, select.label_mask)
     found = teachers.select_maps(recipe, runs)
     assert found["teacher"] == pytest.approx(expected, abs=1e-6)
     assert f"teacher: select mAP {100 * expected:.1f}, " in logged

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.device import throughput
-from export.backends import Ran, Session
+from export.backends import RuntimeInfo, Session
 
 
 def search(rates: dict[tuple[int, int], float], cores: int, most: int | None = None) -> dict[str, object]:
@@ -97,7 +97,7 @@ class Fake(Session):
     closed = 0
 
     def __init__(self) -> None:
-        super().__init__(Path("fake"), Ran(provider="", device="", compute="", version="", placed=1), (4, 4, 3))
+        super().__init__(Path("fake"), RuntimeInfo(provider="", device="", compute="", version="", placed=1), (4, 4, 3))
         self.users: set[int] = set()
         self.batches: list[int] = []
 

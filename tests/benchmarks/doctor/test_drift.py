@@ -19,11 +19,13 @@ def test_scores_are_compared_in_difference_and_map(monkeypatch: pytest.MonkeyPat
     exact = random.random((40, 3)).astype(np.float32)
     found = np.clip(exact + random.normal(0, 0.2, exact.shape), 0, 1).astype(np.float32)
     targets = (random.random(exact.shape) < 0.3).astype(np.uint8)
-    known = np.ones(exact.shape, bool)
-    known[:20, 0] = False
+    label_mask = np.ones(exact.shape, bool)
+    label_mask[:20, 0] = False
     monkeypatch.setattr(drift, "kernels_saturate", lambda: True)
-    result = compare(exact, found, targets, known)
-    pairs = [(scores[known[:, at], at], targets[known[:, at], at]) for scores in (found, exact) for at in range(3)]
+    result = compare(exact, found, targets, label_mask)
+    pairs = [
+        (scores[label_mask[:, at], at], targets[label_mask[:, at], at]) for scores in (found, exact) for at in range(3)
+    ]
     aps = [average_precision_score(target, score) for score, target in pairs]
     assert result.kernels_map == pytest.approx(np.mean(aps[:3]))
     assert result.exact_map == pytest.approx(np.mean(aps[3:]))
@@ -37,7 +39,7 @@ def test_scores_are_compared_in_difference_and_map(monkeypatch: pytest.MonkeyPat
     assert str(result).startswith("this processor's int8 kernels saturate (x86 without VNNI): scores differ from exact")
     assert f", mAP {100 * np.mean(aps[:3]):.2f} instead of {100 * np.mean(aps[3:]):.2f} on select (40 " in str(result)
     monkeypatch.setattr(drift, "kernels_saturate", lambda: False)
-    assert "saturate" not in str(compare(exact, found, targets, known))
+    assert "saturate" not in str(compare(exact, found, targets, label_mask))
     monkeypatch.setattr(drift, "kernels_saturate", lambda: True)
     assert "saturate" not in str(compare(exact, exact))  # whatever its kernels do to others
     assert "mAP" not in str(compare(exact, found))

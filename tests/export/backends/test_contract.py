@@ -106,7 +106,7 @@ def test_a_closed_session(backend: Any, engine: Path, images: NDArray[np.uint8])
 
 
 def test_says_what_it_runs_on(session: Session, backend: Any) -> None:
-    ran = session.ran
+    ran = session.runtime_info
     assert all(dataclasses.astuple(ran))
     assert ran.placed == 1
     assert ran.compute == "f32", "the graph's products are float"
@@ -123,7 +123,7 @@ def test_its_files_are_there(backend: Any, engine: Path) -> None:
 
 def test_its_stamp(backend: Any, engine: Path, session: Session, fp32: Path) -> None:
     stamped = stamp.read(engine)
-    assert stamped.runtime == session.ran.version
+    assert stamped.runtime == session.runtime_info.version
     assert stamped.options == OPTIONS[backend.kind]
     assert (stamped.graph, stamped.precision) == (hashlib.sha256(fp32.read_bytes()).hexdigest(), "fp32")
 

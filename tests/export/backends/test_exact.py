@@ -24,13 +24,13 @@ EMULATOR = "qemu-x86_64-static"
 
 def of_kernels(graph: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     with OnnxRuntime().open_graph(graph) as session:
-        assert session.ran.compute == "int8"
+        assert session.runtime_info.compute == "int8"
         return session(images)
 
 
 def of_exact(graph: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     with OnnxRuntime().open_exact(graph) as session:
-        assert session.ran.compute == "f32"
+        assert session.runtime_info.compute == "f32"
         return session(images)
 
 
@@ -47,10 +47,10 @@ def test_openvino_computes_exactly_as_well(tmp_path: Path) -> None:
     """Its kernels saturate where those of ONNX Runtime do."""
     graph, images = write_saturating_graph(tmp_path / "g.onnx", unsigned=False), bright_images(16)
     with OpenVino().open_exact(graph) as session:
-        assert session.ran.compute == "f32"
+        assert session.runtime_info.compute == "f32"
         np.testing.assert_allclose(session(images), of_exact(graph, images), atol=1e-5)
     with OpenVino().open_graph(graph) as session:
-        assert session.ran.compute == "int8"
+        assert session.runtime_info.compute == "int8"
         if saturation.saturates():
             assert np.abs(session(images) - of_exact(graph, images)).max() > 0.1
 

@@ -26,7 +26,11 @@ ROOT = Path(__file__).parents[3]
 
 def test_runs_on_the_provider_asked_for(fp32: Path) -> None:
     with OnnxRuntime(threads=2).open_graph(fp32) as session:
-        assert (session.ran.provider, session.ran.device, session.ran.compute) == ("CPUExecutionProvider", "cpu", "f32")
+        assert (session.runtime_info.provider, session.runtime_info.device, session.runtime_info.compute) == (
+            "CPUExecutionProvider",
+            "cpu",
+            "f32",
+        )
 
 
 def test_cuda_without_a_gpu_never_runs_on_the_cpu(fp32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,10 +53,10 @@ def test_an_int8_graph_says_what_its_products_really_run_in(
 ) -> None:
     quantised = onnx.load(int8_x86(fp32, calibration, tmp_path / "int8.onnx"))
     with OnnxRuntime().open_graph(tmp_path / "int8.onnx") as session:
-        assert session.ran.compute == "int8"
+        assert session.runtime_info.compute == "int8"
     onnx.save(_without_activations(quantised), tmp_path / "weights.onnx")
     with OnnxRuntime().open_graph(tmp_path / "weights.onnx") as session:
-        assert session.ran.compute == "f32", "its metadata still says int8_x86"
+        assert session.runtime_info.compute == "f32", "its metadata still says int8_x86"
 
 
 def test_a_profile_that_was_cut_off(tmp_path: Path) -> None:

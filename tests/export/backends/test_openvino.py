@@ -41,7 +41,7 @@ def test_bf16_is_computed_or_refused(engine: Path, images: NDArray[np.uint8], ex
             backend.open(engine)
         return
     with backend.open(engine) as session, OpenVino().open(engine) as exact:
-        assert (session.ran.compute, exact.ran.compute) == ("bf16", "f32")
+        assert (session.runtime_info.compute, exact.runtime_info.compute) == ("bf16", "f32")
         apart = np.abs(session(images) - expected)
         assert 1e-5 < apart.max() < 0.1, "bf16 has 8 bits of mantissa"
         assert np.abs(exact(images) - expected).max() < 1e-5
@@ -68,8 +68,8 @@ def test_a_device_that_is_not_there(engine: Path, device: str, lacking: str) -> 
 def test_says_which_device_it_got(engine: Path, device: str, images: NDArray[np.uint8]) -> None:
     with OpenVino(device=device).open(engine) as session:
         assert session(images[:2]).shape[0] == 2
-        assert session.ran.placed == 1
-        assert "CPU" in session.ran.device or device == "AUTO"
+        assert session.runtime_info.placed == 1
+        assert "CPU" in session.runtime_info.device or device == "AUTO"
 
 
 def test_threads_hold_behind_auto(engine: Path) -> None:

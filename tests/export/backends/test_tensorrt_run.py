@@ -60,7 +60,7 @@ def test_int8_keeps_the_map(
 @pytest.mark.parametrize(("precision", "compute"), [("fp32", "f32"), ("fp16", "f16"), ("int8", "unknown")])
 def test_says_what_it_runs_on(graphs: dict[str, Path], tmp_path: Path, precision: str, compute: str) -> None:
     with HERE.open(HERE.compile(graphs[precision], tmp_path)) as session:
-        ran = session.ran
+        ran = session.runtime_info
     assert (ran.device, ran.placed, ran.compute) == (cuda.compute_capability(), 1.0, compute)
     assert session.max_batch == 32
 

@@ -107,7 +107,7 @@ def opened(plan: Path) -> Any:
 @pytest.mark.parametrize(("precision", "compute"), [("fp32", "f32"), ("fp16", "f16"), ("int8", "unknown")])
 def test_runs_and_says_in_what(engine: Callable[[str], Path], precision: str, compute: str) -> None:
     with opened(engine(precision)) as session:
-        assert (session.ran.compute, session.max_batch, session.image) == (compute, 32, (8, 8, 3))
+        assert (session.runtime_info.compute, session.max_batch, session.image) == (compute, 32, (8, 8, 3))
         np.testing.assert_array_equal(session(IMAGES), np.full((3, 5), 0.5))
         assert Stream.opened == 1
     assert Stream.opened == 0
@@ -176,4 +176,4 @@ def test_a_full_disk_stops_no_session(
     assert Stream.opened == 0
     kept = [record.getMessage() for record in caplog.records]
     assert all("expected a cache to keep it, got: no room" in text for text in kept)
-    assert len(kept) == (session.ran.provider == "tensorrt_rtx")
+    assert len(kept) == (session.runtime_info.provider == "tensorrt_rtx")

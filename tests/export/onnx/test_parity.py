@@ -90,13 +90,13 @@ def test_the_ten_labels_hurt_most_come_in_order() -> None:
 
 
 def test_what_nobody_knows_moves_no_map_and_is_no_positive() -> None:
-    known = np.ones(TARGETS.shape, dtype=bool)
-    known[1, 0] = False
-    parity = differences(REFERENCE, worse(), TARGETS, THRESHOLDS, known=known, **EACH)
+    label_mask = np.ones(TARGETS.shape, dtype=bool)
+    label_mask[1, 0] = False
+    parity = differences(REFERENCE, worse(), TARGETS, THRESHOLDS, label_mask=label_mask, **EACH)
     assert (parity.delta_map, parity.low, parity.high, parity.hurt) == (0, 0, 0, ())
     assert parity.flipped == 1 / 8
-    known[1, 0], known[0, 0] = True, False
-    assert differences(REFERENCE, worse(), TARGETS, THRESHOLDS, known=known, **EACH).hurt[0].positives == 1
+    label_mask[1, 0], label_mask[0, 0] = True, False
+    assert differences(REFERENCE, worse(), TARGETS, THRESHOLDS, label_mask=label_mask, **EACH).hurt[0].positives == 1
 
 
 def test_labels_without_positives_leave_plain_json() -> None:
@@ -107,11 +107,11 @@ def test_labels_without_positives_leave_plain_json() -> None:
     assert json.loads(json.dumps(asdict(parity), allow_nan=False))["hurt"][0]["label"] == "cat"
 
 
-@pytest.mark.parametrize("known", [None, TARGETS == 0])
-def test_without_a_positive_there_is_no_parity(known: np.ndarray[Any, Any] | None) -> None:
-    targets = np.zeros_like(TARGETS) if known is None else TARGETS
+@pytest.mark.parametrize("label_mask", [None, TARGETS == 0])
+def test_without_a_positive_there_is_no_parity(label_mask: np.ndarray[Any, Any] | None) -> None:
+    targets = np.zeros_like(TARGETS) if label_mask is None else TARGETS
     with pytest.raises(ValueError, match="expected real images with labels, got 4 without a known positive"):
-        differences(REFERENCE, REFERENCE, targets, THRESHOLDS, known=known, **EACH)
+        differences(REFERENCE, REFERENCE, targets, THRESHOLDS, label_mask=label_mask, **EACH)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def quantised(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pyte
 @pytest.fixture(scope="module")
 def scores(quantised: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     with OpenVino().open_graph(quantised) as session:
-        assert session.ran.compute == "int8"
+        assert session.runtime_info.compute == "int8"
         return session(images)
 
 

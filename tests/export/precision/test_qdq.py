@@ -40,7 +40,7 @@ def scores(
         onnx.save(model, file)
         with OnnxRuntime().open_graph(file) as session:
             # a clip behind a convolution is no range of signed numbers, so ONNX Runtime fuses the unsigned graph alone
-            assert session.ran.compute == {"int8": "f32", "int8_x86": "int8"}[name]
+            assert session.runtime_info.compute == {"int8": "f32", "int8_x86": "int8"}[name]
             found[name] = session(images)
     return found
 

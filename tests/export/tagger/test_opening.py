@@ -96,7 +96,7 @@ def test_an_engine_that_was_never_built_is_its_graph_until_the_device_builds_it(
     with pytest.raises(NoEngineError, match=rf"one built for this device, got its graph models/fp32.onnx; {REFUSED}"):
         Tagger.load(bundle, OPENVINO)
     with Tagger.load(bundle, OPENVINO, rebuild=True) as tagger:
-        assert tagger.ran.provider == "openvino"
+        assert tagger.runtime_info.provider == "openvino"
 
 
 def test_what_nncf_made_cannot_be_rebuilt(stale: Path, tmp_path: Path, never: Never) -> None:

@@ -46,7 +46,7 @@ class Recorded(Session):
     """A session that remembers how many images it got at once, and takes at most `most`."""
 
     def __init__(self, inner: Session, most: int | None) -> None:
-        super().__init__(inner.engine, inner.ran, inner.image, most)
+        super().__init__(inner.engine, inner.runtime_info, inner.image, most)
         self.inner, self.batches = inner, list[int]()
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from export.backends import OnnxRuntime, Ran
+from export.backends import OnnxRuntime, RuntimeInfo
 from export.bundle.bundle import parts_of, read_bundle, write_bundle
 from export.errors import BundleError
 from export.tagger.reference import LIMITS, Golden, Limit, score_limit
@@ -93,7 +93,7 @@ def test_another_engine_is_named(
 )
 def test_limits_follow_what_is_computed_in(precision: str, compute: str, limit: Limit) -> None:
     entry = bundles.engine("a", OnnxRuntime(), ("a.onnx",), precision=precision)
-    ran = Ran(provider="p", device="cpu", compute=compute, version="1", placed=1.0)
+    ran = RuntimeInfo(provider="p", device="cpu", compute=compute, version="1", placed=1.0)
     assert score_limit(entry, ran) == limit
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.backends import Ran, Session
+from export.backends import RuntimeInfo, Session
 from export.tagger import Tagger
 from export.tagger.session_pool import Sessions
 from tests.helpers import bundles
 
-RAN = Ran(provider="a", device="b", compute="f32", version="1", placed=1.0)
+RAN = RuntimeInfo(provider="a", device="b", compute="f32", version="1", placed=1.0)
 
 
 class Fake(Session):

@@ -19,11 +19,11 @@ def drawn(seed: int, levels: int | None = None, images: int = 40, labels: int = 
     return (scores if levels is None else np.round(scores * levels) / levels), targets
 
 
-def derivatives(scores: np.ndarray, targets: np.ndarray, known: np.ndarray) -> np.ndarray:
+def derivatives(scores: np.ndarray, targets: np.ndarray, label_mask: np.ndarray) -> np.ndarray:
     """(N, L) by scikit-learn with one image weighing a little more."""
     found, step = np.zeros(scores.shape), 1e-6
     for label in range(scores.shape[1]):
-        rows = np.flatnonzero(known[:, label])
+        rows = np.flatnonzero(label_mask[:, label])
         for at, row in enumerate(rows):
             aps = []
             for weight in (1 - step, 1 + step):
@@ -55,16 +55,16 @@ def expected_half(variance: float, sums: Sequence[float], most: float = math.inf
 @pytest.mark.parametrize("partly", [False, True])
 def test_interval_of_groups_equals_plain_loops(partly: bool, levels: int | None) -> None:
     scores, targets = drawn(4, levels)
-    known = np.random.default_rng(0).random(targets.shape) < (0.6 if partly else 2)
+    label_mask = np.random.default_rng(0).random(targets.shape) < (0.6 if partly else 2)
     groups = np.arange(40) // 4
-    pairs, positive = related([(str(one),) for one in groups]), targets & known
+    pairs, positive = related([(str(one),) for one in groups]), targets & label_mask
     independent = positive.sum(0) ** 2 / np.array([pairs[np.ix_(one, one)].sum() for one in positive.T])
-    of_image = (derivatives(scores, targets, known) * np.sqrt(independent / (independent - 1))).mean(1)
+    of_image = (derivatives(scores, targets, label_mask) * np.sqrt(independent / (independent - 1))).mean(1)
     sums = [of_image[groups == one].sum() for one in range(10)]
     expected = expected_half(sum(value**2 for value in sums), sums)
-    found = intervals.map_interval(scores, targets, groups, known=known if partly else None)
+    found = intervals.map_interval(scores, targets, groups, label_mask=label_mask if partly else None)
     assert half(found) == pytest.approx(expected, rel=1e-4)
-    assert found.value == pytest.approx(metrics.mean_average_precision(scores, targets, known))
+    assert found.value == pytest.approx(metrics.mean_average_precision(scores, targets, label_mask))
 
 
 def test_interval_of_composed_images_equals_plain_loops() -> None:
@@ -73,9 +73,9 @@ def test_interval_of_composed_images_equals_plain_loops() -> None:
     rng = np.random.default_rng(1)
     parts = [[f"{label}.{rng.integers(8)}" for label in np.flatnonzero(row)] for row in targets]
     groups = [(*names, f"background {rng.integers(4)}") for names in parts]
-    pairs, known = related(groups), np.ones(targets.shape, dtype=bool)
+    pairs, label_mask = related(groups), np.ones(targets.shape, dtype=bool)
     total, common = np.zeros(80), np.zeros(80)
-    for label, of_image in enumerate(derivatives(scores, targets, known).T):
+    for label, of_image in enumerate(derivatives(scores, targets, label_mask).T):
         have = targets[:, label]
         level = np.where(have, of_image[have].mean(), of_image[~have].mean())
         counts = [part.sum() ** 2 / pairs[np.ix_(part, part)].sum() for part in (have, ~have)]

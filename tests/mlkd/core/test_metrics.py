@@ -35,20 +35,20 @@ def test_labels_without_positives_are_left_out_of_the_mean() -> None:
 
 def test_unknown_decisions_count_for_nothing() -> None:
     scores, targets = drawn(1)
-    known = np.random.default_rng(0).random(targets.shape) < 0.7
-    expected = [average_precision_score(targets[known[:, c], c], scores[known[:, c], c]) for c in range(6)]
-    np.testing.assert_allclose(metrics.average_precision(scores, targets, known), expected, atol=1e-9)
+    label_mask = np.random.default_rng(0).random(targets.shape) < 0.7
+    expected = [average_precision_score(targets[label_mask[:, c], c], scores[label_mask[:, c], c]) for c in range(6)]
+    np.testing.assert_allclose(metrics.average_precision(scores, targets, label_mask), expected, atol=1e-9)
 
 
 def test_a_label_whose_positives_are_unknown_is_listed_and_left_out() -> None:
     scores, targets = drawn(1)
     targets[:, 4] = False
-    known = np.ones(targets.shape, dtype=bool)
-    known[:, 2] = ~targets[:, 2]
+    label_mask = np.ones(targets.shape, dtype=bool)
+    label_mask[:, 2] = ~targets[:, 2]
     assert metrics.labels_without_positives(targets) == (4,)
-    assert metrics.labels_without_positives(targets, known) == (2, 4)
+    assert metrics.labels_without_positives(targets, label_mask) == (2, 4)
     expected = np.mean([average_precision_score(targets[:, c], scores[:, c]) for c in (0, 1, 3, 5)])
-    assert metrics.mean_average_precision(scores, targets, known) == pytest.approx(expected, abs=1e-9)
+    assert metrics.mean_average_precision(scores, targets, label_mask) == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.int64])
@@ -68,13 +68,13 @@ def test_f1_equals_scikit_learn_where_the_definitions_meet() -> None:
     assert result.cf1 == pytest.approx(2 * p * r / (p + r))
 
 
-def counted(decisions: np.ndarray, targets: np.ndarray, known: np.ndarray) -> dict[str, float]:
+def counted(decisions: np.ndarray, targets: np.ndarray, label_mask: np.ndarray) -> dict[str, float]:
     """Precision and recall by plain loops: means over labels with positives, and pooled."""
     labels, pooled = [], np.zeros(3)
     for c in range(targets.shape[1]):
         hit = chosen = true = 0
         for row in range(len(targets)):
-            if known[row, c]:
+            if label_mask[row, c]:
                 hit += bool(decisions[row, c] and targets[row, c])
                 chosen += bool(decisions[row, c])
                 true += bool(targets[row, c])
@@ -96,17 +96,17 @@ def told(result: metrics.F1) -> dict[str, float]:
 def test_every_operating_point_equals_plain_loops(partly: bool, levels: int | None) -> None:
     scores, targets = drawn(9, levels=levels)
     targets[:, 3] = False
-    known = np.random.default_rng(1).random(targets.shape) < (0.6 if partly else 2)
+    label_mask = np.random.default_rng(1).random(targets.shape) < (0.6 if partly else 2)
     tuned = np.array([0.2, 0.4, 0.6, 0.8, 0.5, 0.3])
     best, oracle = (np.zeros(targets.shape, dtype=bool) for _ in range(2))
     for row in range(len(targets)):
-        ranked = sorted(np.flatnonzero(known[row]), key=lambda c: -scores[row, c])
+        ranked = sorted(np.flatnonzero(label_mask[row]), key=lambda c: -scores[row, c])
         best[row, ranked[:3]] = True
-        oracle[row, ranked[: sum(targets[row] & known[row])]] = True
-    found = metrics.operating_points(scores, targets, tuned, known if partly else None)
+        oracle[row, ranked[: sum(targets[row] & label_mask[row])]] = True
+    found = metrics.operating_points(scores, targets, tuned, label_mask if partly else None)
     assert list(found) == ["half", "tuned", "top_3", "oracle_k"]
     for name, decisions in zip(found, (scores >= 0.5, scores >= tuned, best, oracle), strict=True):
-        assert told(found[name]) == pytest.approx(counted(decisions, targets, known), abs=1e-12)
+        assert told(found[name]) == pytest.approx(counted(decisions, targets, label_mask), abs=1e-12)
     # as many decisions as there are positives: precision and recall are the same number
     assert found["oracle_k"].pooled_precision == pytest.approx(found["oracle_k"].pooled_recall)
 
@@ -114,8 +114,8 @@ def test_every_operating_point_equals_plain_loops(partly: bool, levels: int | No
 def test_top_k_of_equal_scores_takes_exactly_k_and_no_unknown_label() -> None:
     chosen = metrics.top_k(np.full((2, 4), 0.5), 2)
     assert chosen.tolist() == [[True, True, False, False]] * 2
-    known = np.array([[False, True, False, True], [False, False, False, True]])
-    assert metrics.top_k(np.full((2, 4), 0.5), 2, known).tolist() == known.tolist()
+    label_mask = np.array([[False, True, False, True], [False, False, False, True]])
+    assert metrics.top_k(np.full((2, 4), 0.5), 2, label_mask).tolist() == label_mask.tolist()
     assert metrics.top_k(np.full((2, 4), 0.5), [0, 9]).sum(1).tolist() == [0, 4]
 
 

@@ -54,10 +54,10 @@ def best_by_loops(pairs: list[tuple[float, bool]], config: Thresholds) -> float:
     return (scores[at] + (scores[at + 1] if at + 1 < len(scores) else 0.0)) / 2
 
 
-def tuned_by_loops(scores: Array, targets: Array, config: Thresholds, known: Array) -> list[float]:
+def tuned_by_loops(scores: Array, targets: Array, config: Thresholds, label_mask: Array) -> list[float]:
     def pairs(labels: range) -> list[tuple[float, bool]]:
         rows = range(len(scores))
-        return [(float(scores[r, c]), bool(targets[r, c])) for r in rows for c in labels if known[r, c]]
+        return [(float(scores[r, c]), bool(targets[r, c])) for r in rows for c in labels if label_mask[r, c]]
 
     pooled, found = best_by_loops(pairs(range(scores.shape[1])), config), []
     for label in range(scores.shape[1]):
@@ -79,10 +79,10 @@ def tuned_by_loops(scores: Array, targets: Array, config: Thresholds, known: Arr
 def test_thresholds_are_those_of_the_loops(config: Thresholds, levels: int | None) -> None:
     scores, targets = drawn(0, levels=levels)
     scores = np.clip(scores, 0.01, 0.99)
-    known = np.random.default_rng(1).random(targets.shape) < 0.8
-    found = tune(scores, targets, config, known)
+    label_mask = np.random.default_rng(1).random(targets.shape) < 0.8
+    found = tune(scores, targets, config, label_mask)
     assert (found.dtype, found.shape) == (np.float32, (6,))
-    np.testing.assert_allclose(found, tuned_by_loops(scores, targets, config, known), atol=1e-6)
+    np.testing.assert_allclose(found, tuned_by_loops(scores, targets, config, label_mask), atol=1e-6)
 
 
 @pytest.mark.parametrize("levels", [None, 10])
@@ -117,13 +117,13 @@ def test_a_floor_out_of_reach_gives_the_most_precise_threshold_and_is_said() -> 
     assert tune(scores, targets, floor(0.75, 3))[:2] == pytest.approx([0.65, 0.85]), "no mixing below the floor"
     assert missed_by(scores, targets, floor(0.66)) == (2,)
     assert missed_by(scores, targets, Thresholds()) == ()
-    known = np.ones((8, 3), dtype=bool)
-    known[1, 0] = known[:, 2] = False
-    assert missed_by(scores, targets, floor(0.75), known) == ()
+    label_mask = np.ones((8, 3), dtype=bool)
+    label_mask[1, 0] = label_mask[:, 2] = False
+    assert missed_by(scores, targets, floor(0.75), label_mask) == ()
 
 
-def missed_by(scores: Array, targets: Array, config: Thresholds, known: Array | None = None) -> tuple[int, ...]:
-    return below_floor(tune(scores, targets, config, known), scores, targets, config, known)
+def missed_by(scores: Array, targets: Array, config: Thresholds, label_mask: Array | None = None) -> tuple[int, ...]:
+    return below_floor(tune(scores, targets, config, label_mask), scores, targets, config, label_mask)
 
 
 @given(data=st.data(), precision=st.floats(0.05, 1), prior=st.sampled_from([0.0, 2.0, 50.0]))
@@ -132,11 +132,11 @@ def test_on_tune_every_label_reaches_the_floor_or_is_named(data: st.DataObject, 
     """And one is named only if it has no positives, or if no threshold of its own would do."""
     shape = data.draw(st.tuples(st.integers(1, 30), st.integers(1, 4)))
     scores = data.draw(arrays(np.float32, shape, elements=st.integers(0, 12).map(lambda level: level / 12)))
-    targets, known = (data.draw(arrays(bool, shape)) for _ in range(2))
-    tuned = tune(scores, targets, floor(precision, prior), known)
-    named = missed_by(scores, targets, floor(precision, prior), known)
+    targets, label_mask = (data.draw(arrays(bool, shape)) for _ in range(2))
+    tuned = tune(scores, targets, floor(precision, prior), label_mask)
+    named = missed_by(scores, targets, floor(precision, prior), label_mask)
     for c in range(shape[1]):
-        score, target = scores[known[:, c], c], targets[known[:, c], c]
+        score, target = scores[label_mask[:, c], c], targets[label_mask[:, c], c]
         every = [target[score >= one] for one in {*score.tolist(), tuned[c]} if (score >= one).any()]
         decided = target[score >= tuned[c]]
         assert (c in named) is bool(decided.size and decided.mean() < precision)
@@ -154,15 +154,18 @@ def test_of_equally_precise_thresholds_it_takes_the_one_with_more_recall() -> No
 def test_what_is_unknown_changes_nothing() -> None:
     """Unknown decisions whose targets are all wrong, and whose scores are high."""
     scores, targets = drawn(3)
-    known = np.random.default_rng(2).random(targets.shape) < 0.5
-    wrong = np.where(known, scores, 1), np.where(known, targets, ~targets)
+    label_mask = np.random.default_rng(2).random(targets.shape) < 0.5
+    wrong = np.where(label_mask, scores, 1), np.where(label_mask, targets, ~targets)
     for config in (Thresholds(), floor(0.6, 5)):
         np.testing.assert_array_equal(
-            tune(*wrong, config, known), tune(np.where(known, scores, 0.3), targets & known, config, known)
+            tune(*wrong, config, label_mask),
+            tune(np.where(label_mask, scores, 0.3), targets & label_mask, config, label_mask),
         )
     for c in range(4):
-        rows = known[:, c]
-        assert tune(scores, targets, OWN, known)[c] == tune(scores[rows, c : c + 1], targets[rows, c : c + 1], OWN)[0]
+        rows = label_mask[:, c]
+        assert (
+            tune(scores, targets, OWN, label_mask)[c] == tune(scores[rows, c : c + 1], targets[rows, c : c + 1], OWN)[0]
+        )
 
 
 @pytest.mark.parametrize("transform", [lambda s: s**3, np.sqrt, lambda s: 0.2 + s / 2])

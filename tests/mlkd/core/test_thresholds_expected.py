@@ -30,16 +30,16 @@ def drawn(seed: int) -> tuple[Array, Array]:
 def test_expected_of_each_group_is_what_the_others_decide(config: Thresholds) -> None:
     """With as many groups as folds each is one, whatever their order."""
     scores, targets = drawn(11)
-    known = np.random.default_rng(3).random(targets.shape) < 0.8
+    label_mask = np.random.default_rng(3).random(targets.shape) < 0.8
     groups = [f"group {row % 7 % 5}" for row in range(200)]
-    precision, recall = expected(scores, targets, config, known, groups)
+    precision, recall = expected(scores, targets, config, label_mask, groups)
     for c in range(6):
         hits = chosen = positives = 0
         for held in set(groups):
             others = [row for row in range(200) if groups[row] != held]
-            limit = tune(scores[others], targets[others], config, known[others])[c]
+            limit = tune(scores[others], targets[others], config, label_mask[others])[c]
             for row in set(range(200)) - set(others):
-                if known[row, c]:
+                if label_mask[row, c]:
                     chosen += scores[row, c] >= limit
                     positives += targets[row, c]
                     hits += scores[row, c] >= limit and targets[row, c]
@@ -94,10 +94,12 @@ def test_equal_images_give_equal_expectations() -> None:
 def test_what_is_unknown_changes_nothing() -> None:
     """Unknown decisions whose targets are all wrong, and whose scores are high."""
     scores, targets = drawn(3)
-    known = np.random.default_rng(2).random(targets.shape) < 0.5
-    wrong = np.where(known, scores, 1), np.where(known, targets, ~targets)
+    label_mask = np.random.default_rng(2).random(targets.shape) < 0.5
+    wrong = np.where(label_mask, scores, 1), np.where(label_mask, targets, ~targets)
     for config in (Thresholds(), FLOOR):
-        for one, two in zip(expected(*wrong, config, known), expected(scores, targets, config, known), strict=True):
+        for one, two in zip(
+            expected(*wrong, config, label_mask), expected(scores, targets, config, label_mask), strict=True
+        ):
             np.testing.assert_array_equal(one, two)
 
 

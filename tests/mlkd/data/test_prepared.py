@@ -151,16 +151,16 @@ def test_partial_and_missing_labels(listing: Listing, tmp_path: Path) -> None:
     val[5] = replace(val[5], unknown=(0,))
     prepare(Given(listing), tmp_path / "out", (16,))
     splits = {name: read_split(tmp_path / "out", name) for name in SPLITS}
-    np.testing.assert_array_equal(splits["train"].known, [[1, 0], [1, 1], [0, 0], [1, 1], [1, 1], [1, 1]])
+    np.testing.assert_array_equal(splits["train"].label_mask, [[1, 0], [1, 1], [0, 0], [1, 1], [1, 1], [1, 1]])
     np.testing.assert_array_equal(splits["train"].targets, [[1, 0], [0, 0], [0, 0], [0, 1], [1, 0], [0, 1]])
-    np.testing.assert_array_equal(splits["test"].known, [[1, 1]] * 3 + [[0, 1]] + [[1, 1]] * 2)
+    np.testing.assert_array_equal(splits["test"].label_mask, [[1, 1]] * 3 + [[0, 1]] + [[1, 1]] * 2)
     halves = [splits[name] for name in ("select", "tune")]
     of_five = next(half for half in halves if "val5" in half.names)
     other = next(half for half in halves if "val5" not in half.names)
-    assert other.known is None
+    assert other.label_mask is None
     assert not (tmp_path / "out" / f"{other.name}.known.npy").exists()
-    np.testing.assert_array_equal(of_five.known[of_five.names.index("val5")], [0, 1])
-    assert (~of_five.known).sum() == 1
+    np.testing.assert_array_equal(of_five.label_mask[of_five.names.index("val5")], [0, 1])
+    assert (~of_five.label_mask).sum() == 1
     about = json.loads((tmp_path / "out" / "about.json").read_text())
     assert about["unknown"]["train"] == {"cat": 1, "dog": 2}
     assert about["unknown"]["test"] == {"cat": 1, "dog": 0}

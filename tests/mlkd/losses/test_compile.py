@@ -18,7 +18,7 @@ from mlkd.losses import (
     Pkt,
     ReviewKD,
 )
-from tests.helpers.loss_batches import gradients, known, name, student, targets, teacher
+from tests.helpers.loss_batches import gradients, label_mask, name, student, targets, teacher
 
 POINTWISE = [Bce(), LabelKL(), Asymmetric(), Mse(), Mse(on="scores"), PartialSoftmax(), Kd(), ReviewKD(), Pkt()]
 MASKED = [Bce(), Asymmetric(), PartialSoftmax()]
@@ -42,10 +42,10 @@ def test_pointwise_losses_compile_whole(loss: Loss) -> None:
 
 @pytest.mark.parametrize("loss", MASKED, ids=name)
 def test_masked_losses_compile_whole(loss: Loss) -> None:
-    assert_compiles(loss, known())
+    assert_compiles(loss, label_mask())
 
 
 @pytest.mark.parametrize("loss", [ClassAware(), InstanceAware()], ids=name)
 def test_structure_compiles_whole_with_dynamic_outputs_captured(loss: Loss) -> None:
     with torch._dynamo.config.patch(capture_scalar_outputs=True, capture_dynamic_output_shape_ops=True):
-        assert_compiles(loss, known())
+        assert_compiles(loss, label_mask())

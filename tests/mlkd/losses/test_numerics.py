@@ -14,8 +14,8 @@ HALVES = [torch.bfloat16, torch.float16]
 ALL = [*LOSSES, Mse(on="scores")]
 
 
-def assert_finite(loss: Loss, given: Outputs, goal: Outputs, truth: Tensor, known: Tensor | None = None) -> Tensor:
-    value = loss(given, goal, truth, known)
+def assert_finite(loss: Loss, given: Outputs, goal: Outputs, truth: Tensor, label_mask: Tensor | None = None) -> Tensor:
+    value = loss(given, goal, truth, label_mask)
     assert torch.isfinite(value)
     assert all(torch.isfinite(gradient).all() for gradient in gradients(value, given))
     return value

@@ -11,7 +11,7 @@ from mlkd.losses import ClassAware, InstanceAware
 from mlkd.losses.base import positives
 from mlkd.models.outputs import Outputs
 from tests.helpers import reference
-from tests.helpers.loss_batches import known, name, student, targets, teacher
+from tests.helpers.loss_batches import label_mask, name, student, targets, teacher
 
 STRUCTURAL = [ClassAware(), InstanceAware()]
 PLAIN = {"class_aware": reference.class_aware, "instance_aware": reference.instance_aware}
@@ -102,7 +102,7 @@ def test_equal_members_of_a_group_equal_the_plain_loops(loss: ClassAware | Insta
 
 @pytest.mark.parametrize("loss", STRUCTURAL, ids=name)
 def test_the_teachers_confident_scores_stand_in_where_nobody_knows(loss: ClassAware | InstanceAware) -> None:
-    goal, mask = teacher(), known()
+    goal, mask = teacher(), label_mask()
     goal = Outputs(2 * goal.logits.detach(), goal.embeddings)
     mask[[1, 4]] = False  # images without any label
     chosen = torch.where(mask, targets(), (goal.logits.sigmoid() >= 0.8).double())

@@ -55,18 +55,18 @@ def net(images: int, labels: int, embedding: int, pooled: int, rng: np.random.Ge
 def batch(images: int, labels: int, seed: int = 0) -> tuple[Net, Net, np.ndarray, np.ndarray]:
     """Student, teacher, targets, known."""
     rng = np.random.default_rng(seed)
-    truth, known = (rng.random((2, images, labels)) < [[[0.4]], [[0.7]]]).astype(float)
-    return net(images, labels, 4, 5, rng), net(images, labels, 6, 3, rng), truth, known > 0
+    truth, label_mask = (rng.random((2, images, labels)) < [[[0.4]], [[0.7]]]).astype(float)
+    return net(images, labels, 4, 5, rng), net(images, labels, 6, 3, rng), truth, label_mask > 0
 
 
-def value(loss: Loss, s: Net, t: Net, y: np.ndarray, known: np.ndarray | None = None) -> float:
-    mask = None if known is None else torch.from_numpy(known)
+def value(loss: Loss, s: Net, t: Net, y: np.ndarray, label_mask: np.ndarray | None = None) -> float:
+    mask = None if label_mask is None else torch.from_numpy(label_mask)
     return loss(s.outputs(), t.outputs(), torch.from_numpy(y), mask).item()
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_values_equal_the_plain_loops(seed: int) -> None:
-    s, t, y, known = batch(9, 7, seed)
+    s, t, y, label_mask = batch(9, 7, seed)
     for loss, expected in (
         (Bce(), reference.bce(s.logits, y)),
         (Bce(positive_weight=2.5), reference.bce(s.logits, y, positive_weight=2.5)),
@@ -91,11 +91,11 @@ def test_values_equal_the_plain_loops(seed: int) -> None:
         # pkt's terms of 1/N nearly cancel, so its last digits are lost: relative to a value of 1e-4, 1e-9 is 1e-13
         assert value(loss, s, t, y) == pytest.approx(expected, rel=1e-9, abs=1e-13), loss
     for loss, expected in (
-        (Bce(positive_weight=2.5), reference.bce(s.logits, y, known, 2.5)),
-        (Asymmetric(), reference.asymmetric(s.logits, y, known)),
-        (PartialSoftmax(), reference.partial_softmax(s.logits, t.logits, y, known)),
+        (Bce(positive_weight=2.5), reference.bce(s.logits, y, label_mask, 2.5)),
+        (Asymmetric(), reference.asymmetric(s.logits, y, label_mask)),
+        (PartialSoftmax(), reference.partial_softmax(s.logits, t.logits, y, label_mask)),
     ):
-        assert value(loss, s, t, y, known) == pytest.approx(expected, rel=1e-9), loss
+        assert value(loss, s, t, y, label_mask) == pytest.approx(expected, rel=1e-9), loss
 
 
 def test_by_hand() -> None:

@@ -54,11 +54,11 @@ def partly_known(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Every third image of train has no labels, every fourth one lacks a decision."""
     folder = shutil.copytree(prepared, tmp_path_factory.mktemp("partly") / "prepared")
     targets = np.load(folder / "train.targets.npy")
-    known = np.ones(targets.shape, bool)
-    known[::3] = False
-    known[1::4, 1] = False
-    np.save(folder / "train.targets.npy", targets * known)
-    np.save(folder / "train.known.npy", known)
+    label_mask = np.ones(targets.shape, bool)
+    label_mask[::3] = False
+    label_mask[1::4, 1] = False
+    np.save(folder / "train.targets.npy", targets * label_mask)
+    np.save(folder / "train.known.npy", label_mask)
     return folder
 
 
@@ -93,20 +93,20 @@ def test_unknown_decisions_have_embeddings_where_the_teacher_is_sure(
 ) -> None:
     cache.record([teacher], partly_known, VIEWS, tmp_path, seed=0)
     split = read_split(partly_known, "train")
-    assert split.known is not None
+    assert split.label_mask is not None
     stored, everyone = TeacherOutputs.read(tmp_path, split), np.arange(len(split))
     sure = []
     for view in range(2):
         expected, got = by_itself(teacher, partly_known, view), stored.batch(everyone, view)
         assert expected.embeddings is not None
         assert got.embeddings is not None
-        wanted = np.zeros_like(split.known)
+        wanted = np.zeros_like(split.label_mask)
         for row, label in np.ndindex(*wanted.shape):
             score = 1 / (1 + math.exp(-float(got.logits[row, label])))
-            wanted[row, label] = split.targets[row, label] if split.known[row, label] else score >= 0.8
+            wanted[row, label] = split.targets[row, label] if split.label_mask[row, label] else score >= 0.8
         torch.testing.assert_close(got.embeddings[wanted], expected.embeddings[wanted], atol=5e-3, rtol=2e-3)
         assert not got.embeddings[~wanted].any()
-        sure.append(wanted & ~split.known)
+        sure.append(wanted & ~split.label_mask)
     assert sure[0].any()
     assert (sure[0] != sure[1]).any(), "which ones differs between views"
     assert not all(mask[0].all() for mask in sure), "and not all of an unlabelled image's labels are sure"

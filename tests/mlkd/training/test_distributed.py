@@ -46,20 +46,20 @@ def batch(scene: str) -> tuple[Tensor, Tensor, Tensor | None]:
     generator = torch.Generator().manual_seed(SCENES.index(scene))
     images = torch.randn(IMAGES, 6, generator=generator, dtype=torch.float64)
     targets = (torch.rand(IMAGES, LABELS, generator=generator) < 0.6).double()
-    known = torch.rand(IMAGES, LABELS, generator=generator) < 0.7
+    label_mask = torch.rand(IMAGES, LABELS, generator=generator) < 0.7
     if scene == "partly known":
-        return images, targets * known, known
+        return images, targets * label_mask, label_mask
     positive = {"second process without positives": IMAGES // PROCESSES, "no positives": 0}.get(scene, IMAGES)
     return images, targets * (torch.arange(IMAGES)[:, None] < positive), None
 
 
 def measure(net: nn.Module, loss: Loss, scene: str, rows: slice) -> list[Tensor]:
     """Value, then the gradient of every parameter."""
-    images, targets, known = batch(scene)
+    images, targets, label_mask = batch(scene)
     net.zero_grad()
     teacher = Net(11, seed=1)(images[rows])
     student = net(images[rows])
-    given = student, teacher, targets[rows], None if known is None else known[rows]
+    given = student, teacher, targets[rows], None if label_mask is None else label_mask[rows]
     value = loss(*(gathered(*given) if loss.compares_images else given))
     idle = 0 * (student.logits.sum() + student.embeddings.sum() + student.pooled.sum())  # no parameter may be left out
     (value + idle).backward()
@@ -109,7 +109,7 @@ def test_halves_on_their_own_would_not_do(kind: str) -> None:
 
 
 def test_one_process_gets_back_what_it_gave() -> None:
-    images, targets, known = batch("partly known")
+    images, targets, label_mask = batch("partly known")
     outputs = replace(Net(7, seed=0)(images), features=(torch.zeros(IMAGES, 1, 1, 1),))
-    given = outputs, outputs, targets, known
+    given = outputs, outputs, targets, label_mask
     assert all(got is one for got, one in zip(gathered(*given), given, strict=True))

@@ -77,14 +77,14 @@ def test_a_ramp_grows_from_nothing_to_the_full_weight(prepared: Path, outputs: P
 
 def test_unknown_decisions_are_no_negatives(prepared: Path) -> None:
     split = read_split(prepared, "train")
-    known = np.ones(split.targets.shape, dtype=bool)
-    known[ROWS[:2]] = False  # two images that nobody has labelled
-    known[ROWS[2], 1] = False
-    given = lesson(replace(split, known=known), [Bce()], None)
+    label_mask = np.ones(split.targets.shape, dtype=bool)
+    label_mask[ROWS[:2]] = False  # two images that nobody has labelled
+    label_mask[ROWS[2], 1] = False
+    given = lesson(replace(split, label_mask=label_mask), [Bce()], None)
     student_logits = student().logits.requires_grad_()
     term = given.terms(Outputs(student_logits), ROWS, [], view=0, epochs=0.0)["bce"]
     (gradient,) = torch.autograd.grad(term, student_logits)
-    np.testing.assert_array_equal(gradient.numpy() != 0, known[ROWS])
+    np.testing.assert_array_equal(gradient.numpy() != 0, label_mask[ROWS])
 
 
 def test_stage_maps_come_from_the_teacher_that_runs_along(prepared: Path, outputs: Path, teacher: Path) -> None:

@@ -86,7 +86,7 @@ def test_scores_are_compared_on_select_where_the_run_has_it(
     random = np.random.default_rng(3)
     pixels = random.integers(0, 256, (40, PX, PX, 3), dtype=np.uint8)
     targets = (random.random((40, 3)) < 0.4).astype(np.uint8)
-    split = SimpleNamespace(labels=Labels(bundles.LABELS), pixels=lambda _: pixels, targets=targets, known=None)
+    split = SimpleNamespace(labels=Labels(bundles.LABELS), pixels=lambda _: pixels, targets=targets, label_mask=None)
     monkeypatch.setattr(doctor, "read_split", lambda *_: split)
     monkeypatch.chdir(tmp_path)
     Path("dist").mkdir()

@@ -45,9 +45,9 @@ def test_mistakes_are_the_surest_ones_of_both_kinds() -> None:
         *((2, "wrong"), (3, "wrong"), (4, "wrong")),
     ]
     assert found[0][0][2] == pytest.approx(0.1)
-    known = np.ones_like(targets, dtype=bool)
-    known[[0, 2]] = False
-    found = mistakes(scores, np.array([0.5], dtype=np.float32), targets, known)
+    label_mask = np.ones_like(targets, dtype=bool)
+    label_mask[[0, 2]] = False
+    found = mistakes(scores, np.array([0.5], dtype=np.float32), targets, label_mask)
     assert not {0, 2} & {row for row, *_ in found[0]}
 
 
@@ -86,7 +86,7 @@ def test_facts_name_images_once_and_the_engine_to_ship(tmp_path: Path) -> None:
         files=files,
         boxes=[()] * 30,
         targets=targets,
-        known=None,
+        label_mask=None,
         labels=SimpleNamespace(names=["cat", "dog"]),
     )
     test = type("Test", (SimpleNamespace,), {"__len__": lambda self: 30})(**vars(test))

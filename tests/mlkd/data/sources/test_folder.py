@@ -99,7 +99,7 @@ def test_every_form_gives_the_same_set(form: Literal["tags", "columns", "one_hot
     seen = 0
     for split in SPLITS:
         read = read_split(tmp_path / "out", split)
-        assert read.known is None
+        assert read.label_mask is None
         for name, row in zip(read.names, read.targets, strict=True):
             assert list(np.flatnonzero(row)) == layouts.labels_of(int(Path(name).stem))
             seen += 1
@@ -123,9 +123,9 @@ def test_unknown_labels_and_unlabelled_images(tmp_path: Path) -> None:
     assert all(one.labelled for split in ("val", "test") for one in splits[split])
     prepare(source, root / "out", (16,))
     train = read_split(root / "out", "train")
-    assert train.known is not None
-    assert not train.known[-2:].any()
-    assert not train.targets[~train.known].any()
+    assert train.label_mask is not None
+    assert not train.label_mask[-2:].any()
+    assert not train.targets[~train.label_mask].any()
     about = json.loads((root / "out/about.json").read_text())
     assert about["unlabelled"] == {"train": 2, "select": 0, "tune": 0, "test": 0}
     assert sum(about["unknown"][split]["cat"] for split in SPLITS) == 3

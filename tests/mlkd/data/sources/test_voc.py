@@ -82,8 +82,8 @@ def test_difficult_objects_count_or_are_unknown(
 def test_a_difficult_object_is_neither_positive_nor_negative_in_the_prepared_set(root: Path) -> None:
     prepare(Voc(root=root, difficult=False), root / "data", (16,))
     test = read_split(root / "data", "test")
-    assert test.known is not None
-    assert np.argwhere(~test.known.astype(bool)).tolist() == [[9, CAT]]
+    assert test.label_mask is not None
+    assert np.argwhere(~test.label_mask.astype(bool)).tolist() == [[9, CAT]]
     assert test.targets[9].sum() == 0
 
 

@@ -7,7 +7,7 @@ import torch
 
 from mlkd.losses import Asymmetric, Bce, Loss, PartialSoftmax
 from mlkd.models.outputs import Outputs
-from tests.helpers.loss_batches import LOSSES, changed, gradients, known, name, student, targets, teacher
+from tests.helpers.loss_batches import LOSSES, changed, gradients, label_mask, name, student, targets, teacher
 
 MASKED = [Bce(), Bce(positive_weight=3.0), Asymmetric(), PartialSoftmax()]
 
@@ -21,7 +21,7 @@ def test_all_known_is_the_default(loss: Loss) -> None:
 
 @pytest.mark.parametrize("loss", MASKED, ids=name)
 def test_unknown_decisions_change_nothing(loss: Loss) -> None:
-    mask = known()
+    mask = label_mask()
     moved = changed(student(), lambda values: torch.where(mask, values, -values + 5), ("logits",))
     goal = changed(teacher(), lambda values: torch.where(mask, values, 3 - values), ("logits",))
     truth = torch.where(mask, targets(), 1 - targets())
@@ -34,9 +34,9 @@ def test_unknown_decisions_change_nothing(loss: Loss) -> None:
 @pytest.mark.parametrize("loss", MASKED, ids=name)
 def test_unknown_decisions_have_no_gradient(loss: Loss) -> None:
     given = student()
-    (gradient,) = gradients(loss(given, teacher(), targets(), known()), given)
-    assert (gradient[~known()] == 0).all()
-    assert (gradient[known()] != 0).any()
+    (gradient,) = gradients(loss(given, teacher(), targets(), label_mask()), given)
+    assert (gradient[~label_mask()] == 0).all()
+    assert (gradient[label_mask()] != 0).any()
 
 
 @pytest.mark.parametrize("loss", MASKED, ids=name)
