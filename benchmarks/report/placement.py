@@ -88,7 +88,7 @@ def _outside(rects: np.ndarray, frame: Rect) -> np.ndarray:
 def _inside(lines: np.ndarray, rects: np.ndarray) -> np.ndarray:
     """How many pixels of each line (S, 4) lie inside each rectangle (R, 4), as (S, R)."""
     start, direction = lines[:, None, :2], lines[:, None, 2:] - lines[:, None, :2]
-    slope = np.where(direction == 0, 1e-9, direction)
+    slope = np.where(np.abs(direction) < 1e-9, 1e-9, direction)  # a tinier one would overflow
     crossings = np.stack(((rects[:, :2] - start) / slope, (rects[:, 2:] - start) / slope))
     enter, leave = crossings.min(0).max(2).clip(0), crossings.max(0).min(2).clip(max=1)
     length: np.ndarray = (leave - enter).clip(0) * np.linalg.norm(direction, axis=2)

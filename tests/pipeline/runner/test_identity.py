@@ -12,7 +12,6 @@ from pipeline import stages
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import stage
 from pipeline.runner.identity import contents, package_version, plain
-from pipeline.stages import freezing
 from tests.helpers import drawings
 
 
@@ -61,7 +60,7 @@ def test_a_bundle_is_made_again_for_every_version_that_it_tells(
     monkeypatch.setattr(stage.Pipeline, "_finished", lambda *_: SimpleNamespace(content="equal"))
     (bundle,) = (one for one in line.stages if one.name == "bundle")
     before = line._identity(bundle)
-    for package in freezing.PACKAGES:
+    for package in bundle.PACKAGES:
         other = lambda name, updated=package: "another" if name == updated else package_version(name)  # noqa: E731
         with monkeypatch.context() as patched:
             patched.setattr(stage, "package_version", other)

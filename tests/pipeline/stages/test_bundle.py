@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from mlkd.core.images import load
 from mlkd.core.labels import Labels
-from pipeline.stages import golden
+from pipeline.stages import bundle
 from tests.helpers import bundles, saturating
 
 COLOURS = Labels(bundles.LABELS)
@@ -35,9 +35,9 @@ def test_images_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.Monke
     )
     expected = rf"golden images: expected one of the 4 of tune that can be read, got none, not even {files[0]}; put"
     with pytest.raises(ValueError, match=expected):
-        golden.golden(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
+        bundle.write_golden_images(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
     bundles.write_images(tmp_path)
-    images, _ = golden.golden(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
+    images, _ = bundle.write_golden_images(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
     assert len(images) == 2
 
 
@@ -62,7 +62,7 @@ def test_an_int8_engine_has_the_scores_of_exact_arithmetic(
     recipe: Any = SimpleNamespace(
         student=SimpleNamespace(model=SimpleNamespace(image_px=side)), export=SimpleNamespace(golden_images=4)
     )
-    _, file = golden.golden(recipe, labels, tmp_path, tmp_path, [engine], tmp_path / "golden")
+    _, file = bundle.write_golden_images(recipe, labels, tmp_path, tmp_path, [engine], tmp_path / "golden")
     with np.load(file) as arrays:
         pixels, scores = np.stack([arrays[f"pixels_{at}"] for at in range(4)]), arrays["scores:a"]
     expected = ReferenceEvaluator(str(graph)).run(None, {"images": pixels})[0]
