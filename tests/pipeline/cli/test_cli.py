@@ -143,12 +143,12 @@ def test_a_full_disk_keeps_what_is_finished(recipe: Path, tmp_path: Path) -> Non
     assert "Traceback" not in log
     assert "stage teacher: " in log
     assert "expected room to write, got file too large (" in log
-    assert "run the same command again, finished stages are kept" in log
+    assert "rerun the command; finished stages are kept" in log
     assert result.read(tmp_path / "runs/tiny/data") is not None
     code, log = commands.run(tmp_path, "distill", "--recipe", "tiny.yaml")
     assert code == 0, log
     assert "data: unchanged, skipped" in log
-    assert "teacher: not there yet; going on where it stopped" in log
+    assert "teacher: no result yet; resuming" in log
 
 
 def test_an_interrupted_run_says_that_it_goes_on(recipe: Path, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_an_interrupted_run_says_that_it_goes_on(recipe: Path, tmp_path: Path) -
     started.interrupt()
     code, log = started.wait()
     assert code == 130
-    assert log.splitlines()[-1] == "stopped: finished stages and epochs are kept, the same command goes on"
+    assert log.splitlines()[-1] == "interrupted: finished stages and epochs are kept; rerun the same command to resume"
     assert "Traceback" not in log
 
 

@@ -50,7 +50,7 @@ def test_no_process_hangs_when_another_has_a_fault(tmp_path: Path, fault: str, b
     assert told[by].endswith(cause)
     assert not (tmp_path / "runs/together").exists()
     if fault == "first":
-        assert told[1] == "expected 2 processes at work, got one that has ended; its own message says why"
+        assert told[1] == "expected 2 running processes, got one that ended; see its own error message"
 
 
 ALONE = """
@@ -58,7 +58,7 @@ import sys
 from pipeline.runner import ranks
 assert (ranks.count(), ranks.is_first(), ranks.place()) == (1, True, "")
 with ranks.joined() as group:
-    group.tell("nothing")
+    group.send("nothing")
     group.wait()
 assert "torch" not in sys.modules
 """

@@ -115,11 +115,11 @@ def test_nothing_over_the_budget_ships_unless_the_recipe_says_so(caplog: pytest.
         {"precision": "int8_x86", "kept": 0.999, "quality": {"fits": True}},
     ]
     with pytest.raises(ValueError, match=r"int8 to keep 99.00% on select, got: int8 keeps 95.30%.*allow: true"):
-        precisions.over_budget(told, Budget())
+        precisions.check_budget(told, Budget())
     with caplog.at_level(logging.WARNING):
-        precisions.over_budget(told, Budget(allow=True))
+        precisions.check_budget(told, Budget(allow=True))
     assert "int8 keeps 95.30%" in caplog.text
-    precisions.over_budget(told[1:], Budget())
+    precisions.check_budget(told[1:], Budget())
 
 
 def built(recipe: Recipe, runs: Path, made: Path, out: Path) -> list[dict[str, Any]]:
