@@ -103,7 +103,7 @@ def select_maps(recipe: Recipe, folder: Path) -> dict[str, float]:
     return found
 
 
-def tell(found: Mapping[str, float]) -> None:
+def log_maps(found: Mapping[str, float]) -> None:
     """Log the select mAP of teacher, student and baseline, with a warning if the teacher does not help."""
     if found.keys() != {"teacher", "student", "baseline"}:
         return

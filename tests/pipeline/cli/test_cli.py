@@ -11,6 +11,7 @@ import pytest
 from export.errors import BundleError
 from pipeline import stages
 from pipeline.__main__ import main
+from pipeline.cli.stages import publish
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
 from tests.helpers import commands, drawings
@@ -174,7 +175,7 @@ def test_publishing_over_what_is_not_ours_is_refused(tmp_path: Path, monkeypatch
 
     bundles.write_colours(tmp_path / "runs/tiny/bundle/bundle", tmp_path / "work")
     with pytest.raises(BundleError, match="dist/tiny: expected a bundle"):
-        stages.publish(tmp_path / "runs/tiny", Path("dist/tiny"))
+        publish(tmp_path / "runs/tiny", Path("dist/tiny"))
     assert (tmp_path / "dist/tiny/thesis.txt").read_text() == "mine"
 
 

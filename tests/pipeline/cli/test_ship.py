@@ -19,6 +19,8 @@ from pipeline.__main__ import main
 from pipeline.cli import ship as shipping
 from pipeline.cli.ship import Shipped, on_all, table
 from pipeline.cli.signing import write_keys, write_signature
+from pipeline.cli.stages import publish
+from pipeline.runner import result
 from tests.helpers import bundles, one_engine, sshd
 
 
@@ -102,24 +104,22 @@ def test_only_what_is_signed_is_shipped(
 def test_publishing_an_equal_bundle_again_keeps_its_signature_and_mends_it(
     colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline import stages
-
     done = {"bundle": SimpleNamespace(content="of today"), "report": None}
-    monkeypatch.setattr(stages.result, "read", lambda folder: done[folder.name])
+    monkeypatch.setattr(result, "read", lambda folder: done[folder.name])
     run, dist = tmp_path / "colours", tmp_path / "dist/colours"
     shutil.copytree(colours, run / "bundle/bundle")
     private, public = write_keys(tmp_path / "key")
-    stages.publish(run, dist)
+    publish(run, dist)
     write_signature(dist, private)
-    stages.publish(run, dist)
+    publish(run, dist)
     read_bundle(dist, key=public)
     (dist / "tagger.pyz").write_text("damaged")
     (dist / "models/fp32.onnx").unlink()
-    stages.publish(run, dist)
+    publish(run, dist)
     read_bundle(dist, key=public)
     (tmp_path / "card.md").write_text("a card")
     bundles.changed(colours, run / "bundle/bundle", {"card.md": tmp_path / "card.md"})
-    stages.publish(run, dist)
+    publish(run, dist)
     assert (dist / "card.md").exists()
     assert not (dist / "manifest.sig").exists()  # it was another bundle's
 
