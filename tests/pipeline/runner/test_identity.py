@@ -12,6 +12,7 @@ from pipeline import stages
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import stage
 from pipeline.runner.identity import contents, package_version, plain
+from pipeline.stages import bundle
 from tests.helpers import drawings
 
 
