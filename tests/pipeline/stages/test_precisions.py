@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from export.backends import OnnxRuntime, OpenVino, TensorRt, cuda, stamp
+from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt, cuda, stamp
 from export.onnx import graph
 from export.onnx.parity import Gates, ParityLimits
 from export.precision.budget import Budget
