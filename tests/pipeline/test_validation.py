@@ -66,7 +66,7 @@ def test_folds_keep_the_groups_of_the_split(split: Split, scores: np.ndarray) ->
 def test_unknown_decisions_are_left_out(split: Split, scores: np.ndarray) -> None:
     label_mask = np.ones(split.targets.shape, dtype=bool)
     label_mask[:, 1] = split.targets[:, 1] == 0
-    partly = Split(**{**vars(split), "known": label_mask})
+    partly = Split(**{**vars(split), "label_mask": label_mask})
     assert tuned("any", partly, scores, Thresholds())["tune_ap"][1] is None
 
 
