@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import mlkd
 from mlkd.core import processes
 from pipeline.tagger_cli import describing, installing, measuring, tagging, testing
 from pipeline.tagger_cli.command import INTERRUPTED, OK, fail
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tagger", description="Tag images with the engines of a bundle.")
+    parser.add_argument("--version", action="version", version=f"tagger {mlkd.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for part in (tagging, describing, measuring, testing, installing):
         part.add(commands)
