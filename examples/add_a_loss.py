@@ -1,6 +1,6 @@
 """Try a loss of your own: move the logits of a student to those of a teacher with it.
 
-    python examples/add_a_loss.py
+    python -m examples.add_a_loss
 
 CONTRIBUTING.md says how a recipe can use the loss.
 """

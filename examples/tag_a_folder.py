@@ -1,6 +1,6 @@
 """Tag all images of a folder with a bundle, fast and in order.
 
-python examples/tag_a_folder.py dist/scenes photos
+python -m examples.tag_a_folder dist/scenes photos
 """
 
 import sys

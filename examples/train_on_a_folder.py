@@ -1,6 +1,6 @@
 """Train, export and measure a tagger for a folder of images with a table of tags.
 
-    python examples/train_on_a_folder.py /data/mine mine.yaml
+    python -m examples.train_on_a_folder /data/mine mine.yaml
 
 The first start writes the recipe; edit it and rerun. A finished stage is skipped, an interrupted one resumes.
 """
