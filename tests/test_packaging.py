@@ -6,14 +6,16 @@ import ast
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import metadata
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import pytest
 import tomllib
 
 import mlkd
-from pipeline.cli.main import main as edge_tagger
+from pipeline.cli import run
 from pipeline.tagger_cli import main as tagger
 
 ROOT = Path(__file__).parents[1]
@@ -68,12 +70,36 @@ def test_programs_exist(script: str) -> None:
     assert callable(getattr(importlib.import_module(module), function))
 
 
-@pytest.mark.parametrize(("program", "name"), [(edge_tagger, "edge-tagger"), (tagger, "tagger")])
-def test_programs_print_their_version(program: object, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("program", "name"), [(run, "edge-tagger"), (tagger, "tagger")])
+def test_programs_print_their_version(
+    program: Callable[[], int], name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [name, "--version"])
     with pytest.raises(SystemExit) as ended:
-        program(["--version"])  # type: ignore[operator]
+        program()
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"{name} {mlkd.__version__}\n"
+
+
+def test_missing_extras_are_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in [name for name in sys.modules if name.startswith("pipeline.cli.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys, "meta_path", [_Without("argparse"), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "argparse")
+    assert run() == 2
+    told = "edge-tagger: No module named 'argparse'; pip install 'edge-tagger[train,export,report]'\n"
+    assert capsys.readouterr().err == told
+
+
+class _Without(MetaPathFinder):
+    """Finds no module of a name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == self.name:
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
 
 def test_the_pinned_ruff_is_that_of_the_lock() -> None:
