@@ -3,8 +3,6 @@
 import os
 import sys
 
-__version__ = "0.1.0"
-
 # No runtime reports its use to its maker.  Set here, because every module that imports a runtime lies in this package
 # or in one that imports it.
 # ONNX Runtime 1.31 writes an identity and a database of events into the user's cache when it is first imported, unless

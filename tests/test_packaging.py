@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import tomllib
 
-import mlkd
+from export import __version__
 from pipeline.cli import run
 from pipeline.tagger_cli import main as tagger
 
@@ -78,7 +78,7 @@ def test_programs_print_their_version(
     with pytest.raises(SystemExit) as ended:
         program()
     assert ended.value.code == 0
-    assert capsys.readouterr().out == f"{name} {mlkd.__version__}\n"
+    assert capsys.readouterr().out == f"{name} {__version__}\n"
 
 
 def test_missing_extras_are_named(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,4 +109,4 @@ def test_the_pinned_ruff_is_that_of_the_lock() -> None:
 
 
 def test_the_citation_has_the_version() -> None:
-    assert f"\nversion: {mlkd.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-import mlkd
 from export.backends import Session
 from export.backends.stamp import hash_of
 from export.bundle import program
@@ -44,7 +43,7 @@ def stage(recipe: Recipe) -> Stage:
         name="bundle",
         run=partial(run, recipe, made_by),
         reads=("data", "student", "onnx", "engines"),
-        version=5,
+        version=4,
         config={"hash": made_by, "content": content_of(recipe)},
         packages=PACKAGES,
         outside=lambda: {"program": program.digest()},
@@ -74,8 +73,7 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
         provenance=about["provenance"],
         licences=tuple(about["licences"]),
         weights=_weights(recipe),
-        versions={"edge-tagger": mlkd.__version__}
-        | {name: metadata.version(name) for name in PACKAGES if _installed(name)},
+        versions={name: metadata.version(name) for name in PACKAGES if _installed(name)},
         tune_images=len(tune),
         tune_positives=tuple(positive.sum(0).tolist()),
         golden=tuple(f"{GOLDEN}/{file.name}" for file in images),
