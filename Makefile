@@ -17,7 +17,7 @@ TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report compare plan doctor fetch check test docs arm speed clean system lock
+.PHONY: help setup distill export bench report compare plan doctor fetch check test slow docs arm speed clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ test: .venv/.stamp  ## the tests, without a network
 docs: .venv/.stamp  ## build the documentation with the API reference in site/, without a network
 	.venv/bin/python -m mkdocs build --strict --quiet
 	@echo "open site/index.html"
+
+slow: .venv/.stamp  ## the tests that take minutes; arm has the emulated ones
+	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --ignore tests/test_emulated.py $(TESTS)
 
 arm: .venv/.stamp  ## run a bundle on emulated ARM and older x86 processors (Debian 12; root once)
 	@command -v qemu-aarch64-static >/dev/null || apt-get install -y -q --no-install-recommends qemu-user-static
