@@ -18,12 +18,12 @@ from mlkd.data.sources.tables import SPLIT_NAMES, tag_texts
 from pipeline.init.contents import Contents, described
 
 PREFERRED = ("tags.csv", "tags.jsonl")
-FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_path", "path", "image", "photo")
+FILE_COLUMNS = ("file", "filename", "file_name", "image", "image_path", "path", "picture", "photo")
 SPLIT_COLUMNS = ("split", "subset", "partition", "set", "usage", "fold")
 BETWEEN = ";"  # tags, where nothing else is seen or told
 LOOKED_UP = 100  # values of a column that are looked for among the files
 NO_LABELS = re.compile(  # sub-folders of this name hold images of all labels
-    r"images?|imgs?|photos?|images?|jpegimages|jpgs?|pngs?|data|dataset|raw|all|masks?|annotations?|labels?|thumb\w*"
+    r"images?|imgs?|photos?|pictures?|jpegimages|jpgs?|pngs?|data|dataset|raw|all|masks?|annotations?|labels?|thumb\w*"
 )
 
 

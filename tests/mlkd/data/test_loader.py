@@ -49,7 +49,7 @@ def test_images_are_the_epochs_view_at_every_size(prepared: Path) -> None:
     assert large.shape == (8, 32, 32, 3)
     split, row = given.split, int(rows[5])
     for px, images in ((24, small), (32, large)):
-        assert torch.equal(images[5], given.views.apply(split.pixels(px)[row], seed=5, sample=row, view=1))
+        assert torch.equal(images[5], given.views.apply(split.pixels(px)[row], seed=5, row=row, view=1))
 
 
 def test_fewer_images_than_a_batch_are_one_batch(prepared: Path) -> None:
@@ -73,7 +73,7 @@ class Deadly:
 
     count: int = 1
 
-    def apply(self, pixels: NDArray[np.uint8], *, seed: int, sample: int, view: int) -> torch.Tensor:
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> torch.Tensor:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
@@ -82,7 +82,7 @@ class Deadly:
 class Faulty:
     count: int = 1
 
-    def apply(self, pixels: NDArray[np.uint8], *, seed: int, sample: int, view: int) -> torch.Tensor:
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> torch.Tensor:
         raise RuntimeError("no such view")
 
 
