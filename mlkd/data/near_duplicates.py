@@ -1,4 +1,4 @@
-"""Images that are nearly the same (copies, recoloured or mirrored twins), so that no two splits share one."""
+"""Finds images that are nearly the same, so that no two splits share one: copies, recoloured or mirrored twins."""
 
 from __future__ import annotations
 
@@ -8,21 +8,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mlkd.data.groups import DisjointSets
+
 THUMBNAIL_PX = 16
 SHAPE_ALIKE = 0.97  # correlation of the alpha thumbnails
-DRAWING_ALIKE = 0.88  # correlation of the greys inside the shape; twins keep their lines when recoloured
-FILLED_ALPHA = 0.74  # discs, cards, flags: the shape says nothing, the drawing decides alone
+DRAWING_ALIKE = 0.88  # correlation of the greys inside the shape; recoloured twins keep their lines
+FILLED_ALPHA = 0.74  # discs, cards, flags: the shape carries no information, only the drawing decides
 FILLED_ALIKE = 0.95
 GREY_PX = 24
-HASH_DISTANCE = 12  # of 64 bits; a coarse net, the 24x24 greys decide
+HASH_DISTANCE = 12  # of 64 bits; a coarse filter, the 24x24 greys decide
 MOST_SQUEEZED = 1.12  # ratio of the aspects
-FLAT = 0.03  # standard deviation of a silhouette's grey: there is no drawing, the shape decides alone
-RE_ENCODED = 0.05  # of the greys' standard deviation: how far a re-encoded or resized copy is off, root mean square
-LEAST_OFF = 1.5  # grey levels that rounding and compression alone make
+FLAT = 0.03  # standard deviation of a silhouette's grey: without a drawing, only the shape decides
+RE_ENCODED = 0.05  # root mean square error of a re-encoded or resized copy, relative to the greys' standard deviation
+LEAST_ERROR = 1.5  # grey levels of error from rounding and compression alone
 
 
 def thumbnail(cutout: Image.Image) -> NDArray[np.float32]:
-    """Cropped RGBA image to (2, 16, 16): alpha 0..1, and grey minus its mean over the shape (0 where transparent)."""
+    """Shrink a cropped RGBA image to (2, 16, 16): alpha 0..1, and grey minus its mean over the visible pixels."""
     small = cutout.resize((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.BOX)
     alpha = np.asarray(small.getchannel("A"), dtype=np.float32) / 255
     grey = np.asarray(small.convert("RGB").convert("L"), dtype=np.float32) / 255
@@ -33,49 +35,61 @@ def thumbnail(cutout: Image.Image) -> NDArray[np.float32]:
 def near_duplicate_groups(
     thumbnails: NDArray[np.float32], aspects: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """(N, 2, 16, 16) thumbnails, (N,) width/height and label columns to (N,) group numbers: the lowest member's index.
+    """Group the cut-outs of each label with their near-duplicates, mirrored ones too, directly or in a chain.
 
-    Groups are closed: a twin of a twin belongs to the group.  Mirrored twins count.  Only within a label.
+    Args:
+        thumbnails: (N, 2, 16, 16), see `thumbnail`.
+        aspects: (N,) width / height.
+        labels: (N,) label columns.
+
+    Returns:
+        (N,) group numbers: the lowest index in the group.
     """
-    groups = np.arange(len(thumbnails))
+    groups = DisjointSets[int]()
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
         for first, second in zip(*np.nonzero(_alike(thumbnails[members], aspects[members])), strict=True):
-            _join(groups, int(members[first]), int(members[second]))
-    return np.array([_root(groups, index) for index in range(len(groups))])
+            groups.join(int(members[first]), int(members[second]))
+    return np.array([groups.root(index) for index in range(len(thumbnails))])
 
 
 def photograph_greys(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Images (px, px, 3) to (N, 24, 24) greys."""
+    """Shrink images (px, px, 3) to greys (N, 24, 24)."""
     greys = (Image.fromarray(image).convert("L") for image in images)
     small = [np.asarray(grey.resize((GREY_PX, GREY_PX), Image.Resampling.BOX)) for grey in greys]
     return np.stack(small) if small else np.zeros((0, GREY_PX, GREY_PX), np.uint8)
 
 
 def same_photograph_groups(greys: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """(N, 24, 24) greys of whole images to (N,) group numbers: the lowest member's index.
+    """Group re-encoded and resized copies of one photograph, directly or in a chain.
 
-    A group holds re-encoded and resized copies of one photograph.  Pairs of nearly the same mean are proposed by their
-    hashes and confirmed on the greys.  In an image of one tone there is nothing to recognise.  Groups are closed.
+    Pairs of nearly the same mean are proposed by their hashes and confirmed on the greys.  An image of a single tone
+    is never a copy.
+
+    Args:
+        greys: (N, 24, 24), see `photograph_greys`.
+
+    Returns:
+        (N,) group numbers: the lowest index in the group.
     """
-    groups = np.arange(len(greys))
+    groups = DisjointSets[int]()
     values = greys.reshape(len(greys), -1).astype(np.float32)
     means, spread = values.mean(1), values.std(1)
     order = np.argsort(means, kind="stable")
     order = order[spread[order] / 255 >= FLAT]
-    hashes, limit = drawing_hashes(greys), np.maximum(LEAST_OFF, RE_ENCODED * spread)
+    hashes, limit = drawing_hashes(greys), np.maximum(LEAST_ERROR, RE_ENCODED * spread)
     ends = np.searchsorted(means[order], means[order] + limit[order], side="right")
     for position, index in enumerate(order):
         later = order[position + 1 : ends[position]]
         proposed = later[np.bitwise_count(hashes[later] ^ hashes[index]) <= HASH_DISTANCE]
-        off = np.sqrt(((values[proposed] - values[index]) ** 2).mean(1))
-        for other in proposed[off <= limit[index]]:
-            _join(groups, int(index), int(other))
-    return np.array([_root(groups, index) for index in range(len(groups))], dtype=np.int64)
+        error = np.sqrt(((values[proposed] - values[index]) ** 2).mean(1))
+        for other in proposed[error <= limit[index]]:
+            groups.join(int(index), int(other))
+    return np.array([groups.root(index) for index in range(len(greys))], dtype=np.int64)
 
 
 def drawing_hashes(greys: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """(N, 24, 24) greys to (N,) 64 bits: which cells of an 8x8 grid are lighter than the mean."""
+    """Hash greys (N, 24, 24) to (N,) 64 bits: which cells of an 8x8 grid are lighter than the mean."""
     cells = greys.reshape(-1, 8, GREY_PX // 8, 8, GREY_PX // 8).mean((2, 4))
     lighter = cells > cells.mean((1, 2), keepdims=True)
     return np.packbits(lighter.reshape(-1, 64), axis=1).view(np.uint64)[:, 0]
@@ -110,14 +124,3 @@ def _normalised(part: NDArray[np.floating]) -> NDArray[np.float32]:
     flat = part.reshape(len(part), -1)
     flat = flat - flat.mean(1, keepdims=True)
     return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6), dtype=np.float32)
-
-
-def _root(groups: NDArray[np.int64], index: int) -> int:
-    while groups[index] != index:
-        index = int(groups[index])
-    return index
-
-
-def _join(groups: NDArray[np.int64], first: int, second: int) -> None:
-    low, high = sorted((_root(groups, first), _root(groups, second)))
-    groups[high] = low

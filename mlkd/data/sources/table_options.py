@@ -1,4 +1,4 @@
-"""How a table is read: the keys that a recipe's data section shares with the options of `init`."""
+"""How to read a table: the keys that a recipe's data section shares with the options of `init`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Form = Literal["tags", "columns", "one_hot"]
 
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
-    """How a table is read."""
+    """How to read a table."""
 
     form: Literal["auto", "tags", "columns", "one_hot"] = "auto"  # tags in one, a tag in each, a label a column
     file_column: str = "file"  # names the image
@@ -30,4 +30,4 @@ class TableOptions:
         if not self.separator or any(mark in self.separator for mark in '"\n\r'):
             raise ValueError(f"separator: expected characters other than a quote, got {self.separator!r}")
         if self.tags_column is not None and self.form not in ("auto", "tags"):
-            raise ValueError(f"form: expected tags beside tags_column, got {self.form}; leave one of them out")
+            raise ValueError(f"form: expected tags if tags_column is set, got {self.form}; leave one of them out")

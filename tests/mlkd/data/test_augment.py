@@ -103,9 +103,7 @@ def test_all_augmentation_together_is_the_same_at_any_resolution() -> None:
 
 def test_crop_flip_light_and_cutout_do_what_they_say() -> None:
     sample = gradient_image(40)
-    cropped = [
-        Views(crop_min=0.5, flip=False, light=0).apply(sample, seed=0, row=i, view=0).numpy() for i in range(40)
-    ]
+    cropped = [Views(crop_min=0.5, flip=False, light=0).apply(sample, seed=0, row=i, view=0).numpy() for i in range(40)]
     spans = [int(v[20, -1, 0]) - int(v[20, 0, 0]) for v in cropped]
     assert 100 <= min(spans) < 150  # half of 215 levels, and no less
     flipped = [Views(crop_min=1, light=0).apply(sample, seed=0, row=i, view=0)[20, 0, 0].item() for i in range(40)]
@@ -117,8 +115,7 @@ def test_crop_flip_light_and_cutout_do_what_they_say() -> None:
     assert min(bright) < sample.mean() * 0.9
     assert max(bright) > sample.mean() * 1.1
     cut = [
-        Views(crop_min=1, flip=False, light=0, cutout_max=0.5).apply(sample, seed=0, row=i, view=0)
-        for i in range(20)
+        Views(crop_min=1, flip=False, light=0, cutout_max=0.5).apply(sample, seed=0, row=i, view=0) for i in range(20)
     ]
     grey = [(v == 127).all(-1).float().mean().item() for v in cut]
     assert 0.1 < max(grey) <= 0.26
