@@ -97,8 +97,8 @@ def _table(file: Path) -> str:
 
 def _lines(file: Path) -> str:
     lines = [line for line in read_lines(file) if line.strip()]
-    what = "JSON lines" if file.suffix == ".jsonl" else "text, not read: if it is a table, save it as .csv"
-    return f"{what}, {len(lines)} lines, the first: {lines[0][:60] if lines else 'none'}"
+    what, advice = ("JSON lines", "") if file.suffix == ".jsonl" else ("text", "; not read: save a table as .csv")
+    return f"{what}, {len(lines)} lines, the first: {lines[0][:60] if lines else 'none'}{advice}"
 
 
 def _json(file: Path) -> str:

@@ -155,7 +155,7 @@ def _check_out(out: Path, folder: Path, force: bool) -> None:
         )
     if out.exists() and not force:
         raise ValueError(
-            f"out: expected a file that does not exist, got {out}; pass --force to replace it, or --out FILE for another"
+            f"out: expected a new file, got {out}, which exists; pass --force to replace it, or --out FILE for another"
         )
     if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
         raise ValueError(f"out: expected a recipe that this command wrote, got {out}; pass --out FILE for another")

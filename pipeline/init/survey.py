@@ -134,7 +134,7 @@ def survey(folder: Path, given: Mapping[str, Any]) -> Survey:
         contents = replace(contents, images=Contents.read(given["root"]).images)
     if not contents.images:
         lines = "".join(f"\n  {line}" for line in contents.describe())
-        raise ValueError(f"{folder}: expected images, got none; set root: FOLDER to the folder that has them{lines}")
+        raise ValueError(f"{folder}: expected images, got none; set root: FOLDER for the folder that has them{lines}")
     source = guess_source(contents, given)
     result = source.read_rows()
     where = source.root if source.labels_from == "folders" else source.root / source.table
@@ -161,7 +161,7 @@ def _split(source: Folder, result: FolderRows) -> Listing:
     for split, images in listing.splits.items():
         if not images:
             raise ValueError(
-                f"{source.root}: expected images in {split}, got none; set split_column: NAME to another column, or "
+                f"{source.root}: expected images in {split}, got none; set split_column: NAME of another column, or "
                 "set split_column: null to split by hash"
             )
     return listing

@@ -150,7 +150,7 @@ class Apt:
         return apt
 
     def run(self, program: str, *arguments: str) -> str:
-        """Run an apt command in the downloads folder, and return its standard output.  Raises FetchError if it fails."""
+        """Run an apt command in the downloads folder and return its standard output.  Raises FetchError if it fails."""
         command = [program, *self.options, *arguments]
         done = subprocess.run(command, cwd=downloads(), capture_output=True, text=True, check=False)
         if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""Composed scenes: cut-outs of about thirty labels on photographs, generated from a seed, with the box of every object."""
+"""Composed scenes: cut-outs of about thirty labels on photographs, generated from a seed, with all boxes."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def resolve_files(
             suffix = Path(files[0]).suffix
             raise ValueError(
                 f"{path}, line {row.line}: expected one file named {row.file!r}, got {', '.join(sorted(files)[:5])}; "
-                f"set suffix: {suffix}, or set root: FOLDER to the folder that the names are relative to"
+                f"set suffix: {suffix}, or set root: FOLDER, to which the names are relative"
             )
         if files:
             resolved.append(replace(row, file=files[0]))

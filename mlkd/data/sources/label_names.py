@@ -38,7 +38,7 @@ def replace_numbers(rows: Sequence[Row], order: Sequence[str], file: Path) -> tu
     if unknown:
         raise ValueError(
             f"{file}: expected a name for every label, got none for {', '.join(unknown[:10])}; set "
-            "label_names: FILE to a file with lines 'NUMBER NAME'"
+            "label_names: FILE for a file with lines 'NUMBER NAME'"
         )
 
     def renamed(tags: tuple[str, ...]) -> tuple[str, ...]:
@@ -90,20 +90,20 @@ def _json_names(file: Path, text: str) -> dict[str, str] | list[str]:
     try:
         tree: Any = json.loads(text)
     except (ValueError, RecursionError) as cause:
-        raise ValueError(f"{file}: expected JSON, got {cause}; set label_names: FILE to another file") from None
+        raise ValueError(f"{file}: expected JSON, got {cause}; set label_names: FILE for another file") from None
     if isinstance(tree, list) and all(isinstance(name, str) for name in tree):
         return tree
     if isinstance(tree, dict) and all(isinstance(name, str) for name in tree.values()):
         return _distinct(file, [(_number(key), name) for key, name in tree.items()])
     if isinstance(tree, dict) and all(isinstance(number, int) for number in tree.values()):
         return _distinct(file, [(str(number), name) for name, number in tree.items()])
-    raise ValueError(f'{file}: expected ["name", …] or {{"number": "name", …}}; set label_names: FILE to another file')
+    raise ValueError(f'{file}: expected ["name", …] or {{"number": "name", …}}; set label_names: FILE for another file')
 
 
 def _distinct(file: Path, pairs: list[tuple[str, str]]) -> dict[str, str]:
     names = dict(pairs)
     if len(names) < len(pairs):
-        raise ValueError(f"{file}: expected every number once, got some repeatedly; set label_names: FILE to another")
+        raise ValueError(f"{file}: expected every number once, got some repeatedly; set label_names: FILE for another")
     return names
 
 

@@ -76,7 +76,7 @@ def read_table(path: Path, options: TableOptions | None = None) -> Table:
     bad.sort(key=lambda row: row.line)
     _refuse_bad(path, bad, len(rows), options)
     if not rows:
-        raise ValueError(f"{path}: expected a line for each image, got none; add them, or set table: FILE to another")
+        raise ValueError(f"{path}: expected a line for each image, got none; add them, or set table: FILE for another")
     rows, labels, warnings = label_rows(path, rows, table.labels, options)
     if bad:
         warnings = (*warnings, f"{path}: {len(bad)} bad rows left out, the first: line {bad[0].line}: {bad[0].reason}")
@@ -193,7 +193,7 @@ def _check_header(path: Path, cells: Cells, options: TableOptions) -> list[str]:
     """The columns that may hold tags.  Raises ValueError."""
     if not cells.records and not cells.bad:
         got = f"only the names {', '.join(cells.header)}" if cells.header else "an empty file"
-        raise ValueError(f"{path}: {ROWS}, got {got}; add them, or set table: FILE to another table")
+        raise ValueError(f"{path}: {ROWS}, got {got}; add them, or set table: FILE for another table")
     got = ",".join(cells.header)
     for key, name in (("file_column", options.file_column), ("tags_column", options.tags_column)):
         if name is not None and name not in cells.header:
@@ -212,7 +212,7 @@ def _check_header(path: Path, cells: Cells, options: TableOptions) -> list[str]:
     if not others:
         raise ValueError(
             f"{path}, line 1: expected a column tags, or several with tags or with 1 and 0, got {got}; "
-            "set table: FILE to another table"
+            "set table: FILE for another table"
         )
     return others
 
@@ -248,12 +248,12 @@ def _check_row(row: Row) -> Row:
     if len(row.file.encode()) > PATH_BYTES or max(len(part.encode()) for part in parts) > NAME_BYTES:
         raise ValueError(f"expected a file name of at most {NAME_BYTES} bytes, got {row.file[:60]!r}…")
     if row.file.startswith("/") or ".." in parts:
-        raise ValueError(f"expected a file below the root, got {row.file!r}; set root: FOLDER to another root")
+        raise ValueError(f"expected a file below the root, got {row.file!r}; set root: FOLDER for another root")
     both = sorted(set(row.tags) & set(row.unknown))
     if both:
         raise ValueError(f"expected a label to be a tag or unknown, got both for {', '.join(both)}")
     if row.split is not None and row.split.lower() not in SPLIT_NAMES:
         raise ValueError(
-            f"expected split train, val or test, got {row.split!r}; set split_column: NAME to another column, or null"
+            f"expected split train, val or test, got {row.split!r}; set split_column: NAME of another column, or null"
         )
     return row if row.split is None else replace(row, split=SPLIT_NAMES[row.split.lower()])

@@ -1,4 +1,4 @@
-"""Copies of one photograph: re-encoded and resized, in splits that we deal and in splits that the source gives."""
+"""Copies of one photograph: re-encoded and resized, in splits that we assign_splits and in splits that the source gives."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from PIL import Image
 from mlkd.core.progress import silent
 from mlkd.data import SPLITS, Folder, prepare, read_split
 from mlkd.data.base import Sample
-from mlkd.data.copies import keep_together
+from mlkd.data.copies import move_copies
 from mlkd.data.leakage import Decoded
 from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
-from mlkd.data.splits import CARVED
+from mlkd.data.splits import TRAIN_VAL_TEST
 
 TAGS = ("cat", "dog", "owl")
 
@@ -71,8 +71,8 @@ def test_groups_agree_with_a_comparison_of_all_pairs() -> None:
     assert same_photograph_groups(greys).tolist() == first
 
 
-def decoded(name: str, group: str = "", content: str = "", carved: bool = True) -> Decoded:
-    return Decoded(0, Sample(name, Path(name), (), group or name, carved=carved), content or name)
+def decoded(name: str, group: str = "", content: str = "", movable: bool = True) -> Decoded:
+    return Decoded(0, Sample(name, Path(name), (), group or name, movable=carved), content or name)
 
 
 def names(splits: dict[str, list[Decoded]]) -> dict[str, list[str]]:
@@ -81,7 +81,7 @@ def names(splits: dict[str, list[Decoded]]) -> dict[str, list[str]]:
 
 def test_a_carved_copy_goes_to_the_split_of_its_group() -> None:
     splits = {"train": [decoded("a"), decoded("b")], "val": [decoded("c")], "test": [decoded("d"), decoded("e")]}
-    kept, out, findings = keep_together(splits, [0, 1, 2, 1, 4], CARVED)
+    kept, out, findings = move_copies(splits, [0, 1, 2, 1, 4], TRAIN_VAL_TEST)
     assert not out
     where = {one.sample.name: split for split, images in kept.items() for one in images}
     assert sorted(where) == ["a", "b", "c", "d", "e"]
@@ -92,16 +92,16 @@ def test_a_carved_copy_goes_to_the_split_of_its_group() -> None:
 
 def test_groups_that_share_a_photograph_become_one() -> None:
     splits = {"train": [decoded("a", "1"), decoded("b", "2")], "val": [decoded("c", "2")], "test": [decoded("d", "1")]}
-    kept, _, _ = keep_together(splits, [0, 0, 2, 3], CARVED)
+    kept, _, _ = move_copies(splits, [0, 0, 2, 3], TRAIN_VAL_TEST)
     assert [len(images) for images in kept.values() if images] == [4]
 
 
 @pytest.mark.parametrize(("sha256", "left"), [("", ["a"]), ("same", ["a", "b"])])
 def test_a_copy_in_a_given_split_stays_in_the_worthiest(sha256: str, left: list[str]) -> None:
     """Equal files are not left out here: whoever gave the splits has to hear of them."""
-    given = [decoded(name, content=sha256 if name in "bd" else "", carved=False) for name in "abcd"]
+    given = [decoded(name, content=sha256 if name in "bd" else "", movable=False) for name in "abcd"]
     splits = {"train": given[:2], "val": given[2:3], "test": given[3:]}
-    kept, out, _ = keep_together(splits, [0, 1, 2, 1], ())
+    kept, out, _ = move_copies(splits, [0, 1, 2, 1], ())
     assert names(kept) == {"train": left, "val": ["c"], "test": ["d"]}
     assert [one.sample.name for one in out] == [name for name in "ab" if name not in left]
 
@@ -112,7 +112,7 @@ def test_frames_of_one_view_do_not_empty_a_split() -> None:
         "val": [decoded("v")],
         "test": [decoded("x"), decoded("y")],
     }
-    kept, out, findings = keep_together(splits, [5] * 11 + [6], CARVED)
+    kept, out, findings = move_copies(splits, [5] * 11 + [6], TRAIN_VAL_TEST)
     assert names(kept) == names(splits)
     assert not out
     assert [one.numbers for one in findings] == ["Groups of 11 images. They may be in different splits."]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlkd.core.images import UnreadableImageError, load
 from mlkd.data import decode as decoding
-from mlkd.data.decode import Reading, decode_files, decode_sizes, scaled_findings
+from mlkd.data.decode import DecodeResult, decode_files, decode_sizes, scaling_findings
 
 
 def jpeg(width: int, height: int, seed: int = 0) -> bytes:
@@ -31,7 +31,7 @@ def files(tmp_path: Path) -> list[Path]:
     return files
 
 
-def check(readings: list[Reading], files: list[Path], arrays: dict[int, Path]) -> None:
+def check(readings: list[DecodeResult], files: list[Path], arrays: dict[int, Path]) -> None:
     for row, (file, reading) in enumerate(zip(files, readings, strict=True)):
         for px, array in arrays.items():
             expected = 0 if reading.unreadable else load(file, px)
@@ -103,6 +103,6 @@ def test_a_process_that_dies_is_an_error_with_its_cause(
 
 def test_images_with_scaled_values_are_counted_with_the_first_name() -> None:
     how = ("", "10-bit colours", "12-bit grey values", "12-bit grey values")
-    (finding,) = scaled_findings((f"{at}.png", Reading("hash", scaled=scaled)) for at, scaled in enumerate(how))
+    (finding,) = scaling_findings((f"{at}.png", DecodeResult("hash", scaled=scaled)) for at, scaled in enumerate(how))
     assert finding.numbers == "2 with 12-bit grey values (first 2.png), 1 with 10-bit colours (first 1.png)."
-    assert scaled_findings([("0.png", Reading("hash"))]) == []
+    assert scaling_findings([("0.png", DecodeResult("hash"))]) == []

@@ -114,8 +114,8 @@ def test_what_is_understood_is_printed(folder: Path, capsys: pytest.CaptureFixtu
         f"labels an image: 1.1; {', '.join(f'{number}: {many}' for number, many in sorted(counts.items()))}",
         "  0.png → pet, cat, red dog, owl",
         "  39.png → red dog",
-        "not used: labels.mat: MATLAB, not read: write it as .csv and say --table FILE",
-        "not used: list.xlsx: spreadsheet, not read: save it as .csv and say --table FILE",
+        "not used: labels.mat: MATLAB, not read: write it as .csv and pass --table FILE",
+        "not used: list.xlsx: spreadsheet, not read: save it as .csv and pass --table FILE",
         "warning: 2 labels with fewer than 10 images, hardly learnt: owl 2; pet 6",
         "warning: 1 rows without an image: 3.png",
     ]
@@ -165,7 +165,7 @@ def test_only_a_recipe_of_its_own_is_replaced(folder: Path, capsys: pytest.Captu
     told(capsys, folder)
     written = Path("my-pets.yaml").read_text()
     Path("my-pets.yaml").write_text(written + "seed: 3\n")
-    assert "expected no file yet, got my-pets.yaml; say --force" in refused(capsys, folder)
+    assert "expected no file yet, got my-pets.yaml; pass --force" in refused(capsys, folder)
     told(capsys, folder, "--force")
     assert Path("my-pets.yaml").read_text() == written
     Path("my-pets.yaml").write_text("mine")
@@ -179,7 +179,7 @@ def test_nothing_is_written_into_the_folder(
 ) -> None:
     monkeypatch.chdir(folder)
     assert "expected a place outside ., into which nothing is written, got" in refused(capsys, Path())
-    assert "say --out ../" in refused(capsys, Path())
+    assert "pass --out ../" in refused(capsys, Path())
     told(capsys, Path(), "--out", "../pets.yaml")
     assert not list(folder.glob("*.yaml"))
 
@@ -189,7 +189,7 @@ def test_sub_folders_become_labels(tmp_path: Path, capsys: pytest.CaptureFixture
     for number in range(12):
         image(folder / ("animals/cats" if number % 2 else "house; old|grey") / f"{number}.jpg", number)
     assert "labels from the names of the sub-folders" in told(capsys, folder, "--out", out)
-    found = read(out, tmp_path).found()
+    found = read(out, tmp_path).read_rows()
     assert found.labels == ("animals", "cats", "house; old|grey")
     assert {row.file: row.tags for row in found.rows}["animals/cats/1.jpg"] == ("animals", "cats")
     assert sum(row.tags == ("house; old|grey",) for row in found.rows) == 6
@@ -202,7 +202,7 @@ def test_a_name_in_another_encoding_is_left_out_and_named(tmp_path: Path, capsys
     (tmp_path / "set/cat/1.png").rename(os.fsdecode(os.fsencode(tmp_path / "set/cat") + b"/b\xe4r.png"))
     said = told(capsys, tmp_path / "set", "--out", str(tmp_path / "mine.yaml"))
     assert "warning: 1 rows without an image: 'cat/b\\udce4r.png'" in said
-    assert len(read(str(tmp_path / "mine.yaml"), tmp_path).found().rows) == 11
+    assert len(read(str(tmp_path / "mine.yaml"), tmp_path).read_rows().rows) == 11
 
 
 def test_folders_named_as_splits_are_splits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +210,7 @@ def test_folders_named_as_splits_are_splits(tmp_path: Path, capsys: pytest.Captu
         image(tmp_path / "set" / split / ("cat" if number % 2 else "dog") / f"{number}.png", number)
     said = told(capsys, tmp_path / "set", "--out", str(tmp_path / "mine.yaml"))
     assert "split: by sub-folders: train 6, val 6, test 6\n" in said
-    assert read(str(tmp_path / "mine.yaml"), tmp_path).found().labels == ("cat", "dog")
+    assert read(str(tmp_path / "mine.yaml"), tmp_path).read_rows().labels == ("cat", "dog")
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_doubtful_sub_folders_are_a_question(
         image(tmp_path / "set" / name.format(number % 4, number) / f"{number}.png", number)
     said = refused(capsys, tmp_path / "set")
     assert "expected a table of tags, got none, and 12 images in" in said, why
-    assert "say --table FILE" in said
+    assert "pass --table FILE" in said
     assert not list(tmp_path.glob("*.yaml"))
 
 
@@ -239,7 +239,7 @@ def test_other_names_of_table_column_and_separator(
     told(capsys, folder)
     data = read("my-pets.yaml", tmp_path)
     assert (data.table, data.file_column, data.separator) == ("list.csv", "which", mark)
-    found = data.found()
+    found = data.read_rows()
     assert found.labels == ("cat", "owl", "pet", "red-dog")
     assert {int(Path(row.file).stem): list(row.tags) for row in found.rows} == {
         number: [tag.replace(" ", "-") for tag in tags(number)] for number in range(COUNT)
@@ -252,7 +252,7 @@ def test_names_of_several_words_are_not_taken_apart(
     names = [f"{colour} {animal}" for colour in ("red", "grey", "white") for animal in ("cat", "dog", "owl")]
     write(folder / "tags.csv", [(f"{number}.png", names[number % 9]) for number in range(COUNT)])
     told(capsys, folder)
-    assert read("my-pets.yaml", tmp_path).found().labels == tuple(sorted(names))
+    assert read("my-pets.yaml", tmp_path).read_rows().labels == tuple(sorted(names))
 
 
 def test_json_lines(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,7 +260,7 @@ def test_json_lines(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     lines = [json.dumps({"image": f"{number}.png", "tags": tags(number)}) for number in range(COUNT)]
     (folder / "some.jsonl").write_text("\n".join(lines))
     told(capsys, folder)
-    assert read("my-pets.yaml", tmp_path).found().labels[0] == "cat"
+    assert read("my-pets.yaml", tmp_path).read_rows().labels[0] == "cat"
 
 
 def test_of_several_tables_the_one_that_names_images_is_read(
@@ -274,7 +274,7 @@ def test_of_several_tables_the_one_that_names_images_is_read(
     write(folder / "b.csv", [(f"{number}.png", "cat") for number in range(COUNT)])
     said = refused(capsys, folder, "--force")
     assert "expected one table of tags, got 2:\n    a.csv: table, 40 rows, columns file, tags\n" in said
-    assert "say --table a.csv, or another of them" in said
+    assert "pass --table a.csv, or another of them" in said
     told(capsys, folder, "--force", "--table", "a.csv")
     assert read("my-pets.yaml", tmp_path).table == "a.csv"
 
@@ -294,7 +294,7 @@ def test_images_in_folders_beside_the_table(folder: Path, tmp_path: Path, capsys
         (folder / f"{number}.png").rename(place / f"{number}.png")
     told(capsys, folder)
     data = read("my-pets.yaml", tmp_path)
-    assert not data.found().missing
+    assert not data.read_rows().missing
     assert data.fingerprint()
 
 
@@ -305,11 +305,11 @@ def test_two_files_of_one_name_are_a_question_that_root_answers(
         for place in ("full", "small"):
             image(folder / place / f"{number}.png", number)
         (folder / f"{number}.png").unlink()
-    assert "got full/0.png, small/0.png; say --suffix .png, or say --root FOLDER" in refused(capsys, folder)
+    assert "got full/0.png, small/0.png; pass --suffix .png, or pass --root FOLDER" in refused(capsys, folder)
     told(capsys, folder, "--root", "full")
     data = read("my-pets.yaml", tmp_path)
     assert data.root == folder / "full"
-    assert {Path(row.file).parent for row in data.found().rows} == {Path()}
+    assert {Path(row.file).parent for row in data.read_rows().rows} == {Path()}
 
 
 def test_symbolic_links_work(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -327,7 +327,7 @@ def test_symbolic_links_work(folder: Path, tmp_path: Path, capsys: pytest.Captur
     (linked / "39.png").symlink_to(tmp_path / "nothing.png")
     said = told(capsys, linked)
     assert "images: 39 found, 39 used, 1 missing" in said
-    found = read("linked.yaml", tmp_path).found()
+    found = read("linked.yaml", tmp_path).read_rows()
     assert len(found.rows) == 39
     assert found.missing == {"39.png": f"missing file {linked / '39.png'} (a symbolic link to nothing)"}
     stages.pipeline(load_recipe("linked.yaml"), tmp_path / "runs").until("data").run()
@@ -343,10 +343,10 @@ def test_links_to_nothing_are_no_images_and_no_tables(tmp_path: Path, capsys: py
     said = told(capsys, folder, "--out", out)
     assert "images: 12 found, 12 used, 1 missing, 0 not in the table, 0 of 12 looked at" in said
     assert "not used: tags.csv: a symbolic link to nothing" in said
-    found = read(out, tmp_path).found()
+    found = read(out, tmp_path).read_rows()
     assert found.missing == {"cat/x.png": f"{folder}/cat/x.png: a symbolic link to nothing"}
     assert len(found.rows) == 12
-    assert "expected a table, got none; say --table FILE" in refused(capsys, folder, "--force", "--table", "tags.csv")
+    assert "expected a table, got none; pass --table FILE" in refused(capsys, folder, "--force", "--table", "tags.csv")
 
 
 def test_splits_of_the_table_are_counted(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -365,15 +365,18 @@ def test_splits_of_the_table_are_counted(folder: Path, tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([], "got only the names file, tags; add them, or say --table FILE for another table"),
-        ([(f"{number}.png", "") for number in range(COUNT)], "expected tags, got none in 40 images; say --tags-column"),
+        ([], "got only the names file, tags; add them, or pass --table FILE for another table"),
+        (
+            [(f"{number}.png", "") for number in range(COUNT)],
+            "expected tags, got none in 40 images; pass --tags-column",
+        ),
         (
             [(f"x{number}.png", "cat") for number in range(COUNT)],
             "got 0 images and 0 tags; 40 of its files are not below",
         ),
         (
             [(f"{number}.png", "images") for number in range(COUNT)],
-            "got 'images' alone, on all of 40 images; say --tags",
+            "got 'images' alone, on all of 40 images; pass --tags",
         ),
         (
             [(f"{number}.png", f"a;b{number % 2}") for number in range(COUNT)],
@@ -397,7 +400,7 @@ def test_nothing_that_cannot_be_learnt_gets_through(
 
 def test_the_data_stage_refuses_nonsense_as_well(folder: Path) -> None:
     write(folder / "tags.csv", [(f"{number}.png", "images") for number in range(COUNT)])
-    with pytest.raises(ValueError, match="got 'images' alone, on all of 40 images; say tags_column: NAME"):
+    with pytest.raises(ValueError, match="got 'images' alone, on all of 40 images; set tags_column: NAME"):
         Folder(root=folder).fingerprint()  # `plan` asks for it, too
 
 
@@ -405,7 +408,7 @@ def test_a_folder_without_images(folder: Path, tmp_path: Path, capsys: pytest.Ca
     assert "expected one with images, got nothing at " in refused(capsys, folder / "nowhere")
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty/a.txt").write_text("x")
-    assert "expected images, got none; say --root FOLDER" in refused(capsys, tmp_path / "empty")
+    assert "expected images, got none; pass --root FOLDER" in refused(capsys, tmp_path / "empty")
 
 
 def test_sizes_grow_with_the_number_of_images(folder: Path) -> None:
@@ -441,4 +444,4 @@ def test_every_key_of_the_data_section_reaches_the_recipe(
         ignore_columns=("odd",), ignore_labels=("Owl",), split_column=None, negative_values=("-1", ""),
         merge_labels=True, merge_rows=True, skip_bad_rows=True,
     )  # fmt: skip
-    assert data.found().labels == ("Cat", "Pet", "Red Dog")
+    assert data.read_rows().labels == ("Cat", "Pet", "Red Dog")

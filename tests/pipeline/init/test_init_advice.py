@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
-from pipeline.init.options import told_keys
+from pipeline.init.options import option_keys
 
 ROOT = Path(__file__).parents[3]
 READERS = ("mlkd/data/sources", "pipeline/init")  # whose errors `init` can show
@@ -25,8 +25,8 @@ def test_every_key_that_an_error_names_is_an_option() -> None:
     files = [file for folder in READERS for file in (ROOT / folder).glob("*.py")]
     named = {key for file in files for key in re.findall(r"\bsay (\w+): ", file.read_text(encoding="utf-8"))}
     assert len(named) > 10
-    assert named - {key.name for key in told_keys()} == set()
-    options = {key for file in files for key in re.findall(r"say --([a-z-]+)", file.read_text(encoding="utf-8"))}
+    assert named - {key.name for key in option_keys()} == set()
+    options = {key for file in files for key in re.findall(r"pass --([a-z-]+)", file.read_text(encoding="utf-8"))}
     assert options <= OWN
 
 
@@ -168,7 +168,7 @@ def test_taking_the_advice_leads_to_the_right_labels(
     make(tmp_path / "set")
     assert main(["init", "set"]) == 2, capsys.readouterr().out
     said = capsys.readouterr().err
-    assert f"say {advice}" in said
+    assert f"set {advice}" in said
     assert main(["init", "set", "--look", *shlex.split(taken or advice)]) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out.partition("images of each: ")[2].splitlines()[0]
     assert dict(entry.rsplit(" ", 1) for entry in printed.split(", ")) == {name: str(n) for name, n in labels.items()}

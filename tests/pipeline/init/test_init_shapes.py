@@ -124,13 +124,13 @@ class Shape:
 
 SHAPES = {
     "numbered folders": Shape(
-        numbered_folders, "say --labels-from folders", "--labels-from folders --label-names cat_to_name.json"
+        numbered_folders, "pass --labels-from folders", "--labels-from folders --label-names cat_to_name.json"
     ),
     "shards": Shape(shards, None),
     "one-hot ids": Shape(one_hot_ids, None),
-    "irregular quotes": Shape(irregular_quotes, "line 22: .* say --skip-bad-rows", "--skip-bad-rows"),
-    "names file": Shape(names_file, "say --label-names obj.names", "--label-names obj.names"),
-    "only MATLAB": Shape(only_matlab, "imagelabels.mat: MATLAB, .* say --table FILE", "--table written.csv"),
+    "irregular quotes": Shape(irregular_quotes, "line 22: .* pass --skip-bad-rows", "--skip-bad-rows"),
+    "names file": Shape(names_file, "pass --label-names obj.names", "--label-names obj.names"),
+    "only MATLAB": Shape(only_matlab, "imagelabels.mat: MATLAB, .* pass --table FILE", "--table written.csv"),
 }
 
 

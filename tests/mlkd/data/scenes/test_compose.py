@@ -28,7 +28,7 @@ def flat() -> list[Image.Image]:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_box_is_the_extent_of_the_object(seed: int, flat: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rules, "LABELS_A_SCENE", (1.0,))
+    monkeypatch.setattr(rules, "LABELS_PER_SCENE", (1.0,))
     scene = compose({0: [[cutout(0)]]}, [[0]], flat, PX, np.random.default_rng(seed))
     (box,) = scene.boxes
     image = pixels(scene.jpeg)
@@ -58,12 +58,12 @@ def test_sizes_are_in_their_ranges_and_one_object_is_major(flat: list[Image.Imag
 
 def test_every_object_stays_visible(flat: list[Image.Image], monkeypatch: pytest.MonkeyPatch) -> None:
     """Oracle: objects of pure colours without shadow and light; the pixels of each colour are counted."""
-    assert rules.VISIBLE_FLOOR >= 0.6
+    assert rules.LEAST_VISIBLE >= 0.6
     colours = [(255, 0, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 255)]
-    monkeypatch.setattr(rules, "LABELS_A_SCENE", (0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    monkeypatch.setattr(rules, "LABELS_PER_SCENE", (0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     monkeypatch.setattr(rules, "ROTATION", 0.0)
     kept = {}
-    monkeypatch.setattr(rules, "_photographed", lambda canvas, rng: kept.update(canvas=canvas.copy()) or b"")
+    monkeypatch.setattr(rules, "_photograph", lambda canvas, rng: kept.update(canvas=canvas.copy()) or b"")
     monkeypatch.setattr(
         rules,
         "_paste",
@@ -76,17 +76,17 @@ def test_every_object_stays_visible(flat: list[Image.Image], monkeypatch: pytest
         for box in scene.boxes:
             own = (np.abs(image - np.array(colours[box.label])).sum(-1) < 60).sum()
             area = (box.x1 - box.x0) * (box.y1 - box.y0) * PX * PX
-            assert own >= (rules.VISIBLE_FLOOR - 0.06) * area  # a pixel of soft edge on either side
+            assert own >= (rules.LEAST_VISIBLE - 0.06) * area  # a pixel of soft edge on either side
 
 
 def test_histogram_of_labels_and_themes() -> None:
     coco = [0.21, 0.31, 0.21, 0.12, 0.07]  # one to five labels; six and more share 8 %
-    np.testing.assert_allclose(rules.LABELS_A_SCENE[:5], coco)
+    np.testing.assert_allclose(rules.LABELS_PER_SCENE[:5], coco)
     rng = np.random.default_rng(0)
     themes = [list(range(0, 10)), list(range(10, 20)), list(range(20, 30))]
     drawn = [draw_labels(themes, rng) for _ in range(20_000)]
     counts = np.bincount([len(labels) for labels in drawn], minlength=9)[1:] / len(drawn)
-    np.testing.assert_allclose(counts, rules.LABELS_A_SCENE, atol=0.012)  # four standard deviations
+    np.testing.assert_allclose(counts, rules.LABELS_PER_SCENE, atol=0.012)  # four standard deviations
     pairs = [labels for labels in drawn if len(labels) == 2]
     together = np.mean([a // 10 == b // 10 for a, b in pairs])
     assert abs(together - (0.8**2 + 0.2**2 * 9 / 19)) < 0.025  # both near, or both far and by chance in one theme

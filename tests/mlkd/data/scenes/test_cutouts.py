@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mlkd.core.progress import silent
-from mlkd.data.scenes.cutouts import Cutout, deal, read_cutouts
+from mlkd.data.scenes.cutouts import Cutout, assign_splits, read_cutouts
 from mlkd.data.scenes.mapping import folder_cutouts
 
 PX = 48
@@ -78,11 +78,11 @@ def test_cap_takes_whole_groups_until_enough(drawn: Path) -> None:
 
 
 def test_deal_follows_the_shares() -> None:
-    splits = deal({f"group {number}": 1 for number in range(100)}, "any")
+    splits = assign_splits({f"group {number}": 1 for number in range(100)}, "any")
     counts = {split: list(splits.values()).count(split) for split in ("train", "val", "test")}
     assert counts == {"train": 60, "val": 15, "test": 25}
 
 
 def test_deal_refuses_a_label_that_cannot_be_split() -> None:
     with pytest.raises(ValueError, match=r"label 'owl': expected at least 3 .* got 2"):
-        deal({"a": 4, "b": 9}, "owl")
+        assign_splits({"a": 4, "b": 9}, "owl")

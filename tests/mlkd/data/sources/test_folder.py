@@ -187,10 +187,10 @@ def test_file_column(root: Path) -> None:
         (["file,tags"], "below it, got only the names file, tags; add them"),
         (["file,tags", "sub/1.png,cat", ",cat"], "line 3: expected a file name, got an empty one"),
         (["file,tags", "../1.png,cat"], r"line 2: expected a file below .*, got '../1.png'"),
-        (["file,tags", "sub/1.png,cat", "sub/1.png,owl"], r"got 1 files .* 'sub/1.png' in lines 2, 3; say merge_r"),
+        (["file,tags", "sub/1.png,cat", "sub/1.png,owl"], r"got 1 files .* 'sub/1.png' in lines 2, 3; set merge_r"),
         (
             ["file,tags,split", "sub/1.png,cat,x", "sub/2.png,,"],
-            "line 2: expected split train, val or test, got 'x'; say",
+            "line 2: expected split train, val or test, got 'x'; set",
         ),
         (["file,tags", "sub/1.png,owl", "sub/2.png,cta"], "line 3: label: expected one of 2 .* got 'cta'; .* cat"),
     ],
@@ -209,7 +209,7 @@ def test_wrong_json_lines_are_refused_with_their_line(line: str, root: Path) -> 
 
 
 def test_what_is_missing_is_named(root: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected a folder with images, got nothing at .*nowhere; say root: FOLDER"):
+    with pytest.raises(ValueError, match=r"expected a folder with images, got nothing at .*nowhere; set root: FOLDER"):
         Folder(root=root / "nowhere").read(root, silent)
     with pytest.raises(
         ValueError, match=r"table: expected a name ending in .csv, .tsv, .jsonl, got 'tags.xls'; save it"
