@@ -165,7 +165,9 @@ class LocalFiles:
 
 def count_labels_with_images(splits: Mapping[str, Iterable[Sample]]) -> dict[str, int]:
     """Count the labels that at least one image has, under the name that published counts use."""
-    return {LABELS_WITH_IMAGES: len({label for some in splits.values() for one in some for label in one.positives})}
+    return {
+        LABELS_WITH_IMAGES: len({label for part in splits.values() for sample in part for label in sample.positives})
+    }
 
 
 def join_names(names: Collection[str], limit: int) -> str:

@@ -41,9 +41,7 @@ def test_every_image_of_a_label_is_kept_or_left_out_for_a_reason() -> None:
 
 def test_labels_that_are_not_accounted_for_are_an_error() -> None:
     source = listing("cat", declared={"cat": 3})
-    with pytest.raises(
-        ValueError, match=r"expected to read all 3 images of label 'cat', got 2 \(2 kept, left out: no"
-    ):
+    with pytest.raises(ValueError, match=r"expected to read all 3 images of label 'cat', got 2 \(2 kept, left out: no"):
         audit(source, samples((0,), (0,), ()), {}, ())
 
 

@@ -46,8 +46,8 @@ class Viewed(torch.utils.data.Dataset[torch.Tensor]):
 
 
 def test_workers_make_the_same_views() -> None:
-    here, there = (list(DataLoader(Viewed(), 4, num_workers=workers)) for workers in (0, 2))
-    assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+    in_process, in_workers = (list(DataLoader(Viewed(), 4, num_workers=workers)) for workers in (0, 2))
+    assert all(torch.equal(a, b) for a, b in zip(in_process, in_workers, strict=True))
 
 
 def test_no_augmentation_is_the_image_itself() -> None:

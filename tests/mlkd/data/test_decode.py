@@ -55,11 +55,11 @@ def test_rows_hashes_and_causes_alone_and_in_processes(
     if many:
         monkeypatch.setattr(decoding, "MANY", 4)
     arrays = {px: tmp_path / f"{px}.npy" for px in (16, 24)}
-    told: list[int] = []
-    check(decode_files(files, arrays, told.append), files, arrays)
+    calls: list[int] = []
+    check(decode_files(files, arrays, calls.append), files, arrays)
     assert started == ([2] if many else [])
-    assert told[0] == 0
-    assert told == sorted(told)
+    assert calls[0] == 0
+    assert calls == sorted(calls)
 
 
 @pytest.mark.parametrize("size", [(640, 480), (33, 20), (1, 1), (500, 130)])
@@ -103,6 +103,8 @@ def test_a_process_that_dies_is_an_error_with_its_cause(
 
 def test_images_with_scaled_values_are_counted_with_the_first_name() -> None:
     how = ("", "10-bit colours", "12-bit grey values", "12-bit grey values")
-    (finding,) = scaling_findings((f"{at}.png", DecodeResult("hash", scaled=scaled)) for at, scaled in enumerate(how))
+    (finding,) = scaling_findings(
+        (f"{index}.png", DecodeResult("hash", scaled=scaled)) for index, scaled in enumerate(how)
+    )
     assert finding.numbers == "2 with 12-bit grey values (first 2.png), 1 with 10-bit colours (first 1.png)."
     assert scaling_findings([("0.png", DecodeResult("hash"))]) == []

@@ -24,12 +24,12 @@ def loader(prepared: Path, **changes: object) -> Loader:
 
 
 def test_processes_share_out_the_batches_of_one(prepared: Path) -> None:
-    one = loader(prepared).rows(epoch=3)
+    alone = loader(prepared).rows(epoch=3)
     parts = [loader(prepared, rank=rank, ranks=2).rows(epoch=3) for rank in range(2)]
-    assert [first + second for first, second in zip(*parts, strict=True)] == one
-    assert sorted(row for rows in one for row in rows) == list(range(24))
-    assert one != loader(prepared).rows(epoch=4)
-    assert one != loader(prepared, seed=2).rows(epoch=3)
+    assert [first + second for first, second in zip(*parts, strict=True)] == alone
+    assert sorted(row for rows in alone for row in rows) == list(range(24))
+    assert alone != loader(prepared).rows(epoch=4)
+    assert alone != loader(prepared, seed=2).rows(epoch=3)
 
 
 def test_an_epoch_begun_in_the_middle_is_the_rest_of_the_whole(prepared: Path) -> None:

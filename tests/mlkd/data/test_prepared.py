@@ -110,10 +110,10 @@ def test_a_leak_is_refused(what: str, listing: Listing, tmp_path: Path) -> None:
 
 
 def test_all_leaks_are_counted_and_some_named(listing: Listing, tmp_path: Path) -> None:
-    for one in listing.splits["train"]:
-        twin = tmp_path / "in" / f"twin{one.name}.png"
-        twin.write_bytes(one.file.read_bytes())
-        listing.splits["test"].append(replace(one, name=twin.stem, file=twin))
+    for sample in listing.splits["train"]:
+        twin = tmp_path / "in" / f"twin{sample.name}.png"
+        twin.write_bytes(sample.file.read_bytes())
+        listing.splits["test"].append(replace(sample, name=twin.stem, file=twin))
     with pytest.raises(ValueError, match=r"train \(train4\) and test \(twintrain4\); and 1 more; remove one of each"):
         prepare(Given(listing), tmp_path / "out", (16,))
 
@@ -177,15 +177,15 @@ def test_only_train_may_have_unlabelled_images(split: str, listing: Listing, tmp
 
 
 def test_a_split_without_a_image_is_refused(listing: Listing, tmp_path: Path) -> None:
-    for one in listing.splits["test"]:
-        one.file.write_bytes(b"")
+    for sample in listing.splits["test"]:
+        sample.file.write_bytes(b"")
     with pytest.raises(ValueError, match="split test: expected readable images, got 0 of 6"):
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
 @pytest.mark.parametrize(("split", "where"), [("val", " in select"), ("test", "")])
 def test_a_split_without_a_positive_is_refused(split: str, where: str, listing: Listing, tmp_path: Path) -> None:
-    listing.splits[split] = [replace(one, positives=()) for one in listing.splits[split]]
+    listing.splits[split] = [replace(sample, positives=()) for sample in listing.splits[split]]
     with pytest.raises(
         ValueError, match=f"^{split}: expected a positive of some label{where}, got none; tag more images$"
     ):
@@ -194,7 +194,7 @@ def test_a_split_without_a_positive_is_refused(split: str, where: str, listing: 
 
 def test_the_only_positive_of_val_is_in_select(listing: Listing, tmp_path: Path) -> None:
     for number in range(6):
-        val = [replace(one, positives=(1,) * (row == number)) for row, one in enumerate(listing.splits["val"])]
+        val = [replace(sample, positives=(1,) * (row == number)) for row, sample in enumerate(listing.splits["val"])]
         source = Given(replace(listing, splits=listing.splits | {"val": val}))
         prepare(source, tmp_path / "out", (16,))
         assert read_split(tmp_path / "out", "select").targets.sum() == 1
@@ -213,7 +213,7 @@ def test_reading_what_is_not_there(listing: Listing, tmp_path: Path) -> None:
 
 
 def test_progress_is_told(listing: Listing, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    prepare(Given(listing), tmp_path / "out", (16,), lambda *what: told.append(what))
-    assert ("decoding, test", 6, 6) in told
+    calls: list[tuple[str, int, int]] = []
+    prepare(Given(listing), tmp_path / "out", (16,), lambda *what: calls.append(what))
+    assert ("decoding, test", 6, 6) in calls
     silent("nothing", 0, 0)

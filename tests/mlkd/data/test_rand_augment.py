@@ -25,9 +25,9 @@ def test_the_operations_are_those_of_torchvision(magnitude: int) -> None:
     theirs = v2.RandAugment(1, magnitude, interpolation=v2.InterpolationMode.BILINEAR, fill=FILL)
     torch.manual_seed(0)
     expected = distinct([theirs(image) for _ in range(400)])
-    found = distinct([ours(image, 1, magnitude, seed) for seed in range(400)])
-    apart = np.array([[far(a, b) for b in expected] for a in found])
-    assert len(found) == len(expected) == 23  # nine operations in two directions, and five that have none
+    ours_seen = distinct([ours(image, 1, magnitude, seed) for seed in range(400)])
+    apart = np.array([[far(a, b) for b in expected] for a in ours_seen])
+    assert len(ours_seen) == len(expected) == 23  # nine operations in two directions, and five that have none
     assert apart.min(0).max() < 0.02
     assert apart.min(1).max() < 0.02
 

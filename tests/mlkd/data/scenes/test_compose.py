@@ -62,17 +62,17 @@ def test_every_object_stays_visible(flat: list[Image.Image], monkeypatch: pytest
     colours = [(255, 0, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255), (0, 255, 255), (255, 255, 255)]
     monkeypatch.setattr(rules, "LABELS_PER_SCENE", (0.0, 0.0, 0.0, 0.0, 0.0, 1.0))
     monkeypatch.setattr(rules, "ROTATION", 0.0)
-    kept = {}
-    monkeypatch.setattr(rules, "_photograph", lambda canvas, rng: kept.update(canvas=canvas.copy()) or b"")
+    drawn = {}
+    monkeypatch.setattr(rules, "_photograph", lambda canvas, rng: drawn.update(canvas=canvas.copy()) or b"")
     monkeypatch.setattr(
         rules,
         "_paste",
-        lambda canvas, one, px, rng: canvas.paste(one.image.convert("RGB"), (one.left, one.top), one.image),
+        lambda canvas, item, px, rng: canvas.paste(item.image.convert("RGB"), (item.left, item.top), item.image),
     )
     pools = {label: [[cutout(label, colour)]] for label, colour in enumerate(colours)}
     for seed in range(30):
         scene = compose(pools, [list(range(6))], flat, PX, np.random.default_rng(seed))
-        image = np.asarray(kept["canvas"]).astype(int)
+        image = np.asarray(drawn["canvas"]).astype(int)
         for box in scene.boxes:
             own = (np.abs(image - np.array(colours[box.label])).sum(-1) < 60).sum()
             area = (box.x1 - box.x0) * (box.y1 - box.y0) * PX * PX

@@ -45,9 +45,9 @@ def test_near_duplicates_of_a_test_cutout_go_to_test(drawn: Path, tmp_path: Path
         lighter = np.asarray(image).copy()
     lighter[..., :3] = lighter[..., :3] // 2 + 60
     Image.fromarray(lighter).resize((70, 70)).save(tmp_path / "star" / "twin.png")
-    found, _ = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
-    twin = next(cutout for cutout in found if cutout.name == "star/twin.png")
-    original = next(cutout for cutout in found if cutout.name == f"star/{Path(held_out.name).name}")
+    cutouts, _ = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
+    twin = next(cutout for cutout in cutouts if cutout.name == "star/twin.png")
+    original = next(cutout for cutout in cutouts if cutout.name == f"star/{Path(held_out.name).name}")
     assert twin.group == original.group
     assert twin.split == original.split
 
@@ -63,18 +63,18 @@ def test_what_cannot_be_used_is_skipped_and_named(drawn: Path, tmp_path: Path) -
     frame = Image.new("RGBA", (60, 60), (0, 0, 0, 255))
     frame.paste((0, 0, 0, 0), (1, 1, 59, 59))
     frame.save(tmp_path / "disc" / "frame.png")
-    found, skipped = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
+    cutouts, skipped = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
     assert set(skipped) == {f"disc/{name}.png" for name in ("copy", "cut", "empty", "frame")}
     assert "same file" in skipped["disc/copy.png"]
     assert "outline" in skipped["disc/frame.png"]
     assert skipped["disc/cut.png"].startswith("cannot be read: ")
     assert skipped["disc/empty.png"] == "nothing in it is visible"
-    assert len(found) == 9
+    assert len(cutouts) == 9
 
 
 def test_cap_takes_whole_groups_until_enough(drawn: Path) -> None:
-    found, _ = read_cutouts(folder_cutouts(drawn / "cutouts"), drawn, PX, {"disc": 5}, silent)
-    assert [sum(cutout.label == label for cutout in found) for label in range(3)] == [9, 5, 9]
+    cutouts, _ = read_cutouts(folder_cutouts(drawn / "cutouts"), drawn, PX, {"disc": 5}, silent)
+    assert [sum(cutout.label == label for cutout in cutouts) for label in range(3)] == [9, 5, 9]
 
 
 def test_deal_follows_the_shares() -> None:

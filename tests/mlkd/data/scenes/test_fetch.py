@@ -103,14 +103,14 @@ def cat_in(root: Path) -> bytes:
 
 
 def test_fetched_once_and_only_images(archive: Archive) -> None:
-    told: list[str] = []
-    root = fetch(lambda what, done, total: told.append(what))
+    steps: list[str] = []
+    root = fetch(lambda step, done, total: steps.append(step))
     assert cat_in(root) == b"image of cats"
     assert (root / "usr/share/doc/dogs/copyright").is_file()
     assert not (root / "usr/bin").exists()
     record = json.loads((root / "packages.json").read_text())
     assert record["cats"] == {"version": "1:1.0", "pictures": archive.packages[0].digest}
-    assert {"fetching cats", "unpacking dogs"} <= set(told)
+    assert {"fetching cats", "unpacking dogs"} <= set(steps)
     assert not fetching.downloads().exists()
     before = archive.calls()
     assert sum(" update " in call for call in before) == 1

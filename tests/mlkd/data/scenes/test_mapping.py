@@ -28,14 +28,14 @@ def test_alternatives_are_written_out() -> None:
 
 
 def test_rules_find_and_leave_out(root: Path) -> None:
-    found = mapped_sources(
+    sources = mapped_sources(
         root,
         mapping(LabelRule("bird", "farm", ("clip/*",), ("old_*", "clip/b/*")), LabelRule("hen", "farm", ("clip/b/*",))),
     )
-    names = {label: [file.name for file in files] for label, files in found.cutouts.items()}
+    names = {label: [file.name for file in files] for label, files in sources.cutouts.items()}
     assert names == {"bird": ["owl.png"], "hen": ["hen.png"]}
-    assert found.themes == {"farm": ("bird", "hen")}
-    assert [file.name for file in found.backgrounds] == ["sea.jpg", "sky.jpg"]
+    assert sources.themes == {"farm": ("bird", "hen")}
+    assert [file.name for file in sources.backgrounds] == ["sea.jpg", "sky.jpg"]
 
 
 def test_a_label_without_cutouts_is_named(root: Path) -> None:

@@ -95,7 +95,7 @@ def test_without_boxes_and_cutouts_a_cluster_is_the_group(prepared: Path) -> Non
 
 def test_fingerprint_sees_the_rules(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same files under other labels, in other themes or with other limits are other scenes."""
-    found: set[str] = set()
+    fingerprints: set[str] = set()
     sources = made(drawn)._sources()
     labels = list(sources.cutouts)
     exchanged = {labels[0]: sources.cutouts[labels[1]], labels[1]: sources.cutouts[labels[0]]}
@@ -107,8 +107,8 @@ def test_fingerprint_sees_the_rules(drawn: Path, monkeypatch: pytest.MonkeyPatch
     ):
         changed = replace(sources, **change)  # type: ignore[arg-type]
         monkeypatch.setattr(Scenes, "_sources", lambda self, changed=changed: changed)
-        found.add(made(drawn).fingerprint())
-    assert len(found) == 4
+        fingerprints.add(made(drawn).fingerprint())
+    assert len(fingerprints) == 4
 
 
 def test_without_fetched_images_the_error_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

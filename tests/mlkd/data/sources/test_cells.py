@@ -56,8 +56,8 @@ def test_irregular_quotes(line: str, caption: str, tmp_path: Path) -> None:
 def test_a_header_of_several_lines(header: str, names: tuple[str, ...], tmp_path: Path) -> None:
     mark = ";" if ";" in header else ","
     (tmp_path / "t.csv").write_text(f"{header}\na.jpg{mark}cat\n", newline="")
-    found = read_cells(tmp_path / "t.csv")
-    assert (found.header, [values for _, values in found.records]) == (names, [["a.jpg", "cat"]])
+    result = read_cells(tmp_path / "t.csv")
+    assert (result.header, [values for _, values in result.records]) == (names, [["a.jpg", "cat"]])
 
 
 def test_an_open_quote_in_the_header_swallows_no_row(tmp_path: Path) -> None:
@@ -85,9 +85,9 @@ def test_bad_rows_are_listed_together_and_can_be_skipped(tmp_path: Path) -> None
         read_table(tmp_path / "t.csv")
     listed = str(raised.value).splitlines()[:-1]
     assert [int(line.partition("line ")[2].partition(":")[0]) for line in listed] == list(range(10, 17))
-    found = read_table(tmp_path / "t.csv", TableOptions(skip_bad_rows=True))
-    assert [row.file for row in found.rows] == [f"good{number}.jpg" for number in range(8)]
-    assert [bad.line for bad in found.bad] == list(range(10, 17))
+    result = read_table(tmp_path / "t.csv", TableOptions(skip_bad_rows=True))
+    assert [row.file for row in result.rows] == [f"good{number}.jpg" for number in range(8)]
+    assert [bad.line for bad in result.bad] == list(range(10, 17))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from tests.helpers.coco_exports import (
 
 def labels_by_pixels(listing: Listing) -> dict[str, list[int]]:
     """For each image the labels whose colour is at the position of their object."""
-    seen = {}
+    visible = {}
     for samples in listing.splits.values():
         for sample in samples:
             with layouts.Image.open(sample.file) as image:
@@ -43,8 +43,8 @@ def labels_by_pixels(listing: Listing) -> dict[str, list[int]]:
                     middle = pixels.getpixel((x0 + 3, (y0 + y1) // 2 if label < 2 else y1 - 3))
                     if max(abs(a - b) for a, b in zip(middle, colour, strict=True)) < 60:
                         labels.append(label)
-            seen[sample.name] = labels
-    return seen
+            visible[sample.name] = labels
+    return visible
 
 
 @pytest.mark.parametrize("export", EXPORTS, ids=lambda export: export.__name__)
@@ -55,15 +55,15 @@ def test_an_export_has_the_labels_that_its_images_show(export: Callable[[Path], 
     samples = [sample for samples in listing.splits.values() for sample in samples]
     assert len({sample.file for sample in samples}) == len(samples) == COUNT
     assert not listing.skipped
-    seen = labels_by_pixels(listing)
+    visible = labels_by_pixels(listing)
     for sample in samples:
-        assert list(sample.positives) == seen[sample.name]
-        assert sorted(box.label for box in sample.boxes) == seen[sample.name]
+        assert list(sample.positives) == visible[sample.name]
+        assert sorted(box.label for box in sample.boxes) == visible[sample.name]
     whole = [(box.x0, box.y0, box.x1, box.y1) for sample in samples for box in sample.boxes if box.label == 0]
     assert set(whole) == {(0.0, 0.0, 0.5, 1.0)}
     prepare(Coco(root=tmp_path, val_share=0.3), tmp_path / "out", (16,))
     about = json.loads((tmp_path / "out/about.json").read_text())
-    counts = [sum(label in labels for labels in seen.values()) for label in range(3)]
+    counts = [sum(label in labels for labels in visible.values()) for label in range(3)]
     assert {name: counts["source"] for name, counts in about["labels"].items()} == dict(zip(NAMES, counts, strict=True))
     assert all(item["kept"] == item["source"] and not item["dropped"] for item in about["labels"].values())
 
@@ -185,8 +185,8 @@ def test_an_annotation_without_a_valid_box_counts_as_label(tmp_path: Path) -> No
 
     listing = changed(tmp_path, without).read(tmp_path, silent)
     samples = [sample for samples in listing.splits.values() for sample in samples]
-    seen = labels_by_pixels(listing)
-    assert all(list(sample.positives) == seen[sample.name] and not sample.boxes for sample in samples)
+    visible = labels_by_pixels(listing)
+    assert all(list(sample.positives) == visible[sample.name] and not sample.boxes for sample in samples)
     (finding,) = listing.findings
     assert finding.numbers.startswith("labels.json: 25 boxes, of annotations 3, 4, 5, 8, 9 and 20 more.")
 

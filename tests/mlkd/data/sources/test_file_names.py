@@ -24,8 +24,8 @@ def test_names_in_any_unicode_form_match(written: str, in_table: str, on_disk: s
     file.touch()
     (tmp_path / "sub/other.jpg").touch()
     (tmp_path / "sub/Bär 1.txt").touch()
-    (found,) = FileNames(tmp_path).find(unicodedata.normalize(in_table, written))
-    assert (tmp_path / found).samefile(file)
+    (resolved,) = FileNames(tmp_path).find(unicodedata.normalize(in_table, written))
+    assert (tmp_path / resolved).samefile(file)
 
 
 def test_the_closest_name_is_used_and_ambiguous_names_are_refused(tmp_path: Path) -> None:
@@ -38,8 +38,8 @@ def test_the_closest_name_is_used_and_ambiguous_names_are_refused(tmp_path: Path
     with pytest.raises(ValueError, match=r"line 7: expected one file named '1', got 1.jpg, 1.png; set suffix: "):
         resolve_files([Row(7, "1", ())], FileNames(tmp_path), Path("tags.csv"))
     rows = [Row(2, "2", ()), Row(3, "3.png", ()), Row(4, "1.png", ())]
-    found, missing, warnings = resolve_files(rows, FileNames(tmp_path), Path("tags.csv"))
-    assert [row.file for row in found] == ["2.png", "1.png"]
+    resolved, missing, warnings = resolve_files(rows, FileNames(tmp_path), Path("tags.csv"))
+    assert [row.file for row in resolved] == ["2.png", "1.png"]
     assert missing == {"3.png": f"missing file {tmp_path / '3.png'}"}
     assert warnings == ("tags.csv: 1 names are not exact file names, the first: 2 is 2.png",)
     *_, warnings = resolve_files(rows[:2], FileNames(tmp_path), Path("tags.csv"))
@@ -53,8 +53,8 @@ def test_all_image_formats_match_inexact_names(tmp_path: Path, monkeypatch: pyte
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"\xff\xd8\xff" if name == "sub/b" else b"text")
     names = FileNames(tmp_path)
-    found = {name: names.find(name) for name in ("a", "a.heic", "b", "c", "d", "e.heic")}
-    assert found == {
+    resolved = {name: names.find(name) for name in ("a", "a.heic", "b", "c", "d", "e.heic")}
+    assert resolved == {
         "a": ["sub/a.HEIC"],
         "a.heic": ["sub/a.HEIC"],
         "b": ["sub/b"],
@@ -86,5 +86,5 @@ def test_two_names_of_one_file_are_one_file(tmp_path: Path) -> None:
     (tmp_path / "tags.csv").write_text("\n".join(["file,tags", *rows, "1.png,dog"]))
     with pytest.raises(ValueError, match=r"'1.png' in lines 3, 12; set merge_rows: true"):
         Folder(root=tmp_path).read_rows()
-    found = Folder(root=tmp_path, merge_rows=True).read_rows()
-    assert {row.file: row.tags for row in found.rows}["1.png"] == ("cat", "dog")
+    resolved = Folder(root=tmp_path, merge_rows=True).read_rows()
+    assert {row.file: row.tags for row in resolved.rows}["1.png"] == ("cat", "dog")

@@ -96,14 +96,14 @@ def test_every_form_gives_the_same_set(form: Literal["tags", "columns", "one_hot
     source = Folder(root=layouts.folder(tmp_path, form), table="tags.jsonl" if form == "jsonl" else "tags.csv")
     prepare(source, tmp_path / "out", (16,))
     assert json.loads((tmp_path / "out/labels.json").read_text()) == list(layouts.TAGS)
-    seen = 0
+    count = 0
     for split in SPLITS:
         read = read_split(tmp_path / "out", split)
         assert read.label_mask is None
         for name, row in zip(read.names, read.targets, strict=True):
             assert list(np.flatnonzero(row)) == layouts.labels_of(int(Path(name).stem))
-            seen += 1
-    assert seen == 20
+            count += 1
+    assert count == 20
     assert sum(json.loads((tmp_path / "out/about.json").read_text())["empty"].values()) == 3
 
 
@@ -116,11 +116,11 @@ def test_unknown_labels_and_unlabelled_images(tmp_path: Path) -> None:
     (root / "more/notes.txt").write_text("no image")
     source = Folder(root=root, unlabelled="more")
     splits = source.read(root, silent).splits
-    first = next(one for samples in splits.values() for one in samples if one.name == "images/0.png")
+    first = next(sample for samples in splits.values() for sample in samples if sample.name == "images/0.png")
     assert (first.positives, first.unknown, first.labelled) == ((1,), (0, 2), True)
-    without = [one for one in splits["train"] if not one.labelled]
-    assert [one.name for one in without] == ["more/sub/30.PNG", "more/sub/31.PNG"]
-    assert all(one.labelled for split in ("val", "test") for one in splits[split])
+    without = [sample for sample in splits["train"] if not sample.labelled]
+    assert [sample.name for sample in without] == ["more/sub/30.PNG", "more/sub/31.PNG"]
+    assert all(sample.labelled for split in ("val", "test") for sample in splits[split])
     prepare(source, root / "out", (16,))
     train = read_split(root / "out", "train")
     assert train.label_mask is not None
@@ -136,13 +136,15 @@ def test_unlabelled_images_may_lie_among_the_others_or_elsewhere(tmp_path: Path)
     root = layouts.folder(tmp_path / "a", "tags")
     layouts.draw(root / "images/40.png", 40)
     names = [
-        one.name for one in Folder(root=root, unlabelled=".").read(root, silent).splits["train"] if not one.labelled
+        sample.name
+        for sample in Folder(root=root, unlabelled=".").read(root, silent).splits["train"]
+        if not sample.labelled
     ]
     assert names == ["images/40.png"]
     layouts.draw(tmp_path / "b/41.jpg", 41)
     source = Folder(root=root, unlabelled=str(tmp_path / "b"))
     before = source.fingerprint()
-    assert [one.file for one in source.read(root, silent).splits["train"] if not one.labelled] == [
+    assert [sample.file for sample in source.read(root, silent).splits["train"] if not sample.labelled] == [
         tmp_path / "b/41.jpg"
     ]
     layouts.draw(tmp_path / "b/42.jpg", 42)
@@ -167,8 +169,8 @@ def test_copies_are_carved_into_one_split(root: Path) -> None:
     write(root, *lines, *(line.replace("sub/", "sub/copy") for line in lines[1:]))
     owner = {}
     for split, samples in Folder(root=root).read(root, silent).splits.items():
-        for one in samples:
-            assert owner.setdefault(one.file.stem.removeprefix("copy"), split) == split
+        for sample in samples:
+            assert owner.setdefault(sample.file.stem.removeprefix("copy"), split) == split
     assert len(owner) == COUNT
 
 

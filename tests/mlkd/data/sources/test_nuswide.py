@@ -39,10 +39,10 @@ def test_alternative_folders(root: Path) -> None:
     (root / "ImageList/Imagelist.txt").unlink()
     after = NusWide(root=root).read(root, silent)
     for split, samples in after.splits.items():
-        assert [(one.name, one.positives) for one in samples] == [
-            (one.name, one.positives) for one in before.splits[split]
+        assert [(sample.name, sample.positives) for sample in samples] == [
+            (sample.name, sample.positives) for sample in before.splits[split]
         ]
-        assert all(one.file.is_file() for one in samples)
+        assert all(sample.file.is_file() for sample in samples)
 
 
 def test_missing_images_are_reported_and_counted(root: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -123,7 +123,7 @@ def test_a_mutated_file_is_read_or_refused(
         except ValueError as cause:
             refused.append(str(cause))
         else:
-            assert all(one.file.is_file() for samples in listing.splits.values() for one in samples)
+            assert all(sample.file.is_file() for samples in listing.splits.values() for sample in samples)
             read += 1
         file.write_bytes(whole)
     assert refused

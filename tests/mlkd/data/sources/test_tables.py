@@ -14,12 +14,12 @@ def table(folder: Path, *lines: str, name: str = "tags.csv") -> Path:
 
 
 def test_tags(tmp_path: Path) -> None:
-    found = read_table(
+    result = read_table(
         table(tmp_path, "file,tags,unknown,split", "a.png,owl; cat,,val", 'b.png,,"bee;cat",', "c.png,,,")
     )
-    assert found.form == "tags"
-    assert found.labels == ("bee", "cat", "owl")
-    assert found.rows == (
+    assert result.form == "tags"
+    assert result.labels == ("bee", "cat", "owl")
+    assert result.rows == (
         Row(2, "a.png", ("owl", "cat"), (), "val"),
         Row(3, "b.png", (), ("bee", "cat"), None),
         Row(4, "c.png", (), (), None),
@@ -29,10 +29,10 @@ def test_tags(tmp_path: Path) -> None:
 def test_columns(tmp_path: Path) -> None:
     path = table(tmp_path, "tag1,image,tag_2,tag 3", "owl,a.png,,cat", ",b.png,,", "", "bee,c.png,cat,")
     for form in ("auto", "columns"):
-        found = read_table(path, TableOptions(form=form, file_column="image"))
-        assert found.form == "columns"
-        assert found.labels == ("bee", "cat", "owl")
-        assert [(row.line, row.file, row.tags) for row in found.rows] == [
+        result = read_table(path, TableOptions(form=form, file_column="image"))
+        assert result.form == "columns"
+        assert result.labels == ("bee", "cat", "owl")
+        assert [(row.line, row.file, row.tags) for row in result.rows] == [
             (2, "a.png", ("owl", "cat")),
             (3, "b.png", ()),
             (5, "c.png", ("bee", "cat")),
@@ -42,10 +42,10 @@ def test_columns(tmp_path: Path) -> None:
 
 
 def test_one_hot(tmp_path: Path) -> None:
-    found = read_table(table(tmp_path, "file,owl,cat,bee", "a.png,1,0,?", "b.png,,-1,1.0", "c.png,0.0,-1.0,0"))
-    assert found.form == "one_hot"
-    assert found.labels == ("owl", "cat", "bee")
-    assert [(row.tags, row.unknown) for row in found.rows] == [
+    result = read_table(table(tmp_path, "file,owl,cat,bee", "a.png,1,0,?", "b.png,,-1,1.0", "c.png,0.0,-1.0,0"))
+    assert result.form == "one_hot"
+    assert result.labels == ("owl", "cat", "bee")
+    assert [(row.tags, row.unknown) for row in result.rows] == [
         (("owl",), ("bee",)),
         (("bee",), ("owl", "cat")),
         ((), ("cat",)),
@@ -73,9 +73,9 @@ def test_a_one_hot_table_without_negatives_is_refused(cell: str, tmp_path: Path)
 
 def test_minus_one_is_unknown_and_the_warning_names_the_alternative(tmp_path: Path) -> None:
     path = table(tmp_path, "file,owl,cat", "a.png,1,0", "b.png,-1,1")
-    found = read_table(path)
-    assert found.rows[1].unknown == ("owl",)
-    assert found.warnings == (
+    result = read_table(path)
+    assert result.rows[1].unknown == ("owl",)
+    assert result.warnings == (
         f"{path}: -1 is read as unknown in 1 cells; if it means that the label is absent, set negative_values: [-1]",
     )
     assert read_table(path, TableOptions(negative_values=("-1",))).rows[1] == Row(3, "b.png", ("cat",))
@@ -84,10 +84,10 @@ def test_minus_one_is_unknown_and_the_warning_names_the_alternative(tmp_path: Pa
 def test_columns_without_yes_or_no_are_no_labels(tmp_path: Path) -> None:
     """A caption, an empty column, an unnamed index, and a comma at the end of every line."""
     path = table(tmp_path, ",file,owl,caption,empty,cat,", "0,a.png,1,one owl,,0,", "1,b.png,0,two,,1,")
-    found = read_table(path)
-    assert found.labels == ("owl", "cat")
-    assert [row.unknown for row in found.rows] == [(), ()]
-    assert found.unused == ("a column without a name", "caption", "empty", "a column without a name")
+    result = read_table(path)
+    assert result.labels == ("owl", "cat")
+    assert [row.unknown for row in result.rows] == [(), ()]
+    assert result.unused == ("a column without a name", "caption", "empty", "a column without a name")
 
 
 def test_yes_and_no(tmp_path: Path) -> None:
@@ -101,10 +101,10 @@ def test_json_lines(tmp_path: Path) -> None:
         {"name": "b.png", "tags": []},
     ]
     path = table(tmp_path, json.dumps(rows[0]), "", json.dumps(rows[1]), name="tags.jsonl")
-    found = read_table(path, TableOptions(file_column="name"))
-    assert found.form == "tags"
-    assert found.labels == ("bee", "cat", "owl")
-    assert found.rows == (Row(1, "a.png", ("owl", "cat"), ("bee",), "test"), Row(3, "b.png", ()))
+    result = read_table(path, TableOptions(file_column="name"))
+    assert result.form == "tags"
+    assert result.labels == ("bee", "cat", "owl")
+    assert result.rows == (Row(1, "a.png", ("owl", "cat"), ("bee",), "test"), Row(3, "b.png", ()))
     with pytest.raises(ValueError, match=r"form: expected tags for the JSON lines of .*, got one_hot"):
         read_table(path, TableOptions(form="one_hot"))
 
@@ -123,9 +123,9 @@ def test_bad_json_rows_are_refused_or_skipped(keys: str, tmp_path: Path) -> None
         ValueError, match=r"tags.jsonl, line 2: expected .* got .*\nbad rows: 1 of 2; correct the table, or set skip_b"
     ):
         read_table(path)
-    found = read_table(path, TableOptions(skip_bad_rows=True))
-    assert [row.tags for row in found.rows] == [("cat", "3")]
-    assert "1 bad rows left out, the first: line 2" in found.warnings[0]
+    result = read_table(path, TableOptions(skip_bad_rows=True))
+    assert [row.tags for row in result.rows] == [("cat", "3")]
+    assert "1 bad rows left out, the first: line 2" in result.warnings[0]
 
 
 @pytest.mark.parametrize(

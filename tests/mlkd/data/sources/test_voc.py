@@ -26,10 +26,13 @@ def read(year: Path, **options: float) -> dict[str, list[Sample]]:
     return Voc(root=year, **options).read(year, silent).splits  # type: ignore[arg-type]
 
 
-def annotate(year: Path, number: int, *objects: tuple[str, int], size: str = "<width>48</width><height>32</height>") -> None:
+def annotate(
+    year: Path, number: int, *objects: tuple[str, int], size: str = "<width>48</width><height>32</height>"
+) -> None:
     """Objects are a name and whether they are difficult, ever smaller."""
     body = "".join(
-        layouts.OBJECT.format(name, difficult, 1, 1, 40 - 10 * place, 30) for place, (name, difficult) in enumerate(objects)
+        layouts.OBJECT.format(name, difficult, 1, 1, 40 - 10 * place, 30)
+        for place, (name, difficult) in enumerate(objects)
     )
     file = year / f"Annotations/{number:06d}.xml"
     file.write_text(f"<annotation><size>{size}</size>{body}</annotation>")
@@ -52,7 +55,9 @@ def test_official_layout(year: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("counts", "positives", "unknown"), [(True, (CAT, PERSON), ()), (False, (PERSON,), (CAT,))], ids=["count", "unknown"]
+    ("counts", "positives", "unknown"),
+    [(True, (CAT, PERSON), ()), (False, (PERSON,), (CAT,))],
+    ids=["count", "unknown"],
 )
 def test_difficult_objects_are_positive_or_unknown(
     counts: bool, positives: tuple[int, ...], unknown: tuple[int, ...], year: Path
@@ -118,7 +123,9 @@ def test_errors_name_the_file(year: Path, tmp_path: Path) -> None:
     annotate(year, 2)
     file = year / "ImageSets/Main/test.txt"
     file.write_bytes("000014\nGröße\n".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"test.txt, line 2: expected text in UTF-8, got byte 0xf6; save the file as UTF"):
+    with pytest.raises(
+        ValueError, match=r"test.txt, line 2: expected text in UTF-8, got byte 0xf6; save the file as UTF"
+    ):
         read(year)
     file.write_text("\n\n")
     with pytest.raises(ValueError, match=r"test.txt: expected a name in each line, got none"):
