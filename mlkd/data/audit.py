@@ -65,19 +65,10 @@ def count_labels(
 def audit(
     listing: Listing, samples: Sequence[Sample], left_out: LeftOutLabels, findings: Sequence[Finding]
 ) -> dict[str, Any]:
-    """Check that every label of the source is accounted for, and collect all findings.
+    """Return `labels`, `left_out`, and all findings as `findings` (problems) and `notes`.
 
-    Args:
-        listing: the source, with what it left out itself.
-        samples: the images of all splits.
-        left_out: what was left out of the listing, by reason.
-        findings: what was found while the set was prepared.
-
-    Returns:
-        `labels`, `left_out`, and the findings as `findings` (problems) and `notes`.
-
-    Raises:
-        ValueError: some images of a label are neither kept nor left out for a reason.
+    `left_out` and `findings` come from the preparation, `samples` are the images of all splits.  Raises ValueError if
+    images of a label are neither kept nor left out for a reason.
     """
     reasons = {**listing.left_out, **left_out}
     images = {reason: len(columns) for reason, columns in reasons.items() if columns}

@@ -38,15 +38,9 @@ def group_equal_files(files: Mapping[str, Path]) -> dict[str, str]:
 def unite_copies(
     listing: Listing, splits: Mapping[str, Sequence[Decoded]], arrays: Mapping[str, Path], left_out: LeftOut
 ) -> tuple[dict[str, list[Decoded]], list[Finding]]:
-    """Return the splits with all copies of a photograph in one of them.
+    """Return the splits with all copies of a photograph in one of them; what is dropped goes to `left_out`.
 
-    Images that have to go are recorded in `left_out`.  Composed images have parts in common and are no copies.
-
-    Args:
-        listing: the source; whether its images are composed and its splits published, and the bounds of its splits.
-        splits: the images of each split.
-        arrays: for each split the .npy file of its pixels.
-        left_out: receives what is dropped.
+    `arrays` has the .npy file of the pixels of each split.  Composed images have parts in common and are no copies.
     """
     remaining, findings = {split: list(images) for split, images in splits.items()}, list[Finding]()
     if not listing.composed:
@@ -70,15 +64,9 @@ def move_copies(
 ) -> tuple[dict[str, list[Decoded]], list[Decoded], list[Finding]]:
     """Split the movable images again where two splits have copies of one photograph.
 
-    Args:
-        splits: the images of each split.
-        photographs: one number for each image of all splits, in their order; copies of one photograph have the same.
-        bounds: the bounds that assigned the movable images to splits.
-
-    Returns:
-        The splits, in which one group holds all copies; the images that were dropped, because the source chose their
-        split and a split of higher priority has a copy; and the findings.  Images with equal bytes in two such splits
-        are not dropped here: `refuse_leaks` reports them.
+    `photographs` has a number for each image of all splits; copies have the same.  Returns the splits, in which one
+    group has all copies; the images that were dropped, because the source chose their split and a split of higher
+    priority has a copy; and findings.  Images with equal bytes are not dropped: `refuse_leaks` reports them.
     """
     images = [image for in_split in splits.values() for image in in_split]
     sizes = Counter(photographs)

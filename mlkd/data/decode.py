@@ -42,17 +42,9 @@ class DecodeResult:
 def decode_split(
     split: str, samples: Sequence[Sample], arrays: dict[int, Path], progress: Progress, left_out: LeftOut
 ) -> tuple[list[Decoded], list[DecodeResult]]:
-    """Decode the images of a split into its arrays.
+    """Decode a split into arrays by size, with a row for every image; unreadable images go to `left_out`.
 
-    Args:
-        split: name of the split.
-        samples: the images.
-        arrays: for each size in pixels the .npy file to write, with a row for every image.
-        progress: called with the step, the number done and the total.
-        left_out: receives the unreadable images.
-
-    Returns:
-        The readable images, and a result for each image in the order of `samples`.
+    Returns the readable images, and a result for each of `samples`.
     """
     files = [sample.file for sample in samples]
     results = decode_files(files, arrays, lambda done: progress(f"decoding, {split}", done, len(files)))
@@ -69,13 +61,7 @@ def decode_split(
 def decode_files(files: Sequence[Path], arrays: dict[int, Path], progress: Callable[[int], None]) -> list[DecodeResult]:
     """Fill a new (N, px, px, 3) .npy at every size from N files; the row of an unreadable file stays black.
 
-    Args:
-        files: the image files.
-        arrays: for each size in pixels the .npy file to write.
-        progress: called with the number of files that are done.
-
-    Raises:
-        RuntimeError: a process died.
+    `progress` gets the number of files that are done.  Raises RuntimeError if a process dies.
     """
     for px, file in arrays.items():
         memory_map.create(file, np.uint8, (len(files), px, px, 3)).flush()

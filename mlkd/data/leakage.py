@@ -62,10 +62,7 @@ def drop_equal_files(splits: Mapping[str, Sequence[Decoded]], left_out: LeftOut)
 
 
 def group_keys(images: Sequence[Decoded]) -> list[str]:
-    """For each image a key that all images share which have a group or content in common, directly or in a chain.
-
-    The keys are hashes: their order says nothing about the images.
-    """
+    """For each image a hash that all images share which have a group or content in common, directly or in a chain."""
     sets = DisjointSets[str]()
     for image in images:
         sets.attach(f"content {image.sha256}", f"group {image.sample.group}")

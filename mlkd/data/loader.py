@@ -94,20 +94,7 @@ def shown(
     rows: Sequence[Sequence[int]],
     processes: int,
 ) -> Iterator[Batch]:
-    """Yield one view of images in batches.
-
-    Args:
-        split: the images.
-        sizes: in pixels.
-        views: how images vary.
-        seed: of the views.
-        view: number of the view.
-        rows: of each batch.
-        processes: that prepare images.
-
-    Raises:
-        DeadWorkerError: a process died.
-    """
+    """Yield one view of images, with the rows of each batch, prepared by `processes`.  Raises DeadWorkerError."""
     dataset = _AugmentedImages(split, sizes, views, seed, view)
     try:
         for indices, *images in DataLoader(dataset, batch_sampler=map(list, rows), num_workers=processes):

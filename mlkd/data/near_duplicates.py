@@ -35,15 +35,9 @@ def thumbnail(cutout: Image.Image) -> NDArray[np.float32]:
 def near_duplicate_groups(
     thumbnails: NDArray[np.float32], aspects: NDArray[np.float32], labels: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Group the cut-outs of each label with their near-duplicates, mirrored ones too, directly or in a chain.
+    """Group near-duplicates, mirrored ones too, within each label, directly or in a chain.
 
-    Args:
-        thumbnails: (N, 2, 16, 16), see `thumbnail`.
-        aspects: (N,) width / height.
-        labels: (N,) label columns.
-
-    Returns:
-        (N,) group numbers: the lowest index in the group.
+    Takes thumbnails (N, 2, 16, 16), width / height (N,) and label columns (N,); returns the lowest index of each group.
     """
     groups = DisjointSets[int]()
     for label in np.unique(labels):
@@ -61,16 +55,10 @@ def photograph_greys(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
 
 
 def same_photograph_groups(greys: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Group re-encoded and resized copies of one photograph, directly or in a chain.
+    """Group re-encoded and resized copies by greys (N, 24, 24), directly or in a chain: (N,) the group's lowest index.
 
     Pairs of nearly the same mean are proposed by their hashes and confirmed on the greys.  An image of a single tone
     is never a copy.
-
-    Args:
-        greys: (N, 24, 24), see `photograph_greys`.
-
-    Returns:
-        (N,) group numbers: the lowest index in the group.
     """
     groups = DisjointSets[int]()
     values = greys.reshape(len(greys), -1).astype(np.float32)

@@ -33,20 +33,13 @@ def train_val(share: float) -> Bounds:
 
 
 def split_by_hash(samples: Sequence[Sample], bounds: Bounds) -> dict[str, list[Sample]]:
-    """Assign images to the splits of `bounds`, one of which is train; the order stays, groups stay whole.
+    """Assign images to the splits of `bounds`, one of which is train, and mark them as `movable`; groups stay whole.
 
     The hash of an image's group decides, so that images keep their split when others are added.  As few groups as
     possible are then moved, so that a label with at least 3 positives has one in every split; one with at least 6 has
     two in val, which is split in two; and one with fewer than 20 keeps most in train, after what the others need.
     Rarest labels come first, and groups nearest to the bound.  Such a move can change when the images of that label
     change.  With one held-out split the first rule always holds; the others where labels that share images allow it.
-
-    Args:
-        samples: the images.
-        bounds: upper bounds of the hash, ascending to 1, each with its split.
-
-    Returns:
-        The images of each split, marked as `movable`.
     """
     assignment = _Assignment(samples, bounds)
     by_rarity = sorted(assignment.total, key=lambda label: (assignment.total[label], label))
@@ -140,19 +133,10 @@ class _Assignment:
 
 
 def split_val(targets: NDArray[np.uint8], keys: Sequence[str]) -> NDArray[np.bool_]:
-    """Split val into select (early stopping, weights) and tune (thresholds).
+    """Split val into select (True; early stopping, weights) and tune (False; thresholds), fair to rare labels.
 
-    Rare labels come first; each image goes to the half that has fewer positives of the label so far.
-
-    Args:
-        targets: (N, L), 1 for a positive.
-        keys: for each image a hash; images with equal ones stay together, and the order of the hashes breaks ties.
-
-    Returns:
-        (N,): True for select, False for tune.
-
-    Raises:
-        ValueError: there are fewer than two different images.
+    Rare labels of the targets (N, L) come first; each image goes to the half with fewer positives of the label.  Images
+    with equal keys, which are hashes, stay together.  Raises ValueError for fewer than two different images.
     """
     rows_of: dict[str, list[int]] = {}
     for row, key in enumerate(keys):

@@ -16,7 +16,7 @@ PLAIN: dict[str, Any] = {"crop_min": 1.0, "flip": False, "light": 0.0}
 
 
 def gradient_image(px: int) -> np.ndarray:
-    """Red grows to the right, green downwards: a pixel tells where it comes from."""
+    """Red grows to the right, green downwards: a pixel shows its position."""
     ramp = np.linspace(20, 235, px).astype(np.uint8)
     return np.stack(
         [np.broadcast_to(ramp, (px, px)), np.broadcast_to(ramp[:, None], (px, px)), np.zeros((px, px))], -1
@@ -24,7 +24,7 @@ def gradient_image(px: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("views", [Views(), Views(**PUBLISHED), Views(crop="area", crop_min=0.3, rand_augment=2)])
-def test_a_view_is_a_function_of_seed_image_and_view(views: Views) -> None:
+def test_a_view_depends_only_on_seed_row_and_view(views: Views) -> None:
     sample = gradient_image(32)
     first = views.apply(sample, seed=1, row=5, view=2)
     torch.manual_seed(99)
@@ -57,8 +57,8 @@ def test_no_augmentation_is_the_image_itself() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"crop_min": 0.6, "light": 0.3, "cutout_max": 0.3}])
-def test_the_first_ten_draws_decide_on_box_flip_light_and_cutout(settings: dict[str, Any]) -> None:
-    """Stored outputs of a teacher belong to these very pixels: nothing may be drawn before or between them."""
+def test_the_first_ten_draws_decide_crop_flip_light_and_cutout(settings: dict[str, Any]) -> None:
+    """Stored teacher outputs belong to exactly these pixels: no other draw may come before or between."""
     views, pixels = Views(**settings), np.random.default_rng(0).integers(0, 256, (37, 37, 3)).astype(np.uint8)
     for sample in range(12):
         u = np.random.default_rng([6, sample, 1]).random(10)
@@ -77,8 +77,8 @@ def test_the_first_ten_draws_decide_on_box_flip_light_and_cutout(settings: dict[
 
 @pytest.mark.parametrize("view", range(6))
 @pytest.mark.parametrize("crop", [{}, {"crop": "area", "crop_min": 0.4}])
-def test_a_view_is_the_same_region_at_any_resolution(crop: dict[str, Any], view: int) -> None:
-    """The teacher at 96 pixels and the student at 48 have to see the same thing."""
+def test_a_view_shows_the_same_region_at_any_resolution(crop: dict[str, Any], view: int) -> None:
+    """The teacher at 96 pixels and the student at 48 have to see the same region."""
     views = Views(light=0.0, **crop)
     large = views.apply(gradient_image(96), seed=0, row=1, view=view).numpy().astype(int)
     small = views.apply(gradient_image(48), seed=0, row=1, view=view).numpy().astype(int)
@@ -86,8 +86,8 @@ def test_a_view_is_the_same_region_at_any_resolution(crop: dict[str, Any], view:
     assert np.abs(halved - small).max() < 6  # crop corners are whole pixels: one of 48 is 4.6 levels
 
 
-def test_all_augmentation_together_is_the_same_at_any_resolution() -> None:
-    """Edges and thresholds may fall on either side of a pixel: few pixels differ, and every other view differs more."""
+def test_all_augmentations_together_agree_between_resolutions() -> None:
+    """Edges and thresholds shift by a pixel: few pixels differ, and every other view differs more."""
     rows = np.random.default_rng(0).integers(0, 256, (6, 6, 3)).astype(np.uint8)
     smooth = [np.asarray(Image.fromarray(rows).resize((px, px), Image.Resampling.BICUBIC)) for px in (96, 64)]
     views = Views(crop="area", crop_min=0.4, cutout=0.5, rand_augment=2, magnitude=15)
@@ -101,7 +101,7 @@ def test_all_augmentation_together_is_the_same_at_any_resolution() -> None:
     assert (apart.argmin(0) == np.arange(24)).all()
 
 
-def test_crop_flip_light_and_cutout_do_what_they_say() -> None:
+def test_ranges_of_crop_flip_light_and_cutout() -> None:
     sample = gradient_image(40)
     cropped = [Views(crop_min=0.5, flip=False, light=0).apply(sample, seed=0, row=i, view=0).numpy() for i in range(40)]
     spans = [int(v[20, -1, 0]) - int(v[20, 0, 0]) for v in cropped]
@@ -122,7 +122,7 @@ def test_crop_flip_light_and_cutout_do_what_they_say() -> None:
 
 
 def test_a_crop_by_area_keeps_area_and_aspect() -> None:
-    """The span of the gradients tells how much of each side a view shows."""
+    """The span of the gradients is the visible fraction of each side."""
     views = Views(crop="area", crop_min=0.25, flip=False, light=0.0)
     shown = [views.apply(gradient_image(80), seed=0, row=i, view=0).numpy().astype(float) for i in range(200)]
     wide = np.array([v[40, -1, 0] - v[40, 0, 0] for v in shown]) / 215

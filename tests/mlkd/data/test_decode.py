@@ -44,7 +44,7 @@ def check(readings: list[DecodeResult], files: list[Path], arrays: dict[int, Pat
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_rows_hashes_and_causes_alone_and_in_processes(
+def test_files_are_decoded_in_one_process_or_several(
     many: bool, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "CHUNK", 2)
@@ -63,14 +63,14 @@ def test_rows_hashes_and_causes_alone_and_in_processes(
 
 
 @pytest.mark.parametrize("size", [(640, 480), (33, 20), (1, 1), (500, 130)])
-def test_sizes_equal_those_of_the_one_preprocessing(size: tuple[int, int]) -> None:
+def test_pixels_equal_those_of_images_load(size: tuple[int, int]) -> None:
     content = jpeg(*size)
     sizes = (16, 24, 32, 96, 128, 224)
     for px, view in decode_sizes(content, sizes)[0].items():
         np.testing.assert_array_equal(view, load(content, px))
 
 
-def test_one_decoding_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_scale_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     real = decoding.decode
     monkeypatch.setattr(decoding, "decode", lambda content, px: decoded.append(px) or real(content, px))
@@ -81,7 +81,7 @@ def test_one_decoding_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Deadly(type(Path())):  # type: ignore[misc]
-    """A path whose reading ends the process, as a crash in a decoder or a want of memory does."""
+    """A path that kills the process that reads it, as a crash in a decoder or a lack of memory does."""
 
     def read_bytes(self) -> bytes:
         assert multiprocessing.parent_process() is not None
@@ -89,7 +89,7 @@ class Deadly(type(Path())):  # type: ignore[misc]
         return b""
 
 
-def test_a_process_that_dies_is_an_error_with_its_cause(
+def test_a_dead_process_is_an_error_with_its_cause(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "CHUNK", 2)
@@ -101,7 +101,7 @@ def test_a_process_that_dies_is_an_error_with_its_cause(
     assert not multiprocessing.active_children()
 
 
-def test_images_with_scaled_values_are_counted_with_the_first_name() -> None:
+def test_scaled_images_are_counted_with_the_first_name() -> None:
     how = ("", "10-bit colours", "12-bit grey values", "12-bit grey values")
     (finding,) = scaling_findings(
         (f"{index}.png", DecodeResult("hash", scaled=scaled)) for index, scaled in enumerate(how)

@@ -22,12 +22,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_alternatives_are_written_out() -> None:
+def test_alternatives_are_expanded() -> None:
     assert alternatives("{a,b}/{c,d}.png") == ["a/c.png", "a/d.png", "b/c.png", "b/d.png"]
     assert alternatives("plain*") == ["plain*"]
 
 
-def test_rules_find_and_leave_out(root: Path) -> None:
+def test_rules_include_and_exclude(root: Path) -> None:
     sources = mapped_sources(
         root,
         mapping(LabelRule("bird", "farm", ("clip/*",), ("old_*", "clip/b/*")), LabelRule("hen", "farm", ("clip/b/*",))),
@@ -43,7 +43,7 @@ def test_a_label_without_cutouts_is_named(root: Path) -> None:
         mapped_sources(root, mapping(LabelRule("fish", "sea", ("clip/fish/*",))))
 
 
-def test_the_mapping_that_ships() -> None:
+def test_the_default_mapping() -> None:
     shipped = read_mapping()
     names = [rule.name for rule in shipped.rules]
     assert len(names) == len(set(names)) == 30

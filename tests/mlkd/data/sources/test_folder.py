@@ -33,7 +33,7 @@ def write(root: Path, *lines: str) -> None:
     (root / "tags.csv").write_text("\n".join(lines) + "\n")
 
 
-def test_table_read_and_carved(root: Path) -> None:
+def test_a_table_without_splits_is_split(root: Path) -> None:
     listing = Folder(root=root).read(root, silent)
     assert listing.labels.names == ("cat", "owl", "red dog")
     counts = {split: len(samples) for split, samples in listing.splits.items()}
@@ -71,7 +71,7 @@ def test_split_column_and_json_lines(root: Path) -> None:
     assert [sample.positives for samples in listing.splits.values() for sample in samples].count(()) == 1
 
 
-def test_prepared_with_a_missing_and_a_broken_file(root: Path) -> None:
+def test_missing_and_unreadable_files_are_skipped(root: Path) -> None:
     (root / "sub/7.png").unlink()
     (root / "sub/9.png").write_bytes((root / "sub/9.png").read_bytes()[:100])
     prepare(Folder(root=root), root / "out", (16,))
@@ -82,7 +82,7 @@ def test_prepared_with_a_missing_and_a_broken_file(root: Path) -> None:
     assert train.major is None
 
 
-def test_fingerprint_sees_table_and_images(root: Path) -> None:
+def test_fingerprint_depends_on_table_and_images(root: Path) -> None:
     before = Folder(root=root).fingerprint()
     (root / "sub/3.png").write_bytes(b"123")
     changed = Folder(root=root).fingerprint()
@@ -132,15 +132,11 @@ def test_unknown_labels_and_unlabelled_images(tmp_path: Path) -> None:
     assert sum(about["unknown"][split]["owl"] for split in SPLITS) == 2
 
 
-def test_unlabelled_images_may_lie_among_the_others_or_elsewhere(tmp_path: Path) -> None:
+def test_unlabelled_images_in_the_same_folder_or_another(tmp_path: Path) -> None:
     root = layouts.folder(tmp_path / "a", "tags")
     layouts.draw(root / "images/40.png", 40)
-    names = [
-        sample.name
-        for sample in Folder(root=root, unlabelled=".").read(root, silent).splits["train"]
-        if not sample.labelled
-    ]
-    assert names == ["images/40.png"]
+    train = Folder(root=root, unlabelled=".").read(root, silent).splits["train"]
+    assert [sample.name for sample in train if not sample.labelled] == ["images/40.png"]
     layouts.draw(tmp_path / "b/41.jpg", 41)
     source = Folder(root=root, unlabelled=str(tmp_path / "b"))
     before = source.fingerprint()
@@ -162,7 +158,7 @@ def test_an_unlabelled_copy_of_a_test_image_is_a_leak(tmp_path: Path) -> None:
         prepare(Folder(root=root, unlabelled="more"), root / "out", (16,))
 
 
-def test_copies_are_carved_into_one_split(root: Path) -> None:
+def test_equal_files_are_in_one_split(root: Path) -> None:
     lines = (root / "tags.csv").read_text().splitlines()
     for number in range(COUNT):
         (root / f"sub/copy{number}.png").write_bytes((root / f"sub/{number}.png").read_bytes())
@@ -174,19 +170,10 @@ def test_copies_are_carved_into_one_split(root: Path) -> None:
     assert len(owner) == COUNT
 
 
-def test_file_column(root: Path) -> None:
-    lines = (root / "tags.csv").read_text().splitlines()
-    write(root, "image,tags", *lines[1:])
-    listing = Folder(root=root, file_column="image").read(root, silent)
-    assert sum(map(len, listing.splits.values())) == COUNT
-
-
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
         (["name,tags", "a.png,cat"], r"tags.csv, line 1: expected a column file, got name,tags; .* file_column"),
-        ([], "below it, got an empty file; add them"),
-        (["file,tags"], "below it, got only the names file, tags; add them"),
         (["file,tags", "sub/1.png,cat", ",cat"], "line 3: expected a file name, got an empty one"),
         (["file,tags", "../1.png,cat"], r"line 2: expected a file below .*, got '../1.png'"),
         (["file,tags", "sub/1.png,cat", "sub/1.png,owl"], r"got 1 files .* 'sub/1.png' in lines 2, 3; set merge_r"),
@@ -197,20 +184,20 @@ def test_file_column(root: Path) -> None:
         (["file,tags", "sub/1.png,owl", "sub/2.png,cta"], "line 3: label: expected one of 2 .* got 'cta'; .* cat"),
     ],
 )
-def test_a_wrong_table_is_refused_with_its_line(lines: list[str], message: str, root: Path) -> None:
+def test_errors_name_the_line_of_the_table(lines: list[str], message: str, root: Path) -> None:
     write(root, *lines)
     with pytest.raises(ValueError, match=message):
         Folder(root=root, labels=("cat", "owl")).read(root, silent)
 
 
 @pytest.mark.parametrize("line", ['{"file": "a.png"', '["a.png"]', '{"file": "a.png", "tags": "cat"}', '{"tags": []}'])
-def test_wrong_json_lines_are_refused_with_their_line(line: str, root: Path) -> None:
+def test_errors_name_the_line_of_json_lines(line: str, root: Path) -> None:
     (root / "tags.jsonl").write_text('{"file": "sub/1.png", "tags": ["cat"]}\n' + line)
     with pytest.raises(ValueError, match=r"tags.jsonl, line 2: expected "):
         Folder(root=root, table="tags.jsonl").read(root, silent)
 
 
-def test_what_is_missing_is_named(root: Path) -> None:
+def test_errors_name_a_missing_root_or_a_bad_option(root: Path) -> None:
     with pytest.raises(ValueError, match=r"expected a folder with images, got nothing at .*nowhere; set root: FOLDER"):
         Folder(root=root / "nowhere").read(root, silent)
     with pytest.raises(
