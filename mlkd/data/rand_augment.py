@@ -18,16 +18,10 @@ FILL = 127.0  # grey, for pixels outside the image
 def rand_augment(
     image: UInt8[Tensor, "3 H W"], operations: int, magnitude: int, rng: np.random.Generator
 ) -> UInt8[Tensor, "3 H W"]:
-    """Apply random operations in turn, each in a random direction if it has two.
+    """Apply `operations` random ones in turn, each at `magnitude` 0..30, in a random direction if it has two.
 
     Differs from torchvision's defaults: bilinear, filled with grey, and translations of whole pixels.  All operations
     are relative to the image size except sharpness, which works on neighbouring pixels.
-
-    Args:
-        image: (3, H, W).
-        operations: how many.
-        magnitude: of each, 0..30.
-        rng: the source of randomness.
     """
     for _ in range(operations):
         operation = _OPERATIONS[int(rng.integers(len(_OPERATIONS)))]

@@ -28,15 +28,7 @@ NO_LABELS = re.compile(  # sub-folders of this name contain images of all labels
 
 
 def guess_source(contents: Contents, given: Mapping[str, Any]) -> Folder:
-    """Guess the keys of the data section that the user has not given.
-
-    Args:
-        contents: the files of the folder.
-        given: keys that the user has given.
-
-    Raises:
-        ValueError: there is no table, or several; lists the files.
-    """
+    """Guess the keys of the data section that the user has not given.  Raises ValueError that lists the files."""
     root = given.get("root", contents.folder)
     keys = {key: value for key, value in given.items() if key not in ("root", "table")}
     if "table" in given and given.get("labels_from") == "folders":

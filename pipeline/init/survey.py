@@ -118,14 +118,9 @@ class Survey:
 
 
 def survey(folder: Path, given: Mapping[str, Any]) -> Survey:
-    """Read the folder as the user says and as guessed, and decode some of its images.
+    """Read the folder with the keys that the user gave and guesses for the others, and decode some of its images.
 
-    Args:
-        folder: the user's images.
-        given: keys of the data section that the user has given.
-
-    Raises:
-        ValueError: names the options that solve the problem.
+    Raises ValueError that names the options.
     """
     if not folder.is_dir():
         raise ValueError(f"folder: expected a folder with images, got nothing at {folder.absolute()}; check the path")

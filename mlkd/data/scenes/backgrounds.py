@@ -15,11 +15,7 @@ DETAIL = 4  # shortest side of a shrunk photograph, in scene sizes: crops show b
 
 
 def read_backgrounds(files: list[Path], image_px: int) -> tuple[dict[str, list[Image.Image]], dict[str, str]]:
-    """Read and shrink the photographs of every split, and say why others were skipped.
-
-    Raises:
-        ValueError: there are too few photographs for three splits.
-    """
+    """Read and shrink the photographs of each split, and say why others were skipped.  Raises ValueError."""
     splits: dict[str, list[Image.Image]] = {"train": [], "val": [], "test": []}
     skipped: dict[str, str] = {}
     count = 0

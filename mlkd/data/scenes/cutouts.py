@@ -47,20 +47,10 @@ class _Raw:
 def read_cutouts(
     files: dict[str, list[Path]], root: Path, image_px: int, caps: dict[str, int], progress: Progress
 ) -> tuple[list[Cutout], dict[str, str]]:
-    """Read the cut-outs of all labels.
+    """Read the cut-outs of all labels (columns in the order of `files`), and say why others were skipped.
 
     Equal files are used once; near-duplicates share a group and a split.  The split depends only on names, so that
     another seed never moves a test object to train.
-
-    Args:
-        files: of each label, in the order of the label columns.
-        root: folder to which the names are relative.
-        image_px: size of a scene.
-        caps: how many cut-outs some labels take at most.
-        progress: called with the step, the number done and the total.
-
-    Returns:
-        The cut-outs, and by name why others were skipped.
     """
     raws: list[_Raw] = []
     skipped: dict[str, str] = {}
@@ -153,15 +143,7 @@ def _capped(groups: dict[str, list[int]], at_most: int | None) -> dict[str, list
 def assign_splits(sizes: dict[str, int], label: str) -> dict[str, str]:
     """Assign each group, large ones first, to the split that is furthest below its share.
 
-    Args:
-        sizes: number of cut-outs of each group.
-        label: for messages.
-
-    Returns:
-        The split of each group.
-
-    Raises:
-        ValueError: the label has too few groups for three splits.
+    Raises ValueError for a label with too few groups for three splits.
     """
     if len(sizes) < len(SHARES):
         raise ValueError(

@@ -46,13 +46,8 @@ def fetched_images() -> Path:
 def fetch(progress: Progress = silent) -> Path:
     """Download and unpack the missing packages, and return the root of the unpacked ones.
 
-    The packages are unpacked in another folder that is renamed at the end.  A repeated call fetches what is missing.
-
-    Args:
-        progress: called with the step, the number done and the total.
-
-    Raises:
-        FetchError: the message says which files to fetch by hand.
+    They are unpacked in another folder that is renamed at the end.  A repeated call fetches what is missing.
+    Raises FetchError.
     """
     root = images_root()
     with _exclusive():

@@ -27,15 +27,7 @@ class UnpackError(ValueError):
 def unpack(package: Path, out: Path) -> str:
     """Write the package's images and its copyright file below `out`, without links.
 
-    Args:
-        package: the .deb file.
-        out: the folder to write into.
-
-    Returns:
-        The SHA-256 of the images' sorted paths and contents.
-
-    Raises:
-        UnpackError: the file is no readable Debian package.
+    Returns the SHA-256 of the images' sorted paths and contents.  Raises UnpackError.
     """
     contents: dict[str, str] = {}
     try:

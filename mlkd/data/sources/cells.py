@@ -44,11 +44,7 @@ class Cells:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a file in UTF-8, or in UTF-16 with its mark.
-
-    Raises:
-        ValueError: another encoding; names the line.
-    """
+    """Read the lines of a file in UTF-8, or in UTF-16 with its mark.  Raises ValueError with the line."""
     content = path.read_bytes()
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:

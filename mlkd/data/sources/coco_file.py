@@ -20,14 +20,7 @@ SHOWN = 5  # examples in a message
 
 @dataclass(frozen=True)
 class CocoImage:
-    """One entry of `images`.
-
-    Attributes:
-        id: as in the file.
-        path: as in the file, but with slashes.
-        labels: names of categories.
-        boxes: the area, category name and corners of each valid bounding box.
-    """
+    """One entry of `images`; labels and boxes have names of categories, boxes their area and corners."""
 
     id: int | str
     path: str
@@ -50,9 +43,7 @@ class CocoFile:
 def read_coco_file(file: Path) -> CocoFile:
     """Read and check a file.
 
-    Raises:
-        ValueError: the file is not in COCO's format; an annotation has no image or no category; or two images or
-            categories have the same id.
+    Raises ValueError for another format, an annotation without image or category, and repeated ids.
     """
     categories, images, annotations = _rows(file)
     names = _names(file, categories)

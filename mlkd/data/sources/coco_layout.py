@@ -115,12 +115,6 @@ def locate(root: Path, annotations: Path, images: str | None, paths: Sequence[st
 
     Names lose leading folders only if no folder has the whole paths and the rest still identifies each file.  Among
     equal folders, that of the annotation file comes first, then one with the name of its part.
-
-    Args:
-        root: of the data set.
-        annotations: the annotation file.
-        images: folder below the root, or None to search.
-        paths: the file names in the annotation file.
     """
     folders = [root / images] if images else _folders(root, annotations)
     sample = [parts_of_path(path) for path in paths[:: max(1, len(paths) // SAMPLED)]]

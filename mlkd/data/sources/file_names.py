@@ -70,18 +70,10 @@ def _index_by(key: Callable[[str], str], names: Iterable[str]) -> dict[str, list
 def resolve_files(
     rows: Sequence[Row], names: FileNames, path: Path
 ) -> tuple[list[Row], dict[str, str], tuple[str, ...]]:
-    """Replace the file of every row by the path of the image below the root.
+    """Replace the file of every row of a table by the path of its image below the root.
 
-    Args:
-        rows: of a table.
-        names: the images.
-        path: the table, for messages.
-
-    Returns:
-        The rows whose image exists; by name, why the others have none; and warnings.
-
-    Raises:
-        ValueError: a name matches several images.
+    Returns the rows whose image exists; by name, why the others have none; and warnings.  Raises ValueError if a name
+    matches several images.
     """
     resolved, missing, loose, forms = [], {}, [], set[tuple[str, ...]]()
     for row in rows:

@@ -26,17 +26,9 @@ VAL_SHARE = 0.12  # of train, where the table has no val split
 
 @dataclass(frozen=True)
 class FolderRows:
-    """The rows of a folder's table or sub-folders.
+    """The rows of a folder's table or sub-folders whose image exists, and the labels in order.
 
-    Attributes:
-        rows: those whose image exists.
-        labels: the label names, in order.
-        missing: for every other row, by file name, why it has no image.
-        warnings: for the user.
-        bad: the rows that cannot be read.
-        unused: the columns that were not read.
-        form: of the table, or "folders".
-        missing_rows: the rows whose image does not exist.
+    `missing` says for every other row, by file name, why it has no image; `unused` are the columns that were not read.
     """
 
     rows: tuple[Row, ...]

@@ -56,17 +56,7 @@ class LabelCells:
 def detect_form(
     path: Path, others: Sequence[str], values: Mapping[str, Sequence[str]], options: TableOptions
 ) -> tuple[Form, list[str]]:
-    """Detect the form of a table, and the columns that it reads.
-
-    Args:
-        path: the table, for messages.
-        others: the columns that may hold tags or labels.
-        values: the cells of these columns.
-        options: how to read the table.
-
-    Raises:
-        ValueError: the table fits no form, or two; it is never guessed.
-    """
+    """Detect the form of a table, and the columns that it uses.  Raises ValueError if none or two forms match."""
     if options.form == "columns" or options.form == "one_hot":
         return options.form, list(others)
     cells = LabelCells(options.negative_values)
@@ -119,14 +109,7 @@ def label_columns(
 ) -> list[str]:
     """Select the columns of a one-hot table that are labels: those with a yes or no in some row.
 
-    Args:
-        path: the table, for messages.
-        others: the columns that may be labels.
-        values: the cells of these columns.
-        cells: the meaning of a cell.
-
-    Raises:
-        ValueError: there is no such column, or no cell means no, so that no label has a negative.
+    Raises ValueError if there is none, or if no cell means no, so that no label has a negative.
     """
     meanings = {name: Counter(map(cells.meaning.get, map(str.lower, values[name]))) for name in others}
     used = [name for name in others if meanings[name][True] or meanings[name][False]]

@@ -19,18 +19,9 @@ REVERSED = re.compile(r"(.*\S)\s*[,;:=\t]\s*(-?\d+)\s*")
 
 
 def replace_numbers(rows: Sequence[Row], order: Sequence[str], file: Path) -> tuple[list[Row], list[str]]:
-    """Replace numbers by their names.
+    """Replace numbers by names from a file; returns the rows and the names in the file's order.
 
-    Args:
-        rows: with numbers, or names already, as tags.
-        order: more labels that need a name.
-        file: the names, see `read_names`.
-
-    Returns:
-        The rows with names, and the names in the file's order.
-
-    Raises:
-        ValueError: a label has no name.
+    `order` are more labels that need a name.  Raises ValueError if a label has none.
     """
     used = {tag for row in rows for tag in row.tags + row.unknown} | set(order)
     names = _names(file, used)
@@ -108,11 +99,7 @@ def _distinct(file: Path, pairs: list[tuple[str, str]]) -> dict[str, str]:
 
 
 def merge_spellings(rows: Sequence[Row], *, merge: bool) -> tuple[list[Row], tuple[str, ...]]:
-    """Merge labels that differ only in case, spaces or Unicode form into the most frequent spelling.
-
-    Returns:
-        The rows, unchanged unless `merge`, and a warning where there are such labels.
-    """
+    """Merge labels that differ only in case, spaces or Unicode form if `merge`, else return a warning."""
     counts = Counter(tag for row in rows for tag in row.tags + row.unknown)
     by_spelling: dict[str, list[str]] = {}
     for name, _ in counts.most_common():

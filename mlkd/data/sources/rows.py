@@ -23,19 +23,10 @@ class Row:
 
 
 def combine_rows(rows: Sequence[Row], path: Path, *, merge: bool) -> tuple[list[Row], tuple[str, ...]]:
-    """Make one row of all rows of a file.
+    """Make one row of all rows of a file, and say so in a warning.
 
-    Args:
-        rows: of a table; several may be of one file.
-        path: the table, for messages.
-        merge: whether rows with different tags are merged; a label that one row has and another leaves unknown is a
-            tag.
-
-    Returns:
-        The rows, and warnings.
-
-    Raises:
-        ValueError: rows of one file have different tags and may not be merged, or different splits.
+    With `merge`, rows may have different tags; a label that one row has and another leaves unknown is a tag.
+    Raises ValueError for different tags without `merge`, and for different splits.
     """
     by_file: dict[str, list[Row]] = {}
     for row in rows:
@@ -69,15 +60,9 @@ def _merge(same: Sequence[Row]) -> Row:
 
 
 def refuse_unlearnable(where: object, rows: Sequence[Row], *, by_folders: bool = False) -> None:
-    """Refuse labels that no model can learn: on every image, or about one label for each image.
+    """Raise ValueError for labels that no model can learn: on every image, or about one label for each image.
 
-    Args:
-        where: the table or folder, for messages.
-        rows: one an image.
-        by_folders: whether the labels are the names of sub-folders.
-
-    Raises:
-        ValueError: names the options that solve the problem.
+    `where` is the table or folder; `by_folders`: the labels are names of sub-folders.
     """
     other = "set table: FILE, or set root: FOLDER" if by_folders else "set tags_column: NAME, or set table: FILE"
     positives = Counter(tag for row in rows for tag in set(row.tags))

@@ -31,15 +31,9 @@ ReadLabels = Callable[[dict[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]
 
 @dataclass(frozen=True)
 class Table:
-    """The content of a table.
+    """The content of a table; `unused` are the columns that were not read.
 
-    Attributes:
-        rows: one an image.
-        labels: a one-hot table's columns or the names file in their order, else all tags, sorted.
-        form: in which the table holds the tags.
-        warnings: for the user.
-        bad: the rows that were left out.
-        unused: the columns that were not read.
+    `labels` are a one-hot table's columns or the names file in their order, else all tags, sorted.
     """
 
     rows: tuple[Row, ...]
@@ -102,20 +96,7 @@ def _refuse_bad(path: Path, bad: Sequence[BadRow], good: int, options: TableOpti
 def label_rows(
     path: Path, rows: list[Row], order: Sequence[str], options: TableOptions
 ) -> tuple[list[Row], tuple[str, ...], tuple[str, ...]]:
-    """Rename, merge and drop labels as the options say.
-
-    Args:
-        path: the table or folder, for messages.
-        rows: one an image.
-        order: the labels in order; empty: sorted.
-        options: how to read the table.
-
-    Returns:
-        The rows, the labels in order, and warnings.
-
-    Raises:
-        ValueError: a number has no name, or a label to ignore does not exist.
-    """
+    """Rename, merge and drop labels by the options; returns rows, ordered labels and warnings.  Raises ValueError."""
     if options.label_names is not None:
         rows, order = replace_numbers(rows, order, options.label_names)
     rows, warnings = merge_spellings(rows, merge=options.merge_labels)
