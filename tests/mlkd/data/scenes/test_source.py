@@ -6,9 +6,8 @@ import pytest
 
 from mlkd.core.cache import cache_root
 from mlkd.core.progress import silent
-from mlkd.data import Scenes
+from mlkd.data import Scenes, prepare, read_split
 from mlkd.data.base import SOURCE_SPLITS, Listing
-from mlkd.data.prepared import prepare, read_split
 from mlkd.data.scenes import source as scenes
 
 
