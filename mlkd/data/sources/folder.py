@@ -52,11 +52,11 @@ class Folder(LocalFiles, TableOptions):
 
     kind: Literal["folder"] = "folder"
     root: Path  # the names in the table are relative to this folder
-    table: str = "tags.csv"  # below the root, or absolute
-    labels_from: Literal["table", "folders"] = "table"  # folders: the names of the folders in which an image lies
-    suffix: str = ""  # added to every name in the table, .jpg
-    labels: tuple[str, ...] = ()  # their order; empty: a one-hot table's columns, else all tags, sorted
-    unlabelled: str | None = None  # folder of more images, below the root or absolute: to train, all labels unknown
+    table: str = "tags.csv"  # file below the root, or absolute
+    labels_from: Literal["table", "folders"] = "table"  # folders: the names of an image's folders are its labels
+    suffix: str = ""  # added to every file name in the table, such as .jpg
+    labels: tuple[str, ...] = ()  # in order; empty: a one-hot table's columns, else all tags, sorted
+    unlabelled: str | None = None  # folder with more images for train, all labels unknown; below the root or absolute
 
     def __post_init__(self) -> None:
         super().__post_init__()
