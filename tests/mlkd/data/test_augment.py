@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import functional
 
 from mlkd.data.augment import Views
@@ -33,21 +32,6 @@ def test_a_view_depends_only_on_seed_row_and_view(views: Views) -> None:
     assert not any(torch.equal(first, other) for other in others)
     assert first.shape == (32, 32, 3)
     assert first.dtype == torch.uint8
-
-
-class Viewed(torch.utils.data.Dataset[torch.Tensor]):
-    """Eight views of one image."""
-
-    def __len__(self) -> int:
-        return 8
-
-    def __getitem__(self, view: int) -> torch.Tensor:
-        return Views(**PUBLISHED).apply(gradient_image(24), seed=0, row=4, view=view)
-
-
-def test_workers_make_the_same_views() -> None:
-    in_process, in_workers = (list(DataLoader(Viewed(), 4, num_workers=workers)) for workers in (0, 2))
-    assert all(torch.equal(a, b) for a, b in zip(in_process, in_workers, strict=True))
 
 
 def test_no_augmentation_is_the_image_itself() -> None:
@@ -165,9 +149,4 @@ def test_the_published_cutout_has_one_size_and_may_lie_over_the_edge() -> None:
 def test_ranges_are_checked(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=rf"views\.{field}: expected .*, got {value}"):
         Views(**{field: value})
-
-
-def test_a_crop_by_area_may_be_smaller() -> None:
-    assert Views(crop="area", crop_min=0.08).crop_min == 0.08  # torchvision's own default
-    with pytest.raises(ValueError, match=r"views\.crop_min: expected 0\.1\.\.1"):
-        Views(crop_min=0.08)
+    assert Views(crop="area", crop_min=0.08).crop_min == 0.08  # an area may be smaller: torchvision's own default

@@ -45,18 +45,6 @@ def test_a_table_without_splits_is_split(root: Path) -> None:
             assert [listing.labels.names[label] for label in sample.positives] == sorted(tags_of(number))
 
 
-def test_splits_stay_when_images_are_added(root: Path) -> None:
-    """Images without tags, so that no rare label gets more to choose from; the rows are in another order."""
-    before = Folder(root=root).read(root, silent).splits
-    header, *lines = (root / "tags.csv").read_text().splitlines()
-    tagged = [line for line in lines if not line.endswith(",")]
-    assert len(tagged) < len(lines)
-    write(root, header, *tagged[::-1])
-    after = Folder(root=root).read(root, silent).splits
-    for split, samples in after.items():
-        assert {sample.name for sample in samples} <= {sample.name for sample in before[split]}
-
-
 def test_split_column_and_json_lines(root: Path) -> None:
     rows = [
         {"file": f"sub/{number}.png", "tags": tags_of(number), "split": ("train", "val", "test")[number % 3]}
@@ -69,17 +57,6 @@ def test_split_column_and_json_lines(root: Path) -> None:
     listing = Folder(root=root, separator="|").read(root, silent)
     assert listing.splits["val"][0].positives == (0, 1)
     assert [sample.positives for samples in listing.splits.values() for sample in samples].count(()) == 1
-
-
-def test_missing_and_unreadable_files_are_skipped(root: Path) -> None:
-    (root / "sub/7.png").unlink()
-    (root / "sub/9.png").write_bytes((root / "sub/9.png").read_bytes()[:100])
-    prepare(Folder(root=root), root / "out", (16,))
-    assert set(json.loads((root / "out/skipped.json").read_text())) == {"sub/7.png", "sub/9.png"}
-    train = read_split(root / "out", "train")
-    assert train.files[0].is_file()
-    assert train.files[0].is_absolute()
-    assert train.major is None
 
 
 def test_fingerprint_depends_on_table_and_images(root: Path) -> None:

@@ -42,7 +42,7 @@ def test_columns(tmp_path: Path) -> None:
 
 
 def test_one_hot(tmp_path: Path) -> None:
-    result = read_table(table(tmp_path, "file,owl,cat,bee", "a.png,1,0,?", "b.png,,-1,1.0", "c.png,0.0,-1.0,0"))
+    result = read_table(table(tmp_path, "file,owl,cat,bee", "a.png,Yes,no,?", "b.png,,-1,1.0", "c.png,0.0,-1.0,FALSE"))
     assert result.form == "one_hot"
     assert result.labels == ("owl", "cat", "bee")
     assert [(row.tags, row.unknown) for row in result.rows] == [
@@ -88,11 +88,6 @@ def test_columns_without_yes_or_no_are_no_labels(tmp_path: Path) -> None:
     assert result.labels == ("owl", "cat")
     assert [row.unknown for row in result.rows] == [(), ()]
     assert result.unused == ("a column without a name", "caption", "empty", "a column without a name")
-
-
-def test_yes_and_no(tmp_path: Path) -> None:
-    path = table(tmp_path, "file,owl,cat", "a.png,True,no", "b.png,FALSE,Yes")
-    assert [row.tags for row in read_table(path).rows] == [("owl",), ("cat",)]
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -160,9 +155,7 @@ def test_form_tags_needs_a_tags_column(tmp_path: Path) -> None:
         read_table(table(tmp_path, "file,owl", "a.png,1"), TableOptions(form="tags"))
 
 
-def test_other_encodings(tmp_path: Path) -> None:
-    (tmp_path / "tags.csv").write_bytes("\ufefffile,tags\r\na.png,bär\r\n".encode())
-    assert read_table(tmp_path / "tags.csv").rows[0] == Row(2, "a.png", ("bär",))
+def test_other_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tags.csv").write_bytes("file,tags\na.png,bär\n".encode("latin-1"))
     with pytest.raises(
         ValueError, match=r"tags.csv, line 2: expected UTF-8, got .*; save a copy as UTF-8 and set table: "
