@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from mlkd.data.base import Bounds, Finding, LeftOut, Listing
 from mlkd.data.groups import DisjointSets
 from mlkd.data.leakage import COPY, SPLIT_PRIORITY, Decoded, drop_equal_files
-from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
 from mlkd.data.splits import split_by_hash
 
 MANY = 10  # near copies from which on a group may be frames of one view and not one photograph
 SHARE = 0.05  # of all images, likewise
+GREY_PX = 24
+HASH_DISTANCE = 12  # of 64 bits; a coarse filter, the 24x24 greys decide
+FLAT = 0.03  # of 255: standard deviation below which an image has a single tone
+RE_ENCODED = 0.05  # root mean square error of a re-encoded or resized copy, relative to the greys' standard deviation
+LEAST_ERROR = 1.5  # grey levels of error from rounding and compression alone
 
 
 def group_equal_files(files: Mapping[str, Path]) -> dict[str, str]:
@@ -127,3 +132,39 @@ def _findings(sizes: Counter[int], limit: float) -> list[Finding]:
         numbers = f"Groups of {', '.join(map(str, large))} images. They may be in different splits."
         findings.append(Finding("Many images look nearly the same, as frames of one view do.", numbers))
     return findings
+
+
+def photograph_greys(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Shrink images (px, px, 3) to greys (N, 24, 24)."""
+    greys = (Image.fromarray(image).convert("L") for image in images)
+    small = [np.asarray(grey.resize((GREY_PX, GREY_PX), Image.Resampling.BOX)) for grey in greys]
+    return np.stack(small) if small else np.zeros((0, GREY_PX, GREY_PX), np.uint8)
+
+
+def same_photograph_groups(greys: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Group re-encoded and resized copies by greys (N, 24, 24), directly or in a chain: (N,) the group's lowest index.
+
+    Pairs of nearly the same mean are proposed by their hashes and confirmed on the greys.  An image of a single tone
+    is never a copy.
+    """
+    groups = DisjointSets[int]()
+    values = greys.reshape(len(greys), -1).astype(np.float32)
+    means, spread = values.mean(1), values.std(1)
+    order = np.argsort(means, kind="stable")
+    order = order[spread[order] / 255 >= FLAT]
+    hashes, limit = _hashes(greys), np.maximum(LEAST_ERROR, RE_ENCODED * spread)
+    ends = np.searchsorted(means[order], means[order] + limit[order], side="right")
+    for position, index in enumerate(order):
+        later = order[position + 1 : ends[position]]
+        proposed = later[np.bitwise_count(hashes[later] ^ hashes[index]) <= HASH_DISTANCE]
+        error = np.sqrt(((values[proposed] - values[index]) ** 2).mean(1))
+        for other in proposed[error <= limit[index]]:
+            groups.join(int(index), int(other))
+    return np.array([groups.root(index) for index in range(len(greys))], dtype=np.int64)
+
+
+def _hashes(greys: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Hash greys (N, 24, 24) to (N,) 64 bits: which cells of an 8x8 grid are lighter than the mean."""
+    cells = greys.reshape(-1, 8, GREY_PX // 8, 8, GREY_PX // 8).mean((2, 4))
+    lighter = cells > cells.mean((1, 2), keepdims=True)
+    return np.packbits(lighter.reshape(-1, 64), axis=1).view(np.uint64)[:, 0]

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mlkd.core.progress import Progress
-from mlkd.data.near_duplicates import near_duplicate_groups, thumbnail
+from mlkd.data.scenes.near_duplicates import near_duplicate_groups, thumbnail
 
 log = logging.getLogger(__name__)
 

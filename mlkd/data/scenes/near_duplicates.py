@@ -1,8 +1,6 @@
-"""Finds images that are nearly the same, so that no two splits share one: copies, recoloured or mirrored twins."""
+"""Groups cut-outs that are nearly the same (copies, recoloured or mirrored twins), so that no two splits share one."""
 
 from __future__ import annotations
-
-from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +13,8 @@ SHAPE_ALIKE = 0.97  # correlation of the alpha thumbnails
 DRAWING_ALIKE = 0.88  # correlation of the greys inside the shape; recoloured twins keep their lines
 FILLED_ALPHA = 0.74  # discs, cards, flags: the shape carries no information, only the drawing decides
 FILLED_ALIKE = 0.95
-GREY_PX = 24
-HASH_DISTANCE = 12  # of 64 bits; a coarse filter, the 24x24 greys decide
 MOST_SQUEEZED = 1.12  # ratio of the aspects
 FLAT = 0.03  # standard deviation of a silhouette's grey: without a drawing, only the shape decides
-RE_ENCODED = 0.05  # root mean square error of a re-encoded or resized copy, relative to the greys' standard deviation
-LEAST_ERROR = 1.5  # grey levels of error from rounding and compression alone
 
 
 def thumbnail(cutout: Image.Image) -> NDArray[np.float32]:
@@ -45,42 +39,6 @@ def near_duplicate_groups(
         for first, second in zip(*np.nonzero(_alike(thumbnails[members], aspects[members])), strict=True):
             groups.join(int(members[first]), int(members[second]))
     return np.array([groups.root(index) for index in range(len(thumbnails))])
-
-
-def photograph_greys(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Shrink images (px, px, 3) to greys (N, 24, 24)."""
-    greys = (Image.fromarray(image).convert("L") for image in images)
-    small = [np.asarray(grey.resize((GREY_PX, GREY_PX), Image.Resampling.BOX)) for grey in greys]
-    return np.stack(small) if small else np.zeros((0, GREY_PX, GREY_PX), np.uint8)
-
-
-def same_photograph_groups(greys: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Group re-encoded and resized copies by greys (N, 24, 24), directly or in a chain: (N,) the group's lowest index.
-
-    Pairs of nearly the same mean are proposed by their hashes and confirmed on the greys.  An image of a single tone
-    is never a copy.
-    """
-    groups = DisjointSets[int]()
-    values = greys.reshape(len(greys), -1).astype(np.float32)
-    means, spread = values.mean(1), values.std(1)
-    order = np.argsort(means, kind="stable")
-    order = order[spread[order] / 255 >= FLAT]
-    hashes, limit = drawing_hashes(greys), np.maximum(LEAST_ERROR, RE_ENCODED * spread)
-    ends = np.searchsorted(means[order], means[order] + limit[order], side="right")
-    for position, index in enumerate(order):
-        later = order[position + 1 : ends[position]]
-        proposed = later[np.bitwise_count(hashes[later] ^ hashes[index]) <= HASH_DISTANCE]
-        error = np.sqrt(((values[proposed] - values[index]) ** 2).mean(1))
-        for other in proposed[error <= limit[index]]:
-            groups.join(int(index), int(other))
-    return np.array([groups.root(index) for index in range(len(greys))], dtype=np.int64)
-
-
-def drawing_hashes(greys: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Hash greys (N, 24, 24) to (N,) 64 bits: which cells of an 8x8 grid are lighter than the mean."""
-    cells = greys.reshape(-1, 8, GREY_PX // 8, 8, GREY_PX // 8).mean((2, 4))
-    lighter = cells > cells.mean((1, 2), keepdims=True)
-    return np.packbits(lighter.reshape(-1, 64), axis=1).view(np.uint64)[:, 0]
 
 
 def _alike(thumbnails: NDArray[np.float32], aspects: NDArray[np.float32]) -> NDArray[np.bool_]:
