@@ -49,12 +49,7 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
     arrays = {split: out / f"{split}.{min(sizes)}.npy" for split in decoded}
     decoded, copies = unite_copies(listing, decoded, arrays, left_out)
     _write_json(out / "skipped.json", left_out.causes)
-    _refuse_empty(decoded, listing, out)
-    refuse_leaks(decoded)
-    select, tune = _split_val(decoded["val"], listing)
-    _refuse_without_positives("val", " in select", select)
-    _refuse_without_positives("test", "", decoded["test"])
-    parts = {"train": decoded["train"], "select": select, "tune": tune, "test": decoded["test"]}
+    parts = _parts(decoded, listing, out)
     samples = [image.sample for part in parts.values() for image in part]
     audited = audit(listing, samples, left_out.labels, [*copies, *findings])
     targets, label_mask = {}, {}
@@ -72,7 +67,7 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
 def _decode(
     listing: Listing, out: Path, sizes: Sequence[int], progress: Progress, left_out: LeftOut
 ) -> tuple[dict[str, list[Decoded]], list[Finding]]:
-    """Decode all images; returns the readable ones of each split, and what was odd about the files."""
+    """Decode all images; returns the readable ones of each split, and findings about the files."""
     decoded: dict[str, list[Decoded]] = {}
     results: list[tuple[str, DecodeResult]] = []
     for split, samples in listing.splits.items():
@@ -92,6 +87,16 @@ def _about(listing: Listing, left_out: LeftOut) -> dict[str, Any]:
         "found": listing.actual,
         "skipped": len(left_out.causes),
     }
+
+
+def _parts(splits: Mapping[str, Sequence[Decoded]], listing: Listing, out: Path) -> dict[str, Sequence[Decoded]]:
+    """Check the splits, and split val into select and tune.  Raises ValueError."""
+    _refuse_empty(splits, listing, out)
+    refuse_leaks(splits)
+    select, tune = _split_val(splits["val"], listing)
+    _refuse_without_positives("val", " in select", select)
+    _refuse_without_positives("test", "", splits["test"])
+    return {"train": splits["train"], "select": select, "tune": tune, "test": splits["test"]}
 
 
 def _refuse_empty(splits: Mapping[str, Sequence[Decoded]], listing: Listing, out: Path) -> None:

@@ -44,10 +44,11 @@ def test_a_label_without_cutouts_is_named(root: Path) -> None:
 
 
 def test_the_default_mapping() -> None:
-    shipped = read_mapping()
-    names = [rule.name for rule in shipped.rules]
+    default = read_mapping()
+    names = [rule.name for rule in default.rules]
     assert len(names) == len(set(names)) == 30
-    assert all(rule.patterns for rule in shipped.rules)
-    for rule in shipped.rules:
-        assert all(pattern.split("/")[0] in shipped.roots for pattern in rule.patterns)
+    assert all(rule.patterns for rule in default.rules)
+    for rule in default.rules:
+        assert all(pattern.split("/")[0] in default.roots for pattern in rule.patterns)
         assert all(isinstance(pattern, str) for pattern in rule.without)
+    assert any("Picture_1A" in pattern for pattern in default.backgrounds)  # the name of a file, not of this project
