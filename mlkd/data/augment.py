@@ -48,14 +48,7 @@ class Views:
                 raise ValueError(f"views.{name}: expected {low}..{high}, got {getattr(self, name)}")
 
     def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> UInt8[Tensor, "H W 3"]:
-        """Return one view; the box, flip, light and operations are the same at any resolution.
-
-        Args:
-            pixels: (H, W, 3).
-            seed: of the training.
-            row: of the image in its split.
-            view: number of the view.
-        """
+        """Return view number `view` of image `row`, from its pixels (H, W, 3), the same at any resolution."""
         rng = np.random.default_rng([seed, row, view])
         share_y, share_x, y, x, mirrored, bright, contrast, side, cut_y, cut_x = rng.random(10)
         height, width = pixels.shape[:2]

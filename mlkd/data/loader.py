@@ -23,18 +23,9 @@ class DeadWorkerError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
-    """The training split in shuffled batches.
+    """The training split in shuffled batches of `batch_size`; each of `ranks` processes has an equal part of every batch.
 
-    Attributes:
-        split: the images.
-        sizes: in pixels; a batch has images uint8 (b, px, px, 3) of each, all of the same view.
-        views: how images vary.
-        view_seed: of the views.
-        seed: of the order.
-        batch_size: images in a batch of all processes together.
-        rank: number of this process.
-        ranks: number of processes; each has an equal part of every batch.
-        workers: processes that prepare images.
+    Images are uint8 (b, px, px, 3) at each of `sizes`, all of the same view; `workers` processes prepare them.
     """
 
     split: Split
