@@ -23,7 +23,7 @@ class DeadWorkerError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
-    """The training split in shuffled batches of `batch_size`; each of `ranks` processes has an equal part of every batch.
+    """Shuffled batches of the training split; each of `ranks` processes has an equal part of every batch.
 
     Images are uint8 (b, px, px, 3) at each of `sizes`, all of the same view; `workers` processes prepare them.
     """
