@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlkd.data import Source
-from mlkd.data.prepared import prepare
+from mlkd.data import Source, prepare
 from mlkd.data.scenes.fetch import fetch as fetch_images
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
@@ -28,7 +27,7 @@ def stage(recipe: Recipe, folder: Path) -> Stage:
         run=partial(run, recipe),
         config={"source": recipe.data, "sizes": teachers.sizes(recipe)},
         packages=("numpy", "pillow", "pillow-heif"),
-        version=6,  # notes apart from problems; names without suffix for every kind of image
+        version=7,  # about.json counts images; findings in plain words
         outside=partial(_fingerprint, recipe.data, folder),
     )
 

@@ -1,7 +1,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from mlkd.data.near_duplicates import near_duplicate_groups, thumbnail
+from mlkd.data.scenes.near_duplicates import near_duplicate_groups, thumbnail
 
 
 def owl(colour: tuple[int, int, int], eye: int = 20) -> Image.Image:
