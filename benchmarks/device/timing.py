@@ -148,7 +148,7 @@ def _binomial(n: int, k: int, share: float) -> float:
     return math.exp(ways + k * math.log(share) + (n - k) * math.log1p(-share))
 
 
-def histogram(milliseconds: ArrayLike, bins: int = BINS) -> dict[str, list[float] | list[int]]:
+def histogram(milliseconds: ArrayLike, bins: int = BINS) -> dict[str, list[Any]]:
     """Counts between edges that are evenly spaced on a log scale from the least to the greatest sample (above 0)."""
     values = np.asarray(milliseconds, dtype=np.float64)
     low, high = float(values.min()), float(values.max())

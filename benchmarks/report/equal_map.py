@@ -50,7 +50,7 @@ def fastest_of_models(found: Sequence[Rival]) -> list[Rival]:
     """The fastest way of each model, in order of time."""
     first: dict[str, Rival] = {}
     for rival in found:
-        first.setdefault(rival.row.text("model"), rival)
+        first.setdefault(rival.row.model, rival)
     return list(first.values())
 
 

@@ -1,13 +1,14 @@
-"""Which engine to ship on a device: one rule, for the page's verdict, its question and the command line."""
+"""Which engine to deploy on a device: one rule for the page, its limits and the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from benchmarks import schema
 from benchmarks.report import figures
-from benchmarks.report.rows import Row, finite
+from benchmarks.report.rows import Row, place
 
 KEPT = 0.99  # of the best mAP: what an engine may lose and still count as as good
 CREDITED = ("map", "map_low", "map_high", "delta_map", "delta_low", "delta_high")
@@ -15,7 +16,7 @@ CREDITED = ("map", "map_low", "map_high", "delta_map", "delta_low", "delta_high"
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an engine must keep to; mAP in points, 0 to 100, MB of 10^6 bytes."""
+    """Limits on an engine; mAP in points, 0 to 100, MB of 10^6 bytes."""
 
     max_p90_ms: float | None = None
     min_map: float | None = None
@@ -52,31 +53,38 @@ class Choice:
 
 
 def choose(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[schema.Row],
     *,
     device: str,
     max_p90_ms: float | None = None,
     min_map: float | None = None,
     max_mb: float | None = None,
 ) -> Answer:
-    """The engine to ship, from the rows of a bench; mAP in points.
+    """Choose the engine to deploy from the rows of a report.
 
-    Raises ValueError for an unknown device, for a limit out of range and if no engine fits.
+    Args:
+        rows: of all devices.
+        device: name of the device.
+        max_p90_ms: limit on the end-to-end latency.
+        min_map: limit on mAP in points, 0 to 100.
+        max_mb: limit on the size of the engine's files, in 10^6 bytes.
+
+    Raises:
+        ValueError: The device is unknown, a limit is out of range, or no engine fits.
     """
     limits = Limits(max_p90_ms=max_p90_ms, min_map=min_map, max_mb=max_mb)
-    every = [Row(at, finite(facts)) for at, facts in enumerate(rows)]
-    there = [row for row in every if row.device == device]
-    if not there:
-        known = ", ".join(dict.fromkeys(row.device for row in every)) or "none"
+    on_device = [row for row in place(rows) if row.device == device]
+    if not on_device:
+        known = ", ".join(dict.fromkeys(row.device for row in rows)) or "none"
         raise ValueError(f"device: expected one that was measured ({known}), got {device!r}; name one of these")
-    choice = pick(there, limits)
+    choice = pick(on_device, limits)
     if choice is None:
-        raise ValueError(nothing_fits(there, device, limits))
+        raise ValueError(nothing_fits(on_device, device, limits))
     return Answer(
         engine=choice.chosen.name,
         why=why(choice),
         runner_up=choice.runner_up.name if choice.runner_up else None,
-        refused=tuple(_refused(there, choice, limits)),
+        refused=tuple(_refused(on_device, choice, limits)),
     )
 
 
@@ -118,8 +126,8 @@ def credited(row: Row) -> Row:
 
     Rounding adds no mAP: such a gain is chance or comes from another training, and is no reason to prefer an engine.
     """
-    known = ((key, row.number(key)) for key in CREDITED)
-    return Row(row.at, {**row.facts, **{key: value - row.gain for key, value in known if value is not None}})
+    known = {name: getattr(row, name) for name in CREDITED if getattr(row, name) is not None}
+    return dataclasses.replace(row, **{name: value - row.gain for name, value in known.items()})
 
 
 def _credit(row: Row) -> float:
@@ -130,7 +138,7 @@ def told_apart(row: Row, other: Row) -> bool:
     """Whether their intervals lie apart: the paired ones to the float scores where both rows have them, which are
     narrower than those of mAP itself; rows without intervals are apart unless equal."""
     pair = (row.change, other.change) if row.change and other.change else (row.interval, other.interval)
-    if row.text("model") != other.text("model"):  # then the float scores are others
+    if row.model != other.model:  # then the float scores are others
         pair = (row.interval, other.interval)
     if pair[0] is None or pair[1] is None:
         return row.accuracy != other.accuracy
@@ -138,8 +146,8 @@ def told_apart(row: Row, other: Row) -> bool:
 
 
 def misses(row: Row, limits: Limits) -> dict[str, tuple[float, str]]:
-    """By limit: by what share of it the row misses, and in words."""
-    size, found = row.number("bytes"), {}
+    """Return by limit the share of it by which the row misses, and the miss in words."""
+    size, found = row.bytes, {}
     accuracy, latency = 100 * (row.accuracy or 0.0), row.latency or 0.0
     if limits.max_p90_ms is not None and latency > limits.max_p90_ms:
         over = f"p90 {figures.milliseconds(latency)} ms, {figures.milliseconds(latency - limits.max_p90_ms)} ms over"
@@ -212,7 +220,7 @@ def _refused(rows: Sequence[Row], choice: Choice, limits: Limits) -> list[tuple[
         if not row.engine or row is choice.chosen:
             continue
         if not row.plotted:
-            reason = ": ".join(filter(None, (row.text("status"), row.text("reason")))) or "not measured"
+            reason = row.failure or "measured without a latency or a mAP"
         elif missed := misses(row, limits):
             reason = "; ".join(words for _, words in missed.values())
         elif row.at in alike:

@@ -14,14 +14,16 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.config import Bench
+from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.measured_models import Scored
+from benchmarks.measured_models import ScoredEngines
+from benchmarks.parsing import parse
 from benchmarks.remote import DeviceEntry, DeviceError
 from benchmarks.remote.ssh import Ssh
 from benchmarks.run import Job, run_bench
+from benchmarks.schema import Device, DeviceResult, ScoreSource, read_report, to_json
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
 from mlkd.core.progress import Progress
@@ -45,15 +47,16 @@ def stage(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...]) -> Stag
         name="devices",
         run=partial(run, recipe.bench, recipe.seed, others, folder / "devices.work"),
         reads=("data", "bundle", "references", "bench"),
+        version=2,
         config={"bench": recipe.bench, "seed": recipe.seed, "devices": others},
         outside=partial(again, folder / "devices"),
     )
 
 
 def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, context: Context) -> None:
-    """Measure on all at once; one that fails becomes a line that says why.  Writes devices.json.
+    """Measure on all devices at once and write devices.json; a device that fails is listed with the reason.
 
-    Raw samples and scores lie in `work`; a device that is whole there is not asked again, another goes on.
+    Raw samples and scores are in `work`; a device that is complete there is not measured again, another is resumed.
     """
     nets, manifest = scores.read(context.inputs["references"]), read_bundle(context.inputs["bundle"] / "bundle")
     truth = measuring.truth_of(read_split(context.inputs["data"], "test"))
@@ -62,7 +65,7 @@ def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, con
     opened = [Ssh(entry) for entry in entries]
     turns = {_place(entry): threading.Lock() for entry in entries}  # entries of one machine would time each other
 
-    def measure(device: Ssh, out: Path, progress: Progress) -> dict[str, Any]:
+    def measure(device: Ssh, out: Path, progress: Progress) -> DeviceResult:
         entry = device.entry
         with turns[_place(entry)], closing(device):
             host, timed = _host(context.inputs["bench"]), dataclasses.replace(bench, timeout_s=entry.timeout_s)
@@ -72,46 +75,47 @@ def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, con
     folders = [work / _key(entry, bench, seed, context.inputs) for entry in entries]
     with ThreadPoolExecutor(len(entries)) as together:
         running = [
-            together.submit(_one, device.entry, folder, partial(measure, device, folder, progress.of(at)))
-            for at, (device, folder) in enumerate(zip(opened, folders, strict=True))
+            together.submit(_measure_once, device.entry, folder, partial(measure, device, folder, progress.of(index)))
+            for index, (device, folder) in enumerate(zip(opened, folders, strict=True))
         ]
         try:
-            found = [one.result() for one in running]
+            results = [future.result() for future in running]
         except BaseException:  # Ctrl-C: the threads would go on, and the pool waits for them
             for device in opened:
                 device.close()
             raise
     for old in set(work.iterdir()) - set(folders):
         shutil.rmtree(old)
-    (context.out / RESULT).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (context.out / RESULT).write_text(json.dumps(to_json(results), indent=1) + "\n", encoding="utf-8")
 
 
 def again(folder: Path) -> dict[str, int]:
-    """Something new each time while a device of the finished result was not measured: it is tried again."""
+    """Return a new value each time while a device of the finished result was not measured, so that it is retried."""
     file = folder / RESULT
-    found = result.read_json(file) if file.is_file() else []
-    return {"again": time.time_ns()} if any(one["device"]["status"] != "measured" for one in found) else {}
+    devices = [entry["device"] for entry in result.read_json(file)] if file.is_file() else []
+    return {"again": time.time_ns()} if any(device["status"] != "measured" for device in devices) else {}
 
 
-def _one(entry: DeviceEntry, folder: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What became of one device: measured now or before, or why not."""
-    kept = folder / FACTS
-    if kept.is_file():
-        return dict(result.read_json(kept))
+def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], DeviceResult]) -> DeviceResult:
+    """Return what a device gave, now or before, or why it gave nothing."""
+    file = folder / FACTS
+    if file.is_file():
+        return parse(DeviceResult, result.read_json(file), ranges=False)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        found = dict(measuring.plain_numbers(measure()))
+        measured = measure()
     except OSError:  # of this machine, as a full disk
         raise
     except Exception as cause:  # whatever one device says spoils no other
-        known = isinstance(cause, (DeviceError, ProcessFailedError, BundleError))
-        reason = str(cause) if known else f"{entry.name}: expected a device that measures, got {cause!r}"
-        log.warning("%s", reason, exc_info=not known)
-        told = {"name": entry.name, "status": "failed", "reason": reason, "machine": None}
-        return {"device": {**told, "threads": entry.threads, "power_mode": entry.power_mode}, "rows": []}
-    result.write_whole(kept, json.dumps(found, indent=1) + "\n")
+        expected = isinstance(cause, (DeviceError, ProcessFailedError, BundleError))
+        reason = str(cause) if expected else f"{entry.name}: expected a device that measures, got {cause!r}"
+        log.warning("%s", reason, exc_info=not expected)
+        threads, power_mode = entry.threads, entry.power_mode
+        failed = Device(name=entry.name, status="failed", reason=reason, threads=threads, power_mode=power_mode)
+        return DeviceResult(device=failed)
+    result.write_whole(file, json.dumps(to_json(measured), indent=1) + "\n")
     log.info("%s: measured", entry.name)
-    return found
+    return measured
 
 
 def _key(entry: DeviceEntry, bench: Bench, seed: int, inputs: Mapping[str, Path]) -> str:
@@ -126,31 +130,31 @@ def _place(entry: DeviceEntry) -> tuple[str | None, int | None]:
     return entry.host, entry.port
 
 
-def _host(bench: Path) -> Scored:
-    """What this machine measured, for a device without room for the test set."""
-    facts = result.read_json(bench / "bench.json")
-    measured = [row for row in facts["rows"] if row["status"] == "measured"]
-    told = {row["name"]: {"ran": None, "sha256": row["sha256"], "error": None} for row in measured}
-    here = facts["devices"][0]
-    return Scored(here["name"], here["machine"]["instruction_set"], bench / "scores", told)
+def _host(bench: Path) -> ScoredEngines:
+    """Scores that this machine computed, for a device without room for the test set."""
+    report = read_report(result.read_json(bench / "bench.json"))
+    own = report.devices[0]
+    source = ScoreSource(device=own.name, instruction_set=own.machine["instruction_set"])
+    results = {row.name: ScoreResult(sha256=row.sha256) for row in report.rows if row.status == "measured"}
+    return ScoredEngines(source, bench / "scores", results)
 
 
 @dataclass(frozen=True)
 class _Together:
-    """The progress of several devices as one."""
+    """Progress of several devices as one."""
 
     tell: Progress
     count: int
     lock: threading.Lock = field(default_factory=threading.Lock)
     shares: dict[int, float] = field(default_factory=dict)
 
-    def of(self, at: int) -> Progress:
-        """That of one of them; latency is told, which is what takes long."""
+    def of(self, index: int) -> Progress:
+        """Return the progress of one device; only latency is reported, as it takes longest."""
 
         def progress(what: str, done: int, total: int, facts: Mapping[str, float] | None = None, /) -> None:
             if what == "latency":
                 with self.lock:
-                    self.shares[at] = done / max(total, 1)
+                    self.shares[index] = done / max(total, 1)
                     self.tell("devices", round(100 * sum(self.shares.values())), 100 * self.count, facts)
 
         return progress
