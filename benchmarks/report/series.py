@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import schema
+from benchmarks.device.output import Sustained as SustainedRun
 from benchmarks.report import figures
 from benchmarks.report.devices import Device, of_device
 from benchmarks.report.rows import Row
@@ -57,7 +57,7 @@ def sustained(rows: Sequence[Row]) -> list[Sustained]:
     return [Sustained(row, _cells(row.sustained)) for row in rows if row.sustained is not None]
 
 
-def _cells(run: schema.Sustained) -> tuple[str, ...]:
+def _cells(run: SustainedRun) -> tuple[str, ...]:
     times = (run.p50, run.p90, run.p99, run.first_p90, run.last_p90)
     return (
         figures.count(run.seconds),

@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.report import render
 from benchmarks.report.recommendation import choose
+from benchmarks.schema import read_report
 
 FLAGS = [
     "--headless",
@@ -68,7 +69,7 @@ def told(document: str, name: str) -> str:
 
 def test_page_runs_without_an_error(bench: dict[str, Any], chromium: str, tmp_path: Path) -> None:
     bench["labels"][0] = bench["distillation"]["labels"][0]["label"] = HOSTILE
-    render(bench, tmp_path)
+    render(read_report(bench), tmp_path)
     document, console = load(chromium, tmp_path / "report.html", tmp_path / "profile")
     assert 'data-ready="page"' in document
     assert 'data-ready="sorting"' in document
@@ -77,7 +78,7 @@ def test_page_runs_without_an_error(bench: dict[str, Any], chromium: str, tmp_pa
 
 def drive(bench: dict[str, Any], chromium: str, folder: Path, script: str) -> str:
     """The document after a script of ours ran in the page; nothing may reach the console."""
-    render(bench, folder)
+    render(read_report(bench), folder)
     page = (folder / "report.html").read_text(encoding="utf-8")
     page = re.sub(r"script-src '[^']*'", "script-src 'unsafe-inline'", page).replace(
         "</body>", DRIVER % script + "</body>"
@@ -159,7 +160,8 @@ def scatter_engines(rows: list[dict[str, Any]], dice: random.Random) -> None:
 def asked(rows: list[dict[str, Any]], device: str, limits: dict[str, float | None]) -> list[str]:
     """Engine, why and runner-up as Python says them."""
     try:
-        answer = choose(rows, device=device, **limits)
+        report = read_report({"schema": 3, "rows": rows})
+        answer = choose(report.rows, device=device, **limits)
     except ValueError as error:
         closest = re.search(r"closest is (\S+) \((.*)\): relax that limit(?:; (a reference.*))?$", str(error))
         assert closest is not None

@@ -15,19 +15,22 @@ from benchmarks.report.devices import read_devices
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scatter import scatter
 from benchmarks.report.slides import HEIGHT, HUES, WIDTH, drawn, signs
+from benchmarks.schema import read_report
 
 
 def test_same_facts_give_the_same_bytes(fleet: dict[str, Any], tmp_path: Path) -> None:
     for name in ("a", "b"):
-        render(fleet, tmp_path / name)
+        render(read_report(fleet), tmp_path / name)
     for name in ("chart.svg", "chart.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert not re.search(r"dc:date|\d{4}-\d\d-\d\d", (tmp_path / "a" / "chart.svg").read_text(encoding="utf-8"))
 
 
 def test_points_lie_where_the_page_has_them(bench: dict[str, Any], tmp_path: Path) -> None:
-    render(bench, tmp_path)
-    drawing = scatter(read_rows(bench), read_devices(bench), [], WIDTH, HEIGHT - 40)
+    render(read_report(bench), tmp_path)
+    drawing = scatter(
+        read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], WIDTH, HEIGHT - 40
+    )
     assert drawing is not None
     with Image.open(tmp_path / "chart.png") as opened:
         pixels = np.asarray(opened.convert("RGB"))
@@ -43,7 +46,7 @@ def test_hostile_names_are_drawn_as_text(bench: dict[str, Any], tmp_path: Path) 
     bench["rows"][4]["name"] = bench["recipe"] = bench["devices"][0]["name"] = name
     for row in bench["rows"]:
         row["device"] = name
-    render(bench, tmp_path)
+    render(read_report(bench), tmp_path)
     text = (tmp_path / "chart.svg").read_text(encoding="utf-8")
     assert "<script" not in text
     ElementTree.fromstring(text)  # well-formed
@@ -52,12 +55,12 @@ def test_hostile_names_are_drawn_as_text(bench: dict[str, Any], tmp_path: Path) 
 
 def test_signs_that_occur_are_explained(bench: dict[str, Any]) -> None:
     bench["rows"][1]["unstable"] = False
-    plain = scatter(read_rows(bench), read_devices(bench), [], WIDTH, HEIGHT)
+    plain = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], WIDTH, HEIGHT)
     assert plain is not None
     assert signs(plain) == ""
     bench["rows"][0].update(settled=False, map_from={"device": "another"})
-    rows = read_rows(bench)
-    full = scatter(rows, read_devices(bench), rows[:1], WIDTH, HEIGHT)
+    rows = read_rows(read_report(bench).rows)
+    full = scatter(rows, read_devices(read_report(bench).devices), rows[:1], WIDTH, HEIGHT)
     assert full is not None
     told = "ring and bold: to ship   ~ timing unstable or unsettled   † mAP measured on another device"
     assert signs(full) == told
@@ -65,6 +68,6 @@ def test_signs_that_occur_are_explained(bench: dict[str, Any]) -> None:
 
 def test_nothing_to_plot_still_gives_a_chart(bench: dict[str, Any], tmp_path: Path) -> None:
     bench["rows"] = []
-    render(bench, tmp_path)
+    render(read_report(bench), tmp_path)
     assert (tmp_path / "chart.svg").is_file()
     assert (tmp_path / "chart.png").is_file()
