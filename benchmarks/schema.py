@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from benchmarks.device.output import (
     Clock,
@@ -24,7 +24,7 @@ from benchmarks.device.output import (
 )
 from benchmarks.parsing import parse
 
-VERSION = 3
+VERSION: Final = 3
 Kind = Literal["engine", "reference"]
 Status = Literal["measured", "built, not run", "failed"]
 Difference = Annotated[float, Range(-1.0, 1.0)]
@@ -146,14 +146,17 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """How good scores of the test set are; deltas are paired with the float scores of the same model."""
+    """How good scores of the test set are; deltas are paired with the float scores of the same model.
+
+    The ends of a 95 % interval may be outside the range of the value where images are few.
+    """
 
     map: Fraction | None = None
-    map_low: Fraction | None = None
-    map_high: Fraction | None = None
+    map_low: float | None = None
+    map_high: float | None = None
     delta_map: Difference | None = None
-    delta_low: Difference | None = None
-    delta_high: Difference | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
     flipped: Fraction | None = None
     worst_labels: list[LabelLoss] | None = None
     map_major: Fraction | None = None
@@ -220,8 +223,8 @@ class PairedDifference:
     """A difference of two mAPs with its paired 95 % interval."""
 
     difference: Difference | None = None
-    low: Difference | None = None
-    high: Difference | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

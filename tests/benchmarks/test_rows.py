@@ -22,12 +22,11 @@ SCORES = np.array([[0.9, 0.2], [0.3, 0.6], [0.6, 0.7], [0.7, 0.1]], dtype=np.flo
 TRUTH = Truth(files=[Path(f"{i}.jpg") for i in range(4)], targets=TARGETS, groups=np.arange(4))
 REFERENCE = ReferenceScores(SCORES[::-1].copy(), np.full(2, 0.5, np.float32))
 ROW = Row(name="openvino-fp32", device="here", kind="engine", precision="fp32", threads=2)
+SCORED = ScoreResult(sha256=SHA)
 HERE = ScoreSource(device="here", instruction_set="avx2")
 
 
-def measured(
-    tmp_path: Path, *printed: Any, scored: ScoreResult = ScoreResult(sha256=SHA), scores: np.ndarray = SCORES
-) -> Row:
+def measured(tmp_path: Path, *printed: Any, scored: ScoreResult = SCORED, scores: np.ndarray = SCORES) -> Row:
     np.save(tmp_path / "engine.npy", scores)
     processes = [output_check.read_process(one) for one in printed]
     return rows.measured_row(
@@ -112,7 +111,7 @@ def test_invalid_output_of_a_device_is_refused_and_named(path: str, value: Any, 
     for part in above:
         place = place[part]
     place[name] = value
-    with pytest.raises(ValueError, match="^Invalid output from the device: ") as refused:
+    with pytest.raises(ValueError, match=r"^Invalid output from the device: ") as refused:
         output_check.read_process(printed)
     assert message in str(refused.value)
     del place[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 from contextlib import closing
@@ -180,7 +181,7 @@ def test_an_engine_that_takes_the_process_down_costs_only_its_own_row(measure: M
     """Beside the bundle a program of which one engine dies in `scores` and another prints no numbers of its time."""
 
     def program(*words: str, timeout_s: float | None = None) -> Any:
-        names = [name for word, name in zip(words, words[1:]) if word == "--engine"]
+        names = [name for word, name in itertools.pairwise(words) if word == "--engine"]
         if words[0] == "bench":
             return process(samples="many") if names == ["lies"] else process()
         if "dies" in names:

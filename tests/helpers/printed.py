@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -75,7 +76,7 @@ class FakeDevice:
 
         def run(*arguments: str, timeout_s: float | None = None) -> Any:
             self.commands.append(arguments)
-            engines = [manifest.engine(name) for word, name in zip(arguments, arguments[1:]) if word == "--engine"]
+            engines = [manifest.engine(name) for word, name in itertools.pairwise(arguments) if word == "--engine"]
 
             def answer() -> Any:
                 return getattr(self, f"_{arguments[0]}")(manifest, engines, arguments)
