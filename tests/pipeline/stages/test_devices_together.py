@@ -14,12 +14,11 @@ import pytest
 from benchmarks.config import Bench
 from benchmarks.remote import DeviceEntry, DeviceError
 from benchmarks.run import Job
+from benchmarks.schema import Device, DeviceResult
 from mlkd.core.progress import silent
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner.stage import Context
-from pipeline.stages import devices, measuring_stages
-
-MACHINE = {"status": "measured", "reason": None, "machine": {}, "threads": 1, "power_mode": None}
+from pipeline.stages import bench, devices
 
 
 class Fake:
@@ -35,7 +34,7 @@ class Fake:
 @pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
     """Measures entries with `run_bench` as given."""
-    for name in ("floats.read", "read_bundle", "read_split", "measuring.truth_of", "measuring.bundles", "_host"):
+    for name in ("scores.read", "read_bundle", "read_split", "measuring.truth_of", "measuring.bundles", "_host"):
         monkeypatch.setattr(f"pipeline.stages.devices.{name}", lambda *_: FakeManifest())
     monkeypatch.setattr("pipeline.stages.devices.Ssh", Fake)
     inputs = {name: tmp_path / name for name in ("data", "bundle", "references", "bench")}
@@ -43,7 +42,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     def measure(entries: list[DeviceEntry], run_bench: Callable[[Job, Any], Any]) -> list[dict[str, Any]]:
         monkeypatch.setattr("pipeline.stages.devices.run_bench", run_bench)
         (tmp_path / "out").mkdir(exist_ok=True)
-        devices.devices(Bench(), 0, entries, tmp_path / "work", Context(tmp_path / "out", inputs, silent))
+        devices.run(Bench(), 0, entries, tmp_path / "work", Context(tmp_path / "out", inputs, silent))
         return list(json.loads((tmp_path / "out" / devices.RESULT).read_text()))
 
     return measure
@@ -53,15 +52,15 @@ class FakeManifest:
     labels = ()
 
 
-def told(job: Job) -> dict[str, Any]:
-    return {"device": {"name": job.device.entry.name, **MACHINE}, "rows": []}
+def result_of(job: Job) -> DeviceResult:
+    return DeviceResult(device=Device(name=job.device.entry.name))
 
 
 def test_one_that_breaks_in_any_way_spoils_no_other(measure: Callable[..., list[dict[str, Any]]]) -> None:
     def run_bench(job: Job, _: Any) -> Any:
         if job.device.entry.name == "a":
             raise OverflowError("int too large")
-        return told(job)
+        return result_of(job)
 
     found = measure([DeviceEntry(name=name, host=name) for name in "ab"], run_bench)
     assert [one["device"]["status"] for one in found] == ["failed", "measured"]
@@ -78,7 +77,7 @@ def test_entries_of_one_machine_take_turns(measure: Callable[..., list[dict[str,
             busy.release()
         else:
             together.wait(10)  # others at once
-        return told(job)
+        return result_of(job)
 
     hosts = {"a": "one", "b": "one", "c": "two", "d": "three"}
     found = measure([DeviceEntry(name=name, host=host) for name, host in hosts.items()], run_bench)
@@ -125,6 +124,6 @@ def test_a_new_bench_here_is_no_reason_to_measure_elsewhere_again(tmp_path: Path
 def test_what_changes_numbers_here_is_a_reason_to_measure_again(changes: dict[str, Any]) -> None:
     def config(**changes: Any) -> Any:
         entry = DeviceEntry(**{"name": "desk"} | changes)
-        return measuring_stages._bench(load_recipe("scenes"), entry).config
+        return bench.stage(load_recipe("scenes"), entry).config
 
     assert config(**changes) != config() == config(name="other")
