@@ -143,7 +143,8 @@ def empty(bench: dict[str, Any]) -> dict[str, Any]:
     bare = copy.deepcopy(bench)
     for row in bare["rows"]:
         row.update(
-            {key: None for key in row if key not in ("name", "kind", "model", "status")}, status="built, not run"
+            {key: None for key in row if key not in ("name", "device", "kind", "model", "status")},
+            status="built, not run",
         )
     for key in ("distillation", "int8_gain", "training", "freezing", "grid", "images", "mistakes"):
         bare[key] = None

@@ -75,4 +75,5 @@ def test_a_missing_key_or_a_wrong_value_is_refused(rendered: Path, path: tuple[A
     else:
         inner[path[-1]] = value
     (error,) = validator.iter_errors(broken)
-    assert str(path[-1]) in f"{error.message} {error.json_path}"
+    messages = [error.json_path, error.message, *(inner.message for inner in error.context)]
+    assert str(path[-1]) in " ".join(messages)
