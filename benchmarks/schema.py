@@ -116,8 +116,31 @@ class EngineFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timing:
-    """What the processes that timed an engine gave."""
+class Accuracy:
+    """How good scores of the test set are; deltas are paired with the float scores of the same model.
+
+    The ends of a 95 % interval may be outside the range of the value where images are few.
+    """
+
+    map: Fraction | None = None
+    map_low: float | None = None
+    map_high: float | None = None
+    delta_map: Difference | None = None
+    delta_low: float | None = None
+    delta_high: float | None = None
+    flipped: Fraction | None = None
+    worst_labels: list[LabelLoss] | None = None
+    map_major: Fraction | None = None
+    map_minor: Fraction | None = None
+    cf1: Fraction | None = None
+    of1: Fraction | None = None
+    operating_points: OperatingPoints | None = None
+    ap: list[Fraction | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Accuracy):
+    """What measuring an engine on a device gives; `map_from` is where its scores were computed."""
 
     provider: str | None = None
     compute: str | None = None
@@ -142,35 +165,6 @@ class Timing:
     temperature_c: Temperature | None = None
     throughput: Throughput | None = None
     sustained: Sustained | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """How good scores of the test set are; deltas are paired with the float scores of the same model.
-
-    The ends of a 95 % interval may be outside the range of the value where images are few.
-    """
-
-    map: Fraction | None = None
-    map_low: float | None = None
-    map_high: float | None = None
-    delta_map: Difference | None = None
-    delta_low: float | None = None
-    delta_high: float | None = None
-    flipped: Fraction | None = None
-    worst_labels: list[LabelLoss] | None = None
-    map_major: Fraction | None = None
-    map_minor: Fraction | None = None
-    cf1: Fraction | None = None
-    of1: Fraction | None = None
-    operating_points: OperatingPoints | None = None
-    ap: list[Fraction | None] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measurement(Accuracy, Timing):
-    """All that measuring an engine on a device gives."""
-
     map_from: ScoreSource | None = None
 
 

@@ -22,7 +22,8 @@ class Rival:
     better: bool  # the chosen engine does not count as as good
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
+        """The rival in one line."""
         return (
             f"{figures.times(self.times)} as long: {self.row.name}, "
             f"{figures.milliseconds(self.row.latency)} ms, {figures.signed(self.points)} points"
@@ -37,8 +38,7 @@ def rivals(rows: Sequence[Row], chosen: Row) -> list[Rival]:
         for row in rows
         if not row.engine and row.plotted and row.device == chosen.device and (row.accuracy or 0.0) >= least
     ]
-    found = [_rival(row, chosen) for row in good]
-    return sorted(found, key=lambda rival: rival.times)
+    return sorted((_rival(row, chosen) for row in good), key=lambda rival: rival.times)
 
 
 def _rival(row: Row, chosen: Row) -> Rival:
@@ -63,5 +63,5 @@ def headline(found: Sequence[Rival]) -> str:
         return f"{figures.times(times)} the time buys {figures.signed(found[0].points)} points"
     if times > 1 + ALIKE:
         return f"{figures.times(times)} as fast as any reference with this mAP"
-    told = "as fast" if times >= 1 / (1 + ALIKE) else f"{figures.times(1 / times)} as fast"
-    return f"{found[0].row.name} is {told}, {figures.signed(found[0].points)} points"
+    speed = "as fast" if times >= 1 / (1 + ALIKE) else f"{figures.times(1 / times)} as fast"
+    return f"{found[0].row.name} is {speed}, {figures.signed(found[0].points)} points"

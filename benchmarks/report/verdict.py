@@ -1,4 +1,4 @@
-"""Which engine to ship, and the sentences that answer: which one, at what cost, for which tags."""
+"""Which engine to deploy, and the answers of the page: at what cost, for which tags, with what gain."""
 
 from __future__ import annotations
 
@@ -122,10 +122,10 @@ def _equal(rows: Sequence[Row], chosen: Row | None, gain_low: float | None) -> C
         return None
     worse = gain_low is not None and gain_low > 0
     found = rivals([row for row in rows if not (worse and row.model == "baseline")], chosen)
-    told = [rival.told for rival in fastest_of_models(found)]
+    lines = [rival.text for rival in fastest_of_models(found)]
     basis = "references whose mAP is not below its interval, end to end p90"
     basis += "; this student without a teacher tags worse (paired interval, for the choice of images)" if worse else ""
-    return Card("Latency at equal mAP?", headline(found), (*told, basis))
+    return Card("Latency at equal mAP?", headline(found), (*lines, basis))
 
 
 def _cost(chosen: Row | None, teacher: Row | None) -> Card | None:
