@@ -45,10 +45,10 @@ class _Reader:
         return reader(kind, value) if reader else _SCALARS[kind](value)
 
     def _annotated(self, kind: Any, value: object) -> Any:
-        found = self.read(kind.__origin__, value)
+        parsed = self.read(kind.__origin__, value)
         for check in kind.__metadata__ if self.ranges else ():
-            found = check(found)
-        return found
+            parsed = check(parsed)
+        return parsed
 
     def _optional(self, kind: Any, value: object) -> Any:
         inner, none = get_args(kind)

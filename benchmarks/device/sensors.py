@@ -37,9 +37,9 @@ class Sensors:
 
     def energy(self) -> Meters:
         """A reading of every meter that counts."""
-        found = rapl(self.root)
+        meters = rapl(self.root)
         joined = self.nvml.energy_mj() if self.nvml and self.on_gpu else None
-        return found | ({"NVML GPU": (joined, float("inf"))} if joined is not None else {})
+        return meters | ({"NVML GPU": (joined, float("inf"))} if joined is not None else {})
 
     def used(self, before: Meters, *, queries: int) -> Energy | None:
         """Energy a query since that reading, and the meters; None without a meter.
@@ -79,13 +79,13 @@ class Sensors:
 
 def rapl(root: Path = Path("/")) -> Meters:
     """The processor packages' counters (Intel, and AMD since Zen); empty where only root may read them."""
-    found: Meters = {}
+    meters: Meters = {}
     for zone in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
         name = _text(zone / "name")
         used, most = _number(zone / "energy_uj"), _number(zone / "max_energy_range_uj")
         if name and name.startswith("package") and used is not None and most:
-            found[f"RAPL package/{name}"] = used / 1e3, most / 1e3
-    return found
+            meters[f"RAPL package/{name}"] = used / 1e3, most / 1e3
+    return meters
 
 
 def clock_mhz(core: int | None, root: Path = Path("/")) -> float | None:
@@ -108,8 +108,7 @@ def temperature_c(root: Path = Path("/")) -> float | None:
     ]
     zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
     files += [zone / "temp" for zone in zones if _text(zone / "type") in ZONES]
-    found = [value / 1e3 for value in map(_number, files) if value is not None]
-    return max(found, default=None)
+    return max((value / 1e3 for value in map(_number, files) if value is not None), default=None)
 
 
 def _number(file: Path) -> float | None:

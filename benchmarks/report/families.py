@@ -20,5 +20,5 @@ def precision_of(row: Row) -> str:
     words = ((row.precision or "").lower(), (row.compute or "").lower())
     if words[0].startswith("int8"):
         return "int8"
-    found = (family for word in reversed(words) for kind, family in PRECISION_OF.items() if word.startswith(kind))
-    return next(found, "fp32")
+    matches = (family for word in reversed(words) for kind, family in PRECISION_OF.items() if word.startswith(kind))
+    return next(matches, "fp32")

@@ -29,8 +29,8 @@ class Tag(LabelValues):
 
 def int8_row(rows: list[Row], named: str | None) -> Row | None:
     """The int8 engine the bench names, else the fastest one measured."""
-    found = [row for row in rows if row.engine and row.measured and (row.precision or "").startswith("int8")]
-    return next((row for row in found if row.name == named), found[0] if found else None)
+    quantized = [row for row in rows if row.engine and row.measured and (row.precision or "").startswith("int8")]
+    return next((row for row in quantized if row.name == named), quantized[0] if quantized else None)
 
 
 def read_tags(report: Report, int8: Row | None, mistakes: Mapping[str, Sequence[ShownMistake]]) -> list[Tag]:

@@ -37,7 +37,7 @@ def write_card(manifest: Manifest, report: Report, out: Path) -> None:
     """Write the model card to the file `out`."""
     devices, rows = read_devices(report.devices), read_rows(report.rows)
     verdicts = judge(rows, [device for device in devices if device.measured])
-    chosen = next((one.chosen for one in verdicts if one.chosen), None)
+    chosen = next((verdict.chosen for verdict in verdicts if verdict.chosen), None)
     entry = next((e for e in manifest.engines if chosen and e.name == chosen.name), manifest.engines[0])
     lines = _lines(manifest, entry, chosen)
     view = {
@@ -74,11 +74,11 @@ def _lines(manifest: Manifest, entry: EngineEntry, row: Row | None) -> list[Labe
     return [
         LabelLine(
             name,
-            manifest.tune_positives[at],
-            row.label_ap(at) if row else None,
-            entry.thresholds[at],
-            entry.expected_precision[at],
-            entry.expected_recall[at],
+            manifest.tune_positives[index],
+            row.label_ap(index) if row else None,
+            entry.thresholds[index],
+            entry.expected_precision[index],
+            entry.expected_recall[index],
         )
-        for at, name in enumerate(manifest.labels)
+        for index, name in enumerate(manifest.labels)
     ]

@@ -33,14 +33,14 @@ SUSTAINED = ("Seconds", "p50", "p90", "p99", "p90 at first", "p90 at last", "Clo
 
 def throughputs(rows: Sequence[Row], devices: Sequence[Device]) -> list[tuple[Device, list[Throughput]]]:
     """By device, the most images a second first."""
-    found = [(device, _throughputs(of_device(rows, device))) for device in devices]
-    return [(device, told) for device, told in found if told]
+    by_device = [(device, _throughputs(of_device(rows, device))) for device in devices]
+    return [(device, shown) for device, shown in by_device if shown]
 
 
 def _throughputs(rows: Sequence[Row]) -> list[Throughput]:
-    found = [(row, row.throughput.images_per_second) for row in rows if row.measured and row.throughput]
-    most = max((value for _, value in found), default=0.0)
-    return sorted((_throughput(row, value, 100 * value / most) for row, value in found if value), key=lambda t: -t.best)
+    rates = [(row, row.throughput.images_per_second) for row in rows if row.measured and row.throughput]
+    most = max((value for _, value in rates), default=0.0)
+    return sorted((_throughput(row, value, 100 * value / most) for row, value in rates if value), key=lambda t: -t.best)
 
 
 def _throughput(row: Row, best: float, share: float) -> Throughput:

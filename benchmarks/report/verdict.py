@@ -67,7 +67,7 @@ def answer(
     report: Report, rows: Sequence[Row], verdicts: Sequence[Verdict], tags: Sequence[Tag], int8: Row | None
 ) -> tuple[Card, ...]:
     """Answer the questions of the page; costs are those of the first device that has an engine to deploy."""
-    first = next((one for one in verdicts if one.chosen), None)
+    first = next((verdict for verdict in verdicts if verdict.chosen), None)
     chosen = first.chosen if first else None
     cards = (
         _which(verdicts, first),
@@ -95,7 +95,7 @@ def _which(verdicts: Sequence[Verdict], first: Verdict | None) -> Card:
         f"on {first.device.name}" if len(verdicts) > 1 else "",
         figures.plural(chosen.threads, "thread") if chosen.threads else "",
     ]
-    others = (one for one in verdicts if one is not first and one.chosen)
+    others = (verdict for verdict in verdicts if verdict is not first)
     return Card(
         question,
         chosen.name,
@@ -105,9 +105,9 @@ def _which(verdicts: Sequence[Verdict], first: Verdict | None) -> Card:
             *chosen.warnings,
             *filter(None, (chosen.elsewhere,)),
             *(
-                f"on {one.device.name}: {one.chosen.name}, {figures.milliseconds(one.chosen.latency)} ms"
-                for one in others
-                if one.chosen
+                f"on {other.device.name}: {other.chosen.name}, {figures.milliseconds(other.chosen.latency)} ms"
+                for other in others
+                if other.chosen
             ),
         ),
     )
@@ -121,11 +121,11 @@ def _equal(rows: Sequence[Row], chosen: Row | None, gain_low: float | None) -> C
     if chosen is None or not any(row.plotted and not row.engine and row.device == chosen.device for row in rows):
         return None
     worse = gain_low is not None and gain_low > 0
-    found = rivals([row for row in rows if not (worse and row.model == "baseline")], chosen)
-    lines = [rival.text for rival in fastest_of_models(found)]
+    references = rivals([row for row in rows if not (worse and row.model == "baseline")], chosen)
+    lines = [rival.text for rival in fastest_of_models(references)]
     basis = "references whose mAP is not below its interval, end to end p90"
     basis += "; this student without a teacher tags worse (paired interval, for the choice of images)" if worse else ""
-    return Card("Latency at equal mAP?", headline(found), (*lines, basis))
+    return Card("Latency at equal mAP?", headline(references), (*lines, basis))
 
 
 def _cost(chosen: Row | None, teacher: Row | None) -> Card | None:
@@ -161,14 +161,14 @@ def _tags(tags: Sequence[Tag], int8: Row | None, distillation: Distillation | No
     if not losses:
         return None
     worst = [(label, loss) for label, loss in losses[:3] if loss < 0]
-    kept = sum(loss >= -0.01 for _, loss in losses)
+    unharmed = sum(loss >= -0.01 for _, loss in losses)
     return Card(
         "Which tags pay?",
         ", ".join(label for label, _ in worst) or "none",
         (
             *((f"AP {', '.join(figures.signed(loss) for _, loss in worst)} points",) if worst else ()),
             f"from the teacher to {int8.name if int8 else 'the student'}",
-            f"{kept} of {len(losses)} labels lose less than 1 point",
+            f"{unharmed} of {len(losses)} labels lose less than 1 point",
             *_roles(distillation),
         ),
     )

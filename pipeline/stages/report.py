@@ -38,14 +38,14 @@ def stage(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
         config={"here": here.name, "power_mode": here.power_mode},
         version=7,
         packages=("jinja2", "matplotlib", "pydantic"),
-        outside=partial(_kept, folder),
+        outside=partial(_earlier, folder),
     )
 
 
 def run(folder: Path, here: DeviceEntry, context: Context) -> None:
     """Write the report with what other devices measured, now or before."""
-    kept = folder / "devices" if _kept(folder) else None
-    report(here, context.inputs.get("devices", kept), context)
+    earlier = folder / "devices" if _earlier(folder) else None
+    report(here, context.inputs.get("devices", earlier), context)
 
 
 def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
@@ -116,9 +116,9 @@ def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
     return notes
 
 
-def _kept(folder: Path) -> Mapping[str, Any]:
+def _earlier(folder: Path) -> Mapping[str, Any]:
     """The devices' result, if it is of today's bundle."""
-    found, bundle = result.read(folder / "devices"), result.read(folder / "bundle")
-    if found is None or bundle is None or found.identity["reads"]["bundle"] != bundle.content:
+    devices, bundle = result.read(folder / "devices"), result.read(folder / "bundle")
+    if devices is None or bundle is None or devices.identity["reads"]["bundle"] != bundle.content:
         return {}
-    return {"devices": found.content}
+    return {"devices": devices.content}
