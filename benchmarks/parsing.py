@@ -1,11 +1,12 @@
-"""Read JSON into dataclasses; the annotations of a class say what its values must be."""
+"""JSON to dataclasses and back; the annotations of a class say what its values must be."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -28,6 +29,19 @@ def parse(kind: type[T], value: object, *, ranges: bool = True) -> T:
     """
     parsed: T = _Reader(ranges).read(kind, value)
     return parsed
+
+
+def to_json(value: Any) -> Any:
+    """Turn dataclasses into objects and nan and infinity into None, for which JSON has no word."""
+    if dataclasses.is_dataclass(value):
+        return {entry.name: to_json(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if hasattr(value, "item"):  # a number of numpy
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

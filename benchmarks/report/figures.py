@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.schema import Agreement
+from benchmarks.sections import Agreement
 
 ABSENT = "–"
 MINUS = "−"

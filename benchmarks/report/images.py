@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.report.rows import Row
-from benchmarks.schema import GridEntry, Mistakes, PageImage
+from benchmarks.sections import GridEntry, Mistakes, PageImage
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from benchmarks.report.images import ShownMistake
 from benchmarks.report.rows import Row
-from benchmarks.schema import LabelValues, Report
+from benchmarks.schema import Report
+from benchmarks.sections import LabelValues
 
 SHOWN = 100  # labels; the page folds the rest
 

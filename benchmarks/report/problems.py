@@ -12,7 +12,8 @@ from benchmarks.report.equal_map import ALIKE
 from benchmarks.report.recommendation import KEPT, as_good
 from benchmarks.report.rows import Row
 from benchmarks.report.verdict import Verdict
-from benchmarks.schema import Distillation, Finding, PairedDifference, Report
+from benchmarks.schema import Report
+from benchmarks.sections import Distillation, Finding, PairedDifference
 
 RISING = 0.005  # mAP: on a flat curve whose epochs scatter by 0.3 points, at most 1 run in 20 ends so far up
 CHECK = "check the order of the teacher's labels, its channels, value range, mean and std"

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from benchmarks.parsing import to_json
 from benchmarks.report import figures
 from benchmarks.report.columns import COLUMNS
 from benchmarks.report.curves import curves
@@ -32,7 +33,8 @@ from benchmarks.report.series import SUSTAINED, sustained, throughputs
 from benchmarks.report.slides import draw_slides
 from benchmarks.report.stacks import stacks
 from benchmarks.report.verdict import answer, judge
-from benchmarks.schema import Distillation, Report, to_json
+from benchmarks.schema import Report
+from benchmarks.sections import Distillation
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("choose.js", "page.js")

@@ -12,7 +12,8 @@ from benchmarks.report.labels import Tag
 from benchmarks.report.pareto import front, front_line
 from benchmarks.report.recommendation import Choice, Limits, pick, why
 from benchmarks.report.rows import Row
-from benchmarks.schema import DeviceVerdict, Distillation, Int8Gain, PairedDifference, Report
+from benchmarks.schema import Report
+from benchmarks.sections import DeviceVerdict, Distillation, Int8Gain, PairedDifference
 
 
 @dataclass(frozen=True)

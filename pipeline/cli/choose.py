@@ -10,7 +10,8 @@ from pathlib import Path
 from benchmarks.report.figures import points
 from benchmarks.report.problems import of_distillation
 from benchmarks.report.recommendation import choose as choose_engine
-from benchmarks.schema import Distillation, read_report
+from benchmarks.schema import read_report
+from benchmarks.sections import Distillation
 from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.result import read_json

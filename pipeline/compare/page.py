@@ -9,11 +9,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from benchmarks.parsing import to_json
 from benchmarks.report import figures
 from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.markdown import escape_markdown
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
-from benchmarks.schema import to_json
 from mlkd.models.network import Model
 from pipeline.compare import runs
 from pipeline.compare.plot import is_drawable, plot

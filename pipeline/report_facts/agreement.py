@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.measured_models import Bundle, row_name
 from benchmarks.parsing import parse
-from benchmarks.schema import Agreement
+from benchmarks.sections import Agreement
 from export.bundle.bundle import read_bundle
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "agreement.py"

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import Truth, role_map
-from benchmarks.schema import Distillation, Int8Gain, LabelValues, ModelValues, PairedDifference, Row
+from benchmarks.schema import Row
+from benchmarks.sections import Distillation, Int8Gain, LabelValues, ModelValues, PairedDifference
 from export.bundle.manifest import EngineEntry, Manifest
 from mlkd.core.intervals import difference_interval
 from mlkd.core.labels import Labels

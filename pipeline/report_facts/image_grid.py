@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks.report.recommendation import Limits, pick
 from benchmarks.report.rows import place
-from benchmarks.schema import GridEntry, Mistake, Mistakes, PageImage, Row
+from benchmarks.schema import Row
+from benchmarks.sections import GridEntry, Mistake, Mistakes, PageImage
 from export.bundle.manifest import Manifest
 from mlkd.core import images
 from mlkd.data.prepared import Split

@@ -15,10 +15,12 @@ from benchmarks.accuracy import ReferenceScores, Truth
 from benchmarks.config import Bench
 from benchmarks.device import machine
 from benchmarks.measured_models import Bundle
+from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry, Local
 from benchmarks.report import figures
 from benchmarks.run import Job, run_bench
-from benchmarks.schema import VERSION, Agreement, Distillation, Finding, Int8Gain, Report, to_json
+from benchmarks.schema import VERSION, Report
+from benchmarks.sections import Agreement, Distillation, Finding, Int8Gain
 from export.bundle.bundle import MANIFEST, Manifest, read_bundle
 from mlkd.core.metrics import labels_without_positives
 from mlkd.data.prepared import Split, read_split
@@ -86,7 +88,7 @@ def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         int8_gain=gain,
         freezing=cost(context.inputs["engines"]),
         training={net: training(context.inputs[net]) for net in scores.NETS if net in context.inputs},
-        findings=[Finding(**finding) for finding in read_json(context.inputs["data"] / "about.json")["findings"]],
+        findings=parse(list[Finding], read_json(context.inputs["data"] / "about.json")["findings"]),
         images=page.images,
         grid=page.grid,
         mistakes=page.mistakes,

@@ -19,11 +19,11 @@ from benchmarks.config import Bench
 from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.measured_models import ScoredEngines
-from benchmarks.parsing import parse
+from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry, DeviceError
 from benchmarks.remote.ssh import Ssh
 from benchmarks.run import Job, run_bench
-from benchmarks.schema import Device, DeviceResult, ScoreSource, read_report, to_json
+from benchmarks.schema import Device, DeviceResult, ScoreSource, read_report
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
 from mlkd.core.progress import Progress

@@ -20,10 +20,10 @@ from benchmarks.measured_models import (
     model_of_bundle,
     refusing,
 )
-from benchmarks.parsing import parse
+from benchmarks.parsing import parse, to_json
 from benchmarks.remote import Local
 from benchmarks.run import Job, score_engines
-from benchmarks.schema import Row, ScoreSource, to_json
+from benchmarks.schema import Row, ScoreSource
 from export.bundle.bundle import MANIFEST
 from mlkd.data.prepared import read_split
 from pipeline import teachers

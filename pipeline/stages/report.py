@@ -9,10 +9,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmarks.parsing import parse
+from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry
 from benchmarks.report import CARD, render, write_card
-from benchmarks.schema import DeviceResult, Report, Row, ScoreSource, read_report, to_json
+from benchmarks.schema import DeviceResult, Report, Row, ScoreSource, read_report
 from export.bundle.bundle import Manifest, Parts, parts_of, write_bundle
 from pipeline.runner import result
 from pipeline.runner.result import read_json

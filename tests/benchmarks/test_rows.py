@@ -11,8 +11,8 @@ import pytest
 from benchmarks import output_check, rows
 from benchmarks.accuracy import ReferenceScores, Truth, measure_accuracy
 from benchmarks.device.output import Clock, Energy, ScoreResult
-from benchmarks.parsing import parse
-from benchmarks.schema import Row, ScoreSource, to_json
+from benchmarks.parsing import parse, to_json
+from benchmarks.schema import Row, ScoreSource
 from export.bundle.bundle import read_bundle
 from tests.helpers import bundles
 from tests.helpers.printed import SHA, process

@@ -18,11 +18,11 @@ from benchmarks.config import Bench
 from benchmarks.device.output import ScoreResult
 from benchmarks.measured_models import Bundle, MeasuredEngine, MeasuredModel, ScoredEngines
 from benchmarks.output_check import read_process
-from benchmarks.parsing import parse
+from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry, Local, NoRoomError, UnfitError
 from benchmarks.requests import Timed
 from benchmarks.run import Job, plan, run_bench
-from benchmarks.schema import DeviceResult, Row, ScoreSource, to_json
+from benchmarks.schema import DeviceResult, Row, ScoreSource
 from export.backends import OnnxRuntime
 from export.bundle.bundle import Parts, read_bundle, write_bundle
 from tests.helpers import bundles

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+from benchmarks.parsing import to_json
 from benchmarks.report import render
-from benchmarks.schema import read_report, to_json
+from benchmarks.schema import read_report
 
 LABELS = [
     *("airplane", "apple", "balloon", "bear", "bicycle", "bird", "boat", "bus", "butterfly", "cake", "car", "cat"),

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import ReferenceScores, Truth, measure_accuracy
+from benchmarks.parsing import to_json
 from benchmarks.report import render
 from benchmarks.report.devices import read_devices
 from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.render import _view
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scatter import scatter
-from benchmarks.schema import read_report, to_json
+from benchmarks.schema import read_report
 
 FINITE = [-0.5, 0.0, 5e-324, 1.7e308]
 NUMBERS = [math.nan, math.inf, -math.inf, None, *FINITE]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.schema import to_json
+from benchmarks.parsing import to_json
 from pipeline.cli.choose import choose
 from tests.helpers.rows import measured
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import Truth
-from benchmarks.schema import Int8Gain, LabelValues, Percentiles, Row
+from benchmarks.schema import Percentiles, Row
+from benchmarks.sections import Int8Gain, LabelValues
 from export.backends import OnnxRuntime, OpenVino
 from mlkd.core.labels import Labels
 from pipeline.report_facts.gains import distillation, int8_gain, training
