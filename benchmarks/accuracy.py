@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmarks.schema import Accuracy, Decisions, LabelLoss, OperatingPoints
+from benchmarks.schema import Accuracy, LabelLoss, OperatingPoint, OperatingPoints
 from mlkd.core import metrics
 from mlkd.core.intervals import Groups, difference_interval, map_interval
 
@@ -143,8 +143,8 @@ def role_map(
     return _number(metrics.mean_average_precision(scores, positive, counted))
 
 
-def _decisions(point: metrics.F1) -> Decisions:
-    return Decisions(**{entry.name: getattr(point, entry.name) for entry in dataclasses.fields(Decisions)})
+def _decisions(point: metrics.F1) -> OperatingPoint:
+    return OperatingPoint(**{entry.name: getattr(point, entry.name) for entry in dataclasses.fields(OperatingPoint)})
 
 
 def _number(value: float) -> float | None:

@@ -19,8 +19,7 @@ from benchmarks.output_check import Info, read_info, read_process, read_score_re
 from benchmarks.remote import Device, DeviceError, NoRoomError, Run, UnfitError
 from benchmarks.requests import Timed, options_of, processes_after_queries
 from benchmarks.rows import failed_row, measured_row
-from benchmarks.schema import Device as DeviceFacts
-from benchmarks.schema import DeviceResult, Row, ScoreSource
+from benchmarks.schema import DeviceFacts, DeviceResult, Row, ScoreSource
 from export.bundle.bundle import read_bundle
 from mlkd.core import files as whole_file
 from mlkd.core.progress import Progress, silent

@@ -77,7 +77,7 @@ class LabelLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decisions:
+class OperatingPoint:
     """How good decisions are: F1, precision and recall, as means over labels and of all decisions pooled."""
 
     cf1: Fraction | None = None
@@ -92,10 +92,10 @@ class Decisions:
 class OperatingPoints:
     """Decisions at 0.5, at the engine's own thresholds, for three labels an image, for as many as are true."""
 
-    half: Decisions
-    tuned: Decisions
-    top_3: Decisions
-    oracle_k: Decisions
+    half: OperatingPoint
+    tuned: OperatingPoint
+    top_3: OperatingPoint
+    oracle_k: OperatingPoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +184,7 @@ class Row(Measurement, EngineFacts):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Device:
+class DeviceFacts:
     """A machine of the bench; `machine` holds the facts that it gives about itself."""
 
     name: str
@@ -199,7 +199,7 @@ class Device:
 class DeviceResult:
     """What one device gave."""
 
-    device: Device
+    device: DeviceFacts
     rows: list[Row] = field(default_factory=list)
 
 
@@ -211,7 +211,7 @@ class Report:
     recipe: str = "bench"
     composed: bool | None = None
     labels: list[str] = field(default_factory=list)
-    devices: list[Device] = field(default_factory=list)
+    devices: list[DeviceFacts] = field(default_factory=list)
     protocol: dict[str, str] = field(default_factory=dict)
     agreement: Agreement | None = None
     rows: list[Row] = field(default_factory=list)

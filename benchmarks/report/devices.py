@@ -12,7 +12,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Device(schema.Device):
+class Device(schema.DeviceFacts):
     """`at` is the place in the bench, which names the device in the page whatever its name holds."""
 
     at: int
@@ -39,7 +39,7 @@ class Device(schema.Device):
         return str(self.machine.get("cpu") or "")
 
 
-def read_devices(devices: Sequence[schema.Device]) -> list[Device]:
+def read_devices(devices: Sequence[schema.DeviceFacts]) -> list[Device]:
     """Return the devices, each with its place."""
     return [Device(at=at, **vars(device)) for at, device in enumerate(devices)]
 

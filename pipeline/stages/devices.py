@@ -23,7 +23,7 @@ from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry, DeviceError
 from benchmarks.remote.ssh import Ssh
 from benchmarks.run import Job, run_bench
-from benchmarks.schema import Device, DeviceResult, ScoreSource, read_report
+from benchmarks.schema import DeviceFacts, DeviceResult, ScoreSource, read_report
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
 from mlkd.core.progress import Progress
@@ -111,7 +111,7 @@ def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], Device
         reason = str(cause) if expected else f"{entry.name}: expected a device that measures, got {cause!r}"
         log.warning("%s", reason, exc_info=not expected)
         threads, power_mode = entry.threads, entry.power_mode
-        failed = Device(name=entry.name, status="failed", reason=reason, threads=threads, power_mode=power_mode)
+        failed = DeviceFacts(name=entry.name, status="failed", reason=reason, threads=threads, power_mode=power_mode)
         return DeviceResult(device=failed)
     result.write_whole(file, json.dumps(to_json(measured), indent=1) + "\n")
     log.info("%s: measured", entry.name)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.report import write_card
-from benchmarks.schema import Device, Report, Row
+from benchmarks.schema import DeviceFacts, Report, Row
 from export.backends import OnnxRuntime
 from tests.helpers import bundles
 from tests.helpers.rows import measured as measured_row
@@ -27,7 +27,7 @@ def row(name: str, p90: float | None, **fields: Any) -> Row:
 
 def measured(*rows: Row) -> Report:
     machine = {"cpu": "N100", "comparable": "relative only: a virtual machine"}
-    return Report(schema=3, devices=[Device(name="mini-PC", machine=machine)], rows=list(rows))
+    return Report(schema=3, devices=[DeviceFacts(name="mini-PC", machine=machine)], rows=list(rows))
 
 
 def card(tmp_path: Path, report: Report, **changes: Any) -> str:

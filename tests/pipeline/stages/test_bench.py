@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.config import Bench
 from benchmarks.remote import DeviceEntry
-from benchmarks.schema import Device, Report, Row, ScoreSource
+from benchmarks.schema import DeviceFacts, Report, Row, ScoreSource
 from export.backends import OnnxRuntime
 from mlkd.core.labels import Labels
 from mlkd.data import Split
@@ -28,7 +28,7 @@ def measured() -> Report:
     machine = dict.fromkeys(("cpu", "architecture", "cores", "os", "gpus", "driver", "runtimes"), "some")
     return Report(
         schema=3,
-        devices=[Device(name="here", machine=machine), Device(name="pi")],
+        devices=[DeviceFacts(name="here", machine=machine), DeviceFacts(name="pi")],
         rows=[
             ran("shipped"),
             ran("rebuilt", built_here=True),

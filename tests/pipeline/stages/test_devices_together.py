@@ -14,7 +14,7 @@ import pytest
 from benchmarks.config import Bench
 from benchmarks.remote import DeviceEntry, DeviceError
 from benchmarks.run import Job
-from benchmarks.schema import Device, DeviceResult
+from benchmarks.schema import DeviceFacts, DeviceResult
 from mlkd.core.progress import silent
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner.stage import Context
@@ -53,7 +53,7 @@ class FakeManifest:
 
 
 def result_of(job: Job) -> DeviceResult:
-    return DeviceResult(device=Device(name=job.device.entry.name))
+    return DeviceResult(device=DeviceFacts(name=job.device.entry.name))
 
 
 def test_one_that_breaks_in_any_way_spoils_no_other(measure: Callable[..., list[dict[str, Any]]]) -> None:
