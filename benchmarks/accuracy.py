@@ -1,28 +1,29 @@
-"""How good an engine's scores are on the test set: mAP of all, major and minor objects, CF1, OF1, AP by label."""
+"""Accuracy of scores on the test set: mAP of all, major and minor objects, CF1, OF1, AP by label."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from benchmarks.schema import Accuracy, LabelLoss, OperatingPoint, OperatingPoints
 from mlkd.core import metrics
-from mlkd.core.intervals import Groups, Interval, difference_interval, map_interval
+from mlkd.core.intervals import Groups, difference_interval, map_interval
 
 WORST = 5  # labels
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """The test images and what is on them.
+    """The test images and their labels.
 
-    `major` and `minor` (N, L) say in which role, if the data knows; `label_mask` (N, L) is False where a label is
-    missing.
+    `major` and `minor` (N, L) give the role of a label, where the data has roles; `label_mask` (N, L) is False where a
+    label is missing.
     """
 
     files: Sequence[Path]
@@ -34,64 +35,79 @@ class Truth:
 
     def __post_init__(self) -> None:
         arrays = {"targets": self.targets, "groups": self.groups, "major": self.major, "minor": self.minor}
-        arrays["known"] = self.label_mask
+        arrays["label_mask"] = self.label_mask
         for name, array in arrays.items():
             if array is not None and len(array) != len(self.files):
                 raise ValueError(f"{name}: expected {len(self.files)} rows, one an image, got {len(array)}")
 
 
-def accuracy(
+@dataclass(frozen=True)
+class ReferenceScores:
+    """Float32 reference scores (N, L) of the test set by the same model, and its thresholds (L,)."""
+
+    scores: NDArray[np.float32]
+    thresholds: NDArray[np.float32]
+
+
+def measure_accuracy(
     scores: NDArray[np.float32],
     truth: Truth,
     thresholds: ArrayLike,
     *,
     labels: Sequence[str],
-    float_scores: NDArray[np.float32] | None = None,
-    float_thresholds: ArrayLike | None = None,
-) -> dict[str, Any]:
-    """The accuracy fields of a row, fractions in 0..1, None where the truth has no positive.  scores (N, L).
+    reference: ReferenceScores | None = None,
+) -> Accuracy:
+    """Measure how good scores (N, L) are; a value is None where the truth has no positive.
 
-    `float_scores` with their thresholds are those of the same model in float, on the same images: without them there
-    is no difference to tell.
+    Args:
+        scores: of an engine, in 0..1.
+        truth: the test set.
+        thresholds: (L,) of the engine.
+        labels: their L names.
+        reference: float scores of the same model on the same images; without, the differences are None.
     """
     targets, label_mask = truth.targets, truth.label_mask
     points = metrics.operating_points(scores, targets, thresholds, label_mask)
     by_label = metrics.average_precision(scores, targets, label_mask)
-    differences = dict.fromkeys(("delta_map", "delta_low", "delta_high", "flipped", "worst_labels"))
-    if float_scores is not None and float_thresholds is not None:
-        differences = _differences(scores, truth, thresholds, labels, float_scores, float_thresholds)
-    return {
-        **_ends(map_interval(scores, targets, truth.groups, label_mask=label_mask), "map", "map_low", "map_high"),
-        **differences,
-        "map_major": role_map(scores, targets, truth.major, label_mask),
-        "map_minor": role_map(scores, targets, truth.minor, label_mask),
-        "cf1": points["tuned"].cf1,
-        "of1": points["tuned"].of1,
-        "operating_points": {name: _decisions(point) for name, point in points.items()},
-        "ap": [_number(value) for value in by_label],
-    }
+    interval = map_interval(scores, targets, truth.groups, label_mask=label_mask)
+    result = Accuracy(
+        map=_number(interval.value),
+        map_low=_number(interval.low),
+        map_high=_number(interval.high),
+        map_major=role_map(scores, targets, truth.major, label_mask),
+        map_minor=role_map(scores, targets, truth.minor, label_mask),
+        cf1=points["tuned"].cf1,
+        of1=points["tuned"].of1,
+        operating_points=OperatingPoints(**{name: _decisions(point) for name, point in points.items()}),
+        ap=[_number(value) for value in by_label],
+    )
+    return result if reference is None else _compare(result, scores, truth, thresholds, labels, reference)
 
 
-def _differences(
+def _compare(
+    result: Accuracy,
     scores: NDArray[np.float32],
     truth: Truth,
     thresholds: ArrayLike,
     labels: Sequence[str],
-    float_scores: NDArray[np.float32],
-    float_thresholds: ArrayLike,
-) -> dict[str, Any]:
-    """What the engine gives up against the model in float; the interval is paired: both tag the same images."""
+    reference: ReferenceScores,
+) -> Accuracy:
+    """Add what the engine loses against its model in float; the interval is paired: both tag the same images."""
     targets, label_mask = truth.targets, truth.label_mask
-    change = difference_interval(scores, float_scores, targets, truth.groups, label_mask=label_mask)
-    return {
-        **_ends(change, "delta_map", "delta_low", "delta_high"),
-        "flipped": flipped(scores >= np.asarray(thresholds), float_scores >= np.asarray(float_thresholds), label_mask),
-        "worst_labels": worst_labels(
+    change = difference_interval(scores, reference.scores, targets, truth.groups, label_mask=label_mask)
+    decided, float_decided = scores >= np.asarray(thresholds), reference.scores >= reference.thresholds
+    return dataclasses.replace(
+        result,
+        delta_map=_number(change.value),
+        delta_low=_number(change.low),
+        delta_high=_number(change.high),
+        flipped=flipped(decided, float_decided, label_mask),
+        worst_labels=worst_labels(
             labels,
             metrics.average_precision(scores, targets, label_mask),
-            metrics.average_precision(float_scores, targets, label_mask),
+            metrics.average_precision(reference.scores, targets, label_mask),
         ),
-    }
+    )
 
 
 def flipped(
@@ -102,19 +118,14 @@ def flipped(
     return float((differ if label_mask is None else differ[label_mask.astype(bool)]).mean())
 
 
-def worst_labels(labels: Sequence[str], ap: ArrayLike, float_ap: ArrayLike) -> list[dict[str, Any]]:
-    """Up to five labels that lost the most AP, the most first; none that lost nothing."""
-    rows: list[dict[str, Any]] = [
-        {"label": label, "float_ap": float(before), "ap": float(after)}
+def worst_labels(labels: Sequence[str], ap: ArrayLike, float_ap: ArrayLike) -> list[LabelLoss]:
+    """Return up to five labels that lost AP, the largest loss first."""
+    lost = [
+        LabelLoss(label=label, float_ap=float(before), ap=float(after))
         for label, before, after in zip(labels, np.asarray(float_ap), np.asarray(ap), strict=True)
         if before > after  # no label whose AP is nan
     ]
-    return sorted(rows, key=lambda row: row["ap"] - row["float_ap"])[:WORST]
-
-
-def _ends(interval: Interval, *names: str) -> dict[str, float | None]:
-    """Value, low and high under these names."""
-    return dict(zip(names, map(_number, (interval.value, interval.low, interval.high)), strict=True))
+    return sorted(lost, key=lambda loss: loss.ap - loss.float_ap)[:WORST]
 
 
 def role_map(
@@ -132,9 +143,8 @@ def role_map(
     return _number(metrics.mean_average_precision(scores, positive, counted))
 
 
-def _decisions(point: metrics.F1) -> dict[str, float]:
-    means = ("mean_precision", "mean_recall", "pooled_precision", "pooled_recall")
-    return {"cf1": point.cf1, "of1": point.of1, **{name: getattr(point, name) for name in means}}
+def _decisions(point: metrics.F1) -> OperatingPoint:
+    return OperatingPoint(**{entry.name: getattr(point, entry.name) for entry in dataclasses.fields(OperatingPoint)})
 
 
 def _number(value: float) -> float | None:

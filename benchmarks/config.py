@@ -1,4 +1,4 @@
-"""How engines are measured: the numbers of the protocol, as a recipe gives them."""
+"""Numbers of the measurement protocol, as a recipe gives them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ THOROUGH_QUERIES, THOROUGH_LEAST_S, SUSTAINED_S = 1024, 10.0, 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """How engines are measured; `least_s` and `sustained_s` above 0 make it a thorough one."""
+    """How engines are measured."""
 
-    processes: int = 3  # for each engine
-    reference_processes: int = 1  # for each row that it is compared with
+    processes: int = 3  # per engine
+    reference_processes: int = 1  # per reference
     queries: int = 256
-    least_s: float = 0.0  # a process goes on until it has both
+    least_s: float = 0.0  # a process runs until it has both
     threads: int = 1
     images: int = 64  # of the test set, decoded again in every query
     warm_up_s: float = 10.0
     throughput: bool = True
     torch_compile: bool = True  # time the student compiled by torch as well; needs a C++ compiler
-    sustained_s: float = 0.0  # end to end without a pause, for each engine once
+    sustained_s: float = 0.0  # end to end without a pause, once per engine
     timeout_s: float = 600.0
 
     def __post_init__(self) -> None:
@@ -35,7 +35,7 @@ class Bench:
                 raise ValueError(f"bench.{name}: expected at least 0, got {getattr(self, name)}")
 
     def thorough(self) -> Bench:
-        """The same with at least 1,024 queries and 10 s a process, and ten minutes without a pause for each engine."""
+        """Return the same with at least 1,024 queries and 10 s a process, and ten sustained minutes per engine."""
         return dataclasses.replace(
             self,
             queries=max(self.queries, THOROUGH_QUERIES),
@@ -45,9 +45,9 @@ class Bench:
         )
 
     def protocol(self) -> dict[str, str]:
-        """What was done, for readers."""
+        """Describe the protocol for the readers of a report."""
         least = f" and at least {self.least_s:g} s" if self.least_s else ""
-        told = {
+        described = {
             "stream": "single: batch 1, the next query starts when the last has ended",
             "headline": "p90 end to end: image bytes in memory to labels, split into decode, resize, infer, post",
             "engine only": "p50: uint8 tensor in, scores out, transfers included",
@@ -65,11 +65,11 @@ class Bench:
             "95 % intervals for the choice of test images (infinitesimal jackknife), differences paired",
         }
         if self.throughput:
-            told["throughput"] = (
+            described["throughput"] = (
                 "engine only, best of the batches and streams tried in a process of its own on all cores, "
                 f"one thread a stream, and measured again there in {self.processes} fresh ones: their median; "
                 "never mixed with latency"
             )
         if self.sustained_s:
-            told["sustained"] = f"{self.sustained_s:g} s end to end without a pause, each engine once, at the end"
-        return told
+            described["sustained"] = f"{self.sustained_s:g} s end to end without a pause, each engine once, at the end"
+        return described

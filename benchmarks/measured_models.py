@@ -1,85 +1,78 @@
-"""What is measured: the rows that one program can fill, with what is known of each before it runs."""
+"""What is measured: the engines of each model, the program that runs them, and their rows before measuring."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from benchmarks.accuracy import ReferenceScores
+from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.remote import Run
-from benchmarks.rows import facts
+from benchmarks.rows import unmeasured_row
+from benchmarks.schema import Kind, Row, ScoreSource
 from export.bundle.bundle import read_bundle
 
 
 @dataclass(frozen=True)
-class Float:
-    """What the net in float says of the test set: its scores (N, L) and thresholds (L,)."""
+class ScoredEngines:
+    """Scores of the test set in folder/ROW.npy, and where they were computed."""
 
-    scores: NDArray[np.float32]
-    thresholds: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Scores that another machine, or another stage, made of the test set: folder/ROW.npy."""
-
-    device: str
-    instruction_set: str
+    source: ScoreSource
     folder: Path
-    told: Mapping[str, Any]  # by row: what the program that made them said
+    results: Mapping[str, ScoreResult]  # by row
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle to measure: the student's, which ships, or a reference, whose `scored` are taken if it has some."""
+    """A bundle to measure: the student's, which is deployed, or that of a reference."""
 
     folder: Path
     model: str
-    kind: str = "engine"
-    net: Float | None = None
-    scored: Scored | None = None
+    kind: Kind = "engine"
+    reference: ReferenceScores | None = None
+    scored: ScoredEngines | None = None  # its scores, if another stage computed them
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MeasuredEngine:
     """A row to fill; its program knows it as `engine`."""
 
     engine: str
-    row: Mapping[str, Any]
+    row: Row
     thresholds: Sequence[float]
-    lacks: str | None = None  # why it cannot run there
+    unavailable_reason: str | None = None  # why it cannot run on the device
 
     @property
     def name(self) -> str:
-        return str(self.row["name"])
+        """The name of the row."""
+        return self.row.name
 
     @property
-    def ships(self) -> bool:
+    def is_deployed(self) -> bool:
         """Whether it is no reference."""
-        return bool(self.row["kind"] == "engine")
+        return self.row.kind == "engine"
 
 
 @dataclass(frozen=True)
-class Subject:
-    """Candidates of one net that one program times and scores."""
+class MeasuredModel:
+    """Engines of one model that one program times and scores."""
 
     program: Run
-    candidates: tuple[Candidate, ...]
-    net: Float | None = None
-    scored: Scored | None = None
-    able: tuple[Candidate, ...] = field(init=False)
+    engines: tuple[MeasuredEngine, ...]
+    reference: ReferenceScores | None = None
+    scored: ScoredEngines | None = None
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "able", tuple(one for one in self.candidates if one.lacks is None))
+    @property
+    def runnable(self) -> tuple[MeasuredEngine, ...]:
+        """The engines that the device can run."""
+        return tuple(engine for engine in self.engines if engine.unavailable_reason is None)
 
 
 def refusing(reason: str) -> Run:
-    """The program of rows that cannot be filled."""
+    """Return the program of rows that cannot be filled."""
 
     def run(*_: str, **__: Any) -> Any:
         raise ProcessFailedError(reason)
@@ -87,30 +80,41 @@ def refusing(reason: str) -> Run:
     return run
 
 
-def of_bundle(
+def model_of_bundle(
     bundle: Bundle,
     program: Run,
-    lacking: Mapping[str, str | None],
+    reasons: Mapping[str, str | None],
     *,
     device: str,
     threads: int,
     runtimes: Collection[str] = (),
-) -> Subject:
-    """The engines of a placed bundle on a device: `program` is its tagger.pyz there, `lacking` what `info` said.
+) -> MeasuredModel:
+    """Return the engines of a bundle that was copied to a device.
 
-    Those of other `runtimes` are left out if any are named.  Raises BundleError.
+    Args:
+        bundle: the bundle.
+        program: its tagger.pyz on the device.
+        reasons: by engine, why it cannot run there.
+        device: name of the device.
+        threads: of each engine.
+        runtimes: only engines of these; empty: of all.
+
+    Raises:
+        BundleError: The bundle cannot be read.
     """
-    manifest = read_bundle(bundle.folder, verify=False)  # its hashes were checked when it was placed
-    candidates = []
+    manifest = read_bundle(bundle.folder, verify=False)  # its hashes were checked when it was copied
+    engines = []
     for entry in manifest.engines:
         if runtimes and entry.backend["kind"] not in runtimes:
             continue
-        row = facts(manifest, entry, device=device, model=bundle.model, kind=bundle.kind, threads=threads)
-        row["name"] = row_name(bundle, entry.name)
-        candidates.append(Candidate(entry.name, row, entry.thresholds, lacking.get(entry.name)))
-    return Subject(program, tuple(candidates), bundle.net, bundle.scored)
+        name = row_name(bundle, entry.name)
+        row = unmeasured_row(
+            manifest, entry, device=device, name=name, model=bundle.model, kind=bundle.kind, threads=threads
+        )
+        engines.append(MeasuredEngine(entry.name, row, entry.thresholds, reasons.get(entry.name)))
+    return MeasuredModel(program, tuple(engines), bundle.reference, bundle.scored)
 
 
 def row_name(bundle: Bundle, engine: str) -> str:
-    """What the row of an engine is called: those of references have their model in front."""
+    """Return the name of an engine's row: for references it begins with their model."""
     return engine if bundle.kind == "engine" else f"{bundle.model}-{engine}"

@@ -1,7 +1,8 @@
-"""Measure on one device: drive the bundles' own programs in fresh processes and turn what they print into rows."""
+"""Measure on one device: run the bundles' own programs in fresh processes and turn what they print into rows."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -9,20 +10,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import output_check
 from benchmarks.accuracy import Truth
 from benchmarks.config import Bench
+from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.measured_models import Bundle, Candidate, Scored, Subject, of_bundle, refusing
+from benchmarks.measured_models import Bundle, MeasuredEngine, MeasuredModel, ScoredEngines, model_of_bundle, refusing
+from benchmarks.output_check import Info, read_info, read_process, read_score_result
 from benchmarks.remote import Device, DeviceError, NoRoomError, Run, UnfitError
-from benchmarks.requests import Timed, alone, asked
-from benchmarks.rows import outcome
+from benchmarks.requests import Timed, options_of, processes_after_queries
+from benchmarks.rows import failed_row, measured_row
+from benchmarks.schema import DeviceFacts, DeviceResult, Row, ScoreSource
 from export.bundle.bundle import read_bundle
 from mlkd.core import files as whole_file
 from mlkd.core.progress import Progress, silent
 
-SECONDS_A_IMAGE = 0.25  # what an image may take on a small board before scoring is given up
-NOT_HERE = "there is no room for the test set there, and no other machine has scored this engine"
+SECONDS_PER_IMAGE = 0.25  # what an image may take on a small board before scoring is given up
+NOT_SCORED = "the device has no room for the test set, and no other machine has scored this engine"
 
 
 @dataclass(frozen=True)
@@ -36,171 +39,189 @@ class Job:
     out: Path
     seed: int = 0
     progress: Progress = silent
-    host: Scored | None = None  # for a device that has no room for the test set
-    extra: Sequence[Subject] = field(default=())  # what runs besides the bundles
+    host: ScoredEngines | None = None  # for a device that has no room for the test set
+    extra: Sequence[MeasuredModel] = field(default=())  # measured besides the bundles
 
     @property
     def threads(self) -> int:
+        """Threads of each engine."""
         return self.device.entry.threads or self.bench.threads
 
 
-def run_bench(job: Job, bundles: Sequence[Bundle]) -> dict[str, Any]:
-    """{"device", "rows"}: every engine of the bundles and what is extra, rows in their order.
+def run_bench(job: Job, bundles: Sequence[Bundle]) -> DeviceResult:
+    """Measure every engine of the bundles and the extra models; rows keep their order.
 
-    Raw samples go to out/samples/ROW.PROCESS.json, scores (N, L) to out/scores/ROW.npy; samples that lie there already
-    are not taken again.  An engine that cannot run there or fails becomes a row that says so.  Raises BundleError,
-    DeviceError for a device that cannot be used.
+    Raw samples go to out/samples/ROW.PROCESS.json, scores (N, L) to out/scores/ROW.npy; samples that are there already
+    are not measured again.  An engine that cannot run or fails becomes a row with the reason.
+
+    Raises:
+        BundleError: A bundle cannot be read.
+        DeviceError: The device cannot be used.
     """
     for folder in ("samples", "scores"):
         (job.out / folder).mkdir(parents=True, exist_ok=True)
-    machine, subjects = _subjects(job, bundles)
-    images, whole = _images(job)
-    timed = _time_all(job, subjects, images)
-    elsewhere = [subject.scored or (None if whole else job.host) for subject in subjects]
-    here = score(job, [one for one, scored in zip(subjects, elsewhere, strict=True) if not scored], images, machine)
+    machine, models = _place_models(job, bundles)
+    images, is_whole = _place_images(job)
+    timed = _time_all(job, models, images)
+    elsewhere = [model.scored or (None if is_whole else job.host) for model in models]
+    on_device = [model for model, scored in zip(models, elsewhere, strict=True) if scored is None]
+    own = score_engines(job, on_device, images, machine)
     rows = [
-        _row(job, subject, one, timed[one.name], scored or here)
-        if one.lacks is None
-        else {**one.row, "status": "built, not run", "reason": one.lacks}
-        for subject, scored in zip(subjects, elsewhere, strict=True)
-        for one in subject.candidates
+        _row(job, model, engine, timed.get(engine.name), scored or own)
+        for model, scored in zip(models, elsewhere, strict=True)
+        for engine in model.engines
     ]
     entry = job.device.entry
-    device = {"name": entry.name, "status": "measured", "reason": None, "machine": machine}
-    return {"device": {**device, "threads": job.threads, "power_mode": entry.power_mode}, "rows": rows}
+    device = DeviceFacts(name=entry.name, machine=machine, threads=job.threads, power_mode=entry.power_mode)
+    return DeviceResult(device=device, rows=rows)
 
 
 def plan(processes: Mapping[str, int], seed: int) -> list[tuple[str, int]]:
-    """Every (row, process) once, in a seeded random order, so that drift of the machine hits all rows alike."""
+    """Return every (row, process) once, in a seeded random order, so that drift of the machine hits all rows alike."""
     runs = [(name, process) for name, count in processes.items() for process in range(count)]
     random.Random(seed).shuffle(runs)
     return runs
 
 
-def _subjects(job: Job, bundles: Sequence[Bundle]) -> tuple[dict[str, Any], list[Subject]]:
-    """What the device says of itself, and what of each bundle runs there."""
-    entry, machine, subjects = job.device.entry, None, []
+def _place_models(job: Job, bundles: Sequence[Bundle]) -> tuple[dict[str, Any], list[MeasuredModel]]:
+    """Copy the bundles to the device; return the facts of its machine and the engines that it can run."""
+    entry, machine, models = job.device.entry, None, []
     for done, bundle in enumerate(bundles):
         job.progress("bundles", done, len(bundles))
+        reasons: dict[str, str | None]
         try:
             program = job.device.place(bundle.folder)
-            lacking, told = _info(job, program)
-            machine = machine or told
+            info = _info(job, program)
+            reasons = {engine.name: engine.lacks for engine in info.engines}
+            machine = machine or info.machine
         except UnfitError as cause:
             if bundle.kind == "engine":
                 raise
-            program = refusing(str(cause))  # a board with TensorRT alone runs no reference, but what ships
-            engines = read_bundle(bundle.folder, verify=False).engines
-            lacking = {engine.name: str(cause) for engine in engines}
-        subjects.append(
-            of_bundle(bundle, program, lacking, device=entry.name, threads=job.threads, runtimes=entry.runtimes)
+            program = refusing(str(cause))  # a board with TensorRT alone runs the deployed engines, but no reference
+            reasons = {engine.name: str(cause) for engine in read_bundle(bundle.folder, verify=False).engines}
+        models.append(
+            model_of_bundle(bundle, program, reasons, device=entry.name, threads=job.threads, runtimes=entry.runtimes)
         )
     assert machine is not None, "a bench has a bundle"
-    return machine, [*subjects, *job.extra]
+    return machine, [*models, *job.extra]
 
 
-def _info(job: Job, program: Run) -> tuple[dict[str, str | None], dict[str, Any]]:
-    """What each engine of a bundle lacks there, and the machine."""
+def _info(job: Job, program: Run) -> Info:
     name = job.device.entry.name
     try:
-        return output_check.info(program("info", "--json", *(["--rebuild"] if job.device.entry.rebuild else [])))
+        return read_info(program("info", "--json", *(["--rebuild"] if job.device.entry.rebuild else [])))
     except ProcessFailedError as cause:
-        raise DeviceError(f"{name}: expected what `tagger.pyz info` says, got {cause}") from cause
+        raise DeviceError(f"{name}: expected the output of `tagger.pyz info`, got {cause}") from cause
     except ValueError as cause:
         raise DeviceError(f"{name}: expected engines and a machine from `tagger.pyz info`, got {cause}") from cause
 
 
-def _images(job: Job) -> tuple[str, bool]:
-    """The images there, and whether they are the whole test set: a device without room gets only the timed ones."""
+def _place_images(job: Job) -> tuple[str, bool]:
+    """Copy the test images and say whether all fit: a device without room gets only those that are timed."""
     try:
         return job.device.copy_images(job.truth.files), True
     except NoRoomError:
         if job.host is None:
             raise
         files = list(job.truth.files)
-        some = random.Random(job.seed).sample(files, min(job.bench.images, len(files)))
-        return job.device.copy_images(some), False
+        timed = random.Random(job.seed).sample(files, min(job.bench.images, len(files)))
+        return job.device.copy_images(timed), False
 
 
-def _time_all(job: Job, subjects: Sequence[Subject], images: str) -> dict[str, Timed]:
-    able = {one.name: (subject.program, one) for subject in subjects for one in subject.able}
-    counts = {True: job.bench.processes, False: job.bench.reference_processes}
-    runs: list[tuple[str, int | str]] = [*plan({name: counts[one.ships] for name, (_, one) in able.items()}, job.seed)]
-    runs += [(name, what) for what in alone(job.bench) for name, (_, one) in able.items() if one.ships]
-    found = {name: Timed() for name in able}
+def _time_all(job: Job, models: Sequence[MeasuredModel], images: str) -> dict[str, Timed]:
+    programs = {engine.name: (model.program, engine) for model in models for engine in model.runnable}
+    deployed = [name for name, (_, engine) in programs.items() if engine.is_deployed]
+    counts = {name: job.bench.processes if name in deployed else job.bench.reference_processes for name in programs}
+    runs: list[tuple[str, int | str]] = [*plan(counts, job.seed)]
+    runs += [(name, process) for process in processes_after_queries(job.bench) for name in deployed]
+    timed = {name: Timed() for name in programs}
     for done, (name, process) in enumerate(runs):
         job.progress("latency", done, len(runs))
-        if found[name].can(process):
+        if timed[name].is_useful(process):
             try:
-                words = asked(job.bench, process, found[name])
-                found[name].add(process, output_check.process(_time(job, *able[name], process, images, words)))
+                options = options_of(job.bench, process, timed[name])
+                timed[name].add(process, read_process(_time(job, *programs[name], process, images, options)))
             except (ProcessFailedError, ValueError) as cause:
-                found[name].failed(process, cause)
+                timed[name].fail(process, cause)
     job.progress("latency", len(runs), len(runs))
-    return found
+    return timed
 
 
-def _time(job: Job, program: Run, one: Candidate, process: int | str, images: str, more: Sequence[str]) -> Any:
-    """What one process prints; kept, so that a bench that goes on does not repeat it."""
-    file = job.out / "samples" / f"{one.name}.{process}.json"
+def _time(
+    job: Job, program: Run, engine: MeasuredEngine, process: int | str, images: str, options: Sequence[str]
+) -> Any:
+    """Run one process and return what it printed; that is stored, so that a resumed bench does not repeat it."""
+    file = job.out / "samples" / f"{engine.name}.{process}.json"
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
     bench = job.bench
-    words = ["--engine", one.engine, "--images", images, "--sample", str(bench.images), "--seed", str(job.seed)]
-    words += ["--threads", str(job.threads), "--warmup-s", str(bench.warm_up_s), *more]
-    told = program("bench", *words, timeout_s=bench.timeout_s + 2 * bench.least_s + bench.sustained_s)
-    whole_file.write(file, json.dumps(told).encode())
-    return told
+    words = ["--engine", engine.engine, "--images", images, "--sample", str(bench.images), "--seed", str(job.seed)]
+    words += ["--threads", str(job.threads), "--warmup-s", str(bench.warm_up_s), *options]
+    printed = program("bench", *words, timeout_s=bench.timeout_s + 2 * bench.least_s + bench.sustained_s)
+    whole_file.write(file, json.dumps(printed).encode())
+    return printed
 
 
-def score(job: Job, subjects: Sequence[Subject], images: str, machine: Mapping[str, Any]) -> Scored:
-    """Scores of the test set into out/scores; a program decodes an image once for all of its engines."""
+def score_engines(job: Job, models: Sequence[MeasuredModel], images: str, machine: Mapping[str, Any]) -> ScoredEngines:
+    """Score the test set into out/scores; a program decodes an image once for all of its engines."""
     cores = machine.get("cores")
     words = ["--images", images, *(["--threads", str(cores)] if isinstance(cores, int) and cores > 0 else [])]
-    found: dict[str, Any] = {}
-    total = sum(len(subject.able) for subject in subjects)
-    for subject in subjects:
-        job.progress("accuracy", len(found), total)
-        told = _score(job, subject.program, subject.able, words)
-        if len(subject.able) > 1 and all(isinstance(one, str) for one in told.values()):  # one took the process down
-            for one in subject.able:
-                told |= _score(job, subject.program, (one,), words)
-        found |= told
+    results: dict[str, ScoreResult] = {}
+    total = sum(len(model.runnable) for model in models)
+    for model in models:
+        job.progress("accuracy", len(results), total)
+        results |= _score(job, model.program, model.runnable, words)
     job.progress("accuracy", total, total)
-    return Scored(job.device.entry.name, str(machine.get("instruction_set")), job.out / "scores", found)
+    source = ScoreSource(device=job.device.entry.name, instruction_set=str(machine.get("instruction_set")))
+    return ScoredEngines(source, job.out / "scores", results)
 
 
-def _score(job: Job, program: Run, able: Sequence[Candidate], words: Sequence[str]) -> dict[str, Any]:
-    """By row what was printed of it, or the error of the whole program."""
-    if not able:
+def _score(job: Job, program: Run, engines: Sequence[MeasuredEngine], words: Sequence[str]) -> dict[str, ScoreResult]:
+    """Return the result of each row; where the whole program fails, each engine is scored in a process of its own."""
+    if not engines:
         return {}
-    folder = f"{job.device.scratch()}/{able[0].name}"
-    named = [word for one in able for word in ("--engine", one.engine)]
-    timeout_s = max(job.bench.timeout_s, SECONDS_A_IMAGE * len(able) * len(job.truth.files))
+    folder = f"{job.device.scratch()}/{engines[0].name}"
+    named = [word for engine in engines for word in ("--engine", engine.engine)]
+    timeout_s = max(job.bench.timeout_s, SECONDS_PER_IMAGE * len(engines) * len(job.truth.files))
     try:
-        told = program("scores", *words, "--out", folder, *named, timeout_s=timeout_s)
+        printed = program("scores", *words, "--out", folder, *named, timeout_s=timeout_s)
     except ProcessFailedError as cause:
-        return {one.name: str(cause) for one in able}
-    found = {one.name: told.get(one.engine) if isinstance(told, dict) else told for one in able}
-    for one in able:
-        said = found[one.name]
-        if isinstance(said, dict) and said.get("error") is None:
-            job.device.fetch(f"{folder}/{one.engine}.npy", job.out / "scores" / f"{one.name}.npy")
-    return found
+        if len(engines) == 1:
+            return {engines[0].name: ScoreResult(error=str(cause))}
+        alone = [_score(job, program, (engine,), words) for engine in engines]
+        return {name: result for results in alone for name, result in results.items()}
+    return {engine.name: _collect(job, printed, engine, folder) for engine in engines}
 
 
-def _row(job: Job, subject: Subject, one: Candidate, timed: Timed, scored: Scored) -> dict[str, Any]:
-    """The row filled, or failed with its reason."""
-    net, told = subject.net, scored.told.get(one.name, NOT_HERE)
-    filled = outcome(
-        timed.error or (told if isinstance(told, str) else timed.processes),
-        told,
-        scored.folder / f"{one.name}.npy",
-        job.truth,
-        one.thresholds,
-        labels=job.labels,
-        map_from={"device": scored.device, "instruction_set": scored.instruction_set},
-        float_scores=None if net is None else net.scores,
-        float_thresholds=None if net is None else net.thresholds,
-    )
-    return {**one.row, **filled, **timed.asked_alone()}
+def _collect(job: Job, printed: Any, engine: MeasuredEngine, folder: str) -> ScoreResult:
+    """Read what was printed of an engine and copy its scores from the device."""
+    try:
+        result = read_score_result(printed.get(engine.engine) if isinstance(printed, dict) else printed)
+    except ValueError as cause:
+        return ScoreResult(error=str(cause))
+    if result.error is None:
+        job.device.fetch(f"{folder}/{engine.engine}.npy", job.out / "scores" / f"{engine.name}.npy")
+    return result
+
+
+def _row(job: Job, model: MeasuredModel, engine: MeasuredEngine, timed: Timed | None, scored: ScoredEngines) -> Row:
+    """Return the row filled, or with the reason why it is not."""
+    if timed is None:
+        return dataclasses.replace(engine.row, status="built, not run", reason=engine.unavailable_reason)
+    try:
+        if timed.error is not None:
+            raise ValueError(timed.error)
+        row = measured_row(
+            engine.row,
+            timed.processes,
+            scored.results.get(engine.name, ScoreResult(error=NOT_SCORED)),
+            scored.folder / f"{engine.name}.npy",
+            job.truth,
+            engine.thresholds,
+            labels=job.labels,
+            map_from=scored.source,
+            reference=model.reference,
+        )
+    except ValueError as cause:
+        row = failed_row(engine.row, cause)
+    return timed.complete(row)

@@ -14,8 +14,8 @@ PLAIN = 0o100644 << 16
 def write_pack(files: Sequence[Path], out: Path) -> Path:
     """Write `files` in their order as 000000.jpg, 000001.png, …: equal images give equal bytes."""
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for at, file in enumerate(files):
-            entry = zipfile.ZipInfo(f"{at:06d}{file.suffix.lower()}", EPOCH)
+        for index, file in enumerate(files):
+            entry = zipfile.ZipInfo(f"{index:06d}{file.suffix.lower()}", EPOCH)
             entry.create_system, entry.external_attr = 3, PLAIN
             archive.writestr(entry, file.read_bytes())
     return out
@@ -41,10 +41,10 @@ class Pack(Sequence[bytes]):
         return len(self.names)
 
     @overload
-    def __getitem__(self, at: int) -> bytes: ...
+    def __getitem__(self, index: int) -> bytes: ...
     @overload
-    def __getitem__(self, at: slice) -> list[bytes]: ...
-    def __getitem__(self, at: int | slice) -> bytes | list[bytes]:
-        if isinstance(at, slice):
-            return [self._archive.read(name) for name in self.names[at]]
-        return self._archive.read(self.names[at])
+    def __getitem__(self, index: slice) -> list[bytes]: ...
+    def __getitem__(self, index: int | slice) -> bytes | list[bytes]:
+        if isinstance(index, slice):
+            return [self._archive.read(name) for name in self.names[index]]
+        return self._archive.read(self.names[index])

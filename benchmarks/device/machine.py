@@ -162,11 +162,11 @@ def peak_memory_mb() -> float | None:
 
 def _said(program: str, *arguments: str) -> str | None:
     """What a program prints; None where there is none or it fails."""
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         return None
     try:
-        ended = subprocess.run([found, *arguments], capture_output=True, text=True, timeout=10, check=False)
+        ended = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return ended.stdout.strip() if ended.returncode == 0 else None

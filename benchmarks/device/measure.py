@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import random
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.device import machine, throughput
 from benchmarks.device.image_pack import read_pack
+from benchmarks.device.output import BenchOutput, PrintedRuntime, ScoreResult, Throughput
 from benchmarks.device.protocol import Chain, Settings, measure
 from benchmarks.device.sensors import Sensors
 from export.backends import RuntimeInfo, stamp
@@ -45,7 +44,7 @@ def sample(sources: Sequence[ImageSource], count: int | None, seed: int) -> list
     return [sources[index] for index in chosen]
 
 
-def bench(folder: Path, engine: str | None, sources: Sequence[ImageSource], settings: Settings) -> dict[str, Any]:
+def bench(folder: Path, engine: str | None, sources: Sequence[ImageSource], settings: Settings) -> BenchOutput:
     """Measure one engine in this process: what `measure` says, what ran, and what opening it cost.
 
     `load_ms` covers choosing and opening, the runtime's import included, and the image that ONNX Runtime runs to say
@@ -66,32 +65,32 @@ def bench(folder: Path, engine: str | None, sources: Sequence[ImageSource], sett
         measured = measure(chain, content, settings, sensors)
         peak_rss_mb = machine.peak_memory_mb()
         engine_file = tagger.engine
-        found = _throughput(folder, tagger, chain.pixels(content), settings.throughput)
+        rates = _throughput(folder, tagger, chain.pixels(content), settings.throughput)
         wrong = tagger.reason_not_to_use(folder)
     choice = tagger.choice
-    return {
-        "engine": choice.entry.name,
-        "why": choice.why,
-        "ran": _ran(tagger),
-        "file": choice.entry.file,
-        "built_here": tagger.rebuilt is not None,
-        "sha256": stamp.hash_of(engine_file),  # of what ran
-        "bytes": sum(file.stat().st_size for file in choice.backend.files(engine_file)),
-        "images": len(content),
-        "threads": settings.threads,
-        "pinned": pinned,
-        "load_ms": load_ms,
-        **measured,
-        "peak_rss_mb": peak_rss_mb,
-        "throughput": found,
-        "wrong": wrong,
-        "machine": identity(),
-    }
+    return BenchOutput(
+        engine=choice.entry.name,
+        why=choice.why,
+        ran=PrintedRuntime(**vars(tagger.runtime_info)),
+        file=choice.entry.file,
+        built_here=tagger.rebuilt is not None,
+        sha256=stamp.hash_of(engine_file),  # of what ran
+        bytes=sum(file.stat().st_size for file in choice.backend.files(engine_file)),
+        images=len(content),
+        threads=settings.threads,
+        pinned=pinned,
+        load_ms=load_ms,
+        **vars(measured),
+        peak_rss_mb=peak_rss_mb,
+        throughput=rates,
+        wrong=wrong,
+        machine=identity(),
+    )
 
 
 def _throughput(
     folder: Path, tagger: Tagger, pixels: Sequence[NDArray[np.uint8]], wanted: bool | tuple[int, int]
-) -> dict[str, Any] | None:
+) -> Throughput | None:
     """The search, or the setting named, on all cores that this process can keep busy; None if not wanted.
 
     Every stream opens a session of one thread for itself.
@@ -119,16 +118,18 @@ def score_files(
     *,
     batch: int = 32,
     threads: int | None = None,
-) -> dict[str, Any]:
+) -> dict[str, ScoreResult]:
     """Scores (N, L) of every engine for every file into out/ENGINE.npy, decoding each image once.
 
-    Returns by engine {"ran", "sha256", "error"}; one that fails does not disturb the others.
+    Returns:
+        The result of each engine; one that fails does not disturb the others.
 
-    Raises UnreadableImageError.
+    Raises:
+        UnreadableImageError: An image cannot be decoded.
     """
     manifest = read_bundle(folder)
     out.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = {name: {"ran": None, "sha256": None, "error": None} for name in engines}
+    results: dict[str, ScoreResult] = {}
     running: dict[str, tuple[Tagger, list[NDArray[np.float32]]]] = {}
     for name in engines:
         entry = manifest.engine(name)
@@ -136,21 +137,22 @@ def score_files(
             choice = choose(manifest, entry.name, threads=threads)
             running[name] = Tagger.open(folder, manifest, choice), []
         except Exception as cause:  # every runtime raises classes of its own
-            report[name]["error"] = _one_line(cause)
+            results[name] = ScoreResult(error=_one_line(cause))
     try:
-        _score_all(running, report, _batches(files, manifest.image_px, batch))
+        _score_all(running, results, _batches(files, manifest.image_px, batch))
         for name, (tagger, parts) in running.items():
-            report[name] |= {"ran": _ran(tagger), "sha256": stamp.hash_of(tagger.engine)}
+            ran = PrintedRuntime(**vars(tagger.runtime_info))
+            results[name] = ScoreResult(ran=ran, sha256=stamp.hash_of(tagger.engine))
             np.save(out / f"{name}.npy", np.concatenate(parts))
     finally:
         for tagger, _ in running.values():
             tagger.close()
-    return report
+    return {name: results[name] for name in engines}
 
 
 def _score_all(
     running: dict[str, tuple[Tagger, list[NDArray[np.float32]]]],
-    report: dict[str, Any],
+    results: dict[str, ScoreResult],
     batches: Iterator[NDArray[np.uint8]],
 ) -> None:
     for pixels in batches:
@@ -158,17 +160,13 @@ def _score_all(
             try:
                 parts.append(tagger.scores(pixels))
             except Exception as cause:  # as above
-                report[name]["error"] = _one_line(cause)
+                results[name] = ScoreResult(error=_one_line(cause))
                 running.pop(name)[0].close()
 
 
 def _batches(files: Sequence[ImageSource], image_px: int, batch: int) -> Iterator[NDArray[np.uint8]]:
     for start in range(0, len(files), batch):
         yield np.stack([images.load(file, image_px) for file in files[start : start + batch]])
-
-
-def _ran(tagger: Tagger) -> dict[str, Any]:
-    return dataclasses.asdict(tagger.runtime_info)
 
 
 def _one_line(cause: Exception) -> str:

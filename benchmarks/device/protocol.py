@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.device import timing
+from benchmarks.device.output import ChainMeasurement, Samples, Sustained
 from benchmarks.device.sensors import Sensors
+
+PARTS = ("decode", "resize", "infer", "post")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +50,15 @@ class Chain:
 
     def parts(self) -> list[tuple[str, Callable[[Any], Any]]]:
         """From bytes to labels, as they are timed."""
-        return [
-            ("decode", self.decode),
-            ("resize", self.resize),
-            ("infer", lambda pixels: self.scores(pixels[None])[0]),
-            ("post", self.decide),
-        ]
+        steps = (self.decode, self.resize, lambda pixels: self.scores(pixels[None])[0], self.decide)
+        return list(zip(PARTS, steps, strict=True))
 
     def pixels(self, content: Sequence[bytes]) -> list[NDArray[np.uint8]]:
         """What the engine gets, (1, H, W, 3) each."""
         return [self.resize(self.decode(image))[None] for image in content]
 
 
-def measure(chain: Chain, content: Sequence[bytes], settings: Settings, sensors: Sensors) -> dict[str, Any]:
+def measure(chain: Chain, content: Sequence[bytes], settings: Settings, sensors: Sensors) -> ChainMeasurement:
     """First query, warm-up, then the queries, end to end and engine only; times in ms, every sample included.
 
     Energy is that of the end-to-end queries, clock and temperature are read before and after all queries.
@@ -76,36 +74,35 @@ def measure(chain: Chain, content: Sequence[bytes], settings: Settings, sensors:
     engine = timing.time_queries(
         [("engine", chain.scores)], timing.repeated(pixels, settings.queries, settings.least_s)
     )
-    return {
-        "queries": len(whole.whole),
-        "first_ms": float(first.whole[0]),
-        "warm_up": dataclasses.asdict(warm),
-        "settled": warm.settled,
-        "samples": {
-            "end_to_end_ms": whole.whole.tolist(),
-            **{f"{name}_ms": part.tolist() for name, part in whole.parts.items()},
-            "engine_ms": engine.whole.tolist(),
-        },
-        "energy": energy,
-        **sensors.change(state),
-        "gpu_memory_mb": sensors.gpu_memory_mb(),
-        "sustained": sustain(chain, content, settings.sustained_s, sensors) if settings.sustained_s else None,
-    }
+    samples = Samples(
+        end_to_end_ms=whole.whole.tolist(),
+        engine_ms=engine.whole.tolist(),
+        **{f"{name}_ms": part.tolist() for name, part in whole.parts.items()},
+    )
+    return ChainMeasurement(
+        first_ms=float(first.whole[0]),
+        warm_up=warm,
+        samples=samples,
+        energy=energy,
+        **vars(sensors.changes(state)),
+        gpu_memory_mb=sensors.gpu_memory_mb(),
+        sustained=sustain(chain, content, settings.sustained_s, sensors) if settings.sustained_s else None,
+    )
 
 
-def sustain(chain: Chain, content: Sequence[bytes], seconds: float, sensors: Sensors) -> dict[str, Any]:
+def sustain(chain: Chain, content: Sequence[bytes], seconds: float, sensors: Sensors) -> Sustained:
     """End to end for `seconds`; p90 of the first and last minute, or tenth if that is shorter, shows throttling."""
     state = sensors.state()
     samples = timing.time_queries(chain.parts(), timing.repeated(content, 1, seconds)).whole
     ends = np.cumsum(samples) / 1e3
     window = min(60.0, ends[-1] / 10)
     p50, p90, p99 = np.percentile(samples, [50, 90, 99])
-    return {
-        "seconds": float(ends[-1]),
-        "p50": float(p50),
-        "p90": float(p90),
-        "p99": float(p99),
-        "first_p90": float(np.percentile(samples[ends - samples / 1e3 < window], 90)),  # those that began in it
-        "last_p90": float(np.percentile(samples[ends > ends[-1] - window], 90)),  # those that ended in it
-        **sensors.change(state),
-    }
+    return Sustained(
+        seconds=float(ends[-1]),
+        p50=float(p50),
+        p90=float(p90),
+        p99=float(p99),
+        first_p90=float(np.percentile(samples[ends - samples / 1e3 < window], 90)),  # those that began in it
+        last_p90=float(np.percentile(samples[ends > ends[-1] - window], 90)),  # those that ended in it
+        **vars(sensors.changes(state)),
+    )

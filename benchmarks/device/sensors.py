@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmarks.device.nvml import Nvml
+from benchmarks.device.output import Clock, Energy, SensorChanges, Temperature
 
 CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")  # hwmon's names of what sits in a processor
 ZONES = ("x86_pkg_temp", "cpu-thermal", "cpu_thermal", "CPU-therm", "soc-thermal")  # thermal zones' names of it
 
-Energy = dict[str, tuple[float, float]]  # by counter: millijoules, and where it starts again at 0
+Meters = dict[str, tuple[float, float]]  # by counter: millijoules, and where it starts again at 0
+
+
+@dataclass(frozen=True)
+class SensorState:
+    """One reading of clock and temperature."""
+
+    clock_mhz: float | None
+    temperature_c: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +35,13 @@ class Sensors:
     root: Path = Path("/")
     nvml: Nvml | None = field(default_factory=Nvml.open)
 
-    def energy(self) -> Energy:
+    def energy(self) -> Meters:
         """A reading of every meter that counts."""
-        found = rapl(self.root)
+        meters = rapl(self.root)
         joined = self.nvml.energy_mj() if self.nvml and self.on_gpu else None
-        return found | ({"NVML GPU": (joined, float("inf"))} if joined is not None else {})
+        return meters | ({"NVML GPU": (joined, float("inf"))} if joined is not None else {})
 
-    def used(self, before: Energy, *, queries: int) -> dict[str, Any] | None:
+    def used(self, before: Meters, *, queries: int) -> Energy | None:
         """Energy a query since that reading, and the meters; None without a meter.
 
         A counter may have started again once: after minutes to an hour, by its size.
@@ -46,34 +54,38 @@ class Sensors:
                 spent[meter] = spent.get(meter, 0.0) + (difference + most if difference < 0 else difference)
         if not spent:
             return None
-        return {"mj_per_query": sum(spent.values()) / queries, "meter": " + ".join(spent)}
+        return Energy(mj_per_query=sum(spent.values()) / queries, meter=" + ".join(spent))
 
-    def state(self) -> dict[str, float | None]:
+    def state(self) -> SensorState:
         """Clock and temperature now."""
         gpu = self.nvml if self.on_gpu else None
-        return {
-            "clock_mhz": gpu.clock_mhz() if gpu else clock_mhz(self.core, self.root),
-            "temperature_c": gpu.temperature_c() if gpu else temperature_c(self.root),
-        }
+        return SensorState(
+            clock_mhz=gpu.clock_mhz() if gpu else clock_mhz(self.core, self.root),
+            temperature_c=gpu.temperature_c() if gpu else temperature_c(self.root),
+        )
 
-    def change(self, before: dict[str, float | None]) -> dict[str, dict[str, float | None]]:
+    def changes(self, before: SensorState) -> SensorChanges:
         """Clock and temperature then and now."""
-        return {name: {"before": before[name], "after": now} for name, now in self.state().items()}
+        after = self.state()
+        return SensorChanges(
+            clock_mhz=Clock(before=before.clock_mhz, after=after.clock_mhz),
+            temperature_c=Temperature(before=before.temperature_c, after=after.temperature_c),
+        )
 
     def gpu_memory_mb(self) -> float | None:
         """What this process holds on the GPU."""
         return self.nvml.memory_mb() if self.nvml and self.on_gpu else None
 
 
-def rapl(root: Path = Path("/")) -> Energy:
+def rapl(root: Path = Path("/")) -> Meters:
     """The processor packages' counters (Intel, and AMD since Zen); empty where only root may read them."""
-    found: Energy = {}
+    meters: Meters = {}
     for zone in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
         name = _text(zone / "name")
         used, most = _number(zone / "energy_uj"), _number(zone / "max_energy_range_uj")
         if name and name.startswith("package") and used is not None and most:
-            found[f"RAPL package/{name}"] = used / 1e3, most / 1e3
-    return found
+            meters[f"RAPL package/{name}"] = used / 1e3, most / 1e3
+    return meters
 
 
 def clock_mhz(core: int | None, root: Path = Path("/")) -> float | None:
@@ -96,8 +108,7 @@ def temperature_c(root: Path = Path("/")) -> float | None:
     ]
     zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
     files += [zone / "temp" for zone in zones if _text(zone / "type") in ZONES]
-    found = [value / 1e3 for value in map(_number, files) if value is not None]
-    return max(found, default=None)
+    return max((value / 1e3 for value in map(_number, files) if value is not None), default=None)
 
 
 def _number(file: Path) -> float | None:

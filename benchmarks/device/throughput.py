@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.device.output import Throughput
 from export.backends import Session
 
 BATCHES = (1, 2, 4, 8, 16, 32)
@@ -26,7 +26,7 @@ AGAIN = 3  # trials of a setting that a search has found
 Trial = Callable[[int, int], float]  # batch, streams -> images a second
 
 
-def search(trial: Trial, cores: int, most: int | None = None) -> dict[str, Any]:
+def search(trial: Trial, cores: int, most: int | None = None) -> Throughput:
     """The best batch, 1 to 32 or `most`, and streams, 1 to `cores`: each number of streams tries batches from 1.
 
     Batches end where one is worse by 5 %, streams where one more gives nothing: two trials of one setting may differ.
@@ -44,18 +44,18 @@ def search(trial: Trial, cores: int, most: int | None = None) -> dict[str, Any]:
         if of_streams <= best:
             break
         best = of_streams
-    batch, streams, rate = max(tried, key=lambda one: one[2])
-    return {"images_per_second": rate, "batch": batch, "streams": streams, "tried": [list(one) for one in tried]}
+    batch, streams, rate = max(tried, key=lambda trial: trial[2])
+    return Throughput(images_per_second=rate, batch=batch, streams=streams, tried=tried)
 
 
-def again(trial: Trial, batch: int, streams: int) -> dict[str, Any]:
+def again(trial: Trial, batch: int, streams: int) -> Throughput:
     """The setting that a search has found, measured again: the median of three trials.
 
     The search's own rate for it is too high: of many noisy rates it is the highest.
     """
     rates = [trial(batch, streams) for _ in range(AGAIN)]
-    tried = [[batch, streams, rate] for rate in rates]
-    return {"images_per_second": statistics.median(rates), "batch": batch, "streams": streams, "tried": tried}
+    tried = [(batch, streams, rate) for rate in rates]
+    return Throughput(images_per_second=statistics.median(rates), batch=batch, streams=streams, tried=tried)
 
 
 @contextlib.contextmanager

@@ -133,13 +133,13 @@ def most_over(queries: int, share: float, chance: float) -> int:
 
     0 where there is no such t above 0.
     """
-    odds, found = 0.0, -1
-    while found < queries:
-        odds += _binomial(queries, found + 1, share)
+    odds, largest = 0.0, -1
+    while largest < queries:
+        odds += _binomial(queries, largest + 1, share)
         if odds > chance:
             break
-        found += 1
-    return max(found, 0)
+        largest += 1
+    return max(largest, 0)
 
 
 def _binomial(n: int, k: int, share: float) -> float:
@@ -148,7 +148,7 @@ def _binomial(n: int, k: int, share: float) -> float:
     return math.exp(ways + k * math.log(share) + (n - k) * math.log1p(-share))
 
 
-def histogram(milliseconds: ArrayLike, bins: int = BINS) -> dict[str, list[float] | list[int]]:
+def histogram(milliseconds: ArrayLike, bins: int = BINS) -> dict[str, list[Any]]:
     """Counts between edges that are evenly spaced on a log scale from the least to the greatest sample (above 0)."""
     values = np.asarray(milliseconds, dtype=np.float64)
     low, high = float(values.min()), float(values.max())

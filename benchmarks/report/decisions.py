@@ -29,12 +29,10 @@ class Decisions:
 
 
 def read_decisions(rows: Sequence[Row], chosen: Row | None) -> Decisions | None:
-    """Those of the chosen engine, else of the first row that has any; None without."""
+    """Return those of the chosen engine, else of the first row that has any; None without."""
     for row in [*([chosen] if chosen else []), *rows]:
-        if row.facts.get("operating_points"):
-            table = tuple(
-                (text, tuple(row.number(f"operating_points.{point}.{column}") for column in COLUMNS))
-                for point, text in POINTS.items()
-            )
+        if row.operating_points is not None:
+            points = [(text, getattr(row.operating_points, name)) for name, text in POINTS.items()]
+            table = tuple((text, tuple(getattr(point, column) for column in COLUMNS)) for text, point in points)
             return Decisions(row.name, tuple(COLUMNS.values()), table)
     return None

@@ -6,59 +6,48 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from benchmarks.report.rows import Facts, Row
+from benchmarks import schema
+from benchmarks.report.rows import Row
 
 Drawn = TypeVar("Drawn")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-@dataclass(frozen=True)
-class Device:
+@dataclass(frozen=True, kw_only=True)
+class Device(schema.DeviceFacts):
     """`at` is the place in the bench, which names the device in the page whatever its name holds."""
 
     at: int
-    name: str
-    status: str
-    reason: str
-    machine: Facts
-    threads: float | None
-    power_mode: str
 
     @property
     def letter(self) -> str:
+        """A short name for the chart."""
         return LETTERS[self.at] if self.at < len(LETTERS) else str(self.at)
 
     @property
     def measured(self) -> bool:
+        """Whether anything was measured on it."""
         return self.status == "measured"
 
     @property
     def comparable(self) -> str:
         """What its times can be compared with; empty where nothing limits that."""
-        told = str(self.machine.get("comparable") or "")
-        return told if told.startswith("relative") else "relative only" if self.machine.get("virtual") else ""
+        limit = str(self.machine.get("comparable") or "")
+        return limit if limit.startswith("relative") else "relative only" if self.machine.get("virtual") else ""
 
     @property
     def cpu(self) -> str:
+        """The model of its processor."""
         return str(self.machine.get("cpu") or "")
 
 
-def read_devices(bench: Facts) -> list[Device]:
-    return [
-        Device(
-            at=at,
-            name=str(facts.get("name")),
-            status=str(facts.get("status")),
-            reason=str(facts.get("reason") or ""),
-            machine=facts.get("machine") or {},
-            threads=facts.get("threads"),
-            power_mode=str(facts.get("power_mode") or ""),
-        )
-        for at, facts in enumerate(bench.get("devices") or ())
-    ]
+def read_devices(devices: Sequence[schema.DeviceFacts]) -> list[Device]:
+    """Return the devices, each with its place."""
+    return [Device(at=at, **vars(device)) for at, device in enumerate(devices)]
 
 
 def of_device(rows: Sequence[Row], device: Device) -> list[Row]:
+    """Return the rows of a device."""
     return [row for row in rows if row.device == device.name]
 
 

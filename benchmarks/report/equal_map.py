@@ -1,4 +1,4 @@
-"""Latency at equal mAP: what else tags as well as the chosen engine, and how long that takes."""
+"""Latency at equal mAP: references that tag as well as the chosen engine, and their latency."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ALIKE = 0.1  # what processes of one stable engine may differ by
 
 @dataclass(frozen=True)
 class Rival:
-    """A reference that is as good; `times` as long as the chosen engine takes, end to end p90."""
+    """A reference that is as good; it takes `times` as long as the chosen engine, end to end p90."""
 
     row: Row
     times: float
@@ -22,7 +22,8 @@ class Rival:
     better: bool  # the chosen engine does not count as as good
 
     @property
-    def told(self) -> str:
+    def text(self) -> str:
+        """The rival in one line."""
         return (
             f"{figures.times(self.times)} as long: {self.row.name}, "
             f"{figures.milliseconds(self.row.latency)} ms, {figures.signed(self.points)} points"
@@ -30,15 +31,14 @@ class Rival:
 
 
 def rivals(rows: Sequence[Row], chosen: Row) -> list[Rival]:
-    """The references of the same device whose mAP is not below the chosen engine's interval, the fastest first."""
+    """Return references of the same device whose mAP is not below the chosen engine's interval, the fastest first."""
     least = chosen.interval[0] if chosen.interval else chosen.accuracy or 0.0
     good = [
         row
         for row in rows
         if not row.engine and row.plotted and row.device == chosen.device and (row.accuracy or 0.0) >= least
     ]
-    found = [_rival(row, chosen) for row in good]
-    return sorted(found, key=lambda rival: rival.times)
+    return sorted((_rival(row, chosen) for row in good), key=lambda rival: rival.times)
 
 
 def _rival(row: Row, chosen: Row) -> Rival:
@@ -46,22 +46,23 @@ def _rival(row: Row, chosen: Row) -> Rival:
     return Rival(row, times, (row.accuracy or 0.0) - (chosen.accuracy or 0.0), not as_good(chosen, row))
 
 
-def fastest_of_models(found: Sequence[Rival]) -> list[Rival]:
-    """The fastest way of each model, in order of time."""
+def fastest_of_models(rivals: Sequence[Rival]) -> list[Rival]:
+    """Return the fastest rival of each model, in order of time."""
     first: dict[str, Rival] = {}
-    for rival in found:
-        first.setdefault(rival.row.text("model"), rival)
+    for rival in rivals:
+        first.setdefault(rival.row.model, rival)
     return list(first.values())
 
 
-def headline(found: Sequence[Rival]) -> str:
-    """How the chosen engine stands beside the fastest of them."""
-    if not found:
+def headline(rivals: Sequence[Rival]) -> str:
+    """Compare the chosen engine with the fastest rival."""
+    if not rivals:
         return "nothing else is as good"
-    times = found[0].times
-    if times > 1 + ALIKE and found[0].better:
-        return f"{figures.times(times)} the time buys {figures.signed(found[0].points)} points"
+    fastest = rivals[0]
+    times = fastest.times
+    if times > 1 + ALIKE and fastest.better:
+        return f"{figures.times(times)} the time buys {figures.signed(fastest.points)} points"
     if times > 1 + ALIKE:
         return f"{figures.times(times)} as fast as any reference with this mAP"
-    told = "as fast" if times >= 1 / (1 + ALIKE) else f"{figures.times(1 / times)} as fast"
-    return f"{found[0].row.name} is {told}, {figures.signed(found[0].points)} points"
+    speed = "as fast" if times >= 1 / (1 + ALIKE) else f"{figures.times(1 / times)} as fast"
+    return f"{fastest.row.name} is {speed}, {figures.signed(fastest.points)} points"

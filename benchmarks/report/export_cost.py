@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.report import figures
 from benchmarks.report.rows import Facts, Row
@@ -103,15 +102,14 @@ class Freezing:
         return min(hurt.loss for engine in self.lossy for hurt in engine.hurt)
 
 
-def read_freezing(bench: Facts, rows: Sequence[Row]) -> Freezing | None:
-    """None where the bench says nothing of it."""
-    facts: dict[str, Any] = bench.get("freezing") or {}
+def read_freezing(facts: Facts | None, rows: Sequence[Row]) -> Freezing | None:
+    """Return what export cost; None where the report does not hold it."""
     if not facts:
         return None
     keep, whole = facts.get("keep"), facts.get("float_map")
     budget = None if keep is None or whole is None else (keep - 1) * whole
     x = _scale(facts.get("parity") or (), budget)
-    int8 = {row.name for row in rows if row.text("precision").startswith("int8")}
+    int8 = {row.name for row in rows if (row.precision or "").startswith("int8")}
     return Freezing(
         goal=_goal(facts),
         calibration=_calibration(facts.get("calibration") or {}),

@@ -11,14 +11,14 @@ PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 def runtime_of(row: Row) -> str:
     """A word of ours, whatever the row says."""
-    runtime = row.text("runtime").lower()
+    runtime = (row.runtime or "").lower()
     return next((known for known in RUNTIMES if runtime.startswith(known)), "other")
 
 
 def precision_of(row: Row) -> str:
     """What the products were computed in, else the precision of the file (int8_x86 counts as int8)."""
-    words = (row.text("precision").lower(), row.text("compute").lower())
+    words = ((row.precision or "").lower(), (row.compute or "").lower())
     if words[0].startswith("int8"):
         return "int8"
-    found = (family for word in reversed(words) for kind, family in PRECISION_OF.items() if word.startswith(kind))
-    return next(found, "fp32")
+    matches = (family for word in reversed(words) for kind, family in PRECISION_OF.items() if word.startswith(kind))
+    return next(matches, "fp32")

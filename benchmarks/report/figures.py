@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
+
+from benchmarks.sections import Agreement
 
 ABSENT = "–"
 MINUS = "−"
@@ -95,17 +96,16 @@ def score(value: float | None) -> str:
     return ABSENT if value is None else f"{value:.2f}"
 
 
-def agreed(facts: Mapping[str, Any]) -> str:
-    """How the harness stands beside benchmark_app on the same engine."""
-    difference, limit = facts.get("difference"), facts.get("limit")
-    if difference is None:
+def agreed(agreement: Agreement) -> str:
+    """Compare the harness with benchmark_app on the same engine, in one sentence."""
+    if agreement.difference is None:
         return ""
-    times = f"{milliseconds(facts.get('ours_ms'))} ms here, {milliseconds(facts.get('benchmark_app_ms'))} ms there"
-    found = "agrees with" if facts.get("agrees") else "DISAGREES with"
-    null = facts.get("null_error_us")
-    right = "" if facts.get("null_ok") in (None, True) else ", WHICH IS TOO MUCH"
-    busy = "" if null is None else f"; an engine of known time is measured at most {null:.1f} µs off{right}"
-    told = f"{found} benchmark_app on {facts.get('engine')}: {signed(difference)} % by OpenVINO's own clock "
-    told += f"(limit {percent(limit)}; {times})"
-    added = facts.get("python_us")
-    return told + ("" if added is None else f", where Python and the copies take {added:.0f} µs of ours") + busy
+    times = f"{milliseconds(agreement.ours_ms)} ms here, {milliseconds(agreement.benchmark_app_ms)} ms there"
+    agrees = "agrees with" if agreement.agrees else "DISAGREES with"
+    null = agreement.null_error_us
+    too_much = "" if agreement.null_ok in (None, True) else ", WHICH IS TOO MUCH"
+    clock = "" if null is None else f"; an engine of known time is measured at most {null:.1f} µs off{too_much}"
+    text = f"{agrees} benchmark_app on {agreement.engine}: {signed(agreement.difference)} % by OpenVINO's own clock "
+    text += f"(limit {percent(agreement.limit)}; {times})"
+    added = agreement.python_us
+    return text + ("" if added is None else f", where Python and the copies take {added:.0f} µs of ours") + clock

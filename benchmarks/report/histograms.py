@@ -41,9 +41,8 @@ def histograms(rows: Sequence[Row]) -> list[Histogram]:
 
 def _binned(row: Row) -> tuple[list[float], list[float]]:
     """Edges (K+1) and counts (K); empty where they do not belong together."""
-    facts = row.facts.get("histogram") or {}
-    edges, counts = list(facts.get("edges_ms") or ()), list(facts.get("counts") or ())
-    return (edges, counts) if len(edges) == len(counts) + 1 else ([], [])
+    drawn = row.histogram
+    return (drawn.edges_ms, list(drawn.counts)) if drawn and len(drawn.edges_ms) == len(drawn.counts) + 1 else ([], [])
 
 
 def _bars(edges: Sequence[float], counts: Sequence[float], x: Scale) -> list[tuple[float, float, float, float]]:

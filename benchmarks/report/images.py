@@ -1,4 +1,4 @@
-"""The grid of test images: what is true, what the engine said, where engines disagree."""
+"""The grid of test images: true labels, labels of the engine, and where engines disagree."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image
 
-from benchmarks.report.rows import Facts, Row
+from benchmarks.report.rows import Row
+from benchmarks.sections import GridEntry, Mistakes, PageImage
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,11 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Mistake:
+class ShownMistake:
     """An image that an engine gets wrong in one label."""
 
     image: ShownImage
-    missed: bool  # else found where it is not
+    missed: bool  # else the engine says a label that is not in the image
     score: float | None
     threshold: float | None
 
@@ -59,76 +61,78 @@ class Mistake:
 Pool = Mapping[str, ShownImage]
 
 
-def read_pool(bench: Facts) -> dict[str, ShownImage]:
-    """Images by their id.  Raises ValueError for one that is no JPEG in base64."""
-    return {
-        str(key): _image(at, str(key), facts) for at, (key, facts) in enumerate((bench.get("images") or {}).items())
-    }
+def read_pool(images: Mapping[str, PageImage]) -> dict[str, ShownImage]:
+    """Return images by their id.
+
+    Raises:
+        ValueError: An image is no JPEG in base64.
+    """
+    return {key: _image(at, key, image) for at, (key, image) in enumerate(images.items())}
 
 
-def _image(at: int, key: str, facts: Facts) -> ShownImage:
-    text, name = str(facts.get("jpeg_base64") or ""), str(facts.get("name"))
+def _image(at: int, key: str, image: PageImage) -> ShownImage:
+    text = image.jpeg_base64
     try:
         with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["JPEG"]) as opened:
             width, height = opened.size
     except (ValueError, OSError, Image.DecompressionBombError) as error:
         raise ValueError(
-            f"image {key} ({name}): expected a JPEG in base64, got {text[:20]!r}; run bench again"
+            f"image {key} ({image.name}): expected a JPEG in base64, got {text[:20]!r}; run bench again"
         ) from error
-    outlines = tuple(_outline(box) for box in facts.get("boxes") or ())
-    return ShownImage(at, name, width, height, "data:image/jpeg;base64," + text, outlines)
+    outlines = tuple(_outline(*box) for box in image.boxes)
+    return ShownImage(at, image.name, width, height, "data:image/jpeg;base64," + text, outlines)
 
 
-def read_grid(bench: Facts, pool: Pool, chosen: Row | None) -> list[Shown]:
-    """Images on which engines disagree first, else in the order of the bench."""
-    shown = [_shown(entry, pool, chosen) for entry in bench.get("grid") or () if str(entry.get("image")) in pool]
-    return sorted(shown, key=lambda one: -len(one.others))
+def read_grid(grid: Sequence[GridEntry], pool: Pool, chosen: Row | None) -> list[Shown]:
+    """Return images on which engines disagree first, else in the order of the report."""
+    shown = [_shown(entry, pool, chosen) for entry in grid if entry.image in pool]
+    return sorted(shown, key=lambda image: -len(image.others))
 
 
-def read_mistakes(bench: Facts, pool: Pool) -> dict[str, list[Mistake]]:
-    """By label; images that the pool lacks are left out."""
-    labels: dict[str, Sequence[Facts]] = (bench.get("mistakes") or {}).get("labels") or {}
+def read_mistakes(mistakes: Mistakes | None, pool: Pool) -> dict[str, list[ShownMistake]]:
+    """Return mistakes by label; images that the pool lacks are left out."""
+    if mistakes is None:
+        return {}
     return {
-        str(label): [
-            Mistake(pool[str(one["image"])], one.get("kind") == "missed", one.get("score"), one.get("threshold"))
-            for one in found or ()
-            if str(one.get("image")) in pool
+        label: [
+            ShownMistake(pool[mistake.image], mistake.kind == "missed", mistake.score, mistake.threshold)
+            for mistake in of_label
+            if mistake.image in pool
         ]
-        for label, found in labels.items()
+        for label, of_label in mistakes.labels.items()
     }
 
 
-def _shown(entry: Facts, pool: Pool, chosen: Row | None) -> Shown:
-    engines: dict[str, Sequence[Sequence[object]]] = dict(entry.get("engines") or {})
-    engine = chosen.name if chosen is not None and chosen.name in engines else next(iter(engines), "")
-    said = {str(pair[0]): float(str(pair[1])) for pair in engines.get(engine, ())}
-    true = [str(label) for label in entry.get("true") or ()]
-    ranked = sorted(said.items(), key=lambda pair: -pair[1])
+def _shown(entry: GridEntry, pool: Pool, chosen: Row | None) -> Shown:
+    engine = chosen.name if chosen is not None and chosen.name in entry.engines else next(iter(entry.engines), "")
+    scores = dict(entry.engines.get(engine, ()))
+    ranked = sorted(scores.items(), key=lambda pair: -pair[1])
     return Shown(
-        image=pool[str(entry.get("image"))],
+        image=pool[entry.image],
         engine=engine,
-        hit=[pair for pair in ranked if pair[0] in true],
-        wrong=[pair for pair in ranked if pair[0] not in true],
-        missed=[label for label in true if label not in said],
-        others=_disagreements(engines, engine, set(said)),
+        hit=[pair for pair in ranked if pair[0] in entry.true],
+        wrong=[pair for pair in ranked if pair[0] not in entry.true],
+        missed=[label for label in entry.true if label not in scores],
+        others=_disagreements(entry.engines, engine, set(scores)),
     )
 
 
 def _disagreements(
-    engines: dict[str, Sequence[Sequence[object]]], engine: str, said: set[str]
+    engines: Mapping[str, Sequence[tuple[str, float]]], engine: str, own: set[str]
 ) -> list[tuple[str, list[str], list[str]]]:
-    """Engines that differ alike are told together."""
+    """Return what other engines add and drop; engines that agree with each other share an entry."""
     alike: dict[frozenset[str], list[str]] = {}
     for name, pairs in engines.items():
         if name != engine:
-            alike.setdefault(frozenset(str(pair[0]) for pair in pairs), []).append(str(name))
+            alike.setdefault(frozenset(label for label, _ in pairs), []).append(name)
     named = {
         labels: "all others" if len(alike) == 1 < len(names) else ", ".join(names) for labels, names in alike.items()
     }
-    return [(told, sorted(labels - said), sorted(said - labels)) for labels, told in named.items() if labels != said]
+    return [(names, sorted(labels - own), sorted(own - labels)) for labels, names in named.items() if labels != own]
 
 
-def _outline(box: Sequence[object]) -> Outline:
-    """[label, x0, y0, x1, y1, role] with corners in 0..1, cut to the image."""
-    x0, y0, x1, y1 = (100 * min(max(float(str(value)), 0.0), 1.0) for value in box[1:5])
-    return Outline(str(box[0]), round(x0, 2), round(y0, 2), round(x1 - x0, 2), round(y1 - y0, 2), box[5] == "major")
+def _outline(label: str, *place: Any) -> Outline:
+    """Turn corners in 0..1 into percent, cut to the image."""
+    *corners, role = place
+    x0, y0, x1, y1 = (100 * min(max(corner, 0.0), 1.0) for corner in corners)
+    return Outline(label, round(x0, 2), round(y0, 2), round(x1 - x0, 2), round(y1 - y0, 2), role == "major")

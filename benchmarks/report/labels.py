@@ -6,23 +6,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.report.images import Mistake
-from benchmarks.report.rows import Facts, Row
+from benchmarks.report.images import ShownMistake
+from benchmarks.report.rows import Row
+from benchmarks.schema import Report
+from benchmarks.sections import LabelValues
 
 SHOWN = 100  # labels; the page folds the rest
 
 
-@dataclass(frozen=True)
-class Tag:
+@dataclass(frozen=True, kw_only=True)
+class Tag(LabelValues):
     """AP as fractions; None where it was not measured or the label has no positive."""
 
-    label: str
-    positives: int | None
-    teacher: float | None
-    student: float | None
-    baseline: float | None
     int8: float | None
-    mistakes: tuple[Mistake, ...] = ()
+    mistakes: tuple[ShownMistake, ...] = ()
 
     @property
     def loss(self) -> float | None:
@@ -33,27 +30,16 @@ class Tag:
 
 def int8_row(rows: list[Row], named: str | None) -> Row | None:
     """The int8 engine the bench names, else the fastest one measured."""
-    found = [row for row in rows if row.engine and row.measured and row.text("precision").startswith("int8")]
-    return next((row for row in found if row.name == named), found[0] if found else None)
+    quantized = [row for row in rows if row.engine and row.measured and (row.precision or "").startswith("int8")]
+    return next((row for row in quantized if row.name == named), quantized[0] if quantized else None)
 
 
-def read_tags(bench: Facts, int8: Row | None, mistakes: Mapping[str, Sequence[Mistake]]) -> list[Tag]:
-    """Every label of the bench, also those the distillation says nothing about."""
-    known = {str(entry.get("label")): entry for entry in (bench.get("distillation") or {}).get("labels") or ()}
-    tags = [
-        _tag(str(label), known.get(str(label), {}), int8.ap(at) if int8 else None, mistakes.get(str(label), ()))
-        for at, label in enumerate(bench.get("labels") or ())
-    ]
+def read_tags(report: Report, int8: Row | None, mistakes: Mapping[str, Sequence[ShownMistake]]) -> list[Tag]:
+    """Return every label of the report, also those the distillation says nothing about."""
+    known = {entry.label: entry for entry in report.distillation.labels} if report.distillation else {}
+    tags = []
+    for index, label in enumerate(report.labels):
+        values = known.get(label, LabelValues(label=label))
+        ap = int8.label_ap(index) if int8 else None
+        tags.append(Tag(**vars(values), int8=ap, mistakes=tuple(mistakes.get(label, ()))))
     return sorted(tags, key=lambda tag: (math.inf if tag.loss is None else tag.loss, tag.label))
-
-
-def _tag(label: str, entry: Facts, int8: float | None, mistakes: Sequence[Mistake]) -> Tag:
-    return Tag(
-        label=label,
-        positives=entry.get("positives"),
-        teacher=entry.get("teacher"),
-        student=entry.get("student"),
-        baseline=entry.get("baseline"),
-        int8=int8,
-        mistakes=tuple(mistakes),
-    )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.report import figures
 from benchmarks.report.devices import read_devices
 from benchmarks.report.markdown import environment
 from benchmarks.report.problems import problems
-from benchmarks.report.rows import Row, finite, read_rows
+from benchmarks.report.rows import Row, read_rows
 from benchmarks.report.verdict import judge
+from benchmarks.schema import Report, Status
 from export.bundle.manifest import EngineEntry, Manifest
 
 CARD = "MODEL_CARD.md"
@@ -33,12 +33,11 @@ class LabelLine:
     recall: float | None
 
 
-def write_card(manifest: Manifest, bench: Mapping[str, Any], out: Path) -> None:
-    """Write the card to the file `out`; `bench` holds at least devices and rows."""
-    facts = finite(bench)
-    devices, rows = read_devices(facts), read_rows(facts)
+def write_card(manifest: Manifest, report: Report, out: Path) -> None:
+    """Write the model card to the file `out`."""
+    devices, rows = read_devices(report.devices), read_rows(report.rows)
     verdicts = judge(rows, [device for device in devices if device.measured])
-    chosen = next((one.chosen for one in verdicts if one.chosen), None)
+    chosen = next((verdict.chosen for verdict in verdicts if verdict.chosen), None)
     entry = next((e for e in manifest.engines if chosen and e.name == chosen.name), manifest.engines[0])
     lines = _lines(manifest, entry, chosen)
     view = {
@@ -47,7 +46,7 @@ def write_card(manifest: Manifest, bench: Mapping[str, Any], out: Path) -> None:
         "engines": [(engine, _own(rows, devices[0].name, engine.name)) for engine in manifest.engines],
         "home": devices[0],
         "verdicts": verdicts,
-        "problems": problems(facts, rows, verdicts),
+        "problems": problems(report, rows, verdicts),
         "entry": entry,
         "chosen": chosen,
         "lines": lines,
@@ -65,21 +64,21 @@ def _own(rows: Sequence[Row], device: str, name: str) -> Row | None:
     return next((row for row in rows if row.engine and row.device == device and row.name == name), None)
 
 
-def _never(rows: Sequence[Row], status: str) -> list[str]:
+def _never(rows: Sequence[Row], status: Status) -> list[str]:
     """The engines with that status somewhere, and measured nowhere."""
     measured = {row.name for row in rows if row.measured}
-    return sorted({row.name for row in rows if row.engine and row.text("status") == status} - measured)
+    return sorted({row.name for row in rows if row.engine and row.status == status} - measured)
 
 
 def _lines(manifest: Manifest, entry: EngineEntry, row: Row | None) -> list[LabelLine]:
     return [
         LabelLine(
             name,
-            manifest.tune_positives[at],
-            row.ap(at) if row else None,
-            entry.thresholds[at],
-            entry.expected_precision[at],
-            entry.expected_recall[at],
+            manifest.tune_positives[index],
+            row.label_ap(index) if row else None,
+            entry.thresholds[index],
+            entry.expected_precision[index],
+            entry.expected_recall[index],
         )
-        for at, name in enumerate(manifest.labels)
+        for index, name in enumerate(manifest.labels)
     ]

@@ -5,51 +5,54 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from benchmarks.report.recommendation import told_apart
+from benchmarks.report.recommendation import significantly_different
 from benchmarks.report.rows import Row
 
 
 def front(rows: Sequence[Row]) -> list[Row]:
-    """Engines with a latency and a mAP that no engine matches in one and beats in the other; the fastest first.
+    """Return the engines that no other beats in latency and mAP, the fastest first; equal points are all on the front.
 
-    `rows` are of one device.  References are never candidates.  Equal points are all kept.
+    `rows` are of one device; references are never on the front.
     """
-    candidates = sorted((row for row in rows if row.engine and row.plotted), key=_fast_then_accurate)
-    kept: list[Row] = []
-    for row in candidates:
-        if not kept or _accuracy(row) > _accuracy(kept[-1]) or _point(row) == _point(kept[-1]):
-            kept.append(row)
-    return kept
+    engines = sorted((row for row in rows if row.engine and row.plotted), key=_fast_then_accurate)
+    best: list[Row] = []
+    for row in engines:
+        if not best or _accuracy(row) > _accuracy(best[-1]) or _point(row) == _point(best[-1]):
+            best.append(row)
+    return best
 
 
-def overlapping(kept: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Neighbours on the front whose intervals overlap: the test does not show that the slower one is better."""
-    return [(a, b) for a, b in itertools.pairwise(kept) if not told_apart(a, b)]
+def overlapping(best: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Return neighbours on the front whose intervals overlap: the slower one is not shown to be better."""
+    return [(a, b) for a, b in itertools.pairwise(best) if not significantly_different(a, b)]
 
 
-def paired(kept: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Neighbours on the front that only the paired intervals tell apart, not those that the chart shows."""
-    return [(a, b) for a, b in itertools.pairwise(kept) if told_apart(a, b) and _overlap(a.interval, b.interval)]
+def paired(best: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """Return neighbours on the front that differ significantly only by their paired intervals."""
+    return [
+        (a, b)
+        for a, b in itertools.pairwise(best)
+        if significantly_different(a, b) and _overlap(a.interval, b.interval)
+    ]
 
 
-def undecided(rows: Sequence[Row], kept: Sequence[Row]) -> list[Row]:
-    """Engines off the front that are slower than it but not shown to tag worse: their intervals reach it."""
-    fronts = {row.at for row in kept}
+def undecided(rows: Sequence[Row], best: Sequence[Row]) -> list[Row]:
+    """Return engines that are slower than the front with no significant difference in mAP."""
+    fronts = {row.at for row in best}
     off = [row for row in rows if row.engine and row.plotted and row.at not in fronts]
-    return [row for row in off if not any(told_apart(row, faster) for faster in _beating(row, kept))]
+    return [row for row in off if not any(significantly_different(row, faster) for faster in _beating(row, best))]
 
 
-def front_line(rows: Sequence[Row], kept: Sequence[Row]) -> str:
-    """The front in words, and what it does not show."""
-    if not kept:
+def front_line(rows: Sequence[Row], best: Sequence[Row]) -> str:
+    """Describe the front, and which differences are not significant."""
+    if not best:
         return "No engine was measured with both a latency and a mAP."
-    line = " → ".join(row.name for row in kept) + "."
-    if close := overlapping(kept):
+    line = " → ".join(row.name for row in best) + "."
+    if close := overlapping(best):
         line += f" No significant difference in mAP between {_names(close)}."
-    if apart := paired(kept):
-        told = "overlap, but their paired difference is significant"
-        line += f" The mAP intervals of {_names(apart)} {told}."
-    if slower := undecided(rows, kept):
+    if apart := paired(best):
+        line += f" The mAP intervals of {_names(apart)} overlap, but their paired difference is significant."
+    if slower := undecided(rows, best):
         line += f" Slower, with no significant difference in mAP: {', '.join(row.name for row in slower)}."
     return line
 
@@ -62,17 +65,21 @@ def _overlap(a: tuple[float, float] | None, b: tuple[float, float] | None) -> bo
     return a is not None and b is not None and a[0] <= b[1] and b[0] <= a[1]
 
 
-def _beating(row: Row, kept: Sequence[Row]) -> list[Row]:
-    return [one for one in kept if (one.latency or 0.0) <= (row.latency or 0.0) and _accuracy(one) >= _accuracy(row)]
+def _beating(row: Row, best: Sequence[Row]) -> list[Row]:
+    return [other for other in best if _latency(other) <= _latency(row) and _accuracy(other) >= _accuracy(row)]
 
 
 def _accuracy(row: Row) -> float:
     return row.accuracy or 0.0
 
 
+def _latency(row: Row) -> float:
+    return row.latency or 0.0
+
+
 def _point(row: Row) -> tuple[float, float]:
-    return row.latency or 0.0, _accuracy(row)
+    return _latency(row), _accuracy(row)
 
 
 def _fast_then_accurate(row: Row) -> tuple[float, float]:
-    return row.latency or 0.0, -_accuracy(row)
+    return _latency(row), -_accuracy(row)

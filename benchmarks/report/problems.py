@@ -3,98 +3,95 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks.report import figures
 from benchmarks.report.devices import of_device
 from benchmarks.report.equal_map import ALIKE
 from benchmarks.report.recommendation import KEPT, as_good
-from benchmarks.report.rows import Facts, Row
+from benchmarks.report.rows import Row
 from benchmarks.report.verdict import Verdict
+from benchmarks.schema import Report
+from benchmarks.sections import Distillation, Finding, PairedDifference
 
 RISING = 0.005  # mAP: on a flat curve whose epochs scatter by 0.3 points, at most 1 run in 20 ends so far up
 CHECK = "check the order of the teacher's labels, its channels, value range, mean and std"
 
 
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong, and the numbers that show it."""
-
-    claim: str
-    numbers: str
-
-
-def problems(bench: Facts, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> tuple[Problem, ...]:
-    """Those that were found, the most important first."""
-    distillation = bench.get("distillation") or {}
-    found = (
+def problems(report: Report, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
+    """Return the problems of a run, the most important first."""
+    distillation = report.distillation
+    candidates = (
         *of_distillation(distillation),
-        _short_training(bench.get("training") or {}),
+        _short_training(report.training),
         *(_better_reference(rows, verdict, distillation) for verdict in verdicts),
-        *(Problem(one["claim"], one["numbers"]) for one in bench.get("findings") or ()),
+        *report.findings,
     )
-    return tuple(problem for problem in found if problem is not None)
+    return tuple(problem for problem in candidates if problem is not None)
 
 
-def of_distillation(facts: Facts) -> tuple[Problem, ...]:
-    """What is wrong with the teacher or with what it taught."""
-    return tuple(problem for problem in (_idle_teacher(facts), _weak_teacher(facts)) if problem is not None)
+def of_distillation(distillation: Distillation | None) -> tuple[Finding, ...]:
+    """Return what is wrong with the teacher or with what it taught."""
+    if distillation is None:
+        return ()
+    return tuple(
+        problem for problem in (_idle_teacher(distillation), _weak_teacher(distillation)) if problem is not None
+    )
 
 
-def _idle_teacher(facts: Facts) -> Problem | None:
+def _idle_teacher(distillation: Distillation) -> Finding | None:
     """The student is not shown to be better than the same net without a teacher."""
-    if facts.get("low") is None or facts["low"] > 0:
+    if distillation.low is None or distillation.low > 0:
         return None
-    worse = facts.get("high") is not None and facts["high"] < 0
+    worse = distillation.high is not None and distillation.high < 0
     claim = "worse than" if worse else "not shown to be better than"
-    student, baseline = (figures.points(facts.get(f"{net}_map")) for net in ("student", "baseline"))
-    return Problem(
-        f"The student is {claim} the same network trained without a teacher.",
-        f"mAP {student} with the teacher, {baseline} without; {_difference(facts)}.",
+    student, baseline = figures.points(distillation.student_map), figures.points(distillation.baseline_map)
+    return Finding(
+        claim=f"The student is {claim} the same network trained without a teacher.",
+        numbers=f"mAP {student} with the teacher, {baseline} without; {_difference(distillation)}.",
     )
 
 
-def _weak_teacher(distillation: Facts) -> Problem | None:
+def _weak_teacher(distillation: Distillation) -> Finding | None:
     """The teacher is not shown to be better than the student, or by less than 1 % of its mAP."""
-    gap = distillation.get("teacher_gain") or {}
-    teacher, student = (distillation.get(f"{net}_map") for net in ("teacher", "student"))
-    if teacher is None or student is None or gap.get("low") is None:
+    gap, teacher, student = distillation.teacher_gain, distillation.teacher_map, distillation.student_map
+    if teacher is None or student is None or gap.low is None:
         return None
-    if gap["low"] > 0 and student < KEPT * teacher:
+    if gap.low > 0 and student < KEPT * teacher:
         return None
-    worse = gap.get("high") is not None and gap["high"] < 0
-    claim = "worse than" if worse else "hardly better than" if gap["low"] > 0 else "not shown to be better than"
-    baseline, advice = distillation.get("baseline_map"), "Train the teacher longer or choose a larger one."
+    worse = gap.high is not None and gap.high < 0
+    claim = "worse than" if worse else "hardly better than" if gap.low > 0 else "not shown to be better than"
+    baseline, advice = distillation.baseline_map, "Train the teacher longer or choose a larger one."
     if baseline is not None and teacher < baseline:
         advice = f"Without a teacher the student has {figures.points(baseline)}: {CHECK}, or train it longer."
-    return Problem(
-        f"The teacher is {claim} its student.",
-        f"mAP {figures.points(teacher)} for the teacher, {figures.points(student)} for the student; "
+    return Finding(
+        claim=f"The teacher is {claim} its student.",
+        numbers=f"mAP {figures.points(teacher)} for the teacher, {figures.points(student)} for the student; "
         f"{_difference(gap)}. {advice}",
     )
 
 
-def _difference(facts: Facts) -> str:
-    span = f"{figures.signed(facts.get('low'))} to {figures.signed(facts.get('high'))}"
-    return f"difference {figures.signed(facts.get('difference'))}, paired 95 % interval {span}"
+def _difference(gain: PairedDifference) -> str:
+    span = f"{figures.signed(gain.low)} to {figures.signed(gain.high)}"
+    return f"difference {figures.signed(gain.difference)}, paired 95 % interval {span}"
 
 
-def _short_training(training: Facts) -> Problem | None:
+def _short_training(training: Mapping[str, Sequence[Mapping[str, Any]]]) -> Finding | None:
     """Teacher or student was still getting better when its training ended."""
-    told = []
+    rising = []
     for net in ("student", "teacher"):
-        known = [epoch.get("select_map") for epoch in training.get(net) or ()]
-        curve = [value for value in known if isinstance(value, float)]
+        values = [epoch.get("select_map") for epoch in training.get(net, ())]
+        curve = [value for value in values if isinstance(value, float)]
         gain = last_gain(curve)
         if gain is not None:
             before, last = figures.points(curve[-1] - gain), figures.points(curve[-1])
-            told.append(f"{net} {before} → {last} (about {figures.signed(gain)} an epoch)")
-    if not told:
+            rising.append(f"{net} {before} → {last} (about {figures.signed(gain)} an epoch)")
+    if not rising:
         return None
-    return Problem(
-        "mAP was still rising at the last epoch.",
-        f"On the validation split select: {', '.join(told)}. Train longer.",
+    return Finding(
+        claim="mAP was still rising at the last epoch.",
+        numbers=f"On the validation split select: {', '.join(rising)}. Train longer.",
     )
 
 
@@ -111,7 +108,7 @@ def last_gain(curve: Sequence[float]) -> float | None:
     return gain if gain >= RISING and gain > max(falls) else None
 
 
-def _better_reference(rows: Sequence[Row], verdict: Verdict, distillation: Facts) -> Problem | None:
+def _better_reference(rows: Sequence[Row], verdict: Verdict, distillation: Distillation | None) -> Finding | None:
     """A reference beats the recommended engine: as fast and better, or faster and as good.
 
     A student without a teacher whose paired interval lies below the student's does not.
@@ -119,15 +116,15 @@ def _better_reference(rows: Sequence[Row], verdict: Verdict, distillation: Facts
     chosen = verdict.chosen
     if chosen is None:
         return None
-    helped = (distillation.get("low") or 0.0) > 0
+    helped = distillation is not None and (distillation.low or 0.0) > 0
     others = [row for row in of_device(rows, verdict.device) if not row.engine and row.plotted]
-    beating = [row for row in others if _beats(row, chosen) and not (helped and row.text("model") == "baseline")]
+    beating = [row for row in others if _beats(row, chosen) and not (helped and row.model == "baseline")]
     if not beating:
         return None
     best = max(beating, key=lambda row: (row.accuracy or 0.0, -(row.latency or 0.0)))
-    return Problem(
-        f"A reference beats the recommended engine on {verdict.device.name}.",
-        f"{_named(best)}; recommended: {_named(chosen)}.",
+    return Finding(
+        claim=f"A reference beats the recommended engine on {verdict.device.name}.",
+        numbers=f"{_named(best)}; recommended: {_named(chosen)}.",
     )
 
 

@@ -1,16 +1,17 @@
-"""Write the facts of a bench as report.json, report.md and a page in one file that needs no network."""
+"""Write a report as report.json, report.md and a page in one file that needs no network."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from benchmarks.parsing import to_json
 from benchmarks.report import figures
 from benchmarks.report.columns import COLUMNS
 from benchmarks.report.curves import curves
@@ -21,86 +22,73 @@ from benchmarks.report.families import PRECISIONS, RUNTIMES, precision_of, runti
 from benchmarks.report.gaps import draw_or_name, intervals_not_drawn
 from benchmarks.report.histograms import histograms
 from benchmarks.report.images import read_grid, read_mistakes, read_pool
+from benchmarks.report.json_schema import json_schema
 from benchmarks.report.labels import SHOWN, int8_row, read_tags
 from benchmarks.report.markdown import environment
 from benchmarks.report.problems import problems
-from benchmarks.report.rows import Facts, Row, finite, read_rows
+from benchmarks.report.rows import Row, read_rows
 from benchmarks.report.scatter import DASHES, INNER, SHAPES, scatter
 from benchmarks.report.series import SUSTAINED, stacks, sustained, throughputs
 from benchmarks.report.slides import draw_slides
-from benchmarks.report.verdict import Verdict, answer, judge
+from benchmarks.report.verdict import answer, judge
+from benchmarks.schema import Report
+from benchmarks.sections import Distillation
 
-SCHEMA = 2
 TEMPLATES = Path(__file__).parent / "templates"
-PUBLISHED = Path(__file__).with_name("report.schema.json")
 SCRIPTS = ("choose.js", "page.js")
 
 
-def render(bench: Facts, out: Path) -> None:
-    """Write report.html, report.md, report.json with its schema, chart.svg and chart.png into `out`, made if need be.
+def render(report: Report, out: Path) -> None:
+    """Write report.html, report.md, report.json with its schema, chart.svg and chart.png into the folder `out`.
 
-    In the grid of `bench` an engine lists the labels above its thresholds.  Every value may be None.
-    Raises ValueError for a bench of another schema.
+    Raises:
+        ValueError: An image of the report cannot be decoded.
     """
-    if bench.get("schema") != SCHEMA:
-        raise ValueError(
-            f"bench: expected schema {SCHEMA}, got {bench.get('schema')!r}; run bench again with this version"
-        )
-    facts: dict[str, Any] = finite(bench)
-    view = _view(facts)
+    view = _view(report)
     out.mkdir(parents=True, exist_ok=True)
     draw_slides(view, view["charts"][0][1], out)
-    told = {**facts, "verdict": [_told(one) for one in view["verdicts"]]}
-    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
+    published = dataclasses.replace(report, verdict=[verdict.published() for verdict in view["verdicts"]])
+    text = json.dumps(to_json(published), indent=1, ensure_ascii=False, allow_nan=False)
     (out / "report.json").write_text(text + "\n", encoding="utf-8")
-    shutil.copyfile(PUBLISHED, out / PUBLISHED.name)
+    (out / "report.schema.json").write_text(json.dumps(json_schema(), indent=1) + "\n", encoding="utf-8")
     (out / "report.md").write_text(_markdown(view), encoding="utf-8")
     (out / "report.html").write_text(_html(view), encoding="utf-8")
 
 
-def _told(verdict: Verdict) -> dict[str, Any]:
-    choice = verdict.choice
-    return {
-        "device": verdict.device.name,
-        "engine": choice and choice.chosen.name,
-        "why": verdict.why,
-        "runner_up": choice and choice.runner_up and choice.runner_up.name,
-        "pareto_front": [row.name for row in verdict.front],
-    }
-
-
-def _view(bench: dict[str, Any]) -> dict[str, Any]:
-    """Everything the templates show; what is told of one device alone is told of the first that has an engine."""
-    rows, devices, pool = read_rows(bench), read_devices(bench), read_pool(bench)
+def _view(report: Report) -> dict[str, Any]:
+    """Everything the templates show; what belongs to one device is that of the first with an engine to deploy."""
+    rows, devices, pool = read_rows(report.rows), read_devices(report.devices), read_pool(report.images)
     verdicts = judge(rows, [device for device in devices if device.measured])
-    first = next((one for one in verdicts if one.chosen), None)
+    first = next((verdict for verdict in verdicts if verdict.chosen), None)
     chosen, home = (first.chosen, of_device(rows, first.device)) if first else (None, [])
-    int8 = int8_row(home, (bench.get("int8_gain") or {}).get("name"))
-    tags = read_tags(bench, int8, read_mistakes(bench, pool))
-    grid = read_grid(bench, pool, chosen)
+    int8 = int8_row(home, report.int8_gain.name if report.int8_gain else None)
+    tags = read_tags(report, int8, read_mistakes(report.mistakes, pool))
+    grid = read_grid(report.grid, pool, chosen)
     gaps = intervals_not_drawn(rows)
     used = [shown.image for shown in grid] + [mistake.image for tag in tags for mistake in tag.mistakes]
+    to_deploy = [verdict.chosen for verdict in verdicts if verdict.chosen]
     return {
-        "recipe": bench.get("recipe") or "bench",
-        "composed": bench.get("composed"),
-        "protocol": bench.get("protocol") or {},
-        "agreement": bench.get("agreement"),
-        "notes": bench.get("notes") or [],
-        "distillation": bench.get("distillation") or {},
+        "recipe": report.recipe,
+        "composed": report.composed,
+        "protocol": report.protocol,
+        "agreement": report.agreement,
+        "notes": report.notes,
+        "distillation": report.distillation or Distillation(),
+        "has_distillation": report.distillation is not None,
         "rows": rows,
         "columns": [column for column in COLUMNS if column.key != "device" or len(devices) > 1],
         "figures": figures,
         "devices": devices,
         "verdicts": verdicts,
-        "to_ship": [one.chosen for one in verdicts if one.chosen],
-        "problems": problems(bench, rows, verdicts),
-        "cards": answer(bench, rows, verdicts, tags, int8),
+        "to_ship": to_deploy,
+        "problems": problems(report, rows, verdicts),
+        "cards": answer(report, rows, verdicts, tags, int8),
         "tags": tags,
         "tags_shown": SHOWN,
-        "mistaken": (bench.get("mistakes") or {}).get("engine"),
+        "mistaken": report.mistakes.engine if report.mistakes else None,
         "decisions": read_decisions(home, chosen),
         "int8": int8,
-        "freezing": draw_or_name("the table of export", lambda: read_freezing(bench, rows), None, gaps),
+        "freezing": draw_or_name("the table of export", lambda: read_freezing(report.freezing, rows), None, gaps),
         "histograms": draw_or_name("the histograms of latency", lambda: by_device(rows, devices, histograms), [], gaps),
         "throughputs": draw_or_name("throughput", lambda: by_device(rows, devices, throughputs), [], gaps),
         "sustained": sustained(rows),
@@ -108,23 +96,26 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
         "timed": draw_or_name("the parts of latency", lambda: by_device(rows, devices, stacks), [], gaps),
         "grid": grid,
         "pool": sorted({image.at: image for image in used}.values(), key=lambda image: image.at),
-        **_drawings(bench, rows, devices, [one.chosen for one in verdicts if one.chosen], gaps),
+        **_drawings(report.training, rows, devices, to_deploy, gaps),
         "gaps": gaps,
     }
 
 
 def _drawings(
-    bench: Facts, rows: list[Row], devices: list[Device], to_ship: list[Row], gaps: list[str]
+    training: dict[str, list[dict[str, Any]]],
+    rows: list[Row],
+    devices: list[Device],
+    to_deploy: list[Row],
+    gaps: list[str],
 ) -> dict[str, Any]:
     """The charts, and what they and the page's filters tell rows apart by."""
-    training = bench.get("training") or {}
     plotted = [row for row in rows if row.plotted]
     return {
         "charts": draw_or_name(
             "the chart of latency against mAP",
             lambda: [
-                ("wide", scatter(rows, devices, to_ship, 1040, 500)),
-                ("narrow", scatter(rows, devices, to_ship, 380, 480)),
+                ("wide", scatter(rows, devices, to_deploy, 1040, 500)),
+                ("narrow", scatter(rows, devices, to_deploy, 380, 480)),
             ],
             [("wide", None), ("narrow", None)],
             gaps,
@@ -141,28 +132,21 @@ def _drawings(
         "shapes": SHAPES,
         "inner": INNER,
         "dashes": DASHES,
-        "kinds_of": {row.at: _kinds(row, devices) for row in rows},
-        "runtimes": [one for one in (*RUNTIMES, "other") if one in {runtime_of(row) for row in plotted}],
-        "precisions": [one for one in PRECISIONS if one in {precision_of(row) for row in plotted}],
+        "kinds_of": {row.at: _filter_keys(row, devices) for row in rows},
+        "runtimes": [name for name in (*RUNTIMES, "other") if name in {runtime_of(row) for row in plotted}],
+        "precisions": [name for name in PRECISIONS if name in {precision_of(row) for row in plotted}],
     }
 
 
-def _kinds(row: Row, devices: list[Device]) -> dict[str, Any]:
-    """What the page's script filters and chooses by."""
+def _filter_keys(row: Row, devices: list[Device]) -> dict[str, Any]:
+    """What the page's script filters and chooses by; names of devices become places, as they may be anything."""
+    same = ("kind", "name", "model", "plotted", "map", "interval", "change", "gain", "bytes")
     return {
+        **{name: getattr(row, name) for name in same},
         "device": next((device.at for device in devices if device.name == row.device), None),
         "runtime": runtime_of(row),
         "precision": precision_of(row),
-        "kind": "engine" if row.engine else "reference",
-        "name": row.name,
-        "model": row.text("model"),
-        "plotted": row.plotted,
         "p90": row.latency,
-        "map": row.accuracy,
-        "interval": row.interval,
-        "change": row.change,
-        "gain": row.gain,
-        "bytes": row.number("bytes"),
     }
 
 

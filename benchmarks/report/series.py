@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.device.output import Sustained as SustainedRun
 from benchmarks.report import figures
 from benchmarks.report.rows import Row
 
@@ -51,31 +52,30 @@ def stacks(rows: Sequence[Row]) -> list[Stack]:
 
 def throughputs(rows: Sequence[Row]) -> list[Throughput]:
     """Of one device, the most images a second first."""
-    known = [(row, row.number("throughput.images_per_second")) for row in rows if row.measured]
-    found = [(row, value) for row, value in known if value]
-    most = max((value for _, value in found), default=0.0)
-    return sorted((_throughput(row, value, 100 * value / most) for row, value in found), key=lambda one: -one.best)
+    rates = [(row, row.throughput.images_per_second) for row in rows if row.measured and row.throughput]
+    most = max((value for _, value in rates), default=0.0)
+    return sorted((_throughput(row, value, 100 * value / most) for row, value in rates if value), key=lambda t: -t.best)
 
 
 def _throughput(row: Row, best: float, share: float) -> Throughput:
-    tried = (row.facts.get("throughput") or {}).get("tried") or ()
-    batch, streams = (row.number(f"throughput.{key}") for key in ("batch", "streams"))
-    words = [f"batch {one[0]}, {one[1]} streams: {figures.count(one[2])}" for one in tried if len(one) == 3]
-    return Throughput(
-        row, best, share, f"batch {figures.count(batch)}, {figures.plural(streams, 'stream')}", "; ".join(words)
-    )
+    assert row.throughput is not None, "only rows with a throughput are shown"
+    setting = f"batch {figures.count(row.throughput.batch)}, {figures.plural(row.throughput.streams, 'stream')}"
+    trials = [
+        f"batch {batch}, {streams} streams: {figures.count(rate)}" for batch, streams, rate in row.throughput.tried
+    ]
+    return Throughput(row, best, share, setting, "; ".join(trials))
 
 
 def sustained(rows: Sequence[Row]) -> list[Sustained]:
     """Rows that were run for minutes on end."""
-    return [Sustained(row, _held(row)) for row in rows if row.facts.get("sustained")]
+    return [Sustained(row, _cells(row.sustained)) for row in rows if row.sustained is not None]
 
 
-def _held(row: Row) -> tuple[str, ...]:
-    times = ("p50", "p90", "p99", "first_p90", "last_p90")
+def _cells(run: SustainedRun) -> tuple[str, ...]:
+    times = (run.p50, run.p90, run.p99, run.first_p90, run.last_p90)
     return (
-        figures.count(row.number("sustained.seconds")),
-        *(figures.milliseconds(row.number(f"sustained.{key}")) for key in times),
-        figures.between(row.number("sustained.clock_mhz.before"), row.number("sustained.clock_mhz.after")),
-        figures.between(row.number("sustained.temperature_c.before"), row.number("sustained.temperature_c.after")),
+        figures.count(run.seconds),
+        *map(figures.milliseconds, times),
+        figures.between(run.clock_mhz.before, run.clock_mhz.after),
+        figures.between(run.temperature_c.before, run.temperature_c.after),
     )

@@ -1,4 +1,4 @@
-"""Which engine to ship, and the sentences that answer: which one, at what cost, for which tags."""
+"""Which engine to deploy, and the answers of the page: at what cost, for which tags, with what gain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from benchmarks.report.equal_map import fastest_of_models, headline, rivals
 from benchmarks.report.labels import Tag
 from benchmarks.report.pareto import front, front_line
 from benchmarks.report.recommendation import Choice, Limits, pick, why
-from benchmarks.report.rows import Facts, Row
+from benchmarks.report.rows import Row
+from benchmarks.schema import Report
+from benchmarks.sections import DeviceVerdict, Distillation, Int8Gain, PairedDifference
 
 
 @dataclass(frozen=True)
@@ -40,37 +42,48 @@ class Verdict:
     def why(self) -> str:
         return why(self.choice) if self.choice else "No engine was measured here with a latency and a mAP."
 
+    def published(self) -> DeviceVerdict:
+        """Return the verdict as report.json holds it."""
+        runner_up = self.choice.runner_up if self.choice else None
+        return DeviceVerdict(
+            device=self.device.name,
+            engine=self.chosen.name if self.chosen else None,
+            why=self.why,
+            runner_up=runner_up.name if runner_up else None,
+            pareto_front=[row.name for row in self.front],
+        )
+
 
 def judge(rows: Sequence[Row], devices: Sequence[Device]) -> list[Verdict]:
-    """One verdict for each device, in their order, by the rule of choosing.py without limits."""
-    found = []
+    """Return one verdict for each device, in their order, by the rule of recommendation.py without limits."""
+    verdicts = []
     for device in devices:
-        there = of_device(rows, device)
-        kept = front(there)
-        found.append(Verdict(device, pick(there, Limits()), kept, front_line(there, kept)))
-    return found
+        on_device = of_device(rows, device)
+        best = front(on_device)
+        verdicts.append(Verdict(device, pick(on_device, Limits()), best, front_line(on_device, best)))
+    return verdicts
 
 
 def answer(
-    bench: Facts, rows: Sequence[Row], verdicts: Sequence[Verdict], tags: Sequence[Tag], int8: Row | None
+    report: Report, rows: Sequence[Row], verdicts: Sequence[Verdict], tags: Sequence[Tag], int8: Row | None
 ) -> tuple[Card, ...]:
-    """The questions of the page; what they cost is told for the first device that has an engine to ship."""
-    first = next((one for one in verdicts if one.chosen), None)
+    """Answer the questions of the page; costs are those of the first device that has an engine to deploy."""
+    first = next((verdict for verdict in verdicts if verdict.chosen), None)
     chosen = first.chosen if first else None
     cards = (
         _which(verdicts, first),
         _cost(chosen, _teacher(rows, chosen)),
-        _tags(tags, int8, bench.get("distillation") or {}),
-        _equal(rows, chosen, (bench.get("distillation") or {}).get("low")),
-        _distillation(bench.get("distillation") or {}),
-        _int8_gain(bench.get("int8_gain") or {}),
+        _tags(tags, int8, report.distillation),
+        _equal(rows, chosen, report.distillation.low if report.distillation else None),
+        _distillation(report.distillation),
+        _int8_gain(report.int8_gain),
     )
     return tuple(card for card in cards if card is not None)
 
 
 def _teacher(rows: Sequence[Row], chosen: Row | None) -> Row | None:
     """The fastest way the teacher itself was run on the same device."""
-    taught = (row for row in rows if row.plotted and row.text("model") == "teacher" and chosen)
+    taught = (row for row in rows if row.plotted and row.model == "teacher" and chosen)
     return next((row for row in taught if chosen and row.device == chosen.device), None)
 
 
@@ -79,12 +92,11 @@ def _which(verdicts: Sequence[Verdict], first: Verdict | None) -> Card:
     if first is None or first.chosen is None:
         return Card(question, "none", ("no engine was measured with a latency and a mAP",))
     chosen = first.chosen
-    threads = chosen.number("threads")
     where = [
         f"on {first.device.name}" if len(verdicts) > 1 else "",
-        figures.plural(threads, "thread") if threads else "",
+        figures.plural(chosen.threads, "thread") if chosen.threads else "",
     ]
-    others = (one for one in verdicts if one is not first and one.chosen)
+    others = (verdict for verdict in verdicts if verdict is not first)
     return Card(
         question,
         chosen.name,
@@ -94,9 +106,9 @@ def _which(verdicts: Sequence[Verdict], first: Verdict | None) -> Card:
             *chosen.warnings,
             *filter(None, (chosen.elsewhere,)),
             *(
-                f"on {one.device.name}: {one.chosen.name}, {figures.milliseconds(one.chosen.latency)} ms"
-                for one in others
-                if one.chosen
+                f"on {other.device.name}: {other.chosen.name}, {figures.milliseconds(other.chosen.latency)} ms"
+                for other in others
+                if other.chosen
             ),
         ),
     )
@@ -110,18 +122,18 @@ def _equal(rows: Sequence[Row], chosen: Row | None, gain_low: float | None) -> C
     if chosen is None or not any(row.plotted and not row.engine and row.device == chosen.device for row in rows):
         return None
     worse = gain_low is not None and gain_low > 0
-    found = rivals([row for row in rows if not (worse and row.text("model") == "baseline")], chosen)
-    told = [rival.told for rival in fastest_of_models(found)]
+    references = rivals([row for row in rows if not (worse and row.model == "baseline")], chosen)
+    lines = [rival.text for rival in fastest_of_models(references)]
     basis = "references whose mAP is not below its interval, end to end p90"
     basis += "; this student without a teacher tags worse (paired interval, for the choice of images)" if worse else ""
-    return Card("Latency at equal mAP?", headline(found), (*told, basis))
+    return Card("Latency at equal mAP?", headline(references), (*lines, basis))
 
 
 def _cost(chosen: Row | None, teacher: Row | None) -> Card | None:
     if chosen is None:
         return None
-    within = figures.interval(chosen.number("map_low"), chosen.number("map_high"))
-    size, memory = figures.megabytes(chosen.number("bytes")), figures.count(chosen.number("peak_rss_mb"))
+    within = figures.interval(chosen.map_low, chosen.map_high)
+    size, memory = figures.megabytes(chosen.bytes), figures.count(chosen.peak_rss_mb)
     lines = [f"95 % interval {within}"] if within else []
     lines.append(f"{size} MB on disk, {memory} MB in memory")
     return Card("At what cost?", f"{figures.points(chosen.accuracy)} mAP", (*lines, *_against(chosen, teacher)))
@@ -132,7 +144,7 @@ def _against(chosen: Row, teacher: Row | None) -> list[str]:
     if teacher is None or teacher.accuracy is None or chosen.accuracy is None:
         return []
     difference = figures.signed(chosen.accuracy - teacher.accuracy)
-    faster, smaller = _ratio(teacher.latency, chosen.latency), _ratio(teacher.number("bytes"), chosen.number("bytes"))
+    faster, smaller = _ratio(teacher.latency, chosen.latency), _ratio(teacher.bytes, chosen.bytes)
     gains = [f"{figures.times(faster)} as fast"] if faster else []
     gains += [f"{figures.times(smaller)} smaller"] if smaller else []
     return [
@@ -144,69 +156,79 @@ def _ratio(whole: float | None, part: float | None) -> float | None:
     return whole / part if whole and part else None
 
 
-def _tags(tags: Sequence[Tag], int8: Row | None, distillation: Facts) -> Card | None:
+def _tags(tags: Sequence[Tag], int8: Row | None, distillation: Distillation | None) -> Card | None:
     """The labels that lose most from the teacher, and how many lose nothing."""
     losses = [(tag.label, tag.loss) for tag in tags if tag.loss is not None]
     if not losses:
         return None
     worst = [(label, loss) for label, loss in losses[:3] if loss < 0]
-    kept = sum(loss >= -0.01 for _, loss in losses)
+    unharmed = sum(loss >= -0.01 for _, loss in losses)
     return Card(
         "Which tags pay?",
         ", ".join(label for label, _ in worst) or "none",
         (
             *((f"AP {', '.join(figures.signed(loss) for _, loss in worst)} points",) if worst else ()),
             f"from the teacher to {int8.name if int8 else 'the student'}",
-            f"{kept} of {len(losses)} labels lose less than 1 point",
+            f"{unharmed} of {len(losses)} labels lose less than 1 point",
             *_roles(distillation),
         ),
     )
 
 
-def _roles(distillation: Facts) -> list[str]:
+def _roles(distillation: Distillation | None) -> list[str]:
     """What major and minor instances lose from the teacher to the student."""
-    pairs = {role: distillation.get(role) or {} for role in ("major", "minor")}
-    known = [(role, pair) for role, pair in pairs.items() if None not in (pair.get("teacher"), pair.get("student"))]
-    told = [f"{role} instances {figures.signed(pair['student'] - pair['teacher'])}" for role, pair in known]
-    return ["teacher to student: " + ", ".join(told)] if told else []
+    if distillation is None:
+        return []
+    pairs = (("major", distillation.major), ("minor", distillation.minor))
+    lost = [
+        f"{role} instances {figures.signed(maps.student - maps.teacher)}"
+        for role, maps in pairs
+        if maps.student is not None and maps.teacher is not None
+    ]
+    return ["teacher to student: " + ", ".join(lost)] if lost else []
 
 
-def _distillation(facts: Facts) -> Card | None:
-    difference, low, high = (facts.get(key) for key in ("difference", "low", "high"))
-    if difference is None:
+def _distillation(distillation: Distillation | None) -> Card | None:
+    if distillation is None or distillation.difference is None:
         return None
-    means = "the interval contains 0: no difference between these two students is shown"
-    if low is not None and low > 0:
-        means = "this student tags better than this baseline: the interval lies above 0"
-    elif high is not None and high < 0:
-        means = "this student tags worse than this baseline: the interval lies below 0"
-    student, baseline, teacher = (figures.points(facts.get(f"{net}_map")) for net in ("student", "baseline", "teacher"))
-    span = f"{figures.signed(low)} to {figures.signed(high)}"
+    student, baseline, teacher = (
+        figures.points(value)
+        for value in (distillation.student_map, distillation.baseline_map, distillation.teacher_map)
+    )
+    span = f"{figures.signed(distillation.low)} to {figures.signed(distillation.high)}"
     return Card(
         "Did the teacher help?",
-        f"{figures.signed(difference)} mAP",
+        f"{figures.signed(distillation.difference)} mAP",
         (
             f"paired 95 % interval {span}, of these two files",
             f"student {student} against {baseline} without a teacher; teacher {teacher}",
-            means,
+            _meaning(distillation),
             "one training each: the interval is for the choice of images, not of seeds (several: make compare)",
         ),
     )
 
 
-def _int8_gain(facts: Facts) -> Card | None:
-    if not facts.get("name"):
+def _meaning(gain: PairedDifference) -> str:
+    if gain.low is not None and gain.low > 0:
+        return "this student tags better than this baseline: the interval lies above 0"
+    if gain.high is not None and gain.high < 0:
+        return "this student tags worse than this baseline: the interval lies below 0"
+    return "the interval contains 0: no difference between these two students is shown"
+
+
+def _int8_gain(gain: Int8Gain | None) -> Card | None:
+    if gain is None:
         return None
-    pairs = ((facts.get(f"vs_{kind}"), facts.get(f"kept_of_{kind}_map"), kind) for kind in ("f32", "bf16"))
-    found = [(ratio, kept, kind) for ratio, kept, kind in pairs if ratio is not None]
-    if not found:
+    pairs = ((gain.vs_f32, gain.kept_of_f32_map, "f32"), (gain.vs_bf16, gain.kept_of_bf16_map, "bf16"))
+    known = [(ratio, kept, kind) for ratio, kept, kind in pairs if ratio is not None]
+    if not known:
         return None
-    (ratio, kept, kind), *others = found
+    (ratio, kept, kind), *others = known
     lines = [f"with {figures.percent(kept)} of its mAP"]
     lines += [
         f"{figures.times(ratio)} the speed of {name}, with {figures.percent(kept)} of its mAP"
         for ratio, kept, name in others
     ]
     return Card(
-        "Did int8 pay?", f"{figures.times(ratio)} the speed of {kind}", (*lines, f"{facts['name']}, engine alone (p50)")
+        "Did int8 pay?", f"{figures.times(ratio)} the speed of {kind}", (*lines, f"{gain.name}, engine alone (p50)")
     )

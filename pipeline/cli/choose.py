@@ -49,23 +49,25 @@ def choose(
     from benchmarks.report.figures import points
     from benchmarks.report.problems import of_distillation
     from benchmarks.report.recommendation import choose as choose_engine
+    from benchmarks.schema import read_report
+    from benchmarks.sections import Distillation
 
     file = _report(recipe, runs, dist)
-    facts = read_json(file)
-    device = device or facts["devices"][0]["name"]
-    answer = choose_engine(facts["rows"], device=device, max_p90_ms=max_p90_ms, min_map=min_map, max_mb=max_mb)
-    distillation = facts.get("distillation") or {}
-    wrong = [f"{problem.claim} {problem.numbers}" for problem in of_distillation(distillation)]
+    report = read_report(read_json(file))
+    device = device or report.devices[0].name
+    answer = choose_engine(report.rows, device=device, max_p90_ms=max_p90_ms, min_map=min_map, max_mb=max_mb)
+    wrong = [f"{problem.claim} {problem.numbers}" for problem in of_distillation(report.distillation)]
+    distillation = report.distillation or Distillation()
+    maps = {f"{net}_map": getattr(distillation, f"{net}_map") for net in ("teacher", "student", "baseline")}
     if as_json:
-        nets = {key: distillation.get(key) for key in ("teacher_map", "student_map", "baseline_map")}
-        told = {"device": device, "report": str(file), **dataclasses.asdict(answer), **nets, "problems": wrong}
-        print(json.dumps(told, indent=1))
+        facts = {"device": device, "report": str(file), **dataclasses.asdict(answer), **maps, "problems": wrong}
+        print(json.dumps(facts, indent=1))
         return
     print(f"{answer.engine} on {device}: {answer.why}")
     print(f"runner-up: {answer.runner_up or 'none'}")
     for engine, reason in answer.refused:
         print(f"  not {engine}: {reason}")
-    teacher, student, baseline = (points(distillation.get(f"{net}_map")) for net in ("teacher", "student", "baseline"))
+    teacher, student, baseline = map(points, maps.values())
     print(f"test mAP in float: teacher {teacher}, student {student}, student without a teacher {baseline}")
     for text in wrong:
         print(f"problem: {text}")

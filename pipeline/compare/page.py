@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from benchmarks.parsing import to_json
 from benchmarks.report import figures
 from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.markdown import environment
@@ -21,7 +22,6 @@ from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.identity import plain
 from pipeline.runner.result import write_whole
-from pipeline.stages.bench import plain_numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
 COLUMNS = ("Weights ×", "Seeds", "Test mAP", "Major", "Minor", "To no teacher", "To l2d", "ms a step")
@@ -36,7 +36,7 @@ def render(recipe: Recipe, table: Table, out: Path) -> None:
         "epochs": runs.epochs(recipe)[1],
         "grid_epochs": runs.epochs(recipe)[0],
     }
-    text = json.dumps(plain_numbers(facts), indent=1, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_json(facts), indent=1, ensure_ascii=False, allow_nan=False)
     write_whole(out / "report.json", text + "\n")
     view = _view(recipe, table)
     write_whole(out / "report.md", environment(TEMPLATES).get_template("compare.md.jinja").render(view))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shutil
 import tempfile
@@ -12,9 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.accuracy import ReferenceScores
+from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.measured_models import Candidate, Float, Subject
-from benchmarks.rows import ROW
+from benchmarks.measured_models import MeasuredEngine, MeasuredModel
+from benchmarks.schema import Row
 from mlkd.models.checkpoint import BEST
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
@@ -26,17 +29,19 @@ COMPILED = "torch-compile"
 FACTS, INDUCTOR = "compiled.json", "inductor"
 
 
-def compile_student(folder: Path, net: Float, threads: int, files: Sequence[Path], out: Path) -> None:
+def compile_student(folder: Path, net: ReferenceScores, threads: int, files: Sequence[Path], out: Path) -> None:
     """Compile the student once for all that will time it, into out/INDUCTOR; FACTS says whether it scores as eager."""
     compiled = Net(folder=folder, thresholds=net.thresholds, threads=threads, cache=out / INDUCTOR)
     try:
-        told = forked.apart(in_torch.same, compiled, files, net.scores)
+        result = forked.apart(in_torch.same, compiled, files, net.scores)
     except ProcessFailedError as cause:
-        told = {"ran": None, "sha256": None, "error": str(cause)}
-    (out / FACTS).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        result = dataclasses.asdict(ScoreResult(error=str(cause)))
+    (out / FACTS).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def subjects(recipe: Recipe, inputs: Mapping[str, Path], nets: Mapping[str, Float], device: str) -> Iterator[Subject]:
+def measured_models(
+    recipe: Recipe, inputs: Mapping[str, Path], nets: Mapping[str, ReferenceScores], device: str
+) -> Iterator[MeasuredModel]:
     """The teacher, where it is one net of ours, and the student; `nets` as they scored the test set in torch."""
     alone = teachers.alone(recipe, inputs)
     made = inputs["references"] / FACTS
@@ -50,15 +55,15 @@ def subjects(recipe: Recipe, inputs: Mapping[str, Path], nets: Mapping[str, Floa
         weakref.finalize(program, shutil.rmtree, cache, ignore_errors=True)
         if COMPILED in ways and (inputs["references"] / INDUCTOR).is_dir():
             shutil.copytree(inputs["references"] / INDUCTOR, cache, dirs_exist_ok=True)
-        candidates = [_candidate(model, way, folder, program, device) for way in ways]
-        yield Subject(program, tuple(candidates), nets[model])
+        engines = tuple(_measured_engine(model, way, folder, program, device) for way in ways)
+        yield MeasuredModel(program, engines, nets[model])
 
 
 @dataclass(frozen=True)
 class InTorch:
     """A `Run` as a bundle's program is; its engines are the ways to run one net, each time in a new process."""
 
-    net: Float  # what the eager net says of the test set
+    net: ReferenceScores  # what the eager net says of the test set
     folder: Path
     threads: int
     cache: Path  # where what one process has compiled waits for the next
@@ -74,7 +79,7 @@ class InTorch:
             return forked.apart(in_torch.bench, self._way(options.engine[0]), arguments, timeout_s=timeout_s)
         for way in options.engine:
             in_torch.keep(self.net.scores, options.out / f"{way}.npy")
-        eager = in_torch.told(self._way("torch")) | {"error": None}
+        eager = dataclasses.asdict(in_torch.score_result(self._way("torch")))
         return {way: self.compiled if way == COMPILED else eager for way in options.engine}
 
     def _way(self, way: str) -> Net:
@@ -82,18 +87,18 @@ class InTorch:
         return Net(folder=self.folder, thresholds=self.net.thresholds, threads=self.threads, cache=cache)
 
 
-def _candidate(model: str, way: str, folder: Path, program: InTorch, device: str) -> Candidate:
+def _measured_engine(model: str, way: str, folder: Path, program: InTorch, device: str) -> MeasuredEngine:
     file = folder / BEST
-    known = {
-        "name": f"{model}-{way}",
-        "device": device,
-        "kind": "reference",
-        "model": model,
-        "runtime": "torch",
-        "precision": "fp32",
-        "threads": program.threads,
-        "file": BEST,
-        "sha256": sha256(file),
-        "bytes": file.stat().st_size,
-    }
-    return Candidate(way, dict.fromkeys(ROW) | known, program.net.thresholds.tolist())
+    row = Row(
+        name=f"{model}-{way}",
+        device=device,
+        kind="reference",
+        model=model,
+        runtime="torch",
+        precision="fp32",
+        threads=program.threads,
+        file=BEST,
+        sha256=sha256(file),
+        bytes=file.stat().st_size,
+    )
+    return MeasuredEngine(way, row, program.net.thresholds.tolist())

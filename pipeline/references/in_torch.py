@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from benchmarks.device import machine
 from benchmarks.device.measure import read_sources, sample
+from benchmarks.device.output import PrintedRuntime, Process, ScoreResult
 from benchmarks.device.protocol import Chain, Settings, measure
 from benchmarks.device.sensors import Sensors
-from export.backends import RuntimeInfo
 from export.onnx.to_onnx import Scores
 from mlkd.core import images
 from mlkd.models.checkpoint import BEST, load_model
@@ -64,19 +64,18 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
             decide=lambda scores: np.flatnonzero(scores >= net.thresholds),
         )
         measured = measure(chain, content, settings, Sensors(core=pinned[0] if pinned else None))
-    return {
-        **told(net),
-        "built_here": False,
-        "bytes": (net.folder / BEST).stat().st_size,
-        "images": len(content),
-        "threads": net.threads,
-        "pinned": pinned,
-        "load_ms": load_ms,
-        **measured,
-        "peak_rss_mb": machine.peak_memory_mb(),
-        "throughput": None,
-        "machine": machine.identity(),
-    }
+    process = Process(
+        ran=_ran(net),
+        sha256=sha256(net.folder / BEST),
+        built_here=False,
+        bytes=(net.folder / BEST).stat().st_size,
+        pinned=pinned,
+        load_ms=load_ms,
+        **vars(measured),
+        peak_rss_mb=machine.peak_memory_mb(),
+        throughput=None,
+    )
+    return dataclasses.asdict(process)
 
 
 def same(net: Net, files: Sequence[Path], expected: NDArray[np.float32]) -> dict[str, Any]:
@@ -91,7 +90,7 @@ def same(net: Net, files: Sequence[Path], expected: NDArray[np.float32]) -> dict
     apart = float(np.abs(found - expected[: len(found)]).max())
     if apart > TOLERANCE:
         raise ValueError(f"torch.compile: expected the scores of the eager net to {TOLERANCE:g}, got {apart:.2g} apart")
-    return told(net) | {"error": None}
+    return dataclasses.asdict(score_result(net))
 
 
 def keep(found: NDArray[np.float32], out: Path) -> None:
@@ -118,13 +117,14 @@ def _open(net: Net) -> tuple[Tagging, int]:
     return tagging, tagger.image_px
 
 
-def told(net: Net) -> dict[str, Any]:
-    """What a process says of what ran."""
-    how = "" if net.cache is None else ", torch.compile"
-    ran = RuntimeInfo(
-        provider="cpu", device="cpu", compute="f32", version=f"torch {torch.__version__}{how}", placed=1.0
-    )
-    return {"ran": dataclasses.asdict(ran), "sha256": sha256(net.folder / BEST)}
+def score_result(net: Net) -> ScoreResult:
+    """Return what a process prints of the scores of a net."""
+    return ScoreResult(ran=_ran(net), sha256=sha256(net.folder / BEST))
+
+
+def _ran(net: Net) -> PrintedRuntime:
+    version = f"torch {torch.__version__}" + ("" if net.cache is None else ", torch.compile")
+    return PrintedRuntime(provider="cpu", device="cpu", compute="f32", version=version, placed=1.0)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""What the nets in float say of the test set: all that is measured later is held against it."""
+"""Float32 reference scores on the test set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.measured_models import Float
+from benchmarks.accuracy import ReferenceScores
 from mlkd import teachers as mlkd_teachers
 from mlkd.core import files as whole_file
 from mlkd.core.thresholds import tune as tune_thresholds
@@ -40,10 +40,10 @@ def write(recipe: Recipe, context: Context) -> None:
     context.progress("test scores in torch", len(NETS), len(NETS))
 
 
-def read(references: Path) -> dict[str, Float]:
+def read(references: Path) -> dict[str, ReferenceScores]:
     """By net, from the folder of the stage that wrote them."""
     files = {net: _files(references / FOLDER, net) for net in NETS}
-    return {net: Float(np.load(scores), np.load(thresholds)) for net, (scores, thresholds) in files.items()}
+    return {net: ReferenceScores(np.load(scores), np.load(thresholds)) for net, (scores, thresholds) in files.items()}
 
 
 def _files(folder: Path, net: str) -> tuple[Path, Path]:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measured_models import Bundle, row_name
+from benchmarks.parsing import parse
+from benchmarks.sections import Agreement
 from export.bundle.bundle import read_bundle
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "agreement.py"
@@ -36,7 +38,7 @@ def find_script() -> Path:
     return SCRIPT
 
 
-def check_agreement(bundles: Sequence[Bundle], threads: int) -> dict[str, Any] | None:
+def check_agreement(bundles: Sequence[Bundle], threads: int) -> Agreement | None:
     """Compare our engine-only times with those of benchmark_app.
 
     The check takes the largest model that OpenVINO runs in float: the call from Python, which benchmark_app leaves
@@ -56,7 +58,7 @@ def check_agreement(bundles: Sequence[Bundle], threads: int) -> dict[str, Any] |
     if not rows:
         return None
     largest = max(rows, key=lambda file: file.with_suffix(".bin").stat().st_size)
-    return {**run_script(largest, threads), "engine": rows[largest]}
+    return parse(Agreement, {**run_script(largest, threads), "engine": rows[largest]})
 
 
 def run_script(model: Path, threads: int, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What distillation gave and what int8 cost, from scores of the test set and measured rows."""
+"""Gains of distillation and int8, from scores of the test set and measured rows."""
 
 from __future__ import annotations
 
@@ -11,57 +11,82 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.accuracy import Truth, role_map
+from benchmarks.schema import Row
+from benchmarks.sections import Distillation, Int8Gain, LabelValues, ModelValues, PairedDifference
 from export.bundle.manifest import EngineEntry, Manifest
 from mlkd.core.intervals import difference_interval
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import average_precision, mean_average_precision
 
 
-def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels: Labels) -> dict[str, Any]:
-    """Test mAP of teacher, student and baseline from their scores (N, L), and paired differences.
-
-    `difference` is student minus baseline, `teacher_gain` teacher minus student, both with 95 % intervals.
-    """
-    student, baseline, targets, known = scores["student"], scores["baseline"], truth.targets, truth.label_mask
-    gain = difference_interval(student, baseline, targets, truth.groups, label_mask=known)
-    gap = difference_interval(scores["teacher"], student, targets, truth.groups, label_mask=known)
-    by_label = {net: average_precision(values, targets, known) for net, values in scores.items()}
+def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels: Labels) -> Distillation:
+    """Compare teacher, student and baseline by their test mAP, from their scores (N, L)."""
+    targets, mask = truth.targets, truth.label_mask
+    maps = {f"{net}_map": mean_average_precision(values, targets, mask) for net, values in scores.items()}
+    by_label = {net: average_precision(values, targets, mask) for net, values in scores.items()}
     positives = targets.sum(0)
-    return {
-        **{f"{net}_map": mean_average_precision(values, targets, known) for net, values in scores.items()},
-        "difference": gain.value,
-        "low": gain.low,
-        "high": gain.high,
-        "teacher_gain": {"difference": gap.value, "low": gap.low, "high": gap.high},
-        "major": {net: role_map(values, targets, truth.major, known) for net, values in scores.items()},
-        "minor": {net: role_map(values, targets, truth.minor, known) for net, values in scores.items()},
-        "labels": [
-            {"label": name, "positives": int(positives[at]), **{net: ap[at] for net, ap in by_label.items()}}
-            for at, name in enumerate(labels.names)
+    return Distillation(
+        **maps,
+        **vars(_difference(scores["student"], scores["baseline"], truth)),
+        teacher_gain=_difference(scores["teacher"], scores["student"], truth),
+        major=_by_role(scores, truth, truth.major),
+        minor=_by_role(scores, truth, truth.minor),
+        labels=[
+            LabelValues(
+                label=name, positives=int(positives[index]), **{net: float(ap[index]) for net, ap in by_label.items()}
+            )
+            for index, name in enumerate(labels.names)
         ],
-    }
+    )
 
 
-def int8_gain(manifest: Manifest, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """How much faster the fastest int8 engine is than the fp32 graph in the same runtime, engine alone, and its mAP.
+def _difference(first: NDArray[np.float32], second: NDArray[np.float32], truth: Truth) -> PairedDifference:
+    interval = difference_interval(first, second, truth.targets, truth.groups, label_mask=truth.label_mask)
+    return PairedDifference(difference=interval.value, low=interval.low, high=interval.high)
 
-    That graph computed in f32 and in bf16.  None where no int8 engine was measured.
+
+def _by_role(scores: Mapping[str, NDArray[np.float32]], truth: Truth, role: NDArray[np.uint8] | None) -> ModelValues:
+    return ModelValues(
+        **{net: role_map(values, truth.targets, role, truth.label_mask) for net, values in scores.items()}
+    )
+
+
+def int8_gain(manifest: Manifest, rows: Sequence[Row]) -> Int8Gain | None:
+    """Compare the fastest int8 engine, engine alone, with the fp32 graph computed in f32 and in bf16.
+
+    Returns:
+        The gain in the int8 engine's own runtime, or None where no int8 engine was measured.
     """
-    measured = {row["name"]: row for row in rows if row["status"] == "measured"}
+    measured = {row.name: row for row in rows if row.status == "measured"}
     known = [entry for entry in manifest.engines if entry.name in measured]
     quantized = [entry for entry in known if entry.precision.startswith("int8")]
     if not quantized:
         return None
-    fastest = min(quantized, key=lambda entry: measured[entry.name]["engine_ms"]["p50"])
-    int8, runtime = measured[fastest.name], _runtime(fastest)
-    same = [entry for entry in known if entry.precision == "fp32" and _runtime(entry) == runtime]
-    of = {entry.backend.get("compute", "f32"): measured[entry.name] for entry in same}
-    gain: dict[str, Any] = {"name": int8["name"]}
-    for what in ("f32", "bf16"):
-        row = of.get(what)
-        gain[f"vs_{what}"] = row and row["engine_ms"]["p50"] / int8["engine_ms"]["p50"]
-        gain[f"kept_of_{what}_map"] = row and row["map"] and int8["map"] / row["map"]
-    return gain
+    fastest = min(quantized, key=lambda entry: _engine_p50(measured[entry.name]))
+    same = [entry for entry in known if entry.precision == "fp32" and _runtime(entry) == _runtime(fastest)]
+    in_float = {entry.backend.get("compute", "f32"): measured[entry.name] for entry in same}
+    int8 = measured[fastest.name]
+    return Int8Gain(
+        name=int8.name,
+        vs_f32=_speed(int8, in_float.get("f32")),
+        vs_bf16=_speed(int8, in_float.get("bf16")),
+        kept_of_f32_map=_kept(int8, in_float.get("f32")),
+        kept_of_bf16_map=_kept(int8, in_float.get("bf16")),
+    )
+
+
+def _speed(int8: Row, other: Row | None) -> float | None:
+    return _engine_p50(other) / _engine_p50(int8) if other else None
+
+
+def _kept(int8: Row, other: Row | None) -> float | None:
+    return int8.map / other.map if int8.map is not None and other and other.map else None
+
+
+def _engine_p50(row: Row) -> float:
+    p50 = row.engine_ms.p50 if row.engine_ms else None
+    assert p50 is not None, f"{row.name}: measured without its latency"
+    return p50
 
 
 def training(folder: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Test images for the page: what is on them, what every engine said, and what one engine gets wrong in each label."""
+"""Test images for the page: true labels, labels of every engine, and the mistakes of one engine in each label."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import base64
 import io
 import random
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.report.recommendation import Limits, pick
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import place
+from benchmarks.schema import Row
+from benchmarks.sections import GridEntry, Mistake, Mistakes, PageImage
 from export.bundle.manifest import Manifest
 from mlkd.core import images
 from mlkd.data.prepared import Split
@@ -23,37 +26,43 @@ SIDE_PX, SMALL_PX = 192, 128  # in the grid, among the mistakes
 MISTAKES = 6  # a label
 MOST_MISTAKES = 360  # of all labels, so that the page stays below about 4 MB
 
-Said = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]  # engine -> scores (N, L), thresholds (L,)
+Kind = Literal["missed", "wrong"]
+Decided = Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]  # engine -> scores (N, L), thresholds (L,)
 
 
-def grid(
-    test: Split, manifest: Manifest, rows: Sequence[Mapping[str, Any]], scores: Path, *, seed: int
-) -> dict[str, Any]:
-    """The facts `images`, `grid` and `mistakes`; `scores` holds ENGINE.npy (N, L) of the first device in `rows`.
+@dataclass(frozen=True)
+class PageImages:
+    """The parts `images`, `grid` and `mistakes` of a report."""
+
+    images: dict[str, PageImage]
+    grid: list[GridEntry]
+    mistakes: Mistakes
+
+
+def grid(test: Split, manifest: Manifest, rows: Sequence[Row], scores: Path, *, seed: int) -> PageImages:
+    """Choose the images of the page; `scores` holds ENGINE.npy (N, L) of the first device in `rows`.
 
     Half of the grid are images that engines disagree on, the rest are any.  Mistakes are those of the engine to
-    ship; where it has no scores, of the first that has.
+    deploy; where it has no scores, of the first that has.
     """
-    said, engine = _said(manifest, scores), _to_ship(rows)
-    chosen = choose([values >= thresholds for values, thresholds in said.values()], len(test), seed)
-    named = engine if engine in said else next(iter(said), None)
-    wrong = mistakes(*said[named], test.targets, test.label_mask) if named is not None else {}
+    decided, engine = _read_scores(manifest, scores), _to_deploy(rows)
+    chosen = choose([values >= thresholds for values, thresholds in decided.values()], len(test), seed)
+    named = engine if engine in decided else next(iter(decided), None)
+    wrong = mistakes(*decided[named], test.targets, test.label_mask) if named is not None else {}
     names = test.labels.names
-    return {
-        "images": _pool(test, chosen, [row for found in wrong.values() for row, _, _ in found]),
-        "grid": [_entry(test, row, said) for row in chosen],
-        "mistakes": {
-            "engine": named,
-            "labels": {
-                names[label]: [
-                    {"image": str(row), "kind": kind, "score": score, "threshold": float(said[named][1][label])}
-                    for row, kind, score in found
-                ]
-                for label, found in wrong.items()
-                if named is not None
-            },
-        },
+    by_label = {
+        names[label]: [
+            Mistake(image=str(row), kind=kind, score=score, threshold=float(decided[named][1][label]))
+            for row, kind, score in found
+        ]
+        for label, found in wrong.items()
+        if named is not None
     }
+    return PageImages(
+        images=_pool(test, chosen, [row for found in wrong.values() for row, _, _ in found]),
+        grid=[_entry(test, row, decided) for row in chosen],
+        mistakes=Mistakes(engine=named, labels=by_label),
+    )
 
 
 def choose(decisions: list[NDArray[np.bool_]], count: int, seed: int) -> list[int]:
@@ -71,7 +80,7 @@ def mistakes(
     thresholds: NDArray[np.float32],
     targets: NDArray[np.uint8],
     label_mask: NDArray[np.bool_] | None,
-) -> dict[int, list[tuple[int, str, float]]]:
+) -> dict[int, list[tuple[int, Kind, float]]]:
     """By label up to MISTAKES images decided wrongly as (row, "missed" or "wrong", score), the surest mistake first.
 
     scores and targets (N, L), thresholds (L,); half of a label's are missed and half wrong where there are both.
@@ -86,7 +95,7 @@ def mistakes(
         missed = [row for row in by_score if true[row, label] and not decided[row, label] and judged[row, label]]
         wrong = [row for row in by_score[::-1] if decided[row, label] and not true[row, label] and judged[row, label]]
         first = max(each - each // 2, each - len(wrong))
-        kinds = [(row, "missed") for row in missed[:first]]
+        kinds: list[tuple[int, Kind]] = [(row, "missed") for row in missed[:first]]
         kinds += [(row, "wrong") for row in wrong[: each - len(kinds)]]
         if kinds:
             found[label] = [(int(row), kind, float(scores[row, label])) for row, kind in kinds]
@@ -95,46 +104,45 @@ def mistakes(
     return {label: found[label] for label in sorted(kept)}
 
 
-def _to_ship(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    read = [Row(at, facts) for at, facts in enumerate(rows)]
-    choice = pick([row for row in read if row.device == read[0].device], Limits())
+def _to_deploy(rows: Sequence[Row]) -> str | None:
+    choice = pick([row for row in place(rows) if row.device == rows[0].device], Limits())
     return choice.chosen.name if choice else None
 
 
-def _said(manifest: Manifest, scores: Path) -> Said:
-    found = {}
+def _read_scores(manifest: Manifest, scores: Path) -> Decided:
+    decided = {}
     for engine in manifest.engines:
         file = scores / f"{engine.name}.npy"
         if file.is_file():
             values: NDArray[np.float32] = np.load(file)
-            found[engine.name] = values, np.asarray(engine.thresholds, dtype=np.float32)
-    return found
+            decided[engine.name] = values, np.asarray(engine.thresholds, dtype=np.float32)
+    return decided
 
 
-def _pool(test: Split, shown: Iterable[int], wrong: Iterable[int]) -> dict[str, Any]:
+def _pool(test: Split, shown: Iterable[int], wrong: Iterable[int]) -> dict[str, PageImage]:
     """Every image once, by its row in the test split; those that are only mistakes smaller."""
     sides = {**dict.fromkeys(wrong, SMALL_PX), **dict.fromkeys(shown, SIDE_PX)}
     names = test.labels.names
     return {
-        str(row): {
-            "name": test.names[row],
-            "jpeg_base64": base64.b64encode(_jpeg(test.files[row], sides[row])).decode("ascii"),
-            "boxes": [[names[box.label], box.x0, box.y0, box.x1, box.y1, box.role] for box in test.boxes[row]],
-        }
+        str(row): PageImage(
+            name=test.names[row],
+            jpeg_base64=base64.b64encode(_jpeg(test.files[row], sides[row])).decode("ascii"),
+            boxes=[(names[box.label], box.x0, box.y0, box.x1, box.y1, box.role) for box in test.boxes[row]],
+        )
         for row in sorted(sides)
     }
 
 
-def _entry(test: Split, row: int, said: Said) -> dict[str, Any]:
+def _entry(test: Split, row: int, decided: Decided) -> GridEntry:
     names = test.labels.names
-    return {
-        "image": str(row),
-        "true": [names[label] for label in np.flatnonzero(test.targets[row])],
-        "engines": {
-            engine: [[names[label], float(scores[row, label])] for label in np.flatnonzero(scores[row] >= thresholds)]
-            for engine, (scores, thresholds) in said.items()
+    return GridEntry(
+        image=str(row),
+        true=[names[label] for label in np.flatnonzero(test.targets[row])],
+        engines={
+            engine: [(names[label], float(scores[row, label])) for label in np.flatnonzero(scores[row] >= thresholds)]
+            for engine, (scores, thresholds) in decided.items()
         },
-    }
+    )
 
 
 def _jpeg(file: Path, side_px: int) -> bytes:

@@ -12,13 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.config import Bench
+from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.measured_models import Scored
+from benchmarks.measured_models import ScoredEngines
+from benchmarks.parsing import parse, to_json
 from benchmarks.remote import Device, DeviceEntry, DeviceError, Ssh, run_on_all
 from benchmarks.run import Job, run_bench
+from benchmarks.schema import DeviceFacts, DeviceResult, ScoreSource, read_report
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
 from mlkd.core.progress import Progress
@@ -42,22 +44,23 @@ def stage(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...]) -> Stag
         name="devices",
         run=partial(run, recipe.bench, recipe.seed, others, folder / "devices.work"),
         reads=("data", "bundle", "references", "bench"),
+        version=2,
         config={"bench": recipe.bench, "seed": recipe.seed, "devices": others},
         outside=partial(again, folder / "devices"),
     )
 
 
 def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, context: Context) -> None:
-    """Measure on all devices at once and write devices.json; a device that fails becomes a line with the reason.
+    """Measure on all devices at once and write devices.json; a device that fails is listed with the reason.
 
-    Raw samples and scores lie in `work`: a device that was measured is not measured again, another one is resumed.
+    Raw samples and scores are in `work`; a device that is complete there is not measured again, another is resumed.
     """
     nets, manifest = scores.read(context.inputs["references"]), read_bundle(context.inputs["bundle"] / "bundle")
     truth = measuring.truth_of(read_split(context.inputs["data"], "test"))
     bundles, progress = measuring.bundles(context.inputs, nets), _JointProgress(context.progress, len(entries))
     folders = {entry.name: work / _key(entry, bench, seed, context.inputs) for entry in entries}
 
-    def measure(device: Device) -> dict[str, Any]:
+    def measure(device: Device) -> DeviceResult:
         entry, out = device.entry, folders[device.entry.name]
         host, timed = _host(context.inputs["bench"]), dataclasses.replace(bench, timeout_s=entry.timeout_s)
         part = progress.of(entry.name)
@@ -70,33 +73,34 @@ def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, con
     )
     for old in set(work.iterdir()) - set(folders.values()):
         shutil.rmtree(old)
-    (context.out / RESULT).write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    (context.out / RESULT).write_text(json.dumps(to_json(measured), indent=1) + "\n", encoding="utf-8")
 
 
 def again(folder: Path) -> dict[str, int]:
-    """Something new each time while a device of the finished result was not measured: it is tried again."""
+    """Return a new value each time while a device of the finished result was not measured, so that it is retried."""
     file = folder / RESULT
-    measured = result.read_json(file) if file.is_file() else []
-    return {"again": time.time_ns()} if any(item["device"]["status"] != "measured" for item in measured) else {}
+    devices = [entry["device"] for entry in result.read_json(file)] if file.is_file() else []
+    return {"again": time.time_ns()} if any(device["status"] != "measured" for device in devices) else {}
 
 
-def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """The result of one device: measured now or before, or why not."""
+def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], DeviceResult]) -> DeviceResult:
+    """Return what a device gave, now or before, or why it gave nothing."""
     file = folder / FACTS
     if file.is_file():
-        return dict(result.read_json(file))
+        return parse(DeviceResult, result.read_json(file), ranges=False)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        measured = dict(measuring.plain_numbers(measure()))
+        measured = measure()
     except OSError:  # of this machine, as a full disk
         raise
     except Exception as cause:  # whatever one device says spoils no other
-        known = isinstance(cause, (DeviceError, ProcessFailedError, BundleError))
-        reason = str(cause) if known else f"{entry.name}: expected a device that measures, got {cause!r}"
-        log.warning("%s", reason, exc_info=not known)
-        failed = {"name": entry.name, "status": "failed", "reason": reason, "machine": None}
-        return {"device": {**failed, "threads": entry.threads, "power_mode": entry.power_mode}, "rows": []}
-    result.write_whole(file, json.dumps(measured, indent=1) + "\n")
+        expected = isinstance(cause, (DeviceError, ProcessFailedError, BundleError))
+        reason = str(cause) if expected else f"{entry.name}: expected a device that measures, got {cause!r}"
+        log.warning("%s", reason, exc_info=not expected)
+        threads, power_mode = entry.threads, entry.power_mode
+        failed = DeviceFacts(name=entry.name, status="failed", reason=reason, threads=threads, power_mode=power_mode)
+        return DeviceResult(device=failed)
+    result.write_whole(file, json.dumps(to_json(measured), indent=1) + "\n")
     log.info("%s: measured", entry.name)
     return measured
 
@@ -109,13 +113,13 @@ def _key(entry: DeviceEntry, bench: Bench, seed: int, inputs: Mapping[str, Path]
     return result.digest(plain({"entry": asked, "bench": bench, "seed": seed, "reads": contents}))[:16]
 
 
-def _host(bench: Path) -> Scored:
-    """What this machine measured, for a device without room for the test set."""
-    facts = result.read_json(bench / "bench.json")
-    measured = [row for row in facts["rows"] if row["status"] == "measured"]
-    reports = {row["name"]: {"ran": None, "sha256": row["sha256"], "error": None} for row in measured}
-    here = facts["devices"][0]
-    return Scored(here["name"], here["machine"]["instruction_set"], bench / "scores", reports)
+def _host(bench: Path) -> ScoredEngines:
+    """Scores that this machine computed, for a device without room for the test set."""
+    report = read_report(result.read_json(bench / "bench.json"))
+    own = report.devices[0]
+    source = ScoreSource(device=own.name, instruction_set=own.machine["instruction_set"])
+    results = {row.name: ScoreResult(sha256=row.sha256) for row in report.rows if row.status == "measured"}
+    return ScoredEngines(source, bench / "scores", results)
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ class _JointProgress:
     shares: dict[str, float] = field(default_factory=dict)
 
     def of(self, name: str) -> Progress:
-        """That of one device; only latency counts, which takes longest."""
+        """Return the progress of one device; only latency is reported, as it takes longest."""
 
         def progress(what: str, done: int, total: int, facts: Mapping[str, float] | None = None, /) -> None:
             if what == "latency":

@@ -8,14 +8,22 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from benchmarks.accuracy import Truth
+from benchmarks.accuracy import ReferenceScores, Truth
 from benchmarks.device import machine
-from benchmarks.measured_models import Bundle, Candidate, Float, Scored, Subject, of_bundle, refusing
+from benchmarks.device.output import ScoreResult
+from benchmarks.measured_models import (
+    Bundle,
+    MeasuredEngine,
+    MeasuredModel,
+    ScoredEngines,
+    model_of_bundle,
+    refusing,
+)
+from benchmarks.parsing import parse, to_json
 from benchmarks.remote import Local
-from benchmarks.rows import ROW
-from benchmarks.run import Job, score
+from benchmarks.run import Job, score_engines
+from benchmarks.schema import Row, ScoreSource
 from export.bundle.bundle import MANIFEST
 from mlkd.data.prepared import read_split
 from pipeline import teachers
@@ -41,7 +49,7 @@ def stage(recipe: Recipe) -> Stage:
         name="references",
         run=partial(run, recipe),
         reads=("data", *teachers.reads(recipe), "student", "baseline", "precisions", "bundle"),
-        version=2,
+        version=3,
         config={
             "engines": engines_of(recipe),
             "torch_compile": recipe.bench.torch_compile,
@@ -71,29 +79,33 @@ def run(recipe: Recipe, context: Context) -> None:
             failed.append({"model": net, "name": f"{net}-{engine.name}", **why})
     context.progress("references", len(nets), len(nets))
     rounded = any(engine.precision in INT8 for engine in engines_of(recipe))
-    found = _score(recipe, context)
+    engines = _score(recipe, context)
     if recipe.bench.torch_compile:
         _compile(recipe, context)
-    told: dict[str, Any] = {"device": found.device, "instruction_set": found.instruction_set, "told": dict(found.told)}
-    facts = {"failed": failed, "notes": [NOTE] if rounded else [], "scored": told}
-    (context.out / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    results = {"source": engines.source, "results": engines.results}
+    facts = {"failed": failed, "notes": [NOTE] if rounded else [], "scored": results}
+    (context.out / FACTS).write_text(json.dumps(to_json(facts), indent=1) + "\n", encoding="utf-8")
 
 
-def scored(folder: Path) -> Scored:
-    """What the engines of the references say of the test set, from the folder of this stage."""
-    return Scored(folder=folder / "scores", **read_json(folder / FACTS)["scored"])
+def scored(folder: Path) -> ScoredEngines:
+    """Read the scores of the references' engines from the folder of this stage."""
+    facts = read_json(folder / FACTS)["scored"]
+    results = parse(dict[str, ScoreResult], facts["results"])
+    return ScoredEngines(parse(ScoreSource, facts["source"]), folder / "scores", results)
 
 
-def _score(recipe: Recipe, context: Context) -> Scored:
-    """Of every engine that was made, by its own program on this machine."""
+def _score(recipe: Recipe, context: Context) -> ScoredEngines:
+    """Score the test set with every engine that was made, by its own program on this machine."""
     test, here = read_split(context.inputs["data"], "test"), machine.describe()
     (context.out / "scores").mkdir(exist_ok=True)
     with closing(Local(HERE)) as device:
         bundles = [Bundle(path.parent, path.parent.name, "reference") for path in context.out.glob(f"*/{MANIFEST}")]
-        subjects = [of_bundle(one, device.place(one.folder), {}, device=HERE.name, threads=1) for one in bundles]
+        models = [
+            model_of_bundle(bundle, device.place(bundle.folder), {}, device=HERE.name, threads=1) for bundle in bundles
+        ]
         truth = Truth(files=test.files, targets=test.targets, groups=test.clusters)
         job = Job(device, truth, test.labels.names, recipe.bench, context.out, progress=context.progress)
-        return score(job, subjects, device.copy_images(test.files), here)
+        return score_engines(job, models, device.copy_images(test.files), here)
 
 
 def _compile(recipe: Recipe, context: Context) -> None:
@@ -102,18 +114,20 @@ def _compile(recipe: Recipe, context: Context) -> None:
     eager.compile_student(context.inputs["student"], student, recipe.bench.threads, files, context.out)
 
 
-def in_torch(recipe: Recipe, context: Context, nets: Mapping[str, Float], device: str = HERE.name) -> list[Subject]:
-    """What the stage bench measures besides bundles: the nets in torch; and rows that say why a reference lacks one."""
+def in_torch(
+    recipe: Recipe, context: Context, nets: Mapping[str, ReferenceScores], device: str = HERE.name
+) -> list[MeasuredModel]:
+    """Return what the stage bench measures besides bundles: models in torch, and rows of references without engine."""
     return [
-        *eager.subjects(recipe, context.inputs, nets, device),
+        *eager.measured_models(recipe, context.inputs, nets, device),
         *_without_engine(context.inputs["references"], device, recipe.bench.threads),
     ]
 
 
 def notes(folder: Path) -> list[str]:
-    """What readers should know of the references in the folder of this stage."""
-    found: list[str] = read_json(folder / FACTS)["notes"]
-    return found
+    """Return what readers should know of the references in the folder of this stage."""
+    texts: list[str] = read_json(folder / FACTS)["notes"]
+    return texts
 
 
 def _nets(recipe: Recipe, inputs: Mapping[str, Path]) -> dict[str, Path]:
@@ -121,9 +135,9 @@ def _nets(recipe: Recipe, inputs: Mapping[str, Path]) -> dict[str, Path]:
     return {**({"teacher": alone} if alone else {}), "baseline": inputs["baseline"]}
 
 
-def _without_engine(folder: Path, device: str, threads: int) -> Iterator[Subject]:
+def _without_engine(folder: Path, device: str, threads: int) -> Iterator[MeasuredModel]:
     """Rows that say why a reference was not made."""
     for entry in read_json(folder / FACTS)["failed"]:
-        row: dict[str, Any] = {key: entry[key] for key in ("name", "model", "runtime", "precision")}
-        row = dict.fromkeys(ROW) | row | {"device": device, "kind": "reference", "threads": threads}
-        yield Subject(refusing(entry["reason"]), (Candidate(entry["name"], row, ()),))
+        known = {key: entry[key] for key in ("name", "model", "runtime", "precision")}
+        row = Row(**known, device=device, kind="reference", threads=threads)
+        yield MeasuredModel(refusing(entry["reason"]), (MeasuredEngine(row.name, row, ()),))

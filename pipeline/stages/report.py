@@ -7,16 +7,19 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry
 from benchmarks.report import CARD, render, write_card
+from benchmarks.schema import DeviceResult, Report, Row, ScoreSource, read_report
 from export.bundle.bundle import Manifest, Parts, parts_of, write_bundle
 from pipeline.runner import result
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages.devices import RESULT
 
+T = TypeVar("T", Row, ScoreSource)
 REPORTS = ("report.html", "report.md", "report.json", "report.schema.json", "chart.svg", "chart.png")
 
 
@@ -34,77 +37,88 @@ def stage(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
         reads=("bundle", "bench", *(("devices",) if devices else ())),
         config={"here": here.name, "power_mode": here.power_mode},
         version=7,
-        packages=("jinja2", "resvg-py"),
-        outside=partial(_kept, folder),
+        packages=("jinja2", "pydantic", "resvg-py"),
+        outside=partial(_earlier, folder),
     )
 
 
 def run(folder: Path, here: DeviceEntry, context: Context) -> None:
     """Write the report with what other devices measured, now or before."""
-    kept = folder / "devices" if _kept(folder) else None
-    report(here, context.inputs.get("devices", kept), context)
+    earlier = folder / "devices" if _earlier(folder) else None
+    report(here, context.inputs.get("devices", earlier), context)
 
 
 def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
-    """The page, and the bundle as it is published: the same files, with the page and the measured numbers.
+    """Write the page, and the bundle as it is published: the same files, with the page and the measured numbers.
 
-    This machine is called as the entry `here` says; `devices` holds what other devices measured.
+    Args:
+        here: gives this machine its name.
+        devices: the folder of what other devices measured, if any.
+        context: of the stage.
     """
-    facts = read_json(context.inputs["bench"] / "bench.json")
-    for other in read_json(devices / RESULT) if devices else []:
-        facts["devices"].append(other["device"])
-        facts["rows"] += other["rows"]
-    _rename(facts, here)
-    facts["notes"] += _notes_on_rows(facts["rows"])
-    render(facts, context.out)
-    measured = context.out / "measured.json"
-    published = {key: facts[key] for key in ("schema", "devices", "protocol", "rows")}
-    measured.write_text(json.dumps(published, indent=1) + "\n", encoding="utf-8")
+    measured = read_report(read_json(context.inputs["bench"] / "bench.json"))
+    others = parse(list[DeviceResult], read_json(devices / RESULT), ranges=False) if devices else []
+    measured = dataclasses.replace(
+        measured,
+        devices=[*measured.devices, *(other.device for other in others)],
+        rows=[*measured.rows, *(row for other in others for row in other.rows)],
+    )
+    measured = _rename(measured, here)
+    measured = dataclasses.replace(measured, notes=[*measured.notes, *_notes_on_rows(measured.rows)])
+    render(measured, context.out)
+    published = {key: getattr(measured, key) for key in ("schema", "devices", "protocol", "rows")}
+    numbers = context.out / "measured.json"
+    numbers.write_text(json.dumps(to_json(published), indent=1) + "\n", encoding="utf-8")
     parts = parts_of(context.inputs["bundle"] / "bundle")
-    manifest = _measured(parts.manifest, facts)
-    write_card(manifest, facts, context.out / CARD)
-    added = {name: context.out / name for name in (*REPORTS, measured.name, CARD)}
+    manifest = _measured_manifest(parts.manifest, measured)
+    write_card(manifest, measured, context.out / CARD)
+    added = {name: context.out / name for name in (*REPORTS, numbers.name, CARD)}
     write_bundle(Parts(manifest=manifest, sources={**parts.sources, **added}), context.out / "bundle")
 
 
-def _rename(facts: dict[str, Any], here: DeviceEntry) -> None:
+def _rename(measured: Report, here: DeviceEntry) -> Report:
     """This machine's name is no part of what was measured: a new one needs no new bench."""
-    old = facts["devices"][0]["name"]
-    for row in facts["rows"]:
-        for named in (row, row["map_from"] or {}):
-            if named.get("device") == old:
-                named["device"] = here.name
-    facts["devices"][0] |= {"name": here.name, "power_mode": here.power_mode}
+    own, *others = measured.devices
+
+    def renamed(item: T) -> T:
+        return dataclasses.replace(item, device=here.name) if item.device == own.name else item
+
+    return dataclasses.replace(
+        measured,
+        devices=[dataclasses.replace(own, name=here.name, power_mode=here.power_mode), *others],
+        rows=[
+            dataclasses.replace(renamed(row), map_from=row.map_from and renamed(row.map_from)) for row in measured.rows
+        ],
+    )
 
 
-def _measured(manifest: Manifest, facts: Mapping[str, Any]) -> Manifest:
-    """The manifest with the latency of each engine as shipped, and the machine it holds for: the first device."""
-    here = facts["devices"][0]
-    shipped = [
-        row
-        for row in facts["rows"]
-        if row["device"] == here["name"] and row["status"] == "measured" and not row["built_here"]
-    ]
-    p50 = {row["name"]: row["end_to_end_ms"]["p50"] for row in shipped}
+def _measured_manifest(manifest: Manifest, measured: Report) -> Manifest:
+    """The manifest with the latency of each engine as deployed, and the machine it holds for: the first device."""
+    here = measured.devices[0]
+    p50 = {
+        row.name: row.end_to_end_ms.p50
+        for row in measured.rows
+        if row.device == here.name and row.status == "measured" and row.end_to_end_ms and not row.built_here
+    }
     engines = tuple(dataclasses.replace(engine, p50_ms=p50.get(engine.name)) for engine in manifest.engines)
-    keys = ("cpu", "architecture", "cores", "os", "gpus", "driver")
-    machine = {key: here["machine"][key] for key in (*keys, "runtimes")}
+    keys = ("cpu", "architecture", "cores", "os", "gpus", "driver", "runtimes")
+    machine = {key: here.machine[key] for key in keys}
     return dataclasses.replace(manifest, measured=True, engines=engines, measured_on=machine, files={})
 
 
-def _notes_on_rows(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
     notes = []
     for row in rows:
-        if row["status"] != "measured":
-            notes.append(f"{row['name']} on {row['device']}: {row['status']}: {row['reason']}")
-        elif row["built_here"]:
-            notes.append(f"{row['name']} on {row['device']}: built there, not the bundle's own file")
+        if row.status != "measured":
+            notes.append(f"{row.name} on {row.device}: {row.status}: {row.reason}")
+        elif row.built_here:
+            notes.append(f"{row.name} on {row.device}: built there, not the bundle's own file")
     return notes
 
 
-def _kept(folder: Path) -> Mapping[str, Any]:
+def _earlier(folder: Path) -> Mapping[str, Any]:
     """The devices' result, if it is of today's bundle."""
-    found, bundle = result.read(folder / "devices"), result.read(folder / "bundle")
-    if found is None or bundle is None or found.identity["reads"]["bundle"] != bundle.content:
+    devices, bundle = result.read(folder / "devices"), result.read(folder / "bundle")
+    if devices is None or bundle is None or devices.identity["reads"]["bundle"] != bundle.content:
         return {}
-    return {"devices": found.content}
+    return {"devices": devices.content}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -107,11 +108,11 @@ def scores(options: argparse.Namespace) -> int:
 
     _check_signature(options)
     files = read_sources(options.images)
-    report = score_files(
+    results = score_files(
         options.bundle, options.engine, files, options.out, batch=options.batch, threads=options.threads
     )
-    print(json.dumps(report))
-    return SOME_FAILED if any(entry["error"] for entry in report.values()) else OK
+    print(json.dumps({name: dataclasses.asdict(result) for name, result in results.items()}))
+    return SOME_FAILED if any(result.error for result in results.values()) else OK
 
 
 def _measure_here(options: argparse.Namespace) -> int:
@@ -131,7 +132,7 @@ def _measure_here(options: argparse.Namespace) -> int:
     _check_signature(options)
     chosen = sample(read_sources(options.images), options.sample, options.seed)
     engine = options.engine[0] if options.engine else None
-    print(json.dumps(bench(options.bundle, engine, chosen, settings)))
+    print(json.dumps(dataclasses.asdict(bench(options.bundle, engine, chosen, settings))))
     return OK
 
 

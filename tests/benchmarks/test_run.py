@@ -1,32 +1,34 @@
-"""Bundles measured by their own program on this machine: rows, order, what fails."""
+"""Bundles measured by their own program: one real measurement, and the rest on a device that answers at once."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
-import shutil
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import Truth
+from benchmarks.accuracy import ReferenceScores, Truth
 from benchmarks.config import Bench
-from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.measured_models import Bundle, Candidate, Float, Scored, Subject
+from benchmarks.device.output import ScoreResult
+from benchmarks.measured_models import Bundle, MeasuredEngine, MeasuredModel, ScoredEngines
+from benchmarks.output_check import read_process
+from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry, Local, NoRoomError, UnfitError
 from benchmarks.requests import Timed
-from benchmarks.rows import ROW
 from benchmarks.run import Job, plan, run_bench
+from benchmarks.schema import DeviceResult, Row, ScoreSource
 from export.backends import OnnxRuntime
 from export.bundle.bundle import Parts, read_bundle, write_bundle
 from tests.helpers import bundles
+from tests.helpers.printed import FakeDevice, fails, process, throughput
 
 SMALL = Bench(processes=2, queries=12, images=4, warm_up_s=0.1, sustained_s=0.2)
-HERE = DeviceEntry(name="here")
 
 
 def truth_of(folder: Path) -> Truth:
@@ -37,123 +39,91 @@ def truth_of(folder: Path) -> Truth:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """One real measurement through the shipped file; the first engine cannot run here and the last is broken."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of three engines."""
+    work = tmp_path_factory.mktemp("whole")
+    return bundles.write_colours(work / "colours", work / "work")
+
+
+@pytest.fixture(scope="module")
+def truth(tmp_path_factory: pytest.TempPathFactory) -> Truth:
+    return truth_of(tmp_path_factory.mktemp("truth") / "images")
+
+
+@pytest.fixture(scope="module")
+def real(whole: Path, truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> tuple[DeviceResult, Path]:
+    """One real measurement through the deployed file; of its two engines for ONNX Runtime one is broken."""
     work = tmp_path_factory.mktemp("run")
-    whole = read_bundle(bundles.write_colours(work / "colours", work / "work"))
+    manifest = read_bundle(whole)
     (work / "bad.onnx").write_bytes(b"not a graph")
     bad = bundles.engine("onnxruntime-broken", OnnxRuntime(threads=1), ("models/bad.onnx",), work / "bad.onnx")
-    sources = {path: work / "colours" / path for path in whole.files if path != "tagger.pyz"}
-    with np.load(work / "colours" / whole.golden_expected) as golden:
+    sources = {path: whole / path for path in manifest.files if path != "tagger.pyz"}
+    with np.load(whole / manifest.golden_expected) as golden:
         own = {f"{what}:onnxruntime-broken": golden[f"{what}:onnxruntime-fp32"] for what in ("scores", "thresholds")}
-        expected = dict(golden) | own
-    np.savez_compressed(work / "expected.npz", **expected)
-    sources[whole.golden_expected] = work / "expected.npz"
-    manifest = dataclasses.replace(whole, engines=(*whole.engines, bad), files={})
-    write_bundle(Parts(manifest=manifest, sources={**sources, "models/bad.onnx": work / "bad.onnx"}), work / "bundle")
-    whole_net = Float(np.full((4, 3), 0.5, np.float32), np.full(3, 0.75, np.float32))
-    tested = [Bundle(work / "bundle", "student", net=whole_net), Bundle(work / "colours", "teacher", "reference")]
-    with closing(Local(HERE)) as device:
-        job = Job(device, truth_of(work / "images"), bundles.LABELS, SMALL, work / "out", seed=3)
-        return run_bench(job, tested), work
+        np.savez_compressed(work / "expected.npz", **(dict(golden) | own))
+    sources |= {manifest.golden_expected: work / "expected.npz", "models/bad.onnx": work / "bad.onnx"}
+    manifest = dataclasses.replace(manifest, engines=(*manifest.engines, bad), files={})
+    write_bundle(Parts(manifest=manifest, sources=sources), work / "bundle")
+    reference = ReferenceScores(np.full((4, 3), 0.5, np.float32), np.full(3, 0.75, np.float32))
+    with closing(Local(DeviceEntry(name="here", runtimes=("onnxruntime",)))) as device:
+        job = Job(device, truth, bundles.LABELS, SMALL, work / "out", seed=3)
+        return run_bench(job, [Bundle(work / "bundle", "student", reference=reference)]), work
 
 
-def row(ran: tuple[dict[str, Any], Path], name: str) -> dict[str, Any]:
-    return next(row for row in ran[0]["rows"] if row["name"] == name)
+def test_a_row_is_measured_by_the_deployed_program(real: tuple[DeviceResult, Path]) -> None:
+    row, broken = real[0].rows
+    assert (row.name, row.status, row.device, row.kind) == ("onnxruntime-fp32", "measured", "here", "engine")
+    assert row.map == row.map_major == row.cf1 == row.of1 == 1.0
+    assert row.map_minor is None
+    assert row.ap == [1.0, 1.0, 1.0]
+    assert 0 < row.engine_ms.p50 < row.end_to_end_ms.p50 <= row.end_to_end_ms.p90 <= row.end_to_end_ms.max
+    assert row.first_ms > 0
+    assert (row.compute, row.placed, row.built_here, row.queries) == ("f32", 1.0, False, 24)
+    assert row.throughput.images_per_second > 0
+    assert row.sustained.seconds > 0.1
+    assert row.runtime.lower().startswith("onnx")
+    assert 20 < row.peak_rss_mb < 2000
+    assert len(row.pinned) == 1
+    device = real[0].device
+    assert row.map_from == ScoreSource(device="here", instruction_set=device.machine["instruction_set"])
+    assert device.machine["cpu"]
+    assert (device.name, device.status, device.threads, device.power_mode) == ("here", "measured", 1, None)
+    assert (broken.status, broken.end_to_end_ms, broken.map) == ("built, not run", None, None)
+    assert "graph" in broken.reason.lower()
+    assert broken.bytes == len(b"not a graph")
+    assert parse(DeviceResult, json.loads(json.dumps(to_json(real[0]), allow_nan=False))) == real[0]
 
 
-@pytest.mark.parametrize("name", ["onnxruntime-fp32", "openvino-fp32"])
-def test_a_row_is_measured_by_the_shipped_program(ran: tuple[dict[str, Any], Path], name: str) -> None:
-    measured = row(ran, name)
-    assert (measured["status"], measured["device"], measured["kind"]) == ("measured", "here", "engine")
-    assert measured["map"] == measured["map_major"] == 1.0
-    assert measured["map_minor"] is None
-    assert measured["cf1"] == measured["of1"] == 1.0
-    assert measured["ap"] == [1.0, 1.0, 1.0]
-    assert 0 < measured["engine_ms"]["p50"] < measured["end_to_end_ms"]["p50"]
-    assert measured["end_to_end_ms"]["p50"] <= measured["end_to_end_ms"]["p90"] <= measured["end_to_end_ms"]["max"]
-    assert measured["first_ms"] > 0
-    assert (measured["compute"], measured["placed"]) == ("f32", 1.0)
-    assert measured["throughput"]["images_per_second"] > 0
-    assert measured["sustained"]["seconds"] > 0.1
-    assert measured["queries"] == 24
-    assert measured["runtime"].split()[0].lower().startswith(name.split("-")[0])
-    assert 20 < measured["peak_rss_mb"] < 2000
-    assert len(measured["pinned"]) == 1
-    assert measured["built_here"] is False
-    assert measured["map_from"] == {"device": "here", "instruction_set": ran[0]["device"]["machine"]["instruction_set"]}
-    assert tuple(measured) == tuple(row(ran, "tensorrt-fp16-sm86")) == ROW
+def test_a_row_is_compared_with_its_own_model_in_float(real: tuple[DeviceResult, Path]) -> None:
+    """The model says 0.5 of everything and so yes to nothing: its AP is the share of each label, 2, 2 and 1 in 4."""
+    row = real[0].rows[0]
+    assert row.delta_map == pytest.approx(1 - np.mean([2 / 4, 2 / 4, 1 / 4]))
+    assert row.delta_low <= row.delta_map <= row.delta_high
+    assert row.flipped == 5 / 12
 
 
-def test_a_row_is_held_against_its_own_net_in_float(ran: tuple[dict[str, Any], Path]) -> None:
-    """The net says 0.5 of everything and so yes to nothing: its AP is the share of each label, 2, 2 and 1 in 4."""
-    measured = row(ran, "openvino-fp32")
-    assert measured["delta_map"] == pytest.approx(1 - np.mean([2 / 4, 2 / 4, 1 / 4]))
-    assert measured["delta_low"] <= measured["delta_map"] <= measured["delta_high"]
-    assert measured["flipped"] == 5 / 12
-    assert row(ran, "teacher-openvino-fp32")["delta_map"] is None
+def test_raw_samples_and_scores_are_stored(real: tuple[DeviceResult, Path]) -> None:
+    """The throughput of a row is not the rate at which the search found the setting, but that of fresh processes."""
+    result, work = real
+    processes = ("0", "1", "sustained", "throughput", "throughput.0", "throughput.1")
+    stored = {name: json.loads((work / f"out/samples/onnxruntime-fp32.{name}.json").read_text()) for name in processes}
+    assert len(list((work / "out/samples").iterdir())) == len(processes)
+    pooled = [stored[name]["samples"]["end_to_end_ms"] for name in ("0", "1")]
+    row = result.rows[0]
+    assert row.end_to_end_ms.p90 == pytest.approx(np.percentile(np.ravel(pooled), 90))
+    searched, *again = (stored[name]["throughput"] for name in processes[3:])
+    assert all((one["batch"], one["streams"]) == (searched["batch"], searched["streams"]) for one in again)
+    rate = np.mean([one["images_per_second"] for one in again])
+    assert to_json(row.throughput) == {**searched, "images_per_second": pytest.approx(rate)}
+    assert np.load(work / "out/scores/onnxruntime-fp32.npy").shape == (4, 3)
 
 
-def test_the_throughput_of_a_row_is_that_of_the_fresh_processes(ran: tuple[dict[str, Any], Path]) -> None:
-    """Not the rate at which the search found the setting: that is in `tried`."""
-    for name in ("onnxruntime-fp32", "openvino-fp32"):
-        searched, *again = (
-            json.loads((ran[1] / f"out/samples/{name}.{process}.json").read_text())["throughput"]
-            for process in ("throughput", "throughput.0", "throughput.1")
-        )
-        setting = searched["batch"], searched["streams"]
-        assert all((one["batch"], one["streams"]) == setting for one in again)
-        rate = np.mean([one["images_per_second"] for one in again])
-        assert row(ran, name)["throughput"] == {**searched, "images_per_second": pytest.approx(rate)}
-
-
-def test_a_search_without_a_second_look_gives_no_throughput() -> None:
+def test_a_search_whose_setting_is_not_measured_again_gives_no_throughput() -> None:
     timed = Timed()
-    timed.add("throughput", {"throughput": {"images_per_second": 9.0, "batch": 8, "streams": 2, "tried": []}})
-    assert timed.asked_alone()["throughput"] is None
-    assert timed.can("throughput.0")
-    assert not Timed().can("throughput.0")  # the search failed: there is no setting
-
-
-def test_references_are_named_after_their_model_and_not_sustained(ran: tuple[dict[str, Any], Path]) -> None:
-    reference = row(ran, "teacher-openvino-fp32")
-    assert (reference["kind"], reference["model"], reference["map"]) == ("reference", "teacher", 1.0)
-    assert reference["sustained"] is reference["throughput"] is reference["spread"] is reference["unstable"] is None
-
-
-def test_raw_samples_and_scores_are_kept(ran: tuple[dict[str, Any], Path]) -> None:
-    result, work = ran
-    kept = {file.name for file in (work / "out/samples").iterdir()}
-    names = ("onnxruntime-fp32", "openvino-fp32")
-    engines = {
-        f"{engine}.{i}.json"
-        for engine in names
-        for i in (0, 1, "sustained", "throughput", "throughput.0", "throughput.1")
-    }
-    assert kept == engines | {f"teacher-{engine}.0.json" for engine in names}
-    files = [work / f"out/samples/onnxruntime-fp32.{i}.json" for i in (0, 1)]
-    raw = [json.loads(file.read_text())["samples"]["end_to_end_ms"] for file in files]
-    assert row(ran, "onnxruntime-fp32")["end_to_end_ms"]["p90"] == pytest.approx(np.percentile(np.ravel(raw), 90))
-    assert np.load(work / "out/scores/openvino-fp32.npy").shape == (4, 3)
-    assert json.loads(json.dumps(result)) == result
-
-
-@pytest.mark.parametrize(("name", "reason"), [("tensorrt-fp16-sm86", "nvidia"), ("onnxruntime-broken", "graph")])
-def test_an_engine_that_cannot_run_here_says_so_and_the_rest_goes_on(
-    ran: tuple[dict[str, Any], Path], name: str, reason: str
-) -> None:
-    built = row(ran, name)
-    assert built["status"] == "built, not run"
-    assert reason in built["reason"].lower()
-    assert built["end_to_end_ms"] is built["map"] is None
-    files = read_bundle(ran[1] / "bundle").engine(name).files
-    assert built["bytes"] == sum((ran[1] / "bundle" / file).stat().st_size for file in files)
-
-
-def test_the_machine_is_told(ran: tuple[dict[str, Any], Path]) -> None:
-    device = ran[0]["device"]
-    assert device["machine"]["cpu"]
-    assert (device["name"], device["status"], device["threads"], device["power_mode"]) == ("here", "measured", 1, None)
+    timed.add("throughput", read_process(process(throughput=throughput(9.0))))
+    assert timed.complete(Row(name="a", device="here", kind="engine")).throughput is None
+    assert timed.is_useful("throughput.0")
+    assert not Timed().is_useful("throughput.0")  # the search failed: there is no setting
 
 
 def test_runs_are_interleaved_by_the_seed() -> None:
@@ -165,152 +135,119 @@ def test_runs_are_interleaved_by_the_seed() -> None:
     assert [engine for engine, _ in runs] != sorted(engine for engine, _ in runs)
 
 
+Measure = Callable[..., dict[str, Row]]
+
+
 @pytest.fixture
-def whole(tmp_path: Path) -> Path:
-    return bundles.write_colours(tmp_path / "colours", tmp_path / "work")
+def device(truth: Truth, tmp_path: Path) -> FakeDevice:
+    return FakeDevice(truth.targets.astype(np.float32), tmp_path / "device")
 
 
-class Recorder(Local):
-    """This machine, with the commands that its programs got."""
+@pytest.fixture
+def measure(whole: Path, truth: Truth, device: FakeDevice, tmp_path: Path) -> Measure:
+    """Rows of the bundle, and of others, on the fake device."""
 
-    def place(self, bundle: Path) -> Any:
-        program = super().place(bundle)
+    def run(*others: Bundle, bench: Bench = SMALL, **more: Any) -> dict[str, Row]:
+        job = Job(device, truth, bundles.LABELS, bench, tmp_path / "out", **more)
+        return {row.name: row for row in run_bench(job, [Bundle(whole, "student"), *others]).rows}
 
-        def run(*arguments: str, timeout_s: float | None = None) -> Any:
-            COMMANDS.append(arguments)
-            return program(*arguments, timeout_s=timeout_s)
-
-        return run
+    return run
 
 
-COMMANDS: list[tuple[str, ...]] = []
+def test_references_are_named_after_their_model_and_not_sustained(measure: Measure, whole: Path) -> None:
+    rows = measure(Bundle(whole, "teacher", "reference"))
+    engines = ["tensorrt-fp16-sm86", "onnxruntime-fp32", "openvino-fp32"]
+    assert list(rows) == engines + [f"teacher-{name}" for name in engines]
+    reference = rows["teacher-openvino-fp32"]
+    assert (reference.kind, reference.model, reference.map, reference.delta_map) == ("reference", "teacher", 1.0, None)
+    assert reference.sustained is reference.throughput is reference.spread is reference.unstable is None
+    assert rows["openvino-fp32"].throughput.images_per_second == 80.0
+    absent = rows["tensorrt-fp16-sm86"]
+    assert (absent.status, absent.reason) == ("built, not run", "no NVIDIA GPU")
 
 
-def timed(job: Job, bundle: Path) -> list[tuple[str, ...]]:
-    COMMANDS.clear()
-    run_bench(job, [Bundle(bundle, "student")])
-    return [command for command in COMMANDS if command[0] == "bench"]
+def test_what_was_timed_before_a_kill_is_not_timed_again(measure: Measure, device: FakeDevice, tmp_path: Path) -> None:
+    def benches() -> int:
+        device.commands.clear()
+        measure()
+        return [command[0] for command in device.commands].count("bench")
+
+    assert benches() == 2 * 6
+    (tmp_path / "out/samples/openvino-fp32.1.json").unlink()
+    assert benches() == 1
 
 
-def test_what_was_timed_before_a_kill_is_not_timed_again(whole: Path, tmp_path: Path) -> None:
-    entry = DeviceEntry(name="here", runtimes=("openvino",))
-    with closing(Recorder(entry)) as device:
-        quick = Bench(processes=2, queries=2, images=1, warm_up_s=0, throughput=False)
-        job = Job(device, truth_of(tmp_path / "images"), bundles.LABELS, quick, tmp_path / "out")
-        assert len(timed(job, whole)) == 2
-        (tmp_path / "out/samples/openvino-fp32.1.json").unlink()
-        assert len(timed(job, whole)) == 1
-
-
-def test_an_engine_that_takes_the_process_down_costs_only_its_own_row(whole: Path, tmp_path: Path) -> None:
+def test_an_engine_that_takes_the_process_down_costs_only_its_own_row(measure: Measure, device: FakeDevice) -> None:
     """Beside the bundle a program of which one engine dies in `scores` and another prints no numbers of its time."""
-    with closing(Local(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
-        real = device.place(whole)
 
-        def program(*arguments: str, timeout_s: float | None = None) -> Any:
-            if "dies" in arguments and arguments[0] == "scores":
-                raise ProcessFailedError("exit code -11: nothing on its standard error")
-            told = real(*["openvino-fp32" if word in ENGINES else word for word in arguments])
-            if arguments[0] == "scores":
-                out, named = Path(arguments[arguments.index("--out") + 1]), [n for n in ENGINES if n in arguments]
-                for name in named:
-                    shutil.copyfile(out / "openvino-fp32.npy", out / f"{name}.npy")
-                return dict.fromkeys(named, told["openvino-fp32"])
-            return told | {"samples": "many"} if "lies" in arguments else told
+    def program(*words: str, timeout_s: float | None = None) -> Any:
+        names = [name for word, name in itertools.pairwise(words) if word == "--engine"]
+        if words[0] == "bench":
+            return process(samples="many") if names == ["lies"] else process()
+        if "dies" in names:
+            return fails("exit code -11: nothing on its standard error")()
+        for name in names:
+            np.save(device.folder / names[0] / f"{name}.npy", device.scores)
+        return {name: {"ran": None, "sha256": process()["sha256"], "error": None} for name in names}
 
-        row = dict.fromkeys(ROW) | {"kind": "reference", "model": "student", "threads": 1}
-        candidates = tuple(Candidate(name, row | {"name": name}, (0.5,) * 3) for name in ENGINES)
-        quick = Bench(processes=1, queries=2, images=1, warm_up_s=0, throughput=False)
-        job = Job(
-            device, truth_of(tmp_path / "images"), bundles.LABELS, quick, tmp_path / "out",
-            extra=[Subject(program, candidates)],
-        )  # fmt: skip
-        rows = {row["name"]: row for row in run_bench(job, [Bundle(whole, "student")])["rows"]}
-    assert {name: row["status"] for name, row in rows.items()} == {
+    names = ("dies", "lies", "lives")
+    for name in names:
+        (device.folder / name).mkdir(parents=True)
+    engines = [MeasuredEngine(name, Row(name=name, device="here", kind="reference"), (0.5,) * 3) for name in names]
+    rows = measure(extra=[MeasuredModel(program, tuple(engines))])
+    assert {name: rows[name].status for name in ("openvino-fp32", *names)} == {
         "openvino-fp32": "measured", "dies": "failed", "lies": "failed", "lives": "measured",
     }  # fmt: skip
-    assert "exit code -11" in rows["dies"]["reason"]
-    assert "samples: expected an object, got 'many'" in rows["lies"]["reason"]
+    assert "exit code -11" in rows["dies"].reason
+    assert "samples: expected an object, got 'many'" in rows["lies"].reason
 
 
-@dataclass(frozen=True)
-class Small(Local):
-    """This machine, where a search for throughput runs out of memory."""
-
-    def place(self, bundle: Path) -> Any:
-        program = super().place(bundle)
-
-        def run(*arguments: str, timeout_s: float | None = None) -> Any:
-            if "--throughput" in arguments:
-                raise ProcessFailedError("exit code -9: nothing on its standard error")
-            return program(*arguments, timeout_s=timeout_s)
-
-        return run
-
-
-def test_a_search_that_fails_costs_no_latency(whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with closing(Small(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
-        quick = Bench(processes=1, queries=2, images=1, warm_up_s=0)
-        job = Job(device, truth_of(tmp_path / "images"), bundles.LABELS, quick, tmp_path / "out")
-        (found,) = run_bench(job, [Bundle(whole, "student")])["rows"]
-    assert (found["status"], found["throughput"]) == ("measured", None)
+def test_a_search_that_fails_costs_no_latency(
+    measure: Measure, device: FakeDevice, caplog: pytest.LogCaptureFixture
+) -> None:
+    dies = fails("exit code -9: nothing on its standard error")
+    device.overrides["bench"] = lambda words, answer: dies() if "--throughput" in words else answer()
+    row = measure()["openvino-fp32"]
+    assert (row.status, row.throughput) == ("measured", None)
     assert "throughput: expected an answer, got exit code -9" in caplog.text
 
 
-ENGINES = ("dies", "lies", "lives")
-
-
-class Choosy(Local):
-    """This machine, had it a runtime for the first bundle alone."""
-
-    def place(self, bundle: Path) -> Any:
-        if "first" not in bundle.name:
-            raise UnfitError("here: openvino: expected it, got none")
-        return super().place(bundle)
-
-
-def test_a_device_that_runs_no_reference_measures_what_ships(whole: Path, tmp_path: Path) -> None:
+def test_a_device_that_runs_no_reference_measures_what_is_deployed(
+    measure: Measure, device: FakeDevice, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Such is a board with TensorRT alone: the references are for CPUs."""
-    tested = [Bundle(shutil.copytree(whole, tmp_path / "first"), "student"), Bundle(whole, "teacher", "reference")]
-    quick = Bench(processes=1, queries=2, images=1, warm_up_s=0, throughput=False)
-    with closing(Choosy(DeviceEntry(name="here", runtimes=("openvino",)))) as device:
-        job = Job(device, truth_of(tmp_path / "images"), bundles.LABELS, quick, tmp_path / "out")
-        rows = {row["name"]: (row["status"], row["reason"]) for row in run_bench(job, tested)["rows"]}
-        with pytest.raises(UnfitError, match="openvino"):
-            run_bench(job, [Bundle(whole, "student")])
+    place = device.place
+
+    def choosy(bundle: Path) -> Any:
+        if bundle != whole:
+            raise UnfitError("here: openvino: expected it, got none")
+        return place(bundle)
+
+    monkeypatch.setattr(device, "place", choosy)
+    teacher = whole.parent / "teacher"
+    teacher.symlink_to(whole)
+    rows = measure(Bundle(teacher, "teacher", "reference"))
     reason = "here: openvino: expected it, got none"
-    assert rows == {
-        "openvino-fp32": ("measured", None),
-        "teacher-openvino-fp32": ("built, not run", reason),
-    }
+    assert rows["openvino-fp32"].status == "measured"
+    reference = rows["teacher-openvino-fp32"]
+    assert (reference.status, reference.reason) == ("built, not run", reason)
+    with pytest.raises(UnfitError, match="openvino"):
+        measure(Bundle(teacher, "student"))
 
 
-@dataclass(frozen=True)
-class Full(Local):
-    """This machine with room for one image."""
-
-    def copy_images(self, files: Any) -> str:
-        if len(files) > 1:
-            raise NoRoomError("here: expected room for the test set, got none")
-        return super().copy_images(files)
-
-
-def test_a_device_without_room_takes_its_accuracy_from_the_host_and_says_so(whole: Path, tmp_path: Path) -> None:
-    truth = truth_of(tmp_path / "images")
+def test_a_device_without_room_takes_its_accuracy_from_the_host_and_says_so(
+    measure: Measure, device: FakeDevice, whole: Path, truth: Truth, tmp_path: Path
+) -> None:
+    device.room = 1
+    one_image = dataclasses.replace(SMALL, images=1)
+    with pytest.raises(NoRoomError, match="room for the test set"):
+        measure(bench=one_image)
     (tmp_path / "host").mkdir()
     np.save(tmp_path / "host/openvino-fp32.npy", truth.targets.astype(np.float32))
-    manifest = read_bundle(whole)
-    hashes = {"openvino-fp32": manifest.files["engines/fp32.xml"].sha256, "onnxruntime-fp32": "0" * 64}
-    told = {name: {"ran": None, "sha256": sha256, "error": None} for name, sha256 in hashes.items()}
-    quick = Bench(processes=1, queries=2, images=1, warm_up_s=0, throughput=False)
-    with closing(Full(HERE)) as device:
-        job = Job(device, truth, bundles.LABELS, quick, tmp_path / "out")
-        with pytest.raises(NoRoomError, match="room for the test set"):
-            run_bench(job, [Bundle(whole, "student")])
-        host = Scored("desk", "avx2", tmp_path / "host", told)
-        job = replace(job, host=host)
-        rows = {row["name"]: row for row in run_bench(job, [Bundle(whole, "student")])["rows"]}
-    assert rows["openvino-fp32"]["map"] == 1.0
-    assert rows["openvino-fp32"]["map_from"] == {"device": "desk", "instruction_set": "avx2"}
-    assert rows["onnxruntime-fp32"]["status"] == "failed"
-    assert "expected those of the file that was timed" in rows["onnxruntime-fp32"]["reason"]
+    hashes = {"openvino-fp32": read_bundle(whole).files["engines/fp32.xml"].sha256, "onnxruntime-fp32": "0" * 64}
+    results = {name: ScoreResult(sha256=sha256) for name, sha256 in hashes.items()}
+    desk = ScoreSource(device="desk", instruction_set="avx2")
+    rows = measure(bench=one_image, host=ScoredEngines(desk, tmp_path / "host", results))
+    assert (rows["openvino-fp32"].map, rows["openvino-fp32"].map_from) == (1.0, desk)
+    assert rows["onnxruntime-fp32"].status == "failed"
+    assert "expected those of the file that was timed" in rows["onnxruntime-fp32"].reason

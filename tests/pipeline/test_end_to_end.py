@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.report.problems import of_distillation
+from benchmarks.schema import read_report
 from export.bundle.bundle import parts_of, read_bundle
 from export.bundle.manifest import ANY_PROCESSOR
 from export.errors import BundleError
@@ -349,7 +350,7 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
     nets = [100 * told["distillation"][f"{net}_map"] for net in ("teacher", "student", "baseline")]
     wanted = "test mAP in float: teacher {:.1f}, student {:.1f}, student without a teacher {:.1f}\n".format(*nets)
     assert wanted in answer
-    assert answer.count("problem: ") == len(of_distillation(told["distillation"]))
+    assert answer.count("problem: ") == len(of_distillation(read_report(told).distillation))
 
     samples = next((folder / "devices.work").glob("*/samples/onnxruntime-fp32.0.json"))
     measured = samples.stat().st_mtime_ns

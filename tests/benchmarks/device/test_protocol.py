@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.device import timing
+from benchmarks.device.output import Energy
 from benchmarks.device.protocol import Chain, Settings, measure, sustain
 from benchmarks.device.sensors import Sensors
 
@@ -64,7 +66,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Machine:
 def test_a_query_is_the_whole_chain_and_the_engine_is_timed_alone(device: Machine, tmp_path: Path) -> None:
     content = [b"a", b"bb", b"ccc"]
     found = measure(device.chain(), content, Settings(queries=7), Sensors(root=tmp_path, nvml=None))
-    assert found["samples"] == {
+    assert asdict(found.samples) == {
         "end_to_end_ms": [9.5] * 7,
         "decode_ms": [3.0] * 7,
         "resize_ms": [1.0] * 7,
@@ -72,20 +74,19 @@ def test_a_query_is_the_whole_chain_and_the_engine_is_timed_alone(device: Machin
         "post_ms": [0.5] * 7,
         "engine_ms": [5.0] * 7,
     }
-    assert found["first_ms"] == 9.5
-    assert found["warm_up"] == {"settled": True, "queries": 48, "seconds": pytest.approx(48 * 9.5 / 1e3)}
-    assert found["queries"] == 7
+    assert found.first_ms == 9.5
+    assert found.warm_up == timing.WarmUp(True, 48, pytest.approx(48 * 9.5 / 1e3))
     assert device.shapes == {(1, 2, 2, 3)}
     assert device.seen[49:56] == [b"a", b"bb", b"ccc", b"a", b"bb", b"ccc", b"a"]  # after the first and the warm-up
-    assert (found["energy"], found["sustained"], found["gpu_memory_mb"]) == (None, None, None)
+    assert (found.energy, found.sustained, found.gpu_memory_mb) == (None, None, None)
 
 
 def test_queries_go_on_for_the_least_time(device: Machine, tmp_path: Path) -> None:
     settings = Settings(queries=7, least_s=0.19, warm_up_s=0)
     found = measure(device.chain(), [b"a"], settings, Sensors(root=tmp_path, nvml=None))
-    assert found["queries"] == 20
-    assert len(found["samples"]["engine_ms"]) == 38
-    assert not found["settled"]
+    assert len(found.samples.end_to_end_ms) == 20
+    assert len(found.samples.engine_ms) == 38
+    assert not found.warm_up.settled
 
 
 def test_energy_is_that_of_the_end_to_end_queries(device: Machine, tmp_path: Path) -> None:
@@ -94,7 +95,7 @@ def test_energy_is_that_of_the_end_to_end_queries(device: Machine, tmp_path: Pat
             return {"meter": (device.now / 1e6, 1e12)}  # one watt
 
     found = measure(device.chain(), [b"a"], Settings(queries=7, warm_up_s=0), Counting(root=tmp_path, nvml=None))
-    assert found["energy"] == {"mj_per_query": pytest.approx(9.5), "meter": "meter"}
+    assert found.energy == Energy(mj_per_query=pytest.approx(9.5), meter="meter")
 
 
 def test_a_sustained_run_shows_that_a_machine_gets_slower(device: Machine, tmp_path: Path) -> None:
@@ -103,14 +104,13 @@ def test_a_sustained_run_shows_that_a_machine_gets_slower(device: Machine, tmp_p
     times: list[float] = []
     while sum(times) < 10_000:
         times.append(9.5 + 0.1 * len(times))
-    assert found["seconds"] == pytest.approx(sum(times) / 1e3)
-    assert found["p50"] == pytest.approx(np.median(times))
+    assert found.seconds == pytest.approx(sum(times) / 1e3)
+    assert found.p50 == pytest.approx(np.median(times))
     tenth = sum(times) / 10
     first = [value for place, value in enumerate(times) if sum(times[:place]) < tenth]
     last = [value for place, value in enumerate(times) if sum(times[place + 1 :]) < tenth]
-    assert found["first_p90"] == pytest.approx(np.percentile(first, 90))
-    assert found["last_p90"] == pytest.approx(np.percentile(last, 90))
-    assert set(found) == {"seconds", "p50", "p90", "p99", "first_p90", "last_p90", "clock_mhz", "temperature_c"}
+    assert found.first_p90 == pytest.approx(np.percentile(first, 90))
+    assert found.last_p90 == pytest.approx(np.percentile(last, 90))
 
 
 @pytest.mark.parametrize("change", [{"queries": 0}, {"threads": 0}, {"least_s": -1.0}, {"sustained_s": float("inf")}])

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from benchmarks.device.nvml import Nvml
-from benchmarks.device.sensors import Sensors, clock_mhz, rapl, temperature_c
+from benchmarks.device.output import Clock, Energy, SensorChanges, Temperature
+from benchmarks.device.sensors import Sensors, SensorState, clock_mhz, rapl, temperature_c
 
 RAPL = "sys/class/powercap/intel-rapl:{}/{}"
 
@@ -36,7 +37,7 @@ def test_energy_is_that_of_all_packages_and_of_nothing_in_them(tmp_path: Path) -
     before = sensors.energy()
     packages(tmp_path, 1_600_000, 5_400_000)
     fake(tmp_path, {RAPL.format(zone, "energy_uj"): "77\n" for zone in ("0:0", "2")})
-    assert sensors.used(before, queries=100) == {"mj_per_query": pytest.approx(10.0), "meter": "RAPL package"}
+    assert sensors.used(before, queries=100) == Energy(mj_per_query=pytest.approx(10.0), meter="RAPL package")
 
 
 def test_a_counter_that_started_again_goes_on(tmp_path: Path) -> None:
@@ -45,13 +46,13 @@ def test_a_counter_that_started_again_goes_on(tmp_path: Path) -> None:
     packages(tmp_path, 300_000, most=1_000_000)
     used = sensors.used(before, queries=1)
     assert used is not None
-    assert used["mj_per_query"] == pytest.approx(400)
+    assert used.mj_per_query == pytest.approx(400)
 
 
 def test_no_meter_means_none(tmp_path: Path) -> None:
     sensors = Sensors(root=tmp_path, nvml=None)
     assert sensors.used(sensors.energy(), queries=1) is None
-    assert sensors.state() == {"clock_mhz": None, "temperature_c": None}
+    assert sensors.state() == SensorState(None, None)
     assert sensors.gpu_memory_mb() is None
 
 
@@ -107,10 +108,9 @@ def test_clock_and_temperature_are_read_before_and_after(tmp_path: Path) -> None
     sensors = Sensors(core=3, root=fake(tmp_path, {name: "2400000"}), nvml=None)
     before = sensors.state()
     fake(tmp_path, {name: "1500000"})
-    assert sensors.change(before) == {
-        "clock_mhz": {"before": 2400.0, "after": 1500.0},
-        "temperature_c": {"before": None, "after": None},
-    }
+    assert sensors.changes(before) == SensorChanges(
+        clock_mhz=Clock(before=2400.0, after=1500.0), temperature_c=Temperature(before=None, after=None)
+    )
 
 
 class Library:
@@ -149,13 +149,13 @@ def test_a_gpu_engine_reads_the_gpu_and_adds_its_energy(tmp_path: Path) -> None:
     nvml = Nvml.open(library)
     assert nvml is not None
     sensors = Sensors(on_gpu=True, root=packages(tmp_path, 0), nvml=nvml)
-    assert sensors.state() == {"clock_mhz": 1755, "temperature_c": None}
+    assert sensors.state() == SensorState(1755, None)
     assert sensors.gpu_memory_mb() == 512
     before = sensors.energy()
     packages(tmp_path, 100_000)
     library.energy += 300
     used = sensors.used(before, queries=10)
-    assert used == {"mj_per_query": pytest.approx(40), "meter": "RAPL package + NVML GPU"}
+    assert used == Energy(mj_per_query=pytest.approx(40), meter="RAPL package + NVML GPU")
     on_cpu = Sensors(root=tmp_path, nvml=nvml)
     assert list(on_cpu.energy()) == ["RAPL package/package-0"]
     assert on_cpu.gpu_memory_mb() is None

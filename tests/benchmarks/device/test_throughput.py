@@ -12,15 +12,15 @@ from benchmarks.device import throughput
 from export.backends import RuntimeInfo, Session
 
 
-def search(rates: dict[tuple[int, int], float], cores: int, most: int | None = None) -> dict[str, object]:
+def search(rates: dict[tuple[int, int], float], cores: int, most: int | None = None) -> throughput.Throughput:
     return throughput.search(lambda batch, streams: rates.get((batch, streams), 0.0), cores, most)
 
 
 def test_the_best_of_all_that_was_tried_wins() -> None:
     rates = {(1, 1): 100.0, (2, 1): 150.0, (4, 1): 149.0, (8, 1): 160.0, (16, 1): 100.0, (1, 2): 190.0, (2, 2): 280.0}
     found = search(rates, cores=2)
-    assert (found["batch"], found["streams"], found["images_per_second"]) == (2, 2, 280.0)
-    tried = [tuple(one[:2]) for one in found["tried"]]
+    assert (found.batch, found.streams, found.images_per_second) == (2, 2, 280.0)
+    tried = [trial[:2] for trial in found.tried]
     assert tried == [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (1, 2), (2, 2), (4, 2)]
 
 
@@ -28,31 +28,31 @@ def test_what_a_search_has_found_is_measured_again_without_its_bias() -> None:
     """Equally fast settings whose trials scatter by 5 %: the best of a search is a lucky one."""
     noise = np.random.default_rng(0)
     found = [throughput.search(lambda *_: noise.normal(100, 5), 4) for _ in range(200)]
-    again = [throughput.again(lambda *_: noise.normal(100, 5), one["batch"], one["streams"]) for one in found]
-    assert np.mean([one["images_per_second"] for one in found]) > 104
-    assert np.mean([one["images_per_second"] for one in again]) == pytest.approx(100, abs=1)
-    assert [(one["batch"], one["streams"]) for one in again] == [(one["batch"], one["streams"]) for one in found]
+    again = [throughput.again(lambda *_: noise.normal(100, 5), one.batch, one.streams) for one in found]
+    assert np.mean([one.images_per_second for one in found]) > 104
+    assert np.mean([one.images_per_second for one in again]) == pytest.approx(100, abs=1)
+    assert [(one.batch, one.streams) for one in again] == [(one.batch, one.streams) for one in found]
 
 
 def test_again_is_the_median_at_the_setting_named() -> None:
     rates, asked = iter([90.0, 300.0, 110.0]), []
     found = throughput.again(lambda *setting: asked.append(setting) or next(rates), 8, 2)
     assert asked == [(8, 2)] * 3
-    assert found["images_per_second"] == 110.0
-    assert found["tried"] == [[8, 2, 90.0], [8, 2, 300.0], [8, 2, 110.0]]
+    assert found.images_per_second == 110.0
+    assert found.tried == [(8, 2, 90.0), (8, 2, 300.0), (8, 2, 110.0)]
 
 
 def test_streams_end_where_one_more_gives_nothing() -> None:
     rates = {(batch, streams): 100.0 for batch in throughput.BATCHES for streams in range(1, 9)}
     found = search(rates, cores=8)
-    assert {streams for _, streams, _ in found["tried"]} == {1, 2}
+    assert {streams for _, streams, _ in found.tried} == {1, 2}
 
 
 def test_an_engine_of_small_batches_is_tried_with_those() -> None:
     rates = {(batch, streams): float(batch * streams) for batch in throughput.BATCHES for streams in range(1, 4)}
     found = search(rates, cores=3, most=5)
-    assert (found["batch"], found["streams"], found["images_per_second"]) == (4, 3, 12.0)
-    assert max(batch for batch, _, _ in found["tried"]) == 4
+    assert (found.batch, found.streams, found.images_per_second) == (4, 3, 12.0)
+    assert max(batch for batch, _, _ in found.tried) == 4
 
 
 def test_a_rate_counts_the_images_of_all_streams_over_the_time_of_the_last() -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+from benchmarks.parsing import to_json
 from benchmarks.report import render, slides
-from benchmarks.rows import ROW
+from benchmarks.schema import read_report
 from tests.helpers.chromium import PROGRAM, Chromium
 
 LABELS = [
@@ -41,7 +42,7 @@ def example_bench() -> dict[str, Any]:
     rows = [_engine(name, *values) for name, values in ENGINES.items()]
     rows += [_not_run("tensorrt-fp16-sm86", "fp16"), _not_run("tensorrt-int8-sm86", "int8"), _failed()]
     rows += [_reference("teacher-torch", "teacher", 41.0, 0.6036), _reference("student-torch", "student", 17.2, 0.5562)]
-    rows = [dict.fromkeys(ROW) | {"device": HERE, **row} for row in rows]
+    rows = [{"device": HERE, **row} for row in rows]
     teacher = [0.62 + 0.3 * math.sin(1.7 * i) * math.cos(0.6 * i) for i in range(len(LABELS))]
     distilled = [
         {
@@ -54,7 +55,7 @@ def example_bench() -> dict[str, Any]:
         for i, label in enumerate(LABELS)
     ]
     rest = _read("example.json")
-    return {
+    report = {
         **rest,
         "labels": list(LABELS),
         "rows": rows,
@@ -68,6 +69,7 @@ def example_bench() -> dict[str, Any]:
         "images": {f"p{i}": _image(i) for i in range(18)},
         "grid": [_grid(i) for i in range(18)],
     }
+    return dict(to_json(read_report(report)))
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -254,7 +256,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bench = example_bench()
     add_board(bench)
     out = tmp_path_factory.mktemp("rendered")
-    render(bench, out)
+    render(read_report(bench), out)
     return out
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from benchmarks.report import render
 from benchmarks.report.recommendation import choose
+from benchmarks.schema import read_report
 from tests.helpers.chromium import Chromium, Tab
 
 HOSTILE = '<script>console.error("escaped")</script>'
@@ -26,7 +27,7 @@ const ask = (name, value) => {
 
 
 def opened(bench: dict[str, Any], browser: Chromium, folder: Path) -> Tab:
-    render(bench, folder)
+    render(read_report(bench), folder)
     return browser.open(folder / "report.html")
 
 

@@ -12,11 +12,12 @@ import pytest
 from benchmarks.report import figures, render
 from benchmarks.report.export_cost import PLOT_PX, read_freezing
 from benchmarks.report.rows import read_rows
+from benchmarks.schema import read_report
 
 
 def told(bench: dict[str, Any], out: Path) -> tuple[str, str]:
     """The section in the page and in Markdown, empty where there is none."""
-    render(bench, out)
+    render(read_report(bench), out)
     page, text = ((out / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     section = re.search(r'<section id="freezing">.*?</section>', page, re.S)
     part = re.search(r"^## What export cost\n.*?(?=^## )", text, re.S | re.M)
@@ -115,7 +116,7 @@ def test_only_int8_engines_list_the_labels_hurt(bench: dict[str, Any], tmp_path:
 
 
 def test_intervals_lie_in_the_plot_where_their_numbers_say(bench: dict[str, Any]) -> None:
-    freezing = read_freezing(bench, read_rows(bench))
+    freezing = read_freezing(bench["freezing"], read_rows(read_report(bench).rows))
     assert freezing is not None
     assert freezing.budget is not None
     per_px = -0.01 * 0.5561 / (freezing.budget - freezing.zero)

@@ -10,23 +10,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import Truth, accuracy
+from benchmarks.accuracy import ReferenceScores, Truth, measure_accuracy
+from benchmarks.parsing import to_json
 from benchmarks.report import render
 from benchmarks.report.devices import read_devices
 from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.render import _view
-from benchmarks.report.rows import finite, read_rows
+from benchmarks.report.rows import read_rows
 from benchmarks.report.scatter import scatter
+from benchmarks.schema import read_report
 
-BAD = [math.nan, math.inf, -math.inf, -0.5, 0.0, 5e-324, 1.7e308, [], None]
-PLACES = [
-    ("rows", 4, "map"), ("rows", 4, "map_low"), ("rows", 4, "map_high"), ("rows", 4, "end_to_end_ms", "p90"),
-    ("rows", 4, "end_to_end_ms"), ("rows", 4, "parts_ms", "infer"), ("rows", 4, "histogram", "edges_ms", 0),
-    ("rows", 4, "histogram", "edges_ms"), ("rows", 4, "histogram", "counts", 1), ("rows", 4, "histogram", "counts"),
-    ("rows", 4, "throughput", "images_per_second"), ("training", "student", 0, "select_map"),
-    ("training", "student", 0, "epoch"), ("freezing", "parity", 0, "low"), ("freezing", "parity", 0, "delta_map"),
-    ("freezing", "parity", 0, "high"), ("freezing", "float_map"),
-]  # fmt: skip
+FINITE = [-0.5, 0.0, 5e-324, 1.7e308]
+NUMBERS = [math.nan, math.inf, -math.inf, None, *FINITE]
+PLACES = {  # what the type of a place allows
+    **{("rows", 4, *place.split(".")): NUMBERS for place in ("map", "map_low", "map_high", "end_to_end_ms.p90")},
+    ("rows", 4, "parts_ms", "infer"): NUMBERS,
+    ("rows", 4, "end_to_end_ms"): [None],
+    ("rows", 4, "histogram", "edges_ms", 0): FINITE,
+    ("rows", 4, "histogram", "edges_ms"): [[], None],
+    ("rows", 4, "histogram", "counts", 1): [-1, 0, 10**300],
+    ("rows", 4, "histogram", "counts"): [[], None],
+    ("rows", 4, "throughput", "images_per_second"): FINITE,
+    ("training", "student", 0, "select_map"): [*NUMBERS, []],
+    ("training", "student", 0, "epoch"): [*NUMBERS, []],
+    **{("freezing", "parity", 0, key): [*NUMBERS, []] for key in ("low", "delta_map", "high")},
+    ("freezing", "float_map"): [*NUMBERS, []],
+}
 
 
 def put(facts: Any, place: tuple[Any, ...], value: Any) -> None:
@@ -37,10 +46,10 @@ def put(facts: Any, place: tuple[Any, ...], value: Any) -> None:
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
 def test_no_number_stops_the_drawings(bench: dict[str, Any], place: tuple[Any, ...]) -> None:
-    for value in BAD:
+    for value in PLACES[place]:
         changed = copy.deepcopy(bench)
         put(changed, place, value)
-        view = _view(finite(changed))
+        view = _view(read_report(changed))
         for _, drawing in view["charts"]:
             assert drawing or view["gaps"], value
             for mark in drawing.marks if drawing else ():
@@ -49,12 +58,11 @@ def test_no_number_stops_the_drawings(bench: dict[str, Any], place: tuple[Any, .
                 assert ends[0] <= mark.y <= ends[1]
 
 
-@pytest.mark.parametrize("value", [math.nan, 1.7e308])
-def test_a_page_full_of_bad_numbers_is_written(bench: dict[str, Any], tmp_path: Path, value: Any) -> None:
-    for place in PLACES:
+def test_a_page_full_of_bad_numbers_is_written(bench: dict[str, Any], tmp_path: Path) -> None:
+    for place, values in PLACES.items():
         if place[-1] not in ("end_to_end_ms", "edges_ms", "counts"):
-            put(bench, place, value)
-    render(bench, tmp_path)
+            put(bench, place, values[-1] or 1.7e308)
+    render(read_report(bench), tmp_path)
     assert {"report.html", "report.md", "report.json", "chart.svg", "chart.png"} <= {
         file.name for file in tmp_path.iterdir()
     }
@@ -62,10 +70,10 @@ def test_a_page_full_of_bad_numbers_is_written(bench: dict[str, Any], tmp_path: 
 
 def test_an_interval_that_does_not_contain_its_map_is_named(bench: dict[str, Any], tmp_path: Path) -> None:
     bench["rows"][4].update(map=0.0635, map_low=0.0661, map_high=0.0796)
-    render(bench, tmp_path)
+    render(read_report(bench), tmp_path)
     for name in ("report.html", "report.md"):
         assert "interval of openvino-int8 is not drawn: 6.6" in (tmp_path / name).read_text(encoding="utf-8")
-    drawing = scatter(read_rows(bench), read_devices(bench), [], 1040, 500)
+    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], 1040, 500)
     assert drawing is not None
     assert {mark.row.name: mark.bar is None for mark in drawing.marks}["openvino-int8"]
 
@@ -85,12 +93,12 @@ def test_a_long_tail_reaches_the_page(bench: dict[str, Any], tmp_path: Path) -> 
     noise = rng.standard_normal((800, 80))
     names = [f"label {at}" for at in range(80)]
     truth = Truth(files=[Path(f"{at}.jpg") for at in range(800)], targets=targets, groups=list(range(800)))
-    floats = scores_of(noise + 0.4 * targets)
+    halves = np.full(80, 0.5, np.float32)
+    reference = ReferenceScores(scores_of(noise + 0.4 * targets), halves)
     for row in bench["rows"]:
         if row["status"] == "measured":
             scores = scores_of(noise + 0.4 * targets + 0.05 * rng.standard_normal((800, 80)))
-            told = {"labels": names, "float_scores": floats, "float_thresholds": [0.5] * 80}
-            row.update(accuracy(scores, truth, [0.5] * 80, **told))
+            row.update(to_json(measure_accuracy(scores, truth, halves, labels=names, reference=reference)))
             assert row["map_low"] < row["map"] < row["map_high"]
             assert row["delta_low"] < row["delta_map"] < row["delta_high"]
     bench["labels"] = names
@@ -99,7 +107,7 @@ def test_a_long_tail_reaches_the_page(bench: dict[str, Any], tmp_path: Path) -> 
         for name, count in zip(names, targets.sum(0), strict=True)
     ]
     bench["grid"] = []
-    render(bench, tmp_path)
+    render(read_report(bench), tmp_path)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "not drawn" not in page
     assert page.count('class="error"') >= 7  # an interval for each measured row

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from benchmarks.report import write_card
-from benchmarks.rows import ROW
+from benchmarks.schema import DeviceFacts, Report, Row
 from export.backends import OnnxRuntime
 from tests.helpers import bundles
+from tests.helpers.rows import measured as measured_row
 
 FLOAT, INT8 = "onnxruntime-fp32", "onnxruntime-int8"
 
@@ -17,22 +18,21 @@ def engine(name: str, **changes: Any) -> Any:
     return bundles.engine(name, OnnxRuntime(), ("models/fp32.onnx",), **changes)
 
 
-def row(name: str, p90: float | None, **facts: Any) -> dict[str, Any]:
-    measured = {"status": "measured", "end_to_end_ms": {"p90": p90}, "map": 0.5, "map_low": 0.48, "map_high": 0.52}
+def row(name: str, p90: float | None, **fields: Any) -> Row:
+    known = {"device": "mini-PC", "threads": 1, "bytes": 2_000_000, "ap": [0.7, 0.2, None]} | fields
     if p90 is None:
-        measured = {"status": "built, not run", "reason": "no such GPU"}
-    common = {"name": name, "kind": "engine", "device": "mini-PC", "threads": 1, "bytes": 2_000_000}
-    return dict.fromkeys(ROW) | common | measured | {"ap": [0.7, 0.2, None]} | facts
+        return Row(**{"name": name, "kind": "engine", "reason": "no such GPU"} | known)
+    return measured_row(name, p90, map_low=0.48, map_high=0.52, **known)
 
 
-def measured(*rows: dict[str, Any]) -> dict[str, Any]:
+def measured(*rows: Row) -> Report:
     machine = {"cpu": "N100", "comparable": "relative only: a virtual machine"}
-    return {"devices": [{"name": "mini-PC", "status": "measured", "machine": machine}], "rows": list(rows)}
+    return Report(schema=3, devices=[DeviceFacts(name="mini-PC", machine=machine)], rows=list(rows))
 
 
-def card(tmp_path: Path, facts: dict[str, Any], **changes: Any) -> str:
+def card(tmp_path: Path, report: Report, **changes: Any) -> str:
     engines = (engine(FLOAT), engine(INT8, thresholds=(0.25, 0.125, 0.0625)))
-    write_card(bundles.manifest(*engines, **changes), facts, tmp_path / "card.md")
+    write_card(bundles.manifest(*engines, **changes), report, tmp_path / "card.md")
     return (tmp_path / "card.md").read_text(encoding="utf-8")
 
 
@@ -59,7 +59,7 @@ def test_every_engine_is_told_with_its_state(tmp_path: Path) -> None:
 
 
 def test_one_that_failed_is_no_untried_one(tmp_path: Path) -> None:
-    failed = row(INT8, None) | {"status": "failed", "reason": "no answer within 600 s"}
+    failed = row(INT8, None, status="failed", reason="no answer within 600 s")
     text = card(tmp_path, measured(row(FLOAT, 3.0), failed))
     assert table_line(text, INT8)[1] == "failed"
     assert "Failed where they were measured: onnxruntime-int8;" in text

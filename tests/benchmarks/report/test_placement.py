@@ -17,6 +17,7 @@ from benchmarks.report.placement import Rect, _inside, place
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scale import Scale, linear_ticks, log_ticks
 from benchmarks.report.scatter import INNER, MOST_LABELS, scatter
+from benchmarks.schema import read_report
 
 
 def apart(a: Rect, b: Rect) -> bool:
@@ -27,7 +28,7 @@ def apart(a: Rect, b: Rect) -> bool:
 def test_labels_of_the_chart_cover_neither_each_other_nor_a_point(
     bench: dict[str, Any], width: int, height: int
 ) -> None:
-    drawing = scatter(read_rows(bench), read_devices(bench), [], width, height)
+    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], width, height)
     assert drawing is not None
     assert len(drawing.marks) == 7  # five engines and two references ran
     labelled = [mark for mark in drawing.marks if mark.label is not None]
@@ -54,14 +55,16 @@ def test_labels_of_the_chart_cover_neither_each_other_nor_a_point(
 )
 def test_shape_tells_what_was_computed(bench: dict[str, Any], precision: str, compute: str | None, shape: str) -> None:
     bench["rows"][0].update(precision=precision, compute=compute)
-    drawing = scatter(read_rows(bench), read_devices(bench), [], 1040, 500)
+    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], 1040, 500)
     assert drawing is not None
     assert next(mark.shape for mark in drawing.marks if mark.row.at == 0) == shape
 
 
 def test_devices_are_told_apart_without_colour(fleet: dict[str, Any]) -> None:
-    rows = read_rows(fleet)
-    drawing = scatter(rows, read_devices(fleet), [row for row in rows if row.name == "openvino-int8"], 1040, 500)
+    rows = read_rows(read_report(fleet).rows)
+    drawing = scatter(
+        rows, read_devices(read_report(fleet).devices), [row for row in rows if row.name == "openvino-int8"], 1040, 500
+    )
     assert drawing is not None
     assert {(mark.row.device, mark.inner) for mark in drawing.marks} == {("this machine", ""), ("board", INNER[1])}
     assert [front.dashes for front in drawing.fronts] == ["", "7 4"]
@@ -70,11 +73,11 @@ def test_devices_are_told_apart_without_colour(fleet: dict[str, Any]) -> None:
 
 
 def test_the_engine_to_ship_lies_on_top_and_has_its_name_beside_it(bench: dict[str, Any]) -> None:
-    rows = read_rows(bench)
+    rows = read_rows(read_report(bench).rows)
     for row in bench["rows"]:
         if row["status"] == "measured":
             row["map"], row["end_to_end_ms"]["p90"] = 0.5, 12.0 if row["name"] == "teacher-torch" else 1.0
-    drawing = scatter(rows, read_devices(bench), [rows[0]], 1040, 500)
+    drawing = scatter(rows, read_devices(read_report(bench).devices), [rows[0]], 1040, 500)
     assert drawing is not None
     assert [mark.chosen for mark in drawing.marks] == [False] * 6 + [True]
     assert [mark.row.engine for mark in drawing.marks] == [False] * 2 + [True] * 5
@@ -86,7 +89,7 @@ def test_equal_latencies_have_an_axis(bench: dict[str, Any], width: int, height:
     for row in bench["rows"]:
         if row["status"] == "measured":
             row["end_to_end_ms"]["p90"] = 1.0
-    drawing = scatter(read_rows(bench), read_devices(bench), [], width, height)
+    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], width, height)
     assert drawing is not None
     assert drawing.x.high / drawing.x.low == pytest.approx(2)
     assert len(drawing.x_ticks) >= 2
@@ -96,7 +99,10 @@ def test_equal_latencies_have_an_axis(bench: dict[str, Any], width: int, height:
 def test_few_references_are_named_where_room_is_short(bench: dict[str, Any]) -> None:
     for row in copy.deepcopy(bench["rows"][8:10]):
         bench["rows"] += [{**row, "name": f"{row['name']}-{i}"} for i in range(3)]
-    drawings = [scatter(read_rows(bench), read_devices(bench), [], *size) for size in ((1040, 500), (380, 480))]
+    drawings = [
+        scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], *size)
+        for size in ((1040, 500), (380, 480))
+    ]
     named = [[mark.row for mark in drawing.marks if mark.label is not None] for drawing in drawings if drawing]
     assert sorted(row.name for row in named[0] if not row.engine) == ["student-torch", "teacher-torch"]
     assert sum(row.engine for row in named[0]) == 5
@@ -105,7 +111,7 @@ def test_few_references_are_named_where_room_is_short(bench: dict[str, Any]) -> 
 
 def test_a_map_from_elsewhere_is_marked(bench: dict[str, Any]) -> None:
     bench["rows"][0]["map_from"]["device"] = "another"
-    drawing = scatter(read_rows(bench), read_devices(bench), [], 1040, 500)
+    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], 1040, 500)
     assert drawing is not None
     assert [mark.text for mark in drawing.marks if "†" in mark.text] == ["onnxruntime-fp32 †"]
 
@@ -135,7 +141,7 @@ def test_the_part_of_a_line_inside_a_rectangle(x: float, y: float, to_x: float, 
 
 
 def test_latency_axis_is_logarithmic_and_accuracy_axis_points_up(bench: dict[str, Any]) -> None:
-    drawing = scatter(read_rows(bench), read_devices(bench), [], 1040, 500)
+    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], 1040, 500)
     assert drawing is not None
     at = {mark.row.name: mark for mark in drawing.marks}
     assert at["openvino-int8"].x < at["openvino-fp32"].x < at["teacher-torch"].x

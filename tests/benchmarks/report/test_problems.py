@@ -14,6 +14,7 @@ from benchmarks.report.devices import read_devices
 from benchmarks.report.problems import last_gain, problems
 from benchmarks.report.rows import read_rows
 from benchmarks.report.verdict import judge
+from benchmarks.schema import read_report
 from export.backends import OnnxRuntime
 from tests.helpers import bundles
 
@@ -27,14 +28,15 @@ def sound(bench: dict[str, Any]) -> dict[str, Any]:
 
 
 def told(bench: dict[str, Any]) -> list[str]:
-    rows = read_rows(bench)
-    found = problems(bench, rows, judge(rows, [device for device in read_devices(bench) if device.measured]))
+    report = read_report({"schema": 3, **bench})
+    rows, devices = read_rows(report.rows), read_devices(report.devices)
+    found = problems(report, rows, judge(rows, [device for device in devices if device.measured]))
     return [f"{problem.claim} {problem.numbers}" for problem in found]
 
 
 def test_a_sound_run_has_none(sound: dict[str, Any], tmp_path: Path) -> None:
     assert told(sound) == []
-    render(sound, tmp_path)
+    render(read_report(sound), tmp_path)
     for name in ("report.html", "report.md"):
         assert "Problem" not in (tmp_path / name).read_text(encoding="utf-8")
 
@@ -42,7 +44,7 @@ def test_a_sound_run_has_none(sound: dict[str, Any], tmp_path: Path) -> None:
 def test_what_the_audit_of_the_data_found_is_on_the_page_and_the_card(sound: dict[str, Any], tmp_path: Path) -> None:
     sound["findings"] = [{"claim": "Some labels have no image.", "numbers": "owl & hawk."}]
     assert told(sound) == ["Some labels have no image. owl & hawk."]
-    render(sound, tmp_path)
+    render(read_report(sound), tmp_path)
     assert "<strong>Some labels have no image.</strong> owl &amp; hawk." in (tmp_path / "report.html").read_text()
     assert "**Problem: Some labels have no image.** owl &amp; hawk." in (tmp_path / "report.md").read_text()
 
@@ -50,7 +52,7 @@ def test_what_the_audit_of_the_data_found_is_on_the_page_and_the_card(sound: dic
 def test_a_bench_that_knows_little_has_none() -> None:
     assert told({"rows": [], "devices": []}) == []
     unknown = {"teacher_gain": None, "low": None, "high": None, "difference": None}
-    assert told({"rows": [], "devices": [], "distillation": unknown, "training": {"student": None}}) == []
+    assert told({"rows": [], "devices": [], "distillation": unknown}) == []
 
 
 @pytest.mark.parametrize(
@@ -171,10 +173,10 @@ def test_the_most_important_comes_first_and_before_all_cards(sound: dict[str, An
     sound["rows"][-1]["end_to_end_ms"]["p90"] = 2.0
     claims = ["The student is not", "The teacher is not", "mAP was still", "A reference beats"]
     assert all(one.startswith(claim) for one, claim in zip(told(sound), claims, strict=True))
-    render(sound, tmp_path)
+    render(read_report(sound), tmp_path)
     write_card(
         bundles.manifest(bundles.engine("openvino-int8", OnnxRuntime(), ("models/fp32.onnx",))),
-        sound,
+        read_report(sound),
         tmp_path / "card.md",
     )
     for name, after in (

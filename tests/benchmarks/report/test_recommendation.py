@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from benchmarks.report.recommendation import choose
+from benchmarks.schema import Row
+from tests.helpers.rows import measured
 
 
-def row(name: str, p90: float, points: float, mb: float = 5.0, **more: Any) -> dict[str, Any]:
+def row(name: str, p90: float, points: float, mb: float = 5.0, **more: Any) -> Row:
     """An engine with an interval of a point to both sides."""
-    return {
-        "name": name,
-        "device": "here",
-        "kind": "engine",
-        "model": "student",
-        "status": "measured",
-        "end_to_end_ms": {"p90": p90},
-        "map": points / 100,
-        "map_low": points / 100 - 0.01,
-        "map_high": points / 100 + 0.01,
-        "bytes": round(mb * 1e6),
-        **more,
-    }
+    interval = {"map_low": points / 100 - 0.01, "map_high": points / 100 + 0.01}
+    return measured(name, p90, points / 100, bytes=round(mb * 1e6), **interval | more)
 
 
 ROWS = [
@@ -100,7 +92,7 @@ def test_paired_intervals_beat_those_of_map() -> None:
     lossy = {"delta_low": -0.012, "delta_high": -0.008}
     rows = [row("int8", 2.0, 49.0, **lossy), row("float", 4.0, 50.0, **exact)]
     assert choose(rows, device="here").engine == "float"  # two points of interval overlap, but the loss is shown
-    other = {**rows[0], "model": "teacher"}  # then the differences are to other scores
+    other = replace(rows[0], model="teacher")  # then the differences are to other scores
     assert choose([other, rows[1]], device="here").engine == "int8"
 
 
@@ -112,7 +104,7 @@ def test_within_one_percent_is_as_good_even_if_told_apart() -> None:
     answer = choose(close, device="here")
     assert answer.engine == "quick"
     assert answer.why.endswith("It is within 1 % of the best, best (−0.40 points).")
-    close[0]["map"] = 0.494
+    close[0] = replace(close[0], map=0.494)
     assert choose(close, device="here").engine == "best"
 
 
@@ -128,7 +120,7 @@ def test_a_gain_over_the_own_float_scores_is_no_reason_for_a_slower_engine(limit
     assert answer.engine == "unsigned"
     assert "signed gains +1.80 points over the float scores of its model: not counted" in answer.why
     assert dict(answer.refused)["signed"] == "as good, but slower: 6.15 ms"
-    del rows[2]["delta_map"]  # nobody knows of a gain: then the highest mAP is the best
+    rows[2] = replace(rows[2], delta_map=None)  # nobody knows of a gain: then the highest mAP is the best
     assert choose(rows, device="here", **limits).engine == "signed"
 
 
@@ -154,18 +146,18 @@ def test_a_gain_within_one_percent_changes_nothing_and_is_not_told() -> None:
     assert answer.why.endswith("the fastest of 3 engines that tag as well as the best. No other of them tags better.")
 
 
-def expected(rows: list[dict[str, Any]], limits: dict[str, float]) -> str | None:
+def expected(rows: list[Row], limits: dict[str, float]) -> str | None:
     """The rule once more, in loops and without paired intervals."""
     fitting = []
     for one in rows:
-        latency, points, size = one["end_to_end_ms"]["p90"], 100 * one["map"], one["bytes"] / 1e6
+        latency, points, size = one.end_to_end_ms.p90, 100 * one.map, one.bytes / 1e6
         if latency <= limits["max_p90_ms"] and points >= limits["min_map"] and size <= limits["max_mb"]:
             fitting.append(one)
     if not fitting:
         return None
-    best = sorted(fitting, key=lambda one: one["map"])[-1]
-    alike = [one for one in fitting if one["map_high"] >= best["map_low"] or one["map"] >= 0.99 * best["map"]]
-    return str(sorted(alike, key=lambda one: one["end_to_end_ms"]["p90"])[0]["name"])
+    best = sorted(fitting, key=lambda one: one.map)[-1]
+    alike = [one for one in fitting if one.map_high >= best.map_low or one.map >= 0.99 * best.map]
+    return sorted(alike, key=lambda one: one.end_to_end_ms.p90)[0].name
 
 
 def test_many_cases_against_loops() -> None:
@@ -217,7 +209,7 @@ def test_unknown_device_and_wrong_limits() -> None:
 
 
 def test_a_size_that_nobody_knows_keeps_no_limit() -> None:
-    unknown = [{**ROWS[0], "bytes": None}]
+    unknown = [replace(ROWS[0], bytes=None)]
     assert choose(unknown, device="here").engine == "fast"
     with pytest.raises(ValueError, match="closest is fast \\(size unknown\\)"):
         choose(unknown, device="here", max_mb=100)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import render
+from benchmarks.schema import read_report
 
 
 def files(bench: dict[str, Any], out: Path) -> tuple[str, str]:
-    render(bench, out)
+    render(read_report(bench), out)
     page, text = ((out / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     return page, text
 

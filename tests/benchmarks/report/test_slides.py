@@ -18,12 +18,13 @@ from benchmarks.report.devices import read_devices
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scatter import scatter
 from benchmarks.report.slides import PNG_ZOOM, rasterize, signs
+from benchmarks.schema import read_report
 
 COLOURS = {"openvino": (0x00, 0x72, 0xB2), "onnxruntime": (0xC6, 0x5A, 0x00)}
 
 
 def drawn(bench: dict[str, Any], out: Path) -> tuple[str, bytes]:
-    render(bench, out)
+    render(read_report(bench), out)
     return (out / "chart.svg").read_text(encoding="utf-8"), (out / "chart.png").read_bytes()
 
 
@@ -56,12 +57,14 @@ def test_hostile_names_are_drawn_as_text(bench: dict[str, Any], tmp_path: Path) 
 
 def test_signs_that_occur_are_explained(bench: dict[str, Any]) -> None:
     bench["rows"][1]["unstable"] = False
-    plain = scatter(read_rows(bench), read_devices(bench), [], 1040, 500)
+    report = read_report(bench)
+    plain = scatter(read_rows(report.rows), read_devices(report.devices), [], 1040, 500)
     assert plain is not None
     assert signs(plain) == ""
     bench["rows"][0].update(settled=False, map_from={"device": "another"})
-    rows = read_rows(bench)
-    full = scatter(rows, read_devices(bench), rows[:1], 1040, 500)
+    report = read_report(bench)
+    rows = read_rows(report.rows)
+    full = scatter(rows, read_devices(report.devices), rows[:1], 1040, 500)
     assert full is not None
     told = "ring and bold: to ship · ~ timing unstable or unsettled · † mAP measured on another device"
     assert signs(full) == told

@@ -10,14 +10,16 @@ from benchmarks.report.devices import read_devices
 from benchmarks.report.labels import int8_row, read_tags
 from benchmarks.report.rows import read_rows
 from benchmarks.report.verdict import answer, judge
+from benchmarks.schema import read_report
 
 
 def cards(bench: dict[str, Any]) -> dict[str, str]:
     """Question -> what is answered, as one line."""
-    rows = read_rows(bench)
+    rows = read_rows(read_report(bench).rows)
     int8 = int8_row(rows, None)
-    verdicts = judge(rows, [device for device in read_devices(bench) if device.measured])
-    found = answer(bench, rows, verdicts, read_tags(bench, int8, {}), int8)
+    verdicts = judge(rows, [device for device in read_devices(read_report(bench).devices) if device.measured])
+    report = read_report(bench)
+    found = answer(report, rows, verdicts, read_tags(report, int8, {}), int8)
     return {card.question: "; ".join([card.answer, *card.lines]) for card in found}
 
 
@@ -91,8 +93,8 @@ def test_worst_tags_come_first(bench: dict[str, Any]) -> None:
 
 def test_a_label_without_positives_comes_last_and_is_not_judged(bench: dict[str, Any]) -> None:
     bench["distillation"]["labels"][0].update(teacher=None, student=None)
-    rows = read_rows(bench)
-    tags = read_tags(bench, int8_row(rows, None), {})
+    rows = read_rows(read_report(bench).rows)
+    tags = read_tags(read_report(bench), int8_row(rows, None), {})
     assert tags[-1].label == bench["labels"][0]
     assert tags[-1].loss is None
 

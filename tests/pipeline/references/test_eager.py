@@ -13,17 +13,17 @@ import pytest
 import torch
 
 from benchmarks import output_check
-from benchmarks.accuracy import Truth
+from benchmarks.accuracy import ReferenceScores, Truth
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.measured_models import Float, Subject
-from benchmarks.rows import ROW, outcome
+from benchmarks.measured_models import MeasuredModel
+from benchmarks.rows import measured_row
+from benchmarks.schema import ScoreSource
 from mlkd.core import images
 from mlkd.core.labels import Labels
 from mlkd.models.checkpoint import BEST, load_model
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe, load_recipe
-from pipeline.references import eager as anchors
-from pipeline.references import forked, in_torch
+from pipeline.references import eager, forked, in_torch
 from pipeline.references.in_torch import Net
 from pipeline.runner import result
 from tests.helpers import bundles, drawings, taggers
@@ -70,10 +70,10 @@ def expected(folder: Path, files: list[Path]) -> Any:
         return tagger(torch.from_numpy(pixels)).logits.sigmoid().numpy()
 
 
-def found(recipe: Recipe, folder: Path, scores: Any = EAGER) -> list[Subject]:
-    nets = {name: Float(scores, HALF) for name in ("teacher", "student")}
+def found(recipe: Recipe, folder: Path, scores: Any = EAGER) -> list[MeasuredModel]:
+    nets = {name: ReferenceScores(scores, HALF) for name in ("teacher", "student")}
     inputs = {"teacher": folder, "student": folder, "references": folder.with_name("references")}
-    return list(anchors.subjects(recipe, inputs, nets, "here"))
+    return list(eager.measured_models(recipe, inputs, nets, "here"))
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def compiled(folder: Path, files: list[Path], listed: Path) -> Iterator[Path]:
     """Where the stage references has compiled the student."""
     out = folder.with_name("references")
     out.mkdir()
-    anchors.compile_student(folder, Float(expected(folder, files), HALF), 1, files, out)
+    eager.compile_student(folder, ReferenceScores(expected(folder, files), HALF), 1, files, out)
     yield out
     shutil.rmtree(out)
 
@@ -90,29 +90,29 @@ def test_a_forked_process_times_the_eager_net_like_an_engine(
     recipe: Recipe, folder: Path, files: list[Path], listed: Path, tmp_path: Path
 ) -> None:
     student = found(recipe, folder)[1]
-    one = student.able[0]
+    engine = student.engines[0]
     threads, cores = torch.get_num_threads(), os.sched_getaffinity(0)
-    told = student.program("bench", "--engine", one.engine, *words(listed), timeout_s=100)
+    told = student.program("bench", "--engine", engine.engine, *words(listed), timeout_s=100)
     assert (torch.get_num_threads(), os.sched_getaffinity(0)) == (threads, cores), "only the process itself is pinned"
-    assert (told["images"], told["queries"], told["threads"]) == (3, 5, 1)
-    samples = output_check.process(told)["samples"]
-    assert 0 < max(samples["infer_ms"]) < max(samples["end_to_end_ms"])
-    scored = student.program("scores", "--engine", one.engine, "--images", str(listed), "--out", str(tmp_path))
-    truth = Truth(files=files, targets=(EAGER > 0.5).astype(np.uint8), groups=list("abcd"))
-    row = {**one.row} | outcome(
-        [told], scored["torch"], tmp_path / "torch.npy", truth, one.thresholds,
-        labels=LABELS.names, map_from={"device": "here", "instruction_set": "any"},
-    )  # fmt: skip
-    assert (row["name"], row["kind"], row["model"], row["status"]) == (
-        "student-torch",
-        "reference",
-        "student",
-        "measured",
+    process = output_check.read_process(told)
+    assert len(process.samples.engine_ms) == 5
+    assert 0 < max(process.samples.infer_ms) < max(process.samples.end_to_end_ms)
+    scored = student.program("scores", "--engine", engine.engine, "--images", str(listed), "--out", str(tmp_path))
+    row = measured_row(
+        engine.row,
+        [process],
+        output_check.read_score_result(scored["torch"]),
+        tmp_path / "torch.npy",
+        Truth(files=files, targets=(EAGER > 0.5).astype(np.uint8), groups=list("abcd")),
+        engine.thresholds,
+        labels=LABELS.names,
+        map_from=ScoreSource(device="here"),
     )
-    assert row["map"] == 1, "of the scores that the eager net has given already"
-    assert row["sha256"] == result.sha256(folder / BEST)
-    assert row["runtime"] == f"torch {torch.__version__}"
-    assert row.keys() == set(ROW)
+    known = (row.name, row.kind, row.model, row.status)
+    assert known == ("student-torch", "reference", "student", "measured")
+    assert row.map == 1, "of the scores that the eager net has given already"
+    assert row.sha256 == result.sha256(folder / BEST)
+    assert row.runtime == f"torch {torch.__version__}"
 
 
 def test_the_imports_of_torch_count_though_the_server_of_the_processes_has_done_them(
@@ -128,11 +128,11 @@ def test_the_imports_of_torch_count_though_the_server_of_the_processes_has_done_
 
 
 def test_a_net_that_does_not_score_like_the_eager_one_is_refused(folder: Path, files: list[Path], listed: Path) -> None:
-    threads, eager = torch.get_num_threads(), expected(folder, files)
+    threads, scores = torch.get_num_threads(), expected(folder, files)
     try:
-        assert in_torch.same(net(folder), files, eager)["error"] is None
+        assert in_torch.same(net(folder), files, scores)["error"] is None
         with pytest.raises(ValueError, match=r"expected the scores of the eager net to 0\.0001, got 0\.0002\d* apart"):
-            in_torch.same(net(folder), files, eager + np.float32(2e-4))
+            in_torch.same(net(folder), files, scores + np.float32(2e-4))
     finally:
         torch.set_num_threads(threads)
 
@@ -143,13 +143,13 @@ def test_the_compiled_net_is_timed_and_scores_like_the_eager_one(
     recipe: Recipe, folder: Path, files: list[Path], listed: Path, tmp_path: Path
 ) -> None:
     student = found(recipe, folder, expected(folder, files))[1]
-    one = student.able[1]
-    assert one.name == "student-torch-compile"
-    told = student.program("bench", "--engine", one.engine, *words(listed), timeout_s=300)
+    engine = student.engines[1]
+    assert engine.name == "student-torch-compile"
+    told = student.program("bench", "--engine", engine.engine, *words(listed), timeout_s=300)
     assert told["first_ms"] < 1000, "compiling belongs to loading"
     assert told["ran"]["version"] == f"torch {torch.__version__}, torch.compile"
     out = ["--images", str(listed), "--out", str(tmp_path)]
-    scored = student.program("scores", "--engine", "torch", "--engine", one.engine, *out, timeout_s=300)
+    scored = student.program("scores", "--engine", "torch", "--engine", engine.engine, *out, timeout_s=300)
     assert [scored[way]["error"] for way in ("torch", "torch-compile")] == [None, None]
     for way in ("torch", "torch-compile"):
         np.testing.assert_array_equal(np.load(tmp_path / f"{way}.npy"), expected(folder, files))
@@ -162,7 +162,7 @@ def test_without_a_compiler_the_compiled_row_says_so(
     out = folder.with_name("references")
     out.mkdir()
     try:
-        anchors.compile_student(folder, Float(EAGER, HALF), 1, files, out)
+        eager.compile_student(folder, ReferenceScores(EAGER, HALF), 1, files, out)
         student = found(recipe, folder)[1]
         named = ["--engine", "torch", "--engine", "torch-compile"]
         scored = student.program("scores", *named, "--images", str(listed), "--out", str(tmp_path))
@@ -181,18 +181,18 @@ def without_compiler(net: Net, *_: Any) -> Any:
 def test_the_teacher_is_there_only_where_it_is_one_net_of_ours(
     recipe: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert [one.name for subject in found(recipe, folder) for one in subject.able] == [
+    assert [one.name for model in found(recipe, folder) for one in model.engines] == [
         "teacher-torch", "student-torch",
     ]  # fmt: skip
     monkeypatch.setattr(teachers, "alone", lambda *_: None)
-    assert {one.row["model"] for subject in found(recipe, folder) for one in subject.able} == {"student"}
+    assert {one.row.model for model in found(recipe, folder) for one in model.engines} == {"student"}
 
 
-def test_what_was_compiled_is_gone_with_its_subject(recipe: Recipe, folder: Path) -> None:
-    subjects = found(recipe, folder)
-    caches = [subject.program.cache for subject in subjects]  # type: ignore[attr-defined]
+def test_what_was_compiled_is_gone_with_its_model(recipe: Recipe, folder: Path) -> None:
+    models = found(recipe, folder)
+    caches = [model.program.cache for model in models]  # type: ignore[attr-defined]
     assert all(cache.is_dir() for cache in caches)
-    subjects.clear()
+    models.clear()
     assert not any(cache.exists() for cache in caches)
 
 

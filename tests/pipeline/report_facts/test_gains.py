@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 
 from benchmarks.accuracy import Truth
+from benchmarks.schema import Percentiles, Row
+from benchmarks.sections import Int8Gain, LabelValues
 from export.backends import OnnxRuntime, OpenVino
 from mlkd.core.labels import Labels
 from pipeline.report_facts.gains import distillation, int8_gain, training
 from tests.helpers import bundles
+from tests.helpers.rows import measured
 
 
-def row(name: str, p50: float, accuracy: float, status: str = "measured") -> dict[str, Any]:
-    return {"name": name, "status": status, "engine_ms": {"p50": p50}, "map": accuracy}
+def row(name: str, p50: float, accuracy: float, status: str = "measured") -> Row:
+    return measured(name, accuracy=accuracy, status=status, engine_ms=Percentiles(p50=p50))
 
 
 def manifest() -> Any:
@@ -36,25 +39,24 @@ def manifest() -> Any:
 
 def test_the_fastest_int8_engine_is_compared_with_its_own_runtime() -> None:
     rows = [row("onnxruntime-int8", 1.5, 0.7), row("onnxruntime-fp32", 3.0, 0.8), row("fp32", 4.0, 0.8)]
-    assert int8_gain(manifest(), [*rows, row("int8", 2.0, 0.4)]) == {
-        "name": "onnxruntime-int8", "vs_f32": 2.0, "vs_bf16": None, "kept_of_f32_map": 0.7 / 0.8,
-        "kept_of_bf16_map": None,
-    }  # fmt: skip
+    assert int8_gain(manifest(), [*rows, row("int8", 2.0, 0.4)]) == Int8Gain(
+        name="onnxruntime-int8", vs_f32=2.0, kept_of_f32_map=0.7 / 0.8
+    )
 
 
 def test_a_graph_in_fp16_is_not_the_float_that_int8_is_compared_with() -> None:
     rows = [row("onnxruntime-int8", 9, 0.1), row("fp32", 4.0, 0.8), row("fp16", 3.5, 0.8), row("bf16", 3.0, 0.5)]
     rows.append(row("int8", 2.0, 0.4))
-    assert int8_gain(manifest(), rows) == {
-        "name": "int8", "vs_f32": 2.0, "vs_bf16": 1.5, "kept_of_f32_map": 0.5, "kept_of_bf16_map": 0.8,
-    }  # fmt: skip
+    assert int8_gain(manifest(), rows) == Int8Gain(
+        name="int8", vs_f32=2.0, vs_bf16=1.5, kept_of_f32_map=0.5, kept_of_bf16_map=0.8
+    )
 
 
 def test_int8_without_its_like() -> None:
     rows = [row("fp32", 4.0, 0.8), row("bf16", 0, 0, "failed"), row("int8", 2.0, 0.4)]
     gain = int8_gain(manifest(), rows)
     assert gain is not None
-    assert (gain["vs_f32"], gain["vs_bf16"], gain["kept_of_bf16_map"]) == (2.0, None, None)
+    assert (gain.vs_f32, gain.vs_bf16, gain.kept_of_bf16_map) == (2.0, None, None)
     assert int8_gain(manifest(), [row("fp32", 4.0, 0.8), row("int8", 2.0, 0.4, "failed")]) is None
 
 
@@ -69,19 +71,19 @@ def test_distillation_by_hand() -> None:
     student[1, 0] = -1
     scores = {"teacher": teacher, "student": student, "baseline": 1 - teacher}
     found = distillation(scores, truth, Labels(("cat", "dog")))
-    assert found["teacher_map"] == 1
-    assert found["student_map"] == pytest.approx(((1 + 2 / 4) / 2 + 1) / 2)
-    assert found["baseline_map"] == 2 / 4  # all positives last, with equal scores
-    assert found["difference"] == pytest.approx(found["student_map"] - found["baseline_map"])
-    assert found["low"] <= found["difference"] <= found["high"]
-    gap = found["teacher_gain"]
-    assert gap["difference"] == pytest.approx(1 - found["student_map"])
-    assert gap["low"] <= gap["difference"] <= gap["high"]
-    assert found["major"]["student"] == 1
-    assert found["minor"]["student"] == pytest.approx((1 / 3 + 1) / 2)
-    assert found["labels"][0] == {
-        "label": "cat", "positives": 2, "teacher": 1, "student": pytest.approx(0.75), "baseline": 0.5,
-    }  # fmt: skip
+    assert found.teacher_map == 1
+    assert found.student_map == pytest.approx(((1 + 2 / 4) / 2 + 1) / 2)
+    assert found.baseline_map == 2 / 4  # all positives last, with equal scores
+    assert found.difference == pytest.approx(found.student_map - found.baseline_map)
+    assert found.low <= found.difference <= found.high
+    gap = found.teacher_gain
+    assert gap.difference == pytest.approx(1 - found.student_map)
+    assert gap.low <= gap.difference <= gap.high
+    assert found.major.student == 1
+    assert found.minor.student == pytest.approx((1 / 3 + 1) / 2)
+    assert found.labels[0] == LabelValues(
+        label="cat", positives=2, teacher=1, student=pytest.approx(0.75), baseline=0.5
+    )
 
 
 def test_training_lays_the_loss_terms_flat(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline.report_facts.image_grid import MOST_MISTAKES, SHOWN, SIDE_PX, SMALL_PX, choose, grid, mistakes
+from tests.helpers.rows import measured
 
 
 def test_images_that_engines_disagree_on_come_first() -> None:
@@ -94,31 +95,24 @@ def test_facts_name_images_once_and_the_engine_to_ship(tmp_path: Path) -> None:
     for name in ("slow", "fast"):
         np.save(tmp_path / f"{name}.npy", random.random((30, 2)).astype(np.float32))
     rows = [
-        {
-            "name": name,
-            "device": device,
-            "kind": "engine",
-            "status": "measured",
-            "map": 0.5,
-            "end_to_end_ms": {"p90": p90},
-        }
+        measured(name, p90, device=device)
         for name, device, p90 in (("slow", "here", 2.0), ("fast", "here", 1.0), ("slow", "there", 0.1))
     ]
-    facts = grid(test, SimpleNamespace(engines=engines), rows, tmp_path, seed=0)
-    assert facts["mistakes"]["engine"] == "fast"
-    used = {entry["image"] for entry in facts["grid"]}
-    wrong = {one["image"] for found in facts["mistakes"]["labels"].values() for one in found}
-    assert set(facts["images"]) == used | wrong
+    page = grid(test, SimpleNamespace(engines=engines), rows, tmp_path, seed=0)
+    assert page.mistakes.engine == "fast"
+    used = {entry.image for entry in page.grid}
+    wrong = {mistake.image for found in page.mistakes.labels.values() for mistake in found}
+    assert set(page.images) == used | wrong
     sides = {}
-    for key, image in facts["images"].items():
-        with Image.open(io.BytesIO(base64.b64decode(image["jpeg_base64"]))) as opened:
+    for key, image in page.images.items():
+        with Image.open(io.BytesIO(base64.b64decode(image.jpeg_base64))) as opened:
             sides[key] = max(opened.size)
     assert {sides[key] for key in used} == {SIDE_PX}
     assert {sides[key] for key in wrong - used} <= {SMALL_PX}
     scores = np.load(tmp_path / "fast.npy")
-    for label, found in facts["mistakes"]["labels"].items():
+    for label, found in page.mistakes.labels.items():
         column = ["cat", "dog"].index(label)
-        for one in found:
-            score, true = scores[int(one["image"]), column], targets[int(one["image"]), column]
-            assert one["score"] == pytest.approx(float(score))
-            assert (score >= one["threshold"]) == (one["kind"] == "wrong") == (not true)
+        for mistake in found:
+            score, true = scores[int(mistake.image), column], targets[int(mistake.image), column]
+            assert mistake.score == pytest.approx(float(score))
+            assert (score >= mistake.threshold) == (mistake.kind == "wrong") == (not true)

@@ -12,12 +12,11 @@ import pytest
 from benchmarks.config import Bench
 from benchmarks.remote import DeviceEntry
 from benchmarks.run import Job
+from benchmarks.schema import DeviceFacts, DeviceResult
 from mlkd.core.progress import silent
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner.stage import Context
 from pipeline.stages import bench, devices
-
-MACHINE = {"status": "measured", "reason": None, "machine": {}, "threads": 1, "power_mode": None}
 
 
 class Fake:
@@ -51,15 +50,15 @@ class FakeManifest:
     labels = ()
 
 
-def measured(job: Job) -> dict[str, Any]:
-    return {"device": {"name": job.device.entry.name, **MACHINE}, "rows": []}
+def result_of(job: Job) -> DeviceResult:
+    return DeviceResult(device=DeviceFacts(name=job.device.entry.name))
 
 
 def test_one_that_breaks_in_any_way_spoils_no_other(measure: Callable[..., list[dict[str, Any]]]) -> None:
     def run_bench(job: Job, _: Any) -> Any:
         if job.device.entry.name == "a":
             raise OverflowError("int too large")
-        return measured(job)
+        return result_of(job)
 
     found = measure([DeviceEntry(name=name, host=name) for name in "ab"], run_bench)
     assert [one["device"]["status"] for one in found] == ["failed", "measured"]

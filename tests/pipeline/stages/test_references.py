@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.accuracy import ReferenceScores
 from benchmarks.device.tagger_process import ProcessFailedError, Program
-from benchmarks.measured_models import Float
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import PROGRAM, read_bundle
 from export.precision.int8_x86 import int8_x86
@@ -73,7 +73,7 @@ def inputs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def run(recipe: Recipe, inputs: dict[str, Path], out: Path) -> Path:
     out.mkdir(exist_ok=True)
-    references.references(recipe, Context(out, inputs, lambda *_: None))
+    references.run(recipe, Context(out, inputs, lambda *_: None))
     return out
 
 
@@ -104,11 +104,11 @@ def test_nets_and_engines_have_scored_the_test_set(made: Path, inputs: dict[str,
         eager, manifest = evaluate.of_folder(inputs[net], test), read_bundle(made / net)
         np.testing.assert_allclose(nets[net].scores, eager, atol=1e-6)
         for engine in manifest.engines:
-            told = found.told[f"{net}-{engine.name}"]
-            assert (told["error"], told["sha256"]) == (None, manifest.files[engine.file].sha256)
+            result = found.results[f"{net}-{engine.name}"]
+            assert (result.error, result.sha256) == (None, manifest.files[engine.file].sha256)
         np.testing.assert_allclose(np.load(found.folder / f"{net}-openvino-fp32.npy"), eager, atol=1e-4)
     assert nets["student"].thresholds.shape == (len(LABELS.names),)
-    assert found.device == bench.HERE.name
+    assert found.source.device == bench.HERE.name
 
 
 def test_both_nets_have_the_engines_for_cpus(made: Path) -> None:
@@ -171,7 +171,7 @@ def test_int8_is_calibrated_on_the_students_images(
         seen.append(images)
         raise ValueError(f"{out.name} is not made")
 
-    monkeypatch.setattr(bundles, "MAKERS", {"int8_x86": note})
+    monkeypatch.setattr(reference_bundles, "MAKERS", {"int8_x86": note})
     engines = (Engine(name="x86", precision="int8_x86", backend=OnnxRuntime()),)
     run(dataclasses.replace(recipe, export=dataclasses.replace(recipe.export, engines=engines)), inputs, tmp_path)
     train = read_split(inputs["data"], "train")
@@ -190,7 +190,7 @@ def test_a_teacher_that_cannot_be_exported_is_told(
         return fails() if tagger.image_px == 48 else real(tagger, *arguments, **options)
 
     monkeypatch.setattr(reference_bundles, "to_onnx", refused)
-    monkeypatch.setattr(bundles, "MAKERS", {})
+    monkeypatch.setattr(reference_bundles, "MAKERS", {})
     folder = run(recipe, inputs, tmp_path)
     assert not (folder / "teacher").exists()
     assert read_bundle(folder / "baseline").engines
@@ -203,20 +203,23 @@ def test_a_teacher_that_cannot_be_exported_is_told(
 def test_what_failed_is_a_row_that_says_why(
     recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bundles, "MAKERS", {"int8_x86": int8_x86, "int8_openvino": fails})
+    monkeypatch.setattr(reference_bundles, "MAKERS", {"int8_x86": int8_x86, "int8_openvino": fails})
     folder = run(recipe, inputs, tmp_path)
     assert [engine.name for engine in read_bundle(folder / "teacher").engines] == NAMES[:-1], "the rest is there"
-    nets = {net: Float(np.zeros((1, 3), np.float32), np.zeros(3, np.float32)) for net in ("teacher", "student")}
+    nets = {
+        net: ReferenceScores(np.zeros((1, 3), np.float32), np.zeros(3, np.float32)) for net in ("teacher", "student")
+    }
     context = Context(tmp_path, {**inputs, "references": folder}, lambda *_: None)
-    found = {one.name: subject for subject in references.in_torch(recipe, context, nets) for one in subject.able}
+    models = references.in_torch(recipe, context, nets)
+    found = {engine.name: model for model in models for engine in model.runnable}
     in_torch = ["teacher-torch", "student-torch"]
     assert list(found) == [*in_torch, "teacher-openvino-int8", "baseline-openvino-int8"]
-    subject = found["baseline-openvino-int8"]
-    assert {key: subject.candidates[0].row[key] for key in ("model", "kind", "runtime", "precision", "threads")} == {
-        "model": "baseline", "kind": "reference", "runtime": "openvino", "precision": "int8_openvino", "threads": 1,
-    }  # fmt: skip
+    model = found["baseline-openvino-int8"]
+    row = model.engines[0].row
+    assert (row.model, row.kind, row.threads) == ("baseline", "reference", 1)
+    assert (row.runtime, row.precision) == ("openvino", "int8_openvino")
     with pytest.raises(ProcessFailedError, match=r"^no such operator$"):
-        subject.program("bench", "--engine", "baseline-openvino-int8", timeout_s=1)
+        model.program("bench", "--engine", "baseline-openvino-int8", timeout_s=1)
 
 
 def test_a_full_disk_ends_the_stage(

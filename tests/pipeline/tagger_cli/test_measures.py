@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -39,15 +40,14 @@ def test_bench_prints_raw_samples_that_add_up(
     np.testing.assert_allclose(parts, samples["end_to_end_ms"], rtol=1e-9)
     assert len(samples["engine_ms"]) == 10
     assert min(samples["engine_ms"]) > 0
-    assert result["queries"] == 10
     assert result["throughput"] is None
     assert result["sustained"] is None
-    assert output_check.process(result)["samples"] == samples
+    assert asdict(output_check.read_process(result).samples) == samples
     assert result["first_ms"] > 0
     assert result["load_ms"] > 0
     assert result["sha256"] == json.loads((folder / "manifest.json").read_text())["files"]["models/fp32.onnx"]["sha256"]
     assert result["ran"]["provider"]
-    assert isinstance(result["settled"], bool)
+    assert isinstance(result["warm_up"]["settled"], bool)
     assert result["built_here"] is False
 
 
@@ -62,16 +62,16 @@ def test_bench_goes_on_and_searches_for_throughput_when_asked(
     options = ["--queries", "2", "--warmup-s", "0", "--throughput", "--sustained-s", "0.1", "--least-s", "0.05"]
     options += ["--engine", "openvino-fp32", "--images", listing(tmp_path, list(images.values()))]
     assert main(["bench", "--bundle", str(folder), *options]) == 0
-    result = output_check.process(json.loads(capsys.readouterr().out))
-    best = result["throughput"]
-    assert [best["batch"], best["streams"], best["images_per_second"]] in best["tried"]
+    result = output_check.read_process(json.loads(capsys.readouterr().out))
+    best = result.throughput
+    assert (best.batch, best.streams, best.images_per_second) in best.tried
     at = [*options[:4], "--throughput-at", "3", "1", *options[-4:]]
     assert main(["bench", "--bundle", str(folder), *at]) == 0
-    again = output_check.process(json.loads(capsys.readouterr().out))["throughput"]
-    assert (again["batch"], again["streams"], [one[:2] for one in again["tried"]]) == (3, 1, [[3, 1]] * 3)
-    assert result["sustained"]["seconds"] > 0.05
-    assert sum(result["samples"]["end_to_end_ms"]) > 25  # least_s
-    assert sum(result["samples"]["engine_ms"]) > 25
+    again = output_check.read_process(json.loads(capsys.readouterr().out)).throughput
+    assert (again.batch, again.streams, [trial[:2] for trial in again.tried]) == (3, 1, [(3, 1)] * 3)
+    assert result.sustained.seconds > 0.05
+    assert sum(result.samples.end_to_end_ms) > 25  # least_s
+    assert sum(result.samples.engine_ms) > 25
 
 
 def test_a_pack_and_a_list_give_the_same_sample(
@@ -79,7 +79,7 @@ def test_a_pack_and_a_list_give_the_same_sample(
 ) -> None:
     files = list(images.values()) * 3
     pack = write_pack(files, tmp_path / "images.zip")
-    packed, listed = (measure.images(file) for file in (pack, Path(listing(tmp_path, files))))
+    packed, listed = (measure.read_sources(file) for file in (pack, Path(listing(tmp_path, files))))
     chosen = measure.sample(packed, 5, seed=3)
     assert chosen == [file.read_bytes() for file in measure.sample(listed, 5, seed=3)]
     assert measure.sample(packed, 99, seed=3) != list(packed)
@@ -128,7 +128,7 @@ def test_scores_decodes_once_for_several_engines_and_equals_the_library(
     assert all(entry["error"] is None for entry in told.values())
     files_there = json.loads((folder / "manifest.json").read_text())["files"]
     assert told["openvino-fp32"]["sha256"] == files_there["engines/fp32.xml"]["sha256"]
-    assert output_check.scores(told["openvino-fp32"]) == told["openvino-fp32"]
+    assert asdict(output_check.read_score_result(told["openvino-fp32"])) == told["openvino-fp32"]
     pixels = np.stack([load(file, bundles.PX) for file in files])
     for engine in engines:
         with Tagger.load(folder, engine) as tagger:

@@ -1,0 +1,131 @@
+"""Sections of a report besides its devices and rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from benchmarks.device.output import Count, Fraction, NonNegative, Range
+
+Difference = Annotated[float, Range(-1.0, 1.0)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """The check of the clock against OpenVINO's benchmark_app; `python_us` is what Python and the copies add."""
+
+    benchmark_app_ms: float | None = None
+    ours_ms: float | None = None
+    python_us: float | None = None
+    difference: float | None = None
+    limit: float | None = None
+    agrees: bool | None = None
+    rounds: int | None = None
+    engine: str | None = None
+    null_error_us: float | None = None
+    null_ok: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """A difference of two mAPs with its paired 95 % interval."""
+
+    difference: Difference | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelValues:
+    """mAP or AP of each trained model."""
+
+    teacher: Fraction | None = None
+    student: Fraction | None = None
+    baseline: Fraction | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelValues(ModelValues):
+    """AP of a label, and its positives in the test set."""
+
+    label: str
+    positives: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation(PairedDifference):
+    """mAP of the trained models in float: student minus baseline, and `teacher_gain`, teacher minus student."""
+
+    teacher_map: Fraction | None = None
+    student_map: Fraction | None = None
+    baseline_map: Fraction | None = None
+    teacher_gain: PairedDifference = field(default_factory=PairedDifference)
+    major: ModelValues = field(default_factory=ModelValues)
+    minor: ModelValues = field(default_factory=ModelValues)
+    labels: list[LabelValues] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Gain:
+    """The fastest int8 engine beside the fp32 graph in the same runtime, computed in f32 and in bf16."""
+
+    name: str
+    vs_f32: NonNegative | None = None
+    vs_bf16: NonNegative | None = None
+    kept_of_f32_map: NonNegative | None = None
+    kept_of_bf16_map: NonNegative | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What is wrong, and the numbers that show it."""
+
+    claim: str
+    numbers: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageImage:
+    """An image of the page; a box is label, x0, y0, x1, y1 in 0 to 1, and its role."""
+
+    name: str
+    jpeg_base64: str
+    boxes: list[tuple[str, float, float, float, float, str | None]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridEntry:
+    """An image of the grid: its true labels, and the labels above the thresholds of each engine, with scores."""
+
+    image: str
+    true: list[str]
+    engines: dict[str, list[tuple[str, float]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """An image that an engine gets wrong in one label."""
+
+    image: str
+    kind: Literal["missed", "wrong"]
+    score: Fraction | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistakes:
+    """What one engine gets wrong, by label."""
+
+    engine: str | None = None
+    labels: dict[str, list[Mistake]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceVerdict:
+    """Which engine to deploy on a measured device, without limits."""
+
+    device: str
+    engine: str | None
+    why: str
+    runner_up: str | None
+    pareto_front: list[str]
