@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from benchmarks.doctor.diagnosis import Built
 from export.backends import OnnxRuntime, OpenVino, Session, stamp
-from export.tagger.reference import LIMITS, largest_difference, mean_difference
-from export.tagger.saturation_check import describe, kernels_saturate
+from export.backends.saturation_probe import kernels_saturate
+from export.tagger.limits import LIMITS, largest_difference, mean_difference
+from export.tagger.saturation_diagnosis import describe
 from mlkd.core.metrics import mean_average_precision
 
 BATCH = 32

@@ -1,6 +1,6 @@
-"""Runtimes, one a file: `Backend` is any of them."""
+"""Inference runtimes, one a file; `Backend` is their union."""
 
-from export.backends.base import RuntimeInfo, Session
+from export.backends.base import RuntimeInfo, Session, score_in_batches
 from export.backends.onnxruntime import OnnxRuntime
 from export.backends.openvino import OpenVino
 from export.backends.tensorrt import TensorRt
@@ -17,4 +17,5 @@ __all__ = [
     "RuntimeInfo",
     "Session",
     "TensorRt",
+    "score_in_batches",
 ]

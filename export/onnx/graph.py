@@ -133,7 +133,7 @@ def sort_nodes(model: ModelProto) -> None:
     model.graph.node.extend(ordered)
 
 
-def anonymise(model: ModelProto) -> None:
+def anonymize(model: ModelProto) -> None:
     """Name nodes after the modules they come from; drop stack traces, notes and inferred shapes."""
     counts: Counter[str] = Counter()
     for node in model.graph.node:

@@ -1,6 +1,6 @@
 """How far an engine's scores are from the float engine's: in numbers, in decisions, in mAP and by label.
 
-Every judgement needs the targets of real images: on random input a quantised net may look perfect or broken and be
+Every judgement needs the targets of real images: on random input a quantized net may look perfect or broken and be
 neither.
 """
 
@@ -62,9 +62,9 @@ class ParityLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Gates:
-    """Limits for each precision that an engine may compute in; `int8` holds for every family of quantised graphs.
+    """Limits for each precision that an engine may compute in; `int8` holds for every family of quantized graphs.
 
-    Quantised scores may move, decisions and ranks may not: a budget of 99 % of any mAP costs at most 0.01.
+    Quantized scores may move, decisions and ranks may not: a budget of 99 % of any mAP costs at most 0.01.
     """
 
     fp32: ParityLimits = field(default_factory=lambda: ParityLimits(max_difference=1e-3, flipped=1e-4, map_loss=1e-4))

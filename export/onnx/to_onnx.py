@@ -63,7 +63,7 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
     graph.sums_as_products(model)
     padding.pads_into_convolutions(model)
     padding.pad_maxima_with_almost_zero(model)
-    graph.anonymise(model)
+    graph.anonymize(model)
     assert graph.opset(model) >= OLDEST_OPSET, f"opset: expected {OLDEST_OPSET} or newer, got {graph.opset(model)}"
     metadata = {
         "labels": json.dumps(list(labels.names), ensure_ascii=False),

@@ -16,20 +16,20 @@ from export.errors import EngineError
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
 
 
-@pytest.mark.parametrize("kind", ["parsed", "added by the quantiser", "a weight's"])
-def test_a_complaint_of_the_parser_names_node_and_module(quantised: Path, tmp_path: Path, kind: str) -> None:
-    model = onnx.load(quantised)
+@pytest.mark.parametrize("kind", ["parsed", "added by the quantizer", "a weight's"])
+def test_a_complaint_of_the_parser_names_node_and_module(quantized: Path, tmp_path: Path, kind: str) -> None:
+    model = onnx.load(quantized)
     constants = {tensor.name for tensor in model.graph.initializer}
     chosen = {
         "parsed": lambda node: node.op_type == "Softmax",
-        "added by the quantiser": lambda node: node.op_type == "QuantizeLinear" and node.name.startswith("relu"),
+        "added by the quantizer": lambda node: node.op_type == "QuantizeLinear" and node.name.startswith("relu"),
         "a weight's": lambda node: node.op_type == "DequantizeLinear" and node.input[0] in constants,
     }[kind]
     node = next(node for node in model.graph.node if chosen(node))
     maker = next((one.name for one in model.graph.node if node.input[0] in one.output), "")
     module = {
         "parsed": node.name.rpartition("/")[0],
-        "added by the quantiser": maker.rpartition("/")[0],
+        "added by the quantizer": maker.rpartition("/")[0],
         "a weight's": node.input[0].removeprefix("tagger.").removesuffix(".weight_quantized"),
     }[kind]
     node.op_type = "NoSuchOperator"

@@ -229,7 +229,7 @@ def test_of_two_at_once_one_waits(versions: dict[str, Path], tmp_path: Path, cap
     second.start()
     while not caplog.records:
         assert second.is_alive()
-    assert caplog.messages == [f"{tmp_path}: another process installs there; waiting for its end"]
+    assert caplog.messages == [f"{tmp_path}: another process installs there; waiting for it"]
     go_on.set()
     first.join()
     second.join()

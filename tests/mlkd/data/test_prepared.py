@@ -176,7 +176,7 @@ def test_only_train_may_have_unlabelled_images(split: str, listing: Listing, tmp
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
-def test_a_split_without_a_image_is_refused(listing: Listing, tmp_path: Path) -> None:
+def test_a_split_without_an_image_is_refused(listing: Listing, tmp_path: Path) -> None:
     for one in listing.splits["test"]:
         one.file.write_bytes(b"")
     with pytest.raises(ValueError, match="split test: expected readable images, got 0 of 6"):

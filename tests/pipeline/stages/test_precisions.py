@@ -183,7 +183,7 @@ def test_what_only_the_device_can_build_ships_as_its_graph(
     recipe: Recipe, runs: Path, made: Path, tmp_path: Path
 ) -> None:
     jetson = Engine(name="jetson", precision="fp32", backend=TensorRt(compute_capability="device"))
-    if jetson.backend.missing() is None:
+    if jetson.backend.unavailable_reason() is None:
         pytest.skip("here is a GPU to build for")
     (entry,) = built(frozen(recipe, Budget(allow=True), jetson), runs, made, tmp_path / "out")
     assert entry["files"] == [entry["graph"]] == ["models/fp32.onnx"]

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import parts_of, write_bundle
 from export.bundle.signature import line, message
-from export.tagger.engine_choice import Measured
+from export.tagger.engine_choice import EngineTimes
 from pipeline.tagger_cli import main
 from tests.helpers import bundles
 
@@ -122,7 +122,7 @@ def test_info_says_once_what_several_engines_lack(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for backend in (OnnxRuntime, OpenVino):
-        monkeypatch.setattr(backend, "missing", lambda _: "no runtime; install one")
+        monkeypatch.setattr(backend, "unavailable_reason", lambda _: "no runtime; install one")
     assert main(["info", "--bundle", str(folder), "--engine", "openvino-fp32"]) == 0
     out = capsys.readouterr().out
     assert out.count("no runtime; install one") == 1
@@ -152,8 +152,8 @@ def test_info_opens_no_engine_that_ends_the_process(
     opened = []
     open_engine = OnnxRuntime.open
     monkeypatch.setattr(OnnxRuntime, "open", lambda backend, file: opened.append(file) or open_engine(backend, file))
-    ends = Measured(p50_ms={}, lacking={"onnxruntime-fp32": "it ended the process"}, where="here")
-    monkeypatch.setattr("export.tagger.fastest.measured", lambda *_, **__: ends)
+    ends = EngineTimes(p50_ms={}, unusable={"onnxruntime-fp32": "it ended the process"}, where="here")
+    monkeypatch.setattr("export.tagger.engine_times.measure_engines", lambda *_, **__: ends)
     assert main(["info", "--bundle", str(folder), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert opened == []

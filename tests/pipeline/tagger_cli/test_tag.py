@@ -31,7 +31,7 @@ def tagged(folder: Path, capsys: pytest.CaptureFixture[str], *words: str | Path,
     return capsys.readouterr()
 
 
-def test_json_has_one_object_a_image(folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_one_object_an_image(folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     out, _ = tagged(folder, capsys, "--json", *images.values())
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["image"] for line in lines] == [str(file) for file in images.values()]
@@ -62,7 +62,7 @@ def test_files_folders_patterns_and_standard_input_in_the_order_of_the_words(
     assert err == ""
 
 
-def test_csv_has_a_row_a_image(
+def test_csv_has_a_row_an_image(
     folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = tmp_path / 'a, "b"\nc.jpg'
@@ -121,7 +121,7 @@ def test_options_reach_the_tagger(folder: Path, images: dict[str, Path], capsys:
     assert out == f"{images['red']}: red 1.00, green 0.00\n"
     bundle, engine = err.splitlines()
     assert bundle == "bundle: unsigned"
-    assert engine.startswith("engine openvino-fp32: asked for; ")
+    assert engine.startswith("engine openvino-fp32: requested; ")
 
 
 def test_only_the_labels_that_are_wanted(

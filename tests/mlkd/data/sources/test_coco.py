@@ -74,7 +74,7 @@ def test_counts_are_compared_with_the_published_ones(root: Path, caplog: pytest.
     assert list(json.loads((root / "out/skipped.json").read_text())) == ["COCO_train2014_000000000003"]
 
 
-def test_a_image_in_both_published_splits_is_left_out_of_train(root: Path) -> None:
+def test_an_image_in_both_published_splits_is_left_out_of_train(root: Path) -> None:
     twin = Coco(root=root).read(root, silent).splits["train"][3].file
     twin.write_bytes((root / "val2014/COCO_val2014_000000000014.jpg").read_bytes())
     prepare(Coco(root=root), root / "out", (16,))
