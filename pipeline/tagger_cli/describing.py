@@ -52,7 +52,7 @@ def info(options: argparse.Namespace) -> int:
     refused = {engine.name: engine.lacks for engine in engines if engine.lacks}
     try:
         choice = choose(manifest, options.engine, times=times, refused=refused)
-        chosen = {"engine": choice.entry.name, "why": choice.why}
+        chosen: dict[str, str | None] = {"engine": choice.entry.name, "why": choice.why}
     except NoEngineError as cause:
         chosen = {"engine": None, "why": str(cause)}
     facts = {name: getattr(manifest, name) for name in ("recipe", "recipe_hash", "image_px", "composed", "measured")}

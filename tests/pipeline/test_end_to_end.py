@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from benchmarks.report.problems import of_distillation
+from export.backends.saturation_probe import kernels_saturate
 from export.bundle.bundle import parts_of, read_bundle
 from export.bundle.manifest import ANY_PROCESSOR
 from export.errors import BundleError
 from export.tagger import Tagger
 from export.tagger.engine_choice import backend_of
-from export.backends.saturation_probe import kernels_saturate
 from mlkd.data.prepared import read_split
 from pipeline import stages
 from pipeline.cli import choose

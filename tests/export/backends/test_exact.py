@@ -95,7 +95,7 @@ def test_the_probe_is_a_product_of_integers() -> None:
     a, b, y = (helper.make_tensor_value_info(name, *about) for name, about in names.items())
     graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["y"])], "p", [a, b], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
-    assert model.SerializeToString() == saturation.PROBE
+    assert model.SerializeToString() == saturation_probe.PROBE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="numpy and /proc/cpuinfo name features differently elsewhere")

@@ -86,7 +86,7 @@ def test_a_full_disk_changes_nothing(
 
     monkeypatch.setattr(shutil, "copyfile", full)
     expected = (
-        rf"^{tmp_path}: expected room for a bundle of 0\.0 MB, got [0-9.]+ MB free: No space left on device; make"
+        rf"^{tmp_path}: expected room for a bundle of 0\.0 MB, got [0-9.]+ MB free: No space left on device; free"
     )
     with pytest.raises(BundleError, match=expected):
         put(versions["b"], tmp_path)

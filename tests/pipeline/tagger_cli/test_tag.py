@@ -31,7 +31,9 @@ def tagged(folder: Path, capsys: pytest.CaptureFixture[str], *words: str | Path,
     return capsys.readouterr()
 
 
-def test_json_has_one_object_an_image(folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_one_object_per_image(
+    folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     out, _ = tagged(folder, capsys, "--json", *images.values())
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["image"] for line in lines] == [str(file) for file in images.values()]
