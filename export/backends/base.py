@@ -1,4 +1,4 @@
-"""Interface of all runtimes: a backend compiles and opens engines, a session turns images into scores."""
+"""What all backends share: sessions, checks, and files that are written as a whole."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,50 +103,6 @@ class Session(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class Compiler(Protocol):
-    """Interface of every backend, which is a frozen dataclass with a `kind`; the union is `export.backends.Backend`."""
-
-    @property
-    def kind(self) -> str:
-        """Its name in recipes and manifests."""
-
-    def compile(self, model: Path, out_dir: Path) -> Path:
-        """Compile a graph to an engine file in `out_dir`; this may be another machine than the one that opens it.
-
-        Args:
-            model: An ONNX graph, for OpenVINO also an .xml.
-            out_dir: Folder for the engine, its further files and its stamp.
-
-        Returns:
-            The engine file.
-
-        Raises:
-            EngineError: The runtime refuses the graph.
-            MissingRuntimeError: The runtime or its device is not available here.
-            OSError: The disk is full.
-        """
-
-    def open(self, engine: Path) -> Session:
-        """Open an engine.
-
-        Args:
-            engine: A file that `compile` wrote.
-
-        Returns:
-            A session on the requested device; nothing falls back to another.
-
-        Raises:
-            EngineError: The file is not an engine of this backend, or was changed.
-            MissingRuntimeError: It cannot run on this machine.
-        """
-
-    def unavailable_reason(self) -> str | None:
-        """Say why no engine of this backend can run on this machine, and what to do; None if it can."""
-
-    def files(self, engine: Path) -> tuple[Path, ...]:
-        """List the files of an engine: itself first, its stamp last."""
 
 
 def score_in_batches(

@@ -123,9 +123,7 @@ def os_name() -> str:
 def instruction_set(root: Path = Path("/"), features: Mapping[str, bool] | None = None) -> str:
     """The instruction set that decides how fast int8 runs; the architecture where it is unknown.
 
-    Args:
-        root: Where /proc lies.
-        features: numpy's, which are right under emulation, where /proc/cpuinfo is that of the host.
+    `features` are numpy's, which are right under emulation, where /proc/cpuinfo is that of the host.
     """
     numpy_features = _cpu_features() if features is None and root == Path("/") else features or {}
     try:

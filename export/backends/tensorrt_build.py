@@ -71,16 +71,9 @@ def listen(library: Any) -> tuple[Any, Messages]:
 
 
 def build(library: Any, model: Path, capability: str | None, timings: Path | None) -> bytes:
-    """Build the plan.
+    """Build the plan for `capability`, or for the GPU of this machine; EngineError has the library's text.
 
-    Args:
-        library: The module tensorrt or tensorrt_rtx.
-        model: The ONNX graph.
-        capability: The compute capability to build for; None for the GPU of this machine.
-        timings: Path below the cache for what the builder measures; None to store nothing.
-
-    Raises:
-        EngineError: The library refuses the graph; the message has its text.
+    `timings` is a path below the cache for what the builder measures.
     """
     logger, messages = listen(library)
     messages.clear()

@@ -46,14 +46,10 @@ class Parts:
 
 
 def write_bundle(parts: Parts, out: Path) -> None:
-    """Write a bundle, replacing an older one: the files, tagger.pyz, manifest.json and manifest.sha256.
+    """Write a bundle to `out`, replacing an older one: the files, tagger.pyz, manifest.json and manifest.sha256.
 
-    Args:
-        parts: The content.  If it has no tagger.pyz, as measured before, the program is built from the sources.
-        out: The folder.
-
-    Raises:
-        BundleError: A file of the manifest has no source, or `out` holds something else than a bundle.
+    If `parts` has no tagger.pyz, as measured before, the program is built from the sources.  Raises BundleError if a
+    file of the manifest has no source, or if `out` holds something else than a bundle.
     """
     for owner, path in _used_files(parts.manifest):
         if path not in parts.sources:
@@ -85,15 +81,12 @@ def parts_of(folder: Path) -> Parts:
 
 
 def read_bundle(folder: Path, *, verify: bool = True, key: Path | None = None) -> Manifest:
-    """Read and verify a bundle.
+    """Read the manifest of a bundle and verify the folder.
 
     Args:
         folder: The bundle.
-        verify: Whether to check sizes and hashes of the files; names, kinds and the manifest's own hash always are.
+        verify: Whether to check sizes and hashes of the files; names and the manifest's own hash always are.
         key: A public key that must have signed the manifest.
-
-    Returns:
-        The manifest.
 
     Raises:
         BundleError: Anything in the folder differs from the manifest, or the signature is missing or wrong.

@@ -39,11 +39,7 @@ class Golden:
 
     @classmethod
     def read(cls, folder: Path, manifest: Manifest) -> Golden:
-        """Read the golden images of a verified bundle.
-
-        Raises:
-            BundleError: An array is missing, damaged, or has an unexpected shape or type.
-        """
+        """Read those of a verified bundle; BundleError for an array that is missing, damaged or of another shape."""
         file, count = folder / manifest.golden_expected, len(manifest.golden)
         engines = [entry.name for entry in manifest.engines]
         try:
@@ -80,16 +76,7 @@ class Golden:
 
 
 def choose_golden(files: Sequence[Path], scores: NDArray[np.float32], count: int) -> list[int]:
-    """Choose readable images greedily so that the sum of each label's highest score is largest.
-
-    Args:
-        files: N image files.
-        scores: Their scores (N, L).
-        count: The largest number of images.
-
-    Returns:
-        Row numbers, the first of equal ones; fewer than `count` where fewer images are readable.
-    """
+    """Choose up to `count` readable images greedily so that the sum of each label's highest score (N, L) is largest."""
     assert len(files) == len(scores), f"{len(files)} files, {len(scores)} rows of scores"
     covered = np.zeros(scores.shape[1])
     left = set(range(len(files)))
@@ -123,9 +110,6 @@ def write_golden(
         scores_of: By engine, a function from uint8 (1, image_px, image_px, 3) to scores (1, L).
         labels: L names.
         thresholds: By engine, (L,).
-
-    Returns:
-        The images written, and the file of expected results.
 
     Raises:
         UnreadableImageError: No image is readable.

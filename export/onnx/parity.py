@@ -90,19 +90,10 @@ def differences(
     groups: Groups,
     label_mask: NDArray[np.bool_] | None = None,
 ) -> Parity:
-    """Compare the scores of two models on the same images.
+    """Compare scores (N, L) of the same images; `thresholds` (L,) are those of the reference and used for both.
 
-    Args:
-        reference: Scores (N, L).
-        candidate: Scores (N, L).
-        targets: (N, L).
-        thresholds: (L,), of the reference, used for both.
-        labels: L names.
-        groups: (N,), equal for images that depend on each other.
-        label_mask: (N, L), the known labels; AP and mAP ignore others, and labels without positives.
-
-    Raises:
-        ValueError: Shapes do not fit, scores are not finite, or there is no positive.
+    AP and mAP ignore unknown labels by `label_mask` (N, L), and labels without positives.  Images with equal `groups`
+    (N,) depend on each other.  ValueError for wrong shapes, scores that are not finite, and no positive at all.
     """
     _check_shapes(targets, thresholds, labels, groups)
     for name, scores in (("reference", reference), ("candidate", candidate)):

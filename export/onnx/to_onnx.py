@@ -50,20 +50,8 @@ class SharedPositions(nn.Module):
 def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, recipe_hash: str) -> Path:
     """Write a graph from uint8 "images" (batch, image_px, image_px, 3) to float32 "scores" (batch, L).
 
-    Equal weights give equal bytes.  Branches are fused where possible; the tagger itself is not changed.
-
-    Args:
-        tagger: Returns `Outputs` for uint8 images.
-        labels: L names, stored in the metadata with image_px, recipe and precision.
-        image_px: Side of the images.
-        out: File to write.
-        recipe_hash: For the metadata.
-
-    Returns:
-        `out`.
-
-    Raises:
-        ValueError: The tagger has another number of labels.
+    Equal weights give equal bytes.  Branches are fused where possible; the tagger itself is not changed.  The metadata
+    has labels, image_px, recipe and precision.  ValueError if the tagger has another number of labels.
     """
     module = Scores(reparameterize_model(copy.deepcopy(tagger).cpu().eval())).eval()
     _share_positions(module)

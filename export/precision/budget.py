@@ -62,15 +62,9 @@ class FloatFallback:
 def rank(
     layers: Sequence[str], drifts: Callable[[Collection[str]], NDArray[np.floating]], progress: Progress = silent
 ) -> list[FloatLayer]:
-    """Rank the layers by how much score drift each alone removes, the largest gain first.
+    """Rank the layers by how much score drift each alone removes, largest first; without gains within the noise.
 
-    Args:
-        layers: Names of layers.
-        drifts: Function from the names of layers in float to the score drift of each image (K,).
-        progress: Called for every layer.
-
-    Returns:
-        The layers whose mean gain exceeds its noise; equal ones in their order.
+    `drifts` maps the names of layers in float to the score drift of each image (K,).
     """
     all_int8, ranked = drifts(()), []
     for done, layer in enumerate(layers):

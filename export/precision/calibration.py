@@ -10,21 +10,9 @@ from numpy.typing import NDArray
 
 
 def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
-    """Choose images that together have every label of the targets.
+    """Choose `count` images (all, if there are fewer) that together have every label of targets (N, L).
 
-    The choice depends on the seed and the hashes, not on the order of the images.
-
-    Args:
-        targets: (N, L).
-        hashes: N hashes of images.
-        count: Number of images; all, if there are fewer.
-        seed: Of the choice.
-
-    Returns:
-        Sorted indices.
-
-    Raises:
-        ValueError: `count` images cannot cover every label.
+    Returns sorted indices, which depend on seed and hashes, not on the order.  ValueError if `count` is too small.
     """
     if len(targets) != len(hashes):
         raise ValueError(f"calibration: expected a hash for each of {len(targets)} images, got {len(hashes)}")

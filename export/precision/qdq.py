@@ -35,21 +35,9 @@ class Family:
 
 
 def quantize(model: Path, ranges: Ranges, out: Path, family: Family, keep_float: Collection[str] = ()) -> Path:
-    """Write the Q/DQ graph of a float graph, with signed weights and one scale per channel.
+    """Write the Q/DQ graph of a float graph, with signed weights, one scale per channel and some layers in float.
 
-    Args:
-        model: The float graph.
-        ranges: Lowest and highest value by tensor.
-        out: File to write.
-        family: The runtimes to write it for.
-        keep_float: Names of layers that stay in float.
-
-    Returns:
-        `out`.
-
-    Raises:
-        ValueError: A name of `keep_float` is not one of `layers`.
-        KeyError: A tensor has no range.
+    Raises ValueError for a name in `keep_float` that is not one of `layers`, KeyError for a tensor without a range.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData

@@ -27,18 +27,9 @@ OPTIONS: dict[Method, dict[str, Any]] = {
 
 
 def calibrate(model: Path, images: NDArray[np.uint8], method: Method) -> dict[str, tuple[float, float]]:
-    """Compute the ranges of the float graph's activations over images, with ONNX Runtime's calibrators.
+    """Compute the ranges of the float graph's activations over images (K, H, W, 3), with ONNX Runtime's calibrators.
 
-    Args:
-        model: The float graph.
-        images: uint8 (K, H, W, 3).
-        method: The calibrator.
-
-    Returns:
-        Lowest and highest value by tensor.
-
-    Raises:
-        ValueError: Images of another shape or type, or none.
+    Raises ValueError for images of another shape or type, or none.
     """
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 

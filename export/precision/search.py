@@ -63,18 +63,9 @@ def fit_qdq(
     out: Path,
     progress: Progress = silent,
 ) -> PrecisionResult:
-    """Write the Q/DQ graph with the best ranges and the fewest layers in float that meet the budget.
+    """Write the Q/DQ graph with the best `ranges` (by calibrator) and the fewest layers in float that meet the budget.
 
     Layers are ranked by score drift on some images; their number is decided on all images.
-
-    Args:
-        graph: The float graph.
-        ranges: By calibrator.
-        family: The runtimes to write it for.
-        evaluator: The images of *select*.
-        budget: What the graph has to keep.
-        out: File to write.
-        progress: Called for every layer that is ranked.
     """
     with tempfile.TemporaryDirectory() as folder:
         candidate = Path(folder) / "candidate.onnx"

@@ -43,13 +43,9 @@ class SelectEvaluator:
         return expected_map(self.float_scores, self.float_scores)
 
     def quality(self, scores: NDArray[np.float32], min_map_ratio: float) -> Quality:
-        """Compare a graph's scores (N, L) with the float graph's, and decide whether they meet the budget.
+        """Compare a graph's scores (N, L) with the float graph's, and decide whether they keep this ratio of its mAP.
 
         If the interval of the difference of mAP is on both sides of the budget, score drift decides.
-
-        Args:
-            scores: (N, L).
-            min_map_ratio: Smallest ratio to the float graph's mAP.
         """
         change = difference_interval(scores, self.float_scores, self.targets, self.groups, label_mask=self.label_mask)
         low, high = (0.0, 0.0) if np.isnan(change.low) else (change.low, change.high)
@@ -91,14 +87,10 @@ def score(graph: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def expected_map(scores: NDArray[np.float32], probabilities: NDArray[np.float32]) -> float:
-    """Expected mAP if each image has each label with the given probability.
+    """Expected mAP of scores (N, L) if each image has each label with the given probability (N, L).
 
     With the float graph's scores as probabilities no labels are needed.  To first order in 1 / N: a positive at rank r
     has a precision of (1 + sum of the probabilities above it) / r.
-
-    Args:
-        scores: (N, L).
-        probabilities: (N, L).
     """
     order = np.argsort(-scores, axis=0, kind="stable")
     ranked = np.take_along_axis(probabilities.astype(np.float64), order, axis=0)

@@ -50,14 +50,14 @@ def choose(
 
     Args:
         manifest: Of the bundle.
-        name: The engine to use; None to choose.
+        name: The engine to use.
         times: Of the engines on this machine.
-        threads: Threads of the engine, instead of the number in the manifest.
+        threads: Instead of the number in the manifest.
         rebuild: Whether engines that can be built on this device count as runnable; built ones always do.
         refused: Reasons by engine that has failed already.
 
     Raises:
-        NoEngineError: No engine runs here; the message has the reason for each.
+        NoEngineError: No engine runs here; the message has the reasons.
         BundleError: The name or a backend is unknown.
     """
     entries = _ordered(manifest, times) if name is None else [manifest.engine(name)]

@@ -39,15 +39,8 @@ def measure_engines(
     the process twice, is unusable.  Without a usable cache a warning is logged, and the times are those of the bundle
     if it was measured on a processor of this architecture; the engines are then unchecked.
 
-    Args:
-        folder: A verified bundle.
-        manifest: Its manifest.
-        threads: Threads of an engine, instead of the number in the manifest.
-        rebuild: Whether to build engines on this device where necessary.
-        again: Whether to measure although times are cached.
-
-    Raises:
-        OSError: The cache has no room for a rebuilt engine.
+    With `rebuild`, engines are built on this device where necessary (OSError if the cache has no room); with `again`,
+    cached times are ignored.
     """
     try:
         file = file_of(folder, threads)

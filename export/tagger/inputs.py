@@ -1,4 +1,4 @@
-"""Finds the images that a command line names: files, folders, patterns, and `-` for bytes on standard input."""
+"""Image sources: finds the images that a command line names, and decodes files, bytes, Pillow images and arrays."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mlkd.core import images as decoding
 from mlkd.core.image_kinds import SUFFIXES, image_files, unread_images
 from mlkd.core.images import UnreadableImageError
 
 STANDARD_INPUT = "-"
+
+ImageSource = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
 
 class ImageSources(NamedTuple):
@@ -42,6 +49,20 @@ def find_images(arguments: Iterable[str], standard_input: BinaryIO | None) -> Im
         for match in matches:
             _add(match, sources)
     return sources
+
+
+def decode_source(image: ImageSource, image_px: int) -> Image.Image:
+    """Decode to an upright RGB image, possibly smaller than the file; an array keeps its size."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise UnreadableImageError(f"image array: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        return Image.fromarray(np.ascontiguousarray(image))
+    if isinstance(image, Image.Image):
+        return decoding.from_pillow(image, image_px)
+    if isinstance(image, (Path, bytes, str)):
+        return decoding.decode(Path(image) if isinstance(image, str) else image, image_px)
+    kind = type(image).__name__
+    raise ValueError(f"image: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
 
 
 def natural(path: str | Path) -> list[list[str | int]]:

@@ -42,19 +42,10 @@ class Installed:
 
 
 def install(bundle: Path, to: Path, *, key: Path | None = None, check: Check = self_test) -> Installed:
-    """Make a bundle the current version: verify, copy, verify again, check, switch the link.
+    """Make a bundle the current version in `to`: verify, copy, verify again, check, switch the link.
 
     If the process is killed, either the old or the new version is current and complete; the next call cleans up.
-
-    Args:
-        bundle: The bundle to install.
-        to: The folder to install in.
-        key: A public key that must have signed the bundle.
-        check: Run on the copy before the switch.
-
-    Raises:
-        BundleError: The bundle is damaged, unsigned or fails the check, or `to` is no folder of an installation.
-        OSError: A file cannot be read or written.
+    Raises BundleError or OSError.
     """
     bundle, to = bundle.resolve(), to.expanduser().resolve()
     if to.is_relative_to(bundle):

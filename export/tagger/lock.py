@@ -12,12 +12,7 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def locked(file: Path, waiting: str) -> Iterator[None]:
-    """Hold an exclusive lock on `file`; logs `waiting` if another process holds it.
-
-    Raises:
-        ImportError: The system has no fcntl.
-        OSError: The file cannot be created.
-    """
+    """Hold an exclusive lock on `file`; logs `waiting` if another process holds it.  ImportError without fcntl."""
     import fcntl
 
     with file.open("w") as stream:

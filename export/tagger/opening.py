@@ -17,12 +17,7 @@ def open_engine(
 ) -> Session:
     """Open the bundle's engine; if it is foreign, stale or not built yet, the one built on this device.
 
-    Args:
-        folder: A verified bundle, which is only read.
-        manifest: Its manifest.
-        entry: The engine.
-        backend: Its backend.
-        rebuild: Whether to build the engine now if necessary.
+    The bundle must be verified; it is only read.  With `rebuild`, the engine is built now if necessary.
 
     Raises:
         EngineError: The engine cannot be opened or built.

@@ -18,13 +18,13 @@ from mlkd.core.images import UnreadableImageError
 BATCH = 16
 AHEAD = 2  # batches per worker that are started and not returned yet
 
-ImageSource = Path | bytes
-Tagged = tuple[ImageSource, list[Tag] | UnreadableImageError]
+ImageFile = Path | bytes
+Tagged = tuple[ImageFile, list[Tag] | UnreadableImageError]
 
 
 def tag_many(
     tagger: Tagger,
-    images: Iterable[ImageSource],
+    images: Iterable[ImageFile],
     *,
     threshold: float | None = None,
     top_k: int | None = None,
@@ -36,16 +36,7 @@ def tag_many(
     A worker decodes up to `batch` images, then scores them together.  Images are read only as far ahead as the workers
     need.  Closing the generator stops the workers.
 
-    Args:
-        tagger: An open tagger.
-        images: Paths or bytes.
-        threshold: For all labels, instead of the engine's own.
-        top_k: The largest number of tags per image.
-        labels: The only labels to return.
-        batch: The largest number of images that are scored together.
-
-    Raises:
-        ValueError: A wrong argument or unknown label, before any image is read.
+    `threshold`, `top_k` and `labels` are those of `Tagger.tag`.  ValueError for a wrong one before any image is read.
     """
     if batch < 1:
         raise ValueError(f"batch: expected at least 1, got {batch}")
@@ -55,7 +46,7 @@ def tag_many(
 
 
 def _in_order(
-    work: Callable[[Sequence[ImageSource]], list[Tagged]], batches: Iterator[list[ImageSource]], workers: int
+    work: Callable[[Sequence[ImageFile]], list[Tagged]], batches: Iterator[list[ImageFile]], workers: int
 ) -> Generator[Tagged, None, None]:
     started: deque[Future[list[Tagged]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tagger")
@@ -70,7 +61,7 @@ def _in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(images: Iterable[ImageSource], workers: int, most: int) -> Iterator[list[ImageSource]]:
+def _batches(images: Iterable[ImageFile], workers: int, most: int) -> Iterator[list[ImageFile]]:
     """Batches that grow from 1, so that a few images occupy all workers and the first tags come immediately.
 
     They grow by a factor of 4, because OpenVINO compiles its kernels again for every new size, 30 ms in each session.
@@ -84,7 +75,7 @@ def _batches(images: Iterable[ImageSource], workers: int, most: int) -> Iterator
 
 
 def _tag(
-    tagger: Tagger, decide: Callable[[NDArray[np.float32]], list[Tag]], images: Sequence[ImageSource]
+    tagger: Tagger, decide: Callable[[NDArray[np.float32]], list[Tag]], images: Sequence[ImageFile]
 ) -> list[Tagged]:
     failed: dict[int, UnreadableImageError] = {}
     pixels = []

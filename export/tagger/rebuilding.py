@@ -59,10 +59,8 @@ def open_built(key: str, backend: Backend) -> Session | None:
 def build(key: str, backend: Backend, graph: Path) -> Session:
     """Open an engine that was built here, building it if necessary; of several processes one builds, the others wait.
 
-    Raises:
-        EngineError: The runtime refuses the graph.
-        MissingRuntimeError: The system cannot lock files.
-        OSError: The cache cannot be written.
+    Raises EngineError if the runtime refuses the graph, MissingRuntimeError if the system cannot lock files, OSError if
+    the cache cannot be written.
     """
     place = _place(key)
     with _exclusive(place):

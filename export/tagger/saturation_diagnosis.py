@@ -16,20 +16,9 @@ CAUSE = "saturation"
 def saturation(
     session: Session, backend: Backend, pixels: NDArray[np.uint8], expected: Values, actual: Values, limit: Limit
 ) -> str | None:
-    """Describe the difference of the scores if saturation is its cause.
+    """Describe the difference of the scores (N, L) of images (N, H, W, 3) if saturation is its cause; else None.
 
-    The proof: the same engine, computed in exact arithmetic on this processor, gives the expected scores.
-
-    Args:
-        session: The open engine.
-        backend: Its backend.
-        pixels: Images (N, H, W, 3).
-        expected: Their exact scores (N, L).
-        actual: Their scores by this engine.
-        limit: The difference that is allowed for exact arithmetic.
-
-    Returns:
-        The description; None if saturation is not the cause.
+    The proof: the engine, computed in exact arithmetic on this processor, gives the `expected` scores within `limit`.
     """
     if not isinstance(backend, (OnnxRuntime, OpenVino)) or not kernels_saturate():
         return None

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,11 @@ from export.bundle.manifest import Manifest
 from export.errors import BundleError, EngineError, MissingRuntimeError
 from export.tagger.engine_choice import Choice, choose
 from export.tagger.engine_times import measure_engines, wrong_scores
+from export.tagger.inputs import ImageSource, decode_source
 from export.tagger.opening import open_engine
 from export.tagger.session_pool import SessionPool
 from mlkd.core import images
 from mlkd.core.labels import Labels
-
-ImageSource = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
 
 class Tag(NamedTuple):
@@ -64,16 +63,15 @@ class Tagger:
 
         Args:
             folder: The bundle.
-            engine: Name of the engine; None for the fastest that opens on this machine.
+            engine: Name of the engine; by default the fastest that opens on this machine.
             threads: Threads of each session, instead of the number in the manifest.
             workers: How many threads may score at once, each on its own session; None for all cores.
-            rebuild: Whether an engine that is foreign, stale or not built yet is compiled from the bundle's ONNX into
-                the device's cache.  An engine that is in the cache already is always used.
+            rebuild: Compile a foreign, stale or missing engine from the bundle's ONNX into the device's cache.
             key: A public key that must have signed the bundle.
 
         Raises:
             BundleError: The bundle is damaged or not signed by the key.
-            NoEngineError: No engine runs on this machine; the message has the reason for each.
+            NoEngineError: No engine runs on this machine; the message has the reasons.
             OSError: The cache has no room for a rebuilt engine.
         """
         manifest = read_bundle(Path(folder), key=key)
@@ -129,16 +127,13 @@ class Tagger:
         top_k: int | None = None,
         labels: Collection[str] | None = None,
     ) -> list[Tag]:
-        """Tag an image.
+        """Return labels with scores, highest score first.
 
         Args:
             image: A file, its bytes, a Pillow image or an array uint8 (H, W, 3).
             threshold: Lowest score for all labels, instead of the engine's threshold for each label.
             top_k: The largest number of tags.
             labels: The only labels to return.
-
-        Returns:
-            Labels with scores, highest score first.
 
         Raises:
             UnreadableImageError: The image cannot be decoded.
@@ -149,11 +144,7 @@ class Tagger:
 
     def decode(self, image: ImageSource) -> Image.Image:
         """Decode to an upright RGB image; files, bytes and Pillow images may be reduced in size, arrays are not."""
-        if isinstance(image, np.ndarray):
-            return Image.fromarray(_checked(image))
-        if isinstance(image, Image.Image):
-            return images.from_pillow(image, self.manifest.image_px)
-        return images.decode(_source(image), self.manifest.image_px)
+        return decode_source(image, self.manifest.image_px)
 
     def resize(self, decoded: Image.Image) -> NDArray[np.uint8]:
         """Resize to uint8 (image_px, image_px, 3)."""
@@ -239,15 +230,6 @@ def _mask(names: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.bool_]:
     return mask
 
 
-def _source(image: object) -> Path | bytes:
-    if isinstance(image, (Path, bytes)):
-        return image
-    if isinstance(image, str):
-        return Path(image)
-    kind = type(image).__name__
-    raise ValueError(f"image: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
-
-
 def _check_workers(workers: int | None) -> None:
     if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
@@ -261,9 +243,3 @@ def _check_preprocessing(manifest: Manifest) -> None:
             raise BundleError(
                 f"manifest: preprocessing.{name}: expected {expected!r}, got {got!r}; use the tagger.pyz it came with"
             )
-
-
-def _checked(image: NDArray[Any]) -> NDArray[Any]:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise images.UnreadableImageError(f"image array: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
-    return np.ascontiguousarray(image)

@@ -131,7 +131,7 @@ def _aim(manifest: Manifest) -> dict[str, Any]:
 
 def _format(facts: dict[str, Any], engines: list[EngineState]) -> str:
     lines = [f"{facts['recipe']} ({facts['recipe_hash'][:12]}), {len(facts['labels'])} labels, {facts['image_px']} px"]
-    lines.append(f"bundle: {facts['signature']}; tagger {facts['program']}")
+    lines.append(f"bundle: {facts['signature']}")
     tuned = facts["thresholds"]
     aims = {"f1": "for the highest F1", "precision": f"for a precision of at least {tuned['precision']}"}
     lines.append(f"thresholds: tuned {aims.get(tuned['aim'], '')} on {tuned['images']} images".replace("  ", " "))
@@ -145,5 +145,6 @@ def _format(facts: dict[str, Any], engines: list[EngineState]) -> str:
         lines.append(f"  {engine.name:24} {engine.bytes / 1e6:6.1f} MB {ms}  {state}")
     chosen = facts["chosen"]
     lines.append(f"engine: {chosen['engine']}: {chosen['why']}" if chosen["engine"] else "engine: none can run here")
+    lines.append(f"program: tagger {facts['program']}")
     lines.append(f"machine: {facts['machine']['cpu']}, {facts['machine']['cores']} cores, {facts['machine']['os']}")
     return "\n".join(lines)

@@ -56,9 +56,7 @@ def test_a_bundle_is_installed_replaced_and_brought_back(
     assert main(["install", str(wrong), "--to", str(to)]) == 2
     said, errors = capsys.readouterr()
     assert said == ""
-    assert errors.startswith(
-        "tagger: self-test: expected that the bundle passes on this device, got: self-test: FAILED"
-    )
+    assert errors.startswith("tagger: self-test: expected the bundle to pass on this device, got: self-test: FAILED")
     assert "engine (onnxruntime-fp32)" in errors
     read_bundle(current)
     assert main(["install", str(newer), "--to", str(to)]) == 0
@@ -101,7 +99,7 @@ def test_only_what_is_signed_is_installed(
 def test_a_program_that_ends_badly_is_not_switched_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str, got: str
 ) -> None:
-    monkeypatch.setattr("export.tagger.selftest_process.LIMIT_S", 1.0 if "sleep" in program else 60.0)
+    monkeypatch.setattr("export.tagger.selftest_process.TIMEOUT_S", 1.0 if "sleep" in program else 60.0)
     (tmp_path / "program").write_text(program)
     plain = bundles.write_plain(tmp_path / "plain", tmp_path / "model")
     broken = bundles.changed(plain, tmp_path / "broken", {"tagger.pyz": tmp_path / "program"})
@@ -133,5 +131,7 @@ def test_the_self_test_is_of_this_program_alone(tmp_path: Path, monkeypatch: pyt
     plain = bundles.write_plain(tmp_path / "plain", tmp_path / "model")
     telling = bundles.changed(plain, tmp_path / "telling", {"tagger.pyz": tmp_path / "program"})
     monkeypatch.setenv("PYTHONWARNINGS", "error")
-    with pytest.raises(BundleError, match=r"got: selftest --any-engine --require-signature /nowhere/key /; what"):
+    with pytest.raises(
+        BundleError, match=r"got: selftest --any-engine --require-signature /nowhere/key /; the current"
+    ):
         self_test(telling, Path("/nowhere/key"))

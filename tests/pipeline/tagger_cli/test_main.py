@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from export import __version__
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import parts_of, write_bundle
 from export.bundle.signature import line, message
@@ -83,7 +84,7 @@ def test_info_says_what_the_bundle_is_what_runs_here_and_why(
     folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["info", "--bundle", str(folder)]) == 0
-    head, signed, tuned, plan, onnxruntime, _, engine, machine = capsys.readouterr().out.splitlines()
+    head, signed, tuned, plan, onnxruntime, _, engine, program, machine = capsys.readouterr().out.splitlines()
     assert head == "colours (c0ffeec0ffee), 3 labels, 16 px"
     assert signed == "bundle: unsigned"
     assert tuned == "thresholds: tuned on 20 images"
@@ -96,6 +97,8 @@ def test_info_says_what_the_bundle_is_what_runs_here_and_why(
     assert facts["chosen"]["engine"] == fastest["name"]
     assert facts["engines_measured"].startswith("here on ")
     assert re.fullmatch(r"engine: \S+: the fastest on this machine, \d+\.\d\d ms measured here on .*", engine)
+    assert program == f"program: tagger {__version__}"
+    assert facts["program"] == __version__
     assert machine.startswith(f"machine: {facts['machine']['cpu']}, ")
     assert main(["tag", "--verbose", "--bundle", str(folder), str(images["red"])]) == 0
     assert f"engine {fastest['name']}: {facts['chosen']['why']}; " in capsys.readouterr().err

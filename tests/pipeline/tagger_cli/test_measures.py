@@ -79,7 +79,7 @@ def test_a_pack_and_a_list_give_the_same_sample(
 ) -> None:
     files = list(images.values()) * 3
     pack = write_pack(files, tmp_path / "images.zip")
-    packed, listed = (measure.images(file) for file in (pack, Path(listing(tmp_path, files))))
+    packed, listed = (measure.read_sources(file) for file in (pack, Path(listing(tmp_path, files))))
     chosen = measure.sample(packed, 5, seed=3)
     assert chosen == [file.read_bytes() for file in measure.sample(listed, 5, seed=3)]
     assert measure.sample(packed, 99, seed=3) != list(packed)

@@ -76,7 +76,7 @@ def test_where_every_runtime_ends_the_process_one_line_says_so(
 
 def test_an_odd_record_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    record = runtime_import._file("colorsys")
+    record = runtime_import._cache_file("colorsys")
     assert record is not None
     for content in ("", "{", "[]", '{"end": 3}', '{"end": "SIGILL", "x": ""}', "[" * 100_000, "\0"):
         record.write_text(content)
@@ -137,7 +137,7 @@ def test_where_nothing_can_be_written_images_are_tagged(folder: Path, images: di
     assert "from files to scores: onnxruntime-fp32, openvino-fp32" in tested.stdout
     assert (benched.returncode, benched.stdout) == (2, "")
     (line,) = benched.stderr.splitlines()
-    assert line.startswith("tagger: bench: expected a temporary folder that can be written, got: No usable temporary d")
+    assert line.startswith("tagger: bench: expected a writable temporary folder, got: No usable temporary d")
     assert line.endswith("; set TMPDIR")
 
 
