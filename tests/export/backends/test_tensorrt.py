@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from export.backends import TensorRt, cuda, stamp
+from export.backends import TensorRt, cuda, stamp, tensorrt, tensorrt_build
 from export.errors import EngineError, MissingRuntimeError
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
@@ -73,7 +73,8 @@ def test_a_plan_without_a_stamp(engine: Path, tmp_path: Path) -> None:
         TensorRt().open(copy)
 
 
-def test_no_room_leaves_nothing(halved: Path, tmp_path: Path) -> None:
+def test_no_room_leaves_nothing(halved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "build", lambda *_: bytes(100_000))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64_000, hard))
     try:
@@ -84,10 +85,13 @@ def test_no_room_leaves_nothing(halved: Path, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_messages_go_to_logging(halved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_messages_go_to_the_one_logger(halved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    held = rtx.Builder(tensorrt_build.listen(rtx)[0])
     with caplog.at_level(logging.DEBUG, logger=LOGGER):
         TensorRt().compile(halved, tmp_path)
     assert [record for record in caplog.records if record.name == LOGGER]
+    assert "logger is ignored" not in caplog.text
+    del held
 
 
 def test_without_a_gpu_it_says_so(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from pathlib import Path
 
@@ -10,19 +9,16 @@ import numpy as np
 import onnx
 import openvino
 import pytest
-import torch
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from export.backends import stamp
-from export.onnx.to_onnx import to_onnx
 from export.precision import int8, int8_x86
 from export.precision.budget import Budget
 from export.precision.qdq import quantize
 from export.precision.ranges import METHODS, Ranges, calibrate
-from export.precision.search import fit_openvino, fit_qdq, take_qdq
+from export.precision.search import CalibrationResult, PrecisionResult, fit_openvino, fit_qdq, take_qdq
 from export.precision.select_evaluator import SelectEvaluator, score
-from mlkd.core.labels import Labels
-from mlkd.models.network import TaggerNet
 
 RUINED = "backbone.conv1.4/Conv_0"  # reads a tensor of which one channel is 300 times the others
 AFTER = "backbone.bn1/Conv_0"  # in float, it takes the ruined one with it where outputs are rounded
@@ -31,16 +27,21 @@ FAMILIES = {"int8": int8.FAMILY, "int8_x86": int8_x86.FAMILY}
 
 
 @pytest.fixture(scope="module")
-def ruined(tagger: TaggerNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same scores in float: what one channel is multiplied by, the next layer divides by."""
-    damaged = copy.deepcopy(tagger)
-    norm, after = damaged.backbone.conv1[1], damaged.backbone.conv1[3]
-    with torch.no_grad():
-        norm.weight[0] *= 300
-        norm.bias[0] *= 300
-        after.weight[:, 0] /= 300
-    labels = Labels(tuple(f"label {number}" for number in range(len(damaged.head.label_bias))))
-    return to_onnx(damaged, labels, damaged.image_px, tmp_path_factory.mktemp("ruined") / "fp32.onnx", recipe_hash="0")
+def ruined(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same scores in float: one channel is multiplied by 300, and the next layer divides it by 300."""
+    model = onnx.load(fp32)
+    nodes = {node.name: node for node in model.graph.node}
+    before, after = nodes["backbone.conv1.1/Conv_0"], nodes[RUINED]
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor).copy()
+        if tensor.name in before.input:  # weight and bias
+            values[0] *= 300
+        elif tensor.name == after.input[1]:
+            values[:, 0] /= 300
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    file = tmp_path_factory.mktemp("ruined") / "fp32.onnx"
+    onnx.save(model, file)
+    return file
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +62,23 @@ def reads(file: Path, name: str) -> set[str]:
     return {made.get(value, "stored") for value in node.input}
 
 
+@pytest.fixture(scope="module")
+def fits(
+    ruined: Path, ranges: dict[str, Ranges], evaluator: SelectEvaluator, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[PrecisionResult, Path]]:
+    """The result and the graph of each family."""
+    folder, budget = tmp_path_factory.mktemp("fits"), Budget(keep=KEEP, images=64)
+    files = {name: folder / f"{name}.onnx" for name in FAMILIES}
+    return {
+        name: (fit_qdq(ruined, ranges, FAMILIES[name], evaluator, budget, file), file) for name, file in files.items()
+    }
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_layer_that_hurts_goes_back_to_float(
-    ruined: Path, ranges: dict[str, Ranges], evaluator: SelectEvaluator, tmp_path: Path, name: str
+    fits: dict[str, tuple[PrecisionResult, Path]], evaluator: SelectEvaluator, name: str
 ) -> None:
-    out = tmp_path / f"{name}.onnx"
-    result = fit_qdq(ruined, ranges, FAMILIES[name], evaluator, Budget(keep=KEEP, images=64), out)
+    result, out = fits[name]
     best = max(calibration.select_map for calibration in result.calibrations.values())
     assert best < KEEP * evaluator.float_map, "nothing would have to be done"
     assert result.calibrations.keys() == set(METHODS)
@@ -134,17 +146,17 @@ def test_openvino_takes_the_nearest_of_nncfs_and_keeps_seven_bits(
 
 
 def test_openvino_over_its_budget_has_the_qdq_graph(
-    ruined: Path, ranges: dict[str, Ranges], calibration: NDArray[np.uint8], evaluator: SelectEvaluator, tmp_path: Path
+    fits: dict[str, tuple[PrecisionResult, Path]], evaluator: SelectEvaluator, tmp_path: Path
 ) -> None:
-    budget, graph, out = Budget(keep=KEEP, images=64), tmp_path / "int8_x86.onnx", tmp_path / "engine" / "int8.xml"
-    nncf = fit_openvino(ruined, calibration, evaluator, budget, out)
-    assert not nncf.quality.within_budget, "nothing would have to be done"
-    qdq = fit_qdq(ruined, ranges, int8_x86.FAMILY, evaluator, budget, graph)
+    (qdq, graph), out = fits["int8_x86"], tmp_path / "engine" / "int8.xml"
+    far = dataclasses.replace(qdq.quality, within_budget=False)
+    calibrations = {"nncf": CalibrationResult(0.1, 0.2)}
+    nncf = PrecisionResult("int8_openvino", "nncf", calibrations, 0.2, far)
     result = take_qdq(nncf, qdq, graph, out)
-    assert (result.precision, result.quality.within_budget) == ("int8_openvino", True)
+    assert (result.precision, result.quality) == ("int8_openvino", qdq.quality)
     assert result.calibrator == f"{qdq.calibrator} in Q/DQ"
-    assert nncf.calibrations.items() <= result.calibrations.items()
+    assert calibrations.items() <= result.calibrations.items()
     assert result.float_layers == qdq.float_layers != ()
     assert stamp.origin(out) == stamp.hash_of(graph)
     assert evaluator.map_of(score(out, evaluator.pixels)) == pytest.approx(result.quality.select_map, abs=0.01)
-    assert take_qdq(dataclasses.replace(nncf, quality=qdq.quality), qdq, graph, out).calibrator == nncf.calibrator
+    assert take_qdq(dataclasses.replace(nncf, quality=qdq.quality), qdq, graph, out).calibrator == "nncf"

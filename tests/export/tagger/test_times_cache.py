@@ -161,37 +161,37 @@ def test_a_full_disk_is_no_failure(
     assert "No space left on device" in caplog.messages[0]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "{",
-        "[]",
-        '{"built": []}',
-        '{"speed": 3}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": "fast"}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {}, "crashes": {"openvino-fp32": "x"}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "unusable": {"onnxruntime-fp32": 3}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "rebuild": "no"}',
-        '{"built": 3, "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": NaN}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": -1.0}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"nope": 1.0}}',
-        "[" * 100_000,
-        "a folder",
-    ],
+DAMAGED = (
+    "",
+    "{",
+    "[]",
+    '{"built": []}',
+    '{"speed": 3}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": "fast"}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {}, "crashes": {"openvino-fp32": "x"}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "unusable": {"onnxruntime-fp32": 3}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "rebuild": "no"}',
+    '{"built": 3, "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": NaN}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": -1.0}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"nope": 1.0}}',
+    "[" * 100_000,
 )
-def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatch: Stopwatch, content: str) -> None:
+
+
+def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatch: Stopwatch) -> None:
     loaded(colours)
     (record,) = cache.parent.glob("fastest/*.json")
-    if content == "a folder":
-        record.unlink()
-        (record / "in it").mkdir(parents=True)
-    else:
+    whole, manifest = record.read_text(), read_bundle(colours)
+    assert cached_times(colours, manifest) is not None
+    for content in DAMAGED:
         record.write_text(content)
+        assert cached_times(colours, manifest) is None, content[:100]
+    record.unlink()
+    (record / "a folder").mkdir(parents=True)
     assert loaded(colours)[0] == OPENVINO
     assert len(stopwatch.timed) == 4
-    assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
+    assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0} != json.loads(whole)
 
 
 def test_what_is_found_with_other_packages_is_kept_apart(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
