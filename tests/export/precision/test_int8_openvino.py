@@ -35,7 +35,7 @@ def test_keeps_the_map(scores: NDArray[np.float32], expected: NDArray[np.float32
     assert not np.array_equal(scores, expected)
 
 
-def test_ends_are_not_quantised(quantized: Path) -> None:
+def test_ends_are_not_quantized(quantized: Path) -> None:
     nodes = openvino.Core().read_model(quantized).get_ordered_ops()
     read = {node: {value.get_node().get_type_name() for value in node.input_values()} for node in nodes}
     assert any("FakeQuantize" in kinds for node, kinds in read.items() if node.get_type_name() == "Convolution")

@@ -64,7 +64,7 @@ def test_keeps_the_map(
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_ends_are_not_quantised(models: dict[str, onnx.ModelProto], name: str) -> None:
+def test_ends_are_not_quantized(models: dict[str, onnx.ModelProto], name: str) -> None:
     model = models[name]
     quantized = {value for node in model.graph.node if "QuantizeLinear" in node.op_type for value in node.output}
     for node in model.graph.node:

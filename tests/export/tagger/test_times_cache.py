@@ -182,7 +182,7 @@ DAMAGED = (
 def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatch: Stopwatch) -> None:
     loaded(colours)
     (record,) = cache.parent.glob("fastest/*.json")
-    whole, manifest = record.read_text(), read_bundle(colours)
+    manifest = read_bundle(colours)
     assert cached_times(colours, manifest) is not None
     for content in DAMAGED:
         record.write_text(content)
@@ -191,7 +191,7 @@ def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatc
     (record / "a folder").mkdir(parents=True)
     assert loaded(colours)[0] == OPENVINO
     assert len(stopwatch.timed) == 4
-    assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0} != json.loads(whole)
+    assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
 
 
 def test_what_is_found_with_other_packages_is_kept_apart(colours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
