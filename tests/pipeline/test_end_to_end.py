@@ -24,9 +24,9 @@ from export.tagger.engine_choice import backend_of
 from mlkd.data.prepared import read_split
 from pipeline import stages
 from pipeline.cli import choose
+from pipeline.recipe.device_list import DeviceList, read_device_list
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
-from pipeline.stages.devices import DeviceList, read_device_list
 from tests.helpers import commands, drawings, sshd
 from tests.test_torch_free import bare_program
 
@@ -268,7 +268,7 @@ def scored(folder: Path, entry: Any, pixels: np.ndarray) -> np.ndarray:
         return session(pixels)
 
 
-def shelf(folder: Path, text: str) -> DeviceList:
+def device_list(folder: Path, text: str) -> DeviceList:
     (folder / "devices.yaml").write_text(text)
     return read_device_list(folder / "devices.yaml")
 
@@ -302,8 +302,8 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
     bench = (folder / "bench/stage.json").stat().st_mtime_ns
 
     def run(listed: list[dict[str, Any]] | None) -> dict[str, Any]:
-        found = shelf(tmp_path, json.dumps({"devices": listed})) if listed else None
-        stages.pipeline(recipe, folder, shelf=found).until("report").run()
+        found = device_list(tmp_path, json.dumps({"devices": listed})) if listed else None
+        stages.pipeline(recipe, folder, device_list=found).until("report").run()
         return dict(facts(folder / "report/report.json"))
 
     told = run(devices)
@@ -349,8 +349,8 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
 
 def test_a_device_that_failed_is_tried_again(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copied)
-    found = shelf(tmp_path, "devices: [{name: gone, host: no-such-host.invalid, retries: 0}]")
-    line = stages.pipeline(load_recipe("tiny.yaml"), copied / "runs/tiny", shelf=found)
+    found = device_list(tmp_path, "devices: [{name: gone, host: no-such-host.invalid, retries: 0}]")
+    line = stages.pipeline(load_recipe("tiny.yaml"), copied / "runs/tiny", device_list=found)
     line.until("report").run()
     assert {decision.stage: decision.runs for decision in line.plan()} | {"bench": False, "devices": True} == {
         decision.stage: decision.runs for decision in line.plan()
