@@ -51,8 +51,8 @@ def find_images(arguments: Iterable[str], standard_input: BinaryIO | None) -> Im
     return sources
 
 
-def decode_source(image: ImageSource, image_px: int) -> Image.Image:
-    """Decode to an upright RGB image, possibly smaller than the file; an array keeps its size."""
+def decode_source(image: object, image_px: int) -> Image.Image:
+    """Decode an `ImageSource` to an upright RGB image, possibly smaller than the file; an array keeps its size."""
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
             raise UnreadableImageError(f"image array: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")

@@ -61,7 +61,7 @@ def test_examines_the_bundle(
     bundle: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cuda, "missing", lambda: "cuda: no GPU")
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: "cuda: no GPU")
     Path(place).parent.mkdir(parents=True)
     Path(place).symlink_to(bundle)
     assert main(["doctor", "scenes", "--json", "found.json"]) == 0
