@@ -1,4 +1,4 @@
-"""Errors of what ships: each message names the file or package, what was expected, what was found, the next step."""
+"""Errors of the deployed program; each message names the file or package, what was expected, and what to do."""
 
 
 class MissingRuntimeError(RuntimeError):
@@ -6,12 +6,12 @@ class MissingRuntimeError(RuntimeError):
 
 
 class EngineError(ValueError):
-    """A file that is not a usable engine of the backend that was asked to open it."""
+    """A file is not a usable engine of this backend."""
 
 
 class BundleError(ValueError):
-    """A bundle that must not be used."""
+    """A bundle is damaged, unsigned or of another version, and must not be used."""
 
 
 class NoEngineError(ValueError):
-    """No engine of the bundle, or not the requested one, can run here; the message says what each of them lacks."""
+    """No engine of the bundle, or not the requested one, can run on this machine; the message has the reasons."""

@@ -1,4 +1,4 @@
-"""The int8 graphs of one float graph, each judged, and the summary of what became of them."""
+"""The int8 graphs of one float graph, and the summary of their accuracy."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,8 @@ from numpy.typing import NDArray
 from export.precision import int8, int8_x86
 from export.precision.budget import Budget
 from export.precision.ranges import Ranges
-from export.precision.search import Fitted, fit_openvino, fit_qdq, take_qdq
-from export.precision.select_evaluator import Judge
+from export.precision.search import PrecisionResult, fit_openvino, fit_qdq, take_qdq
+from export.precision.select_evaluator import SelectEvaluator
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
 
@@ -28,7 +29,7 @@ OPENVINO = "openvino/int8_openvino.xml"
 
 @dataclass(frozen=True)
 class Fitting:
-    """What making int8 graphs of one float graph needs; `ranges` by calibration method."""
+    """Inputs of the int8 graphs of one float graph; `ranges` by calibration method."""
 
     context: Context
     graph: Path
@@ -36,52 +37,75 @@ class Fitting:
     images: NDArray[np.uint8]
     budget: Budget
 
-    def fit(self, families: Sequence[str], judge: Judge) -> None:
-        """Write models/FAMILY.onnx and openvino/int8_openvino.xml, and what became of them."""
-        found: dict[str, Fitted] = {}
+    def fit(self, families: Sequence[str], evaluator: SelectEvaluator) -> None:
+        """Write models/FAMILY.onnx, openvino/int8_openvino.xml and the summary."""
+        results: dict[str, PrecisionResult] = {}
         for done, name in enumerate(families):
             self.context.progress("int8", done, len(families))
-            found[name] = self._openvino(found, judge) if name == "int8_openvino" else self._qdq(name, judge)
-            _tell(found[name])
+            is_openvino = name == "int8_openvino"
+            results[name] = self._openvino(results, evaluator) if is_openvino else self._qdq(name, evaluator)
+            _log(results[name])
         self.context.progress("int8", len(families), len(families))
         facts = {
             "keep": self.budget.keep,
-            "float_map": judge.float_map,
-            "images": len(judge.pixels),
+            "float_map": evaluator.float_map,
+            "images": len(evaluator.pixels),
             "calibration": read_json(self.context.out / CALIBRATION)["covers"],
-            "precisions": [asdict(entry) | {"verdict": entry.verdict} for entry in found.values()],
+            "precisions": [_to_json(result) for result in results.values()],
         }
         (self.context.out / SUMMARY).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
-    def _qdq(self, family: str, judge: Judge) -> Fitted:
+    def _qdq(self, family: str, evaluator: SelectEvaluator) -> PrecisionResult:
         out = self.context.out / "models" / f"{family}.onnx"
-        return fit_qdq(self.graph, self.ranges, FAMILIES[family], judge, self.budget, out, self.context.progress)
+        return fit_qdq(self.graph, self.ranges, FAMILIES[family], evaluator, self.budget, out, self.context.progress)
 
-    def _openvino(self, found: Mapping[str, Fitted], judge: Judge) -> Fitted:
-        """NNCF's graph, or the Q/DQ graph for x86 where that keeps more than one over budget."""
+    def _openvino(self, results: Mapping[str, PrecisionResult], evaluator: SelectEvaluator) -> PrecisionResult:
+        """NNCF's graph, or the Q/DQ graph for x86 if NNCF's is over budget and the other is better."""
         out = self.context.out / OPENVINO
-        nncf = fit_openvino(self.graph, self.images, judge, self.budget, out)
-        if nncf.quality.fits:
+        nncf = fit_openvino(self.graph, self.images, evaluator, self.budget, out)
+        if nncf.quality.within_budget:
             return nncf
         graph = self.context.out / "models" / "int8_x86.onnx"
-        qdq = found["int8_x86"] if "int8_x86" in found else self._qdq("int8_x86", judge)
-        taken = take_qdq(nncf, qdq, graph, out)
-        if taken is nncf and "int8_x86" not in found:
+        qdq = results["int8_x86"] if "int8_x86" in results else self._qdq("int8_x86", evaluator)
+        chosen = take_qdq(nncf, qdq, graph, out)
+        if chosen is nncf and "int8_x86" not in results:
             graph.unlink()
-        return taken
+        return chosen
 
 
-def _tell(fitted: Fitted) -> None:
-    floats = f", {len(fitted.float_layers)} layers in float" if fitted.float_layers else ""
-    quality = fitted.quality
+def _to_json(result: PrecisionResult) -> dict[str, Any]:
+    """One entry of the summary, whose keys earlier versions wrote too."""
+    quality = result.quality
+    return {
+        "precision": result.precision,
+        "calibrator": result.calibrator,
+        "tried": {name: calibration.select_map for name, calibration in result.calibrations.items()},
+        "moved": {name: calibration.mean_score_drift for name, calibration in result.calibrations.items()},
+        "kept": result.map_ratio,
+        "quality": {
+            "select_map": quality.select_map,
+            "low": quality.low,
+            "high": quality.high,
+            "drift": quality.mean_score_drift,
+            "drift_kept": quality.expected_map_ratio,
+            "decided": quality.is_significant,
+            "fits": quality.within_budget,
+        },
+        "float_layers": [asdict(entry) for entry in result.float_layers],
+        "verdict": result.verdict,
+    }
+
+
+def _log(result: PrecisionResult) -> None:
+    quality = result.quality
     log.info(
-        "%s: keeps %.2f %% of the float mAP (%s%s; 95 %%: %+.2f to %+.2f points; %.2f %% by score drift): %s",
-        fitted.precision,
-        100 * fitted.kept,
-        fitted.calibrator,
-        floats,
+        "%s: %.2f %% of the float mAP (%s%s; 95 %%: %+.2f to %+.2f points; %.2f %% expected from score drift): %s",
+        result.precision,
+        100 * result.map_ratio,
+        result.calibrator,
+        f", {len(result.float_layers)} layers in float" if result.float_layers else "",
         100 * quality.low,
         100 * quality.high,
-        100 * quality.drift_kept,
-        fitted.verdict,
+        100 * quality.expected_map_ratio,
+        result.verdict,
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from export.backends import score_in_batches
 from export.onnx.parity import Parity, differences
 from mlkd.core import thresholds
 from mlkd.core.metrics import average_precision, mean
@@ -63,10 +64,8 @@ class Val:
 
     def scores(self, tagging: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> NDArray[np.float32]:
         """Compute scores (N, L), a batch at a time."""
-        pixels = [half.pixels(self.image_px) for half in self.halves]
-        return np.concatenate(
-            [tagging(np.array(part[at : at + BATCH])) for part in pixels for at in range(0, len(part), BATCH)]
-        )
+        parts = [score_in_batches(tagging, half.pixels(self.image_px), BATCH) for half in self.halves]
+        return np.concatenate(parts)
 
     def thresholds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Tune thresholds (L,) on the half tune."""

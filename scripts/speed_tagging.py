@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from export.backends.host import allowed
 from export.bundle.bundle import read_bundle
 from export.tagger import Tagger, tag_many
-from export.tagger.fastest import measured
+from export.tagger.engine_times import measure_engines
 from export.tagger.parallel import BATCH
 from scripts.speed_decode import draw
 
@@ -101,7 +101,7 @@ def first_tag_s(folder: Path, engine: str, image: Path) -> str:
 def main() -> None:
     folder = Path(sys.argv[1])
     manifest = read_bundle(folder)
-    times = measured(folder, manifest)
+    times = measure_engines(folder, manifest)
     engines = sys.argv[2:] or ([*times.p50_ms] if times else [manifest.engines[0].name])
     with tempfile.TemporaryDirectory() as name:
         files = draw(Path(name))

@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from export.backends import OnnxRuntime, OpenVino, TensorRt
+from export.backends import OnnxRuntime, OpenVino, TensorRt, score_in_batches
 from export.onnx.to_onnx import to_onnx
 from export.precision.fp16 import fp16
 from export.precision.int8 import int8
@@ -216,7 +216,7 @@ def told(step: Callable[[], Any]) -> Any:
 
 def run(backend: Any, engine: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     with backend.open(engine) as session:
-        return np.concatenate([session(pixels[start : start + 8]) for start in range(0, len(pixels), 8)])
+        return score_in_batches(session, pixels, 8)
 
 
 def timings(folder: Path) -> dict[str, list[float]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import emulation, quantised
+from tests.helpers import emulation, quantized
 
 pytestmark = pytest.mark.slow
 ARM = ("cortex-a72", "cortex-a76")  # Raspberry Pi 4 and 5: without and with dot products
@@ -20,13 +20,13 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return quantised.write(tmp_path_factory.mktemp("quantised"))
+    return quantized.write(tmp_path_factory.mktemp("quantized"))
 
 
 @pytest.fixture(scope="module")
 def saturating(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its 8-bit engine is wrong on x86 without VNNI, where it may have been built."""
-    return quantised.write_saturating(tmp_path_factory.mktemp("saturating"))
+    return quantized.write_saturating(tmp_path_factory.mktemp("saturating"))
 
 
 def run_with(python: Path, cache: Path, environment: dict[str, str], bundle: Path, *words: object) -> str:
@@ -41,7 +41,7 @@ def run_with(python: Path, cache: Path, environment: dict[str, str], bundle: Pat
 
 @pytest.mark.parametrize("processor", ARM)
 def test_every_command_on_arm(processor: str, bundle: Path, saturating: Path, tmp_path: Path) -> None:
-    reason = emulation.missing()
+    reason = emulation.unavailable_reason()
     if reason is not None:
         pytest.skip(reason)
     python, cpu = emulation.arm_python(), {"ARM_CPU": processor}
@@ -81,9 +81,9 @@ def test_x86_without_vnni_names_saturation(saturating: Path, tmp_path: Path) -> 
     python = emulation.x86_python(tmp_path / "python", "Haswell-noTSX")
     image = next((saturating / "golden").glob("*.jpg"))
     run_with(python, tmp_path, {}, saturating, "selftest", "--any-engine")
-    assert quantised.SEVEN_BITS in run_with(python, tmp_path, {}, saturating, "info")
+    assert quantized.SEVEN_BITS in run_with(python, tmp_path, {}, saturating, "info")
     lines = run_with(python, tmp_path, {}, saturating, "selftest").splitlines()
-    assert lines[-2].startswith(f"not for this processor: {quantised.SATURATING}: ")
-    with pytest.raises(AssertionError, match=rf"saturation \({quantised.SATURATING}\); use "):
-        run_with(python, tmp_path, {}, saturating, "selftest", "--engine", quantised.SATURATING)
+    assert lines[-2].startswith(f"not for this processor: {quantized.SATURATING}: ")
+    with pytest.raises(AssertionError, match=rf"saturation \({quantized.SATURATING}\); use "):
+        run_with(python, tmp_path, {}, saturating, "selftest", "--engine", quantized.SATURATING)
     run_with(python, tmp_path, {}, saturating, "tag", image)

@@ -7,17 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import overload
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
-PLAIN = 0o100644 << 16
+from export.bundle.archive import write_archive
 
 
 def write_pack(files: Sequence[Path], out: Path) -> Path:
     """Write `files` in their order as 000000.jpg, 000001.png, …: equal images give equal bytes."""
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for index, file in enumerate(files):
-            entry = zipfile.ZipInfo(f"{index:06d}{file.suffix.lower()}", EPOCH)
-            entry.create_system, entry.external_attr = 3, PLAIN
-            archive.writestr(entry, file.read_bytes())
+    write_archive(out, ((f"{index:06d}{file.suffix.lower()}", file.read_bytes()) for index, file in enumerate(files)))
     return out
 
 

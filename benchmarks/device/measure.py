@@ -58,7 +58,7 @@ def bench(folder: Path, engine: str | None, sources: Sequence[ImageSource], sett
         pinned = machine.pin(settings.threads)
     manifest = read_bundle(folder)
     began = time.perf_counter_ns()
-    with Tagger.first(folder, manifest, engine, threads=settings.threads) as tagger:
+    with Tagger.from_manifest(folder, manifest, engine, threads=settings.threads) as tagger:
         load_ms = (time.perf_counter_ns() - began) / 1e6
         chain = Chain(decode=tagger.decode, resize=tagger.resize, scores=tagger.scores, decide=tagger.decide)
         sensors = Sensors(core=pinned[0] if pinned else None, on_gpu=_on_gpu(tagger.runtime_info))

@@ -49,7 +49,7 @@ def pairs(engines: Sequence[Built]) -> tuple[list[tuple[Built, Built]], dict[str
     for engine in engines:
         if not engine.precision.startswith("int8"):
             continue
-        reason = engine.backend.missing() or _unreadable(engine.backend)
+        reason = engine.backend.unavailable_reason() or _unreadable(engine.backend)
         twins = [other for other in engines if other.precision == "fp32" and other.backend == engine.backend]
         if reason is None and not twins:
             reason = f"no fp32 engine of {engine.backend.kind} to hold it against"

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.doctor.diagnosis import Built
-from export.backends import OnnxRuntime, OpenVino, Session, stamp
-from export.tagger.reference import LIMITS, largest_difference, mean_difference
-from export.tagger.saturation_check import describe, kernels_saturate
+from export.backends import OnnxRuntime, OpenVino, score_in_batches, stamp
+from export.backends.saturation_probe import kernels_saturate
+from export.tagger.limits import LIMITS, largest_difference, mean_difference
+from export.tagger.saturation_diagnosis import describe
 from mlkd.core.metrics import mean_average_precision
 
 BATCH = 32
@@ -68,10 +69,6 @@ def measure_drift(
     """Score `images` (N, H, W, 3) with the engine's int8 kernels and in exact arithmetic, both on this processor."""
     assert isinstance(engine.backend, OnnxRuntime | OpenVino), engine.backend.kind
     with engine.backend.open(engine.file) as kernels:
-        found = _scores(kernels, images)
+        found = score_in_batches(kernels, images, BATCH)
     with engine.backend.open_exact(engine.file) as session:
-        return compare(_scores(session, images), found, targets, label_mask)
-
-
-def _scores(session: Session, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.concatenate([session(np.array(images[at : at + BATCH])) for at in range(0, len(images), BATCH)])
+        return compare(score_in_batches(session, images, BATCH), found, targets, label_mask)

@@ -1,4 +1,4 @@
-"""What every runtime offers: a backend compiles and opens engines, a session turns images into scores."""
+"""What all backends share: sessions, checks, and files that are written as a whole."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,22 +26,29 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeInfo:
-    """What a session really runs on, read back from the runtime."""
+    """What a session runs on, as the runtime reports it."""
 
     provider: str
     device: str
-    compute: str  # "f32", "bf16", "f16" or "int8": what the products are computed in
+    compute: str  # "f32", "bf16", "f16" or "int8": the type of most products
     version: str  # runtime and its version
-    placed: float  # share of the graph's nodes on the provider and device asked for, 0..1
+    placed: float  # share of the graph's nodes on the requested provider and device, 0..1
 
 
 class Session(ABC):
-    """An open engine; a context manager, because it holds the runtime's memory.  Not for several threads at once."""
+    """An open engine.  A context manager, because it holds the runtime's memory; not thread-safe."""
 
     def __init__(
         self, engine: Path, runtime_info: RuntimeInfo, image: tuple[int, ...], max_batch: int | None = None
     ) -> None:
-        """`image` is the engine's input without the batch: (H, W, 3)."""
+        """Store what is known of the open engine.
+
+        Args:
+            engine: The file.
+            runtime_info: What the engine runs on.
+            image: Shape of its input without the batch, (H, W, 3).
+            max_batch: The largest batch it accepts; None for no limit.
+        """
         self.engine = engine
         self.runtime_info = runtime_info
         self.image = image
@@ -49,35 +56,45 @@ class Session(ABC):
         self._open = True
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (B, H, W, 3) to new float32 scores (B, L); ValueError for any other dtype or shape."""
+        """Score images.
+
+        Args:
+            images: uint8 (B, H, W, 3).
+
+        Returns:
+            Scores 0..1, float32 (B, L), in memory that later calls do not reuse.
+
+        Raises:
+            ValueError: Another dtype or shape, too large a batch, or a closed session.
+        """
         if not self._open:
             raise ValueError(f"{self.engine.name}: expected an open session, got a closed one; open the engine again")
         self._check(images)
         return self._run(np.ascontiguousarray(images))
 
     def close(self) -> None:
-        """Release the runtime's memory; may be called again."""
+        """Release the runtime's memory; closing twice is allowed."""
         if self._open:
             self._open = False
             self._release()
 
     def _check(self, images: NDArray[Any]) -> None:
-        most = self.max_batch or images.shape[0] if images.ndim else 0
-        if images.dtype == np.uint8 and images.shape[1:] == self.image and 1 <= images.shape[0] <= most:
-            return  # the message waits for a fault: it takes longer than the check
+        largest = self.max_batch or images.shape[0] if images.ndim else 0
+        if images.dtype == np.uint8 and images.shape[1:] == self.image and 1 <= images.shape[0] <= largest:
+            return  # before any text is formatted, which takes longer than the check
         expected = f"{self.engine.name}: images: expected uint8 (B, {', '.join(map(str, self.image))})"
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != self.image:
             raise ValueError(f"{expected}, got {images.dtype} {images.shape}; resize with mlkd.core.images")
         limit = f"1..{self.max_batch}" if self.max_batch else "at least 1"
-        raise ValueError(f"{expected} with B {limit}, got {images.shape[0]} images; cut the batch")
+        raise ValueError(f"{expected} with B {limit}, got {images.shape[0]} images; use a smaller batch")
 
     @abstractmethod
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Scores of checked, contiguous images, in memory that the runtime does not reuse."""
+        """Score checked, contiguous images into memory that the runtime does not reuse."""
 
     @abstractmethod
     def _release(self) -> None:
-        """Let go of the runtime's objects; called once."""
+        """Delete the runtime's objects; called once."""
 
     def __enter__(self) -> Session:
         return self
@@ -88,28 +105,16 @@ class Session(ABC):
         self.close()
 
 
-class Compiler(Protocol):
-    """The shape of every backend: a frozen dataclass with a `kind`, see the union in export.backends."""
-
-    @property
-    def kind(self) -> str:
-        """The word for it in recipes and manifests."""
-
-    def compile(self, model: Path, out_dir: Path) -> Path:
-        """Turn a graph into the engine file in `out_dir`; may run on another machine than `open`."""
-
-    def open(self, engine: Path) -> Session:
-        """Open an engine; raises EngineError for a foreign file, MissingRuntimeError if it cannot run here."""
-
-    def missing(self) -> str | None:
-        """Why no engine of this backend can run here, with the next step; None if it can."""
-
-    def files(self, engine: Path) -> tuple[Path, ...]:
-        """All files that the engine consists of, itself first, its stamp last."""
+def score_in_batches(
+    score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: NDArray[np.uint8], batch: int
+) -> NDArray[np.float32]:
+    """Score images (N, H, W, 3), possibly memory-mapped, in batches of at most `batch`; returns (N, L)."""
+    parts = [score(np.array(images[start : start + batch])) for start in range(0, len(images), batch)]
+    return np.concatenate(parts)
 
 
-def in_float(session: Session, integer: Sequence[str], advice: str) -> Session:
-    """The session; EngineError, with it closed, if it multiplies integers in the layers `integer`."""
+def require_float_products(session: Session, integer: Sequence[str], advice: str) -> Session:
+    """Return the session; if it multiplies integers in the layers `integer`, close it and raise EngineError."""
     if not integer:
         return session
     session.close()
@@ -118,13 +123,13 @@ def in_float(session: Session, integer: Sequence[str], advice: str) -> Session:
 
 
 def check_threads(kind: str, threads: int) -> None:
-    """ValueError for a number that no machine has, which a runtime would try to start."""
+    """Raise ValueError for a number of threads that is out of range."""
     if type(threads) is not int or not 1 <= threads <= MOST_THREADS:
         raise ValueError(f"{kind}.threads: expected 1 to {MOST_THREADS}, got {threads!r}")
 
 
 def check_file(engine: Path, suffixes: tuple[str, ...], runtime: str) -> None:
-    """EngineError unless `engine` is a file with one of `suffixes`."""
+    """Raise EngineError unless `engine` is a file with one of `suffixes`."""
     if engine.suffix not in suffixes:
         raise EngineError(f"{engine}: expected an engine of {runtime} ({' or '.join(suffixes)}), got {engine.name}")
     if not engine.is_file():
@@ -132,42 +137,39 @@ def check_file(engine: Path, suffixes: tuple[str, ...], runtime: str) -> None:
 
 
 def check_stamp(engine: Path, package: str) -> stamp.Stamp:
-    """The engine's stamp; EngineError if it is missing, damaged or of another runtime than `package`."""
-    found = stamp.read(engine)
-    if found.runtime.split()[0] != package:
-        raise EngineError(f"{engine}: expected an engine of {package}, got one of {found.runtime}; export it again")
-    return found
+    """Read the engine's stamp; EngineError if it is missing, damaged or of another runtime than `package`."""
+    stamped = stamp.read(engine)
+    if stamped.runtime.split()[0] != package:
+        raise EngineError(f"{engine}: expected an engine of {package}, got one of {stamped.runtime}; export it again")
+    return stamped
 
 
 @contextlib.contextmanager
-def written_whole(out_dir: Path) -> Iterator[Path]:
-    """A folder for an engine's files, which go to `out_dir` together, the stamp last, or not at all.
-
-    OSError says so when there is no room.
-    """
+def atomic_output(out_dir: Path) -> Iterator[Path]:
+    """Yield a temporary folder whose files are moved to `out_dir`, the stamp last, or discarded on an error."""
     out_dir.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=out_dir, prefix=".engine-") as folder:
             yield Path(folder)
             files = sorted(Path(folder).iterdir(), key=lambda file: file.suffixes[-2:] == [".stamp", ".json"])
             for file in files:
-                stamp.path_of(out_dir / file.name).unlink(missing_ok=True)  # it belongs to the older engine
+                stamp.path_of(out_dir / file.name).unlink(missing_ok=True)  # it belongs to the previous engine
             for file in files:
                 file.replace(out_dir / file.name)
     except OSError as cause:
         if cause.errno in NO_ROOM:
-            raise no_room(out_dir, cause) from cause
+            raise disk_full_error(out_dir, cause) from cause
         raise
 
 
-def no_room(out_dir: Path, cause: Exception) -> OSError:
-    """The error of an engine that could not be written whole."""
+def disk_full_error(out_dir: Path, cause: Exception) -> OSError:
+    """Create the error for an engine that did not fit on the disk."""
     free = shutil.disk_usage(out_dir).free / 1e6
-    text = f"{out_dir}: expected room for an engine, got: {cause}; {free:.0f} MB are free: make room and run it again"
+    text = f"{out_dir}: expected room for an engine, got: {cause}; {free:.0f} MB are free: free some space and rerun"
     return OSError(errno.ENOSPC, text)
 
 
-def most(computes: Iterable[str]) -> str:
-    """The commonest; "none" where a graph multiplies nothing."""
+def most_common(computes: Iterable[str]) -> str:
+    """The most frequent value; "none" for a graph without products."""
     counted = Counter(computes).most_common(1)
     return counted[0][0] if counted else "none"

@@ -1,4 +1,4 @@
-"""The few calls of NVIDIA's driver that an engine needs; through ctypes, so that a device needs no further package."""
+"""The calls of NVIDIA's driver that an engine needs, through ctypes: a device needs no further package."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-LIBRARY = "libcuda.so.1"  # comes with the driver
+LIBRARY = "libcuda.so.1"  # part of the driver
 COMPUTE_MAJOR, COMPUTE_MINOR = 75, 76  # CUdevice_attribute
 
 
 class CudaError(RuntimeError):
-    """A call of the driver failed; the message holds its name and the driver's text."""
+    """A call of the driver failed; the message has its name and the driver's text."""
 
 
-def missing() -> str | None:
-    """Why no NVIDIA GPU can be used here."""
+def unavailable_reason() -> str | None:
+    """Say why no NVIDIA GPU is usable on this machine; None if one is."""
     try:
         driver = _driver()
         count = ctypes.c_int()
@@ -31,7 +31,7 @@ def missing() -> str | None:
 
 
 def compute_capability() -> str:
-    """Of the first GPU, as TensorRT names it: SM86 and the like."""
+    """Compute capability of the first GPU in TensorRT's notation, such as SM86."""
     driver = _driver()
     device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     _call(driver, "cuDeviceGet", ctypes.byref(device), 0)
@@ -41,33 +41,33 @@ def compute_capability() -> str:
 
 
 class Stream:
-    """A stream of the first GPU with named buffers that grow when a batch does."""
+    """A stream of the first GPU, with named buffers that grow with the batch."""
 
     def __init__(self) -> None:
         self._driver = _driver()
         self._device = ctypes.c_int()
         self._context, self._stream = ctypes.c_void_p(), ctypes.c_void_p()
         _call(self._driver, "cuDeviceGet", ctypes.byref(self._device), 0)
-        # The primary context is the one that runtimes use by themselves.
+        # The primary context, which runtimes also use.
         _call(self._driver, "cuDevicePrimaryCtxRetain", ctypes.byref(self._context), self._device)
         self.enter()
         _call(self._driver, "cuStreamCreate", ctypes.byref(self._stream), 0)
         self._buffers: dict[str, tuple[ctypes.c_uint64, int]] = {}
 
     def enter(self) -> None:
-        """Let the calling thread use the stream: contexts are a thread's own, and it may not be the one that opened."""
+        """Make the context current in the calling thread, which may not be the thread that created it."""
         _call(self._driver, "cuCtxSetCurrent", self._context)
 
     @property
     def handle(self) -> int:
-        """The stream as a number, as runtimes take it."""
+        """The stream as the number that runtimes expect."""
         return self._stream.value or 0
 
     def buffer(self, name: str, size: int) -> int:
         """Address of at least `size` bytes on the GPU."""
-        address, there = self._buffers.get(name, (ctypes.c_uint64(), 0))
-        if there < size:
-            self._buffers.pop(name, None)  # a failed allocation must not leave an address that is free
+        address, allocated = self._buffers.get(name, (ctypes.c_uint64(), 0))
+        if allocated < size:
+            self._buffers.pop(name, None)  # a failed allocation must not leave a freed address
             self._free(address)
             address = ctypes.c_uint64()
             _call(self._driver, "cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(size))
@@ -76,38 +76,30 @@ class Stream:
 
     def upload(self, name: str, array: NDArray[Any]) -> int:
         """Copy a contiguous array into the buffer `name` and return its address."""
-        address = self.buffer(name, array.nbytes)
+        address, size = self.buffer(name, array.nbytes), ctypes.c_size_t(array.nbytes)
         source = array.ctypes.data_as(ctypes.c_void_p)
-        _call(self._driver, "cuMemcpyHtoDAsync_v2", _pointer(address), source, _size(array), self._stream)
+        _call(self._driver, "cuMemcpyHtoDAsync_v2", ctypes.c_uint64(address), source, size, self._stream)
         return address
 
     def download(self, name: str, array: NDArray[np.float32]) -> None:
-        """Fill the array from the buffer `name` after everything before it has run."""
+        """Fill the array from the buffer `name` once all earlier work of the stream is done."""
         target, (address, _) = array.ctypes.data_as(ctypes.c_void_p), self._buffers[name]
-        _call(self._driver, "cuMemcpyDtoHAsync_v2", target, address, _size(array), self._stream)
+        _call(self._driver, "cuMemcpyDtoHAsync_v2", target, address, ctypes.c_size_t(array.nbytes), self._stream)
         _call(self._driver, "cuStreamSynchronize", self._stream)
 
     def close(self) -> None:
-        """Free the buffers, the stream and our hold on the context: all of them, even if one cannot be freed."""
-        with contextlib.ExitStack() as last:  # the last one first
-            last.callback(_call, self._driver, "cuDevicePrimaryCtxRelease_v2", self._device)
-            last.callback(_call, self._driver, "cuStreamDestroy_v2", self._stream)
+        """Free the buffers, the stream and the context, each even if another cannot be freed."""
+        with contextlib.ExitStack() as stack:  # runs the last callback first
+            stack.callback(_call, self._driver, "cuDevicePrimaryCtxRelease_v2", self._device)
+            stack.callback(_call, self._driver, "cuStreamDestroy_v2", self._stream)
             for address, _ in self._buffers.values():
-                last.callback(self._free, address)
+                stack.callback(self._free, address)
             self._buffers.clear()
             self.enter()
 
     def _free(self, address: ctypes.c_uint64) -> None:
         if address.value:
             _call(self._driver, "cuMemFree_v2", address)
-
-
-def _pointer(address: int) -> ctypes.c_uint64:
-    return ctypes.c_uint64(address)
-
-
-def _size(array: NDArray[Any]) -> ctypes.c_size_t:
-    return ctypes.c_size_t(array.nbytes)
 
 
 def _driver() -> ctypes.CDLL:

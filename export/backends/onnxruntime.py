@@ -1,4 +1,4 @@
-"""ONNX Runtime: the ONNX file itself is the engine."""
+"""ONNX Runtime, whose engine is the ONNX file itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import cuda, onnxruntime_kernels, runtime_import, stamp
-from export.backends.base import RuntimeInfo, Session, check_file, check_stamp, check_threads, in_float, written_whole
+from export.backends.base import (
+    RuntimeInfo,
+    Session,
+    atomic_output,
+    check_file,
+    check_stamp,
+    check_threads,
+    require_float_products,
+)
 from export.backends.onnxruntime_kernels import Kernel
 from export.errors import EngineError, MissingRuntimeError
 
@@ -32,11 +40,11 @@ TOO_NEW = {
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxRuntime:
-    """One provider, asked for and checked; nothing falls back to another."""
+    """ONNX Runtime on one provider; a session that falls back to another provider is refused."""
 
     kind: Literal["onnxruntime"] = "onnxruntime"
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = 1
+    threads: int = 1  # of one operator, 1 to 1024
 
     def __post_init__(self) -> None:
         if self.device not in PROVIDERS:
@@ -44,35 +52,38 @@ class OnnxRuntime:
         check_threads(self.kind, self.threads)
 
     def compile(self, model: Path, out_dir: Path) -> Path:
-        """Copy the graph after the runtime has run it: one it cannot read is refused here, not on the device."""
+        """Run the graph once, so that an unsupported one is refused here and not on the device, then copy it.
+
+        Raises EngineError for a graph that the runtime refuses.
+        """
         with OnnxRuntime(threads=self.threads).open_graph(model) as session:
             version = session.runtime_info.version
         engine = out_dir / model.name
-        with written_whole(out_dir) as folder:
+        with atomic_output(out_dir) as folder:
             if engine.resolve() != model.resolve():
                 shutil.copyfile(model, folder / model.name)
             stamp.write(folder / model.name, self._stamp(model, version))
         return engine
 
     def open(self, engine: Path) -> Session:
-        """Open a stamped graph on the provider asked for; EngineError for any other file or interface."""
+        """Open a stamped graph on the requested provider; EngineError for any other file or interface."""
         check_file(engine, (".onnx",), "ONNX Runtime")
-        found, there = check_stamp(engine, self.kind).graph, stamp.hash_of(engine)
-        if found != there:
+        expected, got = check_stamp(engine, self.kind).graph, stamp.hash_of(engine)
+        if expected != got:
             raise EngineError(
-                f"{engine}: expected the graph {found[:12]}… of its stamp, got {there[:12]}…; {stamp.AGAIN}"
+                f"{engine}: expected the graph {expected[:12]}… of its stamp, got {got[:12]}…; {stamp.AGAIN}"
             )
         return self.open_graph(engine)
 
     def open_graph(self, graph: Path) -> Session:
-        """Open an ONNX that is nobody's engine yet, as `open` does but for the stamp."""
+        """Open an ONNX graph that has no stamp, otherwise like `open`."""
         self._check(graph)
         return _OnnxRuntimeSession(graph, self)
 
     def open_exact(self, graph: Path) -> Session:
-        """Open an ONNX and compute its Q/DQ in float: rounded as in int8, but no product saturates on any CPU.
+        """Open an ONNX graph and compute its Q/DQ in float: rounded like int8, but without saturation on any CPU.
 
-        Raises EngineError where the runtime multiplies integers all the same.
+        Raises EngineError if the runtime still multiplies integers.
         """
         self._check(graph)
         session = _OnnxRuntimeSession(graph, self, exact=True)
@@ -80,50 +91,50 @@ class OnnxRuntime:
             session.close()
             raise EngineError(f"{graph}: {NO_PROFILE}")
         integer = onnxruntime_kernels.integer(session.kernels)
-        return in_float(session, integer, "quantize with QuantizeLinear and DequantizeLinear (Q/DQ)")
+        return require_float_products(session, integer, "quantize with QuantizeLinear and DequantizeLinear (Q/DQ)")
 
     def _check(self, graph: Path) -> None:
         check_file(graph, (".onnx",), "ONNX Runtime")
-        reason = self.missing()
+        reason = self.unavailable_reason()
         if reason is not None:
             raise MissingRuntimeError(reason)
 
-    def missing(self) -> str | None:
-        """Why it cannot run here."""
+    def unavailable_reason(self) -> str | None:
+        """Say why ONNX Runtime cannot run on this machine, and what to do; None if it can."""
         try:
             package = "onnxruntime" if self.device == "cpu" else "onnxruntime-gpu"
-            onnxruntime = runtime_import.wanted("onnxruntime", package)
+            onnxruntime = runtime_import.require_module("onnxruntime", package)
         except MissingRuntimeError as cause:
             return str(cause)
         provider = PROVIDERS[self.device]
         if provider not in onnxruntime.get_available_providers():
             return f"onnxruntime: expected a build with {provider}, got one without; pip install onnxruntime-gpu"
-        return cuda.missing() if self.device == "cuda" else None
+        return cuda.unavailable_reason() if self.device == "cuda" else None
 
     def files(self, engine: Path) -> tuple[Path, ...]:
         """The graph and its stamp."""
         return (engine, stamp.path_of(engine))
 
     def options(self, *, exact: bool = False) -> Any:
-        """The runtime's SessionOptions for these fields; `exact` leaves Q/DQ beside float products."""
+        """Create the runtime's SessionOptions; with `exact`, Q/DQ pairs are not fused into integer products."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = ERRORS_ONLY
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
-        # Its threads would wait actively after each run: 45 ms of processor time an image that comes now and then.
+        # Spinning threads would use 45 ms of processor time after each image.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if exact:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         return options
 
     def _stamp(self, model: Path, version: str) -> stamp.Stamp:
-        return stamp.here(
+        return stamp.create(
             runtime=version,
             device="any",
             precision=stamp.precision_of(model),
-            options={},  # a copy of the graph, which providers and threads do not change
+            options={},  # providers and threads do not change the graph
             graph=stamp.hash_of(model),
         )
 
@@ -135,14 +146,14 @@ class _OnnxRuntimeSession(Session):
         self.kernels: list[Kernel] | None = None
         options = backend.options(exact=exact)
         with contextlib.ExitStack() as stack:
-            with contextlib.suppress(OSError):  # read-only or full: what multiplies stays unknown
+            with contextlib.suppress(OSError):  # read-only or full: what products compute in stays unknown
                 folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="onnxruntime-"))
                 options.enable_profiling = True
                 options.profile_file_prefix = str(Path(folder) / "profile")
             session = _open(engine, backend, options)
             image = _image(engine, session)
             self._input = session.get_inputs()[0].name
-            # The only word on where and in what type the fused kernels run is the profile of a run.
+            # Only a profile tells where and in what type the fused kernels run.
             session.run(None, {self._input: np.zeros((1, *image), np.uint8)})
             with contextlib.suppress(OSError):
                 if options.enable_profiling:
@@ -160,7 +171,7 @@ class _OnnxRuntimeSession(Session):
 
 
 def _ran(engine: Path, backend: OnnxRuntime, kernels: list[Kernel] | None, provider: str, version: str) -> RuntimeInfo:
-    """From the kernels that ran; without them only the CPU, which is the one provider of its sessions, is certain."""
+    """Read from the profiled kernels; without a profile only the CPU is certain, the one provider of its sessions."""
     if kernels is None and backend.device != "cpu":
         raise MissingRuntimeError(f"{engine}: {NO_PROFILE}")
     return RuntimeInfo(
@@ -177,15 +188,15 @@ def _open(engine: Path, backend: OnnxRuntime, options: Any) -> Any:
 
     if backend.device == "cuda":
         onnxruntime.preload_dlls()
-    wanted = PROVIDERS[backend.device]
+    provider = PROVIDERS[backend.device]
     try:
-        session = onnxruntime.InferenceSession(str(engine), options, providers=[wanted])
+        session = onnxruntime.InferenceSession(str(engine), options, providers=[provider])
     except Exception as cause:  # its exceptions share no base class of their own
         raise _refusal(engine, cause) from cause
     session.disable_fallback()
-    if session.get_providers()[0] != wanted:
+    if session.get_providers()[0] != provider:
         raise MissingRuntimeError(
-            f"onnxruntime: expected {wanted}, got {session.get_providers()}; check the GPU's driver"
+            f"onnxruntime: expected {provider}, got {session.get_providers()}; check the GPU's driver"
         )
     return session
 
@@ -194,11 +205,11 @@ def _refusal(engine: Path, cause: Exception) -> EngineError:
     import onnxruntime
 
     for what, pattern in TOO_NEW.items():
-        found = pattern.search(str(cause))
-        if found:
+        match = pattern.search(str(cause))
+        if match:
             return EngineError(
-                f"{engine}: expected {what} {found[2]} or older, the newest that onnxruntime {onnxruntime.__version__} "
-                f"reads, got {what} {found[1]}; upgrade the runtime, or export an older one"
+                f"{engine}: expected {what} {match[2]} or older, the newest that onnxruntime {onnxruntime.__version__} "
+                f"reads, got {what} {match[1]}; upgrade the runtime, or export an older one"
             )
     return EngineError(f"{engine}: expected a graph for ONNX Runtime, got: {cause}; export it again")
 
@@ -206,8 +217,8 @@ def _refusal(engine: Path, cause: Exception) -> EngineError:
 def _image(engine: Path, session: Any) -> tuple[int, ...]:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     got = [(tensor.name, tensor.type, tensor.shape) for tensor in (*inputs, *outputs)]
-    taggers = len(inputs) == len(outputs) == 1 and [kind for _, kind, _ in got] == ["tensor(uint8)", "tensor(float)"]
+    is_tagger = len(inputs) == len(outputs) == 1 and [kind for _, kind, _ in got] == ["tensor(uint8)", "tensor(float)"]
     shape = inputs[0].shape if inputs else []
-    if not taggers or len(shape) != 4 or shape[3] != 3 or not all(isinstance(side, int) for side in shape[1:]):
+    if not is_tagger or len(shape) != 4 or shape[3] != 3 or not all(isinstance(side, int) for side in shape[1:]):
         raise EngineError(f"{engine}: expected uint8 (batch, H, W, 3) to float scores (batch, L), got {got}")
     return tuple(shape[1:])

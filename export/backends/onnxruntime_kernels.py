@@ -1,4 +1,4 @@
-"""What ONNX Runtime really ran, kernel by kernel: its own profile, read back."""
+"""The kernels that ONNX Runtime ran, read from its profile."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from export.backends.base import most
+from export.backends.base import most_common
 from export.errors import EngineError
 
 COMPUTES = {"float": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "int8", "uint8": "int8"}
-PRODUCTS = ("Conv", "MatMul", "Gemm", "Attention")  # QLinearConv, FusedMatMul, QGemm and the like hold one of these
-SHAPES = ("int64", "int32", "bool")  # ONNX Runtime keeps arithmetic on shapes on the CPU, whatever was asked for
+PRODUCTS = ("Conv", "MatMul", "Gemm", "Attention")  # also in QLinearConv, FusedMatMul, QGemm
+SHAPES = ("int64", "int32", "bool")  # ONNX Runtime keeps arithmetic on shapes on the CPU
 TIMED = "_kernel_time"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
-    """One run of one node of the optimised graph."""
+    """One run of one node of the optimized graph."""
 
     name: str
     operator: str
@@ -35,7 +35,7 @@ class Kernel:
 
 
 def read_profile(file: Path) -> list[Kernel]:
-    """The kernels of a profile in the order in which they ran.  OSError for one that was cut off."""
+    """Read the kernels of a profile in the order they ran; OSError for a truncated profile."""
     try:
         events = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as cause:
@@ -48,17 +48,17 @@ def read_profile(file: Path) -> list[Kernel]:
 
 
 def compute(kernels: Sequence[Kernel]) -> str:
-    """What most products really multiply: an int8 graph whose products run between dequantised tensors is "f32"."""
-    return most(COMPUTES.get(kernel.reads, kernel.reads) for kernel in kernels if kernel.product)
+    """Type of most products; "f32" for an int8 graph whose products run on dequantized tensors."""
+    return most_common(COMPUTES.get(kernel.reads, kernel.reads) for kernel in kernels if kernel.product)
 
 
 def integer(kernels: Sequence[Kernel]) -> list[str]:
-    """Names of the products that multiply integers, in the order in which they ran."""
+    """Names of the products that multiply integers, in the order they ran."""
     return [kernel.name for kernel in kernels if kernel.product and COMPUTES.get(kernel.reads) == "int8"]
 
 
 def placed(engine: Path, kernels: Sequence[Kernel], provider: str) -> float:
-    """Share of the kernels on `provider`, 0..1; EngineError if others than arithmetic on shapes ran elsewhere."""
+    """Share of the kernels on `provider`, 0..1; EngineError if one elsewhere is not arithmetic on shapes."""
     elsewhere = [kernel for kernel in kernels if kernel.provider != provider]
     strays = [f"{kernel.name} on {kernel.provider}" for kernel in elsewhere if kernel.reads not in SHAPES]
     if strays:

@@ -1,4 +1,4 @@
-"""OpenVINO: an .xml with its .bin beside it is the engine."""
+"""OpenVINO, whose engine is an .xml file with its .bin beside it."""
 
 from __future__ import annotations
 
@@ -14,35 +14,32 @@ from export.backends import host, openvino_layers, runtime_import, stamp
 from export.backends.base import (
     RuntimeInfo,
     Session,
+    atomic_output,
     check_file,
     check_stamp,
     check_threads,
-    in_float,
-    no_room,
-    written_whole,
+    disk_full_error,
+    require_float_products,
 )
 from export.errors import EngineError, MissingRuntimeError
 
 CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
-EXACT = "LP_TRANSFORMS_MODE"  # without low-precision transformations FakeQuantize and Q/DQ stay beside float products
+EXACT = "LP_TRANSFORMS_MODE"  # without low-precision transformations products stay in float
 DEVICE = re.compile(r"(?:(AUTO|HETERO):)?([A-Z]+(?:\.\d+)?(?:,[A-Z]+(?:\.\d+)?)*)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenVino:
-    """`device` is OpenVINO's own word: CPU, GPU.1, NPU, AUTO, or AUTO or HETERO with a list as in AUTO:GPU,CPU.
-
-    `compute` is what it computes float products in; `threads` holds for the CPU alone.
-    """
+    """OpenVINO on one device or several."""
 
     kind: Literal["openvino"] = "openvino"
-    device: str = "CPU"
-    threads: int = 1
-    compute: Literal["f32", "bf16", "f16"] = "f32"
+    device: str = "CPU"  # CPU, GPU, GPU.1, NPU, AUTO, or AUTO or HETERO with a list such as AUTO:GPU,CPU
+    threads: int = 1  # on the CPU, 1 to 1024
+    compute: Literal["f32", "bf16", "f16"] = "f32"  # type of float products
 
     def __post_init__(self) -> None:
-        found = DEVICE.fullmatch(self.device)
-        if found is None or (found[1] is None and ("," in self.device or self.device == "HETERO")):
+        match = DEVICE.fullmatch(self.device)
+        if match is None or (match[1] is None and ("," in self.device or self.device == "HETERO")):
             raise ValueError(
                 f"openvino.device: expected a device (CPU, GPU, GPU.1, NPU), AUTO, AUTO:GPU,CPU or HETERO:GPU,CPU, "
                 f"got {self.device!r}"
@@ -52,58 +49,60 @@ class OpenVino:
         check_threads(self.kind, self.threads)
 
     def compile(self, model: Path, out_dir: Path) -> Path:
-        """Write an .onnx or .xml as .xml and .bin, weights as they are (the runtime's default would halve them)."""
+        """Write an .onnx or .xml as .xml and .bin, without the conversion of weights to fp16 that is the default."""
         check_file(model, (".onnx", ".xml"), "OpenVINO")
         core = _core()
         network = _read(core, model)
         _image(model, network)
         name = f"{model.stem}.xml"
-        with written_whole(out_dir) as folder:
+        with atomic_output(out_dir) as folder:
             _save(network, folder / name, out_dir)
             stamp.write(folder / name, self._stamp(model, network))
         return out_dir / name
 
     def open(self, engine: Path) -> Session:
-        """Open on the device and in the precision asked for; EngineError for any other file or interface."""
+        """Open on the requested device and in the requested precision; EngineError for any other file or interface."""
         check_file(engine, (".xml",), "OpenVINO")
         check_stamp(engine, self.kind)
         return self.open_graph(engine)
 
     def open_graph(self, graph: Path) -> OpenVinoSession:
-        """Open an .xml or .onnx that is nobody's engine yet, as `open` does but for the stamp."""
+        """Open an .xml or .onnx that has no stamp, otherwise like `open`."""
         return self._open(graph, self.settings())
 
     def open_exact(self, graph: Path) -> Session:
-        """Open an .xml or .onnx on the CPU and compute what is quantized in float: no product saturates on any CPU.
+        """Open an .xml or .onnx on the CPU and compute quantized layers in float: no product saturates on any CPU.
 
-        Raises EngineError where the runtime multiplies integers all the same.
+        Raises EngineError if the runtime still multiplies integers.
         """
         cpu = OpenVino(threads=self.threads)
         session = cpu._open(graph, {**cpu.settings(), EXACT: False})
-        return in_float(session, session.integer, f"openvino {_version()} ignores {EXACT}: install another version")
+        return require_float_products(
+            session, session.integer, f"openvino {_version()} ignores {EXACT}: install another version"
+        )
 
     def _open(self, graph: Path, settings: dict[str, Any]) -> OpenVinoSession:
         check_file(graph, (".xml", ".onnx"), "OpenVINO")
-        if (reason := self.missing()) is not None:
+        if (reason := self.unavailable_reason()) is not None:
             raise MissingRuntimeError(reason)
         return OpenVinoSession(graph, self, settings)
 
-    def missing(self) -> str | None:
-        """Why it cannot run here."""
+    def unavailable_reason(self) -> str | None:
+        """Say why OpenVINO cannot run on this machine, and what to do; None if it can."""
         try:
             core = _core()
         except MissingRuntimeError as cause:
             return str(cause)
-        there = core.available_devices
-        known = {name for one in there for name in (one, one.split(".")[0])}
-        known |= {f"{one}.0" for one in there if "." not in one and one != "CPU"}  # an only GPU is listed without
+        available = core.available_devices
+        known = {alias for name in available for alias in (name, name.split(".")[0])}
+        known |= {f"{name}.0" for name in available if "." not in name and name != "CPU"}  # a single GPU has no number
         for device in self.devices():
             if device not in known:
-                return f"openvino: expected the device {device}, got {there}; choose one of these"
-            able = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-            imitated = (device, self.compute) == ("CPU", "bf16") and not host.computes_bf16()
-            if CAPABILITIES[self.compute] not in able or imitated:
-                return f"openvino: expected a {device} that computes {self.compute}, got {able}; choose f32"
+                return f"openvino: expected the device {device}, got {available}; choose one of these"
+            capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+            is_emulated = (device, self.compute) == ("CPU", "bf16") and not host.computes_bf16()
+            if CAPABILITIES[self.compute] not in capabilities or is_emulated:
+                return f"openvino: expected a {device} that computes {self.compute}, got {capabilities}; choose f32"
         return None
 
     def files(self, engine: Path) -> tuple[Path, ...]:
@@ -111,39 +110,34 @@ class OpenVino:
         return (engine, engine.with_suffix(".bin"), stamp.path_of(engine))
 
     def devices(self) -> tuple[str, ...]:
-        """Those that are named; none for AUTO alone, which takes what is there."""
+        """The devices that the field names; none for AUTO alone."""
         return () if self.device == "AUTO" else tuple(self.device.rpartition(":")[2].split(","))
 
     def settings(self) -> dict[str, Any]:
-        """What compile_model is told."""
+        """Properties for `compile_model`."""
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.compute}
-        # Its own pinning would override the cores that the caller chose.
+        # OpenVINO's pinning would override the cores that the caller chose.
         cpu = {"INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
         if self.device == "CPU":
             return settings | cpu
         if self.device.startswith("AUTO"):
-            settings["ENABLE_STARTUP_FALLBACK"] = False  # or the CPU answers while another device still compiles
+            settings["ENABLE_STARTUP_FALLBACK"] = False  # otherwise the CPU answers while another device compiles
         shared = ":" in self.device and "CPU" in self.devices()
         return settings | ({"DEVICE_PROPERTIES": {"CPU": cpu}} if shared or self.device == "AUTO" else {})
 
     def _stamp(self, model: Path, network: Any) -> stamp.Stamp:
-        quantised = any(node.get_type_name() == "FakeQuantize" for node in network.get_ops())  # NNCF's
-        inside = "int8_openvino" if quantised else "unknown"
-        return stamp.here(
+        is_quantized = any(node.get_type_name() == "FakeQuantize" for node in network.get_ops())  # by NNCF
+        ir_precision = "int8_openvino" if is_quantized else "unknown"
+        return stamp.create(
             runtime=f"openvino {_version()}",
             device="any",
-            precision=stamp.precision_of(model) if model.suffix == ".onnx" else inside,
+            precision=stamp.precision_of(model) if model.suffix == ".onnx" else ir_precision,
             options={"compress_to_fp16": False},
             graph=stamp.origin(model),
         )
 
 
 class OpenVinoSession(Session):
-    @property
-    def runtime_ms(self) -> float:
-        """The last call by OpenVINO's own clock, in ms: without Python and the copies."""
-        return float(self._request.latency)
-
     def __init__(self, engine: Path, backend: OpenVino, settings: dict[str, Any]) -> None:
         core = _core()
         network = _read(core, engine)
@@ -162,9 +156,14 @@ class OpenVinoSession(Session):
         self._labels = compiled.output(0).partial_shape[1].get_length()
         self._images, self._scores = self._bind(1)
 
+    @property
+    def runtime_ms(self) -> float:
+        """Latency of the last call by OpenVINO's clock, in ms, without Python and the copies."""
+        return float(self._request.latency)
+
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # An array given to infer(), or its outputs copied, cost another 0.1 ms in Python, openvino 2026.4.  It computes
-        # in this thread; start_async() in one of its own, so that two sessions on two cores lost a quarter of the time.
+        # With openvino 2026.4, passing an array to infer() or copying its outputs costs another 0.1 ms.  infer() runs
+        # in this thread; start_async() runs in another, which made two sessions on two cores a quarter slower.
         if len(images) != len(self._images):
             self._images, self._scores = self._bind(len(images))
         self._images[...] = images
@@ -172,7 +171,7 @@ class OpenVinoSession(Session):
         return self._scores.copy()
 
     def _bind(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Memory of our own for what goes in and comes out."""
+        """Bind our own memory to input and output."""
         import openvino
 
         images, scores = np.empty((batch, *self.image), np.uint8), np.empty((batch, self._labels), np.float32)
@@ -185,7 +184,7 @@ class OpenVinoSession(Session):
 
 
 def _core() -> Any:
-    return runtime_import.wanted("openvino", "openvino").Core()
+    return runtime_import.require_module("openvino", "openvino").Core()
 
 
 def _version() -> str:
@@ -216,7 +215,7 @@ def _compile(core: Any, network: Any, engine: Path, device: str, settings: dict[
 
 
 def _check_ir(model: Path) -> None:
-    """EngineError for a file that OpenVINO would hand to every other reader it has, each complaining on stderr."""
+    """Raise EngineError for a file that is no IR: OpenVINO would try all its readers, and each writes to stderr."""
     with model.open("rb") as stream:
         head = stream.read(256)
     if b"<net" not in head:
@@ -230,8 +229,8 @@ def _save(network: Any, file: Path, out_dir: Path) -> None:
 
     try:
         openvino.save_model(network, str(file), compress_to_fp16=False)
-    except RuntimeError as cause:  # "iostream error" is all that it says of a full disk
-        raise no_room(out_dir, cause) from cause
+    except RuntimeError as cause:  # a full disk is only an "iostream error"
+        raise disk_full_error(out_dir, cause) from cause
 
 
 def _image(engine: Path, network: Any) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Where and in what OpenVINO really runs a graph, read back from what it compiled."""
+"""Where OpenVINO runs a compiled graph, and in what types."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from export.backends.base import most
+from export.backends.base import most_common
 from export.errors import MissingRuntimeError
 
 COMPUTES = {"f32": "f32", "bf16": "bf16", "f16": "f16", "i8": "int8", "u8": "int8"}
@@ -22,28 +22,28 @@ PRODUCTS = (
 
 
 def devices(engine: Path, compiled: Any, named: tuple[str, ...]) -> list[str]:
-    """The devices that execute it; MissingRuntimeError if one of them is none of the `named`."""
-    there: list[str] = compiled.get_property("EXECUTION_DEVICES")
+    """The devices that execute the graph; MissingRuntimeError if one of them is not in `named`."""
+    executing: list[str] = compiled.get_property("EXECUTION_DEVICES")
     kinds = {device.split(".")[0] for device in named}
-    if kinds and not {device.split(".")[0] for device in there} <= kinds:
-        raise MissingRuntimeError(f"{engine.name}: expected {', '.join(named)}, got {there}; choose one of these")
-    return there
+    if kinds and not {device.split(".")[0] for device in executing} <= kinds:
+        raise MissingRuntimeError(f"{engine.name}: expected {', '.join(named)}, got {executing}; choose one of these")
+    return executing
 
 
 def compute(engine: Path, compiled: Any, asked: str) -> str:
-    """What most products run in, from the execution graph; MissingRuntimeError if floats do not run as `asked`.
+    """Type of most products in the execution graph; MissingRuntimeError if float products do not run in `asked`.
 
-    f32 is asked of every float product; a device may keep some in f32 that has no kernel in less.
+    With f32 all float products must; with less, most of them: a device may lack some kernels.
     """
     products = [computed for _, computed in _products(compiled)]
     floats = [precision for precision in products if precision != "int8"]
-    there = set(floats) if asked == "f32" else {most(floats)}
-    if floats and there != {asked}:
+    types = set(floats) if asked == "f32" else {most_common(floats)}
+    if floats and types != {asked}:
         counts = ", ".join(f"{count} in {precision}" for precision, count in Counter(floats).most_common())
         raise MissingRuntimeError(
             f"{engine.name}: expected float products in {asked}, got {counts}; choose another compute"
         )
-    return most(products)
+    return most_common(products)
 
 
 def integer(compiled: Any) -> list[str]:
@@ -52,12 +52,12 @@ def integer(compiled: Any) -> list[str]:
 
 
 def placed(core: Any, network: Any, device: str) -> float:
-    """Share of the nodes on the device named first; only HETERO divides a graph among devices."""
+    """Share of the nodes on the first device; only HETERO divides a graph among devices."""
     if not device.startswith("HETERO:"):
         return 1.0
-    homes = Counter(core.query_model(network, device).values())
+    nodes = Counter(core.query_model(network, device).values())
     first = device.partition(":")[2].split(",")[0]
-    return homes[first] / sum(homes.values())
+    return nodes[first] / sum(nodes.values())
 
 
 def _products(compiled: Any) -> list[tuple[str, str]]:
@@ -73,11 +73,11 @@ def _products(compiled: Any) -> list[tuple[str, str]]:
 def _computed_in(info: Any) -> str:
     """The type that a product is computed in.
 
-    One whose int8 weights are dequantized as they are read says i8, and names a kernel in f32 (openvino 2026.4).
+    A product whose int8 weights are dequantized on reading has the precision i8 and a kernel in f32 (openvino 2026.4).
     """
     kind = _text(info["runtimePrecision"])
-    in_float = "primitiveType" in info and _text(info["primitiveType"]).endswith("_f32")
-    return "f32" if in_float else COMPUTES.get(kind, kind)
+    has_float_kernel = "primitiveType" in info and _text(info["primitiveType"]).endswith("_f32")
+    return "f32" if has_float_kernel else COMPUTES.get(kind, kind)
 
 
 def _text(value: Any) -> str:

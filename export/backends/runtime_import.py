@@ -1,4 +1,4 @@
-"""Importing a runtime: tried once in a child process, because on the wrong processor the import ends its process."""
+"""Imports runtimes, first in a child process: on an unsupported processor the import crashes its process."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from mlkd.core import files, processes
 from mlkd.core.cache import cache_root, private
 
 PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt_rtx": ("tensorrt-rtx-cu13",)}
-LONGEST_S = 120.0  # a slow board with its system on a memory card takes ten seconds
+TIMEOUT_S = 120.0  # a slow board with its system on a memory card takes ten seconds
 CRASHES = ("SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS")
-BEGUN, DONE = "begun", "done"
-ABSENT = "none"
-TRIAL = f"""
+STARTED, DONE = "started", "done"
+NOT_INSTALLED = "none"
+PROBE = f"""
 import contextlib, importlib, sys
 sys.path[:] = sys.argv[2:]
-with contextlib.suppress(Exception):  # no core file of a process that is expected to end
+with contextlib.suppress(Exception):  # no core file of a process that is expected to crash
     import resource
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 import mlkd
-print({BEGUN!r}, flush=True)
-with contextlib.suppress(Exception):  # an error is told by whoever imports it next
+print({STARTED!r}, flush=True)
+with contextlib.suppress(Exception):  # the import that follows raises the same error
     module = importlib.import_module(sys.argv[1])
     if sys.argv[1] == "openvino":
         module.Core().available_devices  # loads the plugins of all devices
@@ -41,82 +41,79 @@ print({DONE!r}, flush=True)
 """
 
 
-def wanted(module: str, package: str) -> Any:
-    """The module of a runtime; MissingRuntimeError says why it cannot be imported, and to install `package`."""
+def require_module(module: str, package: str) -> Any:
+    """Import a runtime; MissingRuntimeError says why that fails, and to install `package`."""
     try:
-        return load(module)
+        return import_runtime(module)
     except ImportError as cause:
-        step = package if str(cause) == ABSENT else f"--force-reinstall {package}, or another version of it"
+        step = package if str(cause) == NOT_INSTALLED else f"--force-reinstall {package}, or another version of it"
         raise MissingRuntimeError(
             f"{module}: expected the package {package}, got {cause}; pip install {step}"
         ) from None
 
 
-def load(module: str) -> Any:
-    """The module of a runtime; ImportError, with ABSENT for one that is not installed, else with what is wrong."""
-    if module not in sys.modules and (reason := fatal(module)) is not None:
+def import_runtime(module: str) -> Any:
+    """Import a runtime; ImportError has the text NOT_INSTALLED, or says what failed."""
+    if module not in sys.modules and (reason := crash_reason(module)) is not None:
         raise ImportError(reason, name=module)
     try:
         return importlib.import_module(module)
-    except Exception as cause:  # OSError of a library, whatever a damaged package raises
+    except Exception as cause:  # OSError of a library; a damaged package raises anything
         processes.raise_interrupt()
-        absent = isinstance(cause, ModuleNotFoundError) and cause.name == module
-        got = ABSENT if absent else " ".join(str(cause).split()) or type(cause).__name__
+        not_installed = isinstance(cause, ModuleNotFoundError) and cause.name == module
+        got = NOT_INSTALLED if not_installed else " ".join(str(cause).split()) or type(cause).__name__
         raise ImportError(got, name=module) from cause
 
 
 @functools.cache
-def fatal(module: str) -> str | None:
-    """Why importing this runtime would end the process; None where it does not, or where that cannot be tried.
+def crash_reason(module: str) -> str | None:
+    """Say why importing this runtime would crash the process; None if it does not, or if that cannot be tested.
 
-    Remembered in the device's cache for this machine and its packages.
+    The result is stored in the device's cache for this machine and its packages.
     """
     try:
         if importlib.util.find_spec(module) is None:
             return None
-    except Exception:  # whoever imports it next gets the same error, and tells it
+    except Exception:  # the import that follows raises the same error
         return None
-    file = _file(module)
-    known = _read(file)
-    if known is None:
-        end = _try(module)
-        if end is None:
-            return None
-        known = {"end": end}
-        if file is not None:
+    file = _cache_file(module)
+    crash = _read(file)
+    if crash is None:
+        crash = _probe(module)
+        if crash is not None and file is not None:
             with contextlib.suppress(OSError):
-                files.write(file, json.dumps(known).encode())
-    if not known["end"]:
+                files.write(file, json.dumps({"end": crash}).encode())
+    if not crash:
         return None
-    again = f" (without {file} it is tried again)" if _read(file) is not None else ""
-    return f"{_named(module)}, whose import ended a process by {known['end']}{again}"
+    again = f" (delete {file} to test it again)" if _read(file) is not None else ""
+    return f"{_describe(module)}, whose import crashed a process with {crash}{again}"
 
 
-def _try(module: str) -> str | None:
-    """How a process ended that imported the module, empty for one that did not; None if that was not to be seen."""
-    command = [sys.executable, "-c", TRIAL, module, *sys.path]
+def _probe(module: str) -> str | None:
+    """Import the module in a child: its signal or exit code if it crashed, "" if not, None if that is unknown."""
+    command = [sys.executable, "-c", PROBE, module, *sys.path]
     try:
-        ended = subprocess.run(
+        child = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             env=processes.child_environment(),
-            timeout=LONGEST_S, check=False,
+            timeout=TIMEOUT_S, check=False,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
-    said = ended.stdout.split()
-    if BEGUN.encode() not in said:  # Python is embedded in another program, or sys.path is none for a child
+    printed = child.stdout.split()
+    if STARTED.encode() not in printed:  # Python is embedded in another program, or sys.path does not suit a child
         return None
-    if DONE.encode() in said:
+    if DONE.encode() in printed:
         return ""
-    if ended.returncode < 0:  # another signal came from outside: no memory was left, or somebody interrupted it
-        name = signal.Signals(-ended.returncode).name
+    if child.returncode < 0:  # other signals come from outside: out of memory, or an interrupt
+        name = signal.Signals(-child.returncode).name
         return name if name in CRASHES else None
-    return f"exit code {ended.returncode}"
+    return f"exit code {child.returncode}"
 
 
-def _named(module: str) -> str:
+def _describe(module: str) -> str:
     """The package and its version."""
-    from importlib import metadata  # the start of a program does not wait for it
+    from importlib import metadata  # slow to import
 
     for package in PACKAGES.get(module, (module,)):
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -124,8 +121,8 @@ def _named(module: str) -> str:
     return module
 
 
-def _file(module: str) -> Path | None:
-    """Where it is remembered; None where that cannot be."""
+def _cache_file(module: str) -> Path | None:
+    """The file for the result of a probe; None without a usable cache."""
     packages, python = host.installed(), platform.python_version()
     bound_to = json.dumps([module, host.identity(), packages, python, sys.path], sort_keys=True)
     name = hashlib.sha256(bound_to.encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -134,10 +131,10 @@ def _file(module: str) -> Path | None:
     return None
 
 
-def _read(file: Path | None) -> dict[str, str] | None:
-    """What was written there; None if nothing was, or something else lies there."""
+def _read(file: Path | None) -> str | None:
+    """The result in the cache; None if there is none."""
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        found = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
-        if isinstance(found, dict) and found.keys() == {"end"} and isinstance(found["end"], str):
-            return found
+        content = json.loads(file.read_text(encoding="utf-8")) if file is not None else None
+        if isinstance(content, dict) and content.keys() == {"end"} and isinstance(content["end"], str):
+            return content["end"]
     return None

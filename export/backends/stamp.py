@@ -1,4 +1,4 @@
-"""Stamps: beside every engine a small file that says what it was built from, with what, and for which machine."""
+"""Stamps: a small file beside every engine says from what, with what and for which machine it was built."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 
 from export.errors import EngineError
 
-# Name in /proc/cpuinfo -> ours, and the feature without which numpy, which asks the CPU itself, has not found it; the
-# first that a CPU has decides how fast it does int8.  All CPUs with AVX-VNNI have GFNI.
+# Flag in /proc/cpuinfo -> our name, and numpy's feature (numpy asks the CPU itself) that the flag requires.  The first
+# flag that a CPU has decides how fast it computes int8.  All CPUs with AVX-VNNI have GFNI.
 INSTRUCTION_SETS = {
     "amx_int8": ("amx_int8", "AVX512VNNI"),
     "avx512_vnni": ("avx512_vnni", "AVX512VNNI"),
@@ -24,7 +24,7 @@ INSTRUCTION_SETS = {
     "asimddp": ("neon_dotprod", "ASIMDDP"),
     "asimd": ("neon", "ASIMD"),
 }
-ASKED = frozenset({"avx512_vnni", "avx512f", "avx2", "asimddp", "asimd"})  # numpy's feature is the flag itself
+SAME_IN_NUMPY = frozenset({"avx512_vnni", "avx512f", "avx2", "asimddp", "asimd"})  # the feature is the flag itself
 SUFFIX = ".stamp.json"
 METADATA_PROPS = 14  # field of onnx.ModelProto
 VARINT, BYTES, FIXED = 0, 2, {1: 8, 5: 4}  # protobuf's wire types
@@ -33,19 +33,19 @@ AGAIN = "export the bundle again, or rebuild the engine with --rebuild"
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """What an engine is bound to; every value is one that JSON holds."""
+    """What an engine depends on."""
 
     runtime: str  # package and version: "openvino 2026.4.1"
-    device: str  # what it was built for: "any", "CPU", "GPU", "SM86"
+    device: str  # the device it was built for: "any", "CPU", "GPU", "SM86"
     instruction_set: str  # of the CPU it was built on
     os: str  # "Linux x86_64"
     precision: str  # of the graph: fp32, fp16, int8, ...
-    options: dict[str, Any]  # the builder's
+    options: dict[str, Any]  # of the builder, as JSON values
     graph: str  # sha256 of the ONNX it was compiled from
 
 
-def here(*, runtime: str, device: str, precision: str, options: dict[str, Any], graph: str) -> Stamp:
-    """The stamp of an engine built on this machine."""
+def create(*, runtime: str, device: str, precision: str, options: dict[str, Any], graph: str) -> Stamp:
+    """Create the stamp of an engine that was built on this machine."""
     return Stamp(
         runtime=runtime,
         device=device,
@@ -58,12 +58,12 @@ def here(*, runtime: str, device: str, precision: str, options: dict[str, Any], 
 
 
 def path_of(engine: Path) -> Path:
-    """Where the stamp of `engine` lies."""
+    """The stamp file of `engine`."""
     return engine.with_name(f"{engine.name}{SUFFIX}")
 
 
 def write(engine: Path, stamp: Stamp) -> Path:
-    """Put the stamp beside `engine`; equal stamps give equal bytes."""
+    """Write the stamp beside `engine`; equal stamps give equal bytes."""
     file = path_of(engine)
     text = json.dumps(dataclasses.asdict(stamp), indent=1, sort_keys=True, allow_nan=False)
     file.write_text(text + "\n", encoding="utf-8", newline="\n")
@@ -71,7 +71,7 @@ def write(engine: Path, stamp: Stamp) -> Path:
 
 
 def read(engine: Path) -> Stamp:
-    """The stamp of `engine`, read strictly; EngineError if it is missing, damaged or has other fields than ours."""
+    """Read the stamp of `engine`; EngineError if it is missing, damaged or has other fields."""
     file = path_of(engine)
     try:
         data = json.loads(file.read_bytes().decode("utf-8"))
@@ -100,17 +100,17 @@ def hash_of(file: Path) -> str:
 
 
 def origin(model: Path) -> str:
-    """Hash of the ONNX that `model` is or comes from: an .xml of OpenVINO with a stamp of its own says which."""
+    """Hash of the ONNX that `model` is or was made from, which the stamp of an .xml says."""
     if model.suffix == ".xml" and path_of(model).is_file():
         return read(model).graph
     return hash_of(model)
 
 
 def precision_of(model: Path) -> str:
-    """What an ONNX's metadata call its precision, "unknown" without; a device may lack the package onnx."""
+    """The precision in an ONNX graph's metadata, or "unknown"; read without the package onnx."""
     try:
         entries = [dict(_fields(entry)) for number, entry in _fields(model.read_bytes()) if number == METADATA_PROPS]
-    except IndexError:  # no protobuf: the runtime says so in its own words
+    except IndexError:  # no protobuf: the runtime will refuse it
         return "unknown"
     return next((entry[2].decode() for entry in entries if entry.get(1) == b"precision" and 2 in entry), "unknown")
 
@@ -121,59 +121,59 @@ def os_name() -> str:
 
 
 def instruction_set(root: Path = Path("/"), features: Mapping[str, bool] | None = None) -> str:
-    """What of this CPU decides how fast int8 runs; the architecture where neither numpy nor the system says.
+    """The instruction set that decides how fast int8 runs; the architecture where it is unknown.
 
-    `features` are numpy's: under emulation /proc/cpuinfo is that of the host.
+    `features` are numpy's, which are right under emulation, where /proc/cpuinfo is that of the host.
     """
-    asked = _cpu_features() if features is None and root == Path("/") else features or {}
+    numpy_features = _cpu_features() if features is None and root == Path("/") else features or {}
     try:
         lines = (root / "proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), "").partition(":")[2].split()
     for flag, (name, feature) in INSTRUCTION_SETS.items():
-        if asked.get(feature, flag in flags) and (flag in flags or flag in ASKED):
+        if numpy_features.get(feature, flag in flags) and (flag in flags or flag in SAME_IN_NUMPY):
             return name
     return platform.machine()
 
 
 def _cpu_features() -> Mapping[str, bool]:
-    """What numpy found by asking the CPU; nothing from a numpy that keeps it elsewhere."""
+    """CPU features by numpy; empty for a numpy that stores them elsewhere."""
     import importlib
 
     for name in ("numpy._core._multiarray_umath", "numpy.core._multiarray_umath"):
         try:
-            found: Mapping[str, bool] = importlib.import_module(name).__cpu_features__
+            features: Mapping[str, bool] = importlib.import_module(name).__cpu_features__
         except (ImportError, AttributeError):
             continue
-        return found
+        return features
     return {}
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of a protobuf message's fields that hold bytes; IndexError if it is none."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
+    """Number and content of the fields of a protobuf message that hold bytes; IndexError for other data."""
+    index = 0
+    while index < len(message):
+        key, index = _varint(message, index)
         kind = key & 7
         if kind == VARINT:
-            _, at = _varint(message, at)
+            _, index = _varint(message, index)
         elif kind in FIXED:
-            at += FIXED[kind]
+            index += FIXED[kind]
         else:
-            length, at = _varint(message, at)
-            if kind != BYTES or at + length > len(message):
+            length, index = _varint(message, index)
+            if kind != BYTES or index + length > len(message):
                 raise IndexError(f"expected a protobuf message, got a field of kind {kind} with {length} bytes")
-            yield key >> 3, message[at : at + length]
-            at += length
+            yield key >> 3, message[index : index + length]
+            index += length
 
 
-def _varint(message: bytes, at: int) -> tuple[int, int]:
+def _varint(message: bytes, index: int) -> tuple[int, int]:
     value, shift = 0, 0
-    while message[at] & 0x80:
-        value |= (message[at] & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-    return value | message[at] << shift, at + 1
+    while message[index] & 0x80:
+        value |= (message[index] & 0x7F) << shift
+        index, shift = index + 1, shift + 7
+    return value | message[index] << shift, index + 1
 
 
 def _refuse(file: Path, problem: str) -> NoReturn:

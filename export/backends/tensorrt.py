@@ -1,4 +1,4 @@
-"""TensorRT, the full library or TensorRT for RTX: a plan built for one kind of GPU is the engine."""
+"""TensorRT, the full library or TensorRT for RTX, whose engine is a plan built for one kind of GPU."""
 
 from __future__ import annotations
 
@@ -11,27 +11,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import cuda, runtime_import, stamp, tensorrt_caches
-from export.backends.base import RuntimeInfo, Session, check_file, written_whole
+from export.backends.base import RuntimeInfo, Session, atomic_output, check_file
 from export.backends.tensorrt_build import OPTIONS, build, listen
 from export.errors import EngineError, MissingRuntimeError
 
 DEVICE = "device"
 RTX, FULL = "tensorrt_rtx", "tensorrt"
 PACKAGES = {RTX: "tensorrt-rtx-cu13", FULL: "tensorrt"}
-LISTED = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")  # TensorRT for RTX builds for them without a GPU
-COMPUTES = {"fp32": "f32", "fp16": "f16"}  # strongly typed: the builder may choose no other
+LISTED = ("SM75", "SM80", "SM86", "SM89", "SM120", "SM121")  # TensorRT for RTX builds for these without a GPU
+COMPUTES = {"fp32": "f32", "fp16": "f16"}  # strongly typed: the builder cannot choose another type
 AGAIN = "rebuild it from its ONNX on this machine"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRt:
-    """Builds for a listed compute capability with no GPU (TensorRT for RTX), or for the GPU of this machine.
-
-    Precision is in the graph: networks are strongly typed.
-    """
+    """TensorRT; the graph decides the precision, because networks are strongly typed."""
 
     kind: Literal["tensorrt"] = "tensorrt"
-    compute_capability: Literal["SM75", "SM80", "SM86", "SM89", "SM120", "SM121", "device"] = "SM86"
+    compute_capability: Literal[  # "device": the GPU of this machine; others are built without a GPU
+        "SM75", "SM80", "SM86", "SM89", "SM120", "SM121", "device"
+    ] = "SM86"  # fmt: skip
 
     def __post_init__(self) -> None:
         if self.compute_capability not in (*LISTED, DEVICE):
@@ -41,10 +40,13 @@ class TensorRt:
             )
 
     def compile(self, model: Path, out_dir: Path) -> Path:
-        """Build MODEL-sm86.plan; EngineError holds the library's own words, the node and its module.
+        """Build MODEL-sm86.plan.
 
-        The full library measures kernels while it builds and keeps its timings in the cache for the next build.
-        MissingRuntimeError without the library, or without a GPU if it is to be built for this machine's.
+        The full library measures kernels while it builds and stores its timings in the cache for the next build.
+
+        Raises:
+            EngineError: The library refuses the graph; the message has its text, the node and its module.
+            MissingRuntimeError: The library is missing, or the GPU to build for.
         """
         check_file(model, (".onnx",), "TensorRT's parser")
         library = self._library()
@@ -57,46 +59,50 @@ class TensorRt:
             timings if library.__name__ == FULL else None,  # TensorRT for RTX measures nothing (no-op since 1.2)
         )
         name = f"{model.stem}-{capability.lower()}.plan"
-        made = stamp.here(
+        made = stamp.create(
             runtime=_version(library),
             device=capability,
             precision=stamp.precision_of(model),
             options={"compute_capability": self.compute_capability} | OPTIONS,
             graph=stamp.hash_of(model),
         )
-        with written_whole(out_dir) as folder:
+        with atomic_output(out_dir) as folder:
             (folder / name).write_bytes(plan)
             stamp.write(folder / name, made)
         return out_dir / name
 
     def open(self, engine: Path) -> Session:
-        """Open a plan on this machine's first GPU.  A plan is code: verify its hash before.
+        """Open a plan on the first GPU of this machine.  A plan is code: verify its hash first.
 
-        EngineError for one of another library, version, system or GPU; MissingRuntimeError if none can run here.
+        Raises:
+            EngineError: The plan is of another library, version, system or GPU.
+            MissingRuntimeError: No plan can run on this machine.
         """
         check_file(engine, (".plan",), "TensorRT")
         stamped = stamp.read(engine)
         library = self._library()
         _check(engine, "library", stamped.runtime, _version(library))
         _check(engine, "system", stamped.os, stamp.os_name())
-        if (reason := cuda.missing()) is not None:
+        if (reason := cuda.unavailable_reason()) is not None:
             raise MissingRuntimeError(reason)
         _check(engine, "GPU", stamped.device, cuda.compute_capability())
         return _TensorRtSession(engine, library, stamped)
 
-    def missing(self) -> str | None:
-        """Why it cannot run here."""
+    def unavailable_reason(self) -> str | None:
+        """Say why TensorRT cannot run on this machine, and what to do; None if it can."""
         try:
             library = self._library()
         except MissingRuntimeError as cause:
             return str(cause)
-        if (reason := cuda.missing()) is not None:
+        if (reason := cuda.unavailable_reason()) is not None:
             return reason
-        there = cuda.compute_capability()
-        if self.compute_capability not in (DEVICE, there):
-            return f"tensorrt: expected a GPU of {self.compute_capability}, got {there}; build for this one"
-        if library.__name__ == RTX and there not in LISTED:
-            return f"tensorrt: expected the package tensorrt for {there}, got TensorRT for RTX; pip install tensorrt"
+        capability = cuda.compute_capability()
+        if self.compute_capability not in (DEVICE, capability):
+            return f"tensorrt: expected a GPU of {self.compute_capability}, got {capability}; build for this one"
+        if library.__name__ == RTX and capability not in LISTED:
+            return (
+                f"tensorrt: expected the package tensorrt for {capability}, got TensorRT for RTX; pip install tensorrt"
+            )
         return None
 
     def files(self, engine: Path) -> tuple[Path, ...]:
@@ -104,30 +110,30 @@ class TensorRt:
         return (engine, stamp.path_of(engine))
 
     def _capability(self) -> str:
-        """What is built for; MissingRuntimeError without the GPU that it should be built on."""
+        """The capability to build for; MissingRuntimeError without the GPU to build on."""
         if self.compute_capability != DEVICE:
             return self.compute_capability
-        if (reason := self.missing()) is not None:
+        if (reason := self.unavailable_reason()) is not None:
             raise MissingRuntimeError(reason)
         return cuda.compute_capability()
 
     def _library(self) -> Any:
-        """Only TensorRT for RTX builds for a GPU that is not there; the full library goes first where it is."""
+        """Import the library; only TensorRT for RTX builds without a GPU, else the full library is preferred."""
         names = (FULL, RTX) if self.compute_capability == DEVICE else (RTX,)
-        found = []
+        problems = []
         for name in names:
             try:
-                library = runtime_import.load(name)
+                library = runtime_import.import_runtime(name)
             except ImportError as cause:
-                found.append(f"{name}: {cause}")
+                problems.append(f"{name}: {cause}")
                 continue
             if hasattr(library, "Builder"):
                 return library
-            found.append(f"{name} without a builder")
+            problems.append(f"{name} without a builder")
         package = PACKAGES[names[0]]
         hint = " (a Jetson has it from JetPack: python3 -m venv --system-site-packages)" if names[0] == FULL else ""
         raise MissingRuntimeError(
-            f"tensorrt: expected the package {package}, got: {'; '.join(found)}; pip install {package}{hint}"
+            f"tensorrt: expected the package {package}, got: {'; '.join(problems)}; pip install {package}{hint}"
         )
 
 
@@ -171,8 +177,8 @@ class _TensorRtSession(Session):
         scores = np.empty((len(images), self._labels), np.float32)
         self._stream.enter()
         if not self._context.set_input_shape(self._input, images.shape):
-            taken = f"expected images {images.shape} to be taken"
-            raise RuntimeError(f"{self.engine.name}: {taken}, got: {self._messages.complaints()}; {AGAIN}")
+            expected = f"expected the engine to accept images {images.shape}"
+            raise RuntimeError(f"{self.engine.name}: {expected}, got: {self._messages.complaints()}; {AGAIN}")
         self._context.set_tensor_address(self._input, self._stream.upload(self._input, images))
         self._context.set_tensor_address(self._output, self._stream.buffer(self._output, scores.nbytes))
         if not self._context.execute_async_v3(self._stream.handle):
@@ -184,7 +190,7 @@ class _TensorRtSession(Session):
         try:
             self._stream.enter()
             if self._kernels is not None:
-                self._kernels.keep()
+                self._kernels.save()
         finally:
             del self._context, self._kernels, self._engine, self._runtime
             self._stream.close()
@@ -194,11 +200,11 @@ def _ran(library: Any, stamped: stamp.Stamp) -> RuntimeInfo:
     return RuntimeInfo(
         provider=library.__name__,
         device=cuda.compute_capability(),
-        # Products of an int8 graph may run on dequantised tensors, and what the engine inspector would say of them has
-        # no documented format.
+        # Products of an int8 graph may run on dequantized tensors; the engine inspector's output has no documented
+        # format.
         compute=COMPUTES.get(stamped.precision, "unknown"),
         version=_version(library),
-        placed=1.0,  # a plan runs on the GPU as a whole
+        placed=1.0,  # the whole plan runs on the GPU
     )
 
 

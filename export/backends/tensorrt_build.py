@@ -1,4 +1,4 @@
-"""An ONNX graph to a TensorRT plan, and whose fault it is when the parser or the builder refuses it."""
+"""Builds a TensorRT plan from an ONNX graph, and names the module that the parser or builder refuses."""
 
 from __future__ import annotations
 
@@ -13,50 +13,50 @@ from export.errors import EngineError
 
 log = logging.getLogger(__name__)
 
-BATCHES = (1, 1, 32)  # of the profile: least, tuned for, most images at once
-OPTIONS = {"batch": list(BATCHES), "tf32": False, "strongly_typed": True}  # of every build, as stamps hold them
-NEWEST_OPSET = 20  # that TensorRT 10 documents; the parser takes any newer one without a word
+BATCHES = (1, 1, 32)  # of the profile: smallest, optimized for, largest
+OPTIONS = {"batch": list(BATCHES), "tf32": False, "strongly_typed": True}  # of every build, for the stamp
+NEWEST_OPSET = 20  # documented for TensorRT 10; its parser accepts newer ones without a warning
 OPSET = re.compile(r"Opset version:\s*(\d+)")
 WORD = re.compile(r"[\w./:]+")
-SHOWN = 3  # complaints in an error: the first is the cause, the rest follow from it
+SHOWN = 3  # messages in an error: the first is the cause, the others follow from it
 
 
 class Messages:
-    """Passes the library's messages to `logging` and keeps its complaints for the error that follows."""
+    """Passes the library's messages to `logging` and collects its errors for our error message."""
 
     def __init__(self) -> None:
         self._complaints: list[str] = []
         self.opset = 0  # of the graph that the parser read last
-        self.inconsistent = False  # some batch of the profile cannot run: TensorRT for RTX 1.7 only warns of that
+        self.inconsistent = False  # a batch of the profile cannot run; TensorRT for RTX 1.7 only warns
 
     def add(self, level: int, message: str) -> None:
-        """Take one message of the library."""
+        """Handle one message of the library."""
         log.log(level, message)
         inconsistent = "not self-consistent" in message
         if level >= logging.ERROR or inconsistent:
-            self._complaints += told(message)
+            self._complaints += split_lines(message)
         self.inconsistent |= inconsistent
-        if (found := OPSET.search(message)) is not None:
-            self.opset = int(found[1])
+        if (match := OPSET.search(message)) is not None:
+            self.opset = int(match[1])
 
     def clear(self) -> None:
-        """Forget what was said before."""
+        """Delete the messages so far."""
         self._complaints.clear()
         self.opset, self.inconsistent = 0, False
 
     def complaints(self) -> str:
-        """What the library complained of since `clear`."""
+        """The library's errors since `clear`."""
         return "; ".join(self._complaints[:SHOWN]) or "no message of the library"
 
 
-def told(message: str) -> list[str]:
-    """The lines of a message, without the second complaint that follows every one where there is no driver."""
+def split_lines(message: str) -> list[str]:
+    """The lines of a message, without the one that follows every message on a machine without a driver."""
     return [line.strip() for line in message.splitlines() if line.strip() and "catchCudaError" not in line]
 
 
 @functools.cache
 def listen(library: Any) -> tuple[Any, Messages]:
-    """The logger of this process and what it hears: while anything holds one, TensorRT ignores every other."""
+    """Create the logger of this process and its messages; TensorRT ignores a second logger while one exists."""
     names = {"INTERNAL_ERROR": logging.CRITICAL, "ERROR": logging.ERROR, "WARNING": logging.WARNING}
     messages = Messages()
 
@@ -71,9 +71,9 @@ def listen(library: Any) -> tuple[Any, Messages]:
 
 
 def build(library: Any, model: Path, capability: str | None, timings: Path | None) -> bytes:
-    """The plan for `capability`, or for this machine's GPU; EngineError in the library's words.
+    """Build the plan for `capability`, or for the GPU of this machine; EngineError has the library's text.
 
-    `timings`, a place in the cache, keeps what the builder measured for the next build.
+    `timings` is a path below the cache for what the builder measures.
     """
     logger, messages = listen(library)
     messages.clear()
@@ -85,10 +85,10 @@ def build(library: Any, model: Path, capability: str | None, timings: Path | Non
     plan = builder.build_serialized_network(network, config)
     if plan is None or messages.inconsistent:
         where = "".join(f" (in {module})" for module in _modules_named(network, messages.complaints()))
-        wanted = f"a graph that {library.__name__} builds for {capability or 'this GPU'}, batches 1 to {BATCHES[-1]}"
-        raise EngineError(f"{model}: expected {wanted}, got: {messages.complaints()}{where}; change the layer")
+        expected = f"a graph that {library.__name__} builds for {capability or 'this GPU'}, batches 1 to {BATCHES[-1]}"
+        raise EngineError(f"{model}: expected {expected}, got: {messages.complaints()}{where}; change the layer")
     if timings is not None:
-        tensorrt_caches.keep_timings(config, timings)
+        tensorrt_caches.save_timings(config, timings)
     return bytes(plan)
 
 
@@ -98,8 +98,8 @@ def _parse(library: Any, builder: Any, model: Path) -> Any:
     parser = library.OnnxParser(network, logger)
     parsed = parser.parse_from_file(str(model))
     if messages.opset > NEWEST_OPSET:
-        known = f"opset {NEWEST_OPSET} or older for {library.__name__}"
-        raise EngineError(f"{model}: expected {known}, got {messages.opset}; export it again")
+        supported = f"opset {NEWEST_OPSET} or older for {library.__name__}"
+        raise EngineError(f"{model}: expected {supported}, got {messages.opset}; export it again")
     if not parsed:
         errors = [parser.get_error(index) for index in range(parser.num_errors)]
         listed = "; ".join(_complaint(network, error) for error in errors) or "no graph"
@@ -109,7 +109,7 @@ def _parse(library: Any, builder: Any, model: Path) -> Any:
 
 
 def _complaint(network: Any, error: Any) -> str:
-    text = " ".join(told(error.desc()))
+    text = " ".join(split_lines(error.desc()))
     if not error.node_name():
         return f"{text} (no node); export it again"
     module = module_of(error.node_name(), _producers(network))
@@ -117,26 +117,26 @@ def _complaint(network: Any, error: Any) -> str:
 
 
 def module_of(node: str, producers: dict[str, str]) -> str:
-    """The module of the net that a node belongs to: nodes are called MODULE/OPERATOR_N.
+    """The module of the model that a node belongs to; our nodes are named MODULE/OPERATOR_N.
 
-    What a quantiser or a cast added is called after the tensor that it reads; `producers` says which node made that.
+    Nodes added by a quantizer or a cast are named after the tensor that they read; `producers` maps tensors to nodes.
     """
     if "/" in node:
         return node.rpartition("/")[0]
     tensor = max((name for name in producers if node.startswith(f"{name}_")), key=len, default=None)
     if tensor is not None and "/" in producers[tensor]:
         return producers[tensor].rpartition("/")[0]
-    return node.partition(".weight")[0].removeprefix("tagger.")  # a weight is called MODULE.weight
+    return node.partition(".weight")[0].removeprefix("tagger.")  # a weight is named MODULE.weight
 
 
 def _producers(network: Any) -> dict[str, str]:
-    """Name of each tensor -> name of the layer that makes it."""
+    """Names of tensors -> names of the layers that write them."""
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     return {layer.get_output(index).name: layer.name for layer in layers for index in range(layer.num_outputs)}
 
 
 def _modules_named(network: Any, message: str) -> list[str]:
-    """Modules of the layers that a message of the builder names."""
+    """Modules of the layers that a message of the builder mentions."""
     producers, words = _producers(network), {word.strip(".:") for word in WORD.findall(message)}
     return sorted({module_of(name, producers) for name in producers.values() if name in words})
 
@@ -155,7 +155,7 @@ def _check_tagger(network: Any, model: Path) -> None:
 
 def _configure(library: Any, builder: Any, network: Any, capability: str | None) -> Any:
     config = builder.create_builder_config()
-    # On by default, and would round the factors of fp32 products to 10 bits: precision is in the graph.
+    # The graph decides the precision; TF32, on by default, would round the factors of fp32 products to 10 bits.
     config.clear_flag(library.BuilderFlag.TF32)
     profile = builder.create_optimization_profile()
     images = network.get_input(0)

@@ -1,6 +1,6 @@
-"""What TensorRT measured or compiled on a machine, kept for the next time; a cache is never a reason to fail.
+"""Caches what TensorRT measures or compiles on a machine; an unusable cache is no error.
 
-Files are named by their place below the cache's root and begin with the sha256 of the rest.
+Paths are relative to the cache's root; files start with the SHA-256 of the rest.
 """
 
 from __future__ import annotations
@@ -19,67 +19,66 @@ DIGEST = hashlib.sha256().digest_size
 
 
 def load_timings(config: Any, place: Path) -> None:
-    """Give the full library's builder the kernel timings of earlier builds; stale or damaged ones are left out."""
-    kept = _read(place)
-    cache = config.create_timing_cache(kept)
+    """Load kernel timings of earlier builds into the full library's builder; stale or damaged ones are ignored."""
+    cache = config.create_timing_cache(_read(place))
     if cache is None or not config.set_timing_cache(cache, False):
-        log.warning("%s: expected timings of this GPU and version, got others; they are measured again", place)
+        log.warning("%s: expected timings of this GPU and version, got others; measuring again", place)
         config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
-def keep_timings(config: Any, place: Path) -> None:
-    """Write what the builder knows now."""
+def save_timings(config: Any, place: Path) -> None:
+    """Write the builder's timings."""
     cache = config.get_timing_cache()
     if cache is not None:
         _write(place, cache.serialize())
 
 
 class Kernels:
-    """What TensorRT for RTX compiled for one engine on this machine: it does so at the first run, in seconds."""
+    """The kernels of one engine that TensorRT for RTX compiles at the first run on a machine, which takes seconds."""
 
     def __init__(self, engine: Any, place: Path) -> None:
-        """Load what was kept; kernels of another GPU, driver or version are compiled again."""
-        self._place, self._kept = place, _read(place)
+        """Load the cached kernels; those of another GPU, driver or version are compiled again."""
+        self._place, self._cached = place, _read(place)
         self._config = engine.create_runtime_config()
         self._cache = self._config.create_runtime_cache()
-        if self._kept and not self._cache.deserialize(self._kept):
-            log.warning("%s: expected kernels of this GPU and driver, got others; they are compiled again", place)
+        if self._cached and not self._cache.deserialize(self._cached):
+            log.warning("%s: expected kernels of this GPU and driver, got others; compiling again", place)
         if not self._config.set_runtime_cache(self._cache):
-            log.warning("%s: expected a cache that the engine takes, got a refusal; every start compiles again", place)
+            log.warning("%s: expected the engine to accept a cache, got a refusal; every start compiles again", place)
 
     def context(self, engine: Any) -> Any:
-        """An execution context that takes kernels from here and adds to them; None where the GPU has no room."""
+        """Create an execution context that uses and extends these kernels; None if the GPU's memory is full."""
         return engine.create_execution_context(self._config)
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write the kernels if there are new ones."""
         kernels = self._cache.serialize()
-        if kernels is not None and bytes(kernels) != self._kept:
+        if kernels is not None and bytes(kernels) != self._cached:
             _write(self._place, kernels)
 
 
 def _read(place: Path) -> bytes:
-    """What `_write` kept; empty if there is nothing, or nothing to trust."""
+    """The content that `_write` wrote; empty if there is none or it is damaged."""
     try:
         content = (private(cache_root() / place.parent) / place.name).read_bytes()
     except FileNotFoundError:
         return b""
     except OSError as cause:
-        log.warning("%s: expected a cache to read, got: %s; going on without", place, cause)
+        log.warning("%s: expected a cache to read, got: %s; continuing without", place, cause)
         return b""
-    digest, kept = content[:DIGEST], content[DIGEST:]
-    if hashlib.sha256(kept).digest() != digest:
-        log.warning("%s: expected what was kept, got a damaged file; it is made again", place)
+    digest, cached = content[:DIGEST], content[DIGEST:]
+    if hashlib.sha256(cached).digest() != digest:
+        log.warning("%s: expected a whole file, got a damaged one; creating it again", place)
         return b""
-    return kept
+    return cached
 
 
 def _write(place: Path, made: Any) -> None:
-    """Keep the library's bytes; None, where it has none to give, changes nothing."""
+    """Write the library's bytes; None, where it has nothing to cache, changes nothing."""
     if made is None:
         return
     content = bytes(made)
     try:
         files.write(private(cache_root() / place.parent) / place.name, hashlib.sha256(content).digest() + content)
     except OSError as cause:
-        log.warning("%s: expected a cache to keep it, got: %s; the next start or build is as slow", place, cause)
+        log.warning("%s: expected a writable cache, got: %s; the next start or build is as slow", place, cause)

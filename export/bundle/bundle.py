@@ -1,4 +1,4 @@
-"""What is shipped: a folder with a manifest, written whole, verified before a runtime reads it, swapped atomically."""
+"""The bundle: a folder with a manifest, written as a whole, verified before a runtime reads it, replaced atomically."""
 
 from __future__ import annotations
 
@@ -14,36 +14,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from export.backends.stamp import hash_of, precision_of
-from export.bundle.manifest import SCHEMA, EngineEntry, FileEntry, Manifest, check_path
+from export.bundle import signature
+from export.bundle.manifest import (
+    DIGEST,
+    MANIFEST,
+    PROGRAM,
+    SCHEMA,
+    SIGNATURE,
+    EngineEntry,
+    FileEntry,
+    Manifest,
+    check_path,
+)
 from export.bundle.program import build_pyz
 from export.errors import BundleError
 
 __all__ = [
-    "SCHEMA", "BundleError", "EngineEntry", "FileEntry", "Manifest", "Parts",
-    "build_pyz", "parts_of", "publish", "read_bundle", "recover", "write_bundle",
+    "DIGEST", "MANIFEST", "PROGRAM", "SCHEMA", "SIGNATURE", "BundleError", "EngineEntry", "FileEntry", "Manifest",
+    "Parts", "build_pyz", "parts_of", "publish", "read_bundle", "recover", "write_bundle",
 ]  # fmt: skip
 
-MANIFEST = "manifest.json"
-DIGEST = "manifest.sha256"
-SIGNATURE = "manifest.sig"  # signs the manifest, and through it every file
-PROGRAM = "tagger.pyz"
 AGAIN = "copy or export the bundle again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What goes into a bundle: the manifest without its files, and where each file comes from."""
+    """The content of a bundle: the manifest without its files, and the source of each file."""
 
     manifest: Manifest
     sources: Mapping[str, Path]  # path in the bundle -> file to copy
 
 
 def write_bundle(parts: Parts, out: Path) -> None:
-    """Make the folder `out`: the files, tagger.pyz, manifest.json and manifest.sha256; an older bundle is replaced.
+    """Write a bundle to `out`, replacing an older one: the files, tagger.pyz, manifest.json and manifest.sha256.
 
-    The program is built from the sources unless `parts` brings one: what was measured stays what is shipped.
+    If `parts` has no tagger.pyz, as measured before, the program is built from the sources.  Raises BundleError if a
+    file of the manifest has no source, or if `out` holds something else than a bundle.
     """
-    for owner, path in _used(parts.manifest):
+    for owner, path in _used_files(parts.manifest):
         if path not in parts.sources:
             raise BundleError(f"{owner}: expected a source for its file {path}, got none")
     recover(out)
@@ -67,28 +75,31 @@ def write_bundle(parts: Parts, out: Path) -> None:
 
 
 def parts_of(folder: Path) -> Parts:
-    """What a bundle was written from, its program included: to write it again with something added."""
+    """The content of an existing bundle, its program included, for writing it again with something added."""
     manifest = read_bundle(folder)
     return Parts(manifest=manifest, sources={path: folder / path for path in manifest.files})
 
 
 def read_bundle(folder: Path, *, verify: bool = True, key: Path | None = None) -> Manifest:
-    """The manifest of `folder`; raises BundleError if anything in the folder differs from it.
+    """Read the manifest of a bundle and verify the folder.
 
-    With a public `key` the manifest has to be signed by it.  With `verify=False` names, kinds and the manifest's own
-    hash are still checked, sizes and hashes of the files not.
+    Args:
+        folder: The bundle.
+        verify: Whether to check sizes and hashes of the files; names and the manifest's own hash always are.
+        key: A public key that must have signed the manifest.
+
+    Raises:
+        BundleError: Anything in the folder differs from the manifest, or the signature is missing or wrong.
     """
     if key is not None:
-        from export.bundle.signature import verify as verify_signature
-
-        verify_signature(folder, key)
+        signature.verify(folder, key)
     manifest = _read_manifest(folder)
-    there = _walk(folder) - {MANIFEST, DIGEST, SIGNATURE}
-    for path in sorted(manifest.files.keys() - there):
+    actual = _list_files(folder) - {MANIFEST, DIGEST, SIGNATURE}
+    for path in sorted(manifest.files.keys() - actual):
         raise BundleError(f"{folder / path}: expected a file of the bundle, got none; {AGAIN}")
-    for path in sorted(there - manifest.files.keys()):
+    for path in sorted(actual - manifest.files.keys()):
         raise BundleError(f"{folder / path}: expected only files of the manifest, got this one too; move it away")
-    for owner, path in (*_used(manifest), ("the bundle", PROGRAM)):
+    for owner, path in (*_used_files(manifest), ("the bundle", PROGRAM)):
         if path not in manifest.files:
             raise BundleError(f"{owner}: expected {path} in the manifest, got no such file; {AGAIN}")
     if verify:
@@ -98,18 +109,18 @@ def read_bundle(folder: Path, *, verify: bool = True, key: Path | None = None) -
 
 
 def publish(built: Path, dist: Path) -> None:
-    """Put a copy of the bundle `built` at `dist`; an older bundle there is swapped, anything else is refused."""
+    """Copy the bundle `built` to `dist`, replacing an older bundle atomically; BundleError for anything else there."""
     recover(dist)
     _check_ours(dist)
     new = _beside(dist, "new")
     dist.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(built, new, symlinks=True)  # a link stays one, and is refused
+    shutil.copytree(built, new, symlinks=True)  # links are kept as links, and refused
     read_bundle(new)
     _swap(new, dist)
 
 
 def recover(dist: Path) -> None:
-    """Clear what a killed `publish` or `write_bundle` left: the old bundle goes back if nothing took its place."""
+    """Clean up after a killed `publish` or `write_bundle`; the old bundle is restored if no new one took its place."""
     old = _beside(dist, "old")
     if old.is_dir() and not dist.exists():
         old.rename(dist)
@@ -117,8 +128,8 @@ def recover(dist: Path) -> None:
     shutil.rmtree(_beside(dist, "new"), ignore_errors=True)
 
 
-def _used(manifest: Manifest) -> Iterator[tuple[str, str]]:
-    """Every file that the manifest speaks of, with who needs it."""
+def _used_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """Every file that the manifest refers to, with what needs it."""
     for engine in manifest.engines:
         for path in (*engine.files, engine.graph):
             yield f"engine {engine.name}", path
@@ -127,15 +138,15 @@ def _used(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _check_ours(dist: Path) -> None:
-    """Raise BundleError if `dist` holds anything that a bundle's manifest does not list: it is about to be deleted."""
-    move = "move it away and run again"
+    """Raise BundleError if `dist`, which is about to be deleted, holds anything that is not of a bundle."""
+    move = "move it away and rerun"
     if not dist.exists() and not dist.is_symlink():
         return
     if dist.is_symlink() or not (dist / MANIFEST).is_file():
         raise BundleError(f"{dist}: expected a bundle (with {MANIFEST}) or nothing, got something else; {move}")
     try:
         known = _read_manifest(dist).files.keys() | {MANIFEST, DIGEST, SIGNATURE}
-        extra = sorted(_walk(dist) - known)
+        extra = sorted(_list_files(dist) - known)
     except BundleError as cause:
         raise BundleError(f"{dist}: expected a bundle of ours to replace, got: {cause}; or {move}") from None
     if extra:
@@ -143,7 +154,7 @@ def _check_ours(dist: Path) -> None:
 
 
 def _swap(new: Path, dist: Path) -> None:
-    """Put the folder `new` in the place of `dist`; a kill on the way leaves what `recover` mends."""
+    """Replace `dist` by the folder `new`; `recover` cleans up if the process is killed here."""
     old = _beside(dist, "old")
     flush(new)
     if dist.exists():
@@ -167,22 +178,22 @@ def _read_manifest(folder: Path) -> Manifest:
     return Manifest.from_json(content)
 
 
-def _walk(folder: Path) -> set[str]:
-    """Every file below `folder`; raises BundleError on links, pipes and the like."""
-    found = set()
-    for where, folders, files in os.walk(folder):
+def _list_files(folder: Path) -> set[str]:
+    """Relative paths of all files below `folder`; BundleError for links, pipes and other special files."""
+    paths = set()
+    for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            path = Path(where, name)
+            path = Path(parent, name)
             mode = path.lstat().st_mode
             if stat.S_ISLNK(mode) or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 kind = "a link" if stat.S_ISLNK(mode) else "a special file"
                 raise BundleError(f"{path}: expected a plain file or folder in the bundle, got {kind}; move it away")
-        found |= {Path(where, name).relative_to(folder).as_posix() for name in files}
-    return found
+        paths |= {Path(parent, name).relative_to(folder).as_posix() for name in files}
+    return paths
 
 
 def _check_thresholds(folder: Path, manifest: Manifest) -> None:
-    """Raise BundleError for thresholds of something else: a graph's are an engine's where it is of that precision."""
+    """Raise BundleError unless each engine's thresholds were tuned on it, or on its graph in the same precision."""
     manifest.check_thresholds()
     for entry in manifest.engines:
         if entry.thresholds_sha256 == manifest.files[entry.file].sha256:
@@ -196,10 +207,9 @@ def _check_thresholds(folder: Path, manifest: Manifest) -> None:
 
 
 def _check_files(folder: Path, files: Mapping[str, FileEntry]) -> None:
-    """Several at once: hashing runs without Python's lock."""
-    with ThreadPoolExecutor() as pool:
-        for checked in [pool.submit(_check_file, folder / path, entry) for path, entry in files.items()]:
-            checked.result()
+    with ThreadPoolExecutor() as pool:  # hashing releases Python's lock
+        for check in [pool.submit(_check_file, folder / path, entry) for path, entry in files.items()]:
+            check.result()
 
 
 def _check_file(file: Path, expected: FileEntry) -> None:
@@ -215,20 +225,20 @@ def _entry(file: Path) -> FileEntry:
     return FileEntry(sha256=hash_of(file), bytes=file.stat().st_size)
 
 
-def _beside(dist: Path, what: str) -> Path:
-    return dist.parent / f".{dist.name}.{what}"  # the same file system, so that a rename is atomic
+def _beside(dist: Path, suffix: str) -> Path:
+    return dist.parent / f".{dist.name}.{suffix}"  # the same file system, so that a rename is atomic
 
 
 def flush(folder: Path) -> None:
-    """Force every file below `folder` to the disk, so that a rename after it moves whole files."""
-    for where, _, files in os.walk(folder):
+    """Flush every file below `folder` to the disk, so that a later rename moves complete files."""
+    for parent, _, files in os.walk(folder):
         for name in files:
-            sync(Path(where, name))
-        sync(Path(where))
+            sync(Path(parent, name))
+        sync(Path(parent))
 
 
 def sync(path: Path) -> None:
-    """Force `path` to the disk; some file systems cannot do that for folders."""
+    """Flush `path` to the disk; some file systems cannot flush folders."""
     handle = os.open(path, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():

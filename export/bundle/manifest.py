@@ -1,4 +1,4 @@
-"""What a bundle says about itself: the manifest's fields, read strictly and written always the same."""
+"""The manifest of a bundle, read strictly and written reproducibly."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 from export.errors import BundleError
 
 SCHEMA = 3
-ANY_PROCESSOR = "any processor"  # what most graphs are meant for
-MOST_PX = 4096  # a side of what a tagger takes: no net here comes near, and more would only fill the memory
+# Files of every bundle.  The signature is of the manifest, which holds the hash of every other file.
+MANIFEST, DIGEST, SIGNATURE, PROGRAM = "manifest.json", "manifest.sha256", "manifest.sig", "tagger.pyz"
+ANY_PROCESSOR = "any processor"  # value of `meant_for` for most graphs
+MOST_PX = 4096  # limit for the side of an image, so that a damaged manifest does not fill the memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,35 +28,37 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineEntry:
-    """One engine: how to open it and the thresholds (L,) that hold for it."""
+    """One engine: how to open it, and its thresholds (L,)."""
 
     name: str
-    backend: dict[str, Any]  # rebuilds the dataclass of export.backends, `kind` included
+    backend: dict[str, Any]  # the fields of the dataclass of export.backends, `kind` included
     precision: str
     file: str
-    files: tuple[str, ...]  # all that the runtime reads, `file` included, and its stamp
-    graph: str  # the ONNX in the bundle that it was compiled from; NNCF starts from models/fp32.onnx
+    files: tuple[str, ...]  # all that the runtime reads, `file` included, and the stamp
+    graph: str  # the ONNX in the bundle that it was compiled from; for NNCF models/fp32.onnx
     thresholds: tuple[float, ...]
-    thresholds_from: str  # the engine whose scores they were tuned on: itself, or what ran the same graph
-    thresholds_sha256: str  # of the file whose scores those were: `file` or `graph`
-    expected_precision: tuple[float | None, ...]  # (L,) cross-fitted on tune; None where nothing is predicted
+    thresholds_from: str  # the engine whose scores they were tuned on: this one, or one of the same graph
+    thresholds_sha256: str  # of the file with those scores: `file` or `graph`
+    expected_precision: tuple[float | None, ...]  # (L,) cross-fitted on tune; None without predictions
     expected_recall: tuple[float | None, ...]  # (L,) None for a label without positives
     tune_map: float | None
     tune_ap: tuple[float | None, ...]  # (L,) None for a label without positives
     p50_ms: float | None = None  # end to end, on `Manifest.measured_on`
-    # What its graph is made for and in what arithmetic its mAP and thresholds are computed; older bundles do not say.
-    meant_for: str = field(default="", metadata={"optional": True})
-    judged_in: str = field(default="", metadata={"optional": True})  # "exact arithmetic", or an instruction set
+    # Missing in older bundles.
+    meant_for: str = field(default="", metadata={"optional": True})  # the processors that its graph is made for
+    judged_in: str = field(
+        default="", metadata={"optional": True}
+    )  # for its mAP: "exact arithmetic", or an instruction set
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The whole of manifest.json; paths are relative to the bundle, with forward slashes."""
+    """The content of manifest.json; paths are relative to the bundle, with forward slashes."""
 
     schema: int = SCHEMA
     recipe: str
     recipe_hash: str
-    recipe_content: dict[str, Any]  # the whole recipe, without paths
+    recipe_content: dict[str, Any]  # without paths
     labels: tuple[str, ...]
     image_px: int
     preprocessing: dict[str, str]
@@ -62,21 +66,21 @@ class Manifest:
     measured: bool
     provenance: str  # of the images
     licences: tuple[str, ...]  # of the images
-    weights: tuple[str, ...]  # what training began from, with their licences
+    weights: tuple[str, ...]  # the initial weights of training, with their licences
     versions: dict[str, str]
-    tune_images: int  # what thresholds, mAP and expectations of the engines come from
+    tune_images: int  # for thresholds, mAP, expected precision and recall of the engines
     tune_positives: tuple[int, ...]  # (L,)
     golden: tuple[str, ...]  # images for the self-test
-    golden_expected: str  # what they give, step by step: see export.bundle.golden
+    golden_expected: str  # their results, step by step: see export.bundle.golden
     engines: tuple[EngineEntry, ...]
-    measured_on: dict[str, Any] | None = None  # export.backends.host.identity(), and its runtimes
+    measured_on: dict[str, Any] | None = None  # export.backends.host.identity(), and the runtimes
     files: dict[str, FileEntry] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = {"labels": self.labels, "engines": tuple(engine.name for engine in self.engines)}
-        for what, found in names.items():
-            if not found or len(found) != len(set(found)) or not all(name.strip() for name in found):
-                raise BundleError(f"manifest: {what}: expected distinct names, got {list(found)}; export again")
+        lists = {"labels": self.labels, "engines": tuple(engine.name for engine in self.engines)}
+        for what, names in lists.items():
+            if not names or len(names) != len(set(names)) or not all(name.strip() for name in names):
+                raise BundleError(f"manifest: {what}: expected distinct names, got {list(names)}; export again")
         if not self.golden:
             raise BundleError("manifest: golden: expected an image, got none; export again")
         _check_range("image_px", (self.image_px,), 1, MOST_PX)
@@ -88,7 +92,7 @@ class Manifest:
             check_path(path)
 
     def check_thresholds(self) -> None:
-        """Raise BundleError for an engine whose thresholds were tuned on scores of something else."""
+        """Raise BundleError for an engine whose thresholds were tuned on another engine's scores."""
         for engine in self.engines:
             own = {name: self.files[name].sha256 for name in (engine.file, engine.graph)}
             if engine.thresholds_sha256 not in own.values():
@@ -98,24 +102,24 @@ class Manifest:
                 )
 
     def engine(self, name: str) -> EngineEntry:
-        """The engine called `name`; raises BundleError that lists those there are."""
+        """The engine named `name`; BundleError lists the names."""
         for engine in self.engines:
             if engine.name == name:
                 return engine
         raise BundleError(f"engine: expected one of {', '.join(e.name for e in self.engines)}, got {name!r}")
 
     def to_json(self) -> str:
-        """Equal text for equal manifests."""
+        """JSON, equal for equal manifests."""
         fields = dataclasses.asdict(self)
         return json.dumps(fields, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
-        """Read strictly: unknown schema, missing, unknown or mistyped fields raise BundleError with their path."""
+        """Read strictly: BundleError, with the path, for an unknown schema and missing, unknown or mistyped fields."""
         try:
             plain = text if isinstance(text, str) else text.decode("utf-8")
             data = json.loads(plain, object_pairs_hook=_without_duplicates)
-            json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # no nan, 1e999, half of a character
+            json.dumps(data, ensure_ascii=False, allow_nan=False).encode()  # refuses nan, 1e999 and lone surrogates
         except (ValueError, RecursionError) as cause:
             raise BundleError(f"manifest.json: expected JSON, got {cause}; copy the bundle again") from None
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
@@ -130,17 +134,17 @@ class Manifest:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; json would take the last of equal keys, another reader the first."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """A JSON object without repeated keys, of which readers take the first or the last."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = sorted({key for key in keys if keys.count(key) > 1})
         raise ValueError(f"the key {', '.join(map(repr, twice))} twice in one object")
-    return found
+    return content
 
 
 def check_path(path: str) -> None:
-    """Raise BundleError unless `path` is relative, normal and stays inside its folder."""
+    """Raise BundleError unless `path` is relative, normalized and inside its folder."""
     parts = PurePosixPath(path).parts
     if not parts or path != "/".join(parts) or "\\" in path or ":" in path or ".." in parts or "\0" in path:
         raise BundleError(f"manifest: files: expected a path inside the bundle, got {path!r}; do not use this bundle")
@@ -198,11 +202,11 @@ def _is(value: Any, annotation: str) -> bool:
         return value is None or _is(value, annotation[: -len(" | None")])
     if annotation.startswith("tuple["):
         item = annotation[len("tuple[") : -len(", ...]")]
-        return isinstance(value, list) and all(_is(one, item) for one in value)
+        return isinstance(value, list) and all(_is(element, item) for element in value)
     if annotation.startswith("dict["):
         item = annotation[len("dict[str, ") : -1]
-        return isinstance(value, dict) and all(_is(one, item) for one in value.values())
+        return isinstance(value, dict) and all(_is(element, item) for element in value.values())
     allowed = _SCALARS.get(annotation)
-    if allowed is None:  # an object of its own or Any: checked where it is built
+    if allowed is None:  # Any, or a dataclass, which is checked when it is created
         return True
     return isinstance(value, allowed) and (annotation == "bool" or not isinstance(value, bool))

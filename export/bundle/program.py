@@ -1,13 +1,14 @@
-"""tagger.pyz: the torch-free part of the project as one file that Python runs."""
+"""Builds tagger.pyz: the torch-free part of the project in one file that Python runs."""
 
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from pathlib import Path
 
+from export.bundle.archive import write_archive
+
 ROOT = Path(__file__).parents[2]
-# What ships to a device, as whole folders: the import linter and the tests hold these free of torch.
+# Deployed to a device, as whole folders; the import linter and the tests keep them free of torch.
 PARTS = (
     "mlkd/core",
     "export/errors.py",
@@ -20,7 +21,7 @@ PARTS = (
 MAIN = """import os
 import sys
 
-sys.path[0] = os.path.realpath(sys.path[0])  # modules come when they are needed, and the link may lead elsewhere then
+sys.path[0] = os.path.realpath(sys.path[0])  # modules are imported later, when a link may lead to another version
 
 try:
     from mlkd.core import processes
@@ -39,40 +40,35 @@ except KeyboardInterrupt:  # while modules are loaded
 sys.exit(code)
 """
 SHEBANG = b"#!/usr/bin/env python3\n"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold
 
 
 def build_pyz(out: Path) -> Path:
-    """Write the program to `out`: equal sources give equal bytes (entries sorted and stored, times fixed)."""
+    """Write the program to `out`; equal sources give equal bytes."""
     with out.open("wb") as stream:
         stream.write(SHEBANG)
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-            for name, content in sorted(_contents().items()):
-                entry = zipfile.ZipInfo(name, EPOCH)
-                entry.create_system, entry.external_attr = 3, 0o100644 << 16
-                archive.writestr(entry, content)
+        write_archive(stream, sorted(_contents().items()))
     out.chmod(0o755)
     return out
 
 
 def digest() -> str:
-    """A hash of what `build_pyz` writes: another program makes another bundle."""
+    """Hash of the sources that `build_pyz` writes, part of the bundle stage's identity."""
     text = "".join(f"{name} {hashlib.sha256(content).hexdigest()}\n" for name, content in sorted(_contents().items()))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _contents() -> dict[str, bytes]:
-    found = {"__main__.py": MAIN.encode()}
+    contents = {"__main__.py": MAIN.encode()}
     for part in PARTS:
         files = _sources(ROOT / part)
         if not files:
             raise FileNotFoundError(f"{ROOT / part}: expected a source file of tagger.pyz, got none; check the clone")
-        found |= {file.relative_to(ROOT).as_posix(): file.read_bytes() for file in files}
-    return found
+        contents |= {file.relative_to(ROOT).as_posix(): file.read_bytes() for file in files}
+    return contents
 
 
 def _sources(part: Path) -> list[Path]:
-    """The Python files of a part, and the `__init__.py` of the packages around it."""
+    """The Python files of a part, and the `__init__.py` of its parent packages."""
     files = [part] if part.is_file() else sorted(part.rglob("*.py"))
-    around = [folder / "__init__.py" for folder in part.parents if folder.is_relative_to(ROOT) and folder != ROOT]
-    return files and [*files, *(file for file in around if file.is_file())]
+    parents = [folder / "__init__.py" for folder in part.parents if folder.is_relative_to(ROOT) and folder != ROOT]
+    return files and [*files, *(file for file in parents if file.is_file())]

@@ -1,4 +1,4 @@
-"""Who made a bundle: an Ed25519 signature of manifest.json, which holds the hash of every other file."""
+"""Signs bundles: an Ed25519 signature of manifest.json, which has the hash of every other file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from export.bundle.bundle import MANIFEST, SIGNATURE
+from export.bundle.manifest import MANIFEST, SIGNATURE
 from export.errors import BundleError
 
-if TYPE_CHECKING:  # not on every device
+if TYPE_CHECKING:  # not installed on every device
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-CONTEXT = b"edge-tagger bundle manifest 1\0"  # before what is signed: no other use of the key can pass for this one
+CONTEXT = b"edge-tagger bundle manifest 1\0"  # prefix of the signed bytes: signatures for other purposes do not fit
 DO_NOT = "do not use this bundle"
 INSTALL = "pip install cryptography"
 LONGEST = 1 << 10  # bytes of manifest.sig or of a key
 
 
 def verify(folder: Path, key: Path) -> None:
-    """Raise BundleError unless manifest.json in `folder` was signed with the private half of the public key `key`."""
+    """Raise BundleError unless manifest.json in `folder` is signed with the private key of the public key `key`."""
     public = read_key(key)
     file = folder / SIGNATURE
     if not file.is_symlink() and not file.exists():
@@ -42,19 +42,19 @@ def verify(folder: Path, key: Path) -> None:
 
 
 def state(folder: Path, key: Path | None = None) -> str:
-    """Whether a bundle is signed, and whether that was checked; raises BundleError where `verify` does."""
+    """Describe whether a bundle is signed and the signature checked; raises BundleError like `verify`."""
     if key is not None:
         verify(folder, key)
         return f"signed, checked with {key}"
     if not (folder / SIGNATURE).exists():
         return "unsigned"
     checks = "--require-signature KEY checks it"
-    able = importlib.util.find_spec("cryptography") is not None
-    return f"signed, signature not checked: {checks if able else f'after {INSTALL}, {checks}'}"
+    is_installed = importlib.util.find_spec("cryptography") is not None
+    return f"signed, signature not checked: {checks if is_installed else f'after {INSTALL}, {checks}'}"
 
 
 def message(manifest: bytes) -> bytes:
-    """What is signed for a manifest."""
+    """The bytes to sign for a manifest."""
     return CONTEXT + manifest
 
 
@@ -71,26 +71,26 @@ def fingerprint(key: Ed25519PublicKey) -> str:
 
 
 def read_key(file: Path) -> Ed25519PublicKey:
-    """A public key in PEM (SubjectPublicKeyInfo); raises BundleError for anything else, or without `cryptography`."""
+    """Read a public key in PEM (SubjectPublicKeyInfo); BundleError for anything else, or without `cryptography`."""
     try:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
     except ImportError as cause:
         raise BundleError(f"signature: expected the package cryptography to check it, got {cause}; {INSTALL}") from None
-    wanted = "an Ed25519 public key in PEM"
+    expected = "an Ed25519 public key in PEM"
     try:
         key = load_pem_public_key(_begin(file))
     except OSError as cause:
-        raise BundleError(f"{file}: expected {wanted}, got: {cause.strerror}; name the right file") from None
-    except Exception:  # ValueError, UnsupportedAlgorithm and what else cryptography finds wrong with text
+        raise BundleError(f"{file}: expected {expected}, got: {cause.strerror}; name the right file") from None
+    except Exception:  # ValueError, UnsupportedAlgorithm and other errors of cryptography
         key = None
     if not isinstance(key, Ed25519PublicKey):
-        raise BundleError(f"{file}: expected {wanted}, got something else; take the .pub file that keygen wrote")
+        raise BundleError(f"{file}: expected {expected}, got something else; take the .pub file that keygen wrote")
     return key
 
 
 def _read(file: Path) -> tuple[str, bytes]:
-    """Whose signature it says it is, and the signature."""
+    """The fingerprint of the signing key, and the signature."""
     words = _plain(file, LONGEST).split(b" ")
     try:
         algorithm, signed_by, text = words

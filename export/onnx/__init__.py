@@ -1,1 +1,1 @@
-"""From a trained tagger to an ONNX graph, and how far graphs are from each other."""
+"""Exports a trained tagger to an ONNX graph, and compares the scores of graphs."""

@@ -1,4 +1,4 @@
-"""ONNX graphs as they leave the exporter: constants folded, no traces of the machine, equal bytes for equal nets."""
+"""Rewrites exported ONNX graphs: folds constants, removes traces of the machine, makes the bytes reproducible."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 BROADCASTING = frozenset({"Add", "Sub", "Mul", "Div", "MatMul"})
-SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's note of the modules that a node comes from
+SCOPES = "pkg.torch.onnx.name_scopes"  # the exporter's metadata with the modules of a node
 
 
 def write(model: ModelProto, out: Path, metadata: Mapping[str, str]) -> Path:
-    """Check the model and write it with exactly this metadata."""
+    """Check the model and write it with this metadata only; equal models give equal bytes."""
     del model.metadata_props[:]
     for key, value in sorted(metadata.items()):
         model.metadata_props.add(key=key, value=value)
@@ -31,19 +31,19 @@ def write(model: ModelProto, out: Path, metadata: Mapping[str, str]) -> Path:
 
 
 def read_metadata(model: ModelProto) -> dict[str, str]:
-    """What `write` put in."""
+    """The metadata that `write` wrote."""
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
 def opset(model: ModelProto) -> int:
-    """The version of the standard operators that the model really uses."""
+    """Version of the standard operators in the model."""
     return int(next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")))
 
 
 def fold_constants(model: ModelProto) -> None:
     """Replace every node that depends on no input by its value.
 
-    The exporter's optimizer leaves out operators with optional outputs (LayerNormalization), and everything after them.
+    The exporter's optimizer does not fold operators with optional outputs (LayerNormalization), nor what follows them.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
     outputs = {value.name for value in model.graph.output}
@@ -54,26 +54,25 @@ def fold_constants(model: ModelProto) -> None:
             constants |= set(node.output)
     if not folded:
         return
-    kept = [node for node in model.graph.node if node not in folded]
-    read = {name for node in kept for name in node.input}
+    others = [node for node in model.graph.node if node not in folded]
+    read = {name for node in others for name in node.input}
     values = _evaluate(model, folded, sorted({name for node in folded for name in node.output if name in read}))
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    _replace_nodes(model, others)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in values.items())
     _drop_unread(model)
 
 
 def broadcast_constants(model: ModelProto) -> None:
-    """Leave out expansions of constants to the batch where all that follows broadcasts them anyway.
+    """Remove expansions of constants to the batch where all readers broadcast them.
 
-    OpenVINO's CPU plugin (2026.4) does not keep such an expansion until it is read where the first convolution is int8:
+    If the first convolution is int8, OpenVINO's CPU plugin (2026.4) overwrites such an expansion before it is read:
     with the label decoder's queries mAP fell by up to a tenth, with EdgeNeXt's position codes by a sixth.
     """
     constants = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info
     }
-    left_out = {
+    removed = {
         node.output[0]: node.input[0]
         for node in model.graph.node
         if node.op_type == "Expand"
@@ -81,14 +80,14 @@ def broadcast_constants(model: ModelProto) -> None:
         and _is_broadcast(model, node.output[0], math.prod(constants[node.input[0]]))
     }
     for node in model.graph.node:
-        for at, name in enumerate(node.input):
-            node.input[at] = left_out.get(name, name)
+        for index, name in enumerate(node.input):
+            node.input[index] = removed.get(name, name)
     drop_dead(model)
     fold_constants(model)
 
 
 def read_input_once(model: ModelProto) -> None:
-    """Put the cast of the input first and let all else read its result: TensorRT takes nothing else on uint8."""
+    """Put the cast of the input first and let all nodes read its result: TensorRT accepts only a cast of uint8."""
     source = model.graph.input[0].name
     cast = next(node for node in model.graph.node if node.op_type == "Cast" and node.input[0] == source)
     others = [node for node in model.graph.node if node is not cast]
@@ -96,16 +95,14 @@ def read_input_once(model: ModelProto) -> None:
         for index, name in enumerate(node.input):
             if name == source:
                 node.input[index] = cast.output[0]
-    nodes = [NodeProto.FromString(node.SerializeToString()) for node in (cast, *others)]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+    _replace_nodes(model, [cast, *others])
 
 
 def sums_as_products(model: ModelProto) -> None:
-    """Write sums over the last axis as products with ones.
+    """Replace sums over the last axis by products with ones.
 
-    OpenVINO's CPU plugin (2026.4) fuses a following bias into such a sum along the wrong axis: it is right for a batch
-    of one, wrong for others, and reads past the bias's end when the batch is longer than it.
+    OpenVINO's CPU plugin (2026.4) fuses a following bias into such a sum along the wrong axis: the result is right for
+    a batch of one, wrong for others, and reads past the end of the bias if the batch is larger.
     """
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.value_info}
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -113,15 +110,14 @@ def sums_as_products(model: ModelProto) -> None:
     for node in model.graph.node:
         rank = ranks.get(node.input[0], 0) if node.op_type == "ReduceSum" else 0
         last = rank and numpy_helper.to_array(tensors[node.input[1]]).tolist() in ([-1], [rank - 1])
-        nodes += _as_product(model, node) if last else [NodeProto.FromString(node.SerializeToString())]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+        nodes += _as_product(model, node) if last else [node]
+    _replace_nodes(model, nodes)
     _drop_unread(model)
 
 
 def sort_nodes(model: ModelProto) -> None:
-    """Put every node behind those it reads from, otherwise in the order there is."""
-    waiting = [NodeProto.FromString(node.SerializeToString()) for node in model.graph.node]
+    """Put every node after those it reads from, otherwise in the existing order."""
+    waiting = list(model.graph.node)
     made_later = {name for node in waiting for name in node.output}
     ordered: list[NodeProto] = []
     while waiting:
@@ -129,17 +125,16 @@ def sort_nodes(model: ModelProto) -> None:
         waiting.remove(node)
         ordered.append(node)
         made_later -= set(node.output)
-    del model.graph.node[:]
-    model.graph.node.extend(ordered)
+    _replace_nodes(model, ordered)
 
 
-def anonymise(model: ModelProto) -> None:
-    """Name nodes after the modules they come from; drop stack traces, notes and inferred shapes."""
+def anonymize(model: ModelProto) -> None:
+    """Name nodes after their modules; remove stack traces, comments and inferred shapes."""
     counts: Counter[str] = Counter()
     for node in model.graph.node:
-        where = f"{_module(node)}/{node.op_type}"
-        node.name = f"{where}_{counts[where]}"
-        counts[where] += 1
+        prefix = f"{_module(node)}/{node.op_type}"
+        node.name = f"{prefix}_{counts[prefix]}"
+        counts[prefix] += 1
         node.doc_string = ""
         del node.metadata_props[:]
     graph = model.graph
@@ -150,19 +145,19 @@ def anonymise(model: ModelProto) -> None:
 
 
 def _is_broadcast(model: ModelProto, name: str, size: int) -> bool:
-    """Whether a tensor that is alike for every image, `size` values each, may keep a batch of one."""
+    """Whether a tensor that is equal for all images, `size` values each, may have a batch of one."""
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in (node for node in model.graph.node if name in node.input):
-        moves = _moves_within_images(node, constants, size)
-        meets = node.op_type in BROADCASTING and not any(other in constants for other in node.input if other != name)
-        if meets or ((moves or node.op_type in BROADCASTING) and _is_broadcast(model, node.output[0], size)):
-            continue
-        return False
+        broadcasts = node.op_type in BROADCASTING
+        has_batch = broadcasts and not any(other in constants for other in node.input if other != name)
+        passes_on = broadcasts or _keeps_batch(node, constants, size)
+        if not has_batch and not (passes_on and _is_broadcast(model, node.output[0], size)):
+            return False
     return True
 
 
-def _moves_within_images(node: NodeProto, constants: Mapping[str, TensorProto], size: int) -> bool:
-    """Whether a Reshape or Transpose leaves the batch where it is."""
+def _keeps_batch(node: NodeProto, constants: Mapping[str, TensorProto], size: int) -> bool:
+    """Whether a Reshape or Transpose leaves the first axis unchanged."""
     if node.op_type == "Reshape" and node.input[1] in constants:
         target = numpy_helper.to_array(constants[node.input[1]])
         return bool(target[0] == -1 and math.prod(target[1:]) == size)
@@ -172,12 +167,12 @@ def _moves_within_images(node: NodeProto, constants: Mapping[str, TensorProto], 
 def _as_product(model: ModelProto, node: NodeProto) -> list[NodeProto]:
     length = next(value for value in model.graph.value_info if value.name == node.input[0])
     size = length.type.tensor_type.shape.dim[-1].dim_value
-    result, kept = node.output[0], next((entry.i for entry in node.attribute if entry.name == "keepdims"), 1)
+    result, keep_axis = node.output[0], next((entry.i for entry in node.attribute if entry.name == "keepdims"), 1)
     ones, axis, column = f"{result}_ones", f"{result}_axis", f"{result}_column"
     model.graph.initializer.append(numpy_helper.from_array(np.ones((size, 1), np.float32), ones))
-    product = onnx.helper.make_node("MatMul", [node.input[0], ones], [result if kept else column])
+    product = onnx.helper.make_node("MatMul", [node.input[0], ones], [result if keep_axis else column])
     product.metadata_props.extend(node.metadata_props)
-    if kept:
+    if keep_axis:
         return [product]
     model.graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), axis))
     squeeze = onnx.helper.make_node("Squeeze", [column, axis], [result])
@@ -203,20 +198,26 @@ def _evaluate(model: ModelProto, nodes: list[NodeProto], names: list[str]) -> di
 
 
 def drop_dead(model: ModelProto) -> None:
-    """Remove nodes whose results nobody reads."""
+    """Remove nodes whose results are not used."""
     read = {value.name for value in model.graph.output}
-    kept: list[NodeProto] = []
+    used: list[NodeProto] = []
     for node in reversed(model.graph.node):
         if read & set(node.output):
-            kept.insert(0, NodeProto.FromString(node.SerializeToString()))
+            used.insert(0, node)
             read |= set(node.input)
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
+    _replace_nodes(model, used)
     _drop_unread(model)
 
 
 def _drop_unread(model: ModelProto) -> None:
     read = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in read]
+    tensors = [tensor for tensor in model.graph.initializer if tensor.name in read]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(tensors)
+
+
+def _replace_nodes(model: ModelProto, nodes: list[NodeProto]) -> None:
+    """Replace the nodes by copies of `nodes`, which would become invalid when the old ones are deleted."""
+    copies = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)

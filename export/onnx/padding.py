@@ -1,4 +1,4 @@
-"""Pad nodes of exported graphs, written as runtimes compute them right and fast."""
+"""Rewrites the Pad nodes of exported graphs, so that runtimes compute them correctly and fast."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from export.onnx import graph
 
 
 def pads_into_convolutions(model: ModelProto) -> None:
-    """Let a convolution pad for itself where a Pad with zeros in front of it does: SAME padding at a fixed size."""
+    """Move the zeros of a Pad in front of a convolution into the convolution: SAME padding at a fixed size."""
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     readers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
@@ -36,10 +36,10 @@ def pads_into_convolutions(model: ModelProto) -> None:
 
 
 def pad_maxima_with_almost_zero(model: ModelProto) -> None:
-    """Fill with the smallest normal number where a maximum reads zeros that a Pad put round the map.
+    """Pad with the smallest normal number instead of zero in front of a MaxPool.
 
-    ONNX Runtime (1.31, `Pad_Fusion`) makes such zeros the MaxPool's own padding, which is no number at all: where all
-    else in a window is negative the maximum would be negative too.
+    ONNX Runtime (1.31, `Pad_Fusion`) turns zeros into the MaxPool's own padding, which does not take part in the
+    maximum: a window with negative values would have a negative maximum instead of zero.
     """
     pooled = {node.input[0] for node in model.graph.node if node.op_type == "MaxPool"}
     for node in model.graph.node:
@@ -51,7 +51,7 @@ def pad_maxima_with_almost_zero(model: ModelProto) -> None:
 
 
 def _spatial_amounts(pad: NodeProto, constants: Mapping[str, NDArray[Any]]) -> list[int] | None:
-    """Zeros in front of and behind each spatial axis; None where it pads otherwise or with something else."""
+    """Zeros before and after each spatial axis; None for other axes, modes or values."""
     mode = next((entry.s for entry in pad.attribute if entry.name == "mode"), b"constant")
     filling = constants.get(pad.input[2]) if len(pad.input) > 2 and pad.input[2] else np.zeros(1)
     amounts = constants.get(pad.input[1])

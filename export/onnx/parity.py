@@ -1,7 +1,6 @@
-"""How far an engine's scores are from the float engine's: in numbers, in decisions, in mAP and by label.
+"""Compares scores with float reference scores: differences, decisions, mAP and AP by label.
 
-Every judgement needs the targets of real images: on random input a quantised net may look perfect or broken and be
-neither.
+The comparison needs real images with targets: random input says nothing about a quantized model.
 """
 
 from __future__ import annotations
@@ -15,38 +14,38 @@ from numpy.typing import NDArray
 from mlkd.core.intervals import Groups, difference_interval
 from mlkd.core.metrics import average_precision
 
-HURT, NAMED = 10, 3
+MOST_LABELS, NAMED_LABELS = 10, 3  # in the result, in an error
 
 
 @dataclass(frozen=True)
 class LabelLoss:
-    """A label that is ranked worse than by the reference; AP as fractions."""
+    """A label with a lower AP than in the reference; AP as fractions."""
 
     label: str
     float_ap: float
     ap: float
-    positives: int  # images that are known to have it
+    positives: int  # images known to have it
 
 
 @dataclass(frozen=True)
 class Parity:
-    """Differences of a candidate's scores to the reference's."""
+    """Differences of a candidate's scores from the reference's."""
 
     max_difference: float
     mean_difference: float
     flipped: float  # share of all (image, label) decisions, 0..1
     delta_map: float  # candidate minus reference, fraction
-    low: float  # of its 95 % confidence interval
+    low: float  # end of its 95 % confidence interval
     high: float
-    hurt: tuple[LabelLoss, ...]  # at most ten, the biggest loss of AP first
+    hurt: tuple[LabelLoss, ...]  # the ten labels with the largest loss of AP, largest first
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParityLimits:
-    """The largest differences that are let through; None is not checked.
+    """The largest differences that are allowed; None is not checked.
 
-    `map_loss` is exceeded where the whole 95 % interval of the change of mAP is below it: a few hundred images show a
-    loss of one point or none with equal ease.
+    `map_loss` is exceeded if the whole 95 % interval of the change of mAP is below it, because a few hundred images do
+    not tell a loss of one point from none.
     """
 
     max_difference: float | None = None
@@ -62,9 +61,9 @@ class ParityLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Gates:
-    """Limits for each precision that an engine may compute in; `int8` holds for every family of quantised graphs.
+    """Limits for each precision that an engine may compute in; `int8` is for all families of quantized graphs.
 
-    Quantised scores may move, decisions and ranks may not: a budget of 99 % of any mAP costs at most 0.01.
+    Quantized scores may change, decisions and ranks may not: a budget of 99 % of any mAP allows a loss of up to 0.01.
     """
 
     fp32: ParityLimits = field(default_factory=lambda: ParityLimits(max_difference=1e-3, flipped=1e-4, map_loss=1e-4))
@@ -73,7 +72,7 @@ class Gates:
     int8: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.05, map_loss=0.01))
 
     def of(self, precision: str, compute: str) -> ParityLimits:
-        """Those of a graph's precision on a backend whose float products are f32, bf16 or f16."""
+        """The limits for a graph's precision on a backend whose float products are f32, bf16 or f16."""
         if precision.startswith("int8"):
             return self.int8
         if compute == "bf16":
@@ -91,12 +90,10 @@ def differences(
     groups: Groups,
     label_mask: NDArray[np.bool_] | None = None,
 ) -> Parity:
-    """Compare scores (N, L) of the same images; `thresholds` (L,) belong to the reference and decide for both.
+    """Compare scores (N, L) of the same images; `thresholds` (L,) are those of the reference and used for both.
 
-    AP and mAP leave out what is not `label_mask` (N, L) and labels without positives; images that share a name in
-    `groups` (N,) depend on each other.
-
-    Raises ValueError for shapes that do not fit, scores that are not finite, and targets without a positive.
+    AP and mAP ignore unknown labels by `label_mask` (N, L), and labels without positives.  Images with equal `groups`
+    (N,) depend on each other.  ValueError for wrong shapes, scores that are not finite, and no positive at all.
     """
     _check_shapes(targets, thresholds, labels, groups)
     for name, scores in (("reference", reference), ("candidate", candidate)):
@@ -107,24 +104,24 @@ def differences(
         raise ValueError(
             f"parity: expected real images with labels, got {len(targets)} without a known positive; label val first"
         )
-    apart = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
+    distance = np.abs(candidate.astype(np.float64) - reference.astype(np.float64))
     change = difference_interval(candidate, reference, targets, groups, label_mask=label_mask)
     aps = [average_precision(scores, targets, label_mask).tolist() for scores in (reference, candidate)]
     losses = [LabelLoss(*loss) for loss in zip(labels, *aps, positives.tolist(), strict=True)]
     return Parity(
-        max_difference=float(apart.max()),
-        mean_difference=float(apart.mean()),
+        max_difference=float(distance.max()),
+        mean_difference=float(distance.mean()),
         flipped=float(((reference >= thresholds) != (candidate >= thresholds)).mean()),
         delta_map=change.value,
         low=change.low,
         high=change.high,
-        hurt=_hurt(losses),
+        hurt=_largest_losses(losses),
     )
 
 
 def check(parity: Parity, limits: ParityLimits, name: str) -> None:
-    """ValueError that lists everything over its limit and the labels hurt most."""
-    found = {
+    """Raise ValueError if a difference exceeds its limit; the message lists all of them and the worst labels."""
+    actual = {
         "max_difference": parity.max_difference,
         "mean_difference": parity.mean_difference,
         "flipped": parity.flipped,
@@ -132,15 +129,17 @@ def check(parity: Parity, limits: ParityLimits, name: str) -> None:
     }
     allowed = {key: value for key, value in vars(limits).items() if value is not None}
     over = [
-        f"{key}: expected at most {limit:g}, got {found[key]:.3g}"
+        f"{key}: expected at most {limit:g}, got {actual[key]:.3g}"
         for key, limit in allowed.items()
-        if found[key] > limit
+        if actual[key] > limit
     ]
     if over:
-        worst = ", ".join(f"{loss.label} (AP {loss.float_ap:.3f} to {loss.ap:.3f})" for loss in parity.hurt[:NAMED])
+        worst = ", ".join(
+            f"{loss.label} (AP {loss.float_ap:.3f} to {loss.ap:.3f})" for loss in parity.hurt[:NAMED_LABELS]
+        )
         raise ValueError(
-            f"parity of {name}: {'; '.join(over)}; labels hurt most: {worst or 'none'}; keep more layers in "
-            "float; where the graph is float, compare it with the net: it computes something else"
+            f"parity of {name}: {'; '.join(over)}; worst labels: {worst or 'none'}; keep more layers in "
+            "float; if the graph is float already, compare it with the torch model"
         )
 
 
@@ -156,7 +155,6 @@ def _check_shapes(
             raise ValueError(f"parity: {name}: expected {shape} for targets {targets.shape}, got {given[name]}")
 
 
-def _hurt(losses: Sequence[LabelLoss]) -> tuple[LabelLoss, ...]:
-    """Nothing that is nan is less than anything, so labels without positives are not among them."""
-    lost = [loss for loss in losses if loss.ap < loss.float_ap]
-    return tuple(sorted(lost, key=lambda loss: (loss.ap - loss.float_ap, loss.label))[:HURT])
+def _largest_losses(losses: Sequence[LabelLoss]) -> tuple[LabelLoss, ...]:
+    lost = [loss for loss in losses if loss.ap < loss.float_ap]  # never for nan, the AP of a label without positives
+    return tuple(sorted(lost, key=lambda loss: (loss.ap - loss.float_ap, loss.label))[:MOST_LABELS])

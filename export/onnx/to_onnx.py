@@ -1,4 +1,4 @@
-"""A trained tagger to one ONNX file: images as uint8 in, scores out."""
+"""Exports a trained tagger to an ONNX file with uint8 images as input and scores as output."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from export.onnx import graph, padding
 from mlkd.core.labels import Labels
 
-OLDEST_OPSET = 18  # what torch's exporter writes natively; runtimes from 2025 on read 20
+OLDEST_OPSET = 18  # of torch's exporter; runtimes from 2025 on read 20
 
 
 class Scores(nn.Module):
-    """A tagger with the sigmoid behind it and nothing but scores coming out."""
+    """A tagger with a sigmoid that returns only scores."""
 
     def __init__(self, tagger: nn.Module) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Scores(nn.Module):
 
 
 class SharedPositions(nn.Module):
-    """Position codes of one image for the whole batch: no image changes them, so they become constants."""
+    """Position codes of one image, expanded to the batch, so that they become constants in the graph."""
 
     def __init__(self, positions: nn.Module) -> None:
         super().__init__()
@@ -48,10 +48,10 @@ class SharedPositions(nn.Module):
 
 
 def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, recipe_hash: str) -> Path:
-    """Write uint8 "images" (batch, image_px, image_px, 3) -> float32 "scores" (batch, L); the tagger stays as it is.
+    """Write a graph from uint8 "images" (batch, image_px, image_px, 3) to float32 "scores" (batch, L).
 
-    Equal weights give equal bytes.  Branches that can be fused are; the metadata holds labels, image_px, recipe and
-    precision.  Raises ValueError if the tagger's labels are not as many as given.
+    Equal weights give equal bytes.  Branches are fused where possible; the tagger itself is not changed.  The metadata
+    has labels, image_px, recipe and precision.  ValueError if the tagger has another number of labels.
     """
     module = Scores(reparameterize_model(copy.deepcopy(tagger).cpu().eval())).eval()
     _share_positions(module)
@@ -63,7 +63,7 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
     graph.sums_as_products(model)
     padding.pads_into_convolutions(model)
     padding.pad_maxima_with_almost_zero(model)
-    graph.anonymise(model)
+    graph.anonymize(model)
     assert graph.opset(model) >= OLDEST_OPSET, f"opset: expected {OLDEST_OPSET} or newer, got {graph.opset(model)}"
     metadata = {
         "labels": json.dumps(list(labels.names), ensure_ascii=False),
@@ -75,14 +75,14 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
 
 
 def _share_positions(module: nn.Module) -> None:
-    """EdgeNeXt computes its position codes for every image anew, which no runtime takes out of the loop."""
-    found = [name for name, part in module.named_modules() if isinstance(part, PositionalEncodingFourier)]
-    for name in found:
+    """EdgeNeXt computes its position codes in every call, which no runtime optimizes away."""
+    names = [name for name, part in module.named_modules() if isinstance(part, PositionalEncodingFourier)]
+    for name in names:
         module.set_submodule(name, SharedPositions(module.get_submodule(name)))
 
 
 def _export(module: nn.Module, image_px: int) -> Any:
-    example = torch.zeros(2, image_px, image_px, 3, dtype=torch.uint8)  # a batch of 1 would be taken for a constant
+    example = torch.zeros(2, image_px, image_px, 3, dtype=torch.uint8)  # a batch of 1 would become a constant
     with _errors_only("onnxscript"), _errors_only("torch.onnx"):
         program = torch.onnx.export(
             module,
@@ -100,14 +100,14 @@ def _export(module: nn.Module, image_px: int) -> Any:
 
 def _check_labels(module: nn.Module, labels: Labels, image_px: int) -> None:
     with torch.no_grad():
-        found = module(torch.zeros(1, image_px, image_px, 3, dtype=torch.uint8)).shape[1]
-    if found != len(labels):
-        raise ValueError(f"tagger: expected {len(labels)} labels as in the list, got {found}; load the list beside it")
+        count = module(torch.zeros(1, image_px, image_px, 3, dtype=torch.uint8)).shape[1]
+    if count != len(labels):
+        raise ValueError(f"tagger: expected {len(labels)} labels as in the list, got {count}; load the list beside it")
 
 
 @contextmanager
 def _errors_only(name: str) -> Iterator[None]:
-    """The exporter warns of every operator that it does not fold; `graph.fold_constants` does."""
+    """Silence the exporter's warnings of operators that it does not fold; `graph.fold_constants` folds them."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,1 +1,1 @@
-"""Precision as a graph: one file a precision, one calibration set for all."""
+"""Graphs of lower precision: one file a precision, one calibration set for all."""

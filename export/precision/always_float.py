@@ -1,17 +1,17 @@
-"""Which nodes stay in float whatever the precision: the normalisation in front and the scores behind."""
+"""Nodes that stay in float in every precision: the normalization of the input and the score layer."""
 
 from __future__ import annotations
 
 from onnx import GraphProto, ModelProto, NodeProto
 
 PRODUCTS = frozenset({"Conv", "MatMul", "Gemm", "Einsum"})
-# What may stand between the last product and the scores.
-BEHIND = frozenset({"Sigmoid", "Add", "Sub", "Mul", "Div", "Squeeze", "Unsqueeze", "Reshape",
+# Operators that may follow the last product, up to the scores.
+AFTER_PRODUCTS = frozenset({"Sigmoid", "Add", "Sub", "Mul", "Div", "Squeeze", "Unsqueeze", "Reshape",
                     "Flatten", "Transpose", "Identity", "Cast"})  # fmt: skip
 
 
-def in_front(model: ModelProto) -> list[str]:
-    """Names of the nodes from the input up to the first products, these not included."""
+def before_products(model: ModelProto) -> list[str]:
+    """Names of the nodes between the input and the first products, exclusive."""
     consumers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
@@ -26,17 +26,17 @@ def in_front(model: ModelProto) -> list[str]:
     return list(names)
 
 
-def behind(model: ModelProto) -> list[str]:
-    """Names of the nodes from the last product, itself included, to the output.
+def from_last_product(model: ModelProto) -> list[str]:
+    """Names of the nodes from the last product, inclusive, to the output.
 
-    With a product that sums what a Mul gives (the label-wise one of the label decoder), the Mul is part of it.
+    A Mul whose result the product sums (in the label-wise layer of the label decoder) counts as part of the product.
     """
     producers = _producers(model.graph)
     names: dict[str, None] = {}
     waiting = [value.name for value in model.graph.output]
     while waiting:
         node = producers.get(waiting.pop())
-        if node is None or node.op_type not in BEHIND | PRODUCTS:
+        if node is None or node.op_type not in AFTER_PRODUCTS | PRODUCTS:
             continue
         names[node.name] = None
         if node.op_type not in PRODUCTS:
@@ -46,21 +46,21 @@ def behind(model: ModelProto) -> list[str]:
     return list(names)
 
 
-def not_worth_it(model: ModelProto) -> list[str]:
-    """Names of products of two activations (attention) and of all sums but the backbone's residual ones.
+def without_benefit(model: ModelProto) -> list[str]:
+    """Names of products of two activations (attention) and of all sums except the backbone's residual ones.
 
-    The first are small and lose accuracy, a sum with a constant is its product's bias, and a sum that a normalisation
-    reads keeps the precision that this one divides by.
+    Products of activations are small and lose accuracy, a sum with a constant is a bias, and a sum in front of a
+    normalization needs the precision that this one divides by.
     """
     constants = {tensor.name for tensor in model.graph.initializer}
-    normalised = {node.input[0] for node in model.graph.node if node.op_type == "LayerNormalization"}
+    normalized = {node.input[0] for node in model.graph.node if node.op_type == "LayerNormalization"}
     names = []
     for node in model.graph.node:
         weighted = bool(constants & set(node.input))
-        # A constant in front is no weight but the label decoder's queries, times what the image gives.
+        # A constant as the first factor is no weight: the label decoder's queries, multiplied by image features.
         if node.op_type in ("MatMul", "Gemm", "Einsum") and node.input[1] not in constants:
             names.append(node.name)
-        if node.op_type == "Add" and (weighted or node.output[0] in normalised):
+        if node.op_type == "Add" and (weighted or node.output[0] in normalized):
             names.append(node.name)
     return names
 

@@ -1,4 +1,4 @@
-"""What int8 may cost, and which layers go back to float when it costs more."""
+"""The accuracy budget of int8, and the choice of layers that stay in float to meet it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LIMITS = {"keep": (0, 1), "float_layers": (0, 1), "images": (1, 10**9)}
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How much of the float graph's mAP on *select* int8 has to keep, and what may be done for it."""
+    """The accuracy that int8 has to keep on *select*, and how many layers may stay in float for it."""
 
-    keep: float = 0.99  # of the float mAP; MLPerf's rule, its stricter one is 0.999
-    float_layers: float = 0.25  # largest share of the layers that may go back to float
-    images: int = 256  # of select, on whose scores layers are compared with each other
-    allow: bool = field(default=False, metadata={"identity": False})  # ship what is over budget all the same
+    keep: float = 0.99  # smallest ratio to the float mAP; 0.99 is MLPerf's rule, 0.999 its stricter one
+    float_layers: float = 0.25  # largest share of the layers that may stay in float
+    images: int = 256  # of select, on which layers are compared
+    allow: bool = field(default=False, metadata={"identity": False})  # export a graph over budget all the same
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
@@ -32,66 +32,65 @@ class Budget:
 
 @dataclass(frozen=True)
 class Quality:
-    """What an int8 graph keeps of the float graph, in exact arithmetic."""
+    """Accuracy of an int8 graph compared with the float graph, in exact arithmetic."""
 
     select_map: float
-    low: float  # of the 95 % interval of its mAP minus the float graph's, paired
+    low: float  # end of the paired 95 % interval of its mAP minus the float graph's
     high: float
-    drift: float  # mean difference of scores from the float graph's
-    drift_kept: float  # share of mAP to be expected from this drift, without labels; a cautious estimate
-    decided: bool  # whether the interval lies on one side of the budget
-    fits: bool  # by the interval where that decides; where it does not, unless drift is far over the budget
+    mean_score_drift: float  # mean absolute difference of scores from the float graph's
+    expected_map_ratio: float  # ratio of mAP expected from this drift without labels, a cautious estimate
+    is_significant: bool  # whether the interval lies on one side of the budget
+    within_budget: bool  # by the interval if that is significant, else unless drift is far over the budget
 
 
 @dataclass(frozen=True)
 class FloatLayer:
-    """A layer that went back to float."""
+    """A layer that stays in float."""
 
     layer: str
-    gain: float | None  # drift of scores that it alone takes away; None: it is float because one that reads it is
+    gain: float | None  # reduction of score drift by this layer alone; None: in float because a reader of it is
 
 
 @dataclass(frozen=True)
-class Restored:
+class FloatFallback:
     """An int8 graph with some layers in float."""
 
-    layers: tuple[FloatLayer, ...]  # those that hurt most first
+    layers: tuple[FloatLayer, ...]  # largest gain first
     quality: Quality
 
 
 def rank(
     layers: Sequence[str], drifts: Callable[[Collection[str]], NDArray[np.floating]], progress: Progress = silent
 ) -> list[FloatLayer]:
-    """The layers that alone take away drift of scores, the most first; of two equal ones the first.
+    """Rank the layers by how much score drift each alone removes, largest first; without gains within the noise.
 
-    `drifts` gives for the int8 graph with some layers in float the drift of each of some images (K,).  A layer whose
-    mean gain over these images is within its noise is left out.
+    `drifts` maps the names of layers in float to the score drift of each image (K,).
     """
-    nothing, found = drifts(()), []
+    all_int8, ranked = drifts(()), []
     for done, layer in enumerate(layers):
         progress("layers", done, len(layers))
-        gains = nothing - drifts((layer,))
+        gains = all_int8 - drifts((layer,))
         noise = gains.std(ddof=1) / np.sqrt(len(gains)) if len(gains) > 1 else np.inf
         if gains.mean() > NOISE * noise:
-            found.append(FloatLayer(layer, float(gains.mean())))
+            ranked.append(FloatLayer(layer, float(gains.mean())))
     progress("layers", len(layers), len(layers))
-    return sorted(found, key=lambda entry: -(entry.gain or 0.0))
+    return sorted(ranked, key=lambda entry: -(entry.gain or 0.0))
 
 
-def fewest(ranked: Sequence[FloatLayer], measure: Callable[[Collection[str]], Quality]) -> Restored:
-    """Put back to float as few of the layers, in their order, as the graph needs to fit its budget.
+def fewest(ranked: Sequence[FloatLayer], measure: Callable[[Collection[str]], Quality]) -> FloatFallback:
+    """Find by bisection the smallest number of layers in float, in their order, that meets the budget.
 
-    Where all do not suffice, all: the caller sees it from the quality.
+    If all layers do not suffice, all are returned, with a quality over budget.
     """
-    found: dict[int, Quality] = {}
+    qualities: dict[int, Quality] = {}
 
-    def fits(count: int) -> bool:
-        found[count] = measure([entry.layer for entry in ranked[:count]])
-        return found[count].fits
+    def suffices(count: int) -> bool:
+        qualities[count] = measure([entry.layer for entry in ranked[:count]])
+        return qualities[count].within_budget
 
     few, many = -1, len(ranked)
-    if fits(many):
-        while many - few > 1:  # quality need not grow with every layer; what is returned was measured itself
+    if suffices(many):
+        while many - few > 1:  # quality need not grow with every layer, but the result itself was measured
             middle = (few + many) // 2
-            few, many = (few, middle) if fits(middle) else (middle, many)
-    return Restored(tuple(ranked[:many]), found[many])
+            few, many = (few, middle) if suffices(middle) else (middle, many)
+    return FloatFallback(tuple(ranked[:many]), qualities[many])

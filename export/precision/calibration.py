@@ -1,4 +1,4 @@
-"""Which training images an int8 graph takes its ranges from."""
+"""Chooses the training images that calibrate int8 graphs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 
 def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: int) -> NDArray[np.int64]:
-    """Sorted indices of `count` images (all, if there are fewer) that cover every label that targets (N, L) has.
+    """Choose `count` images (all, if there are fewer) that together have every label of targets (N, L).
 
-    The choice depends on seed and image hashes, not on their order.  ValueError if `count` is too small.
+    Returns sorted indices, which depend on seed and hashes, not on the order.  ValueError if `count` is too small.
     """
     if len(targets) != len(hashes):
         raise ValueError(f"calibration: expected a hash for each of {len(targets)} images, got {len(hashes)}")
@@ -23,17 +23,16 @@ def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: 
     chosen = _cover(shuffled)
     if len(chosen) > count:
         raise ValueError(f"calibration: expected at least {len(chosen)} images to cover every label, got {count}")
-    taken = set(chosen)
-    rest = [place for place in range(len(order)) if place not in taken]
-    places = [*chosen, *rest[: count - len(chosen)]]
-    return np.array(sorted(order[place] for place in places), dtype=np.int64)
+    covering = set(chosen)
+    rest = [row for row in range(len(order)) if row not in covering]
+    return np.array(sorted(order[row] for row in [*chosen, *rest[: count - len(chosen)]]), dtype=np.int64)
 
 
 def refuse_held_out(chosen: Mapping[str, str], held_out: Mapping[str, Sequence[str]]) -> None:
-    """ValueError if an image of `chosen` (hash by name) is also in a split (hashes by name) that judges the graph."""
+    """Raise ValueError if an image of `chosen` (hash by name) is also in a split (hashes by name) for evaluation."""
     for split, hashes in held_out.items():
-        there = set(hashes)
-        both = sorted(name for name, digest in chosen.items() if digest in there)
+        in_split = set(hashes)
+        both = sorted(name for name, digest in chosen.items() if digest in in_split)
         if both:
             raise ValueError(
                 f"calibration: expected images of train alone, got {len(both)} that are in {split} as well: "
@@ -42,7 +41,7 @@ def refuse_held_out(chosen: Mapping[str, str], held_out: Mapping[str, Sequence[s
 
 
 def _cover(targets: NDArray[np.bool_]) -> list[int]:
-    """Rows that together hold every label: the rarest uncovered label first, its first row each time."""
+    """Rows that together have every label: for the rarest uncovered label, its first row, until all are covered."""
     missing = targets.any(axis=0)
     frequency = targets.sum(axis=0)
     chosen: list[int] = []

@@ -1,4 +1,4 @@
-"""Half precision: every weight and product in fp16, images and scores as they were."""
+"""Half precision: weights and products in fp16, images and scores unchanged."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from export.precision import always_float
 
 
 def fp16(model: Path, out: Path) -> Path:
-    """Cast the graph; the normalisation in front and the score product behind stay in fp32."""
+    """Write the graph in fp16; the normalization of the input and the score layer stay in fp32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     source = onnx.load(model)
     metadata = graph.read_metadata(source) | {"precision": "fp16"}
-    kept = [*always_float.in_front(source), *always_float.behind(source)]
+    kept = [*always_float.before_products(source), *always_float.from_last_product(source)]
     own = {node.name for node in source.graph.node}
     halved = convert_float_to_float16(source, keep_io_types=True, node_block_list=kept)
     _join_casts(halved, own)
@@ -25,9 +25,9 @@ def fp16(model: Path, out: Path) -> Path:
 
 
 def _join_casts(model: onnx.ModelProto, own: set[str]) -> None:
-    """Let float nodes that follow each other pass fp32 on; casts among the net's `own` nodes stay.
+    """Remove casts to fp16 and back between float nodes; casts among the model's `own` nodes stay.
 
-    The converter (ONNX Runtime 1.31) casts what each writes to fp16 and back, once for every node that reads it.
+    The converter (ONNX Runtime 1.31) inserts such casts for every reader of a float node.
     """
     once = {tuple(node.output): node for node in reversed(model.graph.node)}
     nodes = list(reversed(once.values()))

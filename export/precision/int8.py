@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.precision.qdq import LAYERS, Family, quantise
+from export.precision.qdq import LAYERS, Family, quantize
 from export.precision.ranges import Method, calibrate
 
 FAMILY = Family(
@@ -19,7 +19,7 @@ FAMILY = Family(
         "ActivationSymmetric": True,
         "WeightSymmetric": True,
         "QuantizeBias": False,  # TensorRT's parser refuses DequantizeLinear on int32
-        # TensorRT fuses a product with the Q/DQ of its inputs; rounding its output as well would only cost accuracy.
+        # TensorRT fuses a product with the Q/DQ of its inputs; Q/DQ of its output would only cost accuracy.
         "OpTypesToExcludeOutputQuantization": list(LAYERS),
     },
 )
@@ -28,5 +28,5 @@ FAMILY = Family(
 def int8(
     model: Path, images: NDArray[np.uint8], out: Path, method: Method = "min_max", keep_float: Collection[str] = ()
 ) -> Path:
-    """Write the graph; zero points 0, both branches of a residual sum quantised.  Slow in ONNX Runtime on x86."""
-    return quantise(model, calibrate(model, images, method), out, FAMILY, keep_float)
+    """Write the graph: zero points 0, both branches of residual sums quantized.  Slow in ONNX Runtime on x86."""
+    return quantize(model, calibrate(model, images, method), out, FAMILY, keep_float)

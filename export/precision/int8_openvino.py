@@ -1,4 +1,4 @@
-"""INT8 for OpenVINO: NNCF on OpenVINO's own graph."""
+"""INT8 for OpenVINO: NNCF on an OpenVINO graph."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 from export.backends import stamp
 from export.precision.ranges import check_images
 
-BEHIND = frozenset({"Result", "Sigmoid", "Add", "Multiply", "Squeeze", "Unsqueeze", "Reshape", "Transpose"})
-HEAD = r"head[./].*"  # a tagger's head, by its module's name: small products, int8 gains no time there and loses mAP
+AFTER_PRODUCTS = frozenset({"Result", "Sigmoid", "Add", "Multiply", "Squeeze", "Unsqueeze", "Reshape", "Transpose"})
+HEAD = r"head[./].*"  # modules of the head: their products are small, int8 saves no time and loses mAP
 Method = Literal["nncf", "min_max", "histogram"]
 METHODS: tuple[Method, ...] = get_args(Method)
-ESTIMATORS = {"nncf": None, "min_max": "MINMAX", "histogram": "HISTOGRAM"}  # its own choice; ranges by name
+ESTIMATORS = {"nncf": None, "min_max": "MINMAX", "histogram": "HISTOGRAM"}  # None: the default of NNCF
 PRODUCTS = frozenset({"MatMul", "Convolution", "GroupConvolution", "Einsum"})
 
 
 def int8_openvino(model: Path, images: NDArray[np.uint8], out: Path, method: Method = "nncf") -> Path:
-    """Quantize the float .onnx or .xml with ranges from `images` (K, H, W, 3); `out` is .xml, .bin goes beside."""
+    """Quantize a float .onnx or .xml with ranges from `images` (K, H, W, 3); writes `out`, an .xml, and its .bin."""
     network = _read(model)
     with _quiet() as nncf:
         options, ranges = _options(network, images, method)
-        quantised = nncf.quantize(network, _dataset(images), advanced_parameters=ranges, **options)
-    return _save(quantised, out, model)
+        quantized = nncf.quantize(network, _dataset(images), advanced_parameters=ranges, **options)
+    return _save(quantized, out, model)
 
 
 def _read(model: Path) -> Any:
@@ -51,7 +51,7 @@ def _options(network: Any, images: NDArray[np.uint8], method: Method) -> tuple[d
     from nncf.quantization.advanced_parameters import OverflowFix
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
-    kept = sorted({*_in_front(network), *_behind(network)})
+    kept = sorted({*_before_products(network), *_from_last_product(network)})
     name = ESTIMATORS[method]
     estimator = None if name is None else getattr(RangeEstimatorParametersSet, name)
     options = {
@@ -61,25 +61,25 @@ def _options(network: Any, images: NDArray[np.uint8], method: Method) -> tuple[d
     }
     ranges = nncf.AdvancedQuantizationParameters(
         activations_range_estimator_params=estimator,
-        overflow_fix=OverflowFix.ENABLE,  # weights of 7 bits: OpenVINO's kernels for x86 without VNNI saturate as well
+        overflow_fix=OverflowFix.ENABLE,  # 7-bit weights: kernels for x86 without VNNI saturate with 8
     )
     return options, ranges
 
 
-def _save(quantised: Any, out: Path, model: Path) -> Path:
+def _save(quantized: Any, out: Path, model: Path) -> Path:
     import nncf
     import openvino
 
-    _annotate(quantised)
+    _annotate(quantized)
     out.parent.mkdir(parents=True, exist_ok=True)
-    openvino.save_model(quantised, str(out), compress_to_fp16=False)
+    openvino.save_model(quantized, str(out), compress_to_fp16=False)
     made_by, graph = f"nncf {nncf.__version__}", stamp.origin(model)
-    stamp.write(out, stamp.here(runtime=made_by, device="any", precision="int8_openvino", options={}, graph=graph))
+    stamp.write(out, stamp.create(runtime=made_by, device="any", precision="int8_openvino", options={}, graph=graph))
     return out
 
 
-def _in_front(network: Any) -> set[str]:
-    """Names of the nodes from the input up to the first products, these not included."""
+def _before_products(network: Any) -> set[str]:
+    """Names of the nodes between the input and the first products, exclusive."""
     names: set[str] = set()
     waiting = list(network.get_parameters())
     while waiting:
@@ -92,14 +92,14 @@ def _in_front(network: Any) -> set[str]:
     return names
 
 
-def _behind(network: Any) -> set[str]:
-    """Names of the nodes from the last product, itself and a factor in it included, to the scores."""
+def _from_last_product(network: Any) -> set[str]:
+    """Names of the nodes from the last product, with a Mul in front of it, to the scores."""
     names: set[str] = set()
     waiting = list(network.get_results())
     while waiting:
         node = waiting.pop()
         kind = node.get_type_name()
-        if kind not in BEHIND | PRODUCTS:
+        if kind not in AFTER_PRODUCTS | PRODUCTS:
             continue
         names |= {node.get_friendly_name()} if kind != "Result" else set()
         sources = [value.get_node() for value in node.input_values()]
@@ -111,7 +111,7 @@ def _behind(network: Any) -> set[str]:
 
 
 def _annotate(network: Any) -> None:
-    """Say the new precision; drop NNCF's settings, which name temporary files."""
+    """Write the new precision to the metadata; remove NNCF's settings, which contain names of temporary files."""
     if "nncf" in network.rt_info:
         del network.rt_info["nncf"]
     network.set_rt_info("int8_openvino", ["framework", "precision"])
@@ -119,10 +119,7 @@ def _annotate(network: Any) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[Any]:
-    """nncf, without a word: it reports every step with its own handler and draws its own progress on stdout.
-
-    Its import makes torch report that there is no CUDA compiler.
-    """
+    """Yield nncf without its log and its progress bar on stdout, and without torch's warning at its import."""
     loggers = [logging.getLogger(name) for name in ("nncf", "torch.utils.cpp_extension")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

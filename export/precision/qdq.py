@@ -1,4 +1,4 @@
-"""What both families of Q/DQ graphs share: ONNX Runtime's quantiser, what it leaves in float, what must hold."""
+"""Q/DQ graphs of both families, by ONNX Runtime's quantizer."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from export.precision.budget import FloatLayer
 from export.precision.ranges import Ranges, prepare
 
 LAYERS = ("Conv", "MatMul", "Gemm", "Add")
-ACTIVATIONS = ("Clip", "Relu")  # the quantiser takes them for a range of what they read, where outputs are rounded
+ACTIVATIONS = ("Clip", "Relu")  # become the range of their input where outputs are quantized
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """How one family of runtimes wants its Q/DQ graph."""
+    """The Q/DQ graph that one family of runtimes needs."""
 
-    precision: str  # as the graph's metadata says it
+    precision: str  # name in the graph's metadata
     unsigned: bool  # activations
-    types: tuple[str, ...]  # operators that are quantised
-    options: dict[str, Any]  # of the quantiser
-    weight_bits: Literal[7, 8] = 8  # 7: two products of 8-bit activations fit into 16 bits, and no kernel saturates
+    types: tuple[str, ...]  # operators to quantize
+    options: dict[str, Any]  # of the quantizer
+    weight_bits: Literal[7, 8] = 8  # with 7, two products of 8-bit activations fit into 16 bits: no kernel saturates
 
 
-def quantise(model: Path, ranges: Ranges, out: Path, family: Family, keep_float: Collection[str] = ()) -> Path:
-    """Write the Q/DQ graph of a float one; weights are signed, a scale a channel; the nodes `keep_float` stay float.
+def quantize(model: Path, ranges: Ranges, out: Path, family: Family, keep_float: Collection[str] = ()) -> Path:
+    """Write the Q/DQ graph of a float graph, with signed weights, one scale per channel and some layers in float.
 
-    Raises ValueError for a node that is not one of `layers`, KeyError for a tensor without a range.
+    Raises ValueError for a name in `keep_float` that is not one of `layers`, KeyError for a tensor without a range.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
@@ -45,14 +45,14 @@ def quantise(model: Path, ranges: Ranges, out: Path, family: Family, keep_float:
 
     prepared = _prepared(model)
     metadata = graph.read_metadata(onnx.load(model)) | {"precision": family.precision}
-    able = _layers(prepared)
-    unknown = set(keep_float) - set(able)
+    names = _layers(prepared)
+    unknown = set(keep_float) - set(names)
     if unknown:
         raise ValueError(f"keep_float: expected layers of {model.name}, got {sorted(unknown)}; see qdq.layers")
     pairs = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
-    quantiser = QDQQuantizer(
+    quantizer = QDQQuantizer(
         prepared,
-        True,  # a scale a channel
+        True,  # one scale per channel
         family.weight_bits == 7,
         QuantType.QInt8,
         QuantType.QUInt8 if family.unsigned else QuantType.QInt8,
@@ -62,21 +62,21 @@ def quantise(model: Path, ranges: Ranges, out: Path, family: Family, keep_float:
         list(family.types),
         family.options,
     )
-    quantiser.quantize_model()
-    quantiser.model.topological_sort()
-    quantised = quantiser.model.model
-    _read_unrounded(quantised, keep_float)
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    quantized = quantizer.model.model
+    _bypass_quantization(quantized, keep_float)
     if not family.unsigned:
-        check_signed(quantised, set(able) - set(keep_float))
-    return graph.write(quantised, out, metadata)
+        check_signed(quantized, set(names) - set(keep_float))
+    return graph.write(quantized, out, metadata)
 
 
 def layers(model: Path) -> list[str]:
-    """Nodes that int8 graphs compute in integers: products with weights and the backbone's residual sums."""
+    """Names of the layers that int8 graphs compute in integers: products with weights, and residual sums."""
     return _layers(_prepared(model))
 
 
-def taken_along(model: Path, family: Family, floats: Collection[FloatLayer]) -> list[str]:
+def forced_to_float(model: Path, family: Family, floats: Collection[FloatLayer]) -> list[str]:
     """Further layers that compute in float because these do."""
     names = {entry.layer for entry in floats}
     if not family.unsigned or not names:
@@ -86,29 +86,34 @@ def taken_along(model: Path, family: Family, floats: Collection[FloatLayer]) -> 
 
 
 def float_nodes(model: ModelProto) -> list[str]:
-    """Nodes that no family quantises."""
-    return [*always_float.in_front(model), *always_float.behind(model), *always_float.not_worth_it(model)]
+    """Names of the nodes that no family quantizes."""
+    return [
+        *always_float.before_products(model),
+        *always_float.from_last_product(model),
+        *always_float.without_benefit(model),
+    ]
 
 
 def check_signed(model: ModelProto, integer: Collection[str]) -> None:
-    """AssertionError unless TensorRT computes the nodes `integer` in int8: every operand rounded, no zero points.
+    """Raise AssertionError unless TensorRT computes the nodes `integer` in int8.
 
-    A sum of which one branch is float would run in float, and the other branch would be rounded for nothing.
+    Every operand must be quantized with zero point 0.  A sum with one float branch would run in float, and its other
+    branch would lose accuracy without any benefit.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    rounded = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    dequantized = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
     for node in model.graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             zero = tensors[node.input[2]]
             assert zero.data_type == TensorProto.INT8, f"{node.name}: expected int8, got type {zero.data_type}"
             assert not numpy_helper.to_array(zero).any(), f"{node.name}: expected zero points of 0, got others"
         if node.name in integer:
-            float_operands = [name for name in node.input[:2] if name not in rounded]
+            float_operands = [name for name in node.input[:2] if name not in dequantized]
             assert not float_operands, f"{node.name}: expected both operands in int8, got float {float_operands}"
 
 
 def _prepared(model: Path) -> ModelProto:
-    """A copy of the graph as quantisers want it; a search for layers quantises one graph a hundred times."""
+    """A copy of the graph, prepared for quantizers; cached, because a search quantizes one graph a hundred times."""
     return ModelProto.FromString(_prepared_bytes(model, stamp.hash_of(model)))
 
 
@@ -122,33 +127,31 @@ def _prepared_bytes(model: Path, _digest: str) -> bytes:
 
 
 def _layers(model: ModelProto) -> list[str]:
-    kept = set(float_nodes(model))
-    return [node.name for node in model.graph.node if node.op_type in LAYERS and node.name not in kept]
+    excluded = set(float_nodes(model))
+    return [node.name for node in model.graph.node if node.op_type in LAYERS and node.name not in excluded]
 
 
 def _writers(model: ModelProto, names: Collection[str]) -> set[str]:
-    """Who writes what these nodes read, activation functions passed: where outputs are rounded too, they round it."""
-    made = {name: node for node in model.graph.node for name in node.output}
-    found: set[str] = set()
+    """Layers whose outputs these nodes read, possibly through activation functions; they would quantize the outputs."""
+    producers = {name: node for node in model.graph.node for name in node.output}
+    writers: set[str] = set()
     waiting = [name for node in model.graph.node if node.name in names for name in node.input]
     while waiting:
-        node = made.get(waiting.pop())
+        node = producers.get(waiting.pop())
         if node is not None and node.op_type in (*ACTIVATIONS, *LAYERS):
-            found.add(node.name)
+            writers.add(node.name)
             waiting += node.input if node.op_type in ACTIVATIONS else ()
-    return found
+    return writers
 
 
-def _read_unrounded(model: ModelProto, names: Collection[str]) -> None:
-    """Let these nodes read what was before rounding: the quantiser rounds a tensor for all who read it."""
-    made: dict[str, NodeProto] = {name: node for node in model.graph.node for name in node.output}
+def _bypass_quantization(model: ModelProto, names: Collection[str]) -> None:
+    """Connect these nodes to the tensors in front of Q/DQ, which the quantizer inserts for all readers of a tensor."""
+    producers: dict[str, NodeProto] = {name: node for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         if node.name in names:
-            for at, name in enumerate(node.input):
-                rounding = made.get(made[name].input[0]) if _is(made.get(name), "DequantizeLinear") else None
-                if rounding is not None and _is(rounding, "QuantizeLinear"):
-                    node.input[at] = rounding.input[0]
-
-
-def _is(node: NodeProto | None, kind: str) -> bool:
-    return node is not None and node.op_type == kind
+            for index, name in enumerate(node.input):
+                dequantize = producers.get(name)
+                if dequantize is not None and dequantize.op_type == "DequantizeLinear":
+                    quantize_node = producers.get(dequantize.input[0])
+                    if quantize_node is not None and quantize_node.op_type == "QuantizeLinear":
+                        node.input[index] = quantize_node.input[0]

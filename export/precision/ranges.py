@@ -1,4 +1,4 @@
-"""The ranges that int8 rounds activations to: what the calibration images make of them, by three methods."""
+"""Calibrates the ranges of int8 activations on images, by three methods."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Ranges = Mapping[str, tuple[float, float]]  # by tensor of the float graph: lowe
 Method = Literal["min_max", "entropy", "percentile"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
-BATCH = 16  # images at once; what all tensors hold of them is in memory
-TYPES = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu")  # whose inputs and outputs are looked at
+BATCH = 16  # all activations of a batch are in memory
+TYPES = ("Conv", "MatMul", "Gemm", "Add", "Clip", "Relu")  # operators whose inputs and outputs are calibrated
 # More bins make entropy's search slow, fewer make percentiles coarse.
 OPTIONS: dict[Method, dict[str, Any]] = {
     "min_max": {},
@@ -27,9 +27,9 @@ OPTIONS: dict[Method, dict[str, Any]] = {
 
 
 def calibrate(model: Path, images: NDArray[np.uint8], method: Method) -> dict[str, tuple[float, float]]:
-    """Ranges of the float graph's activations over `images` (K, H, W, 3), by ONNX Runtime's calibrators.
+    """Compute the ranges of the float graph's activations over images (K, H, W, 3), with ONNX Runtime's calibrators.
 
-    Raises ValueError for images that are no images.
+    Raises ValueError for images of another shape or type, or none.
     """
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
@@ -44,16 +44,16 @@ def calibrate(model: Path, images: NDArray[np.uint8], method: Method) -> dict[st
             extra_options=OPTIONS[method],
         )
         calibrator.set_execution_providers(["CPUExecutionProvider"])
-        with contextlib.redirect_stdout(io.StringIO()):  # the calibrators talk
+        with contextlib.redirect_stdout(io.StringIO()):  # calibrators print
             for start in range(0, len(images), BATCH):
                 name = calibrator.infer_session.get_inputs()[0].name
                 calibrator.collect_data(_Reader({name: np.ascontiguousarray(images[start : start + BATCH])}))
-            found = calibrator.compute_data()
-    return {name: _pair(value.range_value) for name, value in sorted(found.items())}
+            calibrated = calibrator.compute_data()
+    return {name: _pair(value.range_value) for name, value in sorted(calibrated.items())}
 
 
 def prepare(model: Path, out: Path) -> Path:
-    """Write the graph as quantisers want it: batch norms folded, shapes inferred, names kept."""
+    """Write the graph with folded batch norms and inferred shapes, as quantizers need it; names are kept."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     quant_pre_process(str(model), str(out), skip_symbolic_shape=True)
@@ -61,13 +61,13 @@ def prepare(model: Path, out: Path) -> Path:
 
 
 def check_images(images: NDArray[np.uint8]) -> None:
-    """ValueError unless there is something to calibrate on."""
+    """Raise ValueError unless the images are uint8 (K, H, W, 3) with K >= 1."""
     if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
         raise ValueError(f"calibration: expected uint8 (K, H, W, 3) with K >= 1, got {images.dtype} {images.shape}")
 
 
 class _Reader:
-    """Hands the calibrator one batch: it would keep what all tensors hold of several."""
+    """Gives the calibrator one batch at a time: it would keep the activations of several in memory."""
 
     def __init__(self, feed: dict[str, NDArray[np.uint8]]) -> None:
         self._feeds = [feed]

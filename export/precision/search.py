@@ -1,7 +1,7 @@
-"""Of each family the int8 graph nearest to the float one, with as few layers in float as its budget asks for.
+"""Selects, per runtime family, the int8 graph closest to float32 that meets the budget with the fewest float layers.
 
-More mAP on *select* than the float graph has is luck: clipping activations can win half a point there, and lose one on
-images of things that nobody has seen.  Score drift is a mean over all decisions, and tells.
+Closeness is the mean score drift over all decisions.  mAP on *select* above that of the float graph is chance: clipped
+activations can gain half a point there, and lose one on images of unseen things.
 """
 
 from __future__ import annotations
@@ -17,32 +17,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import OpenVino
-from export.precision.budget import Budget, FloatLayer, Quality, Restored, fewest, rank
+from export.precision.budget import Budget, FloatFallback, FloatLayer, Quality, fewest, rank
 from export.precision.int8_openvino import METHODS, int8_openvino
-from export.precision.qdq import Family, layers, quantise, taken_along
+from export.precision.qdq import Family, forced_to_float, layers, quantize
 from export.precision.ranges import Ranges
-from export.precision.select_evaluator import Judge, score
+from export.precision.select_evaluator import SelectEvaluator, score
 from mlkd.core.progress import Progress, silent
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What became of one family."""
+class CalibrationResult:
+    """Accuracy on *select* with the ranges of one calibrator and all layers in int8."""
+
+    select_map: float
+    mean_score_drift: float
+
+
+@dataclass(frozen=True)
+class PrecisionResult:
+    """The int8 graph of one family."""
 
     precision: str
-    calibrator: str  # the one that was taken of those tried
-    tried: Mapping[str, float]  # mAP on select by calibrator, all layers in int8
-    moved: Mapping[str, float]  # score drift, likewise
-    kept: float  # of the float graph's mAP
+    calibrator: str  # the selected one
+    calibrations: Mapping[str, CalibrationResult]  # by calibrator
+    map_ratio: float  # to the float graph's mAP; 1 if that is 0
     quality: Quality
     float_layers: tuple[FloatLayer, ...] = ()
 
     @property
     def verdict(self) -> str:
-        """What the gate says, and from what."""
-        if self.quality.decided:
-            return "within the budget" if self.quality.fits else "over the budget"
-        drift = "small enough" if self.quality.fits else "over the budget"
+        """Whether the graph meets the budget, and by which measure."""
+        within = self.quality.within_budget
+        if self.quality.is_significant:
+            return "within the budget" if within else "over the budget"
+        drift = "small enough" if within else "over the budget"
         return f"too few images to decide by mAP; score drift is {drift}"
 
 
@@ -50,94 +58,95 @@ def fit_qdq(
     graph: Path,
     ranges: Mapping[str, Ranges],
     family: Family,
-    judge: Judge,
+    evaluator: SelectEvaluator,
     budget: Budget,
     out: Path,
     progress: Progress = silent,
-) -> Fitted:
-    """Write the Q/DQ graph with the nearest of the `ranges` by name, and as few layers in float as the budget asks for.
+) -> PrecisionResult:
+    """Write the Q/DQ graph with the best `ranges` (by calibrator) and the fewest layers in float that meet the budget.
 
-    Which layers hurt is found on some images by score drift, how many have to be float on all.
+    Layers are ranked by score drift on some images; their number is decided on all images.
     """
     with tempfile.TemporaryDirectory() as folder:
-        trial = Path(folder) / "trial.onnx"
+        candidate = Path(folder) / "candidate.onnx"
 
-        def scores(name: str, keep_float: Collection[str] = ()) -> NDArray[np.float32]:
-            return score(quantise(graph, ranges[name], trial, family, keep_float), judge.pixels)
+        def scores(calibrator: str, keep_float: Collection[str] = ()) -> NDArray[np.float32]:
+            return score(quantize(graph, ranges[calibrator], candidate, family, keep_float), evaluator.pixels)
 
-        found = {name: scores(name) for name in ranges}
-        best = _nearest(judge, found)
+        all_int8 = {calibrator: scores(calibrator) for calibrator in ranges}
+        best = _closest(evaluator, all_int8)
 
         def measure(keep_float: Collection[str]) -> Quality:
-            return judge.quality(scores(best, keep_float), budget.keep)
+            return evaluator.quality(scores(best, keep_float), budget.keep)
 
         def drifts(keep_float: Collection[str]) -> NDArray[np.floating]:
-            return judge.drifts(quantise(graph, ranges[best], trial, family, keep_float), budget.images)
+            quantized = quantize(graph, ranges[best], candidate, family, keep_float)
+            return evaluator.drift_by_image(quantized, budget.images)
 
-        result = Restored((), judge.quality(found[best], budget.keep))
-        able = layers(graph)
-        most = int(budget.float_layers * len(able))
-        if not result.quality.fits and most:
-            result = fewest(rank(able, drifts, progress)[:most], measure)
-    quantise(graph, ranges[best], out, family, [entry.layer for entry in result.layers])
-    floats = (*result.layers, *(FloatLayer(name, None) for name in taken_along(graph, family, result.layers)))
-    return _fitted(family.precision, best, judge, found, result.quality, floats)
+        fallback = FloatFallback((), evaluator.quality(all_int8[best], budget.keep))
+        names = layers(graph)
+        most = int(budget.float_layers * len(names))
+        if not fallback.quality.within_budget and most:
+            fallback = fewest(rank(names, drifts, progress)[:most], measure)
+    quantize(graph, ranges[best], out, family, [entry.layer for entry in fallback.layers])
+    forced = (FloatLayer(name, None) for name in forced_to_float(graph, family, fallback.layers))
+    return _result(family.precision, best, evaluator, all_int8, fallback.quality, (*fallback.layers, *forced))
 
 
-def fit_openvino(graph: Path, images: NDArray[np.uint8], judge: Judge, budget: Budget, out: Path) -> Fitted:
-    """Write OpenVINO's int8 graph: NNCF's by that of its range estimators which comes nearest."""
+def fit_openvino(
+    graph: Path, images: NDArray[np.uint8], evaluator: SelectEvaluator, budget: Budget, out: Path
+) -> PrecisionResult:
+    """Write NNCF's int8 graph for OpenVINO, with the range estimator whose scores are closest to the float graph's."""
     with tempfile.TemporaryDirectory() as folder:
-        made: dict[str, Path] = {}
-        for method in METHODS:
-            made[method] = int8_openvino(graph, images, Path(folder) / f"{method}.xml", method)
-        found = {method: score(file, judge.pixels) for method, file in made.items()}
-        best = _nearest(judge, found)
+        files = {method: int8_openvino(graph, images, Path(folder) / f"{method}.xml", method) for method in METHODS}
+        scores = {str(method): score(file, evaluator.pixels) for method, file in files.items()}
+        best = _closest(evaluator, scores)
         out.parent.mkdir(parents=True, exist_ok=True)
-        for source, target in zip(OpenVino().files(made[best]), OpenVino().files(out), strict=True):
+        chosen = Path(folder) / f"{best}.xml"
+        for source, target in zip(OpenVino().files(chosen), OpenVino().files(out), strict=True):
             shutil.copyfile(source, target)
-    return _fitted("int8_openvino", best, judge, found, judge.quality(found[best], budget.keep))
+    return _result("int8_openvino", best, evaluator, scores, evaluator.quality(scores[best], budget.keep))
 
 
-def take_qdq(nncf: Fitted, qdq: Fitted, graph: Path, out: Path) -> Fitted:
-    """Let OpenVINO have the Q/DQ `graph` where NNCF's is over budget and `qdq` keeps more.
+def take_qdq(nncf: PrecisionResult, qdq: PrecisionResult, graph: Path, out: Path) -> PrecisionResult:
+    """Replace NNCF's graph at `out` by the Q/DQ `graph` if NNCF's is over budget and the Q/DQ graph is better.
 
-    In exact arithmetic a graph gives in OpenVINO what it gives in ONNX Runtime.
+    In exact arithmetic OpenVINO gives the same scores for a graph as ONNX Runtime.
     """
-    if nncf.quality.fits or _worth(qdq.quality) <= _worth(nncf.quality):
+    if nncf.quality.within_budget or _rank_of(qdq.quality) <= _rank_of(nncf.quality):
         return nncf
-    made = OpenVino().compile(graph, out.parent)
-    for source, target in zip(OpenVino().files(made), OpenVino().files(out), strict=True):
+    engine = OpenVino().compile(graph, out.parent)
+    for source, target in zip(OpenVino().files(engine), OpenVino().files(out), strict=True):
         source.replace(target)
-    tried, moved = ({**getattr(qdq, name), **getattr(nncf, name)} for name in ("tried", "moved"))
     calibrator = f"{qdq.calibrator} in Q/DQ"
-    tried |= {calibrator: qdq.tried[qdq.calibrator]}
-    moved |= {calibrator: qdq.moved[qdq.calibrator]}
-    return dataclasses.replace(qdq, precision=nncf.precision, calibrator=calibrator, tried=tried, moved=moved)
+    calibrations = {**qdq.calibrations, **nncf.calibrations, calibrator: qdq.calibrations[qdq.calibrator]}
+    return dataclasses.replace(qdq, precision=nncf.precision, calibrator=calibrator, calibrations=calibrations)
 
 
-def _worth(quality: Quality) -> tuple[bool, float]:
-    return quality.fits, -quality.drift
+def _rank_of(quality: Quality) -> tuple[bool, float]:
+    return quality.within_budget, -quality.mean_score_drift
 
 
-def _nearest(judge: Judge, found: Mapping[str, NDArray[np.float32]]) -> str:
-    return min(found, key=lambda name: judge.drift(found[name]))
+def _closest(evaluator: SelectEvaluator, scores: Mapping[str, NDArray[np.float32]]) -> str:
+    return min(scores, key=lambda calibrator: evaluator.mean_score_drift(scores[calibrator]))
 
 
-def _fitted(
+def _result(
     precision: str,
-    best: str,
-    judge: Judge,
-    found: Mapping[str, NDArray[np.float32]],
+    calibrator: str,
+    evaluator: SelectEvaluator,
+    scores: Mapping[str, NDArray[np.float32]],
     quality: Quality,
-    floats: tuple[FloatLayer, ...] = (),
-) -> Fitted:
-    """Of a float graph without any mAP, a graph keeps all."""
-    return Fitted(
+    float_layers: tuple[FloatLayer, ...] = (),
+) -> PrecisionResult:
+    return PrecisionResult(
         precision=precision,
-        calibrator=best,
-        tried={name: judge.map_of(scores) for name, scores in found.items()},
-        moved={name: judge.drift(scores) for name, scores in found.items()},
-        kept=quality.select_map / judge.float_map if judge.float_map else 1.0,
+        calibrator=calibrator,
+        calibrations={
+            name: CalibrationResult(evaluator.map_of(values), evaluator.mean_score_drift(values))
+            for name, values in scores.items()
+        },
+        map_ratio=quality.select_map / evaluator.float_map if evaluator.float_map else 1.0,
         quality=quality,
-        float_layers=floats,
+        float_layers=float_layers,
     )

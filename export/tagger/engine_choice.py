@@ -1,4 +1,4 @@
-"""Which engine of a bundle to run here, and why."""
+"""Chooses the engine of a bundle to run on this machine, with the reason."""
 
 from __future__ import annotations
 
@@ -12,71 +12,79 @@ from export.backends import Backend, TensorRt
 from export.backends.host import usable_cores
 from export.bundle.manifest import EngineEntry, Manifest
 from export.errors import BundleError, NoEngineError
-from export.tagger.opening import lacks
+from export.tagger.opening import unavailable_reason
 
 NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
-    """How fast the engines of a bundle are on this machine."""
+class EngineTimes:
+    """Times of the engines of a bundle on this machine."""
 
     p50_ms: Mapping[str, float]
-    lacking: Mapping[str, str] = field(default_factory=dict)  # those that could not be measured, with the reason
+    unusable: Mapping[str, str] = field(default_factory=dict)  # reason by engine that could not be measured
     where: str  # "with the bundle", "here on 2026-11-23"
-    checked: bool = True  # whether the scores of those that are measured were as expected here
+    checked: bool = True  # whether the scores of the measured engines were compared with the expected ones
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine that was chosen, its backend, the reason in words, and why others were passed over."""
+    """The chosen engine, its backend, the reason, and the reasons against the engines before it."""
 
     entry: EngineEntry
     backend: Backend
     why: str
-    passed: str = ""
+    rejected: str = ""
 
 
 def choose(
     manifest: Manifest,
     name: str | None = None,
     *,
-    measured: Measured | None = None,
+    times: EngineTimes | None = None,
     threads: int | None = None,
     rebuild: bool = False,
     refused: Mapping[str, str] = NONE,
 ) -> Choice:
-    """The engine `name`, or the fastest that was measured, or the first in the manifest that runs here.
+    """Choose the engine `name`, or the fastest one measured, or the first in the manifest that runs here.
 
-    `threads` replaces the number in the manifest where a backend has one.  One that was built on this device runs
-    here, with `rebuild` also one that can be; `refused` are tried already, with the reason.  Raises NoEngineError, or
-    BundleError for an unknown name or backend.
+    Args:
+        manifest: Of the bundle.
+        name: The engine to use.
+        times: Of the engines on this machine.
+        threads: Instead of the number in the manifest.
+        rebuild: Whether engines that can be built on this device count as runnable; built ones always do.
+        refused: Reasons by engine that has failed already.
+
+    Raises:
+        NoEngineError: No engine runs here; the message has the reasons.
+        BundleError: The name or a backend is unknown.
     """
-    entries = _ordered(manifest, measured) if name is None else [manifest.engine(name)]
-    if name is None and measured is not None:
-        refused = {**measured.lacking, **refused}
-    lacking: dict[str, str] = {}
+    entries = _ordered(manifest, times) if name is None else [manifest.engine(name)]
+    if name is None and times is not None:
+        refused = {**times.unusable, **refused}
+    reasons: dict[str, str] = {}
     for entry in entries:
         backend = backend_of(entry, threads)
-        reason = refused.get(entry.name) or lacks(manifest, entry, backend, rebuild=rebuild)
+        reason = refused.get(entry.name) or unavailable_reason(manifest, entry, backend, rebuild=rebuild)
         if reason is None:
-            return Choice(entry, backend, "asked for" if name else _why(entry, measured), "; ".join(by_reason(lacking)))
-        lacking[entry.name] = reason
-    raise NoEngineError(f"engine: expected one that runs on this machine, got {'; '.join(by_reason(lacking))}")
+            return Choice(entry, backend, "requested" if name else _why(entry, times), "; ".join(by_reason(reasons)))
+        reasons[entry.name] = reason
+    raise NoEngineError(f"engine: expected one that runs on this machine, got {'; '.join(by_reason(reasons))}")
 
 
-def by_reason(lacking: Mapping[str, str]) -> list[str]:
-    """Engines and what they lack, each reason once."""
-    reasons: dict[str, list[str]] = {}
-    for engine, reason in lacking.items():
-        reasons.setdefault(reason, []).append(engine)
-    return [f"{', '.join(engines)}: {reason}" for reason, engines in reasons.items()]
+def by_reason(reasons: Mapping[str, str]) -> list[str]:
+    """Group engines with the same reason: one text for each reason."""
+    engines: dict[str, list[str]] = {}
+    for engine, reason in reasons.items():
+        engines.setdefault(reason, []).append(engine)
+    return [f"{', '.join(names)}: {reason}" for reason, names in engines.items()]
 
 
 def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
-    """Rebuild the backend's dataclass from the manifest; raises BundleError for an unknown kind or field.
+    """Create the backend's dataclass from the manifest; raises BundleError for an unknown kind or field.
 
-    Threads that are not named are no more than this process can keep busy.
+    Without `threads`, the number in the manifest is limited to the cores that this process can use.
     """
     arguments = dict(entry.backend)
     kinds = {_kind(backend): backend for backend in get_args(Backend)}
@@ -102,16 +110,16 @@ def _kind(backend: Any) -> str:
     return str(next(field.default for field in dataclasses.fields(backend) if field.name == "kind"))
 
 
-def _ordered(manifest: Manifest, measured: Measured | None) -> list[EngineEntry]:
-    """Those that are known not to run, so that the reason is told, then the fastest first; else as listed."""
-    if measured is None:
+def _ordered(manifest: Manifest, times: EngineTimes | None) -> list[EngineEntry]:
+    """Fastest first, after those known to be unusable, whose reasons are then reported; else as listed."""
+    if times is None:
         return list(manifest.engines)
-    times = {**measured.p50_ms, **dict.fromkeys(measured.lacking, 0.0)}
-    return sorted(manifest.engines, key=lambda entry: times.get(entry.name, float("inf")))
+    ms = {**times.p50_ms, **dict.fromkeys(times.unusable, 0.0)}
+    return sorted(manifest.engines, key=lambda entry: ms.get(entry.name, float("inf")))
 
 
-def _why(entry: EngineEntry, measured: Measured | None) -> str:
-    if measured is not None and entry.name in measured.p50_ms:
-        machine = "on this machine" if measured.checked else "on a machine like this"
-        return f"the fastest {machine}, {measured.p50_ms[entry.name]:.2f} ms measured {measured.where}"
+def _why(entry: EngineEntry, times: EngineTimes | None) -> str:
+    if times is not None and entry.name in times.p50_ms:
+        machine = "on this machine" if times.checked else "on a machine like this"
+        return f"the fastest {machine}, {times.p50_ms[entry.name]:.2f} ms measured {times.where}"
     return "the first in the bundle's order that runs here"

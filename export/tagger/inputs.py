@@ -1,4 +1,4 @@
-"""Which images the words of a command line mean: files, folders, patterns, and `-` for bytes on standard input."""
+"""Image sources: finds the images that a command line names, and decodes files, bytes, Pillow images and arrays."""
 
 from __future__ import annotations
 
@@ -10,92 +10,114 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mlkd.core import images as decoding
 from mlkd.core.image_kinds import SUFFIXES, image_files, unread_images
 from mlkd.core.images import UnreadableImageError
 
 STANDARD_INPUT = "-"
 
+ImageSource = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
-class Found(NamedTuple):
-    """The images in the order of the words, and by name why a word or a folder gave none."""
+
+class ImageSources(NamedTuple):
+    """The images in the order of the arguments, and errors by the name of an argument or folder."""
 
     images: list[Path | bytes]
     failed: list[tuple[str, UnreadableImageError]]
 
 
-def find(words: Iterable[str], standard_input: BinaryIO | None) -> Found:
-    """Every image the words mean.
+def find_images(arguments: Iterable[str], standard_input: BinaryIO | None) -> ImageSources:
+    """List the images that the arguments name.
 
-    A file is taken whatever its name is.  A folder is read with all below it, in the order a reader expects (2 before
-    10): what `image_files` takes for an image, nothing hidden; links to folders are followed, a folder is read once.
-    A pattern that the shell left alone (*, ?, [a-z]) is one where there is no such file.
+    A file may have any name.  A folder is searched recursively, in natural order (2 before 10), for what `image_files`
+    recognizes; hidden files are skipped, links to folders are followed, and each folder is read once.  An argument with
+    *, ? or [a-z] is a pattern unless a file has that name.
     """
-    found = Found([], [])
-    for word in words:
-        if word == STANDARD_INPUT:
-            found.images.append(standard_input.read() if standard_input is not None else b"")  # None: closed
+    sources = ImageSources([], [])
+    for argument in arguments:
+        if argument == STANDARD_INPUT:
+            sources.images.append(standard_input.read() if standard_input is not None else b"")  # None: closed
             continue
-        matches = _matches(word)
+        matches = _matches(argument)
         if not matches:
-            found.failed.append((word, UnreadableImageError("expected an image, a folder or a pattern, got no match")))
+            error = UnreadableImageError("expected an image, a folder or a pattern, got no match")
+            sources.failed.append((argument, error))
         for match in matches:
-            _add(match, found)
-    return found
+            _add(match, sources)
+    return sources
+
+
+def decode_source(image: object, image_px: int) -> Image.Image:
+    """Decode an `ImageSource` to an upright RGB image, possibly smaller than the file; an array keeps its size."""
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise UnreadableImageError(f"image array: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        return Image.fromarray(np.ascontiguousarray(image))
+    if isinstance(image, Image.Image):
+        return decoding.from_pillow(image, image_px)
+    if isinstance(image, (Path, bytes, str)):
+        return decoding.decode(Path(image) if isinstance(image, str) else image, image_px)
+    kind = type(image).__name__
+    raise ValueError(f"image: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
 
 
 def natural(path: str | Path) -> list[list[str | int]]:
-    """A key that sorts paths part by part, small letters as capitals, numbers by their value."""
+    """Key that sorts paths part by part, ignoring case, numbers by their value."""
     parts = (re.split(r"([0-9]+)", part) for part in Path(path).parts)
     return [[int(piece) if index % 2 else piece.casefold() for index, piece in enumerate(part)] for part in parts]
 
 
-def _matches(word: str) -> list[str]:
-    if os.path.lexists(word) or not glob.has_magic(word):
-        return [word] if word else []
-    return sorted(glob.glob(word), key=natural)  # noqa: PTH207  (Path.glob takes no absolute pattern)
+def _matches(argument: str) -> list[str]:
+    if os.path.lexists(argument) or not glob.has_magic(argument):
+        return [argument] if argument else []
+    return sorted(glob.glob(argument), key=natural)  # noqa: PTH207  (Path.glob takes no absolute pattern)
 
 
-def _add(path: str, found: Found) -> None:
+def _add(path: str, sources: ImageSources) -> None:
     if not _is_folder(path):
-        found.images.append(Path(path))
+        sources.images.append(Path(path))
         return
-    below, failed = _below(path)
-    found.images.extend(below)
-    found.failed.extend(failed)
-    if not below and not failed:
+    images, failed = _search(path)
+    sources.images.extend(images)
+    sources.failed.extend(failed)
+    if not images and not failed:
         listed = ", ".join(SUFFIXES)
-        found.failed.append((path, UnreadableImageError(f"expected images in the folder ({listed}), got none")))
+        sources.failed.append((path, UnreadableImageError(f"expected images in the folder ({listed}), got none")))
 
 
-def _below(folder: str) -> tuple[list[Path], list[tuple[str, UnreadableImageError]]]:
-    """Images below a folder, and the folders that cannot be read."""
+def _search(folder: str) -> tuple[list[Path], list[tuple[str, UnreadableImageError]]]:
+    """Images below a folder, and errors of folders that cannot be read."""
     files: list[Path] = []
     failed: list[tuple[str, UnreadableImageError]] = []
     seen: set[tuple[int, int]] = set()
     waiting = deque([folder])
     while waiting:
-        where = waiting.popleft()
+        current = waiting.popleft()
         try:
-            status = Path(where).stat()
+            status = Path(current).stat()
             if (status.st_dev, status.st_ino) in seen:
                 continue
             seen.add((status.st_dev, status.st_ino))
-            with os.scandir(where) as listing:
+            with os.scandir(current) as listing:
                 entries = [entry for entry in listing if not entry.name.startswith(".")]
         except OSError as cause:
-            failed.append((where, UnreadableImageError(f"expected a folder that can be read, got {cause.strerror}")))
+            failed.append((current, UnreadableImageError(f"expected a readable folder, got {cause.strerror}")))
             continue
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 waiting.appendleft(entry.path)
             elif entry.is_symlink() and _is_folder(entry.path):
-                waiting.append(entry.path)  # after all that are no link: an image keeps its own path
+                waiting.append(entry.path)  # last, so that an image gets a path without links if it has one
             else:
                 files.append(Path(entry.path))
-    found, unread = image_files(files)
+    images, unread = image_files(files)
     if unread:
         failed.append((folder, UnreadableImageError(f"expected {', '.join(SUFFIXES)}, got {unread_images(unread)}")))
-    return sorted(found, key=natural), failed
+    return sorted(images, key=natural), failed
 
 
 def _is_folder(path: str) -> bool:

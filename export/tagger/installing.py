@@ -1,6 +1,6 @@
-"""Bundles on a device: versions side by side, one link that says which is run, the last good one kept.
+"""Installs bundles on a device: versions side by side, a link to the current one and one to the previous one.
 
-A folder holds versions/NAME, each a whole bundle, and two links to them, `current` and `previous`.
+The folder has versions/NAME, each a whole bundle, and the links `current` and `previous`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import logging
 import os
 import platform
 import re
@@ -21,21 +20,20 @@ from export.backends.stamp import hash_of
 from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, flush, read_bundle, sync
 from export.bundle.manifest import FileEntry, Manifest
 from export.errors import BundleError
-from export.tagger.trial import self_test
-
-log = logging.getLogger(__name__)
+from export.tagger.lock import locked
+from export.tagger.selftest_process import self_test
 
 VERSIONS, CURRENT, PREVIOUS, LOCK = "versions", "current", "previous", ".lock"
-NEW, OLD = ".new", ".old"  # beside the versions: one that is being made, one that is being removed
+NEW, OLD = ".new", ".old"  # beside the versions: one that is being written, one that is being removed
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NAME = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{8})?")
 
-Check = Callable[[Path, Path | None], None]  # raises BundleError for a bundle that must not be switched to
+Check = Callable[[Path, Path | None], None]  # raises BundleError for a bundle that must not be used
 
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """What is run now and what was before; of its files how many were copied, and how many shared with that."""
+    """The current version and the one before, and how many files were copied or shared with that."""
 
     version: str
     was: str | None
@@ -44,9 +42,10 @@ class Installed:
 
 
 def install(bundle: Path, to: Path, *, key: Path | None = None, check: Check = self_test) -> Installed:
-    """Make `bundle` the current version in `to`: verified, copied, verified again, checked, switched to.
+    """Make a bundle the current version in `to`: verify, copy, verify again, check, switch the link.
 
-    A kill leaves the one before or this one, whole; the next call clears what it left.  Raises BundleError or OSError.
+    If the process is killed, either the old or the new version is current and complete; the next call cleans up.
+    Raises BundleError or OSError.
     """
     bundle, to = bundle.resolve(), to.expanduser().resolve()
     if to.is_relative_to(bundle):
@@ -56,66 +55,64 @@ def install(bundle: Path, to: Path, *, key: Path | None = None, check: Check = s
     if files := [place for place in (to, *to.parents) if place.exists() and not place.is_dir()]:
         raise BundleError(f"{to}: expected a folder to install in, got the file {files[0]}; name another")
     to.mkdir(parents=True, exist_ok=True)
-    with _alone(to):
+    with _exclusive(to):
         was = _linked(to, CURRENT)
-        place = to / VERSIONS / version
+        target = to / VERSIONS / version
         counts = (0, 0)
-        if not _is_whole(place, key):
-            counts = _bring(bundle, manifest, place, key, check)
+        if not _is_whole(target, key):
+            counts = _add_version(bundle, manifest, target, key, check)
         elif version == was:
             return Installed(version=version, was=was)
         else:
-            check(place, key)
+            check(target, key)
         if was not in (None, version) and _is_whole(to / VERSIONS / str(was)):
-            _switch(to, PREVIOUS, str(was))  # before the other link: a kill between them loses none that runs
+            _switch(to, PREVIOUS, str(was))  # first: a kill between the two switches must not lose a version
         _switch(to, CURRENT, version)
         _clear(to)
     return Installed(version=version, was=was, copied=counts[0], shared=counts[1])
 
 
 def rollback(to: Path, *, key: Path | None = None, check: Check = self_test) -> Installed:
-    """Make the previous version in `to` the current one, and the other way round; verified and checked like a new one.
+    """Swap the current and the previous version, after verifying and checking the latter like a new one.
 
-    Raises BundleError if there is none, or none that passes.
+    Raises BundleError if there is no previous version, or if it fails.
     """
     to = to.expanduser().resolve()
     if not (to / VERSIONS).is_dir():
         raise BundleError(f"{to}: expected a folder that install made, got none; correct --to")
-    with _alone(to):
+    with _exclusive(to):
         was, version = _linked(to, CURRENT), _linked(to, PREVIOUS)
         if version is None or version == was:
             raise BundleError(f"{to}: expected a previous version to go back to, got none; install one")
-        place = to / VERSIONS / version
-        read_bundle(place, key=key)
-        check(place, key)
-        _switch(to, CURRENT, version)  # first: a kill after it leaves what was asked for
+        target = to / VERSIONS / version
+        read_bundle(target, key=key)
+        check(target, key)
+        _switch(to, CURRENT, version)  # first: after a kill the requested version is current
         if was is not None:
             _switch(to, PREVIOUS, was)
     return Installed(version=version, was=was)
 
 
 def _name(bundle: Path) -> str:
-    """Of the manifest's hash, which manifest.sha256 says too, and the signature's, if there is one."""
+    """The version's name: the hash of the manifest and, if the bundle is signed, of the signature."""
     digest = hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()[:32]
     signature = bundle / SIGNATURE
     return f"{digest}-{hash_of(signature)[:8]}" if signature.exists() else digest
 
 
-def _bring(bundle: Path, manifest: Manifest, place: Path, key: Path | None, check: Check) -> tuple[int, int]:
-    """Make the version's folder, which has no name of its own before it is whole and checked; files copied, shared."""
-    versions, to = place.parent, place.parents[1]
+def _add_version(bundle: Path, manifest: Manifest, target: Path, key: Path | None, check: Check) -> tuple[int, int]:
+    """Write the version, which gets its name when it is whole and checked; how many files were copied and shared."""
+    versions, to = target.parent, target.parents[1]
     new = versions / NEW
     try:
         shared = _copy(bundle, manifest, new, _files(to / CURRENT))
         read_bundle(new, key=key)
-        if _name(new) != place.name:
-            raise BundleError(
-                f"{bundle}: expected a bundle that nobody changes or signs meanwhile, got another; run it again"
-            )
+        if _name(new) != target.name:
+            raise BundleError(f"{bundle}: expected a bundle that nobody changes or signs meanwhile, got another; rerun")
         flush(new)
         check(new, key)
-        _remove(place)  # it was not whole
-        new.rename(place)
+        _remove(target)  # a damaged version
+        new.rename(target)
     except BaseException as cause:
         shutil.rmtree(new, ignore_errors=True)
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
@@ -129,16 +126,16 @@ def _no_room(manifest: Manifest, to: Path, cause: OSError) -> BundleError:
     size = sum(entry.bytes for entry in manifest.files.values())
     return BundleError(
         f"{to}: expected room for a bundle of {size / 1e6:.1f} MB, got {shutil.disk_usage(to).free / 1e6:.1f} MB free: "
-        f"{cause.strerror}; make room; what was there stays"
+        f"{cause.strerror}; free some space; the current version stays"
     )
 
 
-def _copy(bundle: Path, manifest: Manifest, new: Path, there: dict[str, Path]) -> int:
-    """How many of the files were linked to equal ones that are `there`, by sha256."""
+def _copy(bundle: Path, manifest: Manifest, new: Path, existing: dict[str, Path]) -> int:
+    """Copy the files, or link them to equal `existing` ones (by sha256); returns how many were linked."""
     shared = 0
     for path, entry in manifest.files.items():
         (new / path).parent.mkdir(parents=True, exist_ok=True)
-        if _link(there.get(entry.sha256), entry, new / path):
+        if _link(existing.get(entry.sha256), entry, new / path):
             shared += 1
         else:
             shutil.copyfile(bundle / path, new / path)
@@ -150,7 +147,7 @@ def _copy(bundle: Path, manifest: Manifest, new: Path, there: dict[str, Path]) -
 
 
 def _link(source: Path | None, entry: FileEntry, target: Path) -> bool:
-    """Whether `target` is now another name of `source`: not if that is damaged, or the file system cannot."""
+    """Hard-link `target` to `source`; False if that is damaged or the file system does not support it."""
     try:
         if source is None or hash_of(source) != entry.sha256:
             return False
@@ -161,7 +158,7 @@ def _link(source: Path | None, entry: FileEntry, target: Path) -> bool:
 
 
 def _files(current: Path) -> dict[str, Path]:
-    """The files of a version by their sha256, not verified; none of one that says nothing sensible of itself."""
+    """The files of a version by their sha256, not verified; empty if its manifest is unreadable."""
     try:
         files = read_bundle(current.resolve(), verify=False).files
     except (BundleError, OSError):
@@ -178,7 +175,7 @@ def _is_whole(version: Path, key: Path | None = None) -> bool:
 
 
 def _linked(to: Path, link: str) -> str | None:
-    """The name of the version that a link leads to."""
+    """The name of the version that a link points to."""
     if not (to / link).is_symlink():
         return None
     name = Path((to / link).readlink()).name
@@ -186,7 +183,7 @@ def _linked(to: Path, link: str) -> str | None:
 
 
 def _switch(to: Path, link: str, version: str) -> None:
-    """Lead a link to another version, atomically."""
+    """Let a link point to another version, atomically."""
     new = _beside(to, link)
     new.symlink_to(f"{VERSIONS}/{version}")
     new.replace(to / link)
@@ -198,29 +195,24 @@ def _beside(to: Path, link: str) -> Path:
 
 
 @contextlib.contextmanager
-def _alone(to: Path) -> Iterator[None]:
-    """Nobody else changes the folder; it holds nothing but ours, and what a killed process left is cleared."""
-    try:
-        import fcntl
-    except ImportError as cause:
-        raise BundleError(
-            f"{to}: expected a system that locks files with fcntl (Linux, macOS), got {platform.system()}; "
-            "copy the bundle by hand"
-        ) from cause
+def _exclusive(to: Path) -> Iterator[None]:
+    """Lock the folder against other processes, check its content, and remove what a killed process left."""
     _check_ours(to)
-    with (to / LOCK).open("w") as lock:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            log.warning("%s: another process installs there; waiting for its end", to)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            stack.enter_context(locked(to / LOCK, f"{to}: another process installs there; waiting for it"))
+        except ImportError as cause:
+            raise BundleError(
+                f"{to}: expected a system that locks files with fcntl (Linux, macOS), got {platform.system()}; "
+                "copy the bundle by hand"
+            ) from cause
         (to / VERSIONS).mkdir(exist_ok=True)
         _clear(to)
         yield
 
 
 def _check_ours(to: Path) -> None:
-    """Raise BundleError if anything in the folder is not of an installation: versions are deleted there."""
+    """Raise BundleError if anything in the folder, where versions get deleted, is not of an installation."""
     links = (CURRENT, PREVIOUS)
     known = {VERSIONS, LOCK, *links, *(_beside(to, link).name for link in links)}
     extra = [entry for entry in to.iterdir() if entry.name not in known]
@@ -229,23 +221,23 @@ def _check_ours(to: Path) -> None:
         entries = (to / VERSIONS).iterdir()
         extra += [entry for entry in entries if entry.name not in (NEW, OLD) and not NAME.fullmatch(entry.name)]
     if extra:
-        raise BundleError(f"{min(extra)}: expected only what install made in {to}, got this; name another folder")
+        raise BundleError(f"{min(extra)}: expected only files of install in {to}, got this; name another folder")
 
 
 def _clear(to: Path) -> None:
-    """Remove what no link leads to."""
+    """Remove the versions that no link points to."""
     for link in (CURRENT, PREVIOUS):
         _beside(to, link).unlink(missing_ok=True)
-    kept = {_linked(to, CURRENT), _linked(to, PREVIOUS)}
+    linked = {_linked(to, CURRENT), _linked(to, PREVIOUS)}
     for version in list((to / VERSIONS).iterdir()):
-        if version.name not in kept:
+        if version.name not in linked:
             _remove(version)
 
 
 def _remove(version: Path) -> None:
-    """Take the name away first: what has one is whole."""
+    """Rename the folder before deleting it: a folder with a version's name is always whole."""
     old = version.with_name(OLD)
     shutil.rmtree(old, ignore_errors=True)
     if version.exists():
         version.rename(old)
-        shutil.rmtree(old, ignore_errors=True)  # what stays is cleared the next time
+        shutil.rmtree(old, ignore_errors=True)  # the rest is removed at the next call

@@ -1,4 +1,4 @@
-"""Opening one engine of a bundle: as it was shipped, else as this device built it from the same graph."""
+"""Opens an engine of a bundle: the bundle's file, else the one that this device built from the same graph."""
 
 from __future__ import annotations
 
@@ -15,22 +15,26 @@ OFFER = "`info --rebuild` or `tag --rebuild` builds it on this device"
 def open_engine(
     folder: Path, manifest: Manifest, entry: EngineEntry, backend: Backend, *, rebuild: bool = False
 ) -> Session:
-    """The engine as shipped; one that is foreign, stale or not built yet as built here, now if `rebuild` says so.
+    """Open the bundle's engine; if it is foreign, stale or not built yet, the one built on this device.
 
-    The bundle, verified before, is only read.  Raises EngineError, MissingRuntimeError, or OSError if the cache cannot
-    take a new engine.
+    The bundle must be verified; it is only read.  With `rebuild`, the engine is built now if necessary.
+
+    Raises:
+        EngineError: The engine cannot be opened or built.
+        MissingRuntimeError: Its runtime or device is not available here.
+        OSError: The cache has no room for a new engine.
     """
     own = for_this_device(backend)
     refusal: EngineError | MissingRuntimeError
     try:
-        return _open_shipped(folder, manifest, entry, backend)
+        return _open_in_bundle(folder, manifest, entry, backend)
     except EngineError as cause:
         refusal = cause
     except MissingRuntimeError as cause:
         if own == backend:
             raise
         refusal = cause
-    reason = own.missing()
+    reason = own.unavailable_reason()
     if reason is not None:
         raise MissingRuntimeError(reason) from refusal
     _check_graph(folder, manifest, entry, refusal)
@@ -43,22 +47,24 @@ def open_engine(
     return build(key, own, folder / entry.graph)
 
 
-def lacks(manifest: Manifest, entry: EngineEntry, backend: Backend, *, rebuild: bool = False) -> str | None:
-    """Why the engine cannot be opened here, as far as that can be said without trying."""
-    reason = backend.missing()
+def unavailable_reason(
+    manifest: Manifest, entry: EngineEntry, backend: Backend, *, rebuild: bool = False
+) -> str | None:
+    """Say why the engine cannot be opened here, as far as that is known without opening it; None if it can."""
+    reason = backend.unavailable_reason()
     own = for_this_device(backend)
-    if reason is None or own.missing() is not None:
+    if reason is None or own.unavailable_reason() is not None:
         return reason
     return None if rebuild or built_here(manifest, entry, backend) else f"{reason}; {OFFER}"
 
 
 def built_here(manifest: Manifest, entry: EngineEntry, backend: Backend) -> list[str]:
-    """Names of the engines that this device built for itself: whether one still runs, opening it shows."""
+    """Names of the engines that this device has built, some of which may not open any more."""
     key = key_of(manifest.files[entry.graph].sha256, entry.precision, backend)
     return [f"{key}/{folder.name}" for folder in builds(key)]
 
 
-def _open_shipped(folder: Path, manifest: Manifest, entry: EngineEntry, backend: Backend) -> Session:
+def _open_in_bundle(folder: Path, manifest: Manifest, entry: EngineEntry, backend: Backend) -> Session:
     if entry.files == (entry.graph,):
         raise EngineError(f"engine {entry.name}: expected one built for this device, got its graph {entry.graph}")
     got, expected = stamp.read(folder / entry.file).graph, manifest.files[entry.graph].sha256
@@ -71,7 +77,7 @@ def _open_shipped(folder: Path, manifest: Manifest, entry: EngineEntry, backend:
 
 
 def _check_graph(folder: Path, manifest: Manifest, entry: EngineEntry, refusal: Exception) -> None:
-    """EngineError if the bundle's graph is not of the engine's precision: NNCF made that from it."""
+    """Raise EngineError if the bundle's graph has another precision than the engine, as with NNCF."""
     precision = stamp.precision_of(folder / entry.graph)
     if precision == entry.precision:
         return

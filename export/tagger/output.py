@@ -1,4 +1,4 @@
-"""How tags are printed: for a reader, as JSON lines, as CSV; each one line an image, whatever its name holds."""
+"""Formats tags as text, JSON lines or CSV; one line per image, whatever its name contains."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mlkd.core.images import UnreadableImageError
 Result = Sequence[Tag] | UnreadableImageError
 CSV_HEADER = "image,tags,scores,error,doubtful"
 JOINT = ";"
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the start of one
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes these for the start of a formula
 BAR = 20  # characters
 EVERY_S = 0.1
 
 
 def as_text(name: str, result: Result, doubtful: Collection[str] = ()) -> str | None:
-    """The name and the labels with their scores, two digits, a ? behind the `doubtful`; nothing for one that failed."""
+    """The name and the labels with their scores, a ? after `doubtful` ones; None for a failed image."""
     if isinstance(result, UnreadableImageError):
         return None
     listed = ", ".join(f"{printable(tag.label)} {tag.score:.2f}{'?' * (tag.label in doubtful)}" for tag in result)
@@ -30,9 +30,9 @@ def as_text(name: str, result: Result, doubtful: Collection[str] = ()) -> str | 
 
 
 def as_json(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
-    """An object with `image` and `tags` or `error`; in ASCII, so that os.fsencode gives back undecodable names.
+    """An object with `image` and `tags` or `error`, in ASCII, so that os.fsencode restores undecodable names.
 
-    A tag whose label is in `doubtful` says so; the others have no such key.
+    Tags with a label in `doubtful` have the key `doubtful`.
     """
     if isinstance(result, UnreadableImageError):
         return json.dumps({"image": name, "error": one_line(result)})
@@ -44,9 +44,9 @@ def as_json(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
 
 
 def as_csv(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
-    """One row below CSV_HEADER; labels and scores are joined by semicolons, best first; last, which are `doubtful`.
+    """One row below CSV_HEADER; labels, scores and `doubtful` labels are joined by semicolons, best first.
 
-    A name or label that a spreadsheet would compute gets an apostrophe in front, which it shows as text.
+    A name or label that looks like a formula gets an apostrophe in front, so that spreadsheets show it as text.
     """
     if isinstance(result, UnreadableImageError):
         return _row(_inert(name), "", "", one_line(result), "")
@@ -60,17 +60,17 @@ def as_csv(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` with everything escaped that could break a line or steer a terminal."""
+    """Escape everything in `text` that could break a line or control a terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def one_line(cause: BaseException) -> str:
-    """What an error says, in one line."""
+    """The message of an error in one line."""
     return printable(" ".join(str(cause).split())) or type(cause).__name__
 
 
 class Bar:
-    """How far many images are, in the last line of a terminal: nothing else, and nothing in the first moment."""
+    """A progress bar in the last line of a terminal; it appears after a moment, and for several images only."""
 
     def __init__(self, stream: TextIO, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.stream, self.total, self.clock = stream, total, clock
@@ -79,7 +79,7 @@ class Bar:
         self.width = 0
 
     def show(self, done: int, failed: int) -> None:
-        """Draw it, at most ten times a second."""
+        """Draw the bar, at most ten times a second."""
         now = self.clock()
         if not self.shows or now - self.drawn < EVERY_S:
             return
@@ -95,7 +95,7 @@ class Bar:
         self.drawn, self.width = now, len(text)
 
     def clear(self) -> None:
-        """Make room for a line."""
+        """Remove the bar."""
         if self.width:
             self.stream.write(f"\r{' ' * self.width}\r")
             self.stream.flush()

@@ -1,4 +1,4 @@
-"""Many images: decoded and scored on all workers at once, given back in the order they came in."""
+"""Tags many images: decoded and scored by several workers, returned in their order."""
 
 from __future__ import annotations
 
@@ -16,25 +16,27 @@ from export.tagger.tagger import Tag, Tagger
 from mlkd.core.images import UnreadableImageError
 
 BATCH = 16
-AHEAD = 2  # batches a worker that are begun and not given back
+AHEAD = 2  # batches per worker that are started and not returned yet
 
-ImageSource = Path | bytes
-Tagged = tuple[ImageSource, list[Tag] | UnreadableImageError]
+ImageFile = Path | bytes
+Tagged = tuple[ImageFile, list[Tag] | UnreadableImageError]
 
 
 def tag_many(
     tagger: Tagger,
-    images: Iterable[ImageSource],
+    images: Iterable[ImageFile],
     *,
     threshold: float | None = None,
     top_k: int | None = None,
     labels: Collection[str] | None = None,
     batch: int = BATCH,
 ) -> Generator[Tagged, None, None]:
-    """Each image with its tags, or with why it cannot be read, in order; closing the iterator ends the workers.
+    """Yield each image with its tags, or with the error of an unreadable one, in order.
 
-    A worker decodes up to `batch` images, then scores them together; only so many are read ahead that no worker
-    waits.  Raises ValueError for a batch below 1 and a label that there is not, before any image is read.
+    A worker decodes up to `batch` images, then scores them together.  Images are read only as far ahead as the workers
+    need.  Closing the generator stops the workers.
+
+    `threshold`, `top_k` and `labels` are those of `Tagger.tag`.  ValueError for a wrong one before any image is read.
     """
     if batch < 1:
         raise ValueError(f"batch: expected at least 1, got {batch}")
@@ -44,36 +46,36 @@ def tag_many(
 
 
 def _in_order(
-    work: Callable[[Sequence[ImageSource]], list[Tagged]], batches: Iterator[list[ImageSource]], workers: int
+    work: Callable[[Sequence[ImageFile]], list[Tagged]], batches: Iterator[list[ImageFile]], workers: int
 ) -> Generator[Tagged, None, None]:
-    begun: deque[Future[list[Tagged]]] = deque()
+    started: deque[Future[list[Tagged]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tagger")
     try:
-        for some in batches:
-            begun.append(pool.submit(work, some))
-            while begun and (len(begun) > AHEAD * workers or begun[0].done()):
-                yield from begun.popleft().result()
-        while begun:
-            yield from begun.popleft().result()
+        for batch in batches:
+            started.append(pool.submit(work, batch))
+            while started and (len(started) > AHEAD * workers or started[0].done()):
+                yield from started.popleft().result()
+        while started:
+            yield from started.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _batches(images: Iterable[ImageSource], workers: int, most: int) -> Iterator[list[ImageSource]]:
-    """Growing from 1, so that few images keep all workers busy and the first tags come at once.
+def _batches(images: Iterable[ImageFile], workers: int, most: int) -> Iterator[list[ImageFile]]:
+    """Batches that grow from 1, so that a few images occupy all workers and the first tags come immediately.
 
-    By fours: OpenVINO compiles its kernels anew for a size that it has not seen, some 30 ms in each session.
+    They grow by a factor of 4, because OpenVINO compiles its kernels again for every new size, 30 ms in each session.
     """
     source = iter(images)
     for number in itertools.count():
-        some = list(itertools.islice(source, min(most, 4 ** min(number // workers, 8))))
-        if not some:
+        batch = list(itertools.islice(source, min(most, 4 ** min(number // workers, 8))))
+        if not batch:
             return
-        yield some
+        yield batch
 
 
 def _tag(
-    tagger: Tagger, decide: Callable[[NDArray[np.float32]], list[Tag]], images: Sequence[ImageSource]
+    tagger: Tagger, decide: Callable[[NDArray[np.float32]], list[Tag]], images: Sequence[ImageFile]
 ) -> list[Tagged]:
     failed: dict[int, UnreadableImageError] = {}
     pixels = []

@@ -1,4 +1,4 @@
-"""Sessions of one engine for several threads: a session is for one at a time."""
+"""A pool of sessions of one engine, because a session is not thread-safe."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 from export.backends import Session
 
 
-class Sessions:
-    """At most `most` sessions of an engine, the first one open, further ones opened when several are wanted at once."""
+class SessionPool:
+    """Up to `size` sessions of an engine; all but the first are opened when several are needed at once."""
 
-    def __init__(self, first: Session, open_another: Callable[[], Session], most: int = 1) -> None:
+    def __init__(self, first: Session, open_another: Callable[[], Session], size: int = 1) -> None:
         """`open_another` opens the same engine again; it may be called from several threads."""
-        self.first = first  # says what is true of all of them
+        self.first = first
         self._open_another = open_another
-        self._most = most
+        self._size = size
         self._idle = [first]
         self._opened = 1
         self._closed = False
@@ -24,18 +24,18 @@ class Sessions:
 
     @contextlib.contextmanager
     def borrow(self) -> Iterator[Session]:
-        """A session for this thread alone: an idle one, else a new one while there are fewer than `most`, else wait.
+        """Yield an idle session, or open a new one while there are fewer than `size`, or wait for one.
 
-        Raises ValueError once they are closed, and what opening the engine raises.
+        Raises ValueError if the pool is closed, and errors of opening the engine.
         """
-        session = self._take() or self._another()
+        session = self._take_idle() or self._open_next()
         try:
             yield session
         finally:
             self._give_back(session)
 
     def close(self) -> None:
-        """Release the runtime: sessions that are in use close when they are given back.  May be called again."""
+        """Close the sessions; those in use close when they are returned.  Closing twice is allowed."""
         with self._changed:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -43,10 +43,10 @@ class Sessions:
         for session in idle:
             session.close()
 
-    def _take(self) -> Session | None:
-        """An idle session, or None for leave to open one more."""
+    def _take_idle(self) -> Session | None:
+        """An idle session, or None if the caller is to open a new one."""
         with self._changed:
-            while not (self._closed or self._idle or self._opened < self._most):
+            while not (self._closed or self._idle or self._opened < self._size):
                 self._changed.wait()
             if self._closed:
                 name = self.first.engine.name
@@ -56,7 +56,7 @@ class Sessions:
             self._opened += 1
             return None
 
-    def _another(self) -> Session:
+    def _open_next(self) -> Session:
         try:
             return self._open_another()
         except BaseException:

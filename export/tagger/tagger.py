@@ -1,4 +1,4 @@
-"""Tagger: a bundle opened on this machine, images in, labels with scores out."""
+"""Tagger: an open bundle that turns images into labels with scores."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from export.backends import RuntimeInfo
+from export.backends import RuntimeInfo, score_in_batches
 from export.backends.host import usable_cores
 from export.bundle.bundle import read_bundle
+from export.bundle.golden import Golden
 from export.bundle.manifest import Manifest
 from export.errors import BundleError, EngineError, MissingRuntimeError
 from export.tagger.engine_choice import Choice, choose
-from export.tagger.fastest import measured, wrong
+from export.tagger.engine_times import measure_engines, wrong_scores
+from export.tagger.inputs import ImageSource, decode_source
 from export.tagger.opening import open_engine
-from export.tagger.reference import Golden
-from export.tagger.session_pool import Sessions
+from export.tagger.session_pool import SessionPool
 from mlkd.core import images
 from mlkd.core.labels import Labels
-
-ImageSource = Path | str | bytes | Image.Image | NDArray[np.uint8]
 
 
 class Tag(NamedTuple):
@@ -38,16 +37,16 @@ class Tag(NamedTuple):
 
 @dataclass(frozen=True)
 class Tagger:
-    """Made by `load`; a context manager, because its sessions hold the runtime's memory.  For any number of threads.
+    """An open bundle, created by `load`.  A context manager, because it holds the runtime's memory; thread-safe.
 
-    `tag` is the chain decode, resize, scores, decide; the parts are public so that a benchmark times this very chain.
+    `tag` calls `decode`, `resize`, `scores` and `decide`, which are public so that a benchmark times the same steps.
     """
 
     manifest: Manifest
     choice: Choice
-    sessions: Sessions
+    sessions: SessionPool
     workers: int = 1
-    rebuilt: Path | None = None  # the engine that this device built, if that is the one
+    rebuilt: Path | None = None  # the engine file, if this device built it
 
     @classmethod
     def load(
@@ -60,18 +59,26 @@ class Tagger:
         rebuild: bool = False,
         key: Path | None = None,
     ) -> Tagger:
-        """Verify the bundle, with a public `key` its signature too, then open `engine`, or the fastest that opens.
+        """Verify a bundle and open an engine.
 
-        So many `workers` may score at once, on a session of `threads` each; None for as many as keep all cores busy.
-        With `rebuild` an engine that is foreign, stale or not built yet is compiled from the bundle's ONNX into the
-        device's cache; one that lies there is used in any case.  Raises BundleError for a bundle that must not be used,
-        NoEngineError if nothing in it runs here, OSError if the cache cannot take a rebuilt engine.
+        Args:
+            folder: The bundle.
+            engine: Name of the engine; by default the fastest that opens on this machine.
+            threads: Threads of each session, instead of the number in the manifest.
+            workers: How many threads may score at once, each on its own session; None for all cores.
+            rebuild: Compile a foreign, stale or missing engine from the bundle's ONNX into the device's cache.
+            key: A public key that must have signed the bundle.
+
+        Raises:
+            BundleError: The bundle is damaged or not signed by the key.
+            NoEngineError: No engine runs on this machine; the message has the reasons.
+            OSError: The cache has no room for a rebuilt engine.
         """
         manifest = read_bundle(Path(folder), key=key)
-        return cls.first(Path(folder), manifest, engine, threads=threads, workers=workers, rebuild=rebuild)
+        return cls.from_manifest(Path(folder), manifest, engine, threads=threads, workers=workers, rebuild=rebuild)
 
     @classmethod
-    def first(
+    def from_manifest(
         cls,
         folder: Path,
         manifest: Manifest,
@@ -81,20 +88,20 @@ class Tagger:
         workers: int | None = 1,
         rebuild: bool = False,
     ) -> Tagger:
-        """Like `load`, of a bundle that has been verified."""
+        """Open an engine of a bundle that is verified already; see `load`."""
         _check_preprocessing(manifest)
         _check_workers(workers)
-        times = None if engine else measured(folder, manifest, threads=threads, rebuild=rebuild)
+        times = None if engine else measure_engines(folder, manifest, threads=threads, rebuild=rebuild)
         refused: dict[str, str] = {}
         while True:
-            choice = choose(manifest, engine, measured=times, threads=threads, rebuild=rebuild, refused=refused)
+            choice = choose(manifest, engine, times=times, threads=threads, rebuild=rebuild, refused=refused)
             try:
                 tagger = cls.open(folder, manifest, choice, workers=workers, rebuild=rebuild)
                 if times is not None and not times.checked:
                     tagger.check(folder)
-            except Exception as cause:  # every runtime raises classes of its own
-                ours = isinstance(cause, (EngineError, MissingRuntimeError))
-                if not ours and (engine is not None or (rebuild and isinstance(cause, OSError))):
+            except Exception as cause:  # every runtime raises its own classes
+                is_ours = isinstance(cause, (EngineError, MissingRuntimeError))
+                if not is_ours and (engine is not None or (rebuild and isinstance(cause, OSError))):
                     raise
                 refused[choice.entry.name] = " ".join(str(cause).split()) or type(cause).__name__
             else:
@@ -104,13 +111,13 @@ class Tagger:
     def open(
         cls, folder: Path, manifest: Manifest, choice: Choice, *, workers: int | None = 1, rebuild: bool = False
     ) -> Tagger:
-        """Open the chosen engine of a verified bundle; EngineError or MissingRuntimeError says why that cannot be."""
+        """Open the chosen engine of a verified bundle; EngineError or MissingRuntimeError says why that fails."""
         _check_workers(workers)
         workers = workers or max(1, usable_cores() // getattr(choice.backend, "threads", 1))
         opener = functools.partial(open_engine, folder, manifest, choice.entry, choice.backend)
         first = opener(rebuild=rebuild)
         rebuilt = first.engine if first.engine != folder / choice.entry.file else None
-        return cls(manifest, choice, Sessions(first, opener, workers), workers, rebuilt)
+        return cls(manifest, choice, SessionPool(first, opener, workers), workers, rebuilt)
 
     def tag(
         self,
@@ -120,33 +127,35 @@ class Tagger:
         top_k: int | None = None,
         labels: Collection[str] | None = None,
     ) -> list[Tag]:
-        """Labels of an image file, its bytes, a Pillow image or an array uint8 (H, W, 3), best score first.
+        """Return labels with scores, highest score first.
 
-        A label is given at or above this engine's threshold for it, or `threshold` for all; at most `top_k` of them,
-        only of `labels`.  Raises mlkd.core.images.UnreadableImageError, ValueError for other wrong arguments.
+        Args:
+            image: A file, its bytes, a Pillow image or an array uint8 (H, W, 3).
+            threshold: Lowest score for all labels, instead of the engine's threshold for each label.
+            top_k: The largest number of tags.
+            labels: The only labels to return.
+
+        Raises:
+            UnreadableImageError: The image cannot be decoded.
+            ValueError: Another argument is wrong.
         """
         pixels = self.resize(self.decode(image))
         return self.decide(self.scores(pixels[None])[0], threshold=threshold, top_k=top_k, labels=labels)
 
     def decode(self, image: ImageSource) -> Image.Image:
-        """Upright RGB image; an array keeps its size, a JPEG's bytes and a large image come at a reduced one."""
-        if isinstance(image, np.ndarray):
-            return Image.fromarray(_checked(image))
-        if isinstance(image, Image.Image):
-            return images.from_pillow(image, self.manifest.image_px)
-        return images.decode(_source(image), self.manifest.image_px)
+        """Decode to an upright RGB image; files, bytes and Pillow images may be reduced in size, arrays are not."""
+        return decode_source(image, self.manifest.image_px)
 
     def resize(self, decoded: Image.Image) -> NDArray[np.uint8]:
-        """uint8 (image_px, image_px, 3)."""
+        """Resize to uint8 (image_px, image_px, 3)."""
         return images.resize(decoded, self.manifest.image_px)
 
     def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 (B, image_px, image_px, 3) to float32 (B, L); a large batch goes to the engine in parts it takes."""
-        step = self.max_batch or max(1, len(pixels))
+        """Score uint8 (B, image_px, image_px, 3) to float32 (B, L), in batches that the engine accepts."""
         with self.sessions.borrow() as session:
-            if len(pixels) <= step:
+            if self.max_batch is None or len(pixels) <= self.max_batch:
                 return session(pixels)
-            return np.concatenate([session(pixels[at : at + step]) for at in range(0, len(pixels), step)])
+            return score_in_batches(session, pixels, self.max_batch)
 
     def decide(
         self,
@@ -156,7 +165,7 @@ class Tagger:
         top_k: int | None = None,
         labels: Collection[str] | None = None,
     ) -> list[Tag]:
-        """Tags of one image's scores (L,).  Raises ValueError for a threshold beyond 0..1 and a top_k below 1."""
+        """Select the tags of one image from its scores (L,); arguments and errors as in `tag`."""
         if threshold is not None and not 0 <= threshold <= 1:
             raise ValueError(f"threshold: expected a score of 0 to 1, got {threshold:g}")
         if top_k is not None and top_k < 1:
@@ -164,23 +173,23 @@ class Tagger:
         chosen = scores >= (self._limits if threshold is None else np.float64(threshold))
         if labels is not None:
             chosen &= _mask(self.manifest.labels, tuple(labels))
-        (found,) = chosen.nonzero()
-        best = found[np.argsort(-scores[found], kind="stable")][:top_k]
+        (indices,) = chosen.nonzero()
+        best = indices[np.argsort(-scores[indices], kind="stable")][:top_k]
         return [Tag(self.manifest.labels[index], float(scores[index])) for index in best]
 
     @property
     def runtime_info(self) -> RuntimeInfo:
-        """What the engine really runs on."""
+        """What the engine runs on."""
         return self.sessions.first.runtime_info
 
     @property
     def engine(self) -> Path:
-        """The file that runs."""
+        """The engine file in use."""
         return self.sessions.first.engine
 
     @property
     def max_batch(self) -> int | None:
-        """The most images that the engine takes at once; None for any number."""
+        """The largest batch that the engine accepts; None for no limit."""
         return self.sessions.first.max_batch
 
     @functools.cached_property
@@ -188,18 +197,20 @@ class Tagger:
         return np.array(self.choice.entry.thresholds)
 
     def check(self, folder: Path) -> None:
-        """Close it and raise EngineError if its scores of the golden images are not as expected."""
+        """Close the tagger and raise EngineError if its scores of the golden images are wrong."""
         reason = self.reason_not_to_use(folder)
         if reason is not None:
             self.close()
             raise EngineError(reason)
 
     def reason_not_to_use(self, folder: Path) -> str | None:
-        """Why its tags are wrong here: its scores of the golden images are not as expected; None if they are."""
-        return wrong(self.choice.entry, self.choice.backend, self.sessions.first, Golden.read(folder, self.manifest))
+        """Say how its scores of the golden images differ from the expected ones; None if they are right."""
+        return wrong_scores(
+            self.choice.entry, self.choice.backend, self.sessions.first, Golden.read(folder, self.manifest)
+        )
 
     def close(self) -> None:
-        """Release the runtime; a thread that is scoring ends first."""
+        """Release the runtime's memory, once no thread is scoring."""
         self.sessions.close()
 
     def __enter__(self) -> Tagger:
@@ -219,31 +230,16 @@ def _mask(names: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.bool_]:
     return mask
 
 
-def _source(image: object) -> Path | bytes:
-    if isinstance(image, (Path, bytes)):
-        return image
-    if isinstance(image, str):
-        return Path(image)
-    kind = type(image).__name__
-    raise ValueError(f"image: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
-
-
 def _check_workers(workers: int | None) -> None:
     if workers is not None and workers < 1:
         raise ValueError(f"workers: expected at least 1, got {workers}")
 
 
 def _check_preprocessing(manifest: Manifest) -> None:
-    """Raise BundleError for images that were made ready in another way than here."""
+    """Raise BundleError if the bundle needs another preprocessing than this program has."""
     for name in sorted(manifest.preprocessing.keys() | images.PREPROCESSING.keys()):
-        expected, got = (told.get(name, "nothing") for told in (images.PREPROCESSING, manifest.preprocessing))
+        expected, got = (steps.get(name, "nothing") for steps in (images.PREPROCESSING, manifest.preprocessing))
         if expected != got:
             raise BundleError(
                 f"manifest: preprocessing.{name}: expected {expected!r}, got {got!r}; use the tagger.pyz it came with"
             )
-
-
-def _checked(image: NDArray[Any]) -> NDArray[Any]:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise images.UnreadableImageError(f"image array: expected uint8 (H, W, 3), got {image.dtype} {image.shape}")
-    return np.ascontiguousarray(image)

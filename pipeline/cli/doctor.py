@@ -14,10 +14,10 @@ import numpy as np
 from benchmarks.doctor import Built, Drift, diagnose, measure_drift, pairs, render
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import read_bundle
+from export.bundle.golden import Golden
 from export.bundle.manifest import Manifest
 from export.errors import EngineError, MissingRuntimeError
 from export.tagger.engine_choice import backend_of
-from export.tagger.reference import Golden
 from mlkd.data.prepared import read_split
 from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument
 from pipeline.recipe.find import find_recipe

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends import OnnxRuntime, OpenVino
+from export.backends import OnnxRuntime, OpenVino, score_in_batches
 from export.backends.stamp import hash_of
 from export.bundle.bundle import PROGRAM, EngineEntry, Parts, read_bundle, write_bundle
 from export.bundle.golden import write_golden
@@ -134,8 +134,7 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split, aim: Thresho
         raise ValueError(graph)
     file = backend.compile(graph, work / ("models" if isinstance(backend, OnnxRuntime) else "engines"))
     with backend.open(file) as session:
-        pixels = tune.pixels(session.image[0])
-        parts = [session(np.array(pixels[at : at + BATCH])) for at in range(0, len(pixels), BATCH)]
+        scores = score_in_batches(session, tune.pixels(session.image[0]), BATCH)
     files = tuple(_inside(path, work) for path in backend.files(file))
     return EngineEntry(
         name=engine.name,
@@ -146,7 +145,7 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split, aim: Thresho
         graph=f"models/{graph.name if graph.suffix == '.onnx' else 'fp32.onnx'}",
         thresholds_from=engine.name,
         thresholds_sha256=hash_of(file),
-        **tuned(engine.name, tune, np.concatenate(parts), aim),
+        **tuned(engine.name, tune, scores, aim),
     )
 
 

@@ -10,9 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from export.backends import Session
+from export import __version__
+from export.backends import Session, score_in_batches
 from export.backends.stamp import hash_of
 from export.bundle import program
 from export.bundle.bundle import EngineEntry, Manifest, Parts, write_bundle
@@ -43,7 +42,7 @@ def stage(recipe: Recipe) -> Stage:
         name="bundle",
         run=partial(run, recipe, made_by),
         reads=("data", "student", "onnx", "engines"),
-        version=4,
+        version=5,  # the manifest has the version of the program
         config={"hash": made_by, "content": content_of(recipe)},
         packages=PACKAGES,
         outside=lambda: {"program": program.digest()},
@@ -73,7 +72,7 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
         provenance=about["provenance"],
         licences=tuple(about["licences"]),
         weights=_weights(recipe),
-        versions={name: metadata.version(name) for name in PACKAGES if _installed(name)},
+        versions={"edge-tagger": __version__} | {name: metadata.version(name) for name in PACKAGES if _installed(name)},
         tune_images=len(tune),
         tune_positives=tuple(positive.sum(0).tolist()),
         golden=tuple(f"{GOLDEN}/{file.name}" for file in images),
@@ -96,8 +95,7 @@ def write_golden_images(
     with contextlib.ExitStack() as opened:
         sessions = {engine["name"]: opened.enter_context(_open(recipe, engine, built)) for engine in engines}
         pixels, first = tune.pixels(recipe.student.model.image_px), sessions[engines[0]["name"]]
-        scores = np.concatenate([first(np.array(pixels[at : at + BATCH])) for at in range(0, len(tune), BATCH)])
-        chosen = choose_golden(tune.files, scores, recipe.export.golden_images)
+        chosen = choose_golden(tune.files, score_in_batches(first, pixels, BATCH), recipe.export.golden_images)
         files = [tune.files[row] for row in chosen]
         if not files:
             raise ValueError(

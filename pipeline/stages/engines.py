@@ -138,7 +138,7 @@ class _Work:
             if not isinstance(engine.backend, TensorRt) or engine.backend.compute_capability != "device":
                 raise
             return (graph,), str(cause)
-        return engine.backend.files(file), engine.backend.missing()
+        return engine.backend.files(file), engine.backend.unavailable_reason()
 
     def _check(self, engine: Engine, parity: Parity) -> None:
         export = self.recipe.export

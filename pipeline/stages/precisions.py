@@ -17,7 +17,7 @@ from export.precision import calibration
 from export.precision.budget import Budget
 from export.precision.fp16 import fp16
 from export.precision.ranges import METHODS, Ranges, calibrate
-from export.precision.select_evaluator import Judge, score
+from export.precision.select_evaluator import SelectEvaluator, score
 from mlkd.data.prepared import read_split
 from pipeline.int8_graphs import CALIBRATION, OPENVINO, SUMMARY, Fitting
 from pipeline.recipe.schema import INT8, Recipe
@@ -55,7 +55,7 @@ def run(recipe: Recipe, context: Context) -> None:
         images = _calibration(recipe, context)
         ranges: dict[str, Ranges] = {method: calibrate(float_graph, images, method) for method in METHODS}
         work = Fitting(context, float_graph, ranges, images, recipe.export.budget)
-        work.fit(families, _judge(recipe, context, float_graph))
+        work.fit(families, _evaluator(recipe, context, float_graph))
 
 
 def graphs(folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
@@ -97,11 +97,11 @@ def _float_graphs(recipe: Recipe, graph: Path, context: Context) -> Path:
     return Path(shutil.copyfile(graph, models / FP32))
 
 
-def _judge(recipe: Recipe, context: Context, graph: Path) -> Judge:
+def _evaluator(recipe: Recipe, context: Context, graph: Path) -> SelectEvaluator:
     """Return the evaluator on select, with a float graph as the reference."""
     select = read_split(context.inputs["data"], "select")
     pixels = select.pixels(recipe.student.model.image_px)
-    return Judge(pixels, select.targets, select.clusters, score(graph, pixels), select.label_mask)
+    return SelectEvaluator(pixels, select.targets, select.clusters, score(graph, pixels), select.label_mask)
 
 
 def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:

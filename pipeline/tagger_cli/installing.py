@@ -15,38 +15,37 @@ if TYPE_CHECKING:
 
 
 def add(commands: Any) -> None:
-    """The commands install and rollback."""
+    """Add the commands install and rollback."""
     installed = command(commands, "install", install)
-    installed.add_argument("source", nargs="?", type=Path, metavar="BUNDLE", help="default: beside tagger.pyz")
+    installed.add_argument("source", nargs="?", type=Path, metavar="BUNDLE", help="default: the folder of tagger.pyz")
     for parser in (installed, command(commands, "rollback", rollback)):
-        parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="FOLDER/current is what runs")
-        parser.add_argument("--json", action="store_true", help="one JSON object")
+        parser.add_argument(
+            "--to", type=Path, required=True, metavar="FOLDER", help="FOLDER/current is the version in use"
+        )
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def install(options: argparse.Namespace) -> int:
-    """Verify a bundle, copy it, self-test it on this device, and switch to it; the one before is kept."""
+    """Verify a bundle, copy it, self-test it on this device, and switch to it; the previous version is kept."""
     from export.tagger.installing import install
 
-    done = install(options.source or options.bundle, options.to, key=options.require_signature)
-    known = done.version == done.was and not done.copied + done.shared
-    return _say(options, done, "installed before, nothing copied" if known else f"installed, {_counts(done)}")
+    result = install(options.source or options.bundle, options.to, key=options.require_signature)
+    counts = f"{result.copied} files copied, {result.shared} shared with the previous version"
+    is_new = result.version != result.was or result.copied + result.shared
+    return _print(options, result, f"installed, {counts}" if is_new else "installed before, nothing copied")
 
 
 def rollback(options: argparse.Namespace) -> int:
-    """Switch back to the version before; the same again switches forward."""
+    """Switch back to the previous version; repeating the command switches forward again."""
     from export.tagger.installing import rollback
 
-    return _say(options, rollback(options.to, key=options.require_signature), "rolled back")
+    return _print(options, rollback(options.to, key=options.require_signature), "rolled back")
 
 
-def _counts(done: Installed) -> str:
-    return f"{done.copied} files copied, {done.shared} shared with the version before"
-
-
-def _say(options: argparse.Namespace, done: Installed, said: str) -> int:
+def _print(options: argparse.Namespace, result: Installed, message: str) -> int:
     if options.json:
-        print(json.dumps(dataclasses.asdict(done)))
+        print(json.dumps(dataclasses.asdict(result)))
     else:
-        before = f" (was {done.was})" if done.was not in (None, done.version) else ""
-        print(f"{options.to}/current: {done.version}{before}: {said}")
+        before = f" (was {result.was})" if result.was not in (None, result.version) else ""
+        print(f"{options.to}/current: {result.version}{before}: {message}")
     return OK

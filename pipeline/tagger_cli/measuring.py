@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from benchmarks.device.tagger_process import Program
     from export.bundle.manifest import Manifest
 
-MOST_IMAGES = 64  # of those that a person names
-LONGEST_S = 24 * 3600.0  # for one engine; a slow board takes minutes
+MOST_IMAGES = 64  # of the images on the command line
+TIMEOUT_S = 24 * 3600.0  # for one engine; a slow board takes minutes
 COLUMNS = {
     "p50 ms": 2,
     "p90 ms": 2,
@@ -26,23 +26,23 @@ COLUMNS = {
     "file MB": 1,
     "memory MB": 0,
 }  # digits
-LEGEND = """p50, p90: from an image's bytes to its labels; engine: the median of its part alone, one image at a time
-images/s: the engine alone, at its best batch and as many streams as that takes"""
+LEGEND = """p50, p90: from an image's bytes to its labels; engine: median of the engine alone, one image at a time
+images/s: the engine alone, at its best batch size and number of streams"""
 
 
 def add(commands: Any) -> None:
-    """The commands bench and scores."""
-    measured = command(commands, "bench", bench)
-    measured.add_argument("files", nargs="*", metavar="IMAGE", help="default: the golden images of the bundle")
-    measured.add_argument("--engine", metavar="NAME", action="append", help="may be repeated; default: all of them")
-    measured.add_argument("--queries", type=count, default=256, help="at least so many")
-    measured.add_argument("--least-s", type=float, default=0.0, help="and for at least so long")
-    measured.add_argument("--sample", type=count, metavar="N", help="time N of the images, picked by --seed")
-    measured.add_argument("--seed", type=int, default=0)
-    measured.add_argument("--warmup-s", type=float, default=10.0, help="longest warm-up")
-    one = measured.add_argument_group("one engine in this process, as one JSON object with every sample")
-    one.add_argument("--images", type=Path, metavar="FILE", help="one path a line, or a .zip")
-    one.add_argument("--throughput", action="store_true", help="search the best batch and streams as well")
+    """Add the commands bench and scores."""
+    timed = command(commands, "bench", bench)
+    timed.add_argument("files", nargs="*", metavar="IMAGE", help="default: the golden images of the bundle")
+    timed.add_argument("--engine", metavar="NAME", action="append", help="may be repeated; default: all")
+    timed.add_argument("--queries", type=count, default=256, help="smallest number of queries")
+    timed.add_argument("--least-s", type=float, default=0.0, help="shortest duration of the queries")
+    timed.add_argument("--sample", type=count, metavar="N", help="use N of the images, chosen by --seed")
+    timed.add_argument("--seed", type=int, default=0)
+    timed.add_argument("--warmup-s", type=float, default=10.0, help="longest warm-up")
+    one = timed.add_argument_group("one engine in this process, printed as one JSON object with every sample")
+    one.add_argument("--images", type=Path, metavar="FILE", help="a text file with one path per line, or a .zip")
+    one.add_argument("--throughput", action="store_true", help="also search the best batch size and number of streams")
     one.add_argument(
         "--throughput-at",
         dest="throughput",
@@ -51,13 +51,15 @@ def add(commands: Any) -> None:
         metavar=("BATCH", "STREAMS"),
         help="measure throughput at this setting",
     )
-    one.add_argument("--sustained-s", type=float, default=0.0, help="then go on for so long")
+    one.add_argument("--sustained-s", type=float, default=0.0, help="continue for this time afterwards")
     scored = command(commands, "scores", scores)
     scored.add_argument("--engine", metavar="NAME", action="append", required=True, help="may be repeated")
-    scored.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets ENGINE.npy, (N, L) each")
+    scored.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder for ENGINE.npy, (N, L) each")
     scored.add_argument("--batch", type=count, default=32)
-    scored.add_argument("--images", type=Path, required=True, metavar="FILE", help="one path a line, or a .zip")
-    for parser in (measured, scored):
+    scored.add_argument(
+        "--images", type=Path, required=True, metavar="FILE", help="a text file with one path per line, or a .zip"
+    )
+    for parser in (timed, scored):
         parser.add_argument("--threads", type=count)
 
 
@@ -73,37 +75,35 @@ def bench(options: argparse.Namespace) -> int:
 
 
 def _print_table(options: argparse.Namespace) -> int:
-    import tempfile  # slow to import: what tags does not wait for it
+    import tempfile  # slow to import
 
     from benchmarks.device import machine
     from benchmarks.device.tagger_process import Program
     from export.bundle.bundle import PROGRAM, read_bundle
     from export.tagger.engine_choice import backend_of, by_reason
-    from export.tagger.opening import lacks
+    from export.tagger.opening import unavailable_reason
 
     manifest = read_bundle(options.bundle, key=options.require_signature)
     entries = [manifest.engine(name) for name in options.engine] if options.engine else manifest.engines
-    tried = {entry.name: lacks(manifest, entry, backend_of(entry)) for entry in entries}
+    reasons = {entry.name: unavailable_reason(manifest, entry, backend_of(entry)) for entry in entries}
     try:
         temporary = tempfile.TemporaryDirectory()
     except FileNotFoundError as cause:
-        raise OSError(
-            f"bench: expected a temporary folder that can be written, got: {cause.strerror}; set TMPDIR"
-        ) from None
+        raise OSError(f"bench: expected a writable temporary folder, got: {cause.strerror}; set TMPDIR") from None
     with temporary as folder:
         pack = _packed(options, manifest, Path(folder))
         print(f"{'':24}{''.join(f'{column:>12}' for column in COLUMNS)}", flush=True)
-        program = Program([sys.executable, str(options.bundle.resolve() / PROGRAM)], LONGEST_S)
-        for name in [name for name, lacking in tried.items() if lacking is None]:
-            tried[name] = _print_row(program, name, _words(options, pack))
-    failed = {name: reason for name, reason in tried.items() if reason is not None}
-    print("".join(f"not measured: {one}\n" for one in by_reason(failed)), end="")
+        program = Program([sys.executable, str(options.bundle.resolve() / PROGRAM)], TIMEOUT_S)
+        for name in [name for name, reason in reasons.items() if reason is None]:
+            reasons[name] = _print_row(program, name, _arguments(options, pack))
+    failed = {name: reason for name, reason in reasons.items() if reason is not None}
+    print("".join(f"not measured: {text}\n" for text in by_reason(failed)), end="")
     print(f"{LEGEND}\n{machine.cpu_model()}, {len(machine.allowed())} cores: {machine.comparable()}")
-    return SOME_FAILED if len(failed) == len(tried) or (options.engine and failed) else OK
+    return SOME_FAILED if len(failed) == len(reasons) or (options.engine and failed) else OK
 
 
 def scores(options: argparse.Namespace) -> int:
-    """Write ENGINE.npy (N, L) for every engine asked for and print one JSON object."""
+    """Write ENGINE.npy (N, L) for every engine named, and print one JSON object."""
     from benchmarks.device.measure import read_sources, score_files
 
     _check_signature(options)
@@ -137,65 +137,65 @@ def _measure_here(options: argparse.Namespace) -> int:
 
 
 def _packed(options: argparse.Namespace, manifest: Manifest, folder: Path) -> Path:
-    """The images to measure with in one file; those that cannot be read are said and left out."""
+    """Write the images to measure with to one file; unreadable ones are reported and skipped."""
     from benchmarks.device.image_pack import write_pack
     from benchmarks.device.measure import sample
-    from export.tagger.inputs import find
+    from export.tagger.inputs import find_images
     from mlkd.core.images import UnreadableImageError, decode
 
-    words = options.files or [str(options.bundle / path) for path in manifest.golden]
-    found = find(words, getattr(sys.stdin, "buffer", None))
-    for name, cause in found.failed:
+    arguments = options.files or [str(options.bundle / path) for path in manifest.golden]
+    sources = find_images(arguments, getattr(sys.stdin, "buffer", None))
+    for name, cause in sources.failed:
         fail(ValueError(f"{name}: {cause}"))
     files = []
-    for at, image in enumerate(sample(found.images, options.sample or MOST_IMAGES, options.seed)):
+    for index, image in enumerate(sample(sources.images, options.sample or MOST_IMAGES, options.seed)):
         try:
             decode(image, manifest.image_px)
         except UnreadableImageError as cause:
             fail(cause)
             continue
         if isinstance(image, bytes):
-            (folder / f"{at}").write_bytes(image)
-        files.append(folder / f"{at}" if isinstance(image, bytes) else image)
+            (folder / f"{index}").write_bytes(image)
+        files.append(folder / f"{index}" if isinstance(image, bytes) else image)
     if not files:
-        raise ValueError("bench: expected at least one image that can be read, got none; name others")
+        raise ValueError("bench: expected at least one readable image, got none; name others")
     return write_pack(files, folder / "images.zip")
 
 
-def _words(options: argparse.Namespace, pack: Path) -> list[str]:
-    """What each process is told."""
-    words = ["--images", str(pack), "--queries", str(options.queries), "--least-s", str(options.least_s)]
-    words += ["--warmup-s", str(options.warmup_s)]
-    words += ["--threads", str(options.threads)] if options.threads else []
-    signed = options.require_signature
-    return words + (["--require-signature", str(signed.resolve())] if signed is not None else [])
+def _arguments(options: argparse.Namespace, pack: Path) -> list[str]:
+    """Command-line arguments for each process."""
+    arguments = ["--images", str(pack), "--queries", str(options.queries), "--least-s", str(options.least_s)]
+    arguments += ["--warmup-s", str(options.warmup_s)]
+    arguments += ["--threads", str(options.threads)] if options.threads else []
+    key = options.require_signature
+    return arguments + (["--require-signature", str(key.resolve())] if key is not None else [])
 
 
-def _print_row(program: Program, engine: str, words: list[str]) -> str | None:
-    """Measure one engine, its best throughput once more in a process of its own, and print its row.
+def _print_row(program: Program, engine: str, arguments: list[str]) -> str | None:
+    """Measure one engine, its best throughput again in a separate process, and print its row.
 
-    Returns why there is none, else None.
+    Returns the error if that fails, else None.
     """
     import numpy as np
 
     from benchmarks.device.tagger_process import ProcessFailedError
 
     try:
-        told = program("bench", "--engine", engine, *words, "--throughput")
-        setting = [str(told["throughput"][key]) for key in ("batch", "streams")]
+        result = program("bench", "--engine", engine, *arguments, "--throughput")
+        setting = [str(result["throughput"][key]) for key in ("batch", "streams")]
         short = ["--queries", "1", "--least-s", "0", "--throughput-at", *setting]
-        again = program("bench", "--engine", engine, *words, *short)
+        again = program("bench", "--engine", engine, *arguments, *short)
     except ProcessFailedError as cause:
         return one_line(cause)
-    p50, p90 = np.percentile(told["samples"]["end_to_end_ms"], [50, 90])
-    alone = np.median(told["samples"]["engine_ms"])
-    rate, memory = again["throughput"]["images_per_second"], told["peak_rss_mb"]  # no memory but on Linux
-    figures = (p50, p90, alone, rate, told["load_ms"], told["bytes"] / 1e6, memory)
+    p50, p90 = np.percentile(result["samples"]["end_to_end_ms"], [50, 90])
+    engine_ms = np.median(result["samples"]["engine_ms"])
+    rate, memory = again["throughput"]["images_per_second"], result["peak_rss_mb"]  # memory is known on Linux only
+    figures = (p50, p90, engine_ms, rate, result["load_ms"], result["bytes"] / 1e6, memory)
     shown = (
         "-" if figure is None else f"{figure:.{digits}f}"
         for figure, digits in zip(figures, COLUMNS.values(), strict=True)
     )
-    warning = f"\n  warning: {told['wrong']}" if told["wrong"] else ""
+    warning = f"\n  warning: {result['wrong']}" if result["wrong"] else ""
     print(f"{engine:24}{''.join(f'{figure:>12}' for figure in shown)}{warning}", flush=True)
     return None
 
@@ -203,5 +203,5 @@ def _print_row(program: Program, engine: str, words: list[str]) -> str | None:
 def _check_signature(options: argparse.Namespace) -> None:
     from export.bundle.bundle import read_bundle
 
-    if options.require_signature is not None:  # the hashes of the files are checked when they are opened
+    if options.require_signature is not None:  # hashes of the files are checked when they are opened
         read_bundle(options.bundle, verify=False, key=options.require_signature)

@@ -15,46 +15,52 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.tagger_cli.command import OK, SOME_FAILED, command, count, rebuild_option
 
-if TYPE_CHECKING:  # the real imports wait until a command needs them, so that --help is quick
+if TYPE_CHECKING:  # imported at run time only by the command that needs it, so that --help is fast
     from export.tagger import Tagger
     from export.tagger.output import Result
 
-LOW = 0.5  # expected precision, of all tags: below it more are wrong than right
-DOUBTFUL = 0.25  # of a label
-IMAGES = "a file, a folder with all below it, a pattern in quotes, or - for one image's bytes on standard input"
+LOW = 0.5  # mean expected precision below which a warning is printed
+DOUBTFUL = 0.25  # expected precision below which a label is marked
+IMAGES = "a file, a folder (searched recursively), a quoted pattern, or - for one image's bytes on standard input"
 
 
 def add(commands: Any) -> None:
-    """The command tag."""
+    """Add the command tag."""
     parser = command(commands, "tag", tag)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help=IMAGES)
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="one JSON object a line")
-    form.add_argument("--csv", action="store_true", help="image, tags, scores, error, doubtful tags; joined by ;")
-    parser.add_argument("--engine", metavar="NAME", help="instead of the fastest that runs here")
-    parser.add_argument("--threshold", type=float, help="for all labels, instead of the engine's own")
-    parser.add_argument("--top-k", type=count, metavar="N", help="at most N labels an image")
-    parser.add_argument("--labels", type=_names, metavar="A,B", help="only these; one with a comma in double quotes")
+    form.add_argument("--json", action="store_true", help="print one JSON object per line")
+    form.add_argument(
+        "--csv", action="store_true", help="print image, tags, scores, error and doubtful tags; lists joined by ;"
+    )
+    parser.add_argument("--engine", metavar="NAME", help="default: the fastest that runs here")
+    parser.add_argument("--threshold", type=float, help="for all labels; default: the engine's own for each label")
+    parser.add_argument("--top-k", type=count, metavar="N", help="at most N labels per image")
+    parser.add_argument(
+        "--labels", type=_names, metavar="A,B", help="print only these; a label with a comma in double quotes"
+    )
     parser.add_argument(
         "--workers",
         type=count,
         metavar="N",
-        help="images at once; default: as many as the cores, or the quota, keep busy",
+        help="images at the same time; default: one per core that this process may use",
     )
     rebuild_option(parser)
 
 
 def tag(options: argparse.Namespace) -> int:
-    """Print the labels of each image; one that cannot be read is reported and the others go on."""
-    from export.tagger.inputs import find
+    """Print the labels of each image; unreadable images are reported and skipped."""
+    from export.tagger.inputs import find_images
     from export.tagger.parallel import tag_many
 
-    found = find(options.images, getattr(sys.stdin, "buffer", None))
-    total = len(found.failed) + len(found.images)
+    sources = find_images(options.images, getattr(sys.stdin, "buffer", None))
+    total = len(sources.failed) + len(sources.images)
     with _load(options) as tagger:
-        tagged = tag_many(tagger, found.images, threshold=options.threshold, top_k=options.top_k, labels=options.labels)
+        tagged = tag_many(
+            tagger, sources.images, threshold=options.threshold, top_k=options.top_k, labels=options.labels
+        )
         with closing(tagged):
-            results = itertools.chain(found.failed, ((_name(image), result) for image, result in tagged))
+            results = itertools.chain(sources.failed, ((_name(image), result) for image, result in tagged))
             failed = _print(options, results, total, _doubtful(options, tagger))
     if failed:
         print(f"{failed} of {total} images failed", file=sys.stderr)
@@ -62,32 +68,32 @@ def tag(options: argparse.Namespace) -> int:
 
 
 def _doubtful(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
-    """Labels that are wrong more often than not by far, as measured on tune; says once what tags are worth.
+    """Labels with a low expected precision on *tune*; prints a warning once.
 
-    Nothing is expected of thresholds that the user names.
+    With a threshold of the user, no precision is expected.
     """
     known = zip(tagger.manifest.labels, tagger.choice.entry.expected_precision, strict=True)
     expected = {label: value for label, value in known if value is not None and options.threshold is None}
     doubtful = frozenset(label for label, value in expected.items() if value < DOUBTFUL)
     mean = sum(expected.values()) / len(expected) if expected else 1.0
-    said = [f"expected precision {mean:.0%}: most tags are wrong"] if mean < LOW else []
+    warnings = [f"expected precision {mean:.0%}: most tags are wrong"] if mean < LOW else []
     if doubtful:
         count = f"{len(doubtful)} of {len(tagger.manifest.labels)} labels"
         mark = "doubtful" if options.json or options.csv else "?"
-        said.append(f"tags of {count}, marked {mark}, are right in less than {DOUBTFUL:.0%} of cases")
-    if said:
-        print(f"engine {tagger.choice.entry.name}: {'; '.join(said)}", file=sys.stderr)
+        warnings.append(f"tags of {count}, marked {mark}, are right in less than {DOUBTFUL:.0%} of cases")
+    if warnings:
+        print(f"engine {tagger.choice.entry.name}: {'; '.join(warnings)}", file=sys.stderr)
     return doubtful
 
 
 def _print(
     options: argparse.Namespace, results: Iterable[tuple[str, Result]], total: int, doubtful: frozenset[str]
 ) -> int:
-    """Every result as it comes, and how many failed."""
+    """Print every result as it comes; returns how many images failed."""
     from export.tagger.output import CSV_HEADER, Bar, as_csv, as_json, as_text, one_line, printable
     from mlkd.core.images import UnreadableImageError
 
-    # A name or a label that the stream cannot hold is escaped; a file of CSV is UTF-8 everywhere.
+    # Characters that the stream cannot encode are escaped; CSV is always UTF-8.
     sys.stdout.reconfigure(encoding="utf-8" if options.csv else None, errors="backslashreplace")  # type: ignore[union-attr]
     if options.csv:
         print(CSV_HEADER)
@@ -131,10 +137,12 @@ def _load(options: argparse.Namespace) -> Tagger:
         print(f"bundle: {signed}", file=sys.stderr)
     entry = tagger.choice.entry
     if options.verbose:
-        ran, built = tagger.runtime_info, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
-        print(f"engine {entry.name}: {tagger.choice.why}; {ran.provider}, {ran.compute}{built}", file=sys.stderr)
-        if tagger.choice.passed:
-            print(f"not {tagger.choice.passed}", file=sys.stderr)
+        runtime, built = tagger.runtime_info, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
+        print(
+            f"engine {entry.name}: {tagger.choice.why}; {runtime.provider}, {runtime.compute}{built}", file=sys.stderr
+        )
+        if tagger.choice.rejected:
+            print(f"not {tagger.choice.rejected}", file=sys.stderr)
     reason = tagger.reason_not_to_use(options.bundle) if options.engine else None
     if reason is not None:
         print(f"tagger: warning: engine {entry.name}: {reason}", file=sys.stderr)

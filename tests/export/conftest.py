@@ -27,13 +27,13 @@ def tagger() -> TaggerNet:
     module = Model(backbone="test_resnet", image_px=PX, head=head).build(len(LABELS)).train()
     images = draw(512, 0)
     wanted = torch.from_numpy(targets_of(images)).float()
-    optimiser = torch.optim.AdamW(module.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
     for step in range(64):
         batch = slice(step % 8 * 64, step % 8 * 64 + 64)
         loss = binary_cross_entropy_with_logits(module(torch.from_numpy(images[batch])).logits, wanted[batch])
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
     return module.eval()
 
 

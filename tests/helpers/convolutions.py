@@ -1,4 +1,4 @@
-"""A small convolutional tagger with an activation to choose, for tests that quantise and run it."""
+"""A small convolutional tagger with an activation to choose, for tests that quantize and run it."""
 
 from __future__ import annotations
 

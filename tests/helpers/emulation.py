@@ -39,7 +39,7 @@ exec {qemu} -cpu {cpu} -0 "$0" {python} "$@"
 """
 
 
-def missing() -> str | None:
+def unavailable_reason() -> str | None:
     """Why ARM cannot be emulated here, with the next step."""
     for program in (QEMU_ARM, "apt-get", "dpkg-deb"):
         if shutil.which(program) is None:

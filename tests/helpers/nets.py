@@ -32,7 +32,7 @@ def images(count: int) -> NDArray[np.uint8]:
 def tagger(backbone: str, head: Head, images: NDArray[np.uint8]) -> TaggerNet:
     """Random weights that show every fault: nothing is multiplied by nearly zero, and the images score differently.
 
-    New nets have such factors (layer scales, the last normalisation of a block), and statistics that suit no image.
+    New nets have such factors (layer scales, the last normalization of a block), and statistics that suit no image.
     """
     torch.manual_seed(0)
     module = Model(backbone=backbone, image_px=PX, head=head).build(len(LABELS)).eval()

@@ -13,10 +13,9 @@ from PIL import Image
 
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import read_bundle
-from export.bundle.golden import write_golden
+from export.bundle.golden import Golden, write_golden
 from export.tagger import Tagger
 from export.tagger.engine_choice import backend_of
-from export.tagger.reference import Golden
 from export.tagger.selftest import Finding, check_engine
 from tests.helpers import bundles
 

@@ -30,5 +30,5 @@ class Stopwatch:
 def loaded(folder: Path, **options: Any) -> tuple[str, str]:
     """Name of the engine that is chosen, and why it and no other."""
     with Tagger.load(folder, **options) as tagger:
-        passed = f"; not {tagger.choice.passed}" if tagger.choice.passed else ""
+        passed = f"; not {tagger.choice.rejected}" if tagger.choice.rejected else ""
         return tagger.choice.entry.name, tagger.choice.why + passed

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from export.bundle.bundle import read_bundle
-from export.tagger.fastest import measured
+from export.tagger.engine_times import measure_engines
 from tests.helpers import bundles
 
 
@@ -28,5 +28,5 @@ def cache(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     """Of a device that has timed the bundle's engines: the first start says so, whichever test that is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        assert measured(folder, read_bundle(folder)) is not None
+        assert measure_engines(folder, read_bundle(folder)) is not None
         yield

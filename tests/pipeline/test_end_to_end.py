@@ -16,12 +16,12 @@ import pytest
 
 from benchmarks.report.problems import of_distillation
 from benchmarks.schema import read_report
+from export.backends.saturation_probe import kernels_saturate
 from export.bundle.bundle import parts_of, read_bundle
 from export.bundle.manifest import ANY_PROCESSOR
 from export.errors import BundleError
 from export.tagger import Tagger
 from export.tagger.engine_choice import backend_of
-from export.tagger.saturation_check import kernels_saturate
 from mlkd.data.prepared import read_split
 from pipeline import stages
 from pipeline.cli import choose
@@ -85,14 +85,14 @@ def test_engines_were_measured_or_say_why_not(work: Path) -> None:
     for engine in manifest.engines:
         row = rows[engine.name]
         assert row["sha256"] == manifest.files[engine.file].sha256
-        lacking = backend_of(engine).missing()
+        lacking = backend_of(engine).unavailable_reason()
         if row["status"] == "measured":
             assert lacking is None
             assert 0 < row["engine_ms"]["p50"] < row["end_to_end_ms"]["max"]
         elif lacking is None:
             assert kernels_saturate()
             assert engine.meant_for != ANY_PROCESSOR
-            assert row["reason"].startswith("it gives wrong tags here: this processor's int8 kernels saturate")
+            assert row["reason"].startswith("wrong tags on this machine: this processor's int8 kernels saturate")
         else:
             assert (row["status"], row["reason"]) == ("built, not run", lacking)
     references = {name for name, row in rows.items() if row["kind"] == "reference"}
@@ -105,7 +105,7 @@ def test_engines_were_measured_or_say_why_not(work: Path) -> None:
 
 def test_thresholds_belong_to_each_engine(work: Path) -> None:
     for engine in read_bundle(work / "dist/tiny").engines:
-        runs = backend_of(engine).missing() is None
+        runs = backend_of(engine).unavailable_reason() is None
         cpu = "openvino" if engine.file.endswith(".xml") else "onnxruntime"
         scored = engine.file if cpu == "openvino" else f"models/{engine.precision}.onnx"
         assert engine.thresholds_from == (engine.name if runs else f"{cpu}, cpu, {scored}")
@@ -161,7 +161,7 @@ def test_the_library_gives_the_scores_of_the_pipeline(work: Path) -> None:
     test, manifest = read_split(work / "runs/tiny/data", "test"), read_bundle(work / "dist/tiny")
     pixels, compared = np.array(test.pixels(32))[:8], 0
     for entry in manifest.engines:
-        if backend_of(entry).missing() is None:
+        if backend_of(entry).unavailable_reason() is None:
             expected = scored(work / "runs/tiny/engines", entry, pixels)
             with Tagger.load(work / "dist/tiny", entry.name) as tagger:
                 found = [dict(tagger.tag(file, threshold=0.0)) for file in test.files[:8]]
@@ -272,7 +272,7 @@ def equal_scores(first: Path, second: Path, data: Path) -> int:
     counted = 0
     for name, entry in entries[0].items():
         assert entry.thresholds == entries[1][name].thresholds
-        if backend_of(entry).missing() is None:
+        if backend_of(entry).unavailable_reason() is None:
             scores = [scored(folder, entry, pixels) for folder in (first, second)]
             np.testing.assert_array_equal(*scores)
             counted += 1

@@ -20,7 +20,7 @@ def built(name: str, precision: str, backend: Any) -> Built:
 
 def test_each_int8_engine_is_held_against_float_on_the_same_runtime(monkeypatch: Any) -> None:
     monkeypatch.setattr(
-        TensorRt, "missing", lambda backend: "no such GPU" if backend.compute_capability == "SM86" else None
+        TensorRt, "unavailable_reason", lambda backend: "no such GPU" if backend.compute_capability == "SM86" else None
     )
     engines = [
         built("a", "fp32", OnnxRuntime(threads=2)),

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.doctor import Built, compare, drift, measure_drift
 from export.backends import OnnxRuntime
-from export.backends.saturation import saturates
+from export.backends.saturation_probe import saturates
 from tests.helpers.saturating import LABELS, bright_images, write_saturating_graph
 
 

@@ -202,7 +202,7 @@ def test_another_schema_is_refused(bench: dict[str, Any], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("text", ['"><b>', "PHN2Zz4="])  # no base64; base64 of another kind of image
-def test_a_image_that_is_no_jpeg_is_refused(bench: dict[str, Any], tmp_path: Path, text: str) -> None:
+def test_an_image_that_is_no_jpeg_is_refused(bench: dict[str, Any], tmp_path: Path, text: str) -> None:
     bench["images"]["p0"]["jpeg_base64"] = text
     with pytest.raises(ValueError, match=r"test/00000\.png\): expected a JPEG in base64"):
         render(read_report(bench), tmp_path)

@@ -41,7 +41,7 @@ def test_histograms_of_every_engine(bench: dict[str, Any], tmp_path: Path) -> No
     assert heights == [round(66 * count / 500, 1) for count in (40, 500, 200, 28)]
 
 
-def test_a_image_is_held_once(bench: dict[str, Any], tmp_path: Path) -> None:
+def test_an_image_is_held_once(bench: dict[str, Any], tmp_path: Path) -> None:
     page, _ = files(bench, tmp_path)
     for image in bench["images"].values():
         assert page.count(image["jpeg_base64"]) == 1

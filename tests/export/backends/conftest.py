@@ -20,8 +20,8 @@ def halved(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quantised(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return int8(fp32, calibration, tmp_path_factory.mktemp("quantised") / "int8.onnx")
+def quantized(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return int8(fp32, calibration, tmp_path_factory.mktemp("quantized") / "int8.onnx")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Lets the machine seem to have a GPU, as far as asking for it goes."""
 
     def there(capability: str) -> None:
-        monkeypatch.setattr(cuda, "missing", lambda: None)
+        monkeypatch.setattr(cuda, "unavailable_reason", lambda: None)
         monkeypatch.setattr(cuda, "compute_capability", lambda: capability)
 
     return there

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from export.backends.base import written_whole
+from export.backends.base import atomic_output
 
 SMALL = """
 import resource, sys
@@ -43,13 +43,13 @@ def test_no_room_for_an_engine(fp32: Path, tmp_path: Path, kind: str) -> None:
 
 def test_the_stamp_of_an_older_engine_does_not_outlive_it(tmp_path: Path) -> None:
     (tmp_path / "a.xml.stamp.json").write_text("old")
-    with written_whole(tmp_path) as folder:
+    with atomic_output(tmp_path) as folder:
         (folder / "a.xml").write_text("new")
     assert [file.name for file in tmp_path.iterdir()] == ["a.xml"]
 
 
 def test_another_error_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text("old")
-    with pytest.raises(FileNotFoundError), written_whole(tmp_path) as folder:
+    with pytest.raises(FileNotFoundError), atomic_output(tmp_path) as folder:
         (folder / "a.xml").write_text(str((folder / "a.bin").stat()))
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.xml", "old")]

@@ -35,8 +35,8 @@ PACKAGES = {"onnxruntime": ("onnxruntime",), "openvino": ("openvino",), "tensorr
 
 @pytest.fixture(scope="module", params=RUNNABLE)
 def backend(request: pytest.FixtureRequest) -> Any:
-    if request.param.missing() is not None:
-        pytest.skip(request.param.missing())
+    if request.param.unavailable_reason() is not None:
+        pytest.skip(request.param.unavailable_reason())
     return request.param
 
 
@@ -144,7 +144,7 @@ def test_a_foreign_engine(backend: Any, fp32: Path, tmp_path: Path) -> None:
     random = tmp_path / f"random{right}"
     random.write_bytes(b"not an engine")
     for foreign in (fp32.with_suffix(".gone") if right == ".onnx" else fp32, random, tmp_path / f"gone{right}"):
-        if backend.missing() is None or foreign is not random or backend.kind == "tensorrt":
+        if backend.unavailable_reason() is None or foreign is not random or backend.kind == "tensorrt":
             with pytest.raises(EngineError, match=rf"{foreign.name}.*expected .*got"):
                 backend.open(foreign)
 
@@ -155,7 +155,7 @@ def test_a_runtime_that_is_not_installed(
 ) -> None:
     for name in PACKAGES[backend.kind]:
         monkeypatch.setitem(sys.modules, name, None)
-    reason = backend.missing()
+    reason = backend.unavailable_reason()
     assert reason is not None
     assert "pip install" in reason
     if backend.kind != "tensorrt":

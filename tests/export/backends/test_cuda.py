@@ -125,20 +125,20 @@ def test_a_thread_takes_the_context(driver: Driver) -> None:
 
 
 def test_names_the_gpu_as_tensorrt_does(driver: Driver) -> None:
-    assert cuda.missing() is None
+    assert cuda.unavailable_reason() is None
     assert cuda.compute_capability() == "SM86"
 
 
 def test_no_gpu_behind_the_driver(driver: Driver) -> None:
     driver.gpus = 0
-    assert "expected an NVIDIA GPU, got none" in str(cuda.missing())
+    assert "expected an NVIDIA GPU, got none" in str(cuda.unavailable_reason())
 
 
 def test_a_driver_that_fails(driver: Driver) -> None:
     driver.code = 100
-    assert "cuInit: no such luck (100)" in str(cuda.missing())
+    assert "cuInit: no such luck (100)" in str(cuda.unavailable_reason())
 
 
 def test_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-that-is-not-there.so.1")
-    assert "expected an NVIDIA driver" in str(cuda.missing())
+    assert "expected an NVIDIA driver" in str(cuda.unavailable_reason())

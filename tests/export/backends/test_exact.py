@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from export.backends import OnnxRuntime, OpenVino, openvino, saturation
+from export.backends import OnnxRuntime, OpenVino, openvino, saturation_probe
 from export.errors import EngineError
 from tests.helpers.saturating import bright_images, write_saturating_graph
 
@@ -39,7 +39,7 @@ def test_exact_scores_are_those_of_the_operators_definition(tmp_path: Path, unsi
     graph, images = write_saturating_graph(tmp_path / "g.onnx", unsigned=unsigned), bright_images(16)
     defined = ReferenceEvaluator(onnx.load(graph)).run(None, {"images": images})[0]
     np.testing.assert_allclose(of_exact(graph, images), defined, atol=1e-5)
-    if saturation.saturates():  # these kernels are why exact arithmetic is needed
+    if saturation_probe.saturates():  # these kernels are why exact arithmetic is needed
         assert np.abs(of_kernels(graph, images) - defined).max() > 0.1
 
 
@@ -51,7 +51,7 @@ def test_openvino_computes_exactly_as_well(tmp_path: Path) -> None:
         np.testing.assert_allclose(session(images), of_exact(graph, images), atol=1e-5)
     with OpenVino().open_graph(graph) as session:
         assert session.runtime_info.compute == "int8"
-        if saturation.saturates():
+        if saturation_probe.saturates():
             assert np.abs(session(images) - of_exact(graph, images)).max() > 0.1
 
 
@@ -95,7 +95,7 @@ def test_the_probe_is_a_product_of_integers() -> None:
     a, b, y = (helper.make_tensor_value_info(name, *about) for name, about in names.items())
     graph = helper.make_graph([helper.make_node("MatMulInteger", ["a", "b"], ["y"])], "p", [a, b], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
-    assert model.SerializeToString() == saturation.PROBE
+    assert model.SerializeToString() == saturation_probe.PROBE
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="numpy and /proc/cpuinfo name features differently elsewhere")
@@ -103,7 +103,7 @@ def test_saturation_follows_the_instruction_set() -> None:
     from export.backends.stamp import instruction_set
 
     exact = ("amx_int8", "avx512_vnni", "avx_vnni", "neon_dotprod", "neon", "aarch64")
-    assert saturation.saturates() == (instruction_set() not in exact)
+    assert saturation_probe.saturates() == (instruction_set() not in exact)
 
 
 @pytest.mark.slow
@@ -111,7 +111,7 @@ def test_saturation_follows_the_instruction_set() -> None:
 def test_an_emulated_processor_without_vnni_saturates() -> None:
     """The host may have VNNI, and /proc/cpuinfo says so."""
     code = (
-        "from export.backends.saturation import saturates\nfrom export.backends.stamp import instruction_set\n"
+        "from export.backends.saturation_probe import saturates\nfrom export.backends.stamp import instruction_set\n"
         "print(saturates(), instruction_set())"
     )
     command = [EMULATOR, "-cpu", "Haswell", sys.executable, "-c", code]

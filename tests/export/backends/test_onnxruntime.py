@@ -41,9 +41,9 @@ def test_cuda_without_a_gpu_never_runs_on_the_cpu(fp32: Path, monkeypatch: pytes
 
 def test_cuda_that_the_runtime_cannot_load_never_runs_on_the_cpu(fp32: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The driver seems to be there, the provider does not start: the runtime itself would go on on the CPU."""
-    if cuda.missing() is None:
+    if cuda.unavailable_reason() is None:
         pytest.skip("there is a GPU here")
-    monkeypatch.setattr(cuda, "missing", lambda: None)
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: None)
     with pytest.raises((MissingRuntimeError, EngineError), match="CUDAExecutionProvider"):
         OnnxRuntime(device="cuda").open_graph(fp32)
 
@@ -51,10 +51,10 @@ def test_cuda_that_the_runtime_cannot_load_never_runs_on_the_cpu(fp32: Path, mon
 def test_an_int8_graph_says_what_its_products_really_run_in(
     fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    quantised = onnx.load(int8_x86(fp32, calibration, tmp_path / "int8.onnx"))
+    quantized = onnx.load(int8_x86(fp32, calibration, tmp_path / "int8.onnx"))
     with OnnxRuntime().open_graph(tmp_path / "int8.onnx") as session:
         assert session.runtime_info.compute == "int8"
-    onnx.save(_without_activations(quantised), tmp_path / "weights.onnx")
+    onnx.save(_without_activations(quantized), tmp_path / "weights.onnx")
     with OnnxRuntime().open_graph(tmp_path / "weights.onnx") as session:
         assert session.runtime_info.compute == "f32", "its metadata still says int8_x86"
 
@@ -165,13 +165,13 @@ def _kernel(name: str, operator: str, provider: str, reads: str) -> Kernel:
 def _without_activations(model: ModelProto) -> ModelProto:
     """The model with the Q/DQ pairs of activations taken out; those of weights stay."""
     weights = {tensor.name for tensor in model.graph.initializer}
-    quantised = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    quantized = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
     through = {
-        node.output[0]: quantised[node.input[0]]
+        node.output[0]: quantized[node.input[0]]
         for node in model.graph.node
         if node.op_type == "DequantizeLinear" and node.input[0] not in weights
     }
-    kept = [node for node in model.graph.node if node.output[0] not in {**quantised, **through}]
+    kept = [node for node in model.graph.node if node.output[0] not in {**quantized, **through}]
     for node in kept:
         for index, name in enumerate(node.input):
             node.input[index] = through.get(name, name)
@@ -205,4 +205,4 @@ def test_a_package_that_is_there_and_broken_is_not_called_missing(
             if got == "none"
             else f"pip install --force-reinstall {name}, or another version of it"
         )
-        assert backend.missing() == f"{name}: expected the package {name}, got {got}; {step}"
+        assert backend.unavailable_reason() == f"{name}: expected the package {name}, got {got}; {step}"

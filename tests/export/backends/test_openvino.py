@@ -80,9 +80,9 @@ def test_threads_hold_behind_auto(engine: Path) -> None:
 def test_an_only_gpu_may_be_called_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openvino.Core, "available_devices", ["CPU", "GPU"])
     monkeypatch.setattr(openvino.Core, "get_property", lambda core, device, name: ["FP32"])
-    assert OpenVino(device="GPU.0").missing() is None
-    assert "expected the device GPU.1, got ['CPU', 'GPU']" in str(OpenVino(device="GPU.1").missing())
-    assert "expected the device CPU.0" in str(OpenVino(device="HETERO:GPU,CPU.0").missing())
+    assert OpenVino(device="GPU.0").unavailable_reason() is None
+    assert "expected the device GPU.1, got ['CPU', 'GPU']" in str(OpenVino(device="GPU.1").unavailable_reason())
+    assert "expected the device CPU.0" in str(OpenVino(device="HETERO:GPU,CPU.0").unavailable_reason())
 
 
 class _Compiled:

@@ -26,7 +26,7 @@ def engine(tmp_path: Path) -> Path:
 
 def made(**changes: Any) -> Stamp:
     fields = {"runtime": "openvino 2026.4", "device": "CPU", "precision": "fp32", "options": {}, "graph": "0" * 64}
-    return stamp.here(**(fields | changes))
+    return stamp.create(**(fields | changes))
 
 
 def test_a_stamp_lies_beside_its_engine_and_is_read_back(engine: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from export.backends import TensorRt, cuda, stamp
+from export.backends import TensorRt, cuda, stamp, tensorrt, tensorrt_build
 from export.errors import EngineError, MissingRuntimeError
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
@@ -29,15 +29,15 @@ def test_builds_fp16_for_a_gpu_that_is_not_there(engine: Path) -> None:
     assert engine.stat().st_size > 100_000
 
 
-def test_builds_int8(quantised: Path, tmp_path: Path) -> None:
-    built = TensorRt(compute_capability="SM89").compile(quantised, tmp_path)
+def test_builds_int8(quantized: Path, tmp_path: Path) -> None:
+    built = TensorRt(compute_capability="SM89").compile(quantized, tmp_path)
     assert built.name == "int8-sm89.plan"
     assert (stamp.read(built).precision, stamp.read(built).device) == ("int8", "SM89")
 
 
 def test_the_stamp_says_what_the_plan_is_bound_to(engine: Path, halved: Path) -> None:
     assert TensorRt().files(engine) == (engine, engine.with_name("fp16-sm86.plan.stamp.json"))
-    assert stamp.read(engine) == stamp.here(
+    assert stamp.read(engine) == stamp.create(
         runtime=f"tensorrt_rtx {rtx.__version__}",
         device="SM86",
         precision="fp16",
@@ -73,26 +73,30 @@ def test_a_plan_without_a_stamp(engine: Path, tmp_path: Path) -> None:
         TensorRt().open(copy)
 
 
-def test_no_room_leaves_nothing(halved: Path, tmp_path: Path) -> None:
+def test_no_room_leaves_nothing(halved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "build", lambda *_: bytes(100_000))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64_000, hard))
     try:
-        with pytest.raises(OSError, match=r"expected room for an engine, got: .*make room"):
+        with pytest.raises(OSError, match=r"expected room for an engine, got: .*free some space"):
             TensorRt().compile(halved, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_messages_go_to_logging(halved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_messages_go_to_the_one_logger(halved: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    held = rtx.Builder(tensorrt_build.listen(rtx)[0])
     with caplog.at_level(logging.DEBUG, logger=LOGGER):
         TensorRt().compile(halved, tmp_path)
     assert [record for record in caplog.records if record.name == LOGGER]
+    assert "logger is ignored" not in caplog.text
+    del held
 
 
 def test_without_a_gpu_it_says_so(engine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "LIBRARY", "libcuda-that-is-not-there.so.1")
-    assert "expected an NVIDIA driver" in str(TensorRt().missing())
+    assert "expected an NVIDIA driver" in str(TensorRt().unavailable_reason())
     with pytest.raises(MissingRuntimeError, match="run it on a machine with an NVIDIA GPU"):
         TensorRt().open(engine)
 
@@ -120,14 +124,14 @@ def test_building_without_the_library(
 
 def test_another_gpu_is_said_before_anything_is_opened(gpu: Callable[[str], None]) -> None:
     gpu("SM89")
-    assert TensorRt(compute_capability="SM89").missing() is None
-    assert "expected a GPU of SM86, got SM89" in str(TensorRt().missing())
+    assert TensorRt(compute_capability="SM89").unavailable_reason() is None
+    assert "expected a GPU of SM86, got SM89" in str(TensorRt().unavailable_reason())
 
 
 def test_a_gpu_that_only_the_full_library_knows(gpu: Callable[[str], None], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     gpu("SM87")
-    assert "expected the package tensorrt for SM87" in str(TensorRt(compute_capability="device").missing())
+    assert "expected the package tensorrt for SM87" in str(TensorRt(compute_capability="device").unavailable_reason())
 
 
 def test_an_unknown_compute_capability() -> None:

@@ -46,8 +46,8 @@ def test_a_cache_that_cannot_be_used(tmp_path: Path, root: Path, caplog: pytest.
     library = Library()
     tensorrt_caches.load_timings(library, TIMINGS)
     assert library.taken == [b""]
-    assert "going on without" in caplog.text
-    tensorrt_caches.keep_timings(library, TIMINGS)
+    assert "continuing without" in caplog.text
+    tensorrt_caches.save_timings(library, TIMINGS)
     assert "the next start or build is as slow" in caplog.text
 
 
@@ -83,7 +83,7 @@ class Library:
 
 def test_kernels_are_kept_for_this_user_and_come_back(root: Path) -> None:
     place = Path("kernels", "a")
-    tensorrt_caches.Kernels(Library(), place).keep()
+    tensorrt_caches.Kernels(Library(), place).save()
     assert (root / place).stat().st_size == 32 + len(b"made here")
     assert (root / "kernels").stat().st_mode & 0o077 == 0
     again = Library()
@@ -94,30 +94,30 @@ def test_kernels_are_kept_for_this_user_and_come_back(root: Path) -> None:
 @pytest.mark.parametrize("cut", [0, 5, 40])
 def test_what_is_damaged_never_reaches_the_library(root: Path, caplog: pytest.LogCaptureFixture, cut: int) -> None:
     place = Path("kernels", "a")
-    tensorrt_caches.Kernels(Library(), place).keep()
+    tensorrt_caches.Kernels(Library(), place).save()
     whole = (root / place).read_bytes()
     (root / place).write_bytes(whole[:cut])
     library = Library()
     kernels = tensorrt_caches.Kernels(library, place)
     assert library.taken == []
-    assert "expected what was kept, got a damaged file" in caplog.text
-    kernels.keep()
+    assert "expected a whole file, got a damaged one" in caplog.text
+    kernels.save()
     assert (root / place).read_bytes() == whole
 
 
 def test_kernels_that_others_could_have_written(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     place = Path("kernels", "a")
-    tensorrt_caches.Kernels(Library(), place).keep()
+    tensorrt_caches.Kernels(Library(), place).save()
     (root / "kernels").chmod(0o777)
     library = Library()
     tensorrt_caches.Kernels(library, place)
     assert library.taken == []
-    assert "going on without" in caplog.text
+    assert "continuing without" in caplog.text
 
 
 def test_a_library_that_gives_nothing(root: Path) -> None:
-    tensorrt_caches.Kernels(Library(None), Path("kernels", "a")).keep()
-    tensorrt_caches.keep_timings(Library(None), TIMINGS)
+    tensorrt_caches.Kernels(Library(None), Path("kernels", "a")).save()
+    tensorrt_caches.save_timings(Library(None), TIMINGS)
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
@@ -135,7 +135,7 @@ def test_stale_timings_are_left_out(caplog: pytest.LogCaptureFixture, damaged: b
             given.append(cache)
             return not cache
 
-    tensorrt_caches.keep_timings(Library(b"stale"), TIMINGS)
+    tensorrt_caches.save_timings(Library(b"stale"), TIMINGS)
     tensorrt_caches.load_timings(Config(), TIMINGS)
     assert given[-1] == b""
     assert "expected timings of this GPU and version" in caplog.text

@@ -21,14 +21,14 @@ HERE = TensorRt(compute_capability="device")
 
 @pytest.fixture(autouse=True)
 def _device(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if (reason := HERE.missing()) is not None:
+    if (reason := HERE.unavailable_reason()) is not None:
         pytest.skip(reason)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture
-def graphs(fp32: Path, halved: Path, quantised: Path) -> dict[str, Path]:
-    return {"fp32": fp32, "fp16": halved, "int8": quantised}
+def graphs(fp32: Path, halved: Path, quantized: Path) -> dict[str, Path]:
+    return {"fp32": fp32, "fp16": halved, "int8": quantized}
 
 
 # Products of fp32 are so, not of TF32; those of fp16 are summed in another order than ONNX Runtime's.
@@ -49,10 +49,10 @@ def test_runs_in_another_thread(fp32: Path, images: NDArray[np.uint8], tmp_path:
 
 
 def test_int8_keeps_the_map(
-    quantised: Path, images: NDArray[np.uint8], targets: NDArray[np.uint8], tmp_path: Path
+    quantized: Path, images: NDArray[np.uint8], targets: NDArray[np.uint8], tmp_path: Path
 ) -> None:
-    reference = _reference(quantised, tmp_path)
-    with HERE.open(HERE.compile(quantised, tmp_path)) as session, OnnxRuntime().open(reference) as cpu:
+    reference = _reference(quantized, tmp_path)
+    with HERE.open(HERE.compile(quantized, tmp_path)) as session, OnnxRuntime().open(reference) as cpu:
         found = [mean_average_precision(_scores(one, images), targets) for one in (session, cpu)]
     assert found[0] > found[1] - 0.01
 
@@ -90,7 +90,7 @@ def test_kernels_are_kept(
     kept.write_bytes(b"damaged")
     with caplog.at_level(logging.WARNING), HERE.open(engine) as session:
         np.testing.assert_array_equal(session(images[:3]), first)
-    assert "got a damaged file; it is made again" in caplog.text
+    assert "got a damaged one; creating it again" in caplog.text
     assert kept.read_bytes() != b"damaged"
 
 

@@ -93,7 +93,7 @@ def engine(
         file = tmp_path / "some.plan"
         file.write_bytes(b"plan")
         runtime = f"{request.param} 10.3.0"
-        made = stamp.here(runtime=runtime, device="SM87", precision=precision, options={}, graph="")
+        made = stamp.create(runtime=runtime, device="SM87", precision=precision, options={}, graph="")
         stamp.write(file, made)
         return file
 
@@ -142,7 +142,10 @@ def test_a_failure_to_open_closes_the_stream(
 
 @pytest.mark.parametrize(
     ("method", "text"),
-    [("set_input_shape", r"expected images \(3, 8, 8, 3\) to be taken"), ("execute_async_v3", "expected scores")],
+    [
+        ("set_input_shape", r"expected the engine to accept images \(3, 8, 8, 3\)"),
+        ("execute_async_v3", "expected scores"),
+    ],
 )
 def test_a_refused_run_is_an_error(
     engine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, method: str, text: str
@@ -175,5 +178,5 @@ def test_a_full_disk_stops_no_session(
     session.close()
     assert Stream.opened == 0
     kept = [record.getMessage() for record in caplog.records]
-    assert all("expected a cache to keep it, got: no room" in text for text in kept)
+    assert all("expected a writable cache, got: no room" in text for text in kept)
     assert len(kept) == (session.runtime_info.provider == "tensorrt_rtx")

@@ -119,7 +119,7 @@ def test_unreadable_images_are_left_out(files: list[Path], tmp_path: Path) -> No
     assert [file.name for file in written] == ["1.jpg", "2.jpg"]
     with np.load(expected) as arrays:
         assert arrays["scores:a"].shape == (2, 2)
-    with pytest.raises(UnreadableImageError, match="golden images: expected one that can be read, got none in 1 files"):
+    with pytest.raises(UnreadableImageError, match="golden images: expected a readable image, got none in 1 files"):
         write_golden(files[1:2], PX, tmp_path / "none", {"a": halves}, **PRINTED)
 
 

@@ -8,7 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import tomllib
 
+from export import __version__
 from export.bundle import program
 from export.bundle.program import build_pyz
 
@@ -30,6 +32,14 @@ def test_the_program_holds_all_it_imports_and_no_learning(tmp_path: Path) -> Non
     )
     assert not [name for name in names if name.startswith(("mlkd/models", "mlkd/losses", "mlkd/data", "tests"))]
     assert "export/onnx/to_onnx.py" not in names
+
+
+def test_the_version_is_that_of_the_project(tmp_path: Path) -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert __version__ == project["version"]
+    command = [sys.executable, build_pyz(tmp_path / "tagger.pyz"), "--version"]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
+    assert printed == f"tagger {__version__}\n"
 
 
 def test_a_missing_source_of_the_program_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

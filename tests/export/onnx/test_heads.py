@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from export.backends import OnnxRuntime, OpenVino, TensorRt
 from export.onnx.to_onnx import to_onnx
-from export.precision.always_float import behind
+from export.precision.always_float import from_last_product
 from export.precision.fp16 import fp16
 from export.precision.int8 import int8
 from mlkd.core.labels import Labels
@@ -83,7 +83,7 @@ def test_tensorrt_builds_it(graph: Path, images: NDArray[np.uint8], tmp_path: Pa
 
 def test_the_last_product_and_what_follows_stay_in_float(graph: Path) -> None:
     model = onnx.load(graph)
-    kept = [node.op_type for node in model.graph.node if node.name in behind(model)]
+    kept = [node.op_type for node in model.graph.node if node.name in from_last_product(model)]
     assert kept[-1] == "Sigmoid"
     assert {"MatMul", "Gemm"} & set(kept)
 

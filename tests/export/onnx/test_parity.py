@@ -129,7 +129,7 @@ def test_over_a_limit_is_an_error_that_names_it_and_who_is_hurt(limit: str, valu
 
 
 def test_everything_over_is_listed_at_once() -> None:
-    with pytest.raises(ValueError, match=r"max_difference.*flipped.*map_loss.*hurt most: none"):
+    with pytest.raises(ValueError, match=r"max_difference.*flipped.*map_loss.*worst labels: none"):
         check(Parity(0.4, 0.05, 0.125, -0.08, -0.1, -0.06, ()), Gates().fp32, "a")
 
 

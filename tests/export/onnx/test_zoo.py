@@ -73,6 +73,6 @@ def test_tensorrt_takes_it(exported: Case, tmp_path: Path) -> None:
     """Its real parser and builder, for a GPU that is not there; nothing is said of what the engines compute."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
     halved = fp16(exported.graph, tmp_path / "fp16.onnx")
-    quantised = int8(exported.graph, exported.images, tmp_path / "int8.onnx")
-    for graph in (exported.graph, halved, quantised):
+    quantized = int8(exported.graph, exported.images, tmp_path / "int8.onnx")
+    for graph in (exported.graph, halved, quantized):
         assert TensorRt().compile(graph, tmp_path).stat().st_size > 50_000

@@ -17,8 +17,8 @@ def kinds(model: onnx.ModelProto, names: list[str]) -> list[str]:
 
 def test_label_decoder(fp32: Path) -> None:
     model = onnx.load(fp32)
-    assert set(kinds(model, always_float.in_front(model))) - {"Shape"} == {"Cast", "Div", "Sub", "Transpose"}
-    assert kinds(model, always_float.behind(model)) == ["Add", "MatMul", "Mul", "Sigmoid", "Squeeze"]
+    assert set(kinds(model, always_float.before_products(model))) - {"Shape"} == {"Cast", "Div", "Sub", "Transpose"}
+    assert kinds(model, always_float.from_last_product(model)) == ["Add", "MatMul", "Mul", "Sigmoid", "Squeeze"]
 
 
 def test_plain_classifier() -> None:
@@ -34,15 +34,15 @@ def test_plain_classifier() -> None:
     images, scores = value("images", TensorProto.UINT8, None), value("scores", TensorProto.FLOAT, None)
     tensors = [numpy_helper.from_array(np.ones((2, 2), np.float32), name) for name in ("kernel", "weight")]
     model = helper.make_model(helper.make_graph(nodes, "g", [images], [scores], tensors))
-    assert always_float.in_front(model) == ["cast"]
-    assert sorted(always_float.behind(model)) == ["last", "sigmoid"]
-    assert always_float.not_worth_it(model) == []
+    assert always_float.before_products(model) == ["cast"]
+    assert sorted(always_float.from_last_product(model)) == ["last", "sigmoid"]
+    assert always_float.without_benefit(model) == []
 
 
 def test_attention_and_biases_are_left_and_residuals_are_not(fp32: Path) -> None:
     model = onnx.load(fp32)
     constants = {tensor.name for tensor in model.graph.initializer}
-    names = always_float.not_worth_it(model)
+    names = always_float.without_benefit(model)
     products = [node for node in model.graph.node if node.op_type == "MatMul" and node.name in names]
     assert len(products) == 2, "queries by keys, attention by values"
     residual = [

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.precision.budget import Budget, FloatLayer, Quality, Restored, fewest, rank
+from export.precision.budget import Budget, FloatFallback, FloatLayer, Quality, fewest, rank
 
 LAYERS = ("a", "b", "c", "d", "e", "f")
 COSTS = {"a": 0.01, "b": 0.2, "c": 0.0, "d": 0.05, "e": 0.1, "f": 0.02}
@@ -26,10 +26,10 @@ def drifts(floats: Collection[str]) -> NDArray[np.floating]:
 
 
 def quality(drift: float, wanted: float) -> Quality:
-    return Quality(0.9 - drift, 0, 0, drift, 1 - drift, decided=True, fits=0.9 - drift >= wanted)
+    return Quality(0.9 - drift, 0, 0, drift, 1 - drift, is_significant=True, within_budget=0.9 - drift >= wanted)
 
 
-def restore(wanted: float, most: int) -> Restored:
+def restore(wanted: float, most: int) -> FloatFallback:
     return fewest(rank(LAYERS, drifts)[:most], lambda floats: quality(lost(floats), wanted))
 
 
@@ -37,7 +37,7 @@ def restore(wanted: float, most: int) -> Restored:
 def test_the_fewest_layers_that_suffice(wanted: float) -> None:
     found = restore(wanted, len(LAYERS))
     assert found.quality == quality(lost([entry.layer for entry in found.layers]), wanted)
-    assert found.quality.fits
+    assert found.quality.within_budget
     fewer = itertools.combinations(LAYERS, max(0, len(found.layers) - 1))
     assert not found.layers or all(0.9 - lost(chosen) < wanted for chosen in fewer), "one layer less would do"
 
@@ -51,7 +51,7 @@ def test_those_that_hurt_most_first_and_what_each_costs() -> None:
 def test_no_more_than_allowed() -> None:
     found = restore(0.85, 2)
     assert [entry.layer for entry in found.layers] == ["b", "e"]
-    assert not found.quality.fits, "over budget, and it shows"
+    assert not found.quality.within_budget, "over budget, and it shows"
     assert restore(0.85, 0).layers == ()
 
 

@@ -52,7 +52,7 @@ def test_bad_arguments() -> None:
         choose(np.eye(3, dtype=np.uint8), ["a", "b", "c"], 0, 0)
 
 
-def test_a_image_of_another_split_is_refused() -> None:
+def test_an_image_of_another_split_is_refused() -> None:
     chosen = {"a.jpg": "1", "b.jpg": "2"}
     refuse_held_out(chosen, {"select": ["3"], "test": []})
     with pytest.raises(ValueError, match=r"images of train alone, got 1 that are in tune as well: b.jpg; take"):

@@ -15,13 +15,13 @@ from mlkd.core.metrics import mean_average_precision
 
 
 @pytest.fixture(scope="module")
-def quantised(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantized(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return int8_openvino(fp32, calibration, tmp_path_factory.mktemp("nncf") / "int8_openvino.xml")
 
 
 @pytest.fixture(scope="module")
-def scores(quantised: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    with OpenVino().open_graph(quantised) as session:
+def scores(quantized: Path, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with OpenVino().open_graph(quantized) as session:
         assert session.runtime_info.compute == "int8"
         return session(images)
 
@@ -35,8 +35,8 @@ def test_keeps_the_map(scores: NDArray[np.float32], expected: NDArray[np.float32
     assert not np.array_equal(scores, expected)
 
 
-def test_ends_are_not_quantised(quantised: Path) -> None:
-    nodes = openvino.Core().read_model(quantised).get_ordered_ops()
+def test_ends_are_not_quantized(quantized: Path) -> None:
+    nodes = openvino.Core().read_model(quantized).get_ordered_ops()
     read = {node: {value.get_node().get_type_name() for value in node.input_values()} for node in nodes}
     assert any("FakeQuantize" in kinds for node, kinds in read.items() if node.get_type_name() == "Convolution")
     ends = [node for node in nodes if node.get_friendly_name() in ("tagger/Sub_0", "tagger/Div_0", "head/MatMul_2")]
@@ -46,10 +46,10 @@ def test_ends_are_not_quantised(quantised: Path) -> None:
         assert "FakeQuantize" not in read[node], node.get_friendly_name()
 
 
-def test_the_head_stays_float(quantised: Path) -> None:
+def test_the_head_stays_float(quantized: Path) -> None:
     products = [
         node
-        for node in openvino.Core().read_model(quantised).get_ordered_ops()
+        for node in openvino.Core().read_model(quantized).get_ordered_ops()
         if node.get_type_name() == "MatMul" and node.get_friendly_name().startswith("head")
     ]
     assert len(products) >= 6
@@ -58,8 +58,8 @@ def test_the_head_stays_float(quantised: Path) -> None:
         assert "FakeQuantize" not in kinds, node.get_friendly_name()
 
 
-def test_says_its_precision_and_nothing_of_the_machine(quantised: Path) -> None:
-    text = quantised.read_text()
+def test_says_its_precision_and_nothing_of_the_machine(quantized: Path) -> None:
+    text = quantized.read_text()
     assert '<precision value="int8_openvino" />' in text
     assert "/tmp" not in text
     assert "<nncf>" not in text

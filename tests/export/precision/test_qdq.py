@@ -1,4 +1,4 @@
-"""The two families of Q/DQ graphs: what is quantised, how, and that scores stay float."""
+"""The two families of Q/DQ graphs: what is quantized, how, and that scores stay float."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from export.backends import OnnxRuntime
 from export.onnx import graph
 from export.precision.int8 import FAMILY, int8
 from export.precision.int8_x86 import int8_x86
-from export.precision.qdq import check_signed, layers, quantise
+from export.precision.qdq import check_signed, layers, quantize
 from export.precision.ranges import calibrate
 from mlkd.core.metrics import mean_average_precision
 
@@ -64,14 +64,14 @@ def test_keeps_the_map(
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_ends_are_not_quantised(models: dict[str, onnx.ModelProto], name: str) -> None:
+def test_ends_are_not_quantized(models: dict[str, onnx.ModelProto], name: str) -> None:
     model = models[name]
-    quantised = {value for node in model.graph.node if "QuantizeLinear" in node.op_type for value in node.output}
+    quantized = {value for node in model.graph.node if "QuantizeLinear" in node.op_type for value in node.output}
     for node in model.graph.node:
         if node.op_type in ("Sub", "Div", "Sigmoid", "Squeeze", "Softmax", "LayerNormalization"):
-            assert not quantised & {*node.input}, node.name
+            assert not quantized & {*node.input}, node.name
         if node.name == "head/MatMul_2":
-            assert not quantised & {*node.input}
+            assert not quantized & {*node.input}
 
 
 @pytest.mark.parametrize(("name", "activation"), [("int8", TensorProto.INT8), ("int8_x86", TensorProto.UINT8)])
@@ -95,7 +95,7 @@ def test_signed_graph_is_what_tensorrt_takes(models: dict[str, onnx.ModelProto])
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             assert not numpy_helper.to_array(tensors[node.input[2]]).any(), "zero points are 0"
         if node.op_type == "DequantizeLinear" and node.input[0] in tensors:
-            assert tensors[node.input[0]].data_type == TensorProto.INT8, "a bias was quantised"
+            assert tensors[node.input[0]].data_type == TensorProto.INT8, "a bias was quantized"
 
 
 def test_both_branches_of_a_residual(models: dict[str, onnx.ModelProto]) -> None:
@@ -175,11 +175,11 @@ def test_a_layer_that_there_is_not(fp32: Path, calibration: NDArray[np.uint8], t
 
 def test_ranges_become_scales(fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path) -> None:
     ranges = dict.fromkeys(calibrate(fp32, calibration[:4], "min_max"), (-2.54, 1.0))
-    model = onnx.load(quantise(fp32, ranges, tmp_path / "int8.onnx", FAMILY))
+    model = onnx.load(quantize(fp32, ranges, tmp_path / "int8.onnx", FAMILY))
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     scales = [float(stored[node.input[1]]) for node in model.graph.node if node.op_type == "QuantizeLinear"]
     assert len(scales) > 10
-    np.testing.assert_allclose(scales, 2.54 / 127.5, rtol=5e-3)  # whether 127 or 127.5 steps, the quantiser decides
+    np.testing.assert_allclose(scales, 2.54 / 127.5, rtol=5e-3)  # whether 127 or 127.5 steps, the quantizer decides
 
 
 def test_weights_for_x86_have_seven_bits(models: dict[str, onnx.ModelProto]) -> None:

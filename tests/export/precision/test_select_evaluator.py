@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from sklearn.metrics import average_precision_score
 
-from export.backends import OnnxRuntime, saturation
-from export.precision.select_evaluator import Judge, expected_map, score
+from export.backends import OnnxRuntime, saturation_probe
+from export.precision.select_evaluator import SelectEvaluator, expected_map, score
 from mlkd.core.metrics import mean_average_precision
 from tests.helpers.saturating import PX, write_saturating_graph
 
@@ -28,15 +28,15 @@ def test_a_graph_that_saturates_here_keeps_all(tmp_path: Path, unsigned: bool) -
     graph = write_saturating_graph(tmp_path / "g.onnx", unsigned=unsigned)
     defined = ReferenceEvaluator(onnx.load(graph)).run(None, {"images": images})[0]
     targets = (defined > np.median(defined, axis=0)).astype(np.uint8)
-    judge = Judge(images, targets, np.arange(48), defined)
-    quality = judge.quality(score(graph, images), KEEP)
-    assert (quality.select_map, quality.decided, quality.fits) == (1, True, True)
-    assert quality.drift < 1e-5
+    evaluator = SelectEvaluator(images, targets, np.arange(48), defined)
+    quality = evaluator.quality(score(graph, images), KEEP)
+    assert (quality.select_map, quality.is_significant, quality.within_budget) == (1, True, True)
+    assert quality.mean_score_drift < 1e-5
     with OnnxRuntime().open_graph(graph) as session:
-        by_kernels = judge.quality(session(images), KEEP)
-    if saturation.saturates():
+        by_kernels = evaluator.quality(session(images), KEEP)
+    if saturation_probe.saturates():
         assert by_kernels.select_map < 0.9
-        assert not by_kernels.fits
+        assert not by_kernels.within_budget
 
 
 def test_expected_map_is_the_mean_over_labels_drawn_from_the_probabilities() -> None:
@@ -51,7 +51,7 @@ def test_expected_map_is_the_mean_over_labels_drawn_from_the_probabilities() -> 
     assert expected_map(scores, probabilities) == pytest.approx(np.mean(drawn), abs=4 * noise)
 
 
-def long_tailed(noise: float, seed: int, images: int = 150, labels: int = 20) -> tuple[Judge, Scores, float]:
+def long_tailed(noise: float, seed: int, images: int = 150, labels: int = 20) -> tuple[SelectEvaluator, Scores, float]:
     """Few images of labels from 30 % to 1 %, scores of a good model with noise on its logits; what it keeps in truth.
 
     The truth is that of many more images.
@@ -73,43 +73,47 @@ def long_tailed(noise: float, seed: int, images: int = 150, labels: int = 20) ->
     many, float_scores, noisy = draw(10_000)
     truth = mean_average_precision(noisy, many) / mean_average_precision(float_scores, many)
     targets, float_scores, noisy = draw(images)
-    return Judge(np.zeros((images, 1, 1, 3), np.uint8), targets, np.arange(images), float_scores), noisy, truth
+    return (
+        SelectEvaluator(np.zeros((images, 1, 1, 3), np.uint8), targets, np.arange(images), float_scores),
+        noisy,
+        truth,
+    )
 
 
 def test_a_few_images_that_cannot_tell_start_no_search() -> None:
     """Sound graphs: their mAP on so few images is anything, and nothing is to be done."""
     kept = []
     for seed in (0, 1):
-        judge, noisy, truth = long_tailed(0.1, seed)
-        quality = judge.quality(noisy, KEEP)
-        kept.append(quality.select_map / judge.float_map)
+        evaluator, noisy, truth = long_tailed(0.1, seed)
+        quality = evaluator.quality(noisy, KEEP)
+        kept.append(quality.select_map / evaluator.float_map)
         assert truth > KEEP
-        assert quality.fits
-        assert quality.drift_kept == pytest.approx(truth, abs=0.004)
+        assert quality.within_budget
+        assert quality.expected_map_ratio == pytest.approx(truth, abs=0.004)
     assert abs(kept[0] - kept[1]) > 0.003, "mAP of so few images tells nothing of a budget of 1 %"
 
 
 def test_what_drifts_far_is_over_the_budget_even_if_labels_cannot_tell() -> None:
-    judge, noisy, truth = long_tailed(0.8, seed=3, images=60)
-    quality = judge.quality(noisy, 0.98)
+    evaluator, noisy, truth = long_tailed(0.8, seed=3, images=60)
+    quality = evaluator.quality(noisy, 0.98)
     assert truth < 0.9
-    assert not quality.decided, "60 images: the interval reaches from far over the budget to within it"
-    assert not quality.fits
+    assert not quality.is_significant, "60 images: the interval reaches from far over the budget to within it"
+    assert not quality.within_budget
 
 
 def test_many_images_decide_by_map_against_scores_that_drift_alone() -> None:
     """The labels say that what moved was wrong before: no loss of mAP, whatever drift expects."""
-    judge, noisy, _ = long_tailed(0.8, seed=5, images=400, labels=4)
-    right = np.clip(0.5 * noisy + judge.targets, 0, 1).astype(np.float32)
-    quality = judge.quality(right, KEEP)
-    assert quality.drift_kept < KEEP
-    assert quality.decided
-    assert quality.fits
-    assert 0 < quality.low < quality.select_map - judge.float_map < quality.high
+    evaluator, noisy, _ = long_tailed(0.8, seed=5, images=400, labels=4)
+    right = np.clip(0.5 * noisy + evaluator.targets, 0, 1).astype(np.float32)
+    quality = evaluator.quality(right, KEEP)
+    assert quality.expected_map_ratio < KEEP
+    assert quality.is_significant
+    assert quality.within_budget
+    assert 0 < quality.low < quality.select_map - evaluator.float_map < quality.high
 
 
 def test_images_without_a_label_keep_all() -> None:
     nothing = np.zeros((4, 2), np.uint8)
     scores = np.full((4, 2), 0.5, np.float32)
-    quality = Judge(np.zeros((4, 1, 1, 3), np.uint8), nothing, np.arange(4), scores).quality(scores, KEEP)
-    assert (quality.select_map, quality.low, quality.high, quality.fits) == (0, 0, 0, True)
+    quality = SelectEvaluator(np.zeros((4, 1, 1, 3), np.uint8), nothing, np.arange(4), scores).quality(scores, KEEP)
+    assert (quality.select_map, quality.low, quality.high, quality.within_budget) == (0, 0, 0, True)

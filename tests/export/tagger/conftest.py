@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.tagger import fastest
+from export.tagger import engine_times
 from tests.helpers import bundles
 
 
@@ -25,7 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """On this test's device the engines are as fast as they come first in the bundle."""
     times = itertools.count(1.0)
-    monkeypatch.setattr(fastest, "p50_ms", lambda *_: next(times))
+    monkeypatch.setattr(engine_times, "p50_ms", lambda *_: next(times))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from export.tagger.inputs import find, natural
+from export.tagger.inputs import find_images, natural
 
 NOTHING = io.BytesIO()
 
@@ -21,7 +21,7 @@ def touch(*files: Path) -> None:
 
 def below(folder: Path, *words: str) -> list[str]:
     """What is found, relative to the folder; nothing may fail."""
-    found = find(words or [str(folder)], NOTHING)
+    found = find_images(words or [str(folder)], NOTHING)
     assert found.failed == []
     return [os.path.relpath(image, folder) for image in found.images]  # type: ignore[arg-type]
 
@@ -42,9 +42,9 @@ def test_a_file_is_taken_whatever_it_is_called_and_as_often_as_it_is_named(tmp_p
     odd = [tmp_path / name for name in (".hidden", "notes.txt", "a[1]*.jpg", "two\nlines.jpg")]
     touch(*odd)
     words = [str(file) for file in [*odd, odd[0]]]
-    assert find(words, NOTHING) == ([Path(word) for word in words], [])
+    assert find_images(words, NOTHING) == ([Path(word) for word in words], [])
     missing = str(tmp_path / "missing.jpg")
-    assert find([missing], NOTHING).images == [Path(missing)]  # who decodes it says so
+    assert find_images([missing], NOTHING).images == [Path(missing)]  # who decodes it says so
 
 
 def test_links_to_folders_are_followed_and_no_loop_twice(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_pattern_that_the_shell_left_alone(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("p10.jpg", "p2.jpg", "q.png", "folder/z.bmp", "folder/no.txt")))
     assert below(tmp_path, str(tmp_path / "p*")) == ["p2.jpg", "p10.jpg"]
     assert below(tmp_path, str(tmp_path / "[fq]*")) == ["folder/z.bmp", "q.png"]
-    found = find([str(tmp_path / "*.gif"), str(tmp_path / "q.png")], NOTHING)
+    found = find_images([str(tmp_path / "*.gif"), str(tmp_path / "q.png")], NOTHING)
     assert found.images == [tmp_path / "q.png"]
     [(word, cause)] = found.failed
     assert word == str(tmp_path / "*.gif")
@@ -80,14 +80,14 @@ def test_a_pattern_that_the_shell_left_alone(tmp_path: Path) -> None:
 
 
 def test_an_empty_word_is_not_the_current_folder() -> None:
-    [(word, cause)] = find([""], NOTHING).failed
+    [(word, cause)] = find_images([""], NOTHING).failed
     assert word == ""
     assert "got no match" in str(cause)
 
 
-def test_a_folder_without_a_image_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_an_image_is_said(tmp_path: Path) -> None:
     touch(tmp_path / "notes.txt")
-    found = find([str(tmp_path)], NOTHING)
+    found = find_images([str(tmp_path)], NOTHING)
     assert found.images == []
     [(word, cause)] = found.failed
     assert word == str(tmp_path)
@@ -106,22 +106,22 @@ def test_a_folder_that_cannot_be_read_is_said_and_the_others_are_read(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refusing)
-    found = find([str(tmp_path)], NOTHING)
+    found = find_images([str(tmp_path)], NOTHING)
     assert found.images == [tmp_path / "open/2.jpg"]
     [(folder, cause)] = found.failed
     assert folder == str(tmp_path / "closed")
-    assert "expected a folder that can be read, got Permission denied" in str(cause)
+    assert "expected a readable folder, got Permission denied" in str(cause)
 
 
 def test_standard_input_is_one_image_in_its_place(tmp_path: Path) -> None:
     touch(tmp_path / "a.jpg")
-    assert find(["-", str(tmp_path / "a.jpg")], io.BytesIO(b"bytes")).images == [b"bytes", tmp_path / "a.jpg"]
-    assert find(["-"], None).images == [b""]
+    assert find_images(["-", str(tmp_path / "a.jpg")], io.BytesIO(b"bytes")).images == [b"bytes", tmp_path / "a.jpg"]
+    assert find_images(["-"], None).images == [b""]
 
 
 def test_images_of_kinds_that_are_not_read_are_counted_and_named(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("a.jpg", "b/1.HEIC", "b/2.heic", "c.jxl", "notes.txt")))
-    found = find([str(tmp_path)], NOTHING)
+    found = find_images([str(tmp_path)], NOTHING)
     assert found.images == [tmp_path / "a.jpg"]
     [(name, cause)] = found.failed
     assert name == str(tmp_path)

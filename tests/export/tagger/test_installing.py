@@ -114,7 +114,7 @@ def test_a_folder_of_somebody_else_is_refused_untouched(versions: dict[str, Path
     file.parent.mkdir(parents=True)
     file.write_text("years of work")
     named = re.escape(str(tmp_path / "to" / theirs.removesuffix("/file")))
-    with pytest.raises(BundleError, match=rf"^{named}: expected only what install made in .*/to, got this"):
+    with pytest.raises(BundleError, match=rf"^{named}: expected only files of install in .*/to, got this"):
         put(versions["a"], tmp_path / "to")
     assert [path for path in (tmp_path / "to").rglob("*") if path.is_file()] == [file]
 

@@ -86,7 +86,7 @@ def test_a_full_disk_changes_nothing(
 
     monkeypatch.setattr(shutil, "copyfile", full)
     expected = (
-        rf"^{tmp_path}: expected room for a bundle of 0\.0 MB, got [0-9.]+ MB free: No space left on device; make"
+        rf"^{tmp_path}: expected room for a bundle of 0\.0 MB, got [0-9.]+ MB free: No space left on device; free"
     )
     with pytest.raises(BundleError, match=expected):
         put(versions["b"], tmp_path)
@@ -229,7 +229,7 @@ def test_of_two_at_once_one_waits(versions: dict[str, Path], tmp_path: Path, cap
     second.start()
     while not caplog.records:
         assert second.is_alive()
-    assert caplog.messages == [f"{tmp_path}: another process installs there; waiting for its end"]
+    assert caplog.messages == [f"{tmp_path}: another process installs there; waiting for it"]
     go_on.set()
     first.join()
     second.join()

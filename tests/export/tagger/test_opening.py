@@ -39,7 +39,7 @@ def test_a_stale_engine_is_passed_over_unless_asked_for(colours: Path, tmp_path:
     with Tagger.load(old) as tagger:
         assert tagger.choice.entry.name == "onnxruntime-fp32"
         stale = f"{OPENVINO}: engine {OPENVINO}: expected one built from models/fp32.onnx"
-        assert stale in tagger.choice.passed
+        assert stale in tagger.choice.rejected
     with Tagger.load(old, rebuild=True) as tagger:
         assert tagger.choice.entry.name == OPENVINO
 
@@ -113,7 +113,9 @@ def test_what_nncf_made_cannot_be_rebuilt(stale: Path, tmp_path: Path, never: Ne
 
 
 def test_without_the_runtime_nothing_is_rebuilt(stale: Path, monkeypatch: pytest.MonkeyPatch, never: Never) -> None:
-    monkeypatch.setattr(OpenVino, "missing", lambda _: "openvino: expected the package openvino; pip install openvino")
+    monkeypatch.setattr(
+        OpenVino, "unavailable_reason", lambda _: "openvino: expected the package openvino; pip install openvino"
+    )
     never(OpenVino, "compile")
     with pytest.raises(NoEngineError, match=r"pip install openvino$"):
         Tagger.load(stale, OPENVINO, rebuild=True)
@@ -148,4 +150,4 @@ def test_an_engine_that_fails_to_open_makes_room_for_the_next(
     monkeypatch.setattr(OnnxRuntime, "open", fails)
     with Tagger.load(colours) as tagger:
         assert tagger.choice.entry.name == OPENVINO
-        assert "onnxruntime-fp32: expected f32, got bf16" in tagger.choice.passed
+        assert "onnxruntime-fp32: expected f32, got bf16" in tagger.choice.rejected

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from export.backends import Session
-from export.tagger import Tagger, tag_many
+from export.tagger import Tagger, parallel, tag_many
 from export.tagger import tagger as tagger_module
-from export.tagger.session_pool import Sessions
+from export.tagger.session_pool import SessionPool
 from mlkd.core.images import UnreadableImageError, load
 from tests.helpers import bundles
 
@@ -59,7 +59,7 @@ class Recorded(Session):
 
 def recorded(tagger: Tagger, most: int | None = None) -> tuple[Tagger, Recorded]:
     session = Recorded(tagger.sessions.first, most)
-    return dataclasses.replace(tagger, sessions=Sessions(session, lambda: session, 1)), session
+    return dataclasses.replace(tagger, sessions=SessionPool(session, lambda: session, 1)), session
 
 
 def test_every_image_comes_back_in_order_with_the_tags_of_one(tagger: Tagger, images: list[Path]) -> None:
@@ -97,14 +97,14 @@ def test_order_holds_when_later_images_are_ready_first(
     assert [image for image, _ in tag_many(tagger, images, batch=2)] == images
 
 
-def test_a_image_that_cannot_be_read_does_not_disturb_its_batch(tagger: Tagger, images: list[Path]) -> None:
+def test_an_image_that_cannot_be_read_does_not_disturb_its_batch(tagger: Tagger, images: list[Path]) -> None:
     given = [b"no image" if number % 3 == 0 else file.read_bytes() for number, file in enumerate(images[:20])]
     found = list(tag_many(tagger, given, threshold=0.0, batch=4))
     for number, (content, result) in enumerate(found):
         assert content is given[number]
         if number % 3 == 0:
             assert isinstance(result, UnreadableImageError)
-            assert "10 bytes: expected " in str(result)
+            assert "8 bytes: expected " in str(result)
         else:
             assert result == tagger.tag(content, threshold=0.0)
 
@@ -196,7 +196,7 @@ def test_thresholds_labels_and_top_k_are_those_of_one(tagger: Tagger, images: li
     assert {tag.label for _, tags in found for tag in tags} == {"red", "blue"}  # type: ignore[union-attr]
 
 
-def test_what_is_wrong_is_refused_before_a_image_is_read(tagger: Tagger) -> None:
+def test_what_is_wrong_is_refused_before_an_image_is_read(tagger: Tagger) -> None:
     def never() -> Iterator[Path]:
         pytest.fail("an image was read")
         yield Path()

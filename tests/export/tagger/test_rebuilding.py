@@ -136,7 +136,7 @@ def test_of_two_that_build_one_waits_for_the_other(stale: Path, cache: Path, mon
 
 def test_a_cache_that_cannot_be_written_is_named(stale: Path, cache: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("not a folder")
-    message = rf"{cache}/\w+: expected a folder that takes a rebuilt engine, got: .*XDG_CACHE_HOME"
+    message = rf"{cache}/\w+: expected a writable folder for a rebuilt engine, got: .*XDG_CACHE_HOME"
     with pytest.raises(OSError, match=message):
         Tagger.load(stale, OPENVINO, rebuild=True)
     with pytest.raises(NoEngineError, match=REFUSED):
@@ -154,7 +154,7 @@ def small_disk() -> Iterator[None]:
 
 @pytest.mark.usefixtures("small_disk")
 def test_a_cache_without_room_is_named(stale: Path, cache: Path) -> None:
-    with pytest.raises(OSError, match=rf"{cache}/\w+: expected a folder that takes .*make room there") as raised:
+    with pytest.raises(OSError, match=rf"{cache}/\w+: expected a writable folder .*free some space") as raised:
         Tagger.load(stale, OPENVINO, rebuild=True)
     assert isinstance(raised.value.__cause__, OSError)
     assert raised.value.errno == raised.value.__cause__.errno in (errno.ENOSPC, errno.EFBIG)
@@ -187,7 +187,7 @@ def test_a_cache_that_others_may_write_is_not_used(
     never(OpenVino, "open")
     with pytest.raises(NoEngineError, match=REFUSED):
         Tagger.load(stale, OPENVINO)
-    assert f"passed over: {builds(cache)[0].parent}: expected a folder that belongs to" in caplog.text
+    assert f"ignored: {builds(cache)[0].parent}: expected a folder that belongs to" in caplog.text
     with pytest.raises(PermissionError, match=r"nobody else may write, .* mode 777; .*XDG_CACHE_HOME"):
         Tagger.load(stale, OPENVINO, rebuild=True)
 
@@ -200,7 +200,9 @@ def test_a_user_without_a_home_can_use_what_was_shipped(
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", none)
-    monkeypatch.setattr(TensorRt, "missing", lambda backend: None if backend.compute_capability == "device" else "SM86")
+    monkeypatch.setattr(
+        TensorRt, "unavailable_reason", lambda backend: None if backend.compute_capability == "device" else "SM86"
+    )
     with Tagger.load(colours) as tagger:
         assert tagger.choice.entry.name == "onnxruntime-fp32"
     assert "set HOME" in caplog.text
@@ -218,5 +220,5 @@ def test_an_error_of_opening_is_not_blamed_on_the_cache(stale: Path, monkeypatch
 
 def test_a_system_without_file_locks_says_what_to_do_instead(stale: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows
-    with pytest.raises(NoEngineError, match=r"expected a system that locks files .*; take an engine that runs as ship"):
+    with pytest.raises(NoEngineError, match=r"expected a system that locks files .*; use an engine that runs without"):
         Tagger.load(stale, OPENVINO, rebuild=True)

@@ -28,11 +28,11 @@ class Gpu:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.version = "tensorrt 10.3"
         self.builds = 0
-        methods: list[Callable[..., Any]] = [self.missing, self.compile, self.open]
+        methods: list[Callable[..., Any]] = [self.unavailable_reason, self.compile, self.open]
         for method in methods:
             monkeypatch.setattr(TensorRt, method.__name__, lambda *arguments, method=method: method(*arguments))
 
-    def missing(self, backend: TensorRt) -> str | None:
+    def unavailable_reason(self, backend: TensorRt) -> str | None:
         return None if backend.compute_capability == "device" else "expected a GPU of SM86, got SM90"
 
     def compile(self, backend: TensorRt, model: Path, out_dir: Path) -> Path:
@@ -41,7 +41,9 @@ class Gpu:
         out_dir.mkdir(parents=True, exist_ok=True)
         self.builds += 1
         plan = shutil.copyfile(model, out_dir / "fp32-sm90.plan")
-        made = stamp.here(runtime=self.version, device="SM90", precision="fp32", options={}, graph=stamp.hash_of(model))
+        made = stamp.create(
+            runtime=self.version, device="SM90", precision="fp32", options={}, graph=stamp.hash_of(model)
+        )
         stamp.write(plan, made)
         return plan
 

@@ -15,8 +15,9 @@ from onnx import numpy_helper
 
 from export.backends import OnnxRuntime, RuntimeInfo
 from export.bundle.bundle import parts_of, read_bundle, write_bundle
+from export.bundle.golden import Golden
 from export.errors import BundleError
-from export.tagger.reference import LIMITS, Golden, Limit, score_limit
+from export.tagger.limits import LIMITS, Limit, score_limit
 from export.tagger.selftest import check_images
 from tests.helpers import bundles, selftests
 from tests.helpers.selftests import ENGINE, engine_findings
@@ -137,7 +138,7 @@ def test_expectations_that_lack_something_are_refused(lost: str, folder: Path, t
     other = selftests.with_expected(folder, tmp_path, lambda arrays: arrays.pop(lost) if lost != "all" else None)
     if lost == "all":
         (other / "golden/expected.npz").write_bytes(b"nothing")
-    with pytest.raises(BundleError, match=r"expected\.npz: expected what golden images give, got: .*export again"):
+    with pytest.raises(BundleError, match=r"expected\.npz: expected the results of golden images, got: .*export again"):
         Golden.read(other, read_bundle(other, verify=False))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from export.bundle.bundle import read_bundle
-from export.tagger.reference import Golden
+from export.bundle.golden import Golden
 from export.tagger.selftest import check_images
 from mlkd.core import images
 from mlkd.core.images import UnreadableImageError

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from export.backends import RuntimeInfo, Session
 from export.tagger import Tagger
-from export.tagger.session_pool import Sessions
+from export.tagger.session_pool import SessionPool
 from tests.helpers import bundles
 
 RAN = RuntimeInfo(provider="a", device="b", compute="f32", version="1", placed=1.0)
@@ -55,12 +55,12 @@ def opened() -> list[Fake]:
     return []
 
 
-def sessions(opened: list[Fake], most: int) -> Sessions:
+def sessions(opened: list[Fake], most: int) -> SessionPool:
     def another() -> Session:
         opened.append(Fake())
         return opened[-1]
 
-    return Sessions(another(), another, most)
+    return SessionPool(another(), another, most)
 
 
 def test_no_session_serves_two_threads_and_no_more_are_opened_than_allowed(opened: list[Fake]) -> None:
@@ -95,7 +95,7 @@ def test_a_session_that_failed_to_open_leaves_its_place(opened: list[Fake]) -> N
             raise fault
         return Fake()
 
-    pool = Sessions(Fake(), another, 2)
+    pool = SessionPool(Fake(), another, 2)
     with pool.borrow() as first:
         with pytest.raises(MemoryError, match="no room"), pool.borrow():
             pass

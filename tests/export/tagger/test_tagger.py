@@ -13,7 +13,7 @@ from PIL import Image
 from export.backends import OnnxRuntime
 from export.bundle.bundle import parts_of, read_bundle, write_bundle
 from export.errors import BundleError, NoEngineError
-from export.tagger import Measured, Tagger, choose
+from export.tagger import EngineTimes, Tagger, choose
 from export.tagger.engine_choice import backend_of
 from mlkd.core.images import UnreadableImageError, load
 from tests.helpers import bundles
@@ -51,7 +51,7 @@ def test_scores_are_those_of_the_formula(tagger: Tagger, images: dict[str, Path]
     np.testing.assert_allclose(tagger.scores(pixels), expected, atol=1e-5)
 
 
-def test_every_way_to_give_a_image_gives_the_same_tags(tagger: Tagger, images: dict[str, Path]) -> None:
+def test_every_way_to_give_an_image_gives_the_same_tags(tagger: Tagger, images: dict[str, Path]) -> None:
     file = images["yellow"]
     expected = tagger.tag(file)
     with Image.open(file) as image:
@@ -130,32 +130,32 @@ def test_the_first_engine_that_runs_here_is_chosen_unless_they_are_measured(fold
     choice = choose(read_bundle(folder))
     assert choice.entry.name == "onnxruntime-fp32"
     assert choice.why == "the first in the bundle's order that runs here"
-    assert choice.passed.startswith("tensorrt-fp16-sm86: ")
+    assert choice.rejected.startswith("tensorrt-fp16-sm86: ")
 
 
 def test_the_fastest_that_was_measured_is_chosen(folder: Path) -> None:
     manifest = read_bundle(folder)
-    measured = Measured(
-        p50_ms={"onnxruntime-fp32": 3.0, "openvino-fp32": 2.0}, lacking={"tensorrt-fp16-sm86": "no GPU"}, where="there"
+    measured = EngineTimes(
+        p50_ms={"onnxruntime-fp32": 3.0, "openvino-fp32": 2.0}, unusable={"tensorrt-fp16-sm86": "no GPU"}, where="there"
     )
-    choice = choose(manifest, measured=measured)
+    choice = choose(manifest, times=measured)
     assert choice.entry.name == "openvino-fp32"
     assert choice.why == "the fastest on this machine, 2.00 ms measured there"
-    assert choice.passed == "tensorrt-fp16-sm86: no GPU"
-    choice = choose(manifest, measured=measured, refused={"openvino-fp32": "no memory"})
+    assert choice.rejected == "tensorrt-fp16-sm86: no GPU"
+    choice = choose(manifest, times=measured, refused={"openvino-fp32": "no memory"})
     assert choice.entry.name == "onnxruntime-fp32"
     assert choice.why.endswith("3.00 ms measured there")
-    assert choice.passed == "tensorrt-fp16-sm86: no GPU; openvino-fp32: no memory"
-    choice = choose(manifest, measured=measured, refused={"openvino-fp32": "no GPU"})
-    assert choice.passed == "tensorrt-fp16-sm86, openvino-fp32: no GPU"
-    assert choose(manifest, "onnxruntime-fp32", measured=measured).why == "asked for"
+    assert choice.rejected == "tensorrt-fp16-sm86: no GPU; openvino-fp32: no memory"
+    choice = choose(manifest, times=measured, refused={"openvino-fp32": "no GPU"})
+    assert choice.rejected == "tensorrt-fp16-sm86, openvino-fp32: no GPU"
+    assert choose(manifest, "onnxruntime-fp32", times=measured).why == "requested"
 
 
 def test_an_engine_that_failed_when_it_was_measured_runs_when_it_is_asked_for(folder: Path) -> None:
-    failed = Measured(p50_ms={}, lacking={"onnxruntime-fp32": "it ended the process"}, where="there")
+    failed = EngineTimes(p50_ms={}, unusable={"onnxruntime-fp32": "it ended the process"}, where="there")
     manifest = read_bundle(folder)
-    assert choose(manifest, measured=failed).entry.name == "openvino-fp32"
-    assert choose(manifest, "onnxruntime-fp32", measured=failed).entry.name == "onnxruntime-fp32"
+    assert choose(manifest, times=failed).entry.name == "openvino-fp32"
+    assert choose(manifest, "onnxruntime-fp32", times=failed).entry.name == "onnxruntime-fp32"
 
 
 def test_an_engine_that_cannot_run_here_says_what_it_lacks(folder: Path) -> None:

@@ -62,7 +62,7 @@ def damaged(content: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_whatever_is_damaged_is_a_image_or_named_unreadable(name: str) -> None:
+def test_whatever_is_damaged_is_an_image_or_named_unreadable(name: str) -> None:
     chance = random.Random(name)
     for _ in range(DAMAGES):
         content = damaged(IMAGES[name].content, chance)

@@ -40,7 +40,7 @@ def test_unknown_decisions_have_no_gradient(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", MASKED, ids=name)
-def test_a_image_without_labels_adds_nothing(loss: Loss) -> None:
+def test_an_image_without_labels_adds_nothing(loss: Loss) -> None:
     mask = torch.ones(8, 6, dtype=torch.bool)
     mask[[1, 4, 6]] = False
     rest = [0, 2, 3, 5, 7]

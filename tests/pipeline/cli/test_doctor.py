@@ -21,7 +21,7 @@ from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
 from pipeline.__main__ import main
 from pipeline.cli import doctor
-from tests.helpers import bundles, quantised, selftests
+from tests.helpers import bundles, quantized, selftests
 from tests.helpers.convolutions import PX, write_convolutions
 
 
@@ -61,7 +61,7 @@ def test_examines_the_bundle(
     bundle: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cuda, "missing", lambda: "cuda: no GPU")
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: "cuda: no GPU")
     Path(place).parent.mkdir(parents=True)
     Path(place).symlink_to(bundle)
     assert main(["doctor", "scenes", "--json", "found.json"]) == 0
@@ -110,11 +110,11 @@ def test_an_engine_that_saturates_is_named_with_those_to_use(
     drifts = {name: drift_of(bad) for name, bad in (("a", True), ("b", False))}
     monkeypatch.setattr(doctor, "measure_drift", lambda engine, *_: drifts["ab"[engine.name.endswith("7bit")]])
     Path("dist").mkdir()
-    Path("dist/scenes").symlink_to(quantised.write_saturating(tmp_path))
+    Path("dist/scenes").symlink_to(quantized.write_saturating(tmp_path))
     assert main(["doctor"]) == 0
     named, other = capsys.readouterr().out.splitlines()[-2:]
-    assert named == f"{quantised.SATURATING}: {drifts['a']}; use {quantised.SEVEN_BITS}"
-    assert other == f"{quantised.SEVEN_BITS}: {drifts['b']}"
+    assert named == f"{quantized.SATURATING}: {drifts['a']}; use {quantized.SEVEN_BITS}"
+    assert other == f"{quantized.SEVEN_BITS}: {drifts['b']}"
 
 
 def drift_of(saturates: bool) -> Drift:

@@ -183,7 +183,7 @@ def test_what_only_the_device_can_build_ships_as_its_graph(
     recipe: Recipe, runs: Path, made: Path, tmp_path: Path
 ) -> None:
     jetson = Engine(name="jetson", precision="fp32", backend=TensorRt(compute_capability="device"))
-    if jetson.backend.missing() is None:
+    if jetson.backend.unavailable_reason() is None:
         pytest.skip("here is a GPU to build for")
     (entry,) = built(frozen(recipe, Budget(allow=True), jetson), runs, made, tmp_path / "out")
     assert entry["files"] == [entry["graph"]] == ["models/fp32.onnx"]
@@ -214,8 +214,10 @@ def test_the_xml_of_an_engine_that_cannot_run_here_is_what_scores(
 ) -> None:
     """A graph in OpenVINO's own format has no ONNX with the same scores."""
     on_gpu = Engine(name="gpu", precision="int8_openvino", backend=OpenVino(device="GPU"))
-    real = OpenVino.missing
-    monkeypatch.setattr(OpenVino, "missing", lambda self: "no such GPU" if self.device == "GPU" else real(self))
+    real = OpenVino.unavailable_reason
+    monkeypatch.setattr(
+        OpenVino, "unavailable_reason", lambda self: "no such GPU" if self.device == "GPU" else real(self)
+    )
     (entry,) = built(frozen(recipe, Budget(keep=0.3), on_gpu), runs, made, tmp_path / "out")
     assert entry["not_run"] == "no such GPU"
     assert entry["thresholds_of"] == entry["files"][0] == "engines/int8_openvino.xml"
@@ -232,7 +234,7 @@ def test_the_xml_of_an_engine_that_cannot_run_here_is_what_scores(
 def test_what_cannot_run_here_ships_with_its_stamp(
     recipe: Recipe, runs: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cuda, "missing", lambda: "cuda: expected an NVIDIA driver, got none")
+    monkeypatch.setattr(cuda, "unavailable_reason", lambda: "cuda: expected an NVIDIA driver, got none")
     on_gpu = Engine(name="cuda", precision="fp32", backend=OnnxRuntime(device="cuda"))
     (entry,) = built(frozen(recipe, Budget(allow=True), on_gpu), runs, made, tmp_path / "out")
     assert entry["files"] == ["models/fp32.onnx", "models/fp32.onnx.stamp.json"]

@@ -116,13 +116,13 @@ def test_images_of_ones_own_a_sample_of_them_and_none_that_is_broken(
     assert recorder.measured_with == [images["red"].read_bytes()]
 
 
-def test_without_a_image_that_can_be_read_nothing_is_measured(
+def test_without_an_image_that_can_be_read_nothing_is_measured(
     folder: Path, recorder: Recorder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["bench", "--bundle", str(folder), str(tmp_path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "expected at least one image that can be read, got none" in err
+    assert "expected at least one readable image, got none" in err
     assert recorder.told == []
 
 

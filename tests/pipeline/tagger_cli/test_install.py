@@ -13,7 +13,7 @@ import pytest
 
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
-from export.tagger.trial import self_test
+from export.tagger.selftest_process import self_test
 from pipeline.cli.signing import write_keys, write_signature
 from pipeline.tagger_cli import main
 from tests.helpers import bundles, one_engine
@@ -52,17 +52,15 @@ def test_a_bundle_is_installed_replaced_and_brought_back(
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
     count = len(read_bundle(colours).files)
-    assert ended.stdout == f"to/current: {first}: installed, {count} files copied, 0 shared with the version before\n"
+    assert ended.stdout == f"to/current: {first}: installed, {count} files copied, 0 shared with the previous version\n"
     assert main(["install", str(wrong), "--to", str(to)]) == 2
     said, errors = capsys.readouterr()
     assert said == ""
-    assert errors.startswith(
-        "tagger: self-test: expected that the bundle passes on this device, got: self-test: FAILED"
-    )
+    assert errors.startswith("tagger: self-test: expected the bundle to pass on this device, got: self-test: FAILED")
     assert "engine (onnxruntime-fp32)" in errors
     read_bundle(current)
     assert main(["install", str(newer), "--to", str(to)]) == 0
-    shared = f"{count} shared with the version before"
+    shared = f"{count} shared with the previous version"
     assert capsys.readouterr().out == f"{current}: {second} (was {first}): installed, 1 files copied, {shared}\n"
     assert main(["install", str(newer), "--to", str(to), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"version": second, "was": second, "copied": 0, "shared": 0}
@@ -101,12 +99,12 @@ def test_only_what_is_signed_is_installed(
 def test_a_program_that_ends_badly_is_not_switched_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str, got: str
 ) -> None:
-    monkeypatch.setattr("export.tagger.trial.LIMIT_S", 1.0 if "sleep" in program else 60.0)
+    monkeypatch.setattr("export.tagger.selftest_process.TIMEOUT_S", 1.0 if "sleep" in program else 60.0)
     (tmp_path / "program").write_text(program)
     plain = bundles.write_plain(tmp_path / "plain", tmp_path / "model")
     broken = bundles.changed(plain, tmp_path / "broken", {"tagger.pyz": tmp_path / "program"})
     assert main(["install", str(broken), "--to", str(tmp_path / "to")]) == 2
-    said = f"expected that the bundle passes on this device, got: {got}; what was there stays"
+    said = f"expected the bundle to pass on this device, got: {got}; the current version stays"
     assert said in capsys.readouterr().err
     assert list((tmp_path / "to/versions").iterdir()) == []
 
@@ -121,8 +119,8 @@ def test_a_damaged_version_is_mended(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(["install", str(bundle), "--to", str(to)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     count = len(read_bundle(to / "current").files)
-    assert first.endswith(f": installed, {count} files copied, 0 shared with the version before")
-    assert second.endswith(f": installed, 1 files copied, {count - 1} shared with the version before")
+    assert first.endswith(f": installed, {count} files copied, 0 shared with the previous version")
+    assert second.endswith(f": installed, 1 files copied, {count - 1} shared with the previous version")
 
 
 def test_the_self_test_is_of_this_program_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,5 +131,7 @@ def test_the_self_test_is_of_this_program_alone(tmp_path: Path, monkeypatch: pyt
     plain = bundles.write_plain(tmp_path / "plain", tmp_path / "model")
     telling = bundles.changed(plain, tmp_path / "telling", {"tagger.pyz": tmp_path / "program"})
     monkeypatch.setenv("PYTHONWARNINGS", "error")
-    with pytest.raises(BundleError, match=r"got: selftest --any-engine --require-signature /nowhere/key /; what"):
+    with pytest.raises(
+        BundleError, match=r"got: selftest --any-engine --require-signature /nowhere/key /; the current"
+    ):
         self_test(telling, Path("/nowhere/key"))

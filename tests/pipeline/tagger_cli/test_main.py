@@ -15,10 +15,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from export import __version__
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import parts_of, write_bundle
 from export.bundle.signature import line, message
-from export.tagger.engine_choice import Measured
+from export.tagger.engine_choice import EngineTimes
 from pipeline.tagger_cli import main
 from tests.helpers import bundles
 
@@ -83,7 +84,7 @@ def test_info_says_what_the_bundle_is_what_runs_here_and_why(
     folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["info", "--bundle", str(folder)]) == 0
-    head, signed, tuned, plan, onnxruntime, _, engine, machine = capsys.readouterr().out.splitlines()
+    head, signed, tuned, plan, onnxruntime, _, engine, program, machine = capsys.readouterr().out.splitlines()
     assert head == "colours (c0ffeec0ffee), 3 labels, 16 px"
     assert signed == "bundle: unsigned"
     assert tuned == "thresholds: tuned on 20 images"
@@ -96,6 +97,8 @@ def test_info_says_what_the_bundle_is_what_runs_here_and_why(
     assert facts["chosen"]["engine"] == fastest["name"]
     assert facts["engines_measured"].startswith("here on ")
     assert re.fullmatch(r"engine: \S+: the fastest on this machine, \d+\.\d\d ms measured here on .*", engine)
+    assert program == f"program: tagger {__version__}"
+    assert facts["program"] == __version__
     assert machine.startswith(f"machine: {facts['machine']['cpu']}, ")
     assert main(["tag", "--verbose", "--bundle", str(folder), str(images["red"])]) == 0
     assert f"engine {fastest['name']}: {facts['chosen']['why']}; " in capsys.readouterr().err
@@ -122,7 +125,7 @@ def test_info_says_once_what_several_engines_lack(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for backend in (OnnxRuntime, OpenVino):
-        monkeypatch.setattr(backend, "missing", lambda _: "no runtime; install one")
+        monkeypatch.setattr(backend, "unavailable_reason", lambda _: "no runtime; install one")
     assert main(["info", "--bundle", str(folder), "--engine", "openvino-fp32"]) == 0
     out = capsys.readouterr().out
     assert out.count("no runtime; install one") == 1
@@ -152,8 +155,8 @@ def test_info_opens_no_engine_that_ends_the_process(
     opened = []
     open_engine = OnnxRuntime.open
     monkeypatch.setattr(OnnxRuntime, "open", lambda backend, file: opened.append(file) or open_engine(backend, file))
-    ends = Measured(p50_ms={}, lacking={"onnxruntime-fp32": "it ended the process"}, where="here")
-    monkeypatch.setattr("export.tagger.fastest.measured", lambda *_, **__: ends)
+    ends = EngineTimes(p50_ms={}, unusable={"onnxruntime-fp32": "it ended the process"}, where="here")
+    monkeypatch.setattr("export.tagger.engine_times.measure_engines", lambda *_, **__: ends)
     assert main(["info", "--bundle", str(folder), "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert opened == []

@@ -54,7 +54,7 @@ def test_tag_rebuilds_when_asked_and_says_so(
     assert main([*tag, "--rebuild"]) == 0
     out, err = capsys.readouterr()
     assert out == f"{red}: red 0.49\n"  # sigmoid(6 * 254 / 255 - 6): a JPEG's red is 254
-    assert f"engine {OPENVINO}: asked for; openvino, f32; built on this device: {cache}" in err
+    assert f"engine {OPENVINO}: requested; openvino, f32; built on this device: {cache}" in err
     assert main(tag) == 0  # from the cache
     assert capsys.readouterr() == (out, err)
     assert main(["tag", "--bundle", stale, "--engine", OPENVINO, red]) == 0
@@ -70,7 +70,7 @@ def test_info_says_what_opens_here_and_builds_what_does_not(
     one = facts(stale, capsys, "--rebuild", "--engine", OPENVINO)
     assert one["engines"][OPENVINO]["built_here"].startswith(str(cache))
     assert "a stale one" in one["engines"]["onnxruntime-fp32"]["lacks"]
-    assert one["chosen"] == {"engine": OPENVINO, "why": "asked for"}
+    assert one["chosen"] == {"engine": OPENVINO, "why": "requested"}
     every = facts(stale, capsys, "--rebuild")
     assert every["engines"]["onnxruntime-fp32"]["built_here"].startswith(str(cache))
     assert every["engines"]["tensorrt-fp16-sm86"]["built_here"] is None
@@ -88,7 +88,7 @@ def test_info_shows_what_could_not_be_built(
     assert main(["info", "--json", "--bundle", stale, "--rebuild", *engine]) == code
     engines = {engine["name"]: engine for engine in json.loads(capsys.readouterr().out)["engines"]}
     assert len(engines) == 3
-    assert "expected a folder that takes a rebuilt engine" in engines[OPENVINO]["lacks"]
+    assert "expected a writable folder for a rebuilt engine" in engines[OPENVINO]["lacks"]
 
 
 def test_bench_and_scores_run_what_was_built(

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.device.tagger_process import ProcessFailedError, Program
 from export.backends import runtime_import
-from export.tagger.trial import self_test
+from export.tagger.selftest_process import self_test
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "tensorrt_rtx")
 DIES = "import os, signal\nos.kill(os.getpid(), signal.SIGILL)\n"
@@ -53,7 +53,7 @@ def test_a_runtime_that_ends_the_process_is_found_out_before_it_does(
     assert "engine openvino-fp32: " in tagged.stderr
     (record,) = tmp_path.glob("cache/edge-tagger/imports/onnxruntime-*.json")
     assert json.loads(record.read_text()) == {"end": "SIGILL"}
-    reason = f"got onnxruntime 9.8.7, whose import ended a process by SIGILL (without {record} it is tried again)"
+    reason = f"got onnxruntime 9.8.7, whose import crashed a process with SIGILL (delete {record} to test it again)"
     assert reason in tagged.stderr
     for command in ("selftest", "info"):
         told = run(folder, command, **one_dies)
@@ -70,20 +70,20 @@ def test_where_every_runtime_ends_the_process_one_line_says_so(
     ended = run(folder, "tag", images["red"], **packages)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[-1].startswith("tagger: engine: expected one that runs on this machine, got ")
-    assert "onnxruntime 9.8.7, whose import ended a process by SIGILL" in ended.stderr
-    assert "openvino 9.8.7, whose import ended a process by SIGILL" in ended.stderr
+    assert "onnxruntime 9.8.7, whose import crashed a process with SIGILL" in ended.stderr
+    assert "openvino 9.8.7, whose import crashed a process with SIGILL" in ended.stderr
 
 
 def test_an_odd_record_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    record = runtime_import._file("colorsys")
+    record = runtime_import._cache_file("colorsys")
     assert record is not None
     for content in ("", "{", "[]", '{"end": 3}', '{"end": "SIGILL", "x": ""}', "[" * 100_000, "\0"):
         record.write_text(content)
-        assert runtime_import.fatal.__wrapped__("colorsys") is None
+        assert runtime_import.crash_reason.__wrapped__("colorsys") is None
         assert json.loads(record.read_text()) == {"end": ""}
     record.write_text('{"end": "SIGILL"}')
-    assert runtime_import.fatal.__wrapped__("colorsys") is not None
+    assert runtime_import.crash_reason.__wrapped__("colorsys") is not None
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_an_odd_record_is_written_anew(tmp_path: Path, monkeypatch: pytest.Monke
 def test_how_an_import_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, end: str | None) -> None:
     package(tmp_path / "packages", "some_runtime", source)
     monkeypatch.syspath_prepend(tmp_path / "packages")
-    assert runtime_import._try("some_runtime") == end
+    assert runtime_import._probe("some_runtime") == end
 
 
 @pytest.mark.parametrize("fault", ["raise OSError('libgomp.so.1: cannot open shared object file')", "1 / 0"])
@@ -131,13 +131,13 @@ def test_where_nothing_can_be_written_images_are_tagged(folder: Path, images: di
         )  # fmt: skip
     tagged, tested, benched = ended.values()
     assert (tagged.returncode, tagged.stdout) == (0, f"{images['red']}: red 1.00\n"), tagged.stderr
-    assert tagged.stderr.count("nothing is remembered on this device") == 1
+    assert tagged.stderr.count("no usable cache on this device") == 1
     assert "onnxruntime-fp32: the first in the bundle's order" in tagged.stderr
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert "from files to scores: onnxruntime-fp32, openvino-fp32" in tested.stdout
     assert (benched.returncode, benched.stdout) == (2, "")
     (line,) = benched.stderr.splitlines()
-    assert line.startswith("tagger: bench: expected a temporary folder that can be written, got: No usable temporary d")
+    assert line.startswith("tagger: bench: expected a writable temporary folder, got: No usable temporary d")
     assert line.endswith("; set TMPDIR")
 
 

@@ -164,7 +164,7 @@ def test_the_first_start_says_what_takes_a_moment(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     said = [started(folder, images["red"]).communicate() for _ in range(2)]
     assert said[0][0] == said[1][0]
-    assert said[0][1] == "tagger: each engine that opens here is timed, once: the next start is quicker\n"
+    assert said[0][1] == "tagger: engines are timed once; the next start is faster\n"
     assert said[1][1] == ""
 
 

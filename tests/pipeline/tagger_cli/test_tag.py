@@ -31,13 +31,6 @@ def tagged(folder: Path, capsys: pytest.CaptureFixture[str], *words: str | Path,
     return capsys.readouterr()
 
 
-def test_json_has_one_object_a_image(folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    out, _ = tagged(folder, capsys, "--json", *images.values())
-    lines = [json.loads(line) for line in out.splitlines()]
-    assert [line["image"] for line in lines] == [str(file) for file in images.values()]
-    assert lines[2]["tags"] == [{"label": "blue", "score": pytest.approx(0.9975, abs=1e-3)}]
-
-
 def test_files_folders_patterns_and_standard_input_in_the_order_of_the_words(
     folder: Path,
     images: dict[str, Path],
@@ -62,7 +55,7 @@ def test_files_folders_patterns_and_standard_input_in_the_order_of_the_words(
     assert err == ""
 
 
-def test_csv_has_a_row_a_image(
+def test_csv_has_a_row_an_image(
     folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     odd = tmp_path / 'a, "b"\nc.jpg'
@@ -104,15 +97,15 @@ def test_broken_images_are_named_and_the_others_go_on(
     assert "Traceback" not in err
 
 
-def test_a_broken_image_is_a_json_line_in_its_place(
+def test_json_has_one_object_per_image_in_their_order(
     folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "text.jpg").write_text("not an image")
-    out, _ = tagged(folder, capsys, "--json", images["red"], tmp_path / "text.jpg", images["red"], code=1)
-    first, broken, last = map(json.loads, out.splitlines())
-    assert broken["image"] == str(tmp_path / "text.jpg")
-    assert "expected" in broken["error"]
-    assert first == last
+    files = [images["red"], tmp_path / "text.jpg", images["blue"]]
+    files[1].write_text("not an image")
+    lines = [json.loads(line) for line in tagged(folder, capsys, "--json", *files, code=1)[0].splitlines()]
+    assert [line["image"] for line in lines] == [str(file) for file in files]
+    assert "expected" in lines[1]["error"]
+    assert lines[2]["tags"] == [{"label": "blue", "score": pytest.approx(0.9975, abs=1e-3)}]
 
 
 def test_options_reach_the_tagger(folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +114,7 @@ def test_options_reach_the_tagger(folder: Path, images: dict[str, Path], capsys:
     assert out == f"{images['red']}: red 1.00, green 0.00\n"
     bundle, engine = err.splitlines()
     assert bundle == "bundle: unsigned"
-    assert engine.startswith("engine openvino-fp32: asked for; ")
+    assert engine.startswith("engine openvino-fp32: requested; ")
 
 
 def test_only_the_labels_that_are_wanted(

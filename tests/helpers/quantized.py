@@ -24,7 +24,7 @@ WITH_VNNI = "ARM and x86 with VNNI"
 
 
 def write(work: Path) -> Path:
-    """The folder of a bundle with a graph of every quantiser and their float twins."""
+    """The folder of a bundle with a graph of every quantizer and their float twins."""
     graph = convolutions.write_convolutions(work / "fp32.onnx", "Relu")
     side = convolutions.PX
     images = np.random.default_rng(1).integers(0, 256, (8, side, side, 3), dtype=np.uint8)

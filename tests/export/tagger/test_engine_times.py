@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from export.backends import OnnxRuntime, OpenVino, Session, host
 from export.bundle.bundle import parts_of, read_bundle, write_bundle
 from export.errors import NoEngineError
-from export.tagger import Tagger, fastest
-from export.tagger.fastest import measured, p50_ms, remembered
+from export.tagger import Tagger, engine_times
+from export.tagger.engine_times import cached_times, measure_engines, p50_ms
 from tests.helpers.stopwatch import Stopwatch, loaded
 
 ROOT = Path(__file__).parents[3]
@@ -26,12 +26,12 @@ ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime-fp32", "openvino-fp32", "tensorrt
 @pytest.fixture
 def stopwatch(in_order: None, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
     made = Stopwatch()
-    monkeypatch.setattr(fastest, "p50_ms", made)
+    monkeypatch.setattr(engine_times, "p50_ms", made)
     return made
 
 
 def test_the_fastest_is_measured_once_and_remembered(colours: Path, stopwatch: Stopwatch) -> None:
-    assert remembered(colours, read_bundle(colours)) is None
+    assert cached_times(colours, read_bundle(colours)) is None
     name, why = loaded(colours)
     assert name == OPENVINO
     assert why.startswith(f"the fastest on this machine, 1.00 ms measured here on {time.strftime('%Y-%m-%d')}")
@@ -39,7 +39,7 @@ def test_the_fastest_is_measured_once_and_remembered(colours: Path, stopwatch: S
     assert len(stopwatch.timed) == 2
     assert loaded(colours) == (name, why)
     assert len(stopwatch.timed) == 2
-    found = remembered(colours, read_bundle(colours))
+    found = cached_times(colours, read_bundle(colours))
     assert found is not None
     assert found.p50_ms == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
 
@@ -54,7 +54,7 @@ def test_engines_are_timed_on_the_golden_images_one_at_a_time(colours: Path, sto
 
 
 def test_an_engine_asked_for_by_name_is_not_measured(colours: Path, cache: Path, stopwatch: Stopwatch) -> None:
-    assert loaded(colours, engine=ONNXRUNTIME) == (ONNXRUNTIME, "asked for")
+    assert loaded(colours, engine=ONNXRUNTIME) == (ONNXRUNTIME, "requested")
     assert not stopwatch.timed
     assert not cache.parent.exists()
 
@@ -138,7 +138,9 @@ def test_an_engine_that_was_measured_here_and_fails_now_is_left_for_the_next(
     monkeypatch.setattr(OnnxRuntime, "open", failing)
     name, why = loaded(with_times(colours, tmp_path / "here"))
     assert name == OPENVINO
-    got = {"refuses": "libgomp.so.1: cannot open", "is off": "it gives wrong tags here", fails: ""}.get(fault, "out of")
+    got = {"refuses": "libgomp.so.1: cannot open", "is off": "wrong tags on this machine", fails: ""}.get(
+        fault, "out of"
+    )
     assert f"{ONNXRUNTIME}: {got}" in why
 
 
@@ -151,7 +153,7 @@ def test_an_engine_that_is_built_later_is_measured_too(stale: Path, stopwatch: S
 
 
 def _opens(folder: Path) -> bool:
-    return bool(measured(folder, read_bundle(folder)).p50_ms)  # type: ignore[union-attr]
+    return bool(measure_engines(folder, read_bundle(folder)).p50_ms)  # type: ignore[union-attr]
 
 
 def test_with_rebuild_what_can_be_built_is_measured(stale: Path, stopwatch: Stopwatch) -> None:
@@ -182,7 +184,7 @@ def test_an_engine_that_failed_once_is_tried_again_when_that_is_asked_for(
         patched.setattr(OpenVino, "open", fails)
         assert loaded(colours)[0] == ONNXRUNTIME
     assert loaded(colours)[0] == ONNXRUNTIME
-    assert measured(colours, read_bundle(colours), again=True).lacking.keys() == {TENSORRT}  # type: ignore[union-attr]
+    assert measure_engines(colours, read_bundle(colours), again=True).unusable.keys() == {TENSORRT}  # type: ignore[union-attr]
     assert loaded(colours)[0] == OPENVINO
 
 
@@ -212,12 +214,14 @@ def test_an_engine_that_tags_wrongly_here_is_left_out(
     monkeypatch.setattr(OpenVino, "open", wrong)
     name, why = loaded(colours)
     assert name == ONNXRUNTIME
-    told = f"; {OPENVINO}: it gives wrong tags here: expected the scores of its self-test within 0.001, got scores that"
+    told = (
+        f"; {OPENVINO}: wrong tags on this machine: expected the scores of its self-test within 0.001, got scores that"
+    )
     assert f"{told} differ by 1" in why
 
 
 def test_the_median_after_one_to_warm_up_within_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fastest, "TRIAL_S", 20.0)
+    monkeypatch.setattr(engine_times, "MEASURED_S", 20.0)
     takes = iter([100.0, 1.0, 2.0, 9.0, 3.0, 6.0, 1000.0])  # seconds a query, the first not timed
     clock, seen = [0.0], list[int]()
 

@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from export.backends import OnnxRuntime, OpenVino, stamp
-from export.backends.saturation import saturates
+from export.backends import OnnxRuntime, OpenVino, saturation_probe, stamp
+from export.backends.saturation_probe import saturates
 from export.bundle.bundle import read_bundle
+from export.bundle.golden import Golden
 from export.bundle.manifest import ANY_PROCESSOR
-from export.tagger import Tagger, fastest
-from export.tagger.reference import Golden
+from export.tagger import Tagger, engine_times, saturation_diagnosis
 from export.tagger.selftest import Finding, check_engine
 from pipeline.tagger_cli import main, testing
-from tests.helpers import quantised, selftests
-from tests.helpers.quantised import SATURATING, SEVEN_BITS, WITH_VNNI
+from tests.helpers import quantized, selftests
+from tests.helpers.quantized import SATURATING, SEVEN_BITS, WITH_VNNI
 
 NAMED = "this processor's int8 kernels saturate (x86 without VNNI): scores differ from exact arithmetic by up to 0."
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return quantised.write_saturating(tmp_path_factory.mktemp("saturating"))
+    return quantized.write_saturating(tmp_path_factory.mktemp("saturating"))
 
 
 def findings(folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch, *, here: bool) -> Any:
@@ -38,7 +38,7 @@ def findings(folder: Path, engine: str, monkeypatch: pytest.MonkeyPatch, *, here
             return exact(pixels) / 2
 
     monkeypatch.setattr(Tagger, "scores", halved)
-    monkeypatch.setattr(saturation_check, "kernels_saturate", lambda: here)
+    monkeypatch.setattr(saturation_diagnosis, "kernels_saturate", lambda: here)
     with Tagger.load(folder, engine) as tagger:
         return check_engine(tagger, golden)[0]
 
@@ -69,19 +69,19 @@ def test_an_engine_that_exact_arithmetic_finds_wrong_too_is_not_blamed_on_kernel
 def test_without_onnxruntime_the_instruction_set_decides(
     name: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing() -> bool:
+    def not_installed() -> bool:
         raise ImportError("onnxruntime")
 
-    monkeypatch.setattr(saturation_check, "saturates", missing)
+    monkeypatch.setattr(saturation_probe, "saturates", not_installed)
     monkeypatch.setattr(stamp, "instruction_set", lambda: name)
-    assert saturation_check.kernels_saturate() is expected
+    assert saturation_probe.kernels_saturate() is expected
 
 
 def test_only_engines_that_the_cpu_computes_are_explained(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saturation_check, "kernels_saturate", lambda: pytest.fail("no processor is asked"))
+    monkeypatch.setattr(saturation_diagnosis, "kernels_saturate", lambda: pytest.fail("no processor is asked"))
     backend: Any = object()
     scores = np.zeros((1, 2), np.float32)
-    assert saturation_check.saturation(backend, backend, [], scores, scores + 1, 0.1) is None
+    assert saturation_diagnosis.saturation(backend, backend, [], scores, scores + 1, 0.1) is None
 
 
 def test_an_engine_of_eight_bits_on_this_very_processor(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +91,7 @@ def test_an_engine_of_eight_bits_on_this_very_processor(folder: Path, capsys: py
     lines = capsys.readouterr().out.splitlines()
     assert f"scores of the engine: {SEVEN_BITS}" in lines
     assert lines[-2].startswith(f"not for this processor: {SATURATING}: {NAMED}")
-    assert lines[-2].endswith(f"; it is meant for {WITH_VNNI}; `tag` does not take it here")
+    assert lines[-2].endswith(f"; it is meant for {WITH_VNNI}; `tag` does not use it here")
     assert lines[-1] == "self-test: passed"
     assert main(["selftest", "--bundle", str(folder), "--engine", SATURATING, "--engine", SEVEN_BITS]) == 1
     out = capsys.readouterr().out
@@ -104,14 +104,14 @@ def test_an_engine_of_eight_bits_on_this_very_processor(folder: Path, capsys: py
     image = str(next((folder / "golden").glob("*.png")))
     for engine, warned in ((SATURATING, True), (SEVEN_BITS, False)):
         assert main(["tag", "--bundle", str(folder), "--engine", engine, image]) == 0
-        warning = f"tagger: warning: engine {engine}: it gives wrong tags here: {NAMED}"
+        warning = f"tagger: warning: engine {engine}: wrong tags on this machine: {NAMED}"
         assert (warning in capsys.readouterr().err) == warned
     one = ["--queries", "2", "--warmup-s", "0", "--engine", SATURATING, "--engine", SEVEN_BITS]
     assert main(["bench", "--bundle", str(folder), *one]) == 0
-    assert capsys.readouterr().out.count(f"  warning: it gives wrong tags here: {NAMED}") == 1
+    assert capsys.readouterr().out.count(f"  warning: wrong tags on this machine: {NAMED}") == 1
     with Tagger.load(folder) as tagger:
         assert tagger.choice.entry.name == SEVEN_BITS
-        assert f"{SATURATING}: it gives wrong tags here: {NAMED}" in tagger.choice.passed
+        assert f"{SATURATING}: wrong tags on this machine: {NAMED}" in tagger.choice.rejected
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_only_an_engine_for_other_processors_may_saturate(
     engines = tuple(dataclasses.replace(entry, meant_for=meant_for) for entry in manifest.engines)
     finding = Finding(step="engine", subject=SATURATING, state="different", cause=cause, largest=0.5, note="0.5 off")
     found = testing._unfit([finding], dataclasses.replace(manifest, engines=engines))
-    told = {SATURATING: f"0.5 off; it is meant for {WITH_VNNI}; `tag` does not take it here"}
+    told = {SATURATING: f"0.5 off; it is meant for {WITH_VNNI}; `tag` does not use it here"}
     assert found == (told if unfit else {})
 
 
@@ -141,15 +141,15 @@ def test_exact_arithmetic_is_the_same_in_both_runtimes(folder: Path, engine: str
 def test_tag_leaves_such_an_engine_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = read_bundle(folder)
     entry, golden = manifest.engine(SEVEN_BITS), Golden.read(folder, manifest)
-    monkeypatch.setattr(saturation_check, "kernels_saturate", lambda: True)
+    monkeypatch.setattr(saturation_diagnosis, "kernels_saturate", lambda: True)
     with OnnxRuntime().open(folder / entry.file) as session:
-        assert fastest.wrong(entry, OnnxRuntime(), session, golden) is None
+        assert engine_times.wrong_scores(entry, OnnxRuntime(), session, golden) is None
         run = session._run
         monkeypatch.setattr(session, "_run", lambda images: run(images) / 2)
-        reason = fastest.wrong(entry, OnnxRuntime(), session, golden)
+        reason = engine_times.wrong_scores(entry, OnnxRuntime(), session, golden)
         assert reason is not None
-        assert reason.startswith(f"it gives wrong tags here: {NAMED}")
-        monkeypatch.setattr(saturation_check, "kernels_saturate", lambda: False)
-        reason = fastest.wrong(entry, OnnxRuntime(), session, golden)
+        assert reason.startswith(f"wrong tags on this machine: {NAMED}")
+        monkeypatch.setattr(saturation_diagnosis, "kernels_saturate", lambda: False)
+        reason = engine_times.wrong_scores(entry, OnnxRuntime(), session, golden)
         assert reason is not None
         assert "saturate" not in reason

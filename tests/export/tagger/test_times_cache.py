@@ -19,9 +19,9 @@ import pytest
 
 from export.backends import OpenVino, Session
 from export.bundle.bundle import parts_of, read_bundle, write_bundle
-from export.tagger import Measured, Tagger, fastest
-from export.tagger.fastest import measured, remembered
-from export.tagger.timings import alone, file_of
+from export.tagger import EngineTimes, Tagger, engine_times
+from export.tagger.engine_times import cached_times, measure_engines
+from export.tagger.times_cache import exclusive, file_of
 from mlkd.core import files
 from tests.helpers.stopwatch import Stopwatch, loaded
 
@@ -32,7 +32,7 @@ ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime-fp32", "openvino-fp32", "tensorrt
 @pytest.fixture
 def stopwatch(in_order: None, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
     made = Stopwatch()
-    monkeypatch.setattr(fastest, "p50_ms", made)
+    monkeypatch.setattr(engine_times, "p50_ms", made)
     return made
 
 
@@ -50,17 +50,17 @@ def test_an_interrupted_measurement_is_no_engine_that_ends_the_process(
     caplog.clear()
     with caplog.at_level(logging.INFO, "export.tagger"):
         assert loaded(colours)[0] == OPENVINO
-    assert caplog.messages == ["each engine that opens here is timed, once: the next start is quicker"]
+    assert caplog.messages == ["engines are timed once; the next start is faster"]
 
 
 DIES = """
 import os, signal, sys
 from export.backends import OpenVino
-from export.tagger import Tagger, fastest
-fastest.TRIAL_S = 0.001
+from export.tagger import Tagger, engine_times
+engine_times.MEASURED_S = 0.001
 OpenVino.open = lambda *_: os.kill(os.getpid(), signal.{})
 with Tagger.load(sys.argv[1]) as tagger:
-    print(tagger.choice.entry.name, tagger.choice.why, tagger.choice.passed)
+    print(tagger.choice.entry.name, tagger.choice.why, tagger.choice.rejected)
 """
 
 
@@ -72,10 +72,10 @@ def test_an_engine_that_ends_the_process_is_found_out(colours: Path, cache: Path
     ended = died(colours, "SIGILL")
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(f"{ONNXRUNTIME} the fastest on this machine, ")
-    assert f"{OPENVINO}: it ended the process 2 times while it was tried" in ended.stdout
+    assert f"{OPENVINO}: it crashed the process 2 times" in ended.stdout
     assert died(colours, "SIGILL").stdout == ended.stdout
     (record,) = cache.parent.glob("fastest/*.json")
-    assert f"without {record} it is tried again" in ended.stdout
+    assert f"delete {record} to test it again" in ended.stdout
 
 
 def died(folder: Path, by: str) -> subprocess.CompletedProcess[str]:
@@ -110,7 +110,7 @@ def test_without_a_cache_the_bundles_own_times_hold(
     monkeypatch.setattr(OpenVino, "open", off)
     name, why = loaded(tmp_path / platform.machine())
     assert name == ONNXRUNTIME
-    assert f"{OPENVINO}: it gives wrong tags here: " in why
+    assert f"{OPENVINO}: wrong tags on this machine: " in why
     assert not stopwatch.timed
 
 
@@ -129,10 +129,10 @@ def test_without_a_cache_the_bundles_order_holds_and_one_warning_says_so(
     assert why.startswith("the first in the bundle's order that runs here; not ")
     assert not stopwatch.timed
     (warning,) = caplog.messages
-    assert warning.startswith("nothing is remembered on this device, no engine is timed: ")
+    assert warning.startswith("no usable cache on this device, engines are not timed: ")
     assert str(tmp_path / "file") in warning
     assert warning.count("XDG_CACHE_HOME") == 1
-    assert remembered(colours, read_bundle(colours)) is None
+    assert cached_times(colours, read_bundle(colours)) is None
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
@@ -161,34 +161,34 @@ def test_a_full_disk_is_no_failure(
     assert "No space left on device" in caplog.messages[0]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        "{",
-        "[]",
-        '{"built": []}',
-        '{"speed": 3}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": "fast"}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {}, "tried": {"openvino-fp32": "x"}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "lacking": {"onnxruntime-fp32": 3}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "rebuild": "no"}',
-        '{"built": 3, "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": NaN}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": -1.0}}',
-        '{"built": [], "when": "2026-11-23", "p50_ms": {"nope": 1.0}}',
-        "[" * 100_000,
-        "a folder",
-    ],
+DAMAGED = (
+    "",
+    "{",
+    "[]",
+    '{"built": []}',
+    '{"speed": 3}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": "fast"}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {}, "crashes": {"openvino-fp32": "x"}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "unusable": {"onnxruntime-fp32": 3}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}, "rebuild": "no"}',
+    '{"built": 3, "when": "2026-11-23", "p50_ms": {"openvino-fp32": 1.0}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": NaN}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"openvino-fp32": -1.0}}',
+    '{"built": [], "when": "2026-11-23", "p50_ms": {"nope": 1.0}}',
+    "[" * 100_000,
 )
-def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatch: Stopwatch, content: str) -> None:
+
+
+def test_a_damaged_record_is_measured_again(colours: Path, cache: Path, stopwatch: Stopwatch) -> None:
     loaded(colours)
     (record,) = cache.parent.glob("fastest/*.json")
-    if content == "a folder":
-        record.unlink()
-        (record / "in it").mkdir(parents=True)
-    else:
+    manifest = read_bundle(colours)
+    assert cached_times(colours, manifest) is not None
+    for content in DAMAGED:
         record.write_text(content)
+        assert cached_times(colours, manifest) is None, content[:100]
+    record.unlink()
+    (record / "a folder").mkdir(parents=True)
     assert loaded(colours)[0] == OPENVINO
     assert len(stopwatch.timed) == 4
     assert json.loads(record.read_text())["p50_ms"] == {ONNXRUNTIME: 2.0, OPENVINO: 1.0}
@@ -204,20 +204,20 @@ def test_what_is_found_with_other_packages_is_kept_apart(colours: Path, monkeypa
 
 @pytest.mark.skipif(os.name != "posix", reason="a system without fcntl does not wait")
 def test_who_waits_for_another_says_so(colours: Path, stopwatch: Stopwatch, caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "export.tagger"), alone(file_of(colours, None)):
+    with caplog.at_level(logging.INFO, "export.tagger"), exclusive(file_of(colours, None)):
         waiting = threading.Thread(target=loaded, args=(colours,))
         waiting.start()
         waiting.join(timeout=0.5)
         assert waiting.is_alive()
-        assert caplog.messages == ["another process times engines; waiting for its end"]
+        assert caplog.messages == ["another process times the engines; waiting for it"]
     waiting.join()
     assert len(stopwatch.timed) == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="a system without fcntl does not wait")
 def test_of_several_that_start_at_once_one_measures(colours: Path, stopwatch: Stopwatch) -> None:
-    manifest, found = read_bundle(colours), list[Measured | None]()
-    threads = [threading.Thread(target=lambda: found.append(measured(colours, manifest))) for _ in range(4)]
+    manifest, found = read_bundle(colours), list[EngineTimes | None]()
+    threads = [threading.Thread(target=lambda: found.append(measure_engines(colours, manifest))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
