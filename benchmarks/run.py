@@ -18,7 +18,7 @@ from benchmarks.remote import Device, DeviceError, NoRoomError, Run, UnfitError
 from benchmarks.requests import Timed, alone, asked
 from benchmarks.rows import outcome
 from export.bundle.bundle import read_bundle
-from mlkd.core import files as whole_file
+from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
 
 SECONDS_A_IMAGE = 0.25  # what an image may take on a small board before scoring is given up
@@ -149,7 +149,7 @@ def _time(job: Job, program: Run, one: Candidate, process: int | str, images: st
     words = ["--engine", one.engine, "--images", images, "--sample", str(bench.images), "--seed", str(job.seed)]
     words += ["--threads", str(job.threads), "--warmup-s", str(bench.warm_up_s), *more]
     told = program("bench", *words, timeout_s=bench.timeout_s + 2 * bench.least_s + bench.sustained_s)
-    whole_file.write(file, json.dumps(told).encode())
+    write_file(file, json.dumps(told).encode())
     return told
 
 

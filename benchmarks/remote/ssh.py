@@ -16,9 +16,9 @@ from benchmarks.remote import agent, agent_facts, faults, probe
 from benchmarks.remote.base import DeviceEntry, DeviceError, Run
 from benchmarks.remote.faults import plain
 from benchmarks.remote.link import Link
-from export.backends.stamp import hash_of
 from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, read_bundle
 from export.bundle.manifest import Manifest
+from mlkd.core.files import sha256_of
 
 FACTS = Path(agent_facts.__file__)
 AT_HOME = (
@@ -108,7 +108,7 @@ class Ssh:
 
     def _placed(self, files: Mapping[str, Path]) -> str:
         """A folder there that holds exactly these files."""
-        names = {path: hash_of(file) for path, file in files.items()}
+        names = {path: sha256_of(file) for path, file in files.items()}
         sources = {names[path]: file for path, file in files.items()}
         self._link.insist(lambda: self._send(sources))
         name = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()[:16]

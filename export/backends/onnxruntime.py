@@ -17,6 +17,7 @@ from export.backends import cuda, onnxruntime_kernels, runtime_import, stamp
 from export.backends.base import RuntimeInfo, Session, check_file, check_stamp, check_threads, in_float, written_whole
 from export.backends.onnxruntime_kernels import Kernel
 from export.errors import EngineError, MissingRuntimeError
+from mlkd.core.files import sha256_of
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 ERRORS_ONLY = 3  # onnxruntime's log severity
@@ -57,7 +58,7 @@ class OnnxRuntime:
     def open(self, engine: Path) -> Session:
         """Open a stamped graph on the provider asked for; EngineError for any other file or interface."""
         check_file(engine, (".onnx",), "ONNX Runtime")
-        found, there = check_stamp(engine, self.kind).graph, stamp.hash_of(engine)
+        found, there = check_stamp(engine, self.kind).graph, sha256_of(engine)
         if found != there:
             raise EngineError(
                 f"{engine}: expected the graph {found[:12]}… of its stamp, got {there[:12]}…; {stamp.AGAIN}"
@@ -124,7 +125,7 @@ class OnnxRuntime:
             device="any",
             precision=stamp.precision_of(model),
             options={},  # a copy of the graph, which providers and threads do not change
-            graph=stamp.hash_of(model),
+            graph=sha256_of(model),
         )
 
 

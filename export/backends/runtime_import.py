@@ -17,8 +17,9 @@ from typing import Any
 
 from export.backends import host
 from export.errors import MissingRuntimeError
-from mlkd.core import files, processes
+from mlkd.core import processes
 from mlkd.core.cache import cache_root, private
+from mlkd.core.files import write_file
 
 PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt_rtx": ("tensorrt-rtx-cu13",)}
 LONGEST_S = 120.0  # a slow board with its system on a memory card takes ten seconds
@@ -85,7 +86,7 @@ def fatal(module: str) -> str | None:
         known = {"end": end}
         if file is not None:
             with contextlib.suppress(OSError):
-                files.write(file, json.dumps(known).encode())
+                write_file(file, json.dumps(known).encode())
     if not known["end"]:
         return None
     again = f" (without {file} it is tried again)" if _read(file) is not None else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -13,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.backends.stamp import hash_of, precision_of
+from export.backends.stamp import precision_of
 from export.bundle.manifest import SCHEMA, EngineEntry, FileEntry, Manifest, check_path
 from export.bundle.program import build_pyz
 from export.errors import BundleError
+from mlkd.core.files import fsync, sha256_of
 
 __all__ = [
     "SCHEMA", "BundleError", "EngineEntry", "FileEntry", "Manifest", "Parts",
@@ -149,7 +149,7 @@ def _swap(new: Path, dist: Path) -> None:
     if dist.exists():
         dist.rename(old)
     new.rename(dist)
-    sync(dist.parent)
+    fsync(dist.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -212,7 +212,7 @@ def _check_file(file: Path, expected: FileEntry) -> None:
 
 
 def _entry(file: Path) -> FileEntry:
-    return FileEntry(sha256=hash_of(file), bytes=file.stat().st_size)
+    return FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size)
 
 
 def _beside(dist: Path, what: str) -> Path:
@@ -223,15 +223,5 @@ def flush(folder: Path) -> None:
     """Force every file below `folder` to the disk, so that a rename after it moves whole files."""
     for where, _, files in os.walk(folder):
         for name in files:
-            sync(Path(where, name))
-        sync(Path(where))
-
-
-def sync(path: Path) -> None:
-    """Force `path` to the disk; some file systems cannot do that for folders."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+            fsync(Path(where, name))
+        fsync(Path(where))

@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from export.backends import stamp
 from export.onnx import graph
 from export.precision import always_float
 from export.precision.budget import FloatLayer
 from export.precision.ranges import Ranges, prepare
+from mlkd.core.files import sha256_of
 
 LAYERS = ("Conv", "MatMul", "Gemm", "Add")
 ACTIVATIONS = ("Clip", "Relu")  # the quantiser takes them for a range of what they read, where outputs are rounded
@@ -109,7 +109,7 @@ def check_signed(model: ModelProto, integer: Collection[str]) -> None:
 
 def _prepared(model: Path) -> ModelProto:
     """A copy of the graph as quantisers want it; a search for layers quantises one graph a hundred times."""
-    return ModelProto.FromString(_prepared_bytes(model, stamp.hash_of(model)))
+    return ModelProto.FromString(_prepared_bytes(model, sha256_of(model)))
 
 
 @lru_cache(maxsize=2)

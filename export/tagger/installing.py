@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.backends.stamp import hash_of
-from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, flush, read_bundle, sync
+from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, flush, read_bundle
 from export.bundle.manifest import FileEntry, Manifest
 from export.errors import BundleError
 from export.tagger.trial import self_test
+from mlkd.core.files import fsync, sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _name(bundle: Path) -> str:
     """Of the manifest's hash, which manifest.sha256 says too, and the signature's, if there is one."""
     digest = hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()[:32]
     signature = bundle / SIGNATURE
-    return f"{digest}-{hash_of(signature)[:8]}" if signature.exists() else digest
+    return f"{digest}-{sha256_of(signature)[:8]}" if signature.exists() else digest
 
 
 def _bring(bundle: Path, manifest: Manifest, place: Path, key: Path | None, check: Check) -> tuple[int, int]:
@@ -121,7 +121,7 @@ def _bring(bundle: Path, manifest: Manifest, place: Path, key: Path | None, chec
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
             raise _no_room(manifest, to, cause) from cause
         raise
-    sync(versions)
+    fsync(versions)
     return len(manifest.files) - shared, shared
 
 
@@ -152,7 +152,7 @@ def _copy(bundle: Path, manifest: Manifest, new: Path, there: dict[str, Path]) -
 def _link(source: Path | None, entry: FileEntry, target: Path) -> bool:
     """Whether `target` is now another name of `source`: not if that is damaged, or the file system cannot."""
     try:
-        if source is None or hash_of(source) != entry.sha256:
+        if source is None or sha256_of(source) != entry.sha256:
             return False
         os.link(source, target)
     except OSError:
@@ -190,7 +190,7 @@ def _switch(to: Path, link: str, version: str) -> None:
     new = _beside(to, link)
     new.symlink_to(f"{VERSIONS}/{version}")
     new.replace(to / link)
-    sync(to)
+    fsync(to)
 
 
 def _beside(to: Path, link: str) -> Path:

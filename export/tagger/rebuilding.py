@@ -17,6 +17,7 @@ from export.backends import Backend, Session, TensorRt, stamp
 from export.bundle.bundle import flush
 from export.errors import EngineError, MissingRuntimeError
 from mlkd.core.cache import ELSEWHERE, cache_root, private
+from mlkd.core.files import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def _build(place: Path, backend: Backend, graph: Path) -> Path:
     try:
         with _named(place):
             engine = backend.compile(graph, partial)
-            sums = [f"{stamp.hash_of(file)}  {file.name}\n" for file in backend.files(engine)]
+            sums = [f"{sha256_of(file)}  {file.name}\n" for file in backend.files(engine)]
             (partial / SUMS).write_text("".join(sums), encoding="utf-8")
             flush(partial)
             whole = place / _digest(dataclasses.asdict(stamp.read(engine)))
@@ -93,7 +94,7 @@ def _verified(build: Path) -> Path | None:
     """The engine of a build whose files are as they were written."""
     try:
         sums = [line.split("  ", 1) for line in (build / SUMS).read_text(encoding="utf-8").splitlines()]
-        whole = all(stamp.hash_of(build / name) == digest for digest, name in sums)
+        whole = all(sha256_of(build / name) == digest for digest, name in sums)
     except (OSError, ValueError):
         return None
     return build / sums[0][1] if whole and sums else None

@@ -18,8 +18,8 @@ from typing import Any
 
 from export.backends import host
 from export.bundle.bundle import MANIFEST
-from mlkd.core import files
 from mlkd.core.cache import ELSEWHERE, cache_root, private
+from mlkd.core.files import write_file
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def write(file: Path, record: Record) -> None:
     with _told():
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file)
-        files.write(file, json.dumps(dataclasses.asdict(record)).encode())
+        write_file(file, json.dumps(dataclasses.asdict(record)).encode())
 
 
 @contextlib.contextmanager

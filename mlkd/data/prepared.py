@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.core import images, memory_map
+from mlkd.core import images
+from mlkd.core.files import create_array
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress, silent
 from mlkd.data.about import about, write_json
@@ -173,7 +174,7 @@ def _share_pixels(out: Path, parts: Decodings, sizes: Sequence[int]) -> None:
         same = [name for name, part in parts.items() if _is_whole(name, part, arrays)]
         for name, part in parts.items():
             if name not in same:
-                fresh = memory_map.create(out / f"{name}.{px}.partial", np.uint8, (len(part), px, px, 3))
+                fresh = create_array(out / f"{name}.{px}.partial", np.uint8, (len(part), px, px, 3))
                 for row, one in enumerate(part):
                     fresh[row] = arrays[one.array][one.row]
                 fresh.flush()

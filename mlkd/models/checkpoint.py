@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mlkd.core import files
+from mlkd.core.files import write_file
 from mlkd.core.labels import Labels
 from mlkd.models.heads import Head
 from mlkd.models.network import Model, TaggerNet
@@ -24,7 +24,7 @@ LAST = "last.safetensors"
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Replace `path` by a file that is complete on disk before it gets its name."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    files.write(path, save(whole, metadata={"facts": json.dumps(facts, sort_keys=True)}))
+    write_file(path, save(whole, metadata={"facts": json.dumps(facts, sort_keys=True)}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
 from mlkd import teachers
-from mlkd.core import files as whole_file
+from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
 from mlkd.data.loader import shown, workers
@@ -58,7 +58,7 @@ def record(
                 _append(files, split, indices, outputs)
                 progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, views.count * len(split))
             facts = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush(), **_widths(outputs)}
-            whole_file.write(out / _ABOUT, (json.dumps(facts, indent=1) + "\n").encode())
+            write_file(out / _ABOUT, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 @dataclass(frozen=True)

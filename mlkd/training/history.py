@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlkd.core import files
+from mlkd.core.files import write_file
 
 FILE = "history.json"
 
@@ -37,4 +37,4 @@ def record(folder: Path, epoch: int, facts: Mapping[str, Any]) -> None:
     path = folder / FILE
     entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     entries = [*entries[: epoch - 1], {"epoch": epoch, **facts}]
-    files.write(path, (json.dumps(entries, indent=1) + "\n").encode())
+    write_file(path, (json.dumps(entries, indent=1) + "\n").encode())

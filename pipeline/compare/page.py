@@ -13,6 +13,7 @@ from benchmarks.report import figures
 from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.markdown import escape_markdown
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
+from mlkd.core.files import write_file
 from mlkd.models.network import Model
 from pipeline.compare import runs
 from pipeline.compare.plot import is_drawable, plot
@@ -21,7 +22,6 @@ from pipeline.compare.table import Row, Table
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.identity import plain
-from pipeline.runner.result import write_whole
 from pipeline.stages.bench import plain_numbers
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,12 +38,12 @@ def render(recipe: Recipe, table: Table, out: Path) -> None:
         "grid_epochs": runs.epochs(recipe)[0],
     }
     text = json.dumps(plain_numbers(facts), indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(out / "report.json", text + "\n")
+    write_file(out / "report.json", text + "\n")
     view = _view(recipe, table)
-    write_whole(out / "report.md", _environment(markdown=True).get_template("compare.md.jinja").render(view))
+    write_file(out / "report.md", _environment(markdown=True).get_template("compare.md.jinja").render(view))
     style = Markup((REPORT_TEMPLATES / "page.css").read_text(encoding="utf-8"))  # our own file
     page = _environment(markdown=False).get_template("compare.html.jinja")
-    write_whole(out / "report.html", page.render(view, style=style))
+    write_file(out / "report.html", page.render(view, style=style))
 
 
 def _environment(*, markdown: bool) -> Environment:

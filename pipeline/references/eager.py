@@ -15,12 +15,13 @@ from typing import Any
 from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.measured_models import Candidate, Float, Subject
 from benchmarks.rows import ROW
+from mlkd.core.files import sha256_of
 from mlkd.models.checkpoint import BEST
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
 from pipeline.references import forked, in_torch
 from pipeline.references.in_torch import Net
-from pipeline.runner.result import read_json, sha256
+from pipeline.runner.result import read_json
 
 COMPILED = "torch-compile"
 FACTS, INDUCTOR = "compiled.json", "inductor"
@@ -93,7 +94,7 @@ def _candidate(model: str, way: str, folder: Path, program: InTorch, device: str
         "precision": "fp32",
         "threads": program.threads,
         "file": BEST,
-        "sha256": sha256(file),
+        "sha256": sha256_of(file),
         "bytes": file.stat().st_size,
     }
     return Candidate(way, dict.fromkeys(ROW) | known, program.net.thresholds.tolist())

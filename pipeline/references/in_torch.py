@@ -22,9 +22,9 @@ from benchmarks.device.sensors import Sensors
 from export.backends import RuntimeInfo
 from export.onnx.to_onnx import Scores
 from mlkd.core import images
+from mlkd.core.files import sha256_of
 from mlkd.models.checkpoint import BEST, load_model
 from pipeline.references.torch_imports import IMPORTS_MS
-from pipeline.runner.result import sha256
 
 COMPARED, TOLERANCE = 256, 1e-4  # images; scores in 0..1
 Tagging = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -124,7 +124,7 @@ def told(net: Net) -> dict[str, Any]:
     ran = RuntimeInfo(
         provider="cpu", device="cpu", compute="f32", version=f"torch {torch.__version__}{how}", placed=1.0
     )
-    return {"ran": dataclasses.asdict(ran), "sha256": sha256(net.folder / BEST)}
+    return {"ran": dataclasses.asdict(ran), "sha256": sha256_of(net.folder / BEST)}
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.measured_models import Float
 from mlkd import teachers as mlkd_teachers
-from mlkd.core import files as whole_file
+from mlkd.core.files import write_file
 from mlkd.core.thresholds import tune as tune_thresholds
 from mlkd.data.prepared import Split, read_split
 from mlkd.training import evaluate
@@ -53,7 +53,7 @@ def _files(folder: Path, net: str) -> tuple[Path, Path]:
 def _save(file: Path, values: NDArray[np.float32]) -> None:
     stream = io.BytesIO()
     np.save(stream, values)
-    whole_file.write(file, stream.getvalue())
+    write_file(file, stream.getvalue())
 
 
 def _scores(recipe: Recipe, context: Context, net: str, split: Split) -> NDArray[np.float32]:

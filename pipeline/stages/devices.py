@@ -24,6 +24,7 @@ from benchmarks.remote.ssh import Ssh
 from benchmarks.run import Job, run_bench
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
+from mlkd.core.files import write_file
 from mlkd.core.progress import Progress
 from mlkd.data.prepared import read_split
 from pipeline.recipe.schema import Recipe
@@ -109,7 +110,7 @@ def _one(entry: DeviceEntry, folder: Path, measure: Callable[[], dict[str, Any]]
         log.warning("%s", reason, exc_info=not known)
         told = {"name": entry.name, "status": "failed", "reason": reason, "machine": None}
         return {"device": {**told, "threads": entry.threads, "power_mode": entry.power_mode}, "rows": []}
-    result.write_whole(kept, json.dumps(found, indent=1) + "\n")
+    write_file(kept, json.dumps(found, indent=1) + "\n")
     log.info("%s: measured", entry.name)
     return found
 

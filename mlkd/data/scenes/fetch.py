@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlkd.core.cache import cache_root
+from mlkd.core.files import sha256_of
 from mlkd.core.progress import Progress, silent
 from mlkd.data.scenes.cache import images_root
 from mlkd.data.scenes.packages import PACKAGES, Package
@@ -89,17 +89,11 @@ def _known_file(package: Package) -> Path | None:
     """The package's file of the known version, if one of the two folders has it, whole."""
     candidates = [file for folder in (by_hand(), downloads()) for file in sorted(folder.glob(f"{package.name}_*.deb"))]
     for file in candidates:
-        if file.stat().st_size == package.bytes and sha256(file) == package.sha256:
+        if file.stat().st_size == package.bytes and sha256_of(file) == package.sha256:
             return file
         if file.parent == by_hand():
             log.warning("%s is not the known version or not whole: expected sha256 %s", file, package.sha256)
     return None
-
-
-def sha256(file: Path) -> str:
-    """Hash of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -159,7 +153,7 @@ class Apt:
 
     def _present(self, name: str, size: int, digest: str) -> Path | None:
         files = [file for folder in (by_hand(), downloads()) for file in sorted(folder.glob(f"{name}_*.deb"))]
-        return next((file for file in files if file.stat().st_size == size and sha256(file) == digest), None)
+        return next((file for file in files if file.stat().st_size == size and sha256_of(file) == digest), None)
 
 
 def _fetch_by_hand(packages: list[Package], why: str) -> str:

@@ -21,6 +21,7 @@ from export.precision.qdq import quantise
 from export.precision.ranges import METHODS, Ranges, calibrate
 from export.precision.search import fit_openvino, fit_qdq, take_qdq
 from export.precision.select_evaluator import Judge, score
+from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.models.network import TaggerNet
 
@@ -143,6 +144,6 @@ def test_openvino_over_its_budget_has_the_qdq_graph(
     assert fitted.calibrator == f"{qdq.calibrator} in Q/DQ"
     assert nncf.tried.items() <= fitted.tried.items()
     assert fitted.float_layers == qdq.float_layers != ()
-    assert stamp.origin(out) == stamp.hash_of(graph)
+    assert stamp.origin(out) == sha256_of(graph)
     assert judge.map_of(score(out, judge.pixels)) == pytest.approx(fitted.quality.select_map, abs=0.01)
     assert take_qdq(dataclasses.replace(nncf, quality=qdq.quality), qdq, graph, out).calibrator == nncf.calibrator

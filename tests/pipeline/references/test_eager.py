@@ -18,6 +18,7 @@ from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.measured_models import Float, Subject
 from benchmarks.rows import ROW, outcome
 from mlkd.core import images
+from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.models.checkpoint import BEST, load_model
 from pipeline import teachers
@@ -25,7 +26,6 @@ from pipeline.recipe.schema import Recipe, load_recipe
 from pipeline.references import eager as anchors
 from pipeline.references import forked, in_torch
 from pipeline.references.in_torch import Net
-from pipeline.runner import result
 from tests.helpers import bundles, drawings, taggers
 
 LABELS = Labels(("a", "b"))
@@ -110,7 +110,7 @@ def test_a_forked_process_times_the_eager_net_like_an_engine(
         "measured",
     )
     assert row["map"] == 1, "of the scores that the eager net has given already"
-    assert row["sha256"] == result.sha256(folder / BEST)
+    assert row["sha256"] == sha256_of(folder / BEST)
     assert row["runtime"] == f"torch {torch.__version__}"
     assert row.keys() == set(ROW)
 

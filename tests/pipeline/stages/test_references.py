@@ -20,6 +20,7 @@ from benchmarks.measured_models import Float
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import PROGRAM, read_bundle
 from export.precision.int8_x86 import int8_x86
+from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
 from mlkd.core.thresholds import Thresholds, tune
@@ -29,7 +30,7 @@ from pipeline import stages, teachers
 from pipeline.recipe.schema import DEFAULT_ENGINES, Engine, Recipe, load_recipe
 from pipeline.references import bundles as reference_bundles
 from pipeline.references import scores as floats
-from pipeline.runner.result import read_json, sha256
+from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
 from pipeline.stages import bench, references
 from tests.helpers import bundles, drawings, taggers
@@ -125,7 +126,7 @@ def test_both_nets_have_the_engines_for_cpus(made: Path) -> None:
 @pytest.mark.parametrize("net", ["teacher", "baseline"])
 def test_the_shipped_program_runs_them(made: Path, inputs: dict[str, Path], tmp_path: Path, net: str) -> None:
     bundle, test = made / net, read_split(inputs["data"], "test")
-    assert sha256(bundle / PROGRAM) == sha256(inputs["bundle"] / "bundle" / PROGRAM)
+    assert sha256_of(bundle / PROGRAM) == sha256_of(inputs["bundle"] / "bundle" / PROGRAM)
     listed = tmp_path / "images.txt"
     listed.write_text("".join(f"{file}\n" for file in test.files))
     engines = [word for name in NAMES for word in ("--engine", name)]
