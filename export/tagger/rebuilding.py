@@ -16,7 +16,7 @@ from pathlib import Path
 from export.backends import Backend, Session, TensorRt, stamp
 from export.bundle.bundle import flush
 from export.errors import EngineError, MissingRuntimeError
-from mlkd.core.cache import ELSEWHERE, cache_root, private
+from mlkd.core.cache import OTHER_FOLDER, cache_root, private
 from mlkd.core.files import sha256_of
 
 log = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ def _named(place: Path) -> Iterator[None]:
         raise OSError(
             cause.errno or errno.EIO,
             f"{place}: expected a folder that takes a rebuilt engine, got: {cause.strerror or cause}; "
-            f"make room there, or {ELSEWHERE}",
+            f"make room there, or {OTHER_FOLDER}",
         ) from cause
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from export.backends import host
 from export.bundle.bundle import MANIFEST
-from mlkd.core.cache import ELSEWHERE, cache_root, private
+from mlkd.core.cache import OTHER_FOLDER, cache_root, private
 from mlkd.core.files import write_file
 
 log = logging.getLogger(__name__)
@@ -116,6 +116,6 @@ def _told() -> Iterator[None]:
         yield
     except OSError as cause:
         reason = cause.strerror or str(cause)
-        if ELSEWHERE not in reason:
-            reason = f"{cause.filename or 'cache'}: expected a place to remember it, got: {reason}; {ELSEWHERE}"
+        if OTHER_FOLDER not in reason:
+            reason = f"{cause.filename or 'cache'}: expected a place to remember it, got: {reason}; {OTHER_FOLDER}"
         raise NoCacheError(reason) from cause

@@ -201,7 +201,7 @@ def _run_test(final: str, context: Context) -> None:
         write_file(context.out / TEST, json.dumps({"map": None}) + "\n")
         return
     test = read_split(context.inputs["data"], "test")
-    scores = evaluate.of_folder(context.inputs[final], test)
+    scores = evaluate.score_folder(context.inputs[final], test)
     np.save(context.out / SCORES, scores)
     np.save(context.out / INFLUENCE, influence(scores, test.targets, test.clusters, label_mask=test.label_mask))
     facts = {

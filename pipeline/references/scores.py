@@ -58,6 +58,6 @@ def _save(file: Path, values: NDArray[np.float32]) -> None:
 
 def _scores(recipe: Recipe, context: Context, net: str, split: Split) -> NDArray[np.float32]:
     if net != "teacher":
-        return evaluate.of_folder(context.inputs[net], split)
+        return evaluate.score_folder(context.inputs[net], split)
     loaded = mlkd_teachers.load(teachers.teachers(recipe, context.inputs), split.labels)
     return mlkd_teachers.scores(loaded, split)

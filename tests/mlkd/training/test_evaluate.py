@@ -17,4 +17,4 @@ def test_a_folder_scores_a_split_at_its_own_size(prepared: Path, tmp_path: Path)
     with torch.no_grad():
         logits = checkpoint.load_model(folder)(torch.from_numpy(np.array(test.pixels(24)))).logits
     expected = 1 / (1 + np.exp(-logits.double().numpy()))
-    np.testing.assert_allclose(evaluate.of_folder(folder, test), expected, atol=1e-6)
+    np.testing.assert_allclose(evaluate.score_folder(folder, test), expected, atol=1e-6)

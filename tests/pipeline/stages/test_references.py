@@ -102,7 +102,7 @@ def test_nets_and_engines_have_scored_the_test_set(made: Path, inputs: dict[str,
     found, test = references.scored(made), read_split(inputs["data"], "test")
     nets = floats.read(made)
     for net in ("teacher", "baseline"):
-        eager, manifest = evaluate.of_folder(inputs[net], test), read_bundle(made / net)
+        eager, manifest = evaluate.score_folder(inputs[net], test), read_bundle(made / net)
         np.testing.assert_allclose(nets[net].scores, eager, atol=1e-6)
         for engine in manifest.engines:
             told = found.told[f"{net}-{engine.name}"]
@@ -133,7 +133,7 @@ def test_the_shipped_program_runs_them(made: Path, inputs: dict[str, Path], tmp_
     program = Program([sys.executable, str(bundle / PROGRAM)], 100)
     told = program("scores", "--images", str(listed), "--out", str(tmp_path), *engines)
     assert {name: one["error"] for name, one in told.items()} == dict.fromkeys(NAMES)
-    expected = evaluate.of_folder(inputs[net], test)
+    expected = evaluate.score_folder(inputs[net], test)
     for name in NAMES:
         found = np.load(tmp_path / f"{name}.npy")
         apart = np.abs(found - expected).max()
@@ -143,7 +143,7 @@ def test_the_shipped_program_runs_them(made: Path, inputs: dict[str, Path], tmp_
 def test_thresholds_are_from_the_nets_own_scores_of_tune(made: Path, inputs: dict[str, Path]) -> None:
     split, nets = read_split(inputs["data"], "tune"), floats.read(made)
     for net in ("teacher", "baseline"):
-        scores, manifest = evaluate.of_folder(inputs[net], split), read_bundle(made / net)
+        scores, manifest = evaluate.score_folder(inputs[net], split), read_bundle(made / net)
         own, entry = tune(scores, split.targets, AIM), manifest.engine("onnxruntime-fp32")
         np.testing.assert_allclose(entry.thresholds, own, atol=1e-4)
         np.testing.assert_allclose(nets[net].thresholds, own, atol=1e-6)
