@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlkd.core import metrics
-from mlkd.core.intervals import Groups, Interval, difference_interval, map_interval
+from mlkd.core.groups import Groups
+from mlkd.core.intervals import Interval, difference_interval, map_interval
 
 WORST = 5  # labels
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.core.intervals import Groups, difference_interval
+from mlkd.core.groups import Groups
+from mlkd.core.intervals import difference_interval
 from mlkd.core.metrics import average_precision
 
 HURT, NAMED = 10, 3
