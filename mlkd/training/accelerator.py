@@ -28,7 +28,7 @@ def create_accelerator(training: Training, out: Path) -> Accelerator:
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),  # otherwise the processes of torchrun do not connect on a CPU
         mixed_precision=_precision(training),
-        log_with=list(training.trackers),
+        log_with=list(training.trackers) or None,
         project_dir=str(out),
     )
     accelerator.init_trackers("training")

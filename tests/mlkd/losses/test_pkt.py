@@ -1,4 +1,4 @@
-"""PKT against the published code's form, and where a net's features are all 0."""
+"""PKT with features of 0, and its independence of length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlkd.losses.pkt import pkt
 from tests.helpers import reference
 
 
-def test_features_of_zero_are_as_near_to_all() -> None:
+def test_features_of_zero_are_finite() -> None:
     s, t = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     s[2] = 0.0
     s.requires_grad_()
@@ -19,7 +19,7 @@ def test_features_of_zero_are_as_near_to_all() -> None:
     assert torch.isfinite(gradient).all()
 
 
-def test_directions_count_and_lengths_do_not() -> None:
+def test_the_length_of_features_does_not_matter() -> None:
     s, t = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     longer = s * torch.linspace(10, 20, 6, dtype=torch.float64)[:, None]
     torch.testing.assert_close(pkt(longer, t), pkt(s, t), rtol=1e-4, atol=0)  # the published 1e-7 in the norm
