@@ -17,9 +17,9 @@ from mlkd.losses.base import LossInputs
 from mlkd.models.heads import LabelDecoder
 from mlkd.models.network import Model
 from mlkd.models.outputs import Outputs
+from mlkd.training import trainer
 from mlkd.training.config import Training
 from mlkd.training.distributed import gather
-from mlkd.training.trainer import train
 
 PROCESSES, IMAGES, LABELS = 2, 8, 5
 LOSSES: dict[str, Loss] = {
@@ -87,11 +87,12 @@ def measure(student: nn.Module, loss: Loss, scene: str, rows: slice) -> list[Ten
 
 def train_student(prepared: Path, outputs: Path, out: Path) -> None:
     out.mkdir(exist_ok=True)
-    train(MODEL, TRAINING, Views(count=1), prepared, out, seed=3, teacher_outputs=outputs)
+    trainer.train(MODEL, TRAINING, Views(count=1), prepared, out, seed=3, teacher_outputs=outputs)
 
 
 def run(prepared: Path, outputs: Path, folder: Path) -> None:
     """Train into `folder`/student, and write what process N measured to `folder`/N.pt."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.helpers.ranks"])  # imports torch once
     arguments = (prepared, outputs, folder)
     multiprocessing.start_processes(_work, arguments, PROCESSES, start_method="forkserver")
 
@@ -100,6 +101,7 @@ def _work(rank: int, prepared: Path, outputs: Path, folder: Path) -> None:
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "LOCAL_WORLD_SIZE": PROCESSES}
     os.environ |= {name: str(number) for name, number in numbers.items()}  # as torchrun sets them
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+    trainer.workers = lambda **_: 0  # type: ignore[assignment]  # a worker would import torch again
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meeting", timedelta(seconds=120), PROCESSES, rank)
     student = DistributedDataParallel(Net(7, seed=0))
