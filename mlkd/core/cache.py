@@ -47,7 +47,7 @@ def _check(folder: Path) -> None:
     if status.st_uid != os.getuid() or status.st_mode & OTHERS_WRITE:
         raise PermissionError(
             errno.EACCES,
-            f"{folder}: expected a folder that belongs to user {os.getuid()} and nobody else may write, "
+            f"{folder}: expected a folder that belongs to user {os.getuid()} and that others may not write, "
             f"got user {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}; "
             f"chown it and `chmod go-w` it, or {OTHER_FOLDER}",
         )

@@ -16,19 +16,8 @@ SUFFIXES = (  # in lower case
 # Only these are opened, whatever the suffix: Pillow would run Ghostscript for an EPS.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF")
 PLUGINS = {".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF", ".jxl": "JXL"}  # read where Pillow has a plug-in for them
-UNREAD = (
-    *PLUGINS,
-    ".jp2",
-    ".psd",
-    ".dng",
-    ".cr2",
-    ".cr3",
-    ".nef",
-    ".arw",
-    ".orf",
-    ".rw2",
-    ".raf",
-)  # recognised as images
+# recognised as images, and not read
+UNREAD = (*PLUGINS, ".jp2", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf")
 NAMED = (*SUFFIXES, *UNREAD)  # all suffixes of images
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*")  # and those of WEBP and ftyp
 

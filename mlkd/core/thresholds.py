@@ -84,7 +84,7 @@ def expected(
     """
     score, target, mask = checked(scores, targets, label_mask)
     if groups is not None and len(groups) != len(score):
-        raise ValueError(f"groups: expected one an image, {len(score)}, got {len(groups)}")
+        raise ValueError(f"groups: expected one for each image, {len(score)}, got {len(groups)}")
     mask = np.ones(score.shape, dtype=bool) if mask is None else mask
     target = target & mask
     fold = _folds(target, groups)

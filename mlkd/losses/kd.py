@@ -1,4 +1,4 @@
-"""Knowledge distillation with one softmax over all labels: the baseline, ill-posed for several labels an image."""
+"""Knowledge distillation with one softmax over all labels: the baseline, ill-posed for images with several labels."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class OnnxTeacher:
     """A graph with one input, a batch of images, and an output (B, K); it provides only logits.
 
     A uint8 graph gets the pixels, a float graph (values - mean) / std, where white is `white`.  Its columns are found
-    by the label names in the file `labels` (one a line, or JSON), else in its metadata "labels".  Without names,
+    by the label names in the file `labels` (one per line, or JSON), else in its metadata "labels".  Without names,
     `labels_in_order` says that its columns are the labels of the data in their order.
 
     Raises:
@@ -95,7 +95,9 @@ class OnnxTeacher:
             return _read_names(text, as_json=self.labels is None or self.labels.suffix == ".json")
         except ValueError as cause:
             where = self.labels or f'{self.path}, metadata "labels"'
-            raise ValueError(f"{where}: expected names in UTF-8, one a line or as a JSON list, got: {cause}") from cause
+            raise ValueError(
+                f"{where}: expected names in UTF-8, one per line or as a JSON list, got: {cause}"
+            ) from cause
 
     def _output(self, session: Any, labels: int) -> str:
         """The name of the output (B, labels): `output_name`, or the only one."""

@@ -107,5 +107,5 @@ def test_bad_input_is_named() -> None:
     scores, targets = drawn(6)
     with pytest.raises(ValueError, match=r"expected equal shapes \(N, L\), got \(200, 5\) and \(200, 6\)"):
         expected(scores[:, :5], targets, Thresholds())
-    with pytest.raises(ValueError, match="groups: expected one an image, 200, got 3"):
+    with pytest.raises(ValueError, match="groups: expected one for each image, 200, got 3"):
         expected(scores, targets, Thresholds(), groups=["a", "b", "c"])

@@ -92,5 +92,5 @@ def test_json_may_map_labels_to_columns_or_columns_to_labels(tmp_path: Path, tex
 def test_a_damaged_file_of_label_names_is_refused(tmp_path: Path, name: str, text: bytes) -> None:
     (tmp_path / name).write_bytes(text)
     source = OnnxTeacher(path=foreign.write(tmp_path / "a.onnx"), image_px=32, layout="NCHW", labels=tmp_path / name)
-    with pytest.raises(ValueError, match=rf"{name}: expected names in UTF-8, one a line or as a JSON list, got: "):
+    with pytest.raises(ValueError, match=rf"{name}: expected UTF-8 names, one per line or as a JSON list, got: "):
         source.load(LABELS)
