@@ -33,7 +33,6 @@ from mlkd.training.loss_step import LossComputer
 from mlkd.training.run_state import RunState
 
 log = logging.getLogger(__name__)
-
 DIVERGED = "diverged.safetensors"
 TRACK_STEPS = 20  # steps between two points of a tracked curve
 

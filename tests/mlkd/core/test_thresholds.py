@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score, precision_score, recall_score
 
 from mlkd.core.thresholds import Thresholds, below_floor, tune
 
@@ -85,29 +84,6 @@ def test_thresholds_are_those_of_the_loops(config: Thresholds, levels: int | Non
     np.testing.assert_allclose(found, tuned_by_loops(scores, targets, config, label_mask), atol=1e-6)
 
 
-@pytest.mark.parametrize("levels", [None, 10])
-def test_no_threshold_has_a_higher_f1_than_a_labels_own(levels: int | None) -> None:
-    scores, targets = drawn(3, images=60, levels=levels)
-    tuned = tune(scores, targets, OWN)
-    for c in range(4):
-        at_tuned = f1_score(targets[:, c], scores[:, c] >= tuned[c])
-        every = [f1_score(targets[:, c], scores[:, c] >= s) for s in np.unique(scores[:, c])]
-        assert at_tuned == pytest.approx(max(every))
-
-
-@pytest.mark.parametrize("levels", [None, 10])
-def test_no_threshold_at_the_floor_has_a_higher_recall(levels: int | None) -> None:
-    scores, targets = drawn(3, images=60, levels=levels)
-    tuned = tune(scores, targets, floor(0.55))
-    missed = below_floor(tuned, scores, targets, floor(0.55))
-    for c in set(range(4)) - set(missed):
-        target, every = targets[:, c], [scores[:, c] >= s for s in np.unique(scores[:, c])]
-        reached = [recall_score(target, one) for one in every if precision_score(target, one) >= 0.55]
-        chosen = scores[:, c] >= tuned[c]
-        assert precision_score(target, chosen) >= 0.55
-        assert recall_score(target, chosen) == pytest.approx(max(reached))
-
-
 def test_an_unreachable_floor_gives_the_most_precise_threshold() -> None:
     target = np.array([1, 0, 1, 0, 0, 1, 0, 0])
     low = np.array([0.8, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])  # precision 0, 1/2, 2/3, 1/2, 2/5, 1/2 …
@@ -143,12 +119,6 @@ def test_on_tune_every_label_reaches_the_floor_or_is_named(data: st.DataObject, 
         if c in named and target.any():
             assert max(one.mean() for one in every) < precision
             assert decided.mean() == max(one.mean() for one in every), "its most precise threshold"
-
-
-def test_of_equally_precise_thresholds_it_takes_the_one_with_more_recall() -> None:
-    scores = np.array([[0.9], [0.8], [0.7], [0.6], [0.5]])
-    assert tune(scores, np.array([[1], [0], [0], [1], [0]]), floor(1.0)) == pytest.approx([0.85])
-    assert tune(scores, np.array([[0], [1], [0], [1], [0]]), floor(0.9)) == pytest.approx([0.55]), "1/2 twice"
 
 
 def test_unknown_decisions_change_nothing() -> None:
