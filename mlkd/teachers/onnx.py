@@ -95,9 +95,7 @@ class OnnxTeacher:
             return _read_names(text, as_json=self.labels is None or self.labels.suffix == ".json")
         except ValueError as cause:
             where = self.labels or f'{self.path}, metadata "labels"'
-            raise ValueError(
-                f"{where}: expected names in UTF-8, one per line or as a JSON list, got: {cause}"
-            ) from cause
+            raise ValueError(f"{where}: expected UTF-8 names, one per line or as a JSON list, got: {cause}") from cause
 
     def _output(self, session: Any, labels: int) -> str:
         """The name of the output (B, labels): `output_name`, or the only one."""
