@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.report.figures import points
 from benchmarks.report.placement import Rect
 from benchmarks.report.rows import Facts
-from benchmarks.report.scale import Scale, linear_ticks, padded, tick_text
+from benchmarks.report.scale import Scale, padded
 
 NETS = ("teacher", "student", "baseline")
 
@@ -49,8 +49,8 @@ def curves(training: Facts, width: int, height: int) -> Curves | None:
         width=width,
         height=height,
         frame=frame,
-        x_ticks=[(x(tick), tick_text(tick)) for tick in linear_ticks(x.low, x.high) if tick == int(tick)],
-        y_ticks=[(y(tick), tick_text(tick)) for tick in linear_ticks(low, high, about=5)],
+        x_ticks=[(at, text) for at, text in x.ticks(6) if "." not in text],
+        y_ticks=y.ticks(5),
         lines=[_line(net, run, x, y, end) for (net, run), end in zip(runs.items(), ends, strict=True)],
     )
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from benchmarks.report.rows import Facts, Row
 
+Drawn = TypeVar("Drawn")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -58,3 +60,10 @@ def read_devices(bench: Facts) -> list[Device]:
 
 def of_device(rows: Sequence[Row], device: Device) -> list[Row]:
     return [row for row in rows if row.device == device.name]
+
+
+def by_device(
+    rows: Sequence[Row], devices: Sequence[Device], draw: Callable[[Sequence[Row]], list[Drawn]]
+) -> list[tuple[Device, list[Drawn]]]:
+    """Draw the rows of each device; devices with nothing to draw are left out."""
+    return [(device, drawn) for device in devices if (drawn := draw(of_device(rows, device)))]

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import figures
-from benchmarks.report.devices import Device, of_device
 from benchmarks.report.rows import Row
-from benchmarks.report.scale import Scale, log_ticks, tick_text
+from benchmarks.report.scale import Scale
 
 WIDTH, HEIGHT, FOOT = 220, 86, 18
 
@@ -29,21 +28,15 @@ class Histogram:
         return ", ".join(f"{name} {figures.milliseconds(value)}" for name, value in pairs) + " ms"
 
 
-def histograms(rows: Sequence[Row], devices: Sequence[Device]) -> list[tuple[Device, list[Histogram]]]:
-    """By device, engines before references, without devices that have none."""
-    found = [(device, _of_device(of_device(rows, device))) for device in devices]
-    return [(device, drawn) for device, drawn in found if drawn]
-
-
-def _of_device(rows: Sequence[Row]) -> list[Histogram]:
+def histograms(rows: Sequence[Row]) -> list[Histogram]:
+    """Of the engines of one device."""
     known = [(row, *_binned(row)) for row in rows if row.engine and row.measured]
     known = [(row, edges, counts) for row, edges, counts in known if counts and max(counts) > 0 and edges[0] > 0]
     if not known:
         return []
     low, high = min(edges[0] for _, edges, _ in known), max(edges[-1] for _, edges, _ in known)
     x = Scale(low / 1.02, high * 1.02, 0, WIDTH, log=True)
-    ticks = [(x(tick), tick_text(tick)) for tick in log_ticks(x.low, x.high, most=4)]
-    return [Histogram(row, _bars(edges, counts, x), _percentiles(row, x), ticks) for row, edges, counts in known]
+    return [Histogram(row, _bars(edges, counts, x), _percentiles(row, x), x.ticks(4)) for row, edges, counts in known]
 
 
 def _binned(row: Row) -> tuple[list[float], list[float]]:

@@ -1,19 +1,21 @@
-"""Markdown from templates: every value that one writes is escaped, so no name can make a table, link or tag."""
+"""Markdown and HTML from templates: every value is escaped, so that no name can make a table, link or tag."""
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
-def environment(templates: Path) -> Environment:
-    """For the templates of a folder."""
-    return Environment(  # no autoescape: finalize escapes for Markdown
+@functools.cache
+def environment(templates: Path, *, html: bool = False) -> Environment:
+    """Return the environment for the templates of a folder; each template is compiled once."""
+    return Environment(
         loader=FileSystemLoader(templates),
-        autoescape=False,
-        finalize=escape_markdown,
+        autoescape=html,
+        finalize=None if html else escape_markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

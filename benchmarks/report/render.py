@@ -9,14 +9,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.report import figures
 from benchmarks.report.columns import COLUMNS
 from benchmarks.report.curves import curves
 from benchmarks.report.decisions import read_decisions
-from benchmarks.report.devices import Device, of_device, read_devices
+from benchmarks.report.devices import Device, by_device, of_device, read_devices
 from benchmarks.report.export_cost import read_freezing
 from benchmarks.report.families import PRECISIONS, RUNTIMES, precision_of, runtime_of
 from benchmarks.report.gaps import draw_or_name, intervals_not_drawn
@@ -27,9 +26,8 @@ from benchmarks.report.markdown import environment
 from benchmarks.report.problems import problems
 from benchmarks.report.rows import Facts, Row, finite, read_rows
 from benchmarks.report.scatter import DASHES, INNER, SHAPES, scatter
-from benchmarks.report.series import SUSTAINED, sustained, throughputs
+from benchmarks.report.series import SUSTAINED, stacks, sustained, throughputs
 from benchmarks.report.slides import draw_slides
-from benchmarks.report.stacks import stacks
 from benchmarks.report.verdict import Verdict, answer, judge
 
 SCHEMA = 2
@@ -51,25 +49,13 @@ def render(bench: Facts, out: Path) -> None:
     facts: dict[str, Any] = finite(bench)
     view = _view(facts)
     out.mkdir(parents=True, exist_ok=True)
-    _slides(view, out)
+    draw_slides(view, view["charts"][0][1], out)
     told = {**facts, "verdict": [_told(one) for one in view["verdicts"]]}
     text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
     (out / "report.json").write_text(text + "\n", encoding="utf-8")
     shutil.copyfile(PUBLISHED, out / PUBLISHED.name)
     (out / "report.md").write_text(_markdown(view), encoding="utf-8")
     (out / "report.html").write_text(_html(view), encoding="utf-8")
-
-
-def _slides(view: dict[str, Any], out: Path) -> None:
-    """The chart for slides; an empty frame where it cannot be drawn."""
-    title, devices = f"{view['recipe']}: latency against mAP", view["devices"]
-
-    def draw() -> bool:
-        draw_slides(view["rows"], devices, view["to_ship"], title, out)
-        return True
-
-    if not draw_or_name("the chart for slides", draw, False, view["gaps"]):
-        draw_slides([], devices, [], f"{title} (not drawn)", out)
 
 
 def _told(verdict: Verdict) -> dict[str, Any]:
@@ -115,11 +101,11 @@ def _view(bench: dict[str, Any]) -> dict[str, Any]:
         "decisions": read_decisions(home, chosen),
         "int8": int8,
         "freezing": draw_or_name("the table of export", lambda: read_freezing(bench, rows), None, gaps),
-        "histograms": draw_or_name("the histograms of latency", lambda: histograms(rows, devices), [], gaps),
-        "throughputs": draw_or_name("throughput", lambda: throughputs(rows, devices), [], gaps),
+        "histograms": draw_or_name("the histograms of latency", lambda: by_device(rows, devices, histograms), [], gaps),
+        "throughputs": draw_or_name("throughput", lambda: by_device(rows, devices, throughputs), [], gaps),
         "sustained": sustained(rows),
         "sustained_titles": SUSTAINED,
-        "timed": draw_or_name("the parts of latency", lambda: stacks(rows, devices), [], gaps),
+        "timed": draw_or_name("the parts of latency", lambda: by_device(rows, devices, stacks), [], gaps),
         "grid": grid,
         "pool": sorted({image.at: image for image in used}.values(), key=lambda image: image.at),
         **_drawings(bench, rows, devices, [one.chosen for one in verdicts if one.chosen], gaps),
@@ -185,23 +171,10 @@ def _html(view: dict[str, Any]) -> str:
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     script = "".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    templates = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters["to_json"] = _attribute
-    page = templates.get_template("page.html.jinja")
+    page = environment(TEMPLATES, html=True).get_template("page.html.jinja")
     return page.render(
         view, style=Markup(style), script=Markup(script), script_hash=digest
     )  # our own files, nothing from a bench
-
-
-def _attribute(value: Any) -> str:
-    """JSON as plain text, so that the template escapes it like any other attribute."""
-    return json.dumps(value, allow_nan=False)
 
 
 def _markdown(view: dict[str, Any]) -> str:

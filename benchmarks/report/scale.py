@@ -26,11 +26,20 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
+        """Raises ValueError for a number that no drawing has room for."""
         low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
-        return round(self.start + (self.end - self.start) * (at - low) / (high - low), 1)
+        place = self.start + (self.end - self.start) * (at - low) / (high - low)
+        if not math.isfinite(place):
+            raise ValueError(f"{value:g} does not fit on an axis from {self.low:g} to {self.high:g}")
+        return round(place, 1)
+
+    def ticks(self, about: int) -> list[tuple[float, str]]:
+        """Place and text of `about` round numbers, at most as many on a logarithmic scale."""
+        found = log_ticks(self.low, self.high, about) if self.log else linear_ticks(self.low, self.high, about)
+        return [(self(tick), f"{tick:.6g}".replace("-", "−")) for tick in found]
 
 
-def log_ticks(low: float, high: float, most: int = 9) -> list[float]:
+def log_ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers inside low..high: of the series below the finest that has at most `most` there."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     every = [[step * 10.0**decade for decade in decades for step in steps] for steps in SERIES]
@@ -38,7 +47,7 @@ def log_ticks(low: float, high: float, most: int = 9) -> list[float]:
     return max((ticks for ticks in found if len(ticks) <= most), key=len)
 
 
-def linear_ticks(low: float, high: float, about: int = 6) -> list[float]:
+def linear_ticks(low: float, high: float, about: int) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten inside low..high."""
     raw = (high - low) / about
     size = 10.0 ** math.floor(math.log10(raw))
@@ -51,7 +60,3 @@ def padded(values: Sequence[float], share: float, least: float) -> tuple[float, 
     low, high = min(values), max(values)
     margin = max((high - low) * share, least)
     return low - margin, high + margin
-
-
-def tick_text(value: float) -> str:
-    return f"{value:.6g}"

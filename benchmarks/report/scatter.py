@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.report.devices import Device, of_device
 from benchmarks.report.families import precision_of, runtime_of
 from benchmarks.report.pareto import front
 from benchmarks.report.placement import Rect, nearest, place
 from benchmarks.report.rows import Row
-from benchmarks.report.scale import Scale, linear_ticks, log_ticks, padded, tick_text
+from benchmarks.report.scale import Scale, padded
 
 SHAPES = {
     "fp32": "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0z",
@@ -37,8 +37,13 @@ class Mark:
     hue: str
     chosen: bool
     text: str
-    label: Rect | None  # None where the chart has no room for every name
-    leader: tuple[float, float] | None  # where a line from the point to a distant label ends
+    label: Rect | None = None  # where the chart has no room for every name
+
+    @property
+    def leader(self) -> tuple[float, float] | None:
+        """Where a line from the point to a distant label ends."""
+        end = nearest((self.x, self.y), self.label) if self.label else (self.x, self.y)
+        return end if math.dist((self.x, self.y), end) > 18 else None
 
     @property
     def text_at(self) -> tuple[float, str]:
@@ -56,9 +61,24 @@ class Front:
     """What mAP can be had within a latency on one device."""
 
     device: Device
-    path: str
-    dashes: str
     corners: list[tuple[float, float]]
+    right: float  # end of the last level
+
+    @property
+    def dashes(self) -> str:
+        return DASHES[self.device.at % len(DASHES)]
+
+    @property
+    def path(self) -> str:
+        """Level until the next engine of the front, then up."""
+        turns = "".join(f"H{x}V{y}" for x, y in self.corners[1:])
+        return f"M{self.corners[0][0]} {self.corners[0][1]}{turns}H{self.right}"
+
+    @property
+    def levels(self) -> list[Rect]:
+        """The level parts as thin rectangles, for labels to keep off."""
+        ends = [*[x for x, _ in self.corners[1:]], self.right]
+        return [Rect(x, y - 1, end, y + 1) for (x, y), end in zip(self.corners, ends, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -83,29 +103,29 @@ def scatter(
         return None
     frame = Rect(46, 20, width - 14, height - 46)
     x, y = _scales(shown, frame)
-    fronts = [_front(of_device(shown, device), device, x, y, frame) for device in devices]
-    fronts = [one for one in fronts if one.corners]
+    corners = [(device, [_spot(row, x, y) for row in front(of_device(shown, device))]) for device in devices]
+    fronts = [Front(device, spots, frame.right) for device, spots in corners if spots]
+    marks = _marks(shown, devices, {row.at for row in chosen}, x, y)
     return Scatter(
         width=width,
         height=height,
         frame=frame,
-        x_ticks=[(x(tick), tick_text(tick)) for tick in log_ticks(x.low, x.high, most=max(4, width // 90))],
-        y_ticks=[(y(tick), tick_text(tick)) for tick in linear_ticks(y.low, y.high)],
+        x_ticks=x.ticks(max(4, width // 90)),
+        y_ticks=y.ticks(6),
         fronts=fronts,
-        marks=_marks(shown, devices, {row.at for row in chosen}, fronts, x, y, frame),
+        marks=_labelled(marks, [level for one in fronts for level in one.levels], frame),
         x=x,
         y=y,
     )
 
 
-def _front(rows: Sequence[Row], device: Device, x: Scale, y: Scale, frame: Rect) -> Front:
-    corners = [(x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in front(rows)]
-    return Front(device, _steps(corners, frame), DASHES[device.at % len(DASHES)], corners)
+def _spot(row: Row, x: Scale, y: Scale) -> tuple[float, float]:
+    return x(row.latency or 0.0), y(100 * (row.accuracy or 0.0))
 
 
 def _scales(shown: Sequence[Row], frame: Rect) -> tuple[Scale, Scale]:
     latencies = [row.latency or 0.0 for row in shown]
-    heights = [100 * value for row in shown for value in _interval(row)]
+    heights = [100 * value for row in shown for value in (row.accuracy or 0.0, *(row.drawn_interval or ()))]
     low, high = padded(heights, share=0.14, least=1.0)
     return (
         _across(min(latencies), max(latencies), frame),
@@ -127,93 +147,58 @@ def _across(low: float, high: float, frame: Rect) -> Scale:
     )
 
 
-def _interval(row: Row) -> tuple[float, ...]:
-    return tuple(value for value in (row.accuracy, *(row.drawn_interval or ())) if value is not None)
-
-
-def _steps(corners: Sequence[tuple[float, float]], frame: Rect) -> str:
-    """What mAP can be had within a latency: level until the next engine of the front, then up."""
-    if not corners:
-        return ""
-    turns = "".join(f"H{x}V{y}" for x, y in corners[1:])
-    return f"M{corners[0][0]} {corners[0][1]}{turns}H{frame.right}"
-
-
-def _lines(corners: Sequence[tuple[float, float]], frame: Rect) -> list[Rect]:
-    """The front as thin rectangles, for labels to keep off."""
-    ends = [*[x for x, _ in corners[1:]], frame.right]
-    return [Rect(x, y - 1, end, y + 1) for (x, y), end in zip(corners, ends, strict=False)]
-
-
-def _marks(
-    shown: Sequence[Row],
-    devices: Sequence[Device],
-    chosen: set[int],
-    fronts: Sequence[Front],
-    x: Scale,
-    y: Scale,
-    frame: Rect,
-) -> list[Mark]:
-    narrow, of_name = frame.right < NARROW, {device.name: device for device in devices}
-    spots = {row.at: (x(row.latency or 0), y(100 * (row.accuracy or 0))) for row in shown}
-    bars = {row.at: _bar(row, y) for row in shown}
-    texts = {row.at: _text(row, of_name.get(row.device) if len(devices) > 1 else None, narrow) for row in shown}
-    named = [row.at for row in _named(shown, chosen, narrow)]
-    lines = [line for one in fronts for line in _lines(one.corners, frame)]
-    obstacles = [*_obstacles(list(spots.values()), list(bars.values())), *lines]
-    placed = place([spots[at] for at in named], [texts[at] for at in named], obstacles, frame, FONT_PX)
-    labels = dict(zip(named, placed, strict=True))
-    return [
-        Mark(
+def _marks(shown: Sequence[Row], devices: Sequence[Device], chosen: set[int], x: Scale, y: Scale) -> list[Mark]:
+    """In the order of the rows, without labels."""
+    of_name = {device.name: device for device in devices}
+    marks = []
+    for row in shown:
+        device, interval, spot = of_name.get(row.device), row.drawn_interval, _spot(row, x, y)
+        mark = Mark(
             row=row,
-            x=spots[row.at][0],
-            y=spots[row.at][1],
-            bar=bars[row.at],
+            x=spot[0],
+            y=spot[1],
+            bar=(y(100 * interval[1]), y(100 * interval[0])) if interval else None,
             shape=precision_of(row),
-            inner=INNER[of_name[row.device].at % len(INNER)] if row.device in of_name else "",
+            inner=INNER[device.at % len(INNER)] if device else "",
             hue=runtime_of(row),
             chosen=row.at in chosen,
-            text=texts[row.at],
-            label=labels.get(row.at),
-            leader=_leader(spots[row.at], labels[row.at]) if row.at in labels else None,
+            text=_text(row, device if len(devices) > 1 else None, narrow=x.end < NARROW),
         )
-        for row in sorted(shown, key=lambda row: (row.at in chosen, row.engine))  # the later one lies on top
-    ]
+        marks.append(mark)
+    return marks
 
 
-def _named(shown: Sequence[Row], chosen: set[int], narrow: bool) -> list[Row]:
+def _labelled(marks: Sequence[Mark], lines: Sequence[Rect], frame: Rect) -> list[Mark]:
+    """Add labels that cover no point, interval or line where there is room; later marks lie on top."""
+    obstacles = [Rect(mark.x - 9, mark.y - 9, mark.x + 9, mark.y + 9) for mark in marks]
+    obstacles += [Rect(mark.x - 4, mark.bar[0] - 4, mark.x + 4, mark.bar[1] + 4) for mark in marks if mark.bar]
+    named = _named(marks, frame.right < NARROW)
+    spots, texts = [(mark.x, mark.y) for mark in named], [mark.text for mark in named]
+    placed = place(spots, texts, [*obstacles, *lines], frame, FONT_PX)
+    labels = {mark.row.at: label for mark, label in zip(named, placed, strict=True)}
+    ordered = sorted(marks, key=lambda mark: (mark.chosen, mark.row.engine))
+    return [replace(mark, label=labels.get(mark.row.at)) for mark in ordered]
+
+
+def _named(marks: Sequence[Mark], narrow: bool) -> list[Mark]:
     """Rows whose names are written: all if they are few, else what is to ship, the fastest reference of each model
     in torch and out of it (if narrow, of the teacher out of torch), and engines while there is room."""
     most = MOST_LABELS[narrow]
-    if len(shown) <= most:
-        return list(shown)
-    first: dict[tuple[str, str, bool], Row] = {}
-    for row in shown:
-        model, torch = row.text("model"), runtime_of(row) == "torch"
+    if len(marks) <= most:
+        return list(marks)
+    first: dict[tuple[str, str, bool], int] = {}
+    for mark in marks:
+        row, model, torch = mark.row, mark.row.text("model"), mark.hue == "torch"
         if not row.engine and (not narrow or (model == "teacher" and not torch)):
-            first.setdefault((row.device, model, torch), row)
-    known = list(first.values())
-    ranked = sorted(shown, key=lambda row: (row.at not in chosen, row not in known))
-    return [row for row in ranked if row.engine or row in known][:most]
+            first.setdefault((row.device, model, torch), row.at)
+    known = set(first.values())
+    ranked = sorted(marks, key=lambda mark: (not mark.chosen, mark.row.at not in known))
+    return [mark for mark in ranked if mark.row.engine or mark.row.at in known][:most]
 
 
-def _bar(row: Row, y: Scale) -> tuple[float, float] | None:
-    return (y(100 * row.drawn_interval[1]), y(100 * row.drawn_interval[0])) if row.drawn_interval else None
-
-
-def _obstacles(spots: Sequence[tuple[float, float]], bars: Sequence[tuple[float, float] | None]) -> list[Rect]:
-    found = [Rect(x - 9, y - 9, x + 9, y + 9) for x, y in spots]
-    return found + [Rect(x - 4, bar[0] - 4, x + 4, bar[1] + 4) for (x, _), bar in zip(spots, bars, strict=True) if bar]
-
-
-def _text(row: Row, device: Device | None, narrow: bool) -> str:
+def _text(row: Row, device: Device | None, *, narrow: bool) -> str:
     """`device` is told by its letter where there are several."""
     most = 22 if narrow else 32
     name = row.name if len(row.name) <= most else row.name[: most - 1] + "…"
     mark = (" ~" if row.warnings else "") + (" †" if row.elsewhere else "")
     return (f"{device.letter} " if device else "") + name + mark
-
-
-def _leader(spot: tuple[float, float], label: Rect) -> tuple[float, float] | None:
-    end = nearest(spot, label)
-    return end if math.dist(spot, end) > 18 else None

@@ -1,4 +1,4 @@
-"""What is measured apart from latency: throughput, and how a device holds out over minutes."""
+"""Latency by part of one image, throughput, and latency under load for minutes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import figures
-from benchmarks.report.devices import Device, of_device
 from benchmarks.report.rows import Row
+
+PARTS = ("decode", "resize", "infer", "post")
+SUSTAINED = ("Seconds", "p50", "p90", "p99", "p90 at first", "p90 at last", "Clock, MHz", "Temperature, °C")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Parts as (name, ms, percent of the longest stack)."""
+
+    row: Row
+    total: float
+    parts: list[tuple[str, float, float]]
 
 
 @dataclass(frozen=True)
@@ -27,16 +38,19 @@ class Sustained:
     cells: tuple[str, ...]
 
 
-SUSTAINED = ("Seconds", "p50", "p90", "p99", "p90 at first", "p90 at last", "Clock, MHz", "Temperature, °C")
+def stacks(rows: Sequence[Row]) -> list[Stack]:
+    """One for each engine of a device whose parts were measured, the shortest first."""
+    engines = [row for row in rows if row.engine and row.measured]
+    timed = [(row, [(part, row.number(f"parts_ms.{part}")) for part in PARTS]) for row in engines]
+    known = [(row, [(part, value) for part, value in parts if value is not None]) for row, parts in timed]
+    totals = [(row, sum(value for _, value in parts), parts) for row, parts in known if parts]
+    longest = max((total for _, total, _ in totals), default=0.0) or 1.0
+    found = [Stack(row, total, [(part, ms, 100 * ms / longest) for part, ms in parts]) for row, total, parts in totals]
+    return sorted(found, key=lambda stack: stack.total)
 
 
-def throughputs(rows: Sequence[Row], devices: Sequence[Device]) -> list[tuple[Device, list[Throughput]]]:
-    """By device, the most images a second first."""
-    found = [(device, _throughputs(of_device(rows, device))) for device in devices]
-    return [(device, told) for device, told in found if told]
-
-
-def _throughputs(rows: Sequence[Row]) -> list[Throughput]:
+def throughputs(rows: Sequence[Row]) -> list[Throughput]:
+    """Of one device, the most images a second first."""
     known = [(row, row.number("throughput.images_per_second")) for row in rows if row.measured]
     found = [(row, value) for row, value in known if value]
     most = max((value for _, value in found), default=0.0)

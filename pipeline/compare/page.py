@@ -6,17 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from benchmarks.report import figures
 from benchmarks.report.gaps import draw_or_name
-from benchmarks.report.markdown import escape_markdown
+from benchmarks.report.markdown import environment
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
 from mlkd.core.files import write_file
 from mlkd.models.network import Model
 from pipeline.compare import runs
-from pipeline.compare.plot import is_drawable, plot
+from pipeline.compare.plot import draw_panels, is_drawable
 from pipeline.compare.statistics import Gain, Spread
 from pipeline.compare.table import Row, Table
 from pipeline.recipe.methods import Method
@@ -40,23 +39,10 @@ def render(recipe: Recipe, table: Table, out: Path) -> None:
     text = json.dumps(plain_numbers(facts), indent=1, ensure_ascii=False, allow_nan=False)
     write_file(out / "report.json", text + "\n")
     view = _view(recipe, table)
-    write_file(out / "report.md", _environment(markdown=True).get_template("compare.md.jinja").render(view))
+    write_file(out / "report.md", environment(TEMPLATES).get_template("compare.md.jinja").render(view))
     style = Markup((REPORT_TEMPLATES / "page.css").read_text(encoding="utf-8"))  # our own file
-    page = _environment(markdown=False).get_template("compare.html.jinja")
+    page = environment(TEMPLATES, html=True).get_template("compare.html.jinja")
     write_file(out / "report.html", page.render(view, style=style))
-
-
-def _environment(*, markdown: bool) -> Environment:
-    """For Markdown, `finalize` escapes every value instead."""
-    return Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=not markdown,
-        finalize=escape_markdown if markdown else None,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
@@ -66,7 +52,7 @@ def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
         for gain in (row.to_no_teacher, row.to_published)
         if gain and not is_drawable(gain)
     ]
-    plots = draw_or_name("the plot", lambda: [plot(table.rows, 1040), plot(table.rows, 380)], [None, None], gaps)
+    panels = draw_or_name("the plot", lambda: draw_panels(table.rows), [], gaps)
     ranked = sorted(table.rows, key=lambda row: -(row.map.mean if row.map else -1.0))
     return {
         "recipe": recipe.name,
@@ -74,7 +60,7 @@ def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
         "verdict": _verdict(table),
         "columns": COLUMNS,
         "rows": [(row.method, _cells(row)) for row in ranked],
-        "plots": list(zip(("wide", "narrow"), plots, strict=True)),
+        "panels": panels,
         "gaps": gaps,
         "protocol": _protocol(recipe, table),
         "methods": [_method(method, row) for method, row in zip(recipe.compare.methods, table.rows, strict=True)],

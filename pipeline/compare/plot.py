@@ -1,4 +1,4 @@
-"""Two panels that share their rows, methods from the best down: mAP with every seed, and what is gained or lost."""
+"""Two panels, best method first: mAP of every seed, and differences of mAP with their intervals."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import TypeGuard
 
 from benchmarks.report.placement import Rect
-from benchmarks.report.scale import Scale, linear_ticks, padded, tick_text
+from benchmarks.report.scale import Scale, padded
 from pipeline.compare.statistics import Gain
 from pipeline.compare.table import Row
 
-ROW_PX, NAMES_PX, TOP_PX, BOTTOM_PX = 38, 122, 34, 40
-STACKED = 600  # pixels below which the panels stand one above the other
+WIDTH, ROW_PX, NAMES_PX, TOP_PX, BOTTOM_PX = 400, 36, 118, 34, 34
 OFFSET_PX = 6.5  # of the two differences from the middle of their row
 
 
@@ -30,7 +29,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class Line:
     """A method in one panel; `mean` and `dots` in the first, `bars` in the second."""
 
     name: str
@@ -49,62 +48,48 @@ class Panel:
     frame: Rect
     ticks: list[tuple[float, str]]
     zero: float | None
-    named: bool  # whether the methods are written beside it
-    lines: list[Pipeline]
+    lines: list[Line]
+    width: int = WIDTH
+
+    @property
+    def height(self) -> float:
+        return self.frame.bottom + BOTTOM_PX
 
 
-@dataclass(frozen=True)
-class Plot:
-    """Geometry of the whole drawing."""
-
-    width: int
-    height: int
-    panels: list[Panel]
-
-
-def plot(rows: Sequence[Row], width: int) -> Plot | None:
-    """None while there is no mAP to draw; an interval that does not contain its own value is left out."""
-    shown = sorted(
-        (row for row in rows if row.map and math.isfinite(row.map.mean)),
-        key=lambda row: -(row.map.mean if row.map else 0),
-    )
+def draw_panels(rows: Sequence[Row]) -> list[Panel]:
+    """Return no panel while there is no mAP; an interval that does not contain its own value is not drawn."""
+    shown = [row for row in rows if row.map and math.isfinite(row.map.mean)]
     if not shown:
-        return None
-    stacked = width < STACKED
-    deep = TOP_PX + ROW_PX * len(shown) + BOTTOM_PX
-    right = width - 16 if stacked else round(0.54 * width)
-    second = Rect(NAMES_PX, deep + TOP_PX, width - 16, 2 * deep - BOTTOM_PX)
-    if not stacked:
-        second = Rect(right + 40, TOP_PX, width - 16, deep - BOTTOM_PX)
-    panels = [_maps(shown, Rect(NAMES_PX, TOP_PX, right, deep - BOTTOM_PX)), _gains(shown, second)]
-    return Plot(width, deep * (2 if stacked and panels[1] else 1), [panel for panel in panels if panel])
+        return []
+    shown.sort(key=lambda row: -(row.map.mean if row.map else 0))
+    frame = Rect(NAMES_PX, TOP_PX, WIDTH - 16, TOP_PX + ROW_PX * len(shown))
+    return [_maps(shown, frame), *_gains(shown, frame)]
 
 
 def _maps(rows: Sequence[Row], frame: Rect) -> Panel:
-    scale = _scale([100 * value for row in rows for value in row.maps.values() if math.isfinite(value)], frame)
+    scale = _scale([value for row in rows for value in row.maps.values() if math.isfinite(value)], frame)
     lines = []
     for at, row in enumerate(rows):
-        mean = 100 * row.map.mean if row.map else 0.0
-        text = f"{row.method}: {mean:.2f}, seeds {', '.join(f'{100 * value:.2f}' for value in row.maps.values())}"
+        mean = row.map.mean if row.map else 0.0
+        text = f"{row.method}: {100 * mean:.2f}, seeds {', '.join(f'{100 * value:.2f}' for value in row.maps.values())}"
         dots = tuple(scale(100 * value) for value in row.maps.values() if math.isfinite(value))
-        lines.append(Pipeline(name=row.method, y=_y(at, frame), dots=dots, mean=scale(mean), text=text))
-    return Panel("test mAP", frame, _ticks(scale), None, True, lines)
+        lines.append(Line(row.method, _y(at, frame), dots, scale(100 * mean), text))
+    return Panel("test mAP", frame, scale.ticks(7), None, lines)
 
 
-def _gains(rows: Sequence[Row], frame: Rect) -> Panel | None:
-    found = [gain for row in rows for gain in (row.to_no_teacher, row.to_published) if is_drawable(gain)]
-    if not found:
-        return None
-    ends = [100 * value for gain in found for value in (gain.low, gain.high)]
-    scale = _scale([0.0, *ends], frame)
+def _gains(rows: Sequence[Row], frame: Rect) -> list[Panel]:
+    """Return one panel, or none where no difference can be drawn."""
+    gains = [gain for row in rows for gain in (row.to_no_teacher, row.to_published) if is_drawable(gain)]
+    if not gains:
+        return []
+    scale = _scale([0.0, *(end for gain in gains for end in (gain.low, gain.high))], frame)
     lines = []
     for at, row in enumerate(rows):
         y = _y(at, frame)
         pair = (("none", row.to_no_teacher, -OFFSET_PX), ("l2d", row.to_published, OFFSET_PX))
         bars = tuple(_bar(kind, gain, scale, y + shift, row.method) for kind, gain, shift in pair if is_drawable(gain))
-        lines.append(Pipeline(name=row.method, y=y, bars=bars))
-    named = frame.left <= NAMES_PX
-    return Panel("difference of mAP", frame, _ticks(scale), scale(0.0), named, lines)
+        lines.append(Line(row.method, y, bars=bars))
+    return [Panel("difference of mAP", frame, scale.ticks(7), scale(0.0), lines)]
 
 
 def is_drawable(gain: Gain | None) -> TypeGuard[Gain]:
@@ -119,13 +104,8 @@ def _bar(kind: str, gain: Gain, scale: Scale, y: float, method: str) -> Bar:
 
 
 def _scale(values: Sequence[float], frame: Rect) -> Scale:
-    return Scale(*padded(values, share=0.06, least=0.3), frame.left, frame.right)
-
-
-def _ticks(scale: Scale) -> list[tuple[float, str]]:
-    about = max(4, round((scale.end - scale.start) / 60))
-    ticks = linear_ticks(scale.low, scale.high, about)
-    return [(scale(tick), tick_text(tick).replace("-", "−")) for tick in ticks]
+    """For points of mAP, from fractions."""
+    return Scale(*padded([100 * value for value in values], share=0.06, least=0.3), frame.left, frame.right)
 
 
 def _y(at: int, frame: Rect) -> float:

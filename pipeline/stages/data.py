@@ -43,7 +43,7 @@ def run(recipe: Recipe, context: Context) -> None:
 
 
 def fetch_if_needed(recipe: Recipe, pipeline: Pipeline, progress: Callable[[Stage], Any]) -> None:
-    """Fetch the images that the data stage would compose, if it is going to run."""
+    """Fetch the images of the demo data if the data stage needs them and is going to run."""
     data = pipeline.until("data")
     if recipe.data.needs_fetch() and data.plan()[0].runs:
         fetch_images(progress(dataclasses.replace(data.stages[0], name="fetch")))
@@ -55,7 +55,7 @@ def fetch(progress: Callable[[Stage], Any]) -> None:
 
 
 def _fingerprint(source: Source, folder: Path) -> Mapping[str, Any]:
-    """What the source reads; if the fetched images are gone, as it was when the data stage read them."""
+    """Return the fingerprint of the source; if the fetched images are gone, the one of the last run."""
     try:
         return {"images": source.fingerprint()}
     except ValueError:

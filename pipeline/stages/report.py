@@ -33,8 +33,8 @@ def stage(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
         run=partial(run, folder, here),
         reads=("bundle", "bench", *(("devices",) if devices else ())),
         config={"here": here.name, "power_mode": here.power_mode},
-        version=6,
-        packages=("jinja2", "matplotlib"),
+        version=7,
+        packages=("jinja2", "resvg-py"),
         outside=partial(_kept, folder),
     )
 

@@ -25,12 +25,21 @@ from mlkd.core.files import sha256_of
 from mlkd.data.prepared import read_split
 from pipeline import stages
 from pipeline.cli import choose
+from pipeline.recipe.device_list import DeviceList, read_device_list
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
-from pipeline.stages.devices import DeviceList, read_device_list
 from tests.helpers import commands, drawings, sshd
 from tests.test_torch_free import bare_program
 
+ENGINES = """
+  engines:
+    - {name: onnxruntime-fp32, precision: fp32, backend: {kind: onnxruntime}}
+    - {name: onnxruntime-int8, precision: int8_x86, backend: {kind: onnxruntime}}
+    - {name: onnxruntime-int8-signed, precision: int8, backend: {kind: onnxruntime}}
+    - {name: openvino-fp32, precision: fp32, backend: {kind: openvino}}
+    - {name: openvino-int8, precision: int8_openvino, backend: {kind: openvino}}
+    - {name: tensorrt-fp16-sm86, precision: fp16, backend: {kind: tensorrt, compute_capability: SM86}}
+"""  # of each kind one, as every engine costs seconds
 STAGES = (
     "data", "teacher", "teacher_outputs", "student", "baseline", "onnx", "precisions",
     "engines", "bundle", "references", "bench", "report",
@@ -48,10 +57,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def work(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the line has run to its end."""
     folder = tmp_path_factory.mktemp("whole")
-    drawings.write_recipe(drawn, folder)
+    write_recipe(drawn, folder)
     code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml")
     assert code == 0, log
     return folder
+
+
+def write_recipe(drawn: Path, folder: Path) -> None:
+    recipe = drawings.write_recipe(drawn, folder)
+    recipe.write_text(recipe.read_text().replace("export:\n", f"export:{ENGINES}"))
 
 
 def facts(file: Path) -> Any:
@@ -219,8 +233,9 @@ def killed_runs(work: Path, verb: str, stages: list[str], rng: random.Random) ->
         started.kill()
 
 
+@pytest.mark.slow
 def test_training_killed_at_random_ends_with_the_same_weights(work: Path, drawn: Path, tmp_path: Path) -> None:
-    drawings.write_recipe(drawn, tmp_path)
+    write_recipe(drawn, tmp_path)
     killed_runs(tmp_path, "distill", ["data", "teacher", "student"], random.Random(20))
     finished = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("runs/tiny/*/stage.json")}
     code, log = commands.run(tmp_path, "distill", "--recipe", "tiny.yaml")
@@ -232,6 +247,7 @@ def test_training_killed_at_random_ends_with_the_same_weights(work: Path, drawn:
         assert equal(work, tmp_path, f"runs/tiny/{name}.safetensors")
 
 
+@pytest.mark.slow
 def test_an_export_killed_at_random_ends_with_the_same_scores(work: Path, copied: Path) -> None:
     for stage in ("onnx", "engines", "bundle", "bench", "report"):
         shutil.rmtree(copied / "runs/tiny" / stage)
@@ -269,7 +285,7 @@ def scored(folder: Path, entry: Any, pixels: np.ndarray) -> np.ndarray:
         return session(pixels)
 
 
-def shelf(folder: Path, text: str) -> DeviceList:
+def device_list(folder: Path, text: str) -> DeviceList:
     (folder / "devices.yaml").write_text(text)
     return read_device_list(folder / "devices.yaml")
 
@@ -289,6 +305,7 @@ def ssh(server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
 
+@pytest.mark.slow
 def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothing(
     copied: Path, ssh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -303,8 +320,8 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
     bench = (folder / "bench/stage.json").stat().st_mtime_ns
 
     def run(listed: list[dict[str, Any]] | None) -> dict[str, Any]:
-        found = shelf(tmp_path, json.dumps({"devices": listed})) if listed else None
-        stages.pipeline(recipe, folder, shelf=found).until("report").run()
+        found = device_list(tmp_path, json.dumps({"devices": listed})) if listed else None
+        stages.pipeline(recipe, folder, device_list=found).until("report").run()
         return dict(facts(folder / "report/report.json"))
 
     told = run(devices)
@@ -350,8 +367,8 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
 
 def test_a_device_that_failed_is_tried_again(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copied)
-    found = shelf(tmp_path, "devices: [{name: gone, host: no-such-host.invalid, retries: 0}]")
-    line = stages.pipeline(load_recipe("tiny.yaml"), copied / "runs/tiny", shelf=found)
+    found = device_list(tmp_path, "devices: [{name: gone, host: no-such-host.invalid, retries: 0}]")
+    line = stages.pipeline(load_recipe("tiny.yaml"), copied / "runs/tiny", device_list=found)
     line.until("report").run()
     assert {decision.stage: decision.runs for decision in line.plan()} | {"bench": False, "devices": True} == {
         decision.stage: decision.runs for decision in line.plan()

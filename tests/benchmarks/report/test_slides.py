@@ -1,70 +1,90 @@
-"""The chart for slides: the page's points, always the same bytes."""
+"""The chart for slides: the page's drawing, always the same bytes."""
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
+import resvg_py
 from PIL import Image
 
 from benchmarks.report import render
 from benchmarks.report.devices import read_devices
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scatter import scatter
-from benchmarks.report.slides import HEIGHT, HUES, WIDTH, drawn, signs
+from benchmarks.report.slides import PNG_ZOOM, rasterize, signs
+
+COLOURS = {"openvino": (0x00, 0x72, 0xB2), "onnxruntime": (0xC6, 0x5A, 0x00)}
 
 
-def test_same_facts_give_the_same_bytes(fleet: dict[str, Any], tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        render(fleet, tmp_path / name)
-    for name in ("chart.svg", "chart.png"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
-    assert not re.search(r"dc:date|\d{4}-\d\d-\d\d", (tmp_path / "a" / "chart.svg").read_text(encoding="utf-8"))
+def drawn(bench: dict[str, Any], out: Path) -> tuple[str, bytes]:
+    render(bench, out)
+    return (out / "chart.svg").read_text(encoding="utf-8"), (out / "chart.png").read_bytes()
 
 
-def test_points_lie_where_the_page_has_them(bench: dict[str, Any], tmp_path: Path) -> None:
-    render(bench, tmp_path)
-    drawing = scatter(read_rows(bench), read_devices(bench), [], WIDTH, HEIGHT - 40)
-    assert drawing is not None
-    with Image.open(tmp_path / "chart.png") as opened:
+def test_same_facts_give_the_same_bytes_with_every_point_in_its_colour(fleet: dict[str, Any], tmp_path: Path) -> None:
+    svg, png = drawn(fleet, tmp_path / "a")
+    assert (svg, png) == drawn(fleet, tmp_path / "b")
+    top = float(re.findall(r'<g transform="translate\(0 ([\d.]+)\)">', svg)[0])
+    marks = re.findall(r'data-row="(\d+)" data-x="([\d.]+)" data-y="([\d.]+)"', svg)
+    with Image.open(tmp_path / "a" / "chart.png") as opened:
         pixels = np.asarray(opened.convert("RGB"))
-    factor = pixels.shape[1] / WIDTH
-    for mark in drawing.marks:
-        if mark.row.engine:
-            found = pixels[round((mark.y + 40) * factor), round(mark.x * factor)]
-            assert found.tolist() == [int(HUES[mark.hue][at : at + 2], 16) for at in (1, 3, 5)], mark.text
+    assert len(marks) == sum(row["status"] == "measured" for row in fleet["rows"])
+    for at, x, y in marks:
+        row = fleet["rows"][int(at)]
+        if row["kind"] == "engine":
+            spot = round((float(y) + top + 3.5) * PNG_ZOOM), round(float(x) * PNG_ZOOM)  # below a device's sign
+            assert tuple(pixels[spot]) == COLOURS[row["name"].split("-")[0]], row["name"]
 
 
 def test_hostile_names_are_drawn_as_text(bench: dict[str, Any], tmp_path: Path) -> None:
-    name = '<script>alert(1)</script> $\\frac{1}{0}$ 画 "&'
+    name = '<script>alert(1)</script> $\\frac{1}{0}$ 画 "&\x07'
     bench["rows"][4]["name"] = bench["recipe"] = bench["devices"][0]["name"] = name
     for row in bench["rows"]:
         row["device"] = name
-    render(bench, tmp_path)
-    text = (tmp_path / "chart.svg").read_text(encoding="utf-8")
-    assert "<script" not in text
-    ElementTree.fromstring(text)  # well-formed
-    assert drawn("a\n画 $x$") == "a □ $x$"
+    svg, _ = drawn(bench, tmp_path)
+    assert "<script" not in svg
+    heading = ElementTree.fromstring(svg).find("{*}text")
+    assert heading is not None
+    assert heading.text == name.replace("\x07", "□") + ": latency against mAP"
 
 
 def test_signs_that_occur_are_explained(bench: dict[str, Any]) -> None:
     bench["rows"][1]["unstable"] = False
-    plain = scatter(read_rows(bench), read_devices(bench), [], WIDTH, HEIGHT)
+    plain = scatter(read_rows(bench), read_devices(bench), [], 1040, 500)
     assert plain is not None
     assert signs(plain) == ""
     bench["rows"][0].update(settled=False, map_from={"device": "another"})
     rows = read_rows(bench)
-    full = scatter(rows, read_devices(bench), rows[:1], WIDTH, HEIGHT)
+    full = scatter(rows, read_devices(bench), rows[:1], 1040, 500)
     assert full is not None
-    told = "ring and bold: to ship   ~ timing unstable or unsettled   † mAP measured on another device"
+    told = "ring and bold: to ship · ~ timing unstable or unsettled · † mAP measured on another device"
     assert signs(full) == told
+
+
+def test_a_long_legend_has_more_lines(bench: dict[str, Any], tmp_path: Path) -> None:
+    device = bench["devices"][0]
+    bench["devices"] += [{**device, "name": f"a board with a long name {at}"} for at in range(5)]
+    svg, _ = drawn(bench, tmp_path)
+    keys = re.findall(r'translate\(([\d.]+) (\d+)\)"[^>]*>(?:<path class="front"[^>]*>)?<svg class="glyph"', svg)
+    assert len({y for _, y in keys}) == 3
+    assert all(float(x) < 1040 - 200 for x, y in keys if y != keys[0][1])
 
 
 def test_nothing_to_plot_still_gives_a_chart(bench: dict[str, Any], tmp_path: Path) -> None:
     bench["rows"] = []
-    render(bench, tmp_path)
-    assert (tmp_path / "chart.svg").is_file()
-    assert (tmp_path / "chart.png").is_file()
+    svg, png = drawn(bench, tmp_path)
+    assert "(not drawn)" in svg
+    assert png.startswith(b"\x89PNG")
+
+
+def test_text_is_drawn_where_the_system_has_no_font(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resvg_py, "svg_to_bytes", partial(resvg_py.svg_to_bytes, skip_system_fonts=True))
+    text = '<text y="15" font-family="Any, sans-serif">ab</text>'
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="60" height="20">{text}</svg>'
+    assert len(rasterize(svg)) > len(rasterize(svg.replace("ab", "")))

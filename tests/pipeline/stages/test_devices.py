@@ -1,63 +1,96 @@
-"""devices.yaml."""
+"""Several devices at once, without any: what one of them does is made up here."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks.config import Bench
 from benchmarks.remote import DeviceEntry
-from pipeline.recipe.reader import ConfigError
-from pipeline.stages import bench
-from pipeline.stages.devices import DeviceList, read_device_list
+from benchmarks.run import Job
+from mlkd.core.progress import silent
+from pipeline.recipe.schema import load_recipe
+from pipeline.runner.stage import Context
+from pipeline.stages import bench, devices
 
-FULL = """devices:
-  - {name: desk, threads: 2, power_mode: quiet}
-  - name: pi
-    host: me@pi5
-    port: 2222
-    python: /usr/bin/python3.12
-    folder: /data/tagger
-    runtimes: [onnxruntime]
-    rebuild: true
-"""
+MACHINE = {"status": "measured", "reason": None, "machine": {}, "threads": 1, "power_mode": None}
 
 
-def shelf(folder: Path, text: str) -> DeviceList:
-    (folder / "devices.yaml").write_text(text)
-    return read_device_list(folder / "devices.yaml")
+class Fake:
+    """A device that does nothing."""
+
+    def __init__(self, entry: DeviceEntry) -> None:
+        self.entry = entry
+
+    def close(self) -> None:
+        pass
 
 
-def test_a_list_is_read(tmp_path: Path) -> None:
-    found = shelf(tmp_path, FULL)
-    assert found.here == DeviceEntry(name="desk", threads=2, power_mode="quiet")
-    assert [(entry.name, entry.host, entry.port, entry.runtimes) for entry in found.others] == [
-        ("pi", "me@pi5", 2222, ("onnxruntime",))
-    ]
+@pytest.fixture
+def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
+    """Measures entries with `run_bench` as given."""
+    for name in ("scores.read", "read_bundle", "read_split", "measuring.truth_of", "measuring.bundles", "_host"):
+        monkeypatch.setattr(f"pipeline.stages.devices.{name}", lambda *_: FakeManifest())
+    monkeypatch.setattr("pipeline.stages.devices.Ssh", Fake)
+    inputs = {name: tmp_path / name for name in ("data", "bundle", "references", "bench")}
+
+    def measure(entries: list[DeviceEntry], run_bench: Callable[[Job, Any], Any]) -> list[dict[str, Any]]:
+        monkeypatch.setattr("pipeline.stages.devices.run_bench", run_bench)
+        (tmp_path / "out").mkdir(exist_ok=True)
+        devices.run(Bench(), 0, entries, tmp_path / "work", Context(tmp_path / "out", inputs, silent))
+        return list(json.loads((tmp_path / "out" / devices.RESULT).read_text()))
+
+    return measure
 
 
-def test_without_an_entry_this_machine_is_measured_all_the_same(tmp_path: Path) -> None:
-    assert shelf(tmp_path, "devices: [{name: pi, host: pi5}]").here == bench.HERE
+class FakeManifest:
+    labels = ()
+
+
+def measured(job: Job) -> dict[str, Any]:
+    return {"device": {"name": job.device.entry.name, **MACHINE}, "rows": []}
+
+
+def test_one_that_breaks_in_any_way_spoils_no_other(measure: Callable[..., list[dict[str, Any]]]) -> None:
+    def run_bench(job: Job, _: Any) -> Any:
+        if job.device.entry.name == "a":
+            raise OverflowError("int too large")
+        return measured(job)
+
+    found = measure([DeviceEntry(name=name, host=name) for name in "ab"], run_bench)
+    assert [one["device"]["status"] for one in found] == ["failed", "measured"]
+    assert "a: expected a device that measures, got OverflowError" in found[0]["device"]["reason"]
+
+
+def test_a_new_bench_here_is_no_reason_to_measure_elsewhere_again(tmp_path: Path) -> None:
+    def key(bench: str, bundle: str) -> str:
+        for name, content in {"bench": bench, "bundle": bundle}.items():
+            (tmp_path / name).mkdir(exist_ok=True)
+            facts = {"identity": {}, "content": content, "seconds": 1, "files": {}}
+            (tmp_path / name / "stage.json").write_text(json.dumps(facts))
+        inputs = {name: tmp_path / name for name in ("bench", "bundle")}
+        return devices._key(DeviceEntry(name="a", host="a"), Bench(), 0, inputs)
+
+    assert key("1", "1") == key("2", "1") != key("2", "2")
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    "changes",
     [
-        ("devices: []", "at least one and distinct names, got \\[\\]"),
-        ("devices: [{name: a, host: b}, {name: a, host: c}]", "distinct names, got \\['a', 'a'\\]"),
-        ("devices: [{name: a}, {name: b}]", "one entry without a host at most"),
-        ("devices: [{name: a}, {name: this machine, host: b}]", "another name for one with a host, got 'this machine'"),
-        ("devices: [{name: a, hots: b}]", "devices.0.hots: expected one of .*did you mean host"),
-        ("devices: [{name: a, host: -oProxyCommand=sh}]", "host: expected a Host or user@address"),
-        ("devices: [{name: a, host: b, runtimes: [tflite]}]", "runtimes: expected some of onnxruntime"),
-        ("- a", "a valid list of devices"),
+        {"python": "/other/python3"},
+        {"rebuild": True},
+        {"power_mode": "15W"},
+        {"threads": 2},
+        {"runtimes": ("openvino",)},
     ],
 )
-def test_a_list_with_a_fault_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        shelf(tmp_path, text)
+def test_what_changes_numbers_here_is_a_reason_to_measure_again(changes: dict[str, Any]) -> None:
+    def config(**changes: Any) -> Any:
+        entry = DeviceEntry(**{"name": "desk"} | changes)
+        return bench.stage(load_recipe("scenes"), entry).config
 
-
-def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"devices: expected a YAML file, got nothing at .*none\.yaml; check DEVICES"):
-        read_device_list(tmp_path / "none.yaml")
+    assert config(**changes) != config() == config(name="other")

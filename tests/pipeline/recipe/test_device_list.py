@@ -1,0 +1,62 @@
+"""devices.yaml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.remote import DeviceEntry
+from pipeline.recipe.device_list import HERE, DeviceList, read_device_list
+from pipeline.recipe.reader import ConfigError
+
+FULL = """devices:
+  - {name: desk, threads: 2, power_mode: quiet}
+  - name: pi
+    host: me@pi5
+    port: 2222
+    python: /usr/bin/python3.12
+    folder: /data/tagger
+    runtimes: [onnxruntime]
+    rebuild: true
+"""
+
+
+def device_list(folder: Path, text: str) -> DeviceList:
+    (folder / "devices.yaml").write_text(text)
+    return read_device_list(folder / "devices.yaml")
+
+
+def test_a_list_is_read(tmp_path: Path) -> None:
+    found = device_list(tmp_path, FULL)
+    assert found.here == DeviceEntry(name="desk", threads=2, power_mode="quiet")
+    assert [(entry.name, entry.host, entry.port, entry.runtimes) for entry in found.others] == [
+        ("pi", "me@pi5", 2222, ("onnxruntime",))
+    ]
+
+
+def test_without_an_entry_this_machine_is_measured_all_the_same(tmp_path: Path) -> None:
+    assert device_list(tmp_path, "devices: [{name: pi, host: pi5}]").here == HERE
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("devices: []", "at least one and distinct names, got \\[\\]"),
+        ("devices: [{name: a, host: b}, {name: a, host: c}]", "distinct names, got \\['a', 'a'\\]"),
+        ("devices: [{name: a}, {name: b}]", "one entry without a host at most"),
+        ("devices: [{name: a}, {name: this machine, host: b}]", "another name for one with a host, got 'this machine'"),
+        ("devices: [{name: a, hots: b}]", "devices.0.hots: expected one of .*did you mean host"),
+        ("devices: [{name: a, host: -oProxyCommand=sh}]", "host: expected a Host or user@address"),
+        ("devices: [{name: a, host: b, runtimes: [tflite]}]", "runtimes: expected some of onnxruntime"),
+        ("- a", "a valid list of devices"),
+    ],
+)
+def test_a_list_with_a_fault_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        device_list(tmp_path, text)
+
+
+def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"devices: expected a YAML file, got nothing at .*none\.yaml; check DEVICES"):
+        read_device_list(tmp_path / "none.yaml")
