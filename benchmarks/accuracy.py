@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmarks.schema import Accuracy, LabelLoss, OperatingPoint, OperatingPoints
 from mlkd.core import metrics
-from mlkd.core.intervals import Groups, difference_interval, map_interval
+from mlkd.core.groups import Groups
+from mlkd.core.intervals import difference_interval, map_interval
 
 WORST = 5  # labels
 

@@ -21,7 +21,7 @@ from benchmarks.requests import Timed, options_of, processes_after_queries
 from benchmarks.rows import failed_row, measured_row
 from benchmarks.schema import DeviceFacts, DeviceResult, Row, ScoreSource
 from export.bundle.bundle import read_bundle
-from mlkd.core import files as whole_file
+from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
 
 SECONDS_PER_IMAGE = 0.25  # what an image may take on a small board before scoring is given up
@@ -158,7 +158,7 @@ def _time(
     words = ["--engine", engine.engine, "--images", images, "--sample", str(bench.images), "--seed", str(job.seed)]
     words += ["--threads", str(job.threads), "--warmup-s", str(bench.warm_up_s), *options]
     printed = program("bench", *words, timeout_s=bench.timeout_s + 2 * bench.least_s + bench.sustained_s)
-    whole_file.write(file, json.dumps(printed).encode())
+    write_file(file, json.dumps(printed).encode())
     return printed
 
 

@@ -12,26 +12,21 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from mlkd.losses.base import Need, check_hyperparameters, wide
+from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
 from mlkd.models.outputs import Outputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cosine:
+class Cosine(BaseLoss):
     """1 - cosine similarity of the logits of student and teacher; mean over images."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
-    compares_images: ClassVar[bool] = False
 
     kind: Literal["cosine"] = "cosine"
-    weight: float = 1.0
-    ramp_epochs: float = 0.0
 
-    def __post_init__(self) -> None:
-        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
-
-    def __call__(self, student: Outputs, teacher: Outputs, targets: Tensor, label_mask: Tensor | None = None) -> Tensor:
-        return (1 - cosine_similarity(wide(student.logits), wide(teacher.logits.detach()), dim=1)).mean()
+    def value(self, inputs: LossInputs) -> Tensor:
+        student, teacher = wide(inputs.student.logits), wide(inputs.teacher.logits.detach())
+        return (1 - cosine_similarity(student, teacher, dim=1)).mean()
 
 
 def main() -> None:

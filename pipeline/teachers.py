@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.report.problems import CHECK
 from mlkd import teachers as mlkd_teachers
+from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split
@@ -20,7 +21,7 @@ from mlkd.models.network import Model
 from mlkd.models.weights import FileWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from pipeline.recipe.schema import Recipe
-from pipeline.runner.result import read_json, sha256
+from pipeline.runner.result import read_json
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def hashes(recipe: Recipe) -> dict[str, list[str]]:
     for path in files:
         if not path.is_file():
             raise ValueError(f"ready_teachers: expected the file {path}, got nothing there; correct its path")
-    return {"ready_files": [sha256(path) for path in files]} if files else {}
+    return {"ready_files": [sha256_of(path) for path in files]} if files else {}
 
 
 def measure(recipe: Recipe, inputs: Mapping[str, Path], out: Path) -> None:
@@ -117,4 +118,4 @@ def log_maps(found: Mapping[str, float]) -> None:
 
 def first_weights(model: Model) -> dict[str, str]:
     """Return the SHA-256 of the pretrained weights if they come from a user's file; else empty."""
-    return {"weights_file": sha256(model.weights.path)} if isinstance(model.weights, FileWeights) else {}
+    return {"weights_file": sha256_of(model.weights.path)} if isinstance(model.weights, FileWeights) else {}

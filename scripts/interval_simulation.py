@@ -14,7 +14,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from mlkd.core.intervals import Groups, half_width, influence, variance
+from mlkd.core.groups import Groups
+from mlkd.core.intervals import half_width, influence, variance
 from mlkd.core.metrics import average_precision, mean_average_precision
 
 NORMAL = NormalDist()

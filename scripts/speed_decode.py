@@ -16,9 +16,10 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+from mlkd.core.files import create_array
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from mlkd.core import memory_map
 from mlkd.core.images import load
 from mlkd.data import decode
 
@@ -42,7 +43,7 @@ def draw(folder: Path) -> list[Path]:
 
 
 def a_decoding_a_size(files: Sequence[Path], arrays: dict[int, Path]) -> None:
-    maps = {px: memory_map.create(file, np.uint8, (len(files), px, px, 3)) for px, file in arrays.items()}
+    maps = {px: create_array(file, np.uint8, (len(files), px, px, 3)) for px, file in arrays.items()}
     for row, file in enumerate(files):
         content = file.read_bytes()
         for px in SIZES:

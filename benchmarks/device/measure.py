@@ -16,12 +16,13 @@ from benchmarks.device.image_pack import read_pack
 from benchmarks.device.output import BenchOutput, PrintedRuntime, ScoreResult, Throughput
 from benchmarks.device.protocol import Chain, Settings, measure
 from benchmarks.device.sensors import Sensors
-from export.backends import RuntimeInfo, stamp
+from export.backends import RuntimeInfo
 from export.backends.host import identity, usable_cores
 from export.bundle.bundle import read_bundle
 from export.tagger import Tagger, choose
 from export.tagger.opening import open_engine
 from mlkd.core import images
+from mlkd.core.files import sha256_of
 
 ImageSource = Path | bytes
 
@@ -74,7 +75,7 @@ def bench(folder: Path, engine: str | None, sources: Sequence[ImageSource], sett
         ran=PrintedRuntime(**vars(tagger.runtime_info)),
         file=choice.entry.file,
         built_here=tagger.rebuilt is not None,
-        sha256=stamp.hash_of(engine_file),  # of what ran
+        sha256=sha256_of(engine_file),  # of what ran
         bytes=sum(file.stat().st_size for file in choice.backend.files(engine_file)),
         images=len(content),
         threads=settings.threads,
@@ -142,7 +143,7 @@ def score_files(
         _score_all(running, results, _batches(files, manifest.image_px, batch))
         for name, (tagger, parts) in running.items():
             ran = PrintedRuntime(**vars(tagger.runtime_info))
-            results[name] = ScoreResult(ran=ran, sha256=stamp.hash_of(tagger.engine))
+            results[name] = ScoreResult(ran=ran, sha256=sha256_of(tagger.engine))
             np.save(out / f"{name}.npy", np.concatenate(parts))
     finally:
         for tagger, _ in running.values():

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from benchmarks.device.tagger_process import Program
 from export.bundle.bundle import PROGRAM, read_bundle
-from mlkd.core import files as whole_file
+from mlkd.core.files import write_file
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
 HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_:\[][A-Za-z0-9_.:%\[\]-]*")
@@ -152,7 +152,7 @@ class Local:
     def fetch(self, file: str, to: Path) -> None:
         """Copy a file."""
         try:
-            whole_file.write(to, Path(file).read_bytes())
+            write_file(to, Path(file).read_bytes())
         except OSError as cause:
             raise DeviceError(
                 f"{self.entry.name}: expected a result to copy, got {cause}; see the error above"

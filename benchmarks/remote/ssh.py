@@ -19,10 +19,9 @@ from benchmarks.remote import agent, requirements
 from benchmarks.remote.base import DeviceEntry, DeviceError, Run, UnfitError
 from benchmarks.remote.connection import Connection, Result, read_object
 from benchmarks.remote.errors import ConnectionLostError, error, printable
-from export.backends.stamp import hash_of
 from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, read_bundle
 from export.bundle.manifest import Manifest
-from mlkd.core import files as whole_file
+from mlkd.core.files import sha256_of, write_file
 
 PRINTED, FETCHED = 64 << 20, 1 << 30  # the most bytes that a program prints, and that a result has
 GRACE_S = 60.0  # for what an answer takes besides the command
@@ -81,7 +80,7 @@ class Ssh:
         result = self._run("-c", PRINT, file, longest=FETCHED)
         if result.code:
             raise error(self.entry, "system", result.last_error)
-        whole_file.write(to, result.output)
+        write_file(to, result.output)
 
     def close(self) -> None:
         """Remove the scratch folder, unless another thread still waits for the device: that one is ended."""
@@ -123,7 +122,7 @@ class Ssh:
 
     def _copy(self, files: Mapping[str, Path]) -> str:
         """Copy what is missing; the value is a folder there that holds exactly these files."""
-        hashes = {path: hash_of(file) for path, file in files.items()}
+        hashes = {path: sha256_of(file) for path, file in files.items()}
         sources = {hashes[path]: file for path, file in files.items()}
         name = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
         return self._connection.retry(lambda: self._place(f"bundles/{name}", hashes, sources))

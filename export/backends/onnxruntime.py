@@ -25,6 +25,7 @@ from export.backends.base import (
 )
 from export.backends.onnxruntime_kernels import Kernel
 from export.errors import EngineError, MissingRuntimeError
+from mlkd.core.files import sha256_of
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 ERRORS_ONLY = 3  # onnxruntime's log severity
@@ -68,7 +69,7 @@ class OnnxRuntime:
     def open(self, engine: Path) -> Session:
         """Open a stamped graph on the requested provider; EngineError for any other file or interface."""
         check_file(engine, (".onnx",), "ONNX Runtime")
-        expected, got = check_stamp(engine, self.kind).graph, stamp.hash_of(engine)
+        expected, got = check_stamp(engine, self.kind).graph, sha256_of(engine)
         if expected != got:
             raise EngineError(
                 f"{engine}: expected the graph {expected[:12]}… of its stamp, got {got[:12]}…; {stamp.AGAIN}"
@@ -135,7 +136,7 @@ class OnnxRuntime:
             device="any",
             precision=stamp.precision_of(model),
             options={},  # providers and threads do not change the graph
-            graph=stamp.hash_of(model),
+            graph=sha256_of(model),
         )
 
 

@@ -17,8 +17,9 @@ from typing import Any
 
 from export.backends import host
 from export.errors import MissingRuntimeError
-from mlkd.core import files, processes
+from mlkd.core import processes
 from mlkd.core.cache import cache_root, private
+from mlkd.core.files import write_file
 
 PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "tensorrt_rtx": ("tensorrt-rtx-cu13",)}
 TIMEOUT_S = 120.0  # a slow board with its system on a memory card takes ten seconds
@@ -82,7 +83,7 @@ def crash_reason(module: str) -> str | None:
         crash = _probe(module)
         if crash is not None and file is not None:
             with contextlib.suppress(OSError):
-                files.write(file, json.dumps({"end": crash}).encode())
+                write_file(file, json.dumps({"end": crash}).encode())
     if not crash:
         return None
     again = f" (delete {file} to test it again)" if _read(file) is not None else ""

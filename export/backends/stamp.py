@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import platform
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from export.errors import EngineError
+from mlkd.core.files import sha256_of
 
 # Flag in /proc/cpuinfo -> our name, and numpy's feature (numpy asks the CPU itself) that the flag requires.  The first
 # flag that a CPU has decides how fast it computes int8.  All CPUs with AVX-VNNI have GFNI.
@@ -90,20 +90,11 @@ def read(engine: Path) -> Stamp:
     return Stamp(**data)
 
 
-def hash_of(file: Path) -> str:
-    """sha256 in hexadecimal."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def origin(model: Path) -> str:
     """Hash of the ONNX that `model` is or was made from, which the stamp of an .xml says."""
     if model.suffix == ".xml" and path_of(model).is_file():
         return read(model).graph
-    return hash_of(model)
+    return sha256_of(model)
 
 
 def precision_of(model: Path) -> str:

@@ -14,6 +14,7 @@ from export.backends import cuda, runtime_import, stamp, tensorrt_caches
 from export.backends.base import RuntimeInfo, Session, atomic_output, check_file
 from export.backends.tensorrt_build import OPTIONS, build, listen
 from export.errors import EngineError, MissingRuntimeError
+from mlkd.core.files import sha256_of
 
 DEVICE = "device"
 RTX, FULL = "tensorrt_rtx", "tensorrt"
@@ -64,7 +65,7 @@ class TensorRt:
             device=capability,
             precision=stamp.precision_of(model),
             options={"compute_capability": self.compute_capability} | OPTIONS,
-            graph=stamp.hash_of(model),
+            graph=sha256_of(model),
         )
         with atomic_output(out_dir) as folder:
             (folder / name).write_bytes(plan)

@@ -10,8 +10,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from mlkd.core import files
 from mlkd.core.cache import cache_root, private
+from mlkd.core.files import write_file
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,6 @@ def _write(place: Path, made: Any) -> None:
         return
     content = bytes(made)
     try:
-        files.write(private(cache_root() / place.parent) / place.name, hashlib.sha256(content).digest() + content)
+        write_file(private(cache_root() / place.parent) / place.name, hashlib.sha256(content).digest() + content)
     except OSError as cause:
         log.warning("%s: expected a writable cache, got: %s; the next start or build is as slow", place, cause)

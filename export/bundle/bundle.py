@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.backends.stamp import hash_of, precision_of
+from export.backends.stamp import precision_of
 from export.bundle import signature
 from export.bundle.manifest import (
     DIGEST,
@@ -28,6 +28,7 @@ from export.bundle.manifest import (
 )
 from export.bundle.program import build_pyz
 from export.errors import BundleError
+from mlkd.core.files import fsync, sha256_of
 
 __all__ = [
     "DIGEST", "MANIFEST", "PROGRAM", "SCHEMA", "SIGNATURE", "BundleError", "EngineEntry", "FileEntry", "Manifest",
@@ -160,7 +161,7 @@ def _swap(new: Path, dist: Path) -> None:
     if dist.exists():
         dist.rename(old)
     new.rename(dist)
-    sync(dist.parent)
+    fsync(dist.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -222,7 +223,7 @@ def _check_file(file: Path, expected: FileEntry) -> None:
 
 
 def _entry(file: Path) -> FileEntry:
-    return FileEntry(sha256=hash_of(file), bytes=file.stat().st_size)
+    return FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size)
 
 
 def _beside(dist: Path, suffix: str) -> Path:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.core.intervals import Groups, difference_interval
+from mlkd.core.groups import Groups
+from mlkd.core.intervals import difference_interval
 from mlkd.core.metrics import average_precision
 
 MOST_LABELS, NAMED_LABELS = 10, 3  # in the result, in an error

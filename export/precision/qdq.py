@@ -13,11 +13,11 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
-from export.backends import stamp
 from export.onnx import graph
 from export.precision import always_float
 from export.precision.budget import FloatLayer
 from export.precision.ranges import Ranges, prepare
+from mlkd.core.files import sha256_of
 
 LAYERS = ("Conv", "MatMul", "Gemm", "Add")
 ACTIVATIONS = ("Clip", "Relu")  # become the range of their input where outputs are quantized
@@ -114,7 +114,7 @@ def check_signed(model: ModelProto, integer: Collection[str]) -> None:
 
 def _prepared(model: Path) -> ModelProto:
     """A copy of the graph, prepared for quantizers; cached, because a search quantizes one graph a hundred times."""
-    return ModelProto.FromString(_prepared_bytes(model, stamp.hash_of(model)))
+    return ModelProto.FromString(_prepared_bytes(model, sha256_of(model)))
 
 
 @lru_cache(maxsize=2)

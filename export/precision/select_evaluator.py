@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from export.backends import OnnxRuntime, OpenVino, host, score_in_batches
 from export.precision.budget import Quality
-from mlkd.core.intervals import Groups, difference_interval
+from mlkd.core.groups import Groups
+from mlkd.core.intervals import difference_interval
 from mlkd.core.metrics import mean_average_precision
 
 BATCH = 32

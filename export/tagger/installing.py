@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from export.backends.stamp import hash_of
-from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, flush, read_bundle, sync
+from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, flush, read_bundle
 from export.bundle.manifest import FileEntry, Manifest
 from export.errors import BundleError
 from export.tagger.lock import locked
 from export.tagger.selftest_process import self_test
+from mlkd.core.files import fsync, sha256_of
 
 VERSIONS, CURRENT, PREVIOUS, LOCK = "versions", "current", "previous", ".lock"
 NEW, OLD = ".new", ".old"  # beside the versions: one that is being written, one that is being removed
@@ -97,7 +97,7 @@ def _name(bundle: Path) -> str:
     """The version's name: the hash of the manifest and, if the bundle is signed, of the signature."""
     digest = hashlib.sha256((bundle / MANIFEST).read_bytes()).hexdigest()[:32]
     signature = bundle / SIGNATURE
-    return f"{digest}-{hash_of(signature)[:8]}" if signature.exists() else digest
+    return f"{digest}-{sha256_of(signature)[:8]}" if signature.exists() else digest
 
 
 def _add_version(bundle: Path, manifest: Manifest, target: Path, key: Path | None, check: Check) -> tuple[int, int]:
@@ -118,7 +118,7 @@ def _add_version(bundle: Path, manifest: Manifest, target: Path, key: Path | Non
         if isinstance(cause, OSError) and cause.errno in DISK_FULL:
             raise _no_room(manifest, to, cause) from cause
         raise
-    sync(versions)
+    fsync(versions)
     return len(manifest.files) - shared, shared
 
 
@@ -149,7 +149,7 @@ def _copy(bundle: Path, manifest: Manifest, new: Path, existing: dict[str, Path]
 def _link(source: Path | None, entry: FileEntry, target: Path) -> bool:
     """Hard-link `target` to `source`; False if that is damaged or the file system does not support it."""
     try:
-        if source is None or hash_of(source) != entry.sha256:
+        if source is None or sha256_of(source) != entry.sha256:
             return False
         os.link(source, target)
     except OSError:
@@ -187,7 +187,7 @@ def _switch(to: Path, link: str, version: str) -> None:
     new = _beside(to, link)
     new.symlink_to(f"{VERSIONS}/{version}")
     new.replace(to / link)
-    sync(to)
+    fsync(to)
 
 
 def _beside(to: Path, link: str) -> Path:

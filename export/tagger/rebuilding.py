@@ -17,7 +17,8 @@ from export.backends import Backend, Session, TensorRt, stamp
 from export.bundle.bundle import flush
 from export.errors import EngineError, MissingRuntimeError
 from export.tagger.lock import locked
-from mlkd.core.cache import ELSEWHERE, cache_root, private
+from mlkd.core.cache import OTHER_FOLDER, cache_root, private
+from mlkd.core.files import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def _build(place: Path, backend: Backend, graph: Path) -> Path:
     try:
         with _cache_errors(place):
             engine = backend.compile(graph, partial)
-            sums = [f"{stamp.hash_of(file)}  {file.name}\n" for file in backend.files(engine)]
+            sums = [f"{sha256_of(file)}  {file.name}\n" for file in backend.files(engine)]
             (partial / SUMS).write_text("".join(sums), encoding="utf-8")
             flush(partial)
             whole = place / _digest(dataclasses.asdict(stamp.read(engine)))
@@ -94,7 +95,7 @@ def _verified(build: Path) -> Path | None:
     """The engine of a build; None if a file is damaged."""
     try:
         sums = [line.split("  ", 1) for line in (build / SUMS).read_text(encoding="utf-8").splitlines()]
-        is_whole = all(stamp.hash_of(build / name) == digest for digest, name in sums)
+        is_whole = all(sha256_of(build / name) == digest for digest, name in sums)
     except (OSError, ValueError):
         return None
     return build / sums[0][1] if is_whole and sums else None
@@ -125,7 +126,7 @@ def _cache_errors(place: Path) -> Iterator[None]:
         raise OSError(
             cause.errno or errno.EIO,
             f"{place}: expected a writable folder for a rebuilt engine, got: {cause.strerror or cause}; "
-            f"free some space, or {ELSEWHERE}",
+            f"free some space, or {OTHER_FOLDER}",
         ) from cause
 
 

@@ -18,8 +18,8 @@ from typing import Any
 from export.backends import host
 from export.bundle.manifest import MANIFEST
 from export.tagger.lock import locked
-from mlkd.core import files
-from mlkd.core.cache import ELSEWHERE, cache_root, private
+from mlkd.core.cache import OTHER_FOLDER, cache_root, private
+from mlkd.core.files import write_file
 
 
 class NoCacheError(Exception):
@@ -75,7 +75,7 @@ def write(file: Path, record: Record) -> None:
     with _no_cache_errors():
         if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file)
-        files.write(file, json.dumps(dataclasses.asdict(record)).encode())
+        write_file(file, json.dumps(dataclasses.asdict(record)).encode())
 
 
 @contextlib.contextmanager
@@ -107,6 +107,6 @@ def _no_cache_errors() -> Iterator[None]:
         yield
     except OSError as cause:
         reason = cause.strerror or str(cause)
-        if ELSEWHERE not in reason:
-            reason = f"{cause.filename or 'cache'}: expected a writable cache, got: {reason}; {ELSEWHERE}"
+        if OTHER_FOLDER not in reason:
+            reason = f"{cause.filename or 'cache'}: expected a writable cache, got: {reason}; {OTHER_FOLDER}"
         raise NoCacheError(reason) from cause

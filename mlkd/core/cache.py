@@ -1,4 +1,4 @@
-"""Where this project keeps what it can make again: one folder of the user's cache."""
+"""The cache folder of this project, for files that can be computed again."""
 
 from __future__ import annotations
 
@@ -7,25 +7,29 @@ import os
 import stat
 from pathlib import Path
 
-ELSEWHERE = "name another cache in XDG_CACHE_HOME"
+OTHER_FOLDER = "set XDG_CACHE_HOME to another folder"
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cache_root() -> Path:
-    """The project's folder in $XDG_CACHE_HOME (default ~/.cache); OSError for a user without a home."""
+    """The project's folder in $XDG_CACHE_HOME (default ~/.cache).  Raises OSError for a user without a home folder."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     if base.is_absolute():
         return base / "edge-tagger"
     try:
         return Path.home() / ".cache/edge-tagger"
     except RuntimeError as cause:
-        raise OSError(errno.ENOENT, f"cache: expected a home folder, got: {cause} set HOME, or {ELSEWHERE}") from cause
+        raise OSError(
+            errno.ENOENT, f"cache: expected a home folder, got: {cause} set HOME, or {OTHER_FOLDER}"
+        ) from cause
 
 
 def private(folder: Path) -> Path:
-    """`folder`, below cache_root(), for what is run as code: made, with those above it, for this user alone.
+    """Create `folder`, below cache_root(), and its parents so that only this user may write: its files run as code.
 
-    Raises PermissionError if one of them belongs to another user or others may write it, OSError if it cannot be made.
+    Raises:
+        PermissionError: One of the folders belongs to another user, or others may write to it.
+        OSError: A folder cannot be created.
     """
     root = cache_root()
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -37,13 +41,13 @@ def private(folder: Path) -> Path:
 
 
 def _check(folder: Path) -> None:
-    if not hasattr(os, "getuid"):  # Windows, where the user's profile is closed to others
+    if not hasattr(os, "getuid"):  # Windows, where other users cannot write to the profile
         return
-    found = folder.stat()
-    if found.st_uid != os.getuid() or found.st_mode & OTHERS_WRITE:
+    status = folder.stat()
+    if status.st_uid != os.getuid() or status.st_mode & OTHERS_WRITE:
         raise PermissionError(
             errno.EACCES,
-            f"{folder}: expected a folder that belongs to user {os.getuid()} and nobody else may write, "
-            f"got user {found.st_uid}, mode {stat.S_IMODE(found.st_mode):o}; "
-            f"chown it and `chmod go-w` it, or {ELSEWHERE}",
+            f"{folder}: expected a folder that belongs to user {os.getuid()} and that others may not write, "
+            f"got user {status.st_uid}, mode {stat.S_IMODE(status.st_mode):o}; "
+            f"chown it and `chmod go-w` it, or {OTHER_FOLDER}",
         )

@@ -1,4 +1,4 @@
-"""Pixel values of every mode to 8 bits of red, green and blue."""
+"""Conversion of all Pillow modes to 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-SCALED = (8, 16)  # key of an image's info; no file can set it, as it is no text
-DARK = 16  # how many times brighter than the brightest value white may be
+SCALED = (8, 16)  # key in the info of an image; no file can set it, because it is no text
+DARK = 16  # white may be at most so many times the brightest value
 
 
 def scaled(image: Image.Image) -> str:
-    """How the values of an image that `decode` gave were scaled; empty where they are 8 bits or fill theirs."""
+    """How `decode` scaled the values of an image; empty for 8 bits and for full 16 bits."""
     return str(image.info.get(SCALED, ""))
 
 
 def to_rgb(image: Image.Image, declared: float = 0) -> Image.Image:
-    """Any mode to RGB: alpha over white, more than 8 bits scaled; `declared` is the brightest value there can be."""
+    """Convert any mode to RGB: alpha over white, more than 8 bits scaled; `declared` is the declared maximum."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _grey(np.asarray(image), declared)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
@@ -29,16 +29,16 @@ def to_rgb(image: Image.Image, declared: float = 0) -> Image.Image:
 
 
 def declared_maximum(image: Image.Image) -> float:
-    """The brightest value there can be by a TIFF's MaxSampleValue or SMaxSampleValue; 0 where it says nothing."""
+    """The MaxSampleValue or SMaxSampleValue of a TIFF; 0 where there is none."""
     try:
         values = [image.tag_v2[tag] for tag in (281, 341) if tag in image.tag_v2]  # type: ignore[attr-defined]
         return float(np.max(values[0])) if values else 0.0
-    except Exception:  # other formats have no tags, damaged ones anything
+    except Exception:  # other formats have no tags, damaged files invalid ones
         return 0.0
 
 
 def _grey(values: NDArray[Any], declared: float) -> Image.Image:
-    """Values (H, W) of one channel to RGB; whole numbers by the high byte of so many bits as the brightest has."""
+    """Convert one channel (H, W) to RGB; integers by the high byte of as many bits as the brightest value has."""
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     low, peak = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if values.dtype.kind != "f" and low >= 0 and not 0 < peak < DARK:
@@ -53,12 +53,12 @@ def _grey(values: NDArray[Any], declared: float) -> Image.Image:
 
 
 def _even_bits(peak: int) -> int:
-    """8, 10, 12, ...: sensors have an even number."""
+    """The bits of `peak`, rounded up to an even number of at least 8, as sensors have."""
     return max(8, (peak.bit_length() + 1) // 2 * 2)
 
 
 def _span(low: float, peak: float, declared: float) -> tuple[float, float, str]:
-    """The values that become black and white, and what to say: floats of 0..1 and 0..255 are taken as they are."""
+    """The values of black and white, and a description; floats in 0..1 and 0..255 are not scaled."""
     if low >= 0:
         for top in (1.0, 255.0):
             if top / DARK < peak <= top or peak == 0:
@@ -69,7 +69,7 @@ def _span(low: float, peak: float, declared: float) -> tuple[float, float, str]:
 
 
 def brightened(image: Image.Image) -> Image.Image:
-    """An image of which Pillow gives the high bytes, to RGB: where they are all dark, it had fewer than 16 bits."""
+    """Convert the high bytes of a 16-bit image to RGB; if all are dark, the image has fewer bits and is scaled."""
     colours = len(image.getbands()) - ("A" in image.getbands())
     peak = int(np.max(image.getextrema()[:colours]))
     bits = (peak.bit_length() + 1) // 2 * 2

@@ -1,4 +1,4 @@
-"""THE preprocessing: image bytes to uint8 (H, W, 3); training, calibration, evaluation and device share it."""
+"""The preprocessing of training, calibration, evaluation and device: image bytes to uint8 (H, W, 3)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mlkd.core.image_values import brightened, declared_maximum, scaled, to_rgb
 
 _log = logging.getLogger(__name__)
 
-# What a device has to repeat to get the same pixels; travels in the bundle's manifest.
+# How to get the same pixels elsewhere; stored in the manifest of a bundle.
 PREPROCESSING = {
     "orientation": "EXIF applied",
     "colour": "RGB, alpha over white",
@@ -34,9 +34,9 @@ PREPROCESSING = {
 }
 
 
-MOST_PIXELS = 90_000_000  # decoded, after a JPEG's reduction: Pillow takes 4 bytes a pixel, 360 MB
-LARGE = 4_000_000  # pixels: larger ones are decoded one at a time, and made smaller before anything is computed
-BAND = 500_000  # pixels of a large image that are computed at once
+MOST_PIXELS = 90_000_000  # as decoded, after the reduction of a JPEG: Pillow needs 4 bytes a pixel, 360 MB
+LARGE = 4_000_000  # pixels: larger images are decoded one at a time and reduced first
+BAND = 500_000  # pixels of a large image that are reduced at once
 ORIENTATION = 0x0112  # EXIF tag
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,13 +50,13 @@ UPRIGHT = {
 
 
 class UnreadableImageError(ValueError):
-    """An image that cannot be decoded; the message names it and the cause."""
+    """An image cannot be decoded; the message names it and the cause."""
 
 
 class _WithoutWarnings:
-    """Pillow's warnings about an image that it reads all the same are not shown, whatever the process does with them.
+    """Hides Pillow's warnings about images that it can read, also where warnings are errors.
 
-    One for all threads: several catch_warnings at once would mix up the filters that they put back.
+    All threads share one object: concurrent catch_warnings would restore each other's filters.
     """
 
     def __init__(self) -> None:
@@ -86,24 +86,24 @@ _announced: set[str] = set()
 def decode(source: Path | bytes, image_px: int) -> Image.Image:
     """Upright RGB image; a JPEG is decoded at a reduced scale of at least 2 * image_px a side.
 
-    The first frame or page; alpha is laid over white, other values than 8 bits are scaled, which `scaled` tells.  A
-    path that is no plain file is not opened: a pipe would wait for ever.  Raises UnreadableImageError.
+    Only the first frame or page is decoded; alpha is laid over white; values of more than 8 bits are scaled, as
+    `image_values.scaled` says.  Raises UnreadableImageError, also for a path that is no regular file.
     """
     name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
     with _reading(name), _opened(source, image_px) as image:
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels, more than {MOST_PIXELS}")
-        return _tell(source, _whole(image, image_px))
+        return _log_scaling(source, _decode_pixels(image, image_px))
 
 
 def from_pillow(image: Image.Image, image_px: int) -> Image.Image:
-    """What `decode` gives, of an image that Pillow opened, whatever its size.  Raises UnreadableImageError."""
+    """As `decode`, for an image of any size that Pillow has opened.  Raises UnreadableImageError."""
     with _reading(name := f"image {image.size}"):
-        return _tell(name, _whole(image, image_px))
+        return _log_scaling(name, _decode_pixels(image, image_px))
 
 
 def reduced(source: Path | bytes, image_px: int) -> object:
-    """Equal for two sizes at which `decode` gives equal images; None for an image that it refuses."""
+    """A value that is equal for sizes at which `decode` returns equal images; None for an unreadable image."""
     try:
         with _reading(""), _opened(source, image_px) as image:
             return image.size, getattr(image, "decoderconfig", None)
@@ -112,7 +112,7 @@ def reduced(source: Path | bytes, image_px: int) -> object:
 
 
 def aspect(source: Path) -> float:
-    """Width of the upright image divided by its height, from the header alone.  Raises UnreadableImageError."""
+    """Width divided by height of the upright image, from the header alone.  Raises UnreadableImageError."""
     with _reading(source.name), _stream(source) as stream, _identified(stream) as image:
         width, height = image.size
         turned = _orientation(image) >= 5
@@ -136,23 +136,23 @@ def _identified(stream: BinaryIO) -> Image.Image:
         return Image.open(stream, formats=tuple(plugins().values()))
 
 
-def _whole(image: Image.Image, image_px: int) -> Image.Image:
-    """The upright RGB image; a large one is made smaller first, one at a time."""
+def _decode_pixels(image: Image.Image, image_px: int) -> Image.Image:
+    """The upright RGB image; large images are reduced first, one at a time."""
     with _one_large_image if image.width * image.height > LARGE else contextlib.nullcontext():
         return _upright_rgb(image, image_px)
 
 
 def _upright_rgb(image: Image.Image, image_px: int) -> Image.Image:
-    deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))  # its low bytes are dropped
+    deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))  # Pillow drops the low bytes
     declared = declared_maximum(image)
     image.load()
-    small = _smaller(image, image_px) if image.width * image.height > LARGE else image
+    small = _reduce(image, image_px) if image.width * image.height > LARGE else image
     small = _upright(small, image)
     return brightened(small) if deep and "I" not in image.mode else to_rgb(small, declared)
 
 
-def _tell(source: Path | bytes | str, image: Image.Image) -> Image.Image:
-    """The image; of the first one of each kind, says how its values were scaled."""
+def _log_scaling(source: Path | bytes | str, image: Image.Image) -> Image.Image:
+    """Log how the values were scaled, once for each kind of scaling; returns the image."""
     how = scaled(image)
     if how and how not in _announced:
         _announced.add(how)
@@ -161,8 +161,8 @@ def _tell(source: Path | bytes | str, image: Image.Image) -> Image.Image:
     return image
 
 
-def _smaller(image: Image.Image, image_px: int) -> Image.Image:
-    """Means of blocks of a loaded image, at least 2 * image_px a side, band by band; alpha laid over white before."""
+def _reduce(image: Image.Image, image_px: int) -> Image.Image:
+    """Block means of a loaded image, at least 2 * image_px a side, band by band; alpha is laid over white first."""
     across, down = (max(1, side // (2 * image_px)) for side in image.size)
     deep = "F" if image.mode == "F" else "I" if image.mode.startswith("I") else ""
     rows = down * max(1, BAND // (image.width * down))
@@ -176,7 +176,7 @@ def _smaller(image: Image.Image, image_px: int) -> Image.Image:
 
 @contextlib.contextmanager
 def _reading(name: str) -> Iterator[None]:
-    """Pillow without its warnings, and whatever it raises as UnreadableImageError."""
+    """Hide Pillow's warnings, and convert its exceptions to UnreadableImageError."""
     try:
         with _without_warnings:
             yield
@@ -187,17 +187,17 @@ def _reading(name: str) -> Iterator[None]:
             f"image {name}: expected a file that this user may read, got no permission"
         ) from None
     except UnidentifiedImageError:
-        known = ", ".join((*FORMATS, *dict.fromkeys(plugins().values())))
+        formats = ", ".join((*FORMATS, *dict.fromkeys(plugins().values())))
         advice = unread_images({suffix: 1} if (suffix := Path(name).suffix.lower()) in UNREAD else {}).partition("; ")
         raise UnreadableImageError(
-            f"image {name}: expected one of {known}, got unknown bytes{''.join(advice[1:])}"
+            f"image {name}: expected one of {formats}, got unknown bytes{''.join(advice[1:])}"
         ) from None
-    except Exception as cause:  # damaged files make Pillow raise nearly everything: KeyError, struct.error, ...
-        raise UnreadableImageError(f"image {name}: expected a whole image, got {_told(cause)}; replace it") from cause
+    except Exception as cause:  # for damaged files Pillow raises many types: KeyError, struct.error, ...
+        raise UnreadableImageError(f"image {name}: expected a whole image, got {_reason(cause)}; replace it") from cause
 
 
 def _stream(source: Path | bytes) -> BinaryIO:
-    """Always a stream: for a path Pillow would let the suffix decide."""
+    """A stream of the bytes: for a path, Pillow would take the suffix into account."""
     if isinstance(source, bytes):
         return io.BytesIO(source)
     mode = source.stat().st_mode
@@ -206,33 +206,33 @@ def _stream(source: Path | bytes) -> BinaryIO:
     return source.open("rb")
 
 
-def _told(cause: Exception) -> str:
+def _reason(cause: Exception) -> str:
     text = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause)
     return text if isinstance(cause, (OSError, ValueError, SyntaxError)) and text else f"{type(cause).__name__} {text}"
 
 
 def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
-    """The loaded image turned as the EXIF orientation of `source` says."""
+    """The loaded image, turned by the EXIF orientation of `source`."""
     turn = UPRIGHT.get(_orientation(source))
     return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
-    """1..8; EXIF that is damaged says nothing."""
+    """The EXIF orientation, 1..8; 1 if the EXIF data are damaged."""
     try:
-        found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # the pixels are whole
+        orientation = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # the pixels can still be read
         return 1
-    return found if found in UPRIGHT else 1
+    return orientation if orientation in UPRIGHT else 1
 
 
 def resize(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
-    """RGB image to uint8 (image_px, image_px, 3), plain resize as in the published recipe."""
+    """Resize an RGB image to uint8 (image_px, image_px, 3), without keeping its aspect ratio."""
     if image.size != (image_px, image_px):
         image = image.resize((image_px, image_px), Image.Resampling.BILINEAR)
     return np.array(image, dtype=np.uint8)
 
 
 def load(source: Path | bytes, image_px: int) -> NDArray[np.uint8]:
-    """Image bytes or file to uint8 (image_px, image_px, 3).  Raises UnreadableImageError."""
+    """Decode image bytes or a file to uint8 (image_px, image_px, 3).  Raises UnreadableImageError."""
     return resize(decode(source, image_px), image_px)

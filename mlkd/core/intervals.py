@@ -1,25 +1,23 @@
 """Confidence intervals of mAP and of differences of mAP, by the infinitesimal jackknife.
 
 The influence of an image on mAP is the derivative of mAP with respect to the weight of that image.  The variance of mAP
-is the sum of the products of influences over all pairs of images that depend on each other, the interval is a t
-interval.  docs/statistics.md holds
-the measured coverage; scripts/interval_simulation.py measures it.
+is the sum of the products of influences over all pairs of images that depend on each other; the interval is a t
+interval.  docs/statistics.md has the coverage that scripts/interval_simulation.py measured.
 """
 
 from __future__ import annotations
 
-import functools
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from mlkd.core.groups import Groups, are_composed, check_length, names_of, sums_of_related
 from mlkd.core.metrics import Bools, Floats, Scores, checked, masks, mean, mean_average_precision
 
-Groups = Sequence[str | int | Sequence[str]] | NDArray[np.generic]
-LONE = 1.5  # with fewer independent positives the spread between positives of one label is unknown
+LONE = 1.5  # with fewer independent positives their spread within a label is unknown
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ def map_interval(
         scores: (N, L), higher means more likely.
         targets: (N, L), true where the image has the label.
         groups: (N,), for each image one name, or a tuple of names.  Images that share a name depend on each other.
-        known: (N, L), False where the target is unknown; None where all targets are known.
+        label_mask: (N, L), False where the target is unknown; None where all targets are known.
     """
     value = mean_average_precision(scores, targets, label_mask)
     return _interval(value, influence(scores, targets, groups, label_mask=label_mask), groups)
@@ -59,20 +57,19 @@ def difference_interval(
 def influence(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, label_mask: ArrayLike | None = None) -> Floats:
     """Influence of every image on mAP (N, 2): in total, and the part that related images have in common.
 
-    The second column equals the first where every image has one name.  Where an image is composed of several named
-    parts, the composition draws labels before parts: how often a label occurs then says nothing about its parts, so
-    the second column is centred on the images with the label and on those without it.  Influences of two models on the
-    same images may be subtracted and averaged.
+    The second column equals the first where every image has one name.  Images of several named parts draw labels before
+    parts, so the frequency of a label says nothing about its parts: the second column is centred on the images with the
+    label and on those without it.  Influences of two models on the same images may be subtracted and averaged.
 
     Raises:
         ValueError: unequal shapes, or scores that are nan.
     """
     score, target, mask = checked(scores, targets, label_mask)
-    _check_length(groups, len(score))
+    check_length(groups, len(score))
     positive = target if mask is None else target & mask
-    composed = _are_composed(groups)
+    composed = are_composed(groups)
     independent = _independent(positive, groups)
-    # where images are composed, those without a label have parts in common as well; elsewhere they are very many
+    # images of several parts share parts without the label too; else images without a label are very many
     negative = ~target if mask is None else ~target & mask
     others = _independent(negative, groups) if composed else np.full(len(independent), np.inf)
     columns = zip(np.ascontiguousarray(score.T), np.ascontiguousarray(target.T), masks(mask, score), strict=True)
@@ -102,36 +99,36 @@ def variance(influences: Floats, groups: Groups) -> Variance:
     fewer, for parts of the variance that come from few names, such as four backgrounds.
     """
     own, common = influences[:, 0], influences[:, 1]
-    near, related = _sums_of_related(np.stack([common, np.ones(len(common))], axis=1), groups).T
+    near, related = sums_of_related(np.stack([common, np.ones(len(common))], axis=1), groups).T
     if related.min() == len(common):
         return Variance(float("nan"), float("nan"))
     independent = float(np.dot(own, own))
-    found = independent + float(np.dot(common, near - common))
+    total = independent + float(np.dot(common, near - common))
     sums: dict[str, float] = defaultdict(float)
     shared: Counter[str] = Counter()
-    for one, value in zip(groups, common.tolist(), strict=True):
-        for name in set(_names(one)):
+    for group, value in zip(groups, common.tolist(), strict=True):
+        for name in set(names_of(group)):
             sums[name] += value
             shared[name] += 1
     squares = np.array([value for name, value in sums.items() if shared[name] < len(groups)] or [own.sum()]) ** 2
     scatter = float((squares**2).sum() - squares.sum() ** 2 / len(squares))
-    found = found if found > 0 else independent  # a sum over pairs may fall below 0
+    total = total if total > 0 else independent  # a sum over pairs may be negative
     freedom = 2 * float(squares.sum()) ** 2 / scatter if scatter > 0 else float("inf")
-    return Variance(found, max(1.0, min(freedom, _freedom_of_few(found, sums, shared, groups))))
+    return Variance(total, max(1.0, min(freedom, _freedom_of_few(total, sums, shared, groups))))
 
 
-def _freedom_of_few(found: float, sums: Mapping[str, float], shared: Mapping[str, int], groups: Groups) -> float:
-    """Degrees of freedom of the variance `found` if the most widely shared names of composed images vary alike."""
-    if not _are_composed(groups):
+def _freedom_of_few(total: float, sums: Mapping[str, float], shared: Mapping[str, int], groups: Groups) -> float:
+    """Degrees of freedom of the variance `total` if the most widely shared names of composed images vary alike."""
+    if not are_composed(groups):
         return float("inf")
-    counted = ([name for name in _names(one) if shared[name] < len(groups)] for one in groups)
+    counted = ([name for name in names_of(group) if shared[name] < len(groups)] for group in groups)
     widest = {max(names, key=lambda name: shared[name]) for names in counted if names}
     squares = sum(sums[name] ** 2 for name in widest)
-    return (found / squares) ** 2 * max(1, len(widest) - 1) if squares > 0 else float("inf")
+    return (total / squares) ** 2 * max(1, len(widest) - 1) if squares > 0 else float("inf")
 
 
 def half_width(variance: Variance) -> float:
-    """Half of the 95 % t interval."""
+    """Half the width of the 95 % t interval."""
     return t_quantile(variance.freedom) * float(np.sqrt(variance.value))
 
 
@@ -153,14 +150,14 @@ def _interval(value: float, influences: Floats, groups: Groups) -> Interval:
 def _label_influence(score: Scores, target: Bools, label_mask: Bools | None) -> tuple[float, Floats]:
     """AP of one label, and the derivative of AP with respect to the weight of each image (N,).
 
-    AP = sum over positives p of hits(p) / seen(p) / P, where hits and seen are weights of positives and of images that
+    AP = sum over positives p of hits(p) / seen(p) / P, with the numbers of positives (hits) and of images (seen) that
     score at least as high as p.
     """
     rows = np.arange(len(score)) if label_mask is None else np.flatnonzero(label_mask)
     image, positive = score[rows], np.flatnonzero(target[rows])
-    found, count = np.zeros(len(score)), len(positive)
+    influences, count = np.zeros(len(score)), len(positive)
     if not count:
-        return float("nan"), found
+        return float("nan"), influences
     ascending = np.sort(image[positive])
     not_above = np.searchsorted(ascending, image, side="right")  # (n,) positives that score at most as high
     last = np.searchsorted(ascending, ascending, side="right") - 1  # (P,) place of the last equal score
@@ -169,9 +166,9 @@ def _label_influence(score: Scores, target: Bools, label_mask: Bools | None) -> 
     ap = float((hits / seen).mean())
     one_more_seen = -np.concatenate([[0.0], np.cumsum(hits / seen**2)])[not_above]
     one_more_hit = np.concatenate([[0.0], np.cumsum(1 / seen)])[not_above[positive]]
-    found[rows] = one_more_seen / count
-    found[rows[positive]] += (one_more_hit + (hits / seen)[not_above[positive] - 1] - ap) / count
-    return ap, found
+    influences[rows] = one_more_seen / count
+    influences[rows[positive]] += (one_more_hit + (hits / seen)[not_above[positive] - 1] - ap) / count
+    return ap, influences
 
 
 def _two_parts(
@@ -184,8 +181,8 @@ def _two_parts(
 ) -> Floats:
     """Total and common influence (N, 2) of one label, corrected for few independent positives and negatives (`counts`).
 
-    Deviations of n values from their own mean are too small by n / (n - 1) in variance.  One value has no deviation:
-    half of its squared distance to the mean of all labels stands for it, as if both were drawn alike.
+    The variance of n deviations from their own mean is too small by n / (n - 1).  A single value has no deviation: half
+    of its squared distance to the mean of all labels replaces it.
     """
     level = np.zeros_like(of_image)
     if composed:
@@ -202,56 +199,6 @@ def _two_parts(
 
 
 def _independent(chosen: Bools, groups: Groups) -> Floats:
-    """How many independent images each label's `chosen` ones are (L,): n² over the number of related ordered pairs."""
-    related = (chosen * _sums_of_related(chosen.astype(np.float64), groups)).sum(0)
+    """The effective number (L,) of independent `chosen` images: n² over the number of related ordered pairs."""
+    related = (chosen * sums_of_related(chosen.astype(np.float64), groups)).sum(0)
     return np.asarray(chosen.sum(0) ** 2 / np.maximum(related, 1), dtype=np.float64)
-
-
-def _sums_of_related(values: Floats, groups: Groups) -> Floats:
-    """For each image the sum of `values` (N, C) over the images that share a name with it, itself included (N, C)."""
-    if not _are_composed(groups):
-        _, member = np.unique([_names(one)[0] for one in groups], return_inverse=True)
-        order = np.argsort(member, kind="stable")
-        starts = np.searchsorted(member[order], np.arange(member.max() + 1))
-        return np.asarray(np.add.reduceat(values[order], starts, axis=0)[member], dtype=np.float64)
-    related = _related(tuple(_names(one) for one in groups))
-    return np.array([values[images].sum(0) for images in related], dtype=np.float64)
-
-
-@functools.lru_cache(maxsize=2)  # all engines of a bench are measured on the same images
-def _related(groups: tuple[tuple[str, ...], ...]) -> list[NDArray[np.int32]]:
-    """For each image the images that share a name with it, itself included.
-
-    A name that all images have, such as an only background, is left out: the variance is for test sets that have it.
-    """
-    images: dict[str, list[int]] = {}
-    for at, names in enumerate(groups):
-        for name in set(names):
-            images.setdefault(name, []).append(at)
-    members = {name: np.array(found, np.int32) for name, found in images.items()}
-    found: list[NDArray[np.int32]] = []
-    marked = np.zeros(len(groups), dtype=bool)
-    for names in groups:
-        for name in names:
-            if len(members[name]) < len(groups):
-                marked[members[name]] = True
-        marked[len(found)] = True
-        found.append(np.flatnonzero(marked).astype(np.int32))
-        marked[:] = False
-    return found
-
-
-def _are_composed(groups: Groups) -> bool:
-    return any(len(_names(one)) > 1 for one in groups)
-
-
-def _names(one: object) -> tuple[str, ...]:
-    return tuple(str(name) for name in one) if isinstance(one, (tuple, list, np.ndarray)) else (str(one),)
-
-
-def _check_length(groups: Groups, images: int) -> None:
-    if len(groups) != images:
-        raise ValueError(f"groups: expected {images}, one for each image, got {len(groups)}")
-    for at, one in enumerate(groups):
-        if not _names(one):
-            raise ValueError(f"groups: image {at} has no name; give each image one name at least, its own if need be")

@@ -1,4 +1,4 @@
-"""Label names and their order: frozen, stored with the model, never inferred again."""
+"""Label names and their order, which are stored with a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Labels:
-    """The names of L labels; position is the column of every (N, L) array in the project."""
+    """The names of L labels; the position of a label is its column in every (N, L) array.
+
+    Raises:
+        ValueError: A name is empty or repeated.
+    """
 
     names: tuple[str, ...]
 
@@ -25,7 +29,7 @@ class Labels:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """Column of `name`; raises ValueError that lists the closest known names."""
+        """The column of `name`.  Raises ValueError that lists the closest names."""
         try:
             return self.names.index(name)
         except ValueError:
@@ -35,10 +39,10 @@ class Labels:
             ) from None
 
     def write(self, path: Path) -> None:
-        """Store as a JSON list."""
+        """Write the names as a JSON list."""
         path.write_text(json.dumps(list(self.names), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Labels:
-        """Read what `write` stored."""
+        """Read the names that `write` stored."""
         return cls(tuple(json.loads(path.read_text(encoding="utf-8"))))

@@ -1,6 +1,6 @@
 """Multi-label metrics on scores (N, L) and targets (N, L): AP, mAP, F1.  Fractions in 0..1.
 
-Where `label_mask` (N, L) is False nobody knows the answer: the decision is left out, whatever the target says there.
+Where `label_mask` (N, L) is False the target is unknown, and the decision is left out.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ HALF, TOP = 0.5, 3
 
 @dataclass(frozen=True)
 class F1:
-    """Precision and recall of decisions, by label, as means over the labels that have a positive, and pooled."""
+    """Precision and recall of decisions: of each label, as means over labels with a positive, and pooled."""
 
-    precision: Floats  # (L,), 0 where nothing was predicted
+    precision: Floats  # (L,), 0 where no image is predicted
     recall: Floats  # (L,), 0 where a label has no positive
     mean_precision: float
     mean_recall: float
@@ -41,9 +41,18 @@ class F1:
 
 
 def average_precision(scores: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None = None) -> Floats:
-    """AP per label (L,), nan without positives; equal scores are one threshold (scikit-learn's definition).
+    """AP of each label (L,) by scikit-learn's definition, where equal scores are one threshold.
 
-    Raises ValueError on unequal shapes or scores that are nan.
+    Args:
+        scores: (N, L), higher means more likely.
+        targets: (N, L), true where the image has the label.
+        label_mask: (N, L), False where the target is unknown; None where all targets are known.
+
+    Returns:
+        Fractions in 0..1; nan for a label without positives.
+
+    Raises:
+        ValueError: Unequal shapes, or scores that are nan.
     """
     score, target, mask = checked(scores, targets, label_mask)
     columns = zip(np.ascontiguousarray(score.T), np.ascontiguousarray(target.T), masks(mask, score), strict=True)
@@ -51,25 +60,25 @@ def average_precision(scores: ArrayLike, targets: ArrayLike, label_mask: ArrayLi
 
 
 def mean_average_precision(scores: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None = None) -> float:
-    """Mean of the AP over the labels that have a positive; nan only if none has."""
+    """Mean AP over the labels with a positive; nan if no label has one.  Arguments as of `average_precision`."""
     return mean(average_precision(scores, targets, label_mask))
 
 
 def labels_without_positives(targets: ArrayLike, label_mask: ArrayLike | None = None) -> tuple[int, ...]:
-    """The labels that no mean counts, because no image is known to have them."""
+    """The columns of labels without a known positive, which means over labels leave out."""
     target = np.asarray(targets).astype(bool)
-    found = target if label_mask is None else target & _mask(label_mask, target.shape)
-    return tuple(np.flatnonzero(~found.any(0)).tolist())
+    positive = target if label_mask is None else target & _mask(label_mask, target.shape)
+    return tuple(np.flatnonzero(~positive.any(0)).tolist())
 
 
 def f1(scores: ArrayLike, targets: ArrayLike, thresholds: ArrayLike, label_mask: ArrayLike | None = None) -> F1:
-    """CF1, OF1, precision and recall of the decisions scores >= thresholds, one (L,) or a single number."""
+    """CF1, OF1, precision and recall of the decisions scores >= thresholds; thresholds are (L,) or one number."""
     score, _, _ = checked(scores, targets, label_mask)
     return f1_of_decisions(score >= np.asarray(thresholds, dtype=np.float64), targets, label_mask)
 
 
 def f1_of_decisions(decisions: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None = None) -> F1:
-    """CF1, OF1, precision and recall of any decisions (N, L), such as those of `top_k`."""
+    """CF1, OF1, precision and recall of decisions (N, L), such as those of `top_k`."""
     marked, target, mask = checked(decisions, targets, label_mask)
     chosen = marked > 0
     if mask is not None:
@@ -88,9 +97,14 @@ def f1_of_decisions(decisions: ArrayLike, targets: ArrayLike, label_mask: ArrayL
 
 
 def top_k(scores: ArrayLike, k: ArrayLike, label_mask: ArrayLike | None = None) -> Bools:
-    """True (N, L) for the k best known labels of an image; k is one number or one an image (N,).
+    """True (N, L) for the k labels of an image with the highest scores, unknown ones excluded.
 
-    Of equal scores the first label counts as better.
+    Of equal scores the first label counts as higher.
+
+    Args:
+        scores: (N, L).
+        k: One number, or (N,) numbers.
+        label_mask: (N, L), False where the target is unknown.
     """
     score, _, mask = checked(scores, np.zeros(np.shape(scores)), label_mask)
     ranked = np.argsort(-(score if mask is None else np.where(mask, score, -np.inf)), axis=1, kind="stable")
@@ -103,9 +117,9 @@ def top_k(scores: ArrayLike, k: ArrayLike, label_mask: ArrayLike | None = None) 
 def operating_points(
     scores: ArrayLike, targets: ArrayLike, tuned: ArrayLike, label_mask: ArrayLike | None = None
 ) -> dict[str, F1]:
-    """F1 at 0.5, at tuned thresholds (L,), for the three best labels, and for as many as are true.
+    """F1 at 0.5, at tuned thresholds (L,), for the three best labels, and for as many labels as the image has.
 
-    The last, `oracle_k`, knows what no tagger can know; it is there to compare with papers that report it.
+    The last one, `oracle_k`, uses the targets; it serves to compare with papers that report it.
     """
     _, target, mask = checked(scores, targets, label_mask)
     true = (target if mask is None else target & mask).sum(1)
@@ -118,7 +132,7 @@ def operating_points(
 
 
 def checked(scores: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None) -> tuple[Scores, Bools, Bools | None]:
-    """The same as arrays; float32 stays, for it sorts faster.  Raises ValueError on unequal shapes and on nan."""
+    """The arguments as arrays; float32 is kept, as it sorts faster.  Raises ValueError on unequal shapes and nan."""
     score, target = np.asarray(scores), np.asarray(targets).astype(bool)
     score = score if score.dtype == np.float32 else score.astype(np.float64)
     if score.ndim != 2 or score.shape != target.shape or not len(score):
@@ -130,35 +144,32 @@ def checked(scores: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None)
 
 
 def masks(mask: Bools | None, score: Scores) -> Sequence[Bools | None]:
-    """A label's mask (N,) for each label, or None for each."""
+    """The mask (N,) of each label, or None for each label."""
     return [None] * score.shape[1] if mask is None else list(np.ascontiguousarray(mask.T))
 
 
 def mean(values: Floats) -> float:
-    """Mean of what is not nan; nan only if all is."""
+    """Mean of the values that are not nan; nan if all are."""
     present = values[~np.isnan(values)]
     return float(present.mean()) if len(present) else float("nan")
 
 
 def _one_label(score: Scores, target: Bools, label_mask: Bools | None) -> float:
-    """Mean over the positives of the precision at their score: how many score as high, and how many of these are right.
-
-    Only values are sorted, which is several times faster than an argsort.
-    """
+    """Mean over the positives of the precision at their score; sorting values is several times faster than argsort."""
     if label_mask is not None:
         score, target = score[label_mask], target[label_mask]
-    right = np.sort(score[target])
-    if not len(right):
+    positive = np.sort(score[target])
+    if not len(positive):
         return float("nan")
-    hits = len(right) - np.searchsorted(right, right)
-    seen = len(score) - np.searchsorted(np.sort(score), right)
+    hits = len(positive) - np.searchsorted(positive, positive)
+    seen = len(score) - np.searchsorted(np.sort(score), positive)
     return float((hits / seen).mean())
 
 
 def _mask(label_mask: ArrayLike, shape: tuple[int, ...]) -> Bools:
     mask = np.asarray(label_mask).astype(bool)
     if mask.shape != shape:
-        raise ValueError(f"known: expected the shape of the targets {shape}, got {mask.shape}")
+        raise ValueError(f"label_mask: expected the shape of the targets {shape}, got {mask.shape}")
     return mask
 
 

@@ -1,4 +1,4 @@
-"""How long work tells the outside how far it is."""
+"""Progress reports of long computations."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called with what is done, how much of how much, and figures worth showing (loss terms, images/s)."""
+    """Called with a name, the finished and the total number of items, and values to show (loss terms, images/s)."""
 
     def __call__(self, what: str, done: int, total: int, facts: Mapping[str, float] | None = None, /) -> None: ...
 
 
 def silent(what: str, done: int, total: int, facts: Mapping[str, float] | None = None, /) -> None:
-    """Shows nothing."""
+    """Show nothing."""

@@ -1,6 +1,6 @@
-"""Thresholds (L,) of a tagger, tuned on scores (N, L) in 0..1 and targets (N, L), and what to expect of them.
+"""Thresholds (L,), tuned on scores (N, L) in 0..1 and targets (N, L), and their expected precision and recall.
 
-Where `label_mask` (N, L) is False nobody knows the answer: the decision is left out, whatever the target says there.
+Where `label_mask` (N, L) is False the target is unknown, and the decision is left out.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 from mlkd.core.metrics import HALF, Bools, Floats, Scores, checked, masks
 
 FOLDS = 5
-NEAREST = 1e-7  # to 0 and 1: float32 tells no scores apart that are closer to 1
+NEAREST = 1e-7  # smallest distance to 0 and 1: float32 cannot distinguish scores closer to 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """What a label's threshold is tuned for: its highest F1, or its highest recall at a `precision` (0..1) or more.
+    """The aim of tuning: for each label the highest F1, or the highest recall with at least a `precision` in 0..1.
 
-    A label with n positives keeps n / (n + prior) of its own threshold and has the rest from that of all decisions
-    pooled, on the logit scale; `prior` is a number of positives.
+    A threshold is the weighted mean, on the logit scale, of the label's own optimum and the optimum of all decisions
+    pooled; the weight of its own is n / (n + prior) for a label with n positives.
     """
 
     aim: Literal["f1", "precision"] = "f1"
@@ -47,10 +47,11 @@ class Thresholds:
 def tune(
     scores: ArrayLike, targets: ArrayLike, config: Thresholds, label_mask: ArrayLike | None = None
 ) -> NDArray[np.float32]:
-    """The threshold of every label (L,); that of all pooled for a label without positives, 0.5 if none has any.
+    """Tune the threshold of each label (L,).
 
-    With a floor, a label whose mixed threshold would miss it on these images keeps its own; a label that reaches the
-    floor nowhere gets its most precise one.  `below_floor` names the labels that still miss it.
+    A label without positives gets the threshold of all decisions pooled; 0.5 if there are no positives at all.  With a
+    precision floor, a label whose mean threshold would miss it on these images gets its own optimum, and a label that
+    cannot reach it the most precise threshold; `below_floor` names the labels that still miss it.
     """
     score, target, mask = checked(scores, targets, label_mask)
     if mask is not None:
@@ -76,14 +77,14 @@ def expected(
     label_mask: ArrayLike | None = None,
     groups: Sequence[str] | None = None,
 ) -> tuple[Floats, Floats]:
-    """Precision and recall (L,) on images that thresholds were not tuned on: each fold is decided by the others'.
+    """Precision and recall (L,) by cross-validation: each fold is decided with thresholds tuned on the others.
 
-    Images of a group are in one fold.  Precision is nan where nothing is predicted, recall where a label has no
-    positives, both for all labels of a single group.
+    Images of a group are in one fold.  Precision is nan where no image is predicted, recall where a label has no
+    positives; both are nan if all images are one group.
     """
     score, target, mask = checked(scores, targets, label_mask)
     if groups is not None and len(groups) != len(score):
-        raise ValueError(f"groups: expected one an image, {len(score)}, got {len(groups)}")
+        raise ValueError(f"groups: expected one for each image, {len(score)}, got {len(groups)}")
     mask = np.ones(score.shape, dtype=bool) if mask is None else mask
     target = target & mask
     fold = _folds(target, groups)
@@ -103,7 +104,7 @@ def below_floor(
     config: Thresholds,
     label_mask: ArrayLike | None = None,
 ) -> tuple[int, ...]:
-    """The labels whose decisions by `thresholds` (L,) miss the floor of precision; none for the aim f1."""
+    """The columns of labels whose precision at `thresholds` (L,) is below the floor; none for the aim f1."""
     if config.precision is None:
         return ()
     score, target, mask = checked(scores, targets, label_mask)
@@ -113,7 +114,7 @@ def below_floor(
 
 
 def _precision(score: Scores, target: Bools, threshold: float) -> float:
-    """nan, which neither reaches nor misses a floor, where nothing is decided."""
+    """nan where no image is predicted: it compares as neither above nor below a floor."""
     decided = score >= threshold
     return float(target[decided].mean()) if decided.any() else math.nan
 
@@ -123,20 +124,20 @@ def _counted(score: Scores, target: Bools, label_mask: Bools | None) -> tuple[Sc
 
 
 def _ranked(score: Scores, target: Bools) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64]]:
-    """Different scores from the highest down, how many positives score as high, and how many images."""
+    """Distinct scores in descending order, and the numbers of positives and of images with at least that score."""
     order = np.argsort(-score, kind="stable")
     ranked = score[order].astype(np.float64)
-    last = np.append(ranked[:-1] != ranked[1:], True)  # a threshold cannot part equal scores
+    last = np.append(ranked[:-1] != ranked[1:], True)  # a threshold cannot separate equal scores
     return ranked[last], np.cumsum(target[order])[last], np.flatnonzero(last) + 1
 
 
 def _best(score: Scores, target: Bools, config: Thresholds) -> float:
-    """Half-way from the lowest score it takes to the next."""
+    """The best threshold, halfway between the lowest accepted score and the next one."""
     ranked, hits, seen = _ranked(score, target)
-    at = _highest_f1(hits, seen) if config.precision is None else _at_floor(hits, seen, config.precision)
-    below = ranked[at + 1] if at + 1 < len(ranked) else 0.0
-    middle = np.float32((ranked[at] + below) / 2)
-    return float(middle if below < middle <= ranked[at] else ranked[at])
+    best = _highest_f1(hits, seen) if config.precision is None else _at_floor(hits, seen, config.precision)
+    below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
+    middle = np.float32((ranked[best] + below) / 2)
+    return float(middle if below < middle <= ranked[best] else ranked[best])
 
 
 def _highest_f1(hits: NDArray[np.int64], seen: NDArray[np.int64]) -> int:
@@ -144,7 +145,7 @@ def _highest_f1(hits: NDArray[np.int64], seen: NDArray[np.int64]) -> int:
 
 
 def _at_floor(hits: NDArray[np.int64], seen: NDArray[np.int64], floor: float) -> int:
-    """The most positives at that precision, or else the most at the best one there is."""
+    """The index with the most positives at the floor, or at the highest precision if that is lower."""
     precision = hits / seen
     reached = precision >= min(floor, precision.max())
     return int(np.argmax(np.where(reached, hits, -1)))
@@ -162,7 +163,7 @@ def _logit(score: Floats) -> Floats:
 
 
 def _folds(target: Bools, groups: Sequence[str] | None) -> NDArray[np.int64]:
-    """The fold (N,) of every image: groups are dealt in turn, those with the rarest label first."""
+    """The fold (N,) of each image: groups are assigned in turn, those with the rarest label first."""
     of = np.arange(len(target)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     has = np.zeros((of.max() + 1, target.shape[1]), dtype=bool)
     np.logical_or.at(has, of, target)

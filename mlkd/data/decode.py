@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mlkd.core import memory_map
+from mlkd.core.files import create_array
 from mlkd.core.image_kinds import UNREAD, unread_images
 from mlkd.core.image_values import scaled
 from mlkd.core.images import UnreadableImageError, decode, reduced, resize
@@ -64,7 +64,7 @@ def decode_files(files: Sequence[Path], arrays: dict[int, Path], progress: Calla
     `progress` gets the number of files that are done.  Raises RuntimeError if a process dies.
     """
     for px, file in arrays.items():
-        memory_map.create(file, np.uint8, (len(files), px, px, 3)).flush()
+        create_array(file, np.uint8, (len(files), px, px, 3)).flush()
     processes = len(sched_getaffinity(0))
     if processes == 1 or len(files) < MANY:
         return _in_this_process(files, arrays, progress)

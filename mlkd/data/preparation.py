@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.core import memory_map
+from mlkd.core.files import create_array
 from mlkd.core.progress import Progress, silent
 from mlkd.data.audit import audit, compare_counts, count_labels
 from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, LeftOut, Listing
@@ -137,7 +137,7 @@ def _write_pixels(out: Path, parts: Mapping[str, Sequence[Decoded]], sizes: Sequ
         arrays = {split: np.load(out / f"{split}.{px}.npy", mmap_mode="r") for split in SOURCE_SPLITS}
         changed = [name for name, images in parts.items() if not _is_whole(name, images, arrays)]
         for name in changed:
-            fresh = memory_map.create(out / f"{name}.{px}.partial", np.uint8, (len(parts[name]), px, px, 3))
+            fresh = create_array(out / f"{name}.{px}.partial", np.uint8, (len(parts[name]), px, px, 3))
             for row, image in enumerate(parts[name]):
                 fresh[row] = arrays[image.array][image.row]
             fresh.flush()

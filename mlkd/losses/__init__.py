@@ -1,4 +1,4 @@
-"""Losses for multi-label distillation: each the sum over labels and the mean over images."""
+"""Losses for multi-label distillation: each is a sum over labels and a mean over images."""
 
 from mlkd.losses.asymmetric import Asymmetric
 from mlkd.losses.bce import Bce

@@ -1,17 +1,16 @@
-"""Asymmetric loss (ASL): easy negatives weigh little, and the easiest nothing."""
+"""Asymmetric loss (ASL): easy negatives have a small weight, the easiest ones none."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from mlkd.losses.base import Need, check_hyperparameters, wide
-from mlkd.models.outputs import Outputs
+from mlkd.losses.base import BaseLoss, LossInputs, wide
 
 
 def asymmetric(
@@ -23,10 +22,15 @@ def asymmetric(
     gamma_positive: float = 1.0,
     clip: float = 0.05,
 ) -> Float[Tensor, ""]:
-    """Focal cross-entropy of the known decisions, negatives' scores less `clip`; sum over labels, mean over images.
+    """Focal cross-entropy of the known decisions; sum over labels, mean over images.
 
-    Ben-Baruch et al. 2021, with their default of focal weights that carry no gradient.  Stays in logit space, where
-    their code clamps scores, and divides by the number of images, where theirs sums.
+    Ben-Baruch et al. 2021, with their default of focal weights without gradient.  Unlike their code, this one stays in
+    logit space instead of clamping scores, and takes the mean over images instead of the sum.
+
+    Args:
+        gamma_negative: Focal exponent of negatives.
+        gamma_positive: Focal exponent of positives.
+        clip: Subtracted from the scores of negatives, 0 or more and below 1; a lower score costs nothing.
     """
     z = wide(logits)
     positive = targets > 0
@@ -38,36 +42,24 @@ def asymmetric(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asymmetric:
-    """`asymmetric` of the student against the ground truth; needs no teacher."""
-
-    needs: ClassVar[frozenset[Need]] = frozenset()
-    compares_images: ClassVar[bool] = False
+class Asymmetric(BaseLoss):
+    """`asymmetric` of the student against the ground truth; no teacher needed."""
 
     kind: Literal["asymmetric"] = "asymmetric"
-    weight: float = 1.0
-    ramp_epochs: float = 0.0
     gamma_negative: float = 4.0
     gamma_positive: float = 1.0
     clip: float = 0.05
 
     def __post_init__(self) -> None:
-        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
-        check_hyperparameters(self.kind, gamma_negative=self.gamma_negative, gamma_positive=self.gamma_positive)
+        super().__post_init__()
         if not 0 <= self.clip < 1:
             raise ValueError(f"loss {self.kind}: clip: expected at least 0 and below 1, got {self.clip}")
 
-    def __call__(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        targets: Float[Tensor, "B L"],
-        label_mask: Bool[Tensor, "B L"] | None = None,
-    ) -> Float[Tensor, ""]:
+    def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
         return asymmetric(
-            student.logits,
-            targets,
-            label_mask,
+            inputs.student.logits,
+            inputs.targets,
+            inputs.label_mask,
             gamma_negative=self.gamma_negative,
             gamma_positive=self.gamma_positive,
             clip=self.clip,

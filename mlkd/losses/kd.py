@@ -1,20 +1,19 @@
-"""Knowledge distillation with one softmax over all labels, the baseline that is ill-posed for many labels."""
+"""Knowledge distillation with one softmax over all labels: the baseline, ill-posed for images with several labels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from mlkd.losses.base import Need, check_hyperparameters, check_temperature, wide
-from mlkd.models.outputs import Outputs
+from mlkd.losses.base import BaseLoss, LossInputs, Need, check_temperature, wide
 
 
 def kd(student: Float[Tensor, "B L"], teacher: Float[Tensor, "B L"], temperature: float = 4.0) -> Float[Tensor, ""]:
-    """KL(teacher || student) of softmaxes over the labels times T^2, mean over images.  Hinton et al. 2015."""
+    """KL(teacher || student) of the softmax over labels times temperature^2, mean over images.  Hinton et al. 2015."""
     s = wide(student)
     log_s = log_softmax(s / temperature, dim=1)
     log_t = log_softmax(teacher.detach().to(s) / temperature, dim=1)
@@ -22,26 +21,17 @@ def kd(student: Float[Tensor, "B L"], teacher: Float[Tensor, "B L"], temperature
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kd:
-    """`kd` between student and teacher; ground truth unused."""
+class Kd(BaseLoss):
+    """`kd` between student and teacher; the targets are not used."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
-    compares_images: ClassVar[bool] = False
 
     kind: Literal["kd"] = "kd"
-    weight: float = 1.0
-    ramp_epochs: float = 0.0
     temperature: float = 4.0
 
     def __post_init__(self) -> None:
-        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
+        super().__post_init__()
         check_temperature(self.kind, self.temperature)
 
-    def __call__(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        targets: Float[Tensor, "B L"],
-        label_mask: Bool[Tensor, "B L"] | None = None,
-    ) -> Float[Tensor, ""]:
-        return kd(student.logits, teacher.logits, self.temperature)
+    def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        return kd(inputs.student.logits, inputs.teacher.logits, self.temperature)

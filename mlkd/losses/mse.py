@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from mlkd.losses.base import Need, check_hyperparameters, wide
-from mlkd.models.outputs import Outputs
+from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
 
 
 def mse(
     student: Float[Tensor, "B L"], teacher: Float[Tensor, "B L"], on: Literal["logits", "scores"] = "logits"
 ) -> Float[Tensor, ""]:
-    """Squared difference of logits, or of their sigmoids, summed over labels, mean over images."""
+    """Squared difference of logits or of their sigmoids; sum over labels, mean over images."""
     s = wide(student)
     t = teacher.detach().to(s)
     difference = s - t if on == "logits" else s.sigmoid() - t.sigmoid()
@@ -23,27 +22,18 @@ def mse(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mse:
-    """`mse` between student and teacher; ground truth unused."""
+class Mse(BaseLoss):
+    """`mse` between student and teacher; the targets are not used."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
-    compares_images: ClassVar[bool] = False
 
     kind: Literal["mse"] = "mse"
-    weight: float = 1.0
-    ramp_epochs: float = 0.0
     on: Literal["logits", "scores"] = "logits"
 
     def __post_init__(self) -> None:
-        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
+        super().__post_init__()
         if self.on not in ("logits", "scores"):
             raise ValueError(f"loss {self.kind}: on: expected logits or scores, got {self.on!r}")
 
-    def __call__(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        targets: Float[Tensor, "B L"],
-        label_mask: Bool[Tensor, "B L"] | None = None,
-    ) -> Float[Tensor, ""]:
-        return mse(student.logits, teacher.logits, self.on)
+    def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        return mse(inputs.student.logits, inputs.teacher.logits, self.on)

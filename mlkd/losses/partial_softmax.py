@@ -1,4 +1,4 @@
-"""Partial softmax (PS): each positive label against all negatives."""
+"""Partial softmax (PS): a softmax over each positive label and all negative ones."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from mlkd.losses.base import Need, check_hyperparameters, wide
+from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
 from mlkd.losses.label_kl import bernoulli_kl
-from mlkd.models.outputs import Outputs
 
 
 def partial_softmax(
@@ -21,11 +20,11 @@ def partial_softmax(
     targets: Float[Tensor, "B L"],
     label_mask: Bool[Tensor, "B L"] | None = None,
 ) -> Float[Tensor, ""]:
-    """KL(teacher || student) of the softmax over a positive and the negatives, summed over positives, mean over images.
+    """KL(teacher || student) of the softmax over a positive and the negatives; sum over positives, mean over images.
 
-    Yang et al. 2023, the partial softmax they compare with.  By the chain rule of KL: positive or not, plus the
-    teacher's share of the negatives times the KL among them, so that no (B, L, L) is needed.  Unknown decisions take
-    no part; an image without positives or without negatives gives 0.
+    Yang et al. 2023, where it is a baseline.  The chain rule of KL avoids a (B, L, L) tensor: the KL of the positive
+    against all negatives, plus the teacher's share of the negatives times the KL among them.  Unknown decisions are
+    ignored; an image without positives or without negatives gives 0.
     """
     positive, negative = targets > 0, targets <= 0
     if label_mask is not None:
@@ -42,30 +41,18 @@ def partial_softmax(
 def _among(
     logits: Float[Tensor, "B L"], chosen: Bool[Tensor, "B L"]
 ) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B 1"]]:
-    """Log-softmax and log-sum-exp over the chosen labels; finite, but without meaning, elsewhere."""
-    kept = logits.where(chosen, torch.finfo(logits.dtype).min)  # -inf would give nan where none is chosen
-    return log_softmax(kept, dim=1), kept.logsumexp(1, keepdim=True)
+    """Log-softmax and log-sum-exp over the chosen labels; finite but meaningless elsewhere."""
+    masked = logits.where(chosen, torch.finfo(logits.dtype).min)  # -inf would give nan where none is chosen
+    return log_softmax(masked, dim=1), masked.logsumexp(1, keepdim=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartialSoftmax:
-    """`partial_softmax` between student and teacher, positives and negatives from the ground truth."""
+class PartialSoftmax(BaseLoss):
+    """`partial_softmax` between student and teacher; positives and negatives are those of the targets."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher"})
-    compares_images: ClassVar[bool] = False
 
     kind: Literal["partial_softmax"] = "partial_softmax"
-    weight: float = 1.0
-    ramp_epochs: float = 0.0
 
-    def __post_init__(self) -> None:
-        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
-
-    def __call__(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        targets: Float[Tensor, "B L"],
-        label_mask: Bool[Tensor, "B L"] | None = None,
-    ) -> Float[Tensor, ""]:
-        return partial_softmax(student.logits, teacher.logits, targets, label_mask)
+    def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        return partial_softmax(inputs.student.logits, inputs.teacher.logits, inputs.targets, inputs.label_mask)

@@ -1,4 +1,4 @@
-"""Knowledge review (ReviewKD): the student's stage maps, fused from deep to shallow, against the teacher's."""
+"""Knowledge review (ReviewKD): stage maps of the student, fused from deep to shallow, against those of the teacher."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
-from mlkd.losses.base import Need, check_hyperparameters, wide
-from mlkd.models.outputs import Outputs
+from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
 
 Shape = tuple[int, int, int]  # channels, height, width of a stage map
 
 
 def hierarchical_context(student: Float[Tensor, "B C H W"], teacher: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:
-    """Weighted mean of the mean squared differences of two maps (1) and of their pools to 4, 2 and 1 (1/2, 1/4, 1/8).
+    """Weighted mean of the mean squared differences of two maps and of their average pools to 4 x 4, 2 x 2 and 1 x 1.
 
-    Chen et al. 2021, sec. 3.4; pools not smaller than the map's height are left out.
+    Chen et al. 2021, sec. 3.4, with weights 1, 1/2, 1/4 and 1/8; pools not smaller than the height are left out.
     """
     s = wide(student)
     difference = s - teacher.detach().to(s)
@@ -31,52 +30,48 @@ def hierarchical_context(student: Float[Tensor, "B C H W"], teacher: Float[Tenso
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReviewKD:
-    """`hierarchical_context` summed over stages, the student's maps having gone through `adapter`."""
+class ReviewKD(BaseLoss):
+    """`hierarchical_context` summed over stages, after the student's maps went through `adapter`."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "features"})
-    compares_images: ClassVar[bool] = False
 
     kind: Literal["reviewkd"] = "reviewkd"
-    weight: float = 1.0
     ramp_epochs: float = 20.0
 
-    def __post_init__(self) -> None:
-        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
-
-    def __call__(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        targets: Float[Tensor, "B L"],
-        label_mask: Bool[Tensor, "B L"] | None = None,
-    ) -> Float[Tensor, ""]:
-        maps = student.stage_maps(self.kind)
-        goals = teacher.stage_maps(self.kind)[-len(maps) :]
-        got, expected = [tuple(m.shape) for m in maps], [tuple(g.shape) for g in goals]
+    def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        maps = inputs.student.stage_maps(self.kind)
+        targets = inputs.teacher.stage_maps(self.kind)[-len(maps) :]
+        got, expected = [tuple(m.shape) for m in maps], [tuple(t.shape) for t in targets]
         if got != expected:
             raise ValueError(
-                f"loss {self.kind}: student's maps: expected the teacher's shapes {expected}, got {got}; "
+                f"loss {self.kind}: student maps: expected the shapes of the teacher maps {expected}, got {got}; "
                 "pass them through the adapter first"
             )
-        return torch.stack([hierarchical_context(m, g) for m, g in zip(maps, goals, strict=True)]).sum()
+        return torch.stack([hierarchical_context(m, t) for m, t in zip(maps, targets, strict=True)]).sum()
 
     def adapter(self, student: Sequence[Shape], teacher: Sequence[Shape]) -> nn.Module:
-        """From the student's maps to as many with the teacher's channels and sizes; shallow first, deepest in common.
+        """A trainable module from the student's stage maps to maps with the teacher's channels and sizes.
 
-        Where one net has more stages than the other, its shallowest have no counterpart and are left out.
+        Where one model has more stages than the other, its shallowest ones are left out.
+
+        Args:
+            student: Shapes of the student's stage maps, shallow first.
+            teacher: Shapes of the teacher's stage maps, shallow first.
+
+        Raises:
+            ValueError: The student has no trainable stage, or the teacher no stage maps.
         """
         stages = min(len(student), len(teacher))
         if not stages:
             raise ValueError(
-                f"loss {self.kind}: expected a student with a stage that learns and a teacher with stage maps, got "
+                f"loss {self.kind}: expected a student with a trainable stage and a teacher with stage maps, got "
                 f"{student} and {teacher}; lower frozen_groups"
             )
         return Review(student[-stages:], teacher[-stages:])
 
 
 class Review(nn.Module):
-    """Fuses stage maps from deep to shallow; each fusion also hands its map on to the next shallower one."""
+    """Fuses stage maps from deep to shallow; each fusion also passes its map to the next shallower one."""
 
     def __init__(self, student: Sequence[Shape], teacher: Sequence[Shape]) -> None:
         super().__init__()

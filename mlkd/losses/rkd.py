@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import smooth_l1_loss
 from torch.utils.checkpoint import checkpoint
 
-from mlkd.losses.base import Need, check_hyperparameters, wide
-from mlkd.models.outputs import Outputs
+from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
 
 _CELLS = 2**21  # cosines held at once: 16 MiB in float64
 
@@ -23,10 +22,10 @@ def rkd(
     distance_weight: float = 25.0,
     angle_weight: float = 50.0,
 ) -> Float[Tensor, ""]:
-    """Smooth L1 of relative distances, mean over B^2 pairs, and of angles' cosines, mean over B^3 triples, weighted.
+    """Weighted sum of two smooth L1 terms: of relative distances (B^2 pairs), and of cosines of angles (B^3 triples).
 
-    Park et al. 2019.  Distances are over the mean of those that are not 0 (the student's mean carries gradient); a
-    cosine is 0 where two of the three images coincide.  Computed in float64, which autocast leaves alone.
+    Park et al. 2019.  A distance is divided by the mean of the non-zero distances; the student's mean carries gradient.
+    A cosine is 0 where two of the three images coincide.  Computed in float64, which autocast does not touch.
     """
     s, t = student.double(), teacher.detach().double()
     distances_s, distances_t = _distances(s), _distances(t)
@@ -36,7 +35,7 @@ def rkd(
 
 
 def _distances(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
-    # its gradient at distance 0 is 0; the matrix-product form would never give exactly 0
+    # this mode gives gradient 0 at distance 0; the matrix-product mode never gives exactly 0
     return torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -50,13 +49,13 @@ def _inverse(distances: Float[Tensor, "B B"]) -> Float[Tensor, "B B"]:
 
 
 def _products(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
-    """Inner products around the batch's mean, where they lose the fewest digits."""
+    """Inner products of the features minus their mean, which keeps the most digits."""
     centred = features - features.mean(0)
     return centred @ centred.T
 
 
 def _angle(*geometry: Float[Tensor, "B B"]) -> Float[Tensor, ""]:
-    """Mean over all triples, a few vertices at a time and again in the backward pass: no cube is ever whole."""
+    """Mean over all triples, in chunks of vertices that the backward pass recomputes: no B^3 tensor is ever stored."""
     images = len(geometry[0])
     step = max(1, _CELLS // images**2)
     total = geometry[0].new_zeros(())
@@ -78,39 +77,27 @@ def _angle_at(
 
 
 def _cosines(vertices: slice, products: Float[Tensor, "B B"], inverse: Float[Tensor, "B B"]) -> Float[Tensor, "V B B"]:
-    """(f_j - f_i)(f_k - f_i) over both lengths for vertices i; from inner products, which saves a factor F of work."""
-    at = products[vertices]
-    between = products - at[:, :, None] - at[:, None, :] + products.diagonal()[vertices, None, None]
+    """Cosines of the angles at vertices i between images j and k; inner products save a factor F of work."""
+    of_vertex = products[vertices]
+    between = products - of_vertex[:, :, None] - of_vertex[:, None, :] + products.diagonal()[vertices, None, None]
     return between * inverse[vertices][:, :, None] * inverse[vertices][:, None, :]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rkd:
-    """`rkd` between the pooled features of student and teacher; ground truth unused."""
+class Rkd(BaseLoss):
+    """`rkd` between the pooled features of student and teacher; the targets are not used."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "pooled"})
     compares_images: ClassVar[bool] = True
 
     kind: Literal["rkd"] = "rkd"
-    weight: float = 1.0
-    ramp_epochs: float = 0.0
     distance_weight: float = 25.0
     angle_weight: float = 50.0
 
-    def __post_init__(self) -> None:
-        check_hyperparameters(self.kind, weight=self.weight, ramp_epochs=self.ramp_epochs)
-        check_hyperparameters(self.kind, distance_weight=self.distance_weight, angle_weight=self.angle_weight)
-
-    def __call__(
-        self,
-        student: Outputs,
-        teacher: Outputs,
-        targets: Float[Tensor, "B L"],
-        label_mask: Bool[Tensor, "B L"] | None = None,
-    ) -> Float[Tensor, ""]:
+    def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
         return rkd(
-            student.pooled_features(self.kind),
-            teacher.pooled_features(self.kind),
+            inputs.student.pooled_features(self.kind),
+            inputs.teacher.pooled_features(self.kind),
             self.distance_weight,
             self.angle_weight,
         )

@@ -1,4 +1,4 @@
-"""Pairwise-distance structure of groups of vectors, shared by the class-aware and the instance-aware loss."""
+"""Pairwise-distance structure of groups of vectors, used by the class-aware and the instance-aware loss."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SLICE = 256  # embedding components compared at a time
 
 
 def columns_of_three(members: Bool[Tensor, "R C"]) -> tuple[Int[Tensor, "P"], Int[Tensor, "P"], Int[Tensor, "C"]]:
-    """Rows and columns of the P members of columns with at least three, column by column, and how many each has.
+    """Rows and columns of the P members of columns with at least three members, and the size of each column.
 
-    Smaller columns have size 0: a lone distance over its own mean is 1, so two vectors have no structure to compare.
+    Smaller columns have size 0: a single distance divided by its own mean is 1, so two vectors have no structure.
     """
     members = members & (members.sum(0) > 2)
     column, row = torch.nonzero(members.T, as_tuple=True)
@@ -28,12 +28,16 @@ def columns_of_three(members: Bool[Tensor, "R C"]) -> tuple[Int[Tensor, "P"], In
 def structure(
     student: Float[Tensor, "P Ds"], teacher: Float[Tensor, "P Dt"], sizes: Int[Tensor, "G"]
 ) -> Float[Tensor, ""]:
-    """Sum over groups of (1/n) sum_{j != k} smooth_l1(d^s_jk, d^t_jk) over a group's n vectors.
+    """Sum over groups of (1/n) sum_{j != k} smooth_l1(d^s_jk, d^t_jk) over the n vectors of a group.
 
-    Groups follow one another and have no or at least three vectors.  d is the Euclidean distance over its mean in the
-    group (that of the student carries gradient, the teacher none), so neither scale nor length of the vectors matters.
-    Yang et al. 2023, label-wise embedding distillation.  Every pair is compared once and nothing is padded, so uneven
-    groups cost no more than even ones.  Computed in at least float32.
+    Yang et al. 2023, label-wise embedding distillation.  d is the Euclidean distance divided by its mean in the group,
+    so the scale of the vectors does not matter; the student's mean carries gradient.  Computed in at least float32.
+    Each pair is computed once and nothing is padded, so uneven groups cost no more than even ones.
+
+    Args:
+        student: Vectors of all groups, one group after the other.
+        teacher: Vectors of the same members; no gradient reaches them.
+        sizes: Number of vectors of each group, 0 or at least 3.
     """
     group, left, right = _pairs(sizes, len(student))
     distances_s = _relative_distances(student, left, right, group, sizes)
@@ -43,7 +47,7 @@ def structure(
 
 
 def _pairs(sizes: Int[Tensor, "G"], vectors: int) -> tuple[Int[Tensor, "M"], Int[Tensor, "M"], Int[Tensor, "M"]]:
-    """Group, first and second vector of each of the M pairs within the groups."""
+    """For each of the M pairs within groups: the group, the first and the second vector."""
     group = torch.repeat_interleave(sizes, output_size=vectors)
     vector = torch.arange(vectors, device=sizes.device)
     following = sizes.cumsum(0)[group] - 1 - vector  # in the same group
@@ -59,7 +63,7 @@ def _relative_distances(
     group: Int[Tensor, "M"],
     sizes: Int[Tensor, "G"],
 ) -> Float[Tensor, "M"]:
-    """Euclidean distances over their mean in the group; 0 where all of a group's vectors are equal."""
+    """Euclidean distances divided by their mean in the group; 0 where all vectors of a group are equal."""
     distances: Tensor = _Distances.apply(wide(vectors), left, right)
     pairs = (sizes * (sizes - 1) // 2).clamp_min(1)
     mean = distances.new_zeros(len(sizes)).index_add(0, group, distances) / pairs
@@ -69,8 +73,8 @@ def _relative_distances(
 class _Distances(torch.autograd.Function):
     """Euclidean distances of pairs of vectors, with gradient 0 where they are equal.
 
-    Both directions take `_SLICE` components at a time: a label that most of a large batch has makes many pairs, and
-    their differences in full would outgrow the embeddings.  torch.cdist is several times slower on groups of a few.
+    Both passes take `_SLICE` components at a time: a label of most images in a large batch has many pairs, and their
+    full differences would need more memory than the embeddings.  torch.cdist is several times slower on small groups.
     """
 
     @staticmethod
@@ -96,5 +100,5 @@ class _Distances(torch.autograd.Function):
 
 
 def _differences(part: Float[Tensor, "P d"], left: Int[Tensor, "M"], right: Int[Tensor, "M"]) -> Float[Tensor, "M d"]:
-    part = part.contiguous()  # whole rows are copied faster
+    part = part.contiguous()  # copying contiguous rows is faster
     return part.index_select(0, left) - part.index_select(0, right)

@@ -1,4 +1,4 @@
-"""Backbones: timm nets without classifier and pooling, and what they give as a list of positions."""
+"""Backbones: timm models without classifier and pooling, and their features as a list of positions."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-# EfficientViT of MIT: its classifier, a convolution in front included, cannot do without pooling.
+# EfficientViT of MIT needs pooling before its classifier, which starts with a convolution.
 POOLING = ("efficientvit_b", "efficientvit_l")
 
 
 def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
-    """A net that gives feature maps or tokens; laid out in memory as it trains fastest on a CPU.
+    """A timm model that returns feature maps or tokens, in the memory layout that trains fastest on a CPU.
 
-    Raises ValueError for one that cannot do without pooling.
+    Raises ValueError for a model that always pools.
     """
     pools = name.startswith(POOLING)
     options = {"pretrained": pretrained, "num_classes": 0} | ({} if pools else {"global_pool": ""})
@@ -24,7 +24,7 @@ def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
         backbone = _create(name, image_px, options)
     except AssertionError as cause:
         raise ValueError(
-            f"model.backbone: expected one that gives positions, got {name}: {cause}; take another"
+            f"model.backbone: expected one without global pooling, got {name}: {cause}; choose another"
         ) from cause
     if pools:
         backbone.head = nn.Identity()
@@ -32,13 +32,15 @@ def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
 
 
 def channels(backbone: nn.Module, name: str, image_px: int) -> int:
-    """How many the net gives for each position.  Raises ValueError where it cannot take images of this size."""
+    """The number of channels of the features.  Raises ValueError if the model does not accept images of this size."""
     was_training = backbone.training
     try:
         with torch.no_grad():
             features = backbone.eval()(torch.zeros(1, 3, image_px, image_px))
     except (RuntimeError, AssertionError) as cause:
-        raise ValueError(f"model: expected a size that {name} takes, got {image_px} px: {cause}; change it") from cause
+        raise ValueError(
+            f"model: expected a size that {name} accepts, got {image_px} px: {cause}; change it"
+        ) from cause
     finally:
         backbone.train(was_training)
     return tokens(features, backbone).shape[2]
@@ -50,7 +52,7 @@ def memory_format(name: str) -> torch.memory_format:
 
 
 def tokens(features: Tensor, backbone: nn.Module) -> Float[Tensor, "B N C"]:
-    """Any timm feature map as a list of positions; class tokens are dropped."""
+    """A timm feature map or token list as a list of positions, without class tokens."""
     if features.ndim == 3:
         return features[:, int(getattr(backbone, "num_prefix_tokens", 0)) :]
     if getattr(backbone, "output_fmt", "NCHW") == "NHWC":
@@ -59,9 +61,9 @@ def tokens(features: Tensor, backbone: nn.Module) -> Float[Tensor, "B N C"]:
 
 
 def _create(name: str, image_px: int, options: dict[str, Any]) -> nn.Module:
-    net: nn.Module
+    model: nn.Module
     try:
-        net = timm.create_model(name, img_size=image_px, **options)
-    except TypeError:  # most nets are not built for one size of image
-        net = timm.create_model(name, **options)
-    return net
+        model = timm.create_model(name, img_size=image_px, **options)
+    except TypeError:  # most models are not built for one image size
+        model = timm.create_model(name, **options)
+    return model

@@ -1,4 +1,4 @@
-"""What a tagger costs: parameters, and multiply-adds for one image."""
+"""The cost of a tagger: parameters, and multiply-adds for one image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlkd.models.network import Model, TaggerNet
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of the net as it is exported: branches fused, and nothing counted that is the same for every image.
+    """Cost of the exported model: branches are fused, and operations that are the same for all images do not count.
 
     Multiply-adds are those of convolutions and matrix products, attention included.
     """
@@ -26,21 +26,21 @@ class Cost:
 
     @property
     def parameters(self) -> int:
-        """Of backbone and head."""
+        """Parameters of backbone and head."""
         return self.backbone_parameters + self.head_parameters
 
     @property
     def multiply_adds(self) -> int:
-        """Of backbone and head."""
+        """Multiply-adds of backbone and head."""
         return self.backbone_multiply_adds + self.head_multiply_adds
 
 
 def cost(model: Model, labels: int) -> Cost:
-    """Counted on a net without weights, so it neither computes nor reads any."""
+    """Count on a model without weights: nothing is computed, and no weights are read."""
     with torch.device("meta"):
         tagger = reparameterize_model(model.build(labels, pretrained=False).eval())
-        one, two = (_multiply_adds(tagger, batch) for batch in (1, 2))
-    backbone, head = (after - before for before, after in zip(one, two, strict=True))
+        of_one, of_two = (_multiply_adds(tagger, batch) for batch in (1, 2))
+    backbone, head = (two - one for one, two in zip(of_one, of_two, strict=True))
     return Cost(
         backbone_parameters=_parameters(tagger.backbone),
         head_parameters=_parameters(tagger.head),
@@ -50,7 +50,7 @@ def cost(model: Model, labels: int) -> Cost:
 
 
 def _multiply_adds(tagger: TaggerNet, batch: int) -> tuple[int, int]:
-    """Of the backbone and of the head for `batch` images."""
+    """Multiply-adds of the backbone and of the head for `batch` images."""
     images = torch.zeros(batch, tagger.image_px, tagger.image_px, 3, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         tagger(images)

@@ -1,4 +1,4 @@
-"""A tagger: backbone from timm, head of ours, normalisation inside."""
+"""The tagger network: a timm backbone and a label-wise head, with the normalisation inside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from mlkd.models.weights import PackageWeights, RandomWeights, Weights
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """What a tagger is built from."""
+    """Configuration of a tagger.
+
+    Raises:
+        ValueError: timm has no such backbone, the size is out of range, or the weights are of another backbone.
+    """
 
     backbone: str
     image_px: int
@@ -37,7 +41,15 @@ class Model:
             self.weights.check_backbone(self.backbone)
 
     def build(self, labels: int, *, pretrained: bool = True) -> TaggerNet:
-        """The module; `pretrained=False` where a checkpoint's tensors follow.  Takes torch's global random state."""
+        """Build the module; new weights come from torch's global random state.
+
+        Args:
+            labels: Number of labels.
+            pretrained: Whether to load `weights`; False where the tensors of a checkpoint follow.
+
+        Raises:
+            ValueError: The backbone always pools or does not accept `image_px`, or the weights do not fit.
+        """
         backbone = create(self.backbone, self.image_px)
         weights = self.weights if pretrained else RandomWeights()
         normalisation = weights.load_into(backbone, self.backbone, self.image_px)
@@ -45,7 +57,7 @@ class Model:
 
 
 class TaggerNet(nn.Module):
-    """uint8 images (B, H, W, 3) to Outputs; a cast is the first operation, as TensorRT's parser demands."""
+    """uint8 images (B, H, W, 3) to Outputs; the first operation is a cast, as TensorRT's parser requires."""
 
     mean: Tensor
     std: Tensor
@@ -68,9 +80,14 @@ class TaggerNet(nn.Module):
         self.head = config.head.build(channels(backbone, config.backbone, config.image_px), labels)
 
     def forward(self, images: UInt8[Tensor, "B H W 3"], *, features: bool = False) -> Outputs:
-        """Logits, embeddings and pooled features; stage maps where `features`, at most the last four.
+        """Compute logits, embeddings and pooled features.
 
-        Raises ValueError where the backbone has no stage maps.
+        Args:
+            images: RGB values in 0..255.
+            features: Whether to return the last stage maps too, at most four.
+
+        Raises:
+            ValueError: `features` is set and the backbone has no stage maps.
         """
         values = (images.float() - self.mean) / self.std
         inputs = values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
@@ -79,23 +96,27 @@ class TaggerNet(nn.Module):
         outputs: Outputs = self.head(positions)
         return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps)
 
-    def stage_shapes(self, *, learning: bool = False) -> tuple[tuple[int, int, int], ...]:
-        """(C, H, W) of the stage maps, shallow ones first; where `learning`, only of those that training can change.
+    def stage_shapes(self, *, trainable: bool = False) -> tuple[tuple[int, int, int], ...]:
+        """(C, H, W) of the stage maps, shallow first.
 
-        Raises ValueError where the backbone has none.
+        Args:
+            trainable: Whether to leave out the maps that do not depend on a trainable parameter.
+
+        Raises:
+            ValueError: The backbone has no stage maps.
         """
         images = torch.zeros(1, self.image_px, self.image_px, 3, dtype=torch.uint8, device=self.mean.device)
         modes = {module: module.training for module in self.modules()}
         try:
-            with torch.set_grad_enabled(learning):
+            with torch.set_grad_enabled(trainable):
                 maps = self.eval()(images, features=True).features
         finally:
             for module, training in modes.items():
                 module.training = training
-        return tuple((one.shape[1], one.shape[2], one.shape[3]) for one in maps if one.requires_grad or not learning)
+        return tuple((m.shape[1], m.shape[2], m.shape[3]) for m in maps if m.requires_grad or not trainable)
 
     def _with_stage_maps(self, inputs: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What the backbone gives, and on its way there the maps (B, C, H, W) of its last four stages."""
+        """The result of the backbone, and the maps (B, C, H, W) of its last four stages."""
         if not hasattr(self.backbone, "forward_intermediates"):
             raise ValueError(
                 f"features: expected a backbone with timm's forward_intermediates, got {self.backbone_name}; "

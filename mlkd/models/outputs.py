@@ -15,29 +15,29 @@ class Outputs:
 
     logits: Float[Tensor, "B L"]
     embeddings: Float[Tensor, "B L D"] | None = None
-    pooled: Float[Tensor, "B F"] | None = None  # mean over positions of the backbone's last map
-    features: tuple[Float[Tensor, "B C H W"], ...] | None = None  # stage maps, shallow ones first, only when asked for
+    pooled: Float[Tensor, "B F"] | None = None  # mean over positions of the last map of the backbone
+    features: tuple[Float[Tensor, "B C H W"], ...] | None = None  # stage maps, shallow first, only where requested
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Outputs:
-        """The same with every tensor changed; what is not there stays absent."""
-        embeddings, pooled = (None if one is None else change(one) for one in (self.embeddings, self.pooled))
-        features = None if self.features is None else tuple(change(one) for one in self.features)
+        """A copy with `change` applied to each tensor."""
+        embeddings, pooled = (None if part is None else change(part) for part in (self.embeddings, self.pooled))
+        features = None if self.features is None else tuple(change(stage) for stage in self.features)
         return Outputs(change(self.logits), embeddings, pooled, features)
 
     def label_embeddings(self, loss: str) -> Float[Tensor, "B L D"]:
-        """The label-wise embeddings; ValueError names the loss that asked when the head has none."""
+        """The label-wise embeddings; raises ValueError that names the `loss` if there are none."""
         if self.embeddings is None:
             raise ValueError(f"loss {loss}: expected label-wise embeddings, got none; choose a head that has them")
         return self.embeddings
 
     def pooled_features(self, loss: str) -> Float[Tensor, "B F"]:
-        """The pooled features; ValueError names the loss that asked when there are none."""
+        """The pooled features; raises ValueError that names the `loss` if there are none."""
         if self.pooled is None:
-            raise ValueError(f"loss {loss}: expected pooled features, got none; use a teacher that is a net of ours")
+            raise ValueError(f"loss {loss}: expected pooled features, got none; use a teacher trained by this pipeline")
         return self.pooled
 
     def stage_maps(self, loss: str) -> tuple[Float[Tensor, "B C H W"], ...]:
-        """The stage maps; ValueError names the loss that asked when there are none."""
+        """The stage maps; raises ValueError that names the `loss` if there are none."""
         if self.features is None:
-            raise ValueError(f"loss {loss}: expected stage maps, got none; use a teacher that is a net of ours")
+            raise ValueError(f"loss {loss}: expected stage maps, got none; use a teacher trained by this pipeline")
         return self.features

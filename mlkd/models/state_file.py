@@ -1,4 +1,4 @@
-"""A state dict on the user's disk: read without running anything, and fitted to a backbone's own names."""
+"""A state dict in a file: read without running code, and renamed to the tensors of a backbone."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-COUNTER = "num_batches_tracked"  # counts steps; many files leave it out
+COUNTER = "num_batches_tracked"  # a step counter that many files leave out
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Tensors by name of a .safetensors file or of what `torch.save` made of a state dict.
+    """Tensors by name, of a .safetensors file or of a state dict that `torch.save` wrote.
 
-    Raises ValueError for a missing file, for one that is neither, and for a pickle that would run code.
+    Raises ValueError for a missing file, another kind of file, and a pickle that would run code.
     """
     if not path.is_file():
-        raise ValueError(f"weights: expected a file, got nothing at {path.absolute()}; correct the path")
+        raise ValueError(f"weights: expected a file, got none at {path.absolute()}; correct the path")
     try:
         safe = path.suffix == ".safetensors"
         content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as cause:  # both libraries raise errors of their own
-        told = (str(cause) or type(cause).__name__).splitlines()[0]
-        raise ValueError(f"weights {path}: expected tensors only, got: {told}; save the state dict alone") from cause
-    for key in ("state_dict", "model"):  # training scripts keep it beside the optimiser's
+    except Exception as cause:  # both libraries have exceptions of their own
+        reason = (str(cause) or type(cause).__name__).splitlines()[0]
+        raise ValueError(f"weights {path}: expected tensors only, got: {reason}; save only the state dict") from cause
+    for key in ("state_dict", "model"):  # training scripts store it next to the state of the optimiser
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     if not isinstance(content, Mapping):
@@ -35,9 +35,9 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def fit(tensors: Mapping[str, Tensor], backbone: nn.Module, where: str) -> dict[str, Tensor]:
-    """The tensors of `backbone` under its own names: a prefix that all share is dropped, and so is the classifier.
+    """The tensors under the names of `backbone`: a common prefix and the classifier are dropped.
 
-    Raises ValueError that starts with `where` and names what is missing, of another shape or unknown.
+    Raises ValueError that starts with `where` and names the tensors that are missing, of another shape or unknown.
     """
     wanted = backbone.state_dict()
     prefix = _prefix(tensors, wanted)
@@ -52,30 +52,32 @@ def fit(tensors: Mapping[str, Tensor], backbone: nn.Module, where: str) -> dict[
         "unknown": [name for name in given if not _belongs(name, backbone)],
     }
     if any(faults.values()):
-        told = "; ".join(f"{len(names)} {what}: {_first(names)}" for what, names in faults.items() if names)
-        raise ValueError(f"{where}: expected the tensors of this net, got {told}; name the backbone they were made for")
+        listed = "; ".join(f"{len(names)} {fault}: {_first(names)}" for fault, names in faults.items() if names)
+        raise ValueError(
+            f"{where}: expected the tensors of this model, got {listed}; name the backbone that they were trained in"
+        )
     return {name: value for name, value in given.items() if name in wanted}
 
 
 def _prefix(tensors: Iterable[str], wanted: Mapping[str, Tensor]) -> str:
-    """What most of the wanted names have in front of them in the file, such as `module.` or `backbone.`."""
-    found: Counter[str] = Counter()
+    """The prefix of most of the wanted names in the file, such as `module.` or `backbone.`."""
+    counts: Counter[str] = Counter()
     for name in tensors:
         parts = name.split(".")
-        for at in range(len(parts)):
-            if ".".join(parts[at:]) in wanted:
-                found["".join(f"{part}." for part in parts[:at])] += 1
-    return max(found, key=lambda prefix: (found[prefix], -len(prefix)), default="")
+        for index in range(len(parts)):
+            if ".".join(parts[index:]) in wanted:
+                counts["".join(f"{part}." for part in parts[:index])] += 1
+    return max(counts, key=lambda prefix: (counts[prefix], -len(prefix)), default="")
 
 
 def _belongs(name: str, backbone: nn.Module) -> bool:
-    """Whether a net of this kind has such a tensor: its own, one that it computes anew, or its classifier's."""
+    """Whether this model has such a tensor: a stored one, a computed buffer, or one of the removed classifier."""
     owners = [name.rpartition(".")[0]]
     while owners[-1]:
         owners.append(owners[-1].rpartition(".")[0])
-    left_out = [part for part, module in backbone.named_modules() if isinstance(module, nn.Identity)]
+    removed = [part for part, module in backbone.named_modules() if isinstance(module, nn.Identity)]
     known = {*backbone.state_dict(), *(buffer for buffer, _ in backbone.named_buffers())}
-    return name in known or bool(set(owners) & set(left_out))
+    return name in known or bool(set(owners) & set(removed))
 
 
 def _first(names: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Whether pretrained weights are read as they were trained: batch-norm statistics on real images say so."""
+"""Check on real images, by batch-norm statistics, that pretrained weights are used as they were trained."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 IMAGES = 32
 # Measured with EfficientNet-Lite on photographs of 64 to 224 pixels: 0.02 to 0.14 nats for the right model, 1.14 to 1.8
 # times that with the wrong padding and epsilon, 1.1 to 4 times with the wrong mean and std.
-BETTER = 0.92  # an alternative has to come this much nearer, and
-NEAR = 0.3  # nats; as near as photographs come: on anything else nothing can be said
+BETTER = 0.92  # an alternative has to reduce the divergence to this share, and
+NEAR = 0.3  # to this many nats, the most that photographs have; other images allow no conclusion
 NORMALISATIONS: Mapping[str, Normalisation] = {
     "mean 0.5 and std 0.5": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "ImageNet's mean and std": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -32,15 +32,15 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
 
 
 def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -> None:
-    """Refuse a backbone that computes something else than its pretrained weights were trained in.
+    """Refuse a backbone that differs from the model in which its pretrained weights were trained.
 
-    Each batch norm keeps the mean and variance of what it read in training.  On `images` (N, H, W, 3) the model as
-    loaded has to come as near to them as with another padding and epsilon or another mean and std.  The statistics do
-    not show the channel order.  A model without batch norms cannot be checked, nor can images that are unlike
-    photographs; both are logged.
+    Each batch norm stores the mean and variance of its inputs in training.  On `images` (N, H, W, 3) the inputs of the
+    loaded model have to match them as well as with another padding and epsilon or another mean and std.  The channel
+    order cannot be seen.  A model without batch norms, and images unlike photographs, cannot be checked; both are
+    logged.
 
     Raises:
-        ValueError: names the weights and the alternative that fits clearly better.
+        ValueError: An alternative fits clearly better; the message names it.
     """
     if isinstance(config.weights, RandomWeights):
         return
@@ -66,7 +66,7 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
         raise ValueError(
             f"{where}: expected batch-norm inputs on {len(rows)} images as in training, got a mean divergence of "
             f"{distance:.3f} nats where {best} gives {fits:.3f}; the weights were trained with another epsilon, "
-            "padding, mean/std or channel order: name the backbone they were made for (timm's tf_ models have "
+            "padding, mean/std or channel order: name the backbone that they were trained in (timm's tf_ models have "
             "TensorFlow's padding and epsilon), or correct mean and std"
         )
     if distance > NEAR:
@@ -81,10 +81,10 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
 
 def _distance(backbone: nn.Module, values: Float[Tensor, "N 3 H W"], normalisation: Normalisation) -> float | None:
     """Divergence of each batch norm's inputs from its running statistics, median over channels, mean over layers."""
-    found: list[float] = []
+    divergences: list[float] = []
 
     def measure(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        found.append(_divergence(module, inputs[0]))
+        divergences.append(_divergence(module, inputs[0]))
 
     norms = [module for module in backbone.modules() if isinstance(module, nn.BatchNorm2d)]
     hooks = [module.register_forward_pre_hook(measure) for module in norms]
@@ -97,11 +97,11 @@ def _distance(backbone: nn.Module, values: Float[Tensor, "N 3 H W"], normalisati
         backbone.train(was_training)
         for hook in hooks:
             hook.remove()
-    return float(np.mean(found)) if found else None
+    return float(np.mean(divergences)) if divergences else None
 
 
 def _divergence(norm: nn.Module, inputs: Float[Tensor, "N C H W"]) -> float:
-    """KL of Gaussians a channel: what is read against the running statistics."""
+    """KL divergence of Gaussians for each channel, of the inputs from the running statistics; the median."""
     mean: Tensor = norm.running_mean  # type: ignore[assignment]
     running: Tensor = norm.running_var + 1e-3  # type: ignore[assignment, operator]
     ratio = (inputs.var((0, 2, 3)) + 1e-3) / running
@@ -110,7 +110,7 @@ def _divergence(norm: nn.Module, inputs: Float[Tensor, "N C H W"]) -> float:
 
 
 def _other_padding(backbone: nn.Module) -> tuple[nn.Module, str]:
-    """The same tensors with TensorFlow's padding and epsilon where they have PyTorch's, and the other way round."""
+    """A copy with TensorFlow's padding and epsilon instead of PyTorch's, or the reverse, and the name of the change."""
     other = copy.deepcopy(backbone)
     same = any(type(module) is Conv2dSame for module in backbone.modules())
     for module in other.modules():

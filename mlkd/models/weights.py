@@ -1,4 +1,4 @@
-"""Where a backbone's first weights come from."""
+"""Sources of the initial weights of a backbone."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class PackageWeights:
     ]
 
     def licence(self, backbone_name: str) -> str:
-        """What it may be used under, for the bundle that ships what came of it."""
+        """The licence of the weights, for the bundle of the trained model."""
         return f"first weights of {backbone_name}: package {self.name}, Apache-2.0"
 
     def check_backbone(self, backbone_name: str) -> None:
-        """Raises ValueError for a backbone that the tensors do not belong to."""
+        """Raise ValueError for a backbone that the tensors do not belong to."""
         expected = PACKAGES[self.name]
         if backbone_name != expected:
             fitting = package_of(backbone_name)
-            advice = f"take name: {fitting}" if fitting else "take kind: timm, or another backbone"
+            advice = f"set name: {fitting}" if fitting else "set kind: timm, or choose another backbone"
             raise ValueError(
                 f"weights package {self.name}: expected backbone {expected}, got {backbone_name}; {advice}"
             )
 
     def check(self) -> Path:
-        """The folder of the installed package.  Raises ValueError if there is none."""
+        """The folder of the installed package.  Raises ValueError if it is not installed."""
         spec = importlib.util.find_spec(self.name.replace("-", "_"))
         if spec is None or not spec.submodule_search_locations:
-            raise ValueError(f"weights package {self.name}: expected it installed, got none; run `make setup`")
+            raise ValueError(f"weights package {self.name}: expected it to be installed, got none; run `make setup`")
         return Path(spec.submodule_search_locations[0])
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
-        """Copy the tensors and return the mean and standard deviation (of values in 0..1) they were trained with."""
+        """Copy the tensors; returns the mean and standard deviation, of values in 0..1, that they were trained with."""
         self.check_backbone(backbone_name)
         file = next(self.check().glob("models/*.pth"))
         _copy_in_order(torch.load(file, map_location="cpu", weights_only=True), backbone, str(file.name))
@@ -57,31 +57,31 @@ class PackageWeights:
 
 @dataclass(frozen=True, kw_only=True)
 class HubWeights:
-    """timm's own weights; needs a network or timm's filled cache."""
+    """Weights that timm downloads or has in its cache."""
 
     kind: Literal["timm"] = "timm"
 
     def licence(self, backbone_name: str) -> str:
-        """As timm states it."""
+        """The licence as timm states it."""
         import timm
 
-        told = getattr(timm.get_pretrained_cfg(backbone_name), "license", None) or "licence not stated"
-        return f"first weights of {backbone_name}: timm, {told}"
+        stated = getattr(timm.get_pretrained_cfg(backbone_name), "license", None) or "licence not stated"
+        return f"first weights of {backbone_name}: timm, {stated}"
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
-        """Download or read from the cache, and copy."""
-        source = create(backbone_name, image_px, pretrained=True)  # timm resizes positions as it loads them
+        """Download the tensors or read them from the cache, and copy them."""
+        source = create(backbone_name, image_px, pretrained=True)  # timm resizes position embeddings while loading
         backbone.load_state_dict(source.state_dict())
         return _timm_normalisation(backbone)
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileWeights:
-    """A .safetensors file, or a state dict by `torch.save`, with timm's names; it may have a classifier or a prefix."""
+    """A .safetensors file or a state dict of `torch.save` with timm's names; a prefix and a classifier are dropped."""
 
     kind: Literal["file"] = "file"
-    path: Path = field(metadata={"identity": False})  # what lies there decides
-    mean: tuple[float, float, float] | None = None  # of values in 0..1; left out: timm's for this backbone
+    path: Path = field(metadata={"identity": False})  # the content of the file is what counts
+    mean: tuple[float, float, float] | None = None  # of values in 0..1; default: timm's for this backbone
     std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
@@ -89,11 +89,11 @@ class FileWeights:
             raise ValueError(f"weights.std: expected three numbers above 0, got {self.std}")
 
     def licence(self, backbone_name: str) -> str:
-        """Only who gave the file knows."""
+        """A reminder that the file has a licence of its own."""
         return f"first weights of {backbone_name}: your file {self.path.name}, under its own licence"
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
-        """Copy the tensors; ValueError names those that are missing, of another shape or unknown."""
+        """Copy the tensors; raises ValueError that names those that are missing, of another shape or unknown."""
         tensors = state_file.read(self.path)
         where = f"weights {self.path}, backbone {backbone_name}"
         backbone.load_state_dict(state_file.fit(tensors, backbone, where), strict=False)
@@ -108,10 +108,10 @@ class RandomWeights:
     kind: Literal["random"] = "random"
 
     def licence(self, backbone_name: str) -> None:
-        """Nobody's."""
+        """None."""
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
-        """Leave the initial weights."""
+        """Leave the random weights; returns timm's normalisation."""
         return _timm_normalisation(backbone)
 
 
@@ -124,7 +124,7 @@ def _timm_normalisation(backbone: nn.Module) -> Normalisation:
 
 
 def _copy_in_order(source: dict[str, Tensor], backbone: nn.Module, file: str) -> None:
-    """Copy tensor by tensor: the package names them otherwise, in the same order; its classifier is left out."""
+    """Copy tensor by tensor: the package has other names in the same order; its classifier is left out."""
     given = [value for name, value in source.items() if not name.endswith("num_batches_tracked")]
     wanted = [(name, v) for name, v in backbone.state_dict().items() if not name.endswith("num_batches_tracked")]
     for (name, value), tensor in zip(wanted, given, strict=False):

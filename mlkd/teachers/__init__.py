@@ -1,9 +1,9 @@
-"""Teachers that are ready to teach: nets of ours, ONNX taggers from elsewhere, several of them as one."""
+"""Trained teachers: models of this pipeline, foreign ONNX taggers, and ensembles of them."""
 
 from collections.abc import Sequence
 
 from mlkd.core.labels import Labels
-from mlkd.teachers.base import Several, Teacher, scores
+from mlkd.teachers.base import Ensemble, Teacher, scores
 from mlkd.teachers.checkpoint import CheckpointTeacher
 from mlkd.teachers.onnx import OnnxTeacher
 
@@ -11,9 +11,17 @@ ReadyTeacher = CheckpointTeacher | OnnxTeacher
 
 
 def load(teachers: Sequence[ReadyTeacher], labels: Labels) -> Teacher:
-    """All of them as one.  Raises ValueError where one was made for other labels."""
+    """Load one teacher, or an ensemble of several.
+
+    Args:
+        teachers: At least one.
+        labels: Labels of the data, which become the columns of the outputs.
+
+    Raises:
+        ValueError: A teacher cannot be read or lacks a label.
+    """
     loaded = tuple(teacher.load(labels) for teacher in teachers)
-    return loaded[0] if len(loaded) == 1 else Several(loaded)
+    return loaded[0] if len(loaded) == 1 else Ensemble(loaded)
 
 
-__all__ = ["CheckpointTeacher", "OnnxTeacher", "ReadyTeacher", "Several", "Teacher", "load", "scores"]
+__all__ = ["CheckpointTeacher", "Ensemble", "OnnxTeacher", "ReadyTeacher", "Teacher", "load", "scores"]

@@ -1,6 +1,6 @@
-"""Teachers' outputs on every view of every training image, computed once and reused by every student.
+"""The cache of teacher outputs for all augmented views of the training images, used by every student.
 
-They lie in raw files that grow view by view, so that a full disk is an OSError and a view is whole or absent.
+Outputs are appended to raw files view by view, so that a full disk raises OSError and a view is complete or absent.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from jaxtyping import Float
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from mlkd import teachers
-from mlkd.core import files as whole_file
+from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
 from mlkd.data.loader import shown, workers
@@ -28,26 +27,36 @@ from mlkd.data.prepared import Split, read_split
 from mlkd.losses import Loss
 from mlkd.losses.base import positives
 from mlkd.models.outputs import Outputs
-from mlkd.teachers import ReadyTeacher
+from mlkd.teachers import ReadyTeacher, load
 
 _BATCH = 64
 _ABOUT = "about.json"
 
 
 def record(
-    taught_by: Sequence[ReadyTeacher], data: Path, views: Views, out: Path, *, seed: int, progress: Progress = silent
+    teachers: Sequence[ReadyTeacher], data: Path, views: Views, out: Path, *, seed: int, progress: Progress = silent
 ) -> None:
-    """Write what the teachers, as one, put out for every view of every training image into `out`.
+    """Write the outputs of a teacher or an ensemble for all views of the training images; resumes at the last view.
 
-    Logits (V, N, L) and pooled features (V, N, F) in float16; embeddings (P, D) in float16 only of what counts as
-    positive by `losses.base.positives`, which may differ between views where decisions are unknown.
-    Resumes at the first view that is not complete.  Raises ValueError for teachers of other labels.
+    Logits (V, N, L), pooled features (V, N, F) and embeddings (P, D) are stored in float16; embeddings only of the
+    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.
+
+    Args:
+        teachers: One, or the members of an ensemble.
+        data: Folder of a prepared set.
+        views: Augmentations.
+        out: An existing folder, empty or with some complete views.
+        seed: Of the augmentations.
+        progress: Called after each batch.
+
+    Raises:
+        ValueError: A teacher lacks a label, or its outputs are nan or infinite.
     """
     split = read_split(data, "train")
     about = _about(out)
     if about.get("done") == views.count:
         return
-    teacher = teachers.load(taught_by, split.labels)
+    teacher = load(teachers, split.labels)
     processes = workers(cuda=torch.cuda.is_available(), ranks=1)
     with ExitStack() as stack, torch.inference_mode():
         files = _Files(out, about.get("bytes", {}), stack)
@@ -58,40 +67,42 @@ def record(
                 _append(files, split, indices, outputs)
                 progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, views.count * len(split))
             facts = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush(), **_widths(outputs)}
-            whole_file.write(out / _ABOUT, (json.dumps(facts, indent=1) + "\n").encode())
+            write_file(out / _ABOUT, (json.dumps(facts, indent=1) + "\n").encode())
 
 
 @dataclass(frozen=True)
 class TeacherOutputs:
-    """What `record` wrote, read through memory maps; P embeddings of all views, one after the other."""
+    """Stored outputs as memory maps, with P embeddings of all views one after the other."""
 
     logits: NDArray[np.float16]  # (V, N, L)
     pooled: NDArray[np.float16] | None  # (V, N, F)
     embeddings: NDArray[np.float16] | None  # (P, D)
     positive: NDArray[np.uint8]  # (V, N, ⌈L/8⌉) bits: which labels have an embedding
-    first: NDArray[np.int64]  # (V, N) row of an image's first embedding
+    first: NDArray[np.int64]  # (V, N) row of the first embedding of an image
     views: Views
     seed: int
 
     @classmethod
     def read(cls, folder: Path, split: Split) -> TeacherOutputs:
-        """Raises ValueError when the folder holds none, or those for other images."""
+        """Open the outputs in a folder.  Raises ValueError if they are incomplete or of other images."""
         about = _about(folder)
         views = Views(**about["views"]) if about else None
         if views is None or about["done"] < views.count:
-            raise ValueError(f"teacher outputs: expected a whole set in {folder}, got none; run teacher_outputs first")
-        whole = (views.count, *split.targets.shape)
-        if about["bytes"]["logits"] != 2 * np.prod(whole):
+            raise ValueError(
+                f"teacher outputs: expected a complete set in {folder}, got none; run teacher_outputs first"
+            )
+        shape = (views.count, *split.targets.shape)
+        if about["bytes"]["logits"] != 2 * np.prod(shape):
             got = about["bytes"]["logits"] // (2 * views.count)
-            raise _of_others(folder, split, f"{got} decisions")
-        positive = _mapped(folder, "positive", np.uint8, (*whole[:2], -(-whole[2] // 8)))
+            raise _other_images_error(folder, split, f"{got} decisions")
+        positive = _map_file(folder, "positive", np.uint8, (*shape[:2], -(-shape[2] // 8)))
         if not _same_images(positive[0], split):
-            raise _of_others(folder, split, "those of other images")
+            raise _other_images_error(folder, split, "those of other images")
         counts = np.bitwise_count(positive).sum(2, dtype=np.int64)
         return cls(
-            logits=_mapped(folder, "logits", np.float16, whole),
-            pooled=_mapped(folder, "pooled", np.float16, (*whole[:2], about["pooled"])) if about["pooled"] else None,
-            embeddings=_mapped(folder, "embeddings", np.float16, (int(counts.sum()), about["embeddings"]))
+            logits=_map_file(folder, "logits", np.float16, shape),
+            pooled=_map_file(folder, "pooled", np.float16, (*shape[:2], about["pooled"])) if about["pooled"] else None,
+            embeddings=_map_file(folder, "embeddings", np.float16, (int(counts.sum()), about["embeddings"]))
             if about["embeddings"]
             else None,
             positive=positive,
@@ -101,7 +112,7 @@ class TeacherOutputs:
         )
 
     def batch(self, indices: NDArray[np.int64], view: int) -> Outputs:
-        """float32 Outputs of images `indices` in one view; embeddings that are not stored are zero, and not used."""
+        """float32 Outputs of the images `indices` in one view; embeddings that are not stored are 0, and not used."""
         return Outputs(
             logits=torch.from_numpy(self.logits[view, indices]).float(),
             embeddings=None if self.embeddings is None else self._embeddings(self.embeddings, indices, view),
@@ -109,7 +120,7 @@ class TeacherOutputs:
         )
 
     def require(self, losses: Sequence[Loss]) -> None:
-        """ValueError that names the first loss of any weight which looks at something that these outputs lack."""
+        """Raise ValueError that names the first loss with a weight that needs an output which is not stored."""
         probe = self.batch(np.zeros(1, dtype=np.int64), 0)
         for loss in losses:
             if loss.weight and "embeddings" in loss.needs:
@@ -125,26 +136,28 @@ class TeacherOutputs:
         ends = np.cumsum(counts)
         rows = np.arange(len(cells)) + np.repeat(self.first[view, indices] - (ends - counts), counts)
         embeddings = torch.zeros(len(indices) * labels, stored.shape[1])
-        embeddings.numpy()[cells] = torch.from_numpy(stored[rows]).float().numpy()  # torch widens faster, numpy places
+        embeddings.numpy()[cells] = (
+            torch.from_numpy(stored[rows]).float().numpy()
+        )  # torch converts faster, numpy assigns faster
         return embeddings.view(len(indices), labels, stored.shape[1])
 
 
 class _Files:
-    """Raw files that are appended to; what a kill left behind the last complete view is cut off."""
+    """Raw files to append to; an incomplete view of an interrupted run is cut off."""
 
     def __init__(self, out: Path, sizes: Mapping[str, int], stack: ExitStack) -> None:
         self.out, self.sizes, self.stack = out, sizes, stack
         self.open: dict[str, BinaryIO] = {}
 
     def append(self, name: str, values: NDArray[Any]) -> None:
-        """Raises OSError when the disk is full."""
+        """Append an array to the file `name`.  Raises OSError when the disk is full."""
         if name not in self.open:
             self.open[name] = self.stack.enter_context((self.out / f"{name}.raw").open("ab"))
             self.open[name].truncate(self.sizes.get(name, 0))
         self.open[name].write(np.ascontiguousarray(values).data)
 
     def flush(self) -> dict[str, int]:
-        """Force all to disk; returns their sizes in bytes."""
+        """Force all files to the disk; returns their sizes in bytes."""
         for file in self.open.values():
             file.flush()
             os.fsync(file.fileno())
@@ -166,12 +179,14 @@ def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Ou
 
 
 def _check_finite(split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
-    for what in ("logits", "embeddings", "pooled"):
-        values: Tensor | None = getattr(outputs, what)
+    for output in ("logits", "embeddings", "pooled"):
+        values: Tensor | None = getattr(outputs, output)
         bad = torch.zeros(len(indices)) if values is None else (~torch.isfinite(values)).flatten(1).any(1)
         if bad.any():
             name = split.names[indices[int(bad.nonzero()[0])]]
-            raise ValueError(f"teacher outputs: expected finite {what}, got others for {name}; choose another teacher")
+            raise ValueError(
+                f"teacher outputs: expected finite {output}, got others for {name}; choose another teacher"
+            )
 
 
 def _batches(split: Split) -> list[range]:
@@ -185,21 +200,21 @@ def _half(values: Float[Tensor, "..."]) -> NDArray[np.float16]:
 
 
 def _widths(outputs: Outputs) -> dict[str, int | None]:
-    """Length of one embedding and of one image's pooled features."""
+    """Length of an embedding and of the pooled features of an image."""
     return {
         "embeddings": None if outputs.embeddings is None else outputs.embeddings.shape[2],
         "pooled": None if outputs.pooled is None else outputs.pooled.shape[1],
     }
 
 
-def _mapped(folder: Path, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
+def _map_file(folder: Path, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     if 0 in shape:
         return np.zeros(shape, dtype)
     return np.asarray(np.memmap(folder / f"{name}.raw", dtype, mode="r", shape=shape))
 
 
 def _same_images(positive: NDArray[np.uint8], split: Split) -> bool:
-    """Whether the stored positives (N, ⌈L/8⌉) are the targets wherever these are known."""
+    """Whether the stored positives (N, ⌈L/8⌉) equal the known targets."""
     targets = np.packbits(split.targets.astype(bool), axis=1)
     if split.label_mask is None:
         return bool(np.array_equal(positive, targets))
@@ -207,10 +222,10 @@ def _same_images(positive: NDArray[np.uint8], split: Split) -> bool:
     return bool(np.array_equal(positive & label_mask, targets & label_mask))
 
 
-def _of_others(folder: Path, split: Split, got: str) -> ValueError:
+def _other_images_error(folder: Path, split: Split, got: str) -> ValueError:
     return ValueError(
         f"teacher outputs in {folder}: expected those of {split.targets.shape} images and labels, got {got}; "
-        "remove the folder and run again"
+        "remove the folder and rerun the command"
     )
 
 

@@ -1,4 +1,4 @@
-"""A teacher that is a net of ours."""
+"""A teacher from a training run of this pipeline."""
 
 from __future__ import annotations
 
@@ -14,48 +14,48 @@ from mlkd.losses.base import Need
 from mlkd.models import checkpoint
 from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
-from mlkd.teachers.base import Aspects, ImagesBySize, SingleTeacher, columns
+from mlkd.teachers.base import Aspects, ImagesBySize, SingleTeacher, find_columns
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointTeacher:
-    """`path` is best.safetensors of a training run, or the folder that it lies in."""
+    """`path` is best.safetensors of a training run, or its folder."""
 
     kind: Literal["checkpoint"] = "checkpoint"
-    path: Path = field(metadata={"identity": False})  # what lies there decides
+    path: Path = field(metadata={"identity": False})  # the content of the file is what counts
 
-    gives: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings", "pooled", "features"})
+    provides: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings", "pooled", "features"})
 
     @property
     def folder(self) -> Path:
-        """Where best.safetensors lies."""
+        """The folder of best.safetensors."""
         return self.path.parent if self.path.name == checkpoint.BEST else self.path
 
     @property
     def image_px(self) -> int:
-        """The size of image it was trained for.  Raises ValueError for a missing or damaged file."""
+        """The image size in pixels.  Raises ValueError for a missing or damaged file."""
         return int(checkpoint.read_facts(self.folder / checkpoint.BEST)["model"]["image_px"])
 
     def files(self) -> tuple[Path, ...]:
-        """What it is made of."""
+        """The files whose content decides the outputs."""
         return (self.folder / checkpoint.BEST,)
 
     def load(self, labels: Labels | None) -> SingleTeacher:
-        """The net, on CUDA where there is one; without `labels` for its own.
+        """Load the model, on CUDA where available; without `labels`, its own labels are the columns.
 
         Raises ValueError for labels that it was not trained for.
         """
         own = checkpoint.load_labels(self.folder)
-        chosen = columns(self.path, own.names, labels or own)
+        columns = find_columns(self.path, own.names, labels or own)
         tagger = checkpoint.load_model(self.folder)
-        return _Net(tagger.to("cuda" if torch.cuda.is_available() else "cpu"), chosen, len(own))
+        return _LoadedCheckpoint(tagger.to("cuda" if torch.cuda.is_available() else "cpu"), columns, len(own))
 
 
 @dataclass(frozen=True)
-class _Net:
+class _LoadedCheckpoint:
     tagger: TaggerNet
     columns: list[int]
-    width: int
+    label_count: int
     pads = False
 
     @property

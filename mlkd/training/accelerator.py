@@ -1,4 +1,4 @@
-"""The accelerator of a run: devices, processes, precision and trackers, all by the accelerate library."""
+"""The accelerator of a run: devices, processes, precision and trackers, by the accelerate library."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.tracking import get_available_trackers
+from torch import nn
 
 from mlkd.training.config import Training
 
 
-def accelerator(training: Training, out: Path) -> Accelerator:
-    """One for this process, with the trackers started below `out`.
+def create_accelerator(training: Training, out: Path) -> Accelerator:
+    """The accelerator of this process; its trackers write below `out`.
 
     Raises ValueError for a tracker that is not installed, and for fp16 without CUDA.
     """
@@ -23,20 +24,26 @@ def accelerator(training: Training, out: Path) -> Accelerator:
             raise ValueError(
                 f"training.trackers: expected installed ones ({', '.join(installed)}), got {name!r}; install it"
             )
-    AcceleratorState._reset_state()  # one a process; the next run of the same process may compute in another precision
-    made = Accelerator(
-        cpu=not torch.accelerator.is_available(),  # else torchrun's processes do not find each other on a CPU
+    AcceleratorState._reset_state()  # a process has one; its next run may use another precision
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(),  # otherwise the processes of torchrun do not connect on a CPU
         mixed_precision=_precision(training),
-        log_with=list(training.trackers),
+        log_with=list(training.trackers) or None,
         project_dir=str(out),
     )
-    made.init_trackers("training")
-    return made
+    accelerator.init_trackers("training")
+    return accelerator
+
+
+def wrap(module: nn.Module, accelerator: Accelerator, *, compiled: bool) -> nn.Module:
+    """The module to call in a training step: compiled if asked for, and data-parallel with several processes."""
+    called: nn.Module = torch.compile(module) if compiled else module  # type: ignore[assignment]
+    return accelerator.prepare(called) if accelerator.num_processes > 1 else called
 
 
 def _precision(training: Training) -> str:
     cuda = torch.cuda.is_available()
     if training.precision == "fp16" and not cuda:
-        raise ValueError("training.precision: expected CUDA for fp16, got a machine without; use bf16 or fp32")
-    chosen = {"auto": "bf16" if cuda else "no", "fp32": "no"}
-    return chosen.get(training.precision, training.precision)
+        raise ValueError("training.precision: expected CUDA for fp16, got a machine without it; use bf16 or fp32")
+    names = {"auto": "bf16" if cuda else "no", "fp32": "no"}  # as accelerate calls them
+    return names.get(training.precision, training.precision)

@@ -1,4 +1,4 @@
-"""How a tagger is trained: the hyper-parameters of one run."""
+"""The hyper-parameters of one training run."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ _LIMITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How a tagger is trained.
+    """Hyper-parameters of one training run.
 
-    `batch_size` counts the images of one forward pass over all processes, which is what losses between images
-    see; `accumulate` of them make a step of the optimiser.  `adam` decays weights through the gradient, as published:
-    with a loss that is a mean over images its decay is that of a sum over the number of images.
+    `batch_size` is the number of images of one forward pass over all processes, which losses between images compare;
+    `accumulate` forward passes make one step of the optimiser.  `adam` applies weight decay through the gradient, as
+    published; losses here are means over images, so a published decay for a sum has to be divided by the batch size.
+
+    Raises:
+        ValueError: A value is out of range, no loss has a weight, or a kind of loss occurs twice.
     """
 
     epochs: int
@@ -35,11 +38,13 @@ class Training:
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
     warmup: float = 0.2  # share of all steps
     backbone_scale: float = 1.0  # the backbone's learning rate over the head's
-    frozen_groups: int = 0  # stages, stem first, that keep their first weights; batch norm's statistics still move
+    frozen_groups: int = (
+        0  # stages, stem first, that keep their initial weights; their batch-norm statistics still change
+    )
     weight_decay: float = 0.01  # not on biases and norms
     ema_decay: float = 0.99
     gradient_norm: float = 10.0
-    stop_epoch: int = 0  # end after so many of the epochs that the schedule is made for; 0 = after the last
+    stop_epoch: int = 0  # end after so many epochs of the schedule; 0 = after the last
     patience: int = 0  # stop after so many epochs without a better mAP on select; 0 = never
     compile: bool = False  # torch.compile; needs a C++ compiler
     save_steps: int = field(default=500, metadata={"identity": False})
@@ -51,7 +56,7 @@ class Training:
                 raise ValueError(f"training.{name}: expected {low}..{high}, got {getattr(self, name)}")
         kinds = [loss.kind for loss in self.losses]
         if not kinds:
-            raise ValueError("training.losses: expected at least one loss, got none; bce is the usual one")
+            raise ValueError("training.losses: expected at least one loss, got none; add bce")
         if not any(loss.weight for loss in self.losses):
             raise ValueError(f"training.losses: expected one with a weight above 0, got 0 for each of {kinds}")
         if len(set(kinds)) < len(kinds):
@@ -59,15 +64,15 @@ class Training:
 
     @property
     def last_epoch(self) -> int:
-        """Epochs that are trained at most."""
+        """The largest number of epochs to train."""
         return min(self.stop_epoch, self.epochs) if self.stop_epoch else self.epochs
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the losses that count look at: a teacher, label-wise embeddings, pooled features, stage maps."""
+        """What the losses with a weight compare: a teacher, label-wise embeddings, pooled features, stage maps."""
         return frozenset().union(*(loss.needs for loss in self.losses if loss.weight))
 
     @property
     def needs_teacher(self) -> bool:
-        """True if any loss compares with a teacher."""
+        """Whether a loss with a weight compares with a teacher."""
         return "teacher" in self.needs

@@ -1,4 +1,4 @@
-"""What is trained as one module: the tagger, and the adapters that its losses ask for."""
+"""The module that is trained: the tagger, and the adapters of its losses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlkd.models.outputs import Outputs
 from mlkd.training.config import Training
 
 
-class Learner(nn.Module):
-    """Images to the Outputs that losses see: stage maps only when asked for, and already adapted to the teacher's.
+class DistillationModule(nn.Module):
+    """Images to the Outputs that losses read: stage maps only where a loss needs them, after its adapter.
 
-    Adapters belong to the optimiser's parameters and to no export; they leave out the maps of frozen stages, in which
-    nothing can learn.  One module, so that a wrapper for several processes sees every parameter.
+    Adapters are trained but never exported; they skip the maps of frozen stages.  Tagger and adapters are one module,
+    so that a wrapper for several processes sees every parameter.
     """
 
     def __init__(self, tagger: TaggerNet, training: Training, teacher: TaggerNet | None) -> None:
@@ -27,8 +27,8 @@ class Learner(nn.Module):
         self.adapters = nn.ModuleDict()
         for loss in training.losses:
             if isinstance(loss, ReviewKD) and loss.weight:
-                assert teacher is not None, "train has checked"
-                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(learning=True), teacher.stage_shapes())
+                assert teacher is not None, "LossComputer has checked"
+                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(trainable=True), teacher.stage_shapes())
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> Outputs:
         outputs: Outputs = self.tagger(images, features=self.features)

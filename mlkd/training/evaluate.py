@@ -1,4 +1,4 @@
-"""Scores of a tagger on many images."""
+"""Scores of a tagger for many images."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from mlkd.models.network import TaggerNet
 
 
 def scores(model: TaggerNet, pixels: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
-    """Sigmoid scores (N, L) of uint8 pixels (N, H, W, 3), in eval mode; the model's mode is restored."""
+    """Sigmoid scores (N, L) of uint8 pixels (N, H, W, 3), computed in eval mode; the mode is restored."""
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    parts = []
+    parts: list[NDArray[np.float32]] = []
     with torch.inference_mode():
         for start in range(0, len(pixels), batch_size):
             batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(device)
             parts.append(model(batch).logits.float().sigmoid().cpu().numpy())
     model.train(was_training)
-    joined: NDArray[np.float32] = np.concatenate(parts)
-    return joined
+    return np.concatenate(parts)
 
 
-def of_folder(folder: Path, split: Split) -> NDArray[np.float32]:
-    """Scores (N, L) of a finished training stage's tagger on a split, on CUDA where there is one."""
+def score_folder(folder: Path, split: Split) -> NDArray[np.float32]:
+    """Scores (N, L) of the tagger of a finished training stage for a split, on CUDA where available."""
     tagger = load_model(folder).to("cuda" if torch.cuda.is_available() else "cpu")
     return scores(tagger, split.pixels(tagger.image_px))

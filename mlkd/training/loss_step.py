@@ -1,11 +1,10 @@
-"""What the losses of a run see: targets, what is known, and the teacher's outputs; and the terms that come of it."""
+"""The loss terms of a training step: the losses of a run, and the targets and teacher outputs they compare with."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -13,22 +12,29 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlkd.data.prepared import Split
-from mlkd.losses import ClassAware, Loss
-from mlkd.losses.base import Need, positives
+from mlkd.losses import ClassAware
+from mlkd.losses.base import LossInputs
 from mlkd.models import checkpoint
 from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
 from mlkd.teachers.cache import TeacherOutputs
 from mlkd.training import distributed
 from mlkd.training.config import Training
-from mlkd.training.memory_bank import Recent
+from mlkd.training.memory_bank import MemoryBank
 
 
-class Lesson:
-    """The losses of a run with everything they compare a student with.
+class LossComputer:
+    """Computes the loss terms of a run.
 
-    `outputs` is the folder of teacher_outputs.record; `teacher`, a trained net, runs along only where a loss needs
-    stage maps.  Raises ValueError when a loss needs what there is not.
+    Args:
+        split: The training images.
+        training: Names the losses.
+        outputs: Folder of `teachers.cache.record`.
+        teacher: Folder of a trained model; loaded only where a loss needs stage maps.
+        device: Where the terms are computed.
+
+    Raises:
+        ValueError: A loss needs teacher outputs or stage maps that are missing.
     """
 
     def __init__(
@@ -39,68 +45,51 @@ class Lesson:
         if "features" in training.needs and teacher is None:
             raise ValueError("training.losses: expected a teacher trained here for a loss on stage maps, got none")
         self.split, self.losses, self.device = split, [loss for loss in training.losses if loss.weight], device
-        self.compares = training.needs_teacher
-        between: set[Need] = set()
-        self.between_images = between.union(*(loss.needs for loss in self.losses if loss.compares_images))
-        self.cached = TeacherOutputs.read(outputs, split) if outputs else None
-        if self.cached:
-            self.cached.require(self.losses)
-        self.recent = next((Recent(loss.memory) for loss in self.losses if _remembers(loss)), None)
-        self.live: TaggerNet | None = None
+        self.needs_teacher = training.needs_teacher
+        self.needs_of_whole_batch = {need for loss in self.losses if loss.compares_images for need in loss.needs}
+        self.teacher_outputs = TeacherOutputs.read(outputs, split) if outputs else None
+        if self.teacher_outputs:
+            self.teacher_outputs.require(self.losses)
+        sizes = [loss.memory for loss in self.losses if isinstance(loss, ClassAware)]
+        self.memory_bank = MemoryBank(sizes[0]) if any(sizes) else None
+        self.teacher: TaggerNet | None = None
         if teacher and "features" in training.needs:
-            self.live = checkpoint.load_model(teacher).to(device)
+            self.teacher = checkpoint.load_model(teacher).to(device)
 
-    def kept(self) -> dict[str, Tensor]:
-        """What later batches see of earlier ones, to be saved with the run."""
-        return self.recent.tensors() if self.recent else {}
-
-    def restore(self, kept: dict[str, Tensor]) -> None:
-        """Take up what `kept` gave."""
-        if self.recent:
-            self.recent.restore(kept, self.device)
-
-    def terms(
+    def compute_terms(
         self, student: Outputs, rows: NDArray[np.int64], images: Sequence[Tensor], *, view: int, epochs: float
     ) -> dict[str, Tensor]:
-        """Weighted loss terms by kind, for the split's `rows` in one view, after so many `epochs`.
+        """Weighted loss terms by kind.
 
-        `images` holds the student's images and, where a net runs along, the teacher's.
+        Args:
+            student: Outputs of the student for `images[0]`.
+            rows: Rows of the split that the images come from.
+            images: The student's images and, where a teacher runs along, the teacher's.
+            view: Number of the augmented view that the images show.
+            epochs: Epochs trained so far, which decide the ramps.
         """
-        student = student.each(Tensor.float)  # whatever the nets computed in
-        teacher = self._teacher(rows, images, view) if self.compares else student
+        student = student.each(Tensor.float)  # autocast may have computed it in half precision
+        teacher = self._teacher(rows, images, view) if self.needs_teacher else student
         targets = torch.from_numpy(self.split.targets[rows].astype(np.float32)).to(self.device)
-        label_mask = (
-            None if self.split.label_mask is None else torch.from_numpy(self.split.label_mask[rows]).to(self.device)
-        )
-        mine = everyone = (student, teacher, targets, label_mask)
-        if self.between_images:
-            everyone = distributed.gathered(*mine, self.between_images)
+        mask = self.split.label_mask
+        label_mask = None if mask is None else torch.from_numpy(mask[rows]).to(self.device)
+        own = LossInputs(student, teacher, targets, label_mask)
+        whole = distributed.gather(own, self.needs_of_whole_batch) if self.needs_of_whole_batch else own
         terms: dict[str, Tensor] = {}
         for loss in self.losses:
-            seen = everyone if loss.compares_images else mine
-            value = self._with_recent(*seen) if _remembers(loss) else loss(*seen)
-            terms[loss.kind] = loss.weight * _ramp(epochs, loss.ramp_epochs) * value
+            inputs = whole if loss.compares_images else own
+            if self.memory_bank and isinstance(loss, ClassAware):
+                value = self.memory_bank.compute_loss(loss, inputs)
+            else:
+                value = loss.value(inputs)
+            terms[loss.kind] = loss.weight_at(epochs) * value
         return terms
 
-    def _with_recent(self, student: Outputs, teacher: Outputs, targets: Tensor, label_mask: Tensor | None) -> Tensor:
-        assert self.recent is not None, "made at the start"
-        kind = ClassAware.kind
-        chosen = positives(targets, label_mask, teacher.logits)
-        return self.recent.class_aware(student.label_embeddings(kind), teacher.label_embeddings(kind), chosen)
-
     def _teacher(self, rows: NDArray[np.int64], images: Sequence[Tensor], view: int) -> Outputs:
-        assert self.cached is not None, "checked at the start"
-        teacher = self.cached.batch(rows, view).each(lambda tensor: tensor.to(self.device))
-        if self.live is None:
-            return teacher
+        assert self.teacher_outputs is not None, "__init__ has checked"
+        outputs = self.teacher_outputs.batch(rows, view).each(lambda tensor: tensor.to(self.device))
+        if self.teacher is None:
+            return outputs
         with torch.no_grad():
-            live: Outputs = self.live(images[1], features=True)
-        return dataclasses.replace(teacher, features=live.features)
-
-
-def _remembers(loss: Loss) -> TypeGuard[ClassAware]:
-    return isinstance(loss, ClassAware) and loss.memory > 0
-
-
-def _ramp(epochs: float, ramp_epochs: float) -> float:
-    return min(1.0, epochs / ramp_epochs) if ramp_epochs else 1.0
+            live: Outputs = self.teacher(images[1], features=True)
+        return dataclasses.replace(outputs, features=live.features)

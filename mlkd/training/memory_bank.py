@@ -1,4 +1,4 @@
-"""Recent label-wise embeddings of both nets: company for the few positives that a rare label has in a batch."""
+"""A memory bank of label-wise embeddings, for labels with few positives in a batch."""
 
 from __future__ import annotations
 
@@ -6,69 +6,68 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mlkd.losses import ClassAware
+from mlkd.losses.base import LossInputs
 from mlkd.losses.class_aware import class_aware
 
 
-class Recent:
-    """The last `size` positives of each label, as both nets embedded them when they were seen.
+class MemoryBank:
+    """The last `size` positives of each label, as student and teacher embedded them in earlier batches.
 
-    State of a run: `tensors` is saved and `restore` takes it up.  Two positives of a label have no structure by
-    themselves; with those kept here they have.
+    Two positives of a label have no structure on their own; together with the stored ones they have.  The bank is part
+    of the state of a run: `tensors` is saved with a checkpoint, `restore` reads it back.
     """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.kept: dict[str, Tensor] = {}  # student (K, L, Ds), teacher (K, L, Dt), seen (L,): how many ever
+        self.stored: dict[str, Tensor] = {}  # student (K, L, Ds), teacher (K, L, Dt), seen (L,): positives in total
 
-    def class_aware(
-        self,
-        student: Float[Tensor, "B L Ds"],
-        teacher: Float[Tensor, "B L Dt"],
-        positive: Bool[Tensor, "B L"],
-    ) -> Float[Tensor, ""]:
-        """`losses.class_aware` over the batch and what is kept, per image of the batch; then keeps the batch.
+    def compute_loss(self, loss: ClassAware, inputs: LossInputs) -> Float[Tensor, ""]:
+        """`class_aware` over the batch and the stored positives, per image of the batch; then stores the batch.
 
-        Only embeddings of the batch carry gradient.  A label that the batch lacks adds nothing.
+        Only embeddings of the batch carry gradient.  A label without positives in the batch adds nothing.
         """
-        self._prepare(student, teacher)
-        company = self._filled() & positive.any(0)
+        student, teacher = (outputs.label_embeddings(loss.kind) for outputs in (inputs.student, inputs.teacher))
+        positive = inputs.positives()
+        self._allocate(student, teacher)
+        stored = self._filled() & positive.any(0)
         joined = [
-            torch.cat([new, self.kept[name].to(new)]) for name, new in (("student", student), ("teacher", teacher))
+            torch.cat([new, self.stored[name].to(new)]) for name, new in (("student", student), ("teacher", teacher))
         ]
-        value = class_aware(joined[0], joined[1], torch.cat([positive, company]))
-        self._keep(student.detach(), teacher.detach(), positive)
+        value = class_aware(joined[0], joined[1], torch.cat([positive, stored]))
+        self._store(student.detach(), teacher.detach(), positive)
         return value * (len(positive) + self.size) / len(positive)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything, by name; nothing before the first batch."""
-        return dict(self.kept)
+        """The stored tensors by name; none before the first batch."""
+        return dict(self.stored)
 
     def restore(self, tensors: dict[str, Tensor], device: torch.device) -> None:
-        """Take up what `tensors` gave."""
-        self.kept = {name: value.to(device) for name, value in tensors.items()}
+        """Read back the result of `tensors`."""
+        self.stored = {name: value.to(device) for name, value in tensors.items()}
 
-    def _prepare(self, student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"]) -> None:
-        if not self.kept:
+    def _allocate(self, student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"]) -> None:
+        if not self.stored:
             labels = student.shape[1]
-            self.kept = {
+            self.stored = {
                 "student": torch.zeros(self.size, labels, student.shape[2], device=student.device),
                 "teacher": torch.zeros(self.size, labels, teacher.shape[2], device=student.device),
                 "seen": torch.zeros(labels, dtype=torch.int64, device=student.device),
             }
 
     def _filled(self) -> Bool[Tensor, "K L"]:
-        return torch.arange(self.size, device=self.kept["seen"].device)[:, None] < self.kept["seen"]
+        return torch.arange(self.size, device=self.stored["seen"].device)[:, None] < self.stored["seen"]
 
-    def _keep(
+    def _store(
         self, student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"], positive: Bool[Tensor, "B L"]
     ) -> None:
-        """Over the oldest; of more positives than there is room for, the last."""
+        """Overwrite the oldest entries; of more positives than `size`, only the last ones are stored."""
         nth, count = positive.cumsum(0) - 1, positive.sum(0)
         chosen = positive & (nth >= count - self.size)
         image, label = torch.nonzero(chosen, as_tuple=True)
-        place = (self.kept["seen"][label] + nth[image, label]) % self.size
-        # new tensors: a step's graph may still hold the old ones
+        slot = (self.stored["seen"][label] + nth[image, label]) % self.size
+        # new tensors: the graph of a step may still hold the old ones
         for name, new in (("student", student), ("teacher", teacher)):
-            kept = self.kept[name]
-            self.kept[name] = kept.index_put((place, label), new[image, label].to(kept))
-        self.kept["seen"] = self.kept["seen"] + count
+            old = self.stored[name]
+            self.stored[name] = old.index_put((slot, label), new[image, label].to(old))
+        self.stored["seen"] = self.stored["seen"] + count

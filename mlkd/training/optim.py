@@ -15,9 +15,9 @@ from mlkd.training.config import Training
 
 
 def freeze(tagger: TaggerNet, groups: int) -> None:
-    """Stop gradients of the first `groups` stages of the backbone, counted as timm groups them (0 = the stem).
+    """Freeze the parameters of the first `groups` stages of the backbone, in timm's grouping (the stem is the first).
 
-    Their batch norms go on averaging the statistics of the images that they see.
+    Their batch norms still update their running statistics.
     """
     if not groups:
         return
@@ -31,7 +31,7 @@ def freeze(tagger: TaggerNet, groups: int) -> None:
 def optimiser(tagger: TaggerNet, adapters: nn.Module, training: Training) -> Optimizer:
     """AdamW (decoupled decay) or Adam (decay through the gradient, as published); no decay on biases and norms.
 
-    The adapters of losses learn at the head's rate.
+    The adapters of losses have the learning rate of the head.
     """
     groups = []
     for module, scale in ((tagger.backbone, training.backbone_scale), (tagger.head, 1.0), (adapters, 1.0)):
@@ -49,15 +49,22 @@ def _by_decay(module: nn.Module, weight_decay: float) -> Iterator[tuple[float, l
 
 
 def share_of_peak(schedule: str, step: int, steps: int, warmup: float) -> float:
-    """Share of the peak learning rate at `step`, up over the first `warmup` of all steps and down to 0 on a cosine.
+    """Share of the peak learning rate at `step`: a rise over the first `warmup` of all steps, then a cosine to 0.
 
-    one_cycle rises on a cosine from 1/25, cosine on a line from 0.
+    one_cycle rises along a cosine from 1/25, cosine linearly from 0.
     """
     rising = round(steps * warmup)
     if step < rising:
         risen = (step + 1) / (rising + 1)
         return risen if schedule == "cosine" else 0.04 + 0.96 * (1 - math.cos(math.pi * risen)) / 2
     return (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising))) / 2
+
+
+def set_learning_rate(optimiser: Optimizer, training: Training, step: int, steps: int) -> None:
+    """Set the rate of each parameter group for `step` of all `steps` of the schedule."""
+    share = share_of_peak(training.schedule, step, steps, training.warmup)
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * share
 
 
 def optimiser_tensors(adam: Optimizer) -> dict[str, Tensor]:
@@ -67,7 +74,7 @@ def optimiser_tensors(adam: Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(adam: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimiser_tensors` gave."""
+    """Restore the state that `optimiser_tensors` returned."""
     whole = adam.state_dict()
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():

@@ -1,4 +1,4 @@
-"""The training loop of teacher, student and baseline, top to bottom."""
+"""The training loop of teacher, student and baseline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from accelerate.utils import broadcast_object_list
 from numpy.typing import NDArray
 from timm.utils import ModelEmaV3
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlkd.core.metrics import mean_average_precision
 from mlkd.core.progress import Progress, silent
@@ -26,20 +26,19 @@ from mlkd.models import checkpoint
 from mlkd.models.network import Model
 from mlkd.models.weight_check import check_weights
 from mlkd.training import evaluate, history, optim
-from mlkd.training.accelerator import accelerator
-from mlkd.training.checkpoint import RunState
+from mlkd.training.accelerator import create_accelerator, wrap
 from mlkd.training.config import Training
-from mlkd.training.distillation_module import Learner
-from mlkd.training.loss_step import Lesson
+from mlkd.training.distillation_module import DistillationModule
+from mlkd.training.loss_step import LossComputer
+from mlkd.training.run_state import RunState
 
 log = logging.getLogger(__name__)
-
 DIVERGED = "diverged.safetensors"
-TRACK_STEPS = 20  # between two points of a tracker's curve
+TRACK_STEPS = 20  # steps between two points of a tracked curve
 
 
 class NonFiniteLossError(RuntimeError):
-    """A loss turned nan or infinite; the message names step, term and images."""
+    """A loss or a gradient became nan or infinite; the message names step, term and images."""
 
 
 def train(
@@ -54,26 +53,36 @@ def train(
     teacher: Path | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Train until the last epoch, going on from what `out` holds; writes best and last checkpoint and history.json.
+    """Train until the last epoch, or resume a run in `out`; writes best and last checkpoint and history.json.
 
-    `teacher_outputs` are those of teacher_outputs.record; `teacher`, the folder of a trained net, is used only by
-    losses on stage maps.  The best epoch is chosen on the split *select*.  With equal threads and versions on a CPU the
-    final weights are equal bit for bit, whatever step the run was killed at.  Under accelerate's launcher or torchrun
-    every process calls this and takes its part of each batch.
-    Raises ValueError when a loss needs what the teacher has not, NonFiniteLossError when training diverges, and
-    loader.DeadWorkerError when a process that prepares images dies.
+    The best epoch is chosen on the split *select*.  On a CPU with equal threads and versions, a resumed run ends with
+    the same weights, bit for bit, as an uninterrupted one.  Under accelerate's launcher or torchrun each process calls
+    this function and takes its part of each batch.
+
+    Args:
+        views: Augmentations; replaced by those of `teacher_outputs` where given.
+        data: Folder of a prepared set.
+        out: An existing folder, empty or of an interrupted run.
+        seed: Of the initial weights, the order of images, augmentation and dropout.
+        teacher_outputs: Folder that `teachers.cache.record` wrote.
+        teacher: Folder of a trained model, used only by losses on stage maps.
+
+    Raises:
+        ValueError: A loss needs an output that the teacher does not have.
+        NonFiniteLossError: The training diverged.
+        DeadWorkerError: A process that prepares images died.
     """
     run = _Run(model, training, views, data, out, seed, teacher_outputs, teacher, progress)
     run.resume()
     while not run.finished:
         run.train_epoch()
         run.finish_epoch()
-    for tracker in run.accelerator.trackers:  # `end_training` would part the processes, which the next stage needs
+    for tracker in run.accelerator.trackers:  # `end_training` would end the process group, which the next stage needs
         tracker.finish()
 
 
 class _Run:
-    """State of one training run; what is random is a function of (seed, step), so that `step` says where it stands."""
+    """One training run; all random numbers are functions of (seed, step), so that `step` is enough to resume."""
 
     def __init__(
         self,
@@ -88,10 +97,10 @@ class _Run:
         progress: Progress,
     ) -> None:
         self.model, self.training, self.out, self.seed, self.progress = model, training, out, seed, progress
-        self.accelerator = accelerator(training, out)
+        self.accelerator = create_accelerator(training, out)
         self.device, self.ranks = self.accelerator.device, self.accelerator.num_processes
         split, self.select = read_split(data, "train"), read_split(data, "select")
-        self.lesson = Lesson(split, training, teacher_outputs, teacher, self.device)
+        self.losses = LossComputer(split, training, teacher_outputs, teacher, self.device)
         self.loader = self._loader(views)
         self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
         torch.manual_seed(seed)
@@ -99,25 +108,22 @@ class _Run:
         if not (out / checkpoint.LAST).is_file():
             check_weights(self.tagger, model, split.pixels(model.image_px))
         optim.freeze(self.tagger, training.frozen_groups)
-        self.learner = Learner(self.tagger, training, self.lesson.live).to(self.device)
-        self.adam = self.accelerator.prepare(optim.optimiser(self.tagger, self.learner.adapters, training))
-        self.net: nn.Module = self.learner
-        if training.compile:
-            self.net = torch.compile(self.learner)  # type: ignore[assignment]
-        if self.ranks > 1:
-            self.net = self.accelerator.prepare(self.net)
+        self.module = DistillationModule(self.tagger, training, self.losses.teacher).to(self.device)
+        self.optimiser = self.accelerator.prepare(optim.optimiser(self.tagger, self.module.adapters, training))
+        self.wrapped = wrap(self.module, self.accelerator, compiled=training.compile)
         self.ema = ModelEmaV3(self.tagger, decay=training.ema_decay, use_warmup=True)
-        self.state = RunState(self.learner, self.ema, self.adam.optimizer, self.lesson, self.accelerator.scaler)
+        parts = self.module, self.ema, self.optimiser.optimizer, self.losses.memory_bank, self.accelerator.scaler
+        self.state = RunState(*parts)
         self.step, self.best, self.best_epoch = 0, -1.0, 0
-        self.now = history.Epoch()
+        self.totals = history.EpochTotals()
 
     def _loader(self, views: Views) -> Loader:
-        live, cached = self.lesson.live, self.lesson.cached
+        teacher, outputs = self.losses.teacher, self.losses.teacher_outputs
         return Loader(
-            split=self.lesson.split,
-            sizes=(self.model.image_px,) if live is None else (self.model.image_px, live.image_px),
-            views=cached.views if cached else views,
-            view_seed=cached.seed if cached else self.seed,
+            split=self.losses.split,
+            sizes=(self.model.image_px,) if teacher is None else (self.model.image_px, teacher.image_px),
+            views=outputs.views if outputs else views,
+            view_seed=outputs.seed if outputs else self.seed,
             seed=self.seed,
             batch_size=self.training.batch_size,
             rank=self.accelerator.process_index,
@@ -127,104 +133,100 @@ class _Run:
 
     @property
     def epoch(self) -> int:
-        """Epochs that are over."""
+        """Number of completed epochs."""
         return self.step // self.steps_per_epoch
 
     @property
     def finished(self) -> bool:
-        """After the last epoch, or `patience` of them without a better one."""
-        patience = self.training.patience
-        tired = patience > 0 and self.epoch - self.best_epoch >= patience
-        return self.epoch >= self.training.last_epoch or tired
+        """Whether the last epoch is done, or `patience` epochs brought no better mAP."""
+        stalled = 0 < self.training.patience <= self.epoch - self.best_epoch
+        return self.epoch >= self.training.last_epoch or stalled
 
     def train_epoch(self) -> None:
-        """The steps that this epoch has left."""
-        self.net.train()
-        began = time.monotonic() - self.now.seconds
+        """Run the remaining steps of the current epoch."""
+        self.wrapped.train()
+        began = time.monotonic() - self.totals.seconds
         epoch, accumulate = self.epoch, self.training.accumulate
-        batches = self.loader.batches(epoch, first=self.now.steps * accumulate)
-        for _ in range(self.now.steps, self.steps_per_epoch):
-            self.now.add(self._step(epoch, batches))
-            self.now.seconds = time.monotonic() - began
-            self._tell()
-            if self.step % self.training.save_steps == 0 and self.now.steps < self.steps_per_epoch:
+        batches = self.loader.batches(epoch, first=self.totals.steps * accumulate)
+        for _ in range(self.totals.steps, self.steps_per_epoch):
+            self.totals.add(self._step(epoch, batches))
+            self.totals.seconds = time.monotonic() - began
+            self._report_progress()
+            if self.step % self.training.save_steps == 0 and self.totals.steps < self.steps_per_epoch:
                 self.save()
 
     def _step(self, epoch: int, batches: Iterator[Batch]) -> dict[str, float]:
         training, count = self.training, self.training.accumulate
-        steps = training.epochs * self.steps_per_epoch
-        share = optim.share_of_peak(training.schedule, self.step, steps, training.warmup)
-        for group in self.adam.param_groups:
-            group["lr"] = group["peak"] * share
-        told: dict[str, float] = {}
+        optim.set_learning_rate(self.optimiser, training, self.step, training.epochs * self.steps_per_epoch)
+        step_terms: dict[str, float] = {}
         for part in range(count):
             rows, images = next(batches)
             seeds = np.random.SeedSequence([self.seed, self.step, part, self.loader.rank])  # of dropout
             torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
-            last = part == count - 1  # only then processes exchange gradients
-            with nullcontext() if last else self.accelerator.no_sync(self.net):
+            last = part == count - 1  # processes exchange gradients only then
+            with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
                 terms = self._terms(epoch, rows, images)
-                for name, value in self._finite(terms, rows).items():
-                    told[name] = told.get(name, 0.0) + value / count
+                for name, value in self._finite_means(terms, rows).items():
+                    step_terms[name] = step_terms.get(name, 0.0) + value / count
                 self.accelerator.backward(sum(terms.values()) / count)
-        norm = self.accelerator.clip_grad_norm_(self.learner.parameters(), training.gradient_norm)
-        if self.accelerator.scaler is None and not torch.isfinite(norm):  # a scaler leaves such a step out by itself
-            raise self._diverged("gradients, got others", rows)
-        self.adam.step()
-        self.adam.zero_grad()
+        norm = self.accelerator.clip_grad_norm_(self.module.parameters(), training.gradient_norm)
+        if self.accelerator.scaler is None and not torch.isfinite(norm):  # a scaler skips such a step itself
+            raise self._diverged("gradients, got nan or infinite ones", rows)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
         self.step += 1
         self.ema.update(self.tagger, self.step)
-        return told
+        return step_terms
 
     def _terms(self, epoch: int, rows: NDArray[np.int64], images: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        placed = [image.to(self.device) for image in images]
+        on_device = [batch.to(self.device) for batch in images]
         with self.accelerator.autocast():
-            student = self.net(placed[0])
+            student = self.wrapped(on_device[0])
         view, epochs = self.loader.view(epoch), self.step / self.steps_per_epoch
-        return self.lesson.terms(student, rows, placed, view=view, epochs=epochs)
+        return self.losses.compute_terms(student, rows, on_device, view=view, epochs=epochs)
 
-    def _finite(self, terms: Mapping[str, Tensor], rows: NDArray[np.int64]) -> dict[str, float]:
-        """The terms averaged over processes.  Raises NonFiniteLossError if one is no number."""
-        everywhere: Any = self.accelerator.reduce(torch.stack([v.detach() for v in terms.values()]), reduction="mean")
-        told = dict(zip(terms, everywhere.tolist(), strict=True))
-        bad = [name for name, value in told.items() if not np.isfinite(value)]
+    def _finite_means(self, terms: Mapping[str, Tensor], rows: NDArray[np.int64]) -> dict[str, float]:
+        """The terms averaged over processes.  Raises NonFiniteLossError if one is nan or infinite."""
+        reduced: Any = self.accelerator.reduce(torch.stack([v.detach() for v in terms.values()]), reduction="mean")
+        means = dict(zip(terms, reduced.tolist(), strict=True))
+        bad = [name for name, value in means.items() if not np.isfinite(value)]
         if bad:
-            here = any(not torch.isfinite(value) for value in terms.values())
-            raise self._diverged(f"losses, got {bad} not finite", rows if here else None)
-        return told
+            in_this_process = any(not torch.isfinite(value) for value in terms.values())
+            raise self._diverged(f"losses, got {bad} not finite", rows if in_this_process else None)
+        return means
 
     def _diverged(self, what: str, rows: NDArray[np.int64] | None) -> NonFiniteLossError:
-        """The error, after saving what there is to look at; the last regular state stays as it was."""
+        """The error, after saving the state for inspection; the last regular checkpoint is not touched."""
         self.save(DIVERGED)
-        names = [self.lesson.split.names[row] for row in ([] if rows is None else rows)]
+        names = [self.losses.split.names[row] for row in ([] if rows is None else rows)]
         log.error("images of the step that diverged: %s", ", ".join(names) or "of another process")
         shown = f"on images {', '.join(names[:8])}, …" if names else "in another process"
         return NonFiniteLossError(
             f"training step {self.step}: expected finite {what} {shown}; lower the learning rate or that loss's "
-            f"weight; the nets as they are now lie in {self.out / DIVERGED}"
+            f"weight; the current weights are in {self.out / DIVERGED}"
         )
 
-    def _tell(self) -> None:
-        losses, training = self.now.means(), self.training
-        speed = self.now.steps * training.accumulate * training.batch_size / max(self.now.seconds, 1e-9)
-        self.progress("epochs", self.step, training.last_epoch * self.steps_per_epoch, {**losses, "images/s": speed})
+    def _report_progress(self) -> None:
+        training = self.training
+        speed = self.totals.steps * training.accumulate * training.batch_size / max(self.totals.seconds, 1e-9)
+        facts = {**self.totals.means(), "images/s": speed}
+        self.progress("epochs", self.step, training.last_epoch * self.steps_per_epoch, facts)
         if self.step % TRACK_STEPS == 0:
-            rate = self.adam.param_groups[-1]["lr"]
-            self.accelerator.log({**losses, "images/s": speed, "learning_rate": rate}, step=self.step)
+            self.accelerator.log({**facts, "learning_rate": self.optimiser.param_groups[-1]["lr"]}, step=self.step)
 
     def finish_epoch(self) -> None:
-        """Measure on select, record, keep the best, save: the first process does, all learn the outcome."""
-        outcome = [0.0]
+        """Measure mAP on select, record it, save the checkpoints; the first process does so and tells the others."""
+        measured, seconds = [0.0], self.totals.seconds
         if self.accelerator.is_main_process:
             scores = evaluate.scores(self.ema.module, self.select.pixels(self.model.image_px))
-            outcome = [mean_average_precision(scores, self.select.targets, self.select.label_mask)]
-            facts = {"losses": self.now.means(), "select_map": outcome[0], "seconds": round(self.now.seconds, 1)}
-            history.record(self.out, self.epoch, facts)
-            self.accelerator.log({"select_map": outcome[0]}, step=self.step)
+            measured = [mean_average_precision(scores, self.select.targets, self.select.label_mask)]
+            facts = {"losses": self.totals.means(), "select_map": measured[0], "seconds": round(seconds, 1)}
+            history.write_epoch(self.out, self.epoch, facts)
+            self.accelerator.log({"select_map": measured[0]}, step=self.step)
             done = f"epoch {self.epoch} of {self.training.last_epoch}"
-            log.info("%s: select mAP %.2f (%.0f s)", done, 100 * outcome[0], self.now.seconds)
-        select_map = float(broadcast_object_list(outcome)[0])
-        self.now = history.Epoch()
+            log.info("%s: select mAP %.2f (%.0f s)", done, 100 * measured[0], seconds)
+        select_map = float(broadcast_object_list(measured)[0])
+        self.totals = history.EpochTotals()
         if select_map > self.best:
             self.best, self.best_epoch = select_map, self.epoch
             if self.accelerator.is_main_process:
@@ -234,15 +236,15 @@ class _Run:
         self.save()
 
     def save(self, name: str = checkpoint.LAST) -> None:
-        """All that the next step depends on; written by the first process."""
+        """Write the state that the next step depends on; only the first process writes."""
         if self.accelerator.is_main_process:
-            facts = {"step": self.step, "best": self.best, "best_epoch": self.best_epoch, "now": asdict(self.now)}
+            facts = {"step": self.step, "best": self.best, "best_epoch": self.best_epoch, "now": asdict(self.totals)}
             self.state.write(self.out / name, facts)
 
     def resume(self) -> None:
-        """Take up what `save` wrote, if there is any."""
+        """Restore the last checkpoint, if there is one."""
         if (self.out / checkpoint.LAST).is_file():
             facts = self.state.read(self.out / checkpoint.LAST)
             self.step, self.best, self.best_epoch = facts["step"], facts["best"], facts["best_epoch"]
-            self.now = history.Epoch(**facts["now"])
-            log.info("going on after step %d of %d", self.step, self.training.last_epoch * self.steps_per_epoch)
+            self.totals = history.EpochTotals(**facts["now"])
+            log.info("resuming after step %d of %d", self.step, self.training.last_epoch * self.steps_per_epoch)

@@ -43,7 +43,7 @@ def _ready(teacher: ReadyTeacher, labels: Labels | None) -> str:
         began = time.perf_counter()
         loaded(image, ONE_TO_ONE)
     taken_ms = 1000 * (time.perf_counter() - began)
-    return f"{told}: {loaded.width} labels, {taken_ms:.1f} ms an image on {loaded.runs_on}"
+    return f"{told}: {loaded.label_count} labels, {taken_ms:.1f} ms an image on {loaded.runs_on}"
 
 
 def _labels(recipe: Recipe, data: Path | None) -> Labels | None:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from export.bundle import signature
 from export.bundle.bundle import MANIFEST, SIGNATURE, read_bundle
-from mlkd.core import files
+from mlkd.core.files import write_file
 from pipeline.cli.options import DIST, Commands, add_command
 
 OTHERS = 0o077
@@ -92,7 +92,7 @@ def write_signature(folder: Path, private: Path) -> str:
     key = _read_private(private)
     read_bundle(folder)
     made = key.sign(signature.message((folder / MANIFEST).read_bytes()))
-    files.write(folder / SIGNATURE, signature.line(key.public_key(), made))
+    write_file(folder / SIGNATURE, signature.line(key.public_key(), made))
     return signature.fingerprint(key.public_key())
 
 

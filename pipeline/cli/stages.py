@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 import export.bundle.bundle
-from mlkd.core import files
+from mlkd.core.files import write_file
 from pipeline.cli.options import DIST, Commands, add_command, add_recipe_options, pipeline_of, read_recipe
 from pipeline.runner import ranks, result
 
@@ -58,7 +58,7 @@ def publish(folder: Path, dist: Path) -> None:
         signed = signature.read_bytes() if signature.is_file() else None
         export.bundle.bundle.publish(newest, dist)
         if signed is not None and equal:
-            files.write(signature, signed)
+            write_file(signature, signed)
         elif signed is not None:
             print(f"{dist}: another bundle than the one that was signed; python -m pipeline sign {folder.name}")
     print(f"{dist}: the bundle of {folder.name}, {'measured' if measured else 'not measured'}")

@@ -13,6 +13,7 @@ from benchmarks.report import figures
 from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.markdown import environment
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
+from mlkd.core.files import write_file
 from mlkd.models.network import Model
 from pipeline.compare import runs
 from pipeline.compare.plot import draw_panels, is_drawable
@@ -21,7 +22,6 @@ from pipeline.compare.table import Row, Table
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.identity import plain
-from pipeline.runner.result import write_whole
 
 TEMPLATES = Path(__file__).parent / "templates"
 COLUMNS = ("Weights ×", "Seeds", "Test mAP", "Major", "Minor", "To no teacher", "To l2d", "ms a step")
@@ -37,12 +37,12 @@ def render(recipe: Recipe, table: Table, out: Path) -> None:
         "grid_epochs": runs.epochs(recipe)[0],
     }
     text = json.dumps(to_json(facts), indent=1, ensure_ascii=False, allow_nan=False)
-    write_whole(out / "report.json", text + "\n")
+    write_file(out / "report.json", text + "\n")
     view = _view(recipe, table)
-    write_whole(out / "report.md", environment(TEMPLATES).get_template("compare.md.jinja").render(view))
+    write_file(out / "report.md", environment(TEMPLATES).get_template("compare.md.jinja").render(view))
     style = Markup((REPORT_TEMPLATES / "page.css").read_text(encoding="utf-8"))  # our own file
     page = environment(TEMPLATES, html=True).get_template("compare.html.jinja")
-    write_whole(out / "report.html", page.render(view, style=style))
+    write_file(out / "report.html", page.render(view, style=style))
 
 
 def _view(recipe: Recipe, table: Table) -> dict[str, Any]:

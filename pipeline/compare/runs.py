@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.accuracy import role_map
 from benchmarks.device import machine
+from mlkd.core.files import write_file
 from mlkd.core.intervals import influence
 from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split
@@ -22,7 +23,7 @@ from mlkd.training.trainer import NonFiniteLossError, train
 from pipeline import stages, teachers
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
-from pipeline.runner.result import read_json, write_whole
+from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.stages import teacher
 
@@ -152,7 +153,7 @@ def _choose(tried: dict[float, str], context: Context) -> None:
     finite = {factor: value for factor, value in found.items() if value is not None}
     best = max(finite, key=finite.__getitem__, default=None)
     facts = {"factor": best, "select_map": {f"{factor:g}": value for factor, value in found.items()}}
-    write_whole(context.out / CHOSEN, json.dumps(facts, indent=1) + "\n")
+    write_file(context.out / CHOSEN, json.dumps(facts, indent=1) + "\n")
 
 
 def _run_final(recipe: Recipe, method: Method, seed: int, context: Context) -> None:
@@ -168,7 +169,7 @@ def _run_final(recipe: Recipe, method: Method, seed: int, context: Context) -> N
 def _train(recipe: Recipe, config: dict[str, Any], context: Context, kept: Collection[str]) -> None:
     """Train as the config says, every method on the views that the teacher has seen; only `kept` weights stay."""
     if not (context.out / OUTCOME).is_file():  # else killed when all but tidying up was done
-        write_whole(context.out / MACHINE, json.dumps(machine.identity()) + "\n")
+        write_file(context.out / MACHINE, json.dumps(machine.identity()) + "\n")
         _write_outcome(context.out, _select_map(recipe, config, context))
     for file in context.out.rglob("*.safetensors"):
         if file.name not in kept:
@@ -197,10 +198,10 @@ def _select_map(recipe: Recipe, config: dict[str, Any], context: Context) -> flo
 def _run_test(final: str, context: Context) -> None:
     """Scores of the best epoch on test, mAP by role, and the influence of every image on mAP."""
     if _outcome(context.inputs[final])["select_map"] is None:
-        write_whole(context.out / TEST, json.dumps({"map": None}) + "\n")
+        write_file(context.out / TEST, json.dumps({"map": None}) + "\n")
         return
     test = read_split(context.inputs["data"], "test")
-    scores = evaluate.of_folder(context.inputs[final], test)
+    scores = evaluate.score_folder(context.inputs[final], test)
     np.save(context.out / SCORES, scores)
     np.save(context.out / INFLUENCE, influence(scores, test.targets, test.clusters, label_mask=test.label_mask))
     facts = {
@@ -208,7 +209,7 @@ def _run_test(final: str, context: Context) -> None:
         "major": role_map(scores, test.targets, test.major, test.label_mask),
         "minor": role_map(scores, test.targets, test.minor, test.label_mask),
     }
-    write_whole(context.out / TEST, json.dumps(facts) + "\n")
+    write_file(context.out / TEST, json.dumps(facts) + "\n")
 
 
 def _outcome(folder: Path) -> Any:
@@ -217,4 +218,4 @@ def _outcome(folder: Path) -> Any:
 
 def _write_outcome(out: Path, select_map: float | None) -> None:
     """mAP on select of the best epoch; None if training diverged."""
-    write_whole(out / OUTCOME, json.dumps({"select_map": select_map}) + "\n")
+    write_file(out / OUTCOME, json.dumps({"select_map": select_map}) + "\n")

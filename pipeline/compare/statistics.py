@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.core.intervals import Groups, Variance, half_width, variance
+from mlkd.core.groups import Groups
+from mlkd.core.intervals import Variance, half_width, variance
 
 
 @dataclass(frozen=True)

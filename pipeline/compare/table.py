@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.core.intervals import Groups
+from mlkd.core.groups import Groups
 from mlkd.data.prepared import read_split
 from pipeline.compare import runs
 from pipeline.compare.statistics import Gain, Measured, Spread, difference

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlkd.core import files
+from mlkd.core.files import write_file
 from mlkd.data import Folder
 from mlkd.models.weight_packages import package_of
 from pipeline.init.options import as_options
@@ -142,7 +142,7 @@ def _write(out: Path, text: str) -> None:
     from pipeline.recipe.schema import check, read_recipe  # imports torch, which takes seconds
 
     check(read_recipe(text, out))
-    files.write(out, text.encode())
+    write_file(out, text.encode())
 
 
 def _check_out(out: Path, folder: Path, force: bool) -> None:

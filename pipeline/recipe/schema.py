@@ -132,8 +132,8 @@ class Recipe:
 
     def lacking(self, losses: Sequence[Loss]) -> list[str]:
         """The kinds of those losses that count and compare with more than the teachers give."""
-        trained = CheckpointTeacher.gives if self.teacher else frozenset()
-        given = trained.union(*(ready.gives for ready in self.ready_teachers))
+        trained = CheckpointTeacher.provides if self.teacher else frozenset()
+        given = trained.union(*(ready.provides for ready in self.ready_teachers))
         return [loss.kind for loss in losses if loss.weight and loss.needs - given]
 
     def _check_teachers(self) -> None:

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import OnnxRuntime, OpenVino, score_in_batches
-from export.backends.stamp import hash_of
 from export.bundle.bundle import PROGRAM, EngineEntry, Parts, read_bundle, write_bundle
 from export.bundle.golden import write_golden
 from export.onnx.to_onnx import to_onnx
 from export.precision.int8 import int8
 from export.precision.int8_openvino import int8_openvino
 from export.precision.int8_x86 import int8_x86
+from mlkd.core.files import sha256_of
 from mlkd.core.thresholds import Thresholds
 from mlkd.data.prepared import Split, read_split
 from mlkd.models.checkpoint import load_labels, load_model
@@ -144,7 +144,7 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split, aim: Thresho
         files=files,
         graph=f"models/{graph.name if graph.suffix == '.onnx' else 'fp32.onnx'}",
         thresholds_from=engine.name,
-        thresholds_sha256=hash_of(file),
+        thresholds_sha256=sha256_of(file),
         **tuned(engine.name, tune, scores, aim),
     )
 

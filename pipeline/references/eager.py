@@ -18,12 +18,13 @@ from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.measured_models import MeasuredEngine, MeasuredModel
 from benchmarks.schema import Row
+from mlkd.core.files import sha256_of
 from mlkd.models.checkpoint import BEST
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
 from pipeline.references import forked, in_torch
 from pipeline.references.in_torch import Net
-from pipeline.runner.result import read_json, sha256
+from pipeline.runner.result import read_json
 
 COMPILED = "torch-compile"
 FACTS, INDUCTOR = "compiled.json", "inductor"
@@ -98,7 +99,7 @@ def _measured_engine(model: str, way: str, folder: Path, program: InTorch, devic
         precision="fp32",
         threads=program.threads,
         file=BEST,
-        sha256=sha256(file),
+        sha256=sha256_of(file),
         bytes=file.stat().st_size,
     )
     return MeasuredEngine(way, row, program.net.thresholds.tolist())

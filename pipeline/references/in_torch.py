@@ -22,9 +22,9 @@ from benchmarks.device.protocol import Chain, Settings, measure
 from benchmarks.device.sensors import Sensors
 from export.onnx.to_onnx import Scores
 from mlkd.core import images
+from mlkd.core.files import sha256_of
 from mlkd.models.checkpoint import BEST, load_model
 from pipeline.references.torch_imports import IMPORTS_MS
-from pipeline.runner.result import sha256
 
 COMPARED, TOLERANCE = 256, 1e-4  # images; scores in 0..1
 Tagging = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -66,7 +66,7 @@ def bench(net: Net, arguments: Sequence[str]) -> dict[str, Any]:
         measured = measure(chain, content, settings, Sensors(core=pinned[0] if pinned else None))
     process = Process(
         ran=_ran(net),
-        sha256=sha256(net.folder / BEST),
+        sha256=sha256_of(net.folder / BEST),
         built_here=False,
         bytes=(net.folder / BEST).stat().st_size,
         pinned=pinned,
@@ -119,7 +119,7 @@ def _open(net: Net) -> tuple[Tagging, int]:
 
 def score_result(net: Net) -> ScoreResult:
     """Return what a process prints of the scores of a net."""
-    return ScoreResult(ran=_ran(net), sha256=sha256(net.folder / BEST))
+    return ScoreResult(ran=_ran(net), sha256=sha256_of(net.folder / BEST))
 
 
 def _ran(net: Net) -> PrintedRuntime:

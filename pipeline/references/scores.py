@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import ReferenceScores
 from mlkd import teachers as mlkd_teachers
-from mlkd.core import files as whole_file
+from mlkd.core.files import write_file
 from mlkd.core.thresholds import tune as tune_thresholds
 from mlkd.data.prepared import Split, read_split
 from mlkd.training import evaluate
@@ -53,11 +53,11 @@ def _files(folder: Path, net: str) -> tuple[Path, Path]:
 def _save(file: Path, values: NDArray[np.float32]) -> None:
     stream = io.BytesIO()
     np.save(stream, values)
-    whole_file.write(file, stream.getvalue())
+    write_file(file, stream.getvalue())
 
 
 def _scores(recipe: Recipe, context: Context, net: str, split: Split) -> NDArray[np.float32]:
     if net != "teacher":
-        return evaluate.of_folder(context.inputs[net], split)
+        return evaluate.score_folder(context.inputs[net], split)
     loaded = mlkd_teachers.load(teachers.teachers(recipe, context.inputs), split.labels)
     return mlkd_teachers.scores(loaded, split)

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlkd.core.files import fsync, sha256_of, write_file
+
 FINISHED = "stage.json"
 STARTED = "identity.json"
 
@@ -57,7 +59,7 @@ def begin(partial: Path, identity: Mapping[str, Any]) -> bool:
         return True
     remove(partial)
     partial.mkdir(parents=True)
-    write_whole(partial / STARTED, json.dumps(identity, indent=1, sort_keys=True) + "\n")
+    write_file(partial / STARTED, json.dumps(identity, indent=1, sort_keys=True) + "\n")
     return False
 
 
@@ -70,17 +72,17 @@ def began(partial: Path) -> int | None:
 def finish(partial: Path, folder: Path, *, seconds: float, volatile: tuple[str, ...]) -> Result:
     """Write stage.json, flush, and rename `partial` to `folder`; an older result is removed only after that."""
     identity = _json(partial / STARTED)
-    for left in [*partial.rglob("*.partial"), *partial.rglob("*.new")]:
+    for left in partial.rglob("*.partial"):
         left.unlink()  # left by a kill; the file was written again under its own name since
     files = {
-        file.relative_to(partial).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size}
+        file.relative_to(partial).as_posix(): {"sha256": sha256_of(file), "bytes": file.stat().st_size}
         for file in sorted(partial.rglob("*"))
         if file.is_file() and file != partial / STARTED
     }
     lasting = {path: f["sha256"] for path, f in files.items() if not any(fnmatch.fnmatch(path, v) for v in volatile)}
     result = Result(identity, digest(lasting), round(seconds, 1), files)
     os.sync()  # one call, because a stage may write thousands of small files
-    write_whole(partial / FINISHED, json.dumps(asdict(result), indent=1, sort_keys=True) + "\n")
+    write_file(partial / FINISHED, json.dumps(asdict(result), indent=1, sort_keys=True) + "\n")
     swap(partial, folder)
     return result
 
@@ -93,7 +95,7 @@ def swap(partial: Path, folder: Path) -> None:
         folder.rename(old)
     partial.rename(folder)
     (folder / STARTED).unlink(missing_ok=True)
-    sync(folder.parent)
+    fsync(folder.parent)
     remove(old)
 
 
@@ -111,33 +113,9 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def sha256(file: Path) -> str:
-    """Hash of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def read_json(file: Path) -> Any:
     """Read a JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace `path` by a file that is on disk before it gets its name."""
-    new = path.with_name(path.name + ".new")
-    new.write_text(text, encoding="utf-8")
-    sync(new)
-    new.replace(path)
-    sync(path.parent)
-
-
-def sync(path: Path) -> None:
-    """Force a file or folder to disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def remove(folder: Path) -> None:

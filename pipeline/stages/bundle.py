@@ -12,10 +12,10 @@ from typing import Any
 
 from export import __version__
 from export.backends import Session, score_in_batches
-from export.backends.stamp import hash_of
 from export.bundle import program
 from export.bundle.bundle import EngineEntry, Manifest, Parts, write_bundle
 from export.bundle.golden import choose_golden, write_golden
+from mlkd.core.files import sha256_of
 from mlkd.core.images import PREPROCESSING
 from mlkd.core.labels import Labels
 from mlkd.data.prepared import read_split
@@ -128,7 +128,7 @@ def _entry(facts: Mapping[str, Any], built: Path) -> EngineEntry:
     same = ("name", "backend", "precision", "graph", "thresholds_from", "tune_map", "meant_for", "judged_in")
     listed = ("files", "thresholds", "expected_precision", "expected_recall", "tune_ap")
     known: dict[str, Any] = {name: facts[name] for name in same} | {name: tuple(facts[name]) for name in listed}
-    return EngineEntry(**known, file=facts["files"][0], thresholds_sha256=hash_of(built / facts["thresholds_of"]))
+    return EngineEntry(**known, file=facts["files"][0], thresholds_sha256=sha256_of(built / facts["thresholds_of"]))
 
 
 def _weights(recipe: Recipe) -> tuple[str, ...]:

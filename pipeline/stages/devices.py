@@ -23,6 +23,7 @@ from benchmarks.run import Job, run_bench
 from benchmarks.schema import DeviceFacts, DeviceResult, ScoreSource, read_report
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
+from mlkd.core.files import write_file
 from mlkd.core.progress import Progress
 from mlkd.data.prepared import read_split
 from pipeline.recipe.schema import Recipe
@@ -100,7 +101,7 @@ def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], Device
         threads, power_mode = entry.threads, entry.power_mode
         failed = DeviceFacts(name=entry.name, status="failed", reason=reason, threads=threads, power_mode=power_mode)
         return DeviceResult(device=failed)
-    result.write_whole(file, json.dumps(to_json(measured), indent=1) + "\n")
+    write_file(file, json.dumps(to_json(measured), indent=1) + "\n")
     log.info("%s: measured", entry.name)
     return measured
 

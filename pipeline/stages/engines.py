@@ -18,6 +18,7 @@ from export.backends import OnnxRuntime, OpenVino, TensorRt, stamp
 from export.bundle.manifest import ANY_PROCESSOR
 from export.errors import MissingRuntimeError
 from export.onnx.parity import Parity, check
+from mlkd.core.files import sha256_of
 from pipeline.recipe.schema import INT8, Engine, Recipe
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context, Stage
@@ -162,7 +163,7 @@ class _Work:
     def _source(self, graph: Path) -> Path:
         """Return the ONNX graph that a graph is or was converted from."""
         origin = stamp.origin(graph)
-        return next(file for file in self.graphs.values() if file.suffix == ".onnx" and stamp.hash_of(file) == origin)
+        return next(file for file in self.graphs.values() if file.suffix == ".onnx" and sha256_of(file) == origin)
 
 
 def meant_for(engine: Engine) -> str:

@@ -17,6 +17,7 @@ from PIL import Image
 from export.backends import OnnxRuntime, OpenVino, TensorRt, stamp
 from export.bundle.bundle import EngineEntry, Manifest, Parts, parts_of, write_bundle
 from export.bundle.golden import write_golden
+from mlkd.core.files import sha256_of
 from mlkd.core.images import PREPROCESSING
 
 LABELS = ("red", "green", "blue")
@@ -59,7 +60,7 @@ def engine(name: str, backend: Any, files: tuple[str, ...], of: Path | None = No
         graph=next((file for file in files if file.endswith(".onnx")), "models/fp32.onnx"),
         thresholds=(0.5, 0.5, 0.5),
         thresholds_from=name,
-        thresholds_sha256=stamp.hash_of(of) if of else "",
+        thresholds_sha256=sha256_of(of) if of else "",
         expected_precision=(0.9, 0.8, None),
         expected_recall=(0.7, 0.6, None),
         tune_map=0.85,
@@ -137,7 +138,7 @@ def _golden(work: Path, engines: dict[str, tuple[Any, tuple[Path, ...]]]) -> tup
 def write_plan(plan: Path, model: Path) -> tuple[Path, ...]:
     """No plan at all, but stamped as one of `model` for a GPU of 2020."""
     plan.write_bytes(b"not a plan")
-    graph = stamp.hash_of(model)
+    graph = sha256_of(model)
     made = stamp.create(runtime="tensorrt_rtx 1.0", device="SM86", precision="fp32", options={}, graph=graph)
     return plan, stamp.write(plan, made)
 
@@ -179,7 +180,7 @@ def changed(bundle: Path, out: Path, sources: dict[str, Path], **entries: dict[s
 
 def _retuned(entry: EngineEntry, sources: Mapping[str, Path]) -> EngineEntry:
     """The entry with thresholds of its own file, if they were tuned on one that is gone."""
-    own = [stamp.hash_of(sources[path]) for path in (entry.file, entry.graph)]
+    own = [sha256_of(sources[path]) for path in (entry.file, entry.graph)]
     return entry if entry.thresholds_sha256 in own else dataclasses.replace(entry, thresholds_sha256=own[0])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +45,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "prepared"
     prepare(Squares(), out, (32, 24))
     return out
+
+
+@pytest.fixture(scope="module")
+def load_in_process() -> Iterator[None]:
+    """Augment images in the test process; starting another one takes longer than these trainings."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("mlkd.teachers.cache", "mlkd.training.trainer"):
+            patch.setattr(f"{module}.workers", lambda **_: 0)
+        yield

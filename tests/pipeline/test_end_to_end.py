@@ -22,6 +22,7 @@ from export.bundle.manifest import ANY_PROCESSOR
 from export.errors import BundleError
 from export.tagger import Tagger
 from export.tagger.engine_choice import backend_of
+from mlkd.core.files import sha256_of
 from mlkd.data.prepared import read_split
 from pipeline import stages
 from pipeline.cli import choose
@@ -261,7 +262,7 @@ def test_an_export_killed_at_random_ends_with_the_same_scores(work: Path, copied
 
 
 def equal(first: Path, second: Path, path: str) -> bool:
-    return result.sha256(first / path) == result.sha256(second / path)
+    return sha256_of(first / path) == sha256_of(second / path)
 
 
 def equal_scores(first: Path, second: Path, data: Path) -> int:

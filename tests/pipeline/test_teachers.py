@@ -89,8 +89,8 @@ def write(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write
 def test_plan_opens_a_ready_teacher_once(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And not at all where it has the labels of the data, which are not known yet; a folder's table tells them."""
     opened: list[Path] = []
-    before = onnx._opened
-    monkeypatch.setattr(onnx, "_opened", lambda path: opened.append(path) or before(path))
+    before = onnx._open
+    monkeypatch.setattr(onnx, "_open", lambda path: opened.append(path) or before(path))
     (tmp_path / "labels.txt").write_text("\n".join((*LABELS.names, "owl")))
     file = graph(tmp_path / "a.onnx", labels=4)
     ready = {"kind": "onnx", "path": str(file), "image_px": 40}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlkd.core.cache import cache_root
+from mlkd.core.files import sha256_of
 from mlkd.core.progress import Progress, silent
 from mlkd.data.scenes.packages import PACKAGES, Package
 from mlkd.data.scenes.unpack import UnpackError, unpack
@@ -106,17 +106,11 @@ def _candidates(name: str) -> list[Path]:
 def _local_file(package: Package) -> Path | None:
     """The complete file of the tested version, if the user or an earlier call fetched it."""
     for file in _candidates(package.name):
-        if file.stat().st_size == package.bytes and sha256(file) == package.sha256:
+        if file.stat().st_size == package.bytes and sha256_of(file) == package.sha256:
             return file
         if file.parent == by_hand():
             log.warning("%s is another version or incomplete: expected sha256 %s", file, package.sha256)
     return None
-
-
-def sha256(file: Path) -> str:
-    """Hash the content of a file."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -175,7 +169,7 @@ class Apt:
         return fields["Version"], int(fields["Size"]), fields["SHA256"]
 
     def _complete_file(self, name: str, size: int, digest: str) -> Path | None:
-        complete = (file for file in _candidates(name) if file.stat().st_size == size and sha256(file) == digest)
+        complete = (file for file in _candidates(name) if file.stat().st_size == size and sha256_of(file) == digest)
         return next(complete, None)
 
 

@@ -1,4 +1,4 @@
-"""Heads that give every label its own embedding."""
+"""Heads that compute an embedding for each label."""
 
 from mlkd.models.heads.label_attention import LabelAttention
 from mlkd.models.heads.label_decoder import LabelDecoder

@@ -1,4 +1,4 @@
-"""Label attention: every label looks at the image through a score map of its own."""
+"""Label attention: each label attends to the image by a score map of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlkd.models.outputs import Outputs
 
 @dataclass(frozen=True, kw_only=True)
 class LabelAttention:
-    """Far fewer operations than a decoder: two 1x1 convolutions, one softmax, one product of the maps."""
+    """A head with far fewer operations than a decoder: two 1x1 convolutions, one softmax, one matrix product."""
 
     kind: Literal["label_attention"] = "label_attention"
     embedding: int = 128
@@ -29,9 +29,9 @@ class LabelAttention:
 
 
 class LabelAttentionHead(nn.Module):
-    """Tokens (B, N, C) to logits (B, L) and label-wise embeddings (B, L, D): means of projected tokens, one a label.
+    """Tokens (B, N, C) to logits (B, L) and label-wise embeddings (B, L, D), weighted means of projected tokens.
 
-    The score maps are made of the projected tokens, which costs C / D times less than of the backbone's own.
+    Score maps are computed from the projected tokens, which costs C / D times less than from the tokens themselves.
     """
 
     def __init__(self, config: LabelAttention, channels: int, labels: int) -> None:

@@ -15,7 +15,7 @@ from mlkd.models.outputs import Outputs
 
 @dataclass(frozen=True, kw_only=True)
 class LabelDecoder:
-    """Hyper-parameters; the published head is embedding 768, heads 8, feed_forward 2048, frozen queries."""
+    """Decoder head; the published one has embedding 768, heads 8, feed_forward 2048 and frozen queries."""
 
     kind: Literal["label_decoder"] = "label_decoder"
     embedding: int = 128
@@ -72,7 +72,8 @@ class LabelDecoderHead(nn.Module):
         attended = self._attend(self.project_query(queries), memory)
         embeddings = self._embed(queries, attended, noise=0.0)
         noisy = self.training and self.dropout > 0
-        # Two dropout masks change the distances between embeddings more than learning does: structural losses see none.
+        # Dropout masks change distances between embeddings more than training does: structural losses get embeddings
+        # without dropout.
         dropped = self._embed(queries, attended, noise=self.dropout) if noisy else embeddings
         logits = (dropped * self.label_weight).sum(-1) + self.label_bias
         return Outputs(logits=logits, embeddings=embeddings)

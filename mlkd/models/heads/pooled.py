@@ -1,4 +1,4 @@
-"""Pooled: average pool and one linear layer, the head that a classifier usually has."""
+"""Pooled: average pooling and one linear layer, the usual head of a classifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlkd.models.outputs import Outputs
 
 @dataclass(frozen=True, kw_only=True)
 class Pooled:
-    """No hyper-parameters: the backbone decides the width."""
+    """Average pooling and one linear layer, without hyper-parameters."""
 
     kind: Literal["pooled"] = "pooled"
 
@@ -26,9 +26,8 @@ class Pooled:
 class PooledHead(nn.Module):
     """Tokens (B, N, C) to logits (B, L) and label-wise embeddings (B, L, C).
 
-    A label's embedding is the pooled features times its row of weights, channel by channel: what each channel adds to
-    its logit.  Distances between two images then count what the label looks at, and those between two labels what
-    tells them apart in this image.
+    The embedding of a label is the element-wise product of the pooled features and the weights of the label: the
+    contribution of each channel to its logit.
     """
 
     def __init__(self, channels: int, labels: int) -> None:
@@ -38,5 +37,7 @@ class PooledHead(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B N C"]) -> Outputs:
         pooled = tokens.mean(1)
-        logits = nn.functional.linear(pooled, self.label_weight, self.label_bias)  # no (B, L, C) where only these count
+        logits = nn.functional.linear(
+            pooled, self.label_weight, self.label_bias
+        )  # avoids (B, L, C) where only logits are used
         return Outputs(logits=logits, embeddings=pooled[:, None] * self.label_weight)

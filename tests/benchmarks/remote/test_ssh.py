@@ -155,7 +155,7 @@ def test_a_wrong_beginning_is_sent_again(
 ) -> None:
     (tmp_path / "file").write_text("a small file")
     (tmp_path / "store/files").mkdir(parents=True)
-    (tmp_path / f"store/files/{ssh.hash_of(tmp_path / 'file')}.partial").write_text(beginning)
+    (tmp_path / f"store/files/{ssh.sha256_of(tmp_path / 'file')}.partial").write_text(beginning)
     assert Path(board(retries=len(starts) - 1).copy_file(tmp_path / "file")).read_text() == "a small file"
     assert [start for _, start in sent] == starts
 

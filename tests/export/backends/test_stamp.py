@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from export.backends import stamp
 from export.backends.stamp import Stamp
 from export.errors import EngineError
+from mlkd.core.files import sha256_of
 from tests.helpers import bundles
 
 
@@ -106,21 +106,15 @@ def test_a_system_that_does_not_say_its_instruction_set_is_called_by_its_archite
     assert stamp.instruction_set(tmp_path) == platform.machine()
 
 
-def test_the_hash_is_that_of_the_whole_file(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 10_000
-    (tmp_path / "file").write_bytes(content)
-    assert stamp.hash_of(tmp_path / "file") == hashlib.sha256(content).hexdigest()
-
-
 def test_the_origin_is_the_onnx(tmp_path: Path) -> None:
     model, network = bundles.write_onnx(tmp_path / "fp32.onnx"), tmp_path / "int8.xml"
-    assert stamp.origin(model) == stamp.hash_of(model)
+    assert stamp.origin(model) == sha256_of(model)
     network.write_text("<net/>")
-    assert stamp.origin(network) == stamp.hash_of(network)
-    stamp.write(network, made(graph=stamp.hash_of(model)))
-    assert stamp.origin(network) == stamp.hash_of(model)
+    assert stamp.origin(network) == sha256_of(network)
+    stamp.write(network, made(graph=sha256_of(model)))
+    assert stamp.origin(network) == sha256_of(model)
     stamp.write(model, made(graph="f" * 64))  # an ONNX is its own origin, whatever lies beside it
-    assert stamp.origin(model) == stamp.hash_of(model)
+    assert stamp.origin(model) == sha256_of(model)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8_x86", "é" * 200])

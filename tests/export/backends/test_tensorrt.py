@@ -14,6 +14,7 @@ import pytest
 
 from export.backends import TensorRt, cuda, stamp, tensorrt, tensorrt_build
 from export.errors import EngineError, MissingRuntimeError
+from mlkd.core.files import sha256_of
 
 rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")
 LOGGER = "export.backends.tensorrt_build"
@@ -42,7 +43,7 @@ def test_the_stamp_says_what_the_plan_is_bound_to(engine: Path, halved: Path) ->
         device="SM86",
         precision="fp16",
         options={"compute_capability": "SM86", "batch": [1, 1, 32], "tf32": False, "strongly_typed": True},
-        graph=stamp.hash_of(halved),
+        graph=sha256_of(halved),
     )
 
 

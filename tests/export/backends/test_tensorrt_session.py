@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from export.backends import TensorRt, cuda, stamp
 from export.errors import EngineError, MissingRuntimeError
-from mlkd.core import files
 
 IMAGES = np.zeros((3, 8, 8, 3), np.uint8)
 
@@ -173,7 +172,7 @@ def test_a_full_disk_stops_no_session(
     def write(path: Path, content: bytes) -> None:
         raise OSError("no room")
 
-    monkeypatch.setattr(files, "write", write)
+    monkeypatch.setattr("export.backends.tensorrt_caches.write_file", write)
     session = opened(engine("fp16"))
     session.close()
     assert Stream.opened == 0

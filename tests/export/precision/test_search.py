@@ -19,6 +19,7 @@ from export.precision.qdq import quantize
 from export.precision.ranges import METHODS, Ranges, calibrate
 from export.precision.search import CalibrationResult, PrecisionResult, fit_openvino, fit_qdq, take_qdq
 from export.precision.select_evaluator import SelectEvaluator, score
+from mlkd.core.files import sha256_of
 
 RUINED = "backbone.conv1.4/Conv_0"  # reads a tensor of which one channel is 300 times the others
 AFTER = "backbone.bn1/Conv_0"  # in float, it takes the ruined one with it where outputs are rounded
@@ -157,6 +158,6 @@ def test_openvino_over_its_budget_has_the_qdq_graph(
     assert result.calibrator == f"{qdq.calibrator} in Q/DQ"
     assert calibrations.items() <= result.calibrations.items()
     assert result.float_layers == qdq.float_layers != ()
-    assert stamp.origin(out) == stamp.hash_of(graph)
+    assert stamp.origin(out) == sha256_of(graph)
     assert evaluator.map_of(score(out, evaluator.pixels)) == pytest.approx(result.quality.select_map, abs=0.01)
     assert take_qdq(dataclasses.replace(nncf, quality=qdq.quality), qdq, graph, out).calibrator == "nncf"

@@ -12,6 +12,7 @@ import pytest
 from export.backends import OnnxRuntime, Session, TensorRt, stamp
 from export.errors import EngineError, NoEngineError
 from export.tagger import Tagger
+from mlkd.core.files import sha256_of
 from tests.helpers import bundles
 
 TENSORRT = "tensorrt-fp16-sm86"
@@ -41,9 +42,7 @@ class Gpu:
         out_dir.mkdir(parents=True, exist_ok=True)
         self.builds += 1
         plan = shutil.copyfile(model, out_dir / "fp32-sm90.plan")
-        made = stamp.create(
-            runtime=self.version, device="SM90", precision="fp32", options={}, graph=stamp.hash_of(model)
-        )
+        made = stamp.create(runtime=self.version, device="SM90", precision="fp32", options={}, graph=sha256_of(model))
         stamp.write(plan, made)
         return plan
 

@@ -22,7 +22,6 @@ from export.bundle.bundle import parts_of, read_bundle, write_bundle
 from export.tagger import EngineTimes, Tagger, engine_times
 from export.tagger.engine_times import cached_times, measure_engines
 from export.tagger.times_cache import exclusive, file_of
-from mlkd.core import files
 from tests.helpers.stopwatch import Stopwatch, loaded
 
 ROOT = Path(__file__).parents[3]
@@ -155,7 +154,7 @@ def test_a_full_disk_is_no_failure(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(files, "write", full)
+    monkeypatch.setattr("export.tagger.timings.write_file", full)
     with caplog.at_level(logging.WARNING):
         assert loaded(colours)[0] == ONNXRUNTIME
     assert "No space left on device" in caplog.messages[0]

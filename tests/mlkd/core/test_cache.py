@@ -14,13 +14,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache/edge-tagger"
 
 
-def test_the_cache_lies_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_is_in_xdg_cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_root() == tmp_path / "edge-tagger"
 
 
 @pytest.mark.parametrize("unset", ["", "relative/folder", None])
-def test_else_it_lies_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unset: str | None) -> None:
+def test_else_the_cache_is_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unset: str | None
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     if unset is not None:
@@ -28,7 +30,7 @@ def test_else_it_lies_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.Mon
     assert cache_root() == tmp_path / ".cache/edge-tagger"
 
 
-def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_a_home_folder_gets_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -38,7 +40,7 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
         cache_root()
 
 
-def test_a_private_folder_is_open_to_its_user_alone(cache: Path) -> None:
+def test_only_the_user_may_open_a_private_folder(cache: Path) -> None:
     before = os.umask(0)
     try:
         assert private(cache / "engines/some") == cache / "engines/some"
@@ -64,7 +66,7 @@ def test_a_folder_of_another_user_is_refused(cache: Path, monkeypatch: pytest.Mo
         private(cache / "kernels")
 
 
-def test_a_system_without_users_takes_any_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_system_without_users_accepts_any_folder(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     private(cache / "kernels").chmod(0o777)
     monkeypatch.delattr(os, "getuid")
     assert private(cache / "kernels").is_dir()

@@ -112,9 +112,9 @@ def test_of_large_images_one_is_decoded_at_a_time(tmp_path: Path, monkeypatch: p
     drawn("RGB", (70, 53)).save(file)
     monkeypatch.setattr(images, "LARGE", 100)
     held = []
-    smaller = images._smaller
+    reduce = images._reduce
     monkeypatch.setattr(
-        images, "_smaller", lambda *given: (held.append(images._one_large_image.locked()), smaller(*given))[1]
+        images, "_reduce", lambda *given: (held.append(images._one_large_image.locked()), reduce(*given))[1]
     )
     images.decode(file, PX)
     assert held == [True]

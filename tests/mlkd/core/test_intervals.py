@@ -51,8 +51,7 @@ def expected_half(variance: float, sums: Sequence[float], most: float = math.inf
     return float(t.ppf(0.975, min(most, 2 * sum(squares) ** 2 / scatter))) * math.sqrt(variance)
 
 
-@pytest.mark.parametrize("levels", [None, 1, 5])
-@pytest.mark.parametrize("partly", [False, True])
+@pytest.mark.parametrize(("partly", "levels"), [(False, None), (True, 1), (True, 5)])
 def test_interval_of_groups_equals_plain_loops(partly: bool, levels: int | None) -> None:
     scores, targets = drawn(4, levels)
     label_mask = np.random.default_rng(0).random(targets.shape) < (0.6 if partly else 2)

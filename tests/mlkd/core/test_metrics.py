@@ -33,7 +33,7 @@ def test_labels_without_positives_are_left_out_of_the_mean() -> None:
     assert metrics.mean_average_precision(scores, targets) == pytest.approx(np.nanmean(per_label))
 
 
-def test_unknown_decisions_count_for_nothing() -> None:
+def test_unknown_decisions_are_left_out() -> None:
     scores, targets = drawn(1)
     label_mask = np.random.default_rng(0).random(targets.shape) < 0.7
     expected = [average_precision_score(targets[label_mask[:, c], c], scores[label_mask[:, c], c]) for c in range(6)]
@@ -119,7 +119,7 @@ def test_top_k_of_equal_scores_takes_exactly_k_and_no_unknown_label() -> None:
     assert metrics.top_k(np.full((2, 4), 0.5), [0, 9]).sum(1).tolist() == [0, 4]
 
 
-def test_nothing_to_find_is_zero_and_not_nan() -> None:
+def test_f1_without_positives_is_0_and_not_nan() -> None:
     scores, targets = drawn(3)
     result = metrics.f1(scores, np.zeros_like(targets), 0.5)
     assert set(told(result).values()) == {0.0}
@@ -131,7 +131,7 @@ def test_bad_input_is_named() -> None:
     scores, targets = drawn(6)
     with pytest.raises(ValueError, match=r"expected equal shapes \(N, L\), got \(200, 5\) and \(200, 6\)"):
         metrics.average_precision(scores[:, :5], targets)
-    with pytest.raises(ValueError, match=r"known: expected the shape of the targets \(200, 6\), got \(200,\)"):
+    with pytest.raises(ValueError, match=r"label_mask: expected the shape of the targets \(200, 6\), got \(200,\)"):
         metrics.f1(scores, targets, 0.5, np.ones(200))
     scores[17, 2] = np.nan
     with pytest.raises(ValueError, match=r"got nan in rows \[17\]"):

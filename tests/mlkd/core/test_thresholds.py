@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
-from sklearn.metrics import f1_score, precision_score, recall_score
 
 from mlkd.core.thresholds import Thresholds, below_floor, tune
 
@@ -85,30 +84,7 @@ def test_thresholds_are_those_of_the_loops(config: Thresholds, levels: int | Non
     np.testing.assert_allclose(found, tuned_by_loops(scores, targets, config, label_mask), atol=1e-6)
 
 
-@pytest.mark.parametrize("levels", [None, 10])
-def test_no_threshold_has_a_higher_f1_than_a_labels_own(levels: int | None) -> None:
-    scores, targets = drawn(3, images=60, levels=levels)
-    tuned = tune(scores, targets, OWN)
-    for c in range(4):
-        at_tuned = f1_score(targets[:, c], scores[:, c] >= tuned[c])
-        every = [f1_score(targets[:, c], scores[:, c] >= s) for s in np.unique(scores[:, c])]
-        assert at_tuned == pytest.approx(max(every))
-
-
-@pytest.mark.parametrize("levels", [None, 10])
-def test_no_threshold_at_the_floor_has_a_higher_recall(levels: int | None) -> None:
-    scores, targets = drawn(3, images=60, levels=levels)
-    tuned = tune(scores, targets, floor(0.55))
-    missed = below_floor(tuned, scores, targets, floor(0.55))
-    for c in set(range(4)) - set(missed):
-        target, every = targets[:, c], [scores[:, c] >= s for s in np.unique(scores[:, c])]
-        reached = [recall_score(target, one) for one in every if precision_score(target, one) >= 0.55]
-        chosen = scores[:, c] >= tuned[c]
-        assert precision_score(target, chosen) >= 0.55
-        assert recall_score(target, chosen) == pytest.approx(max(reached))
-
-
-def test_a_floor_out_of_reach_gives_the_most_precise_threshold_and_is_said() -> None:
+def test_an_unreachable_floor_gives_the_most_precise_threshold() -> None:
     target = np.array([1, 0, 1, 0, 0, 1, 0, 0])
     low = np.array([0.8, 0.9, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])  # precision 0, 1/2, 2/3, 1/2, 2/5, 1/2 …
     high = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
@@ -127,7 +103,7 @@ def missed_by(scores: Array, targets: Array, config: Thresholds, label_mask: Arr
 
 
 @given(data=st.data(), precision=st.floats(0.05, 1), prior=st.sampled_from([0.0, 2.0, 50.0]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_on_tune_every_label_reaches_the_floor_or_is_named(data: st.DataObject, precision: float, prior: float) -> None:
     """And one is named only if it has no positives, or if no threshold of its own would do."""
     shape = data.draw(st.tuples(st.integers(1, 30), st.integers(1, 4)))
@@ -145,13 +121,7 @@ def test_on_tune_every_label_reaches_the_floor_or_is_named(data: st.DataObject, 
             assert decided.mean() == max(one.mean() for one in every), "its most precise threshold"
 
 
-def test_of_equally_precise_thresholds_it_takes_the_one_with_more_recall() -> None:
-    scores = np.array([[0.9], [0.8], [0.7], [0.6], [0.5]])
-    assert tune(scores, np.array([[1], [0], [0], [1], [0]]), floor(1.0)) == pytest.approx([0.85])
-    assert tune(scores, np.array([[0], [1], [0], [1], [0]]), floor(0.9)) == pytest.approx([0.55]), "1/2 twice"
-
-
-def test_what_is_unknown_changes_nothing() -> None:
+def test_unknown_decisions_change_nothing() -> None:
     """Unknown decisions whose targets are all wrong, and whose scores are high."""
     scores, targets = drawn(3)
     label_mask = np.random.default_rng(2).random(targets.shape) < 0.5
@@ -169,7 +139,7 @@ def test_what_is_unknown_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("transform", [lambda s: s**3, np.sqrt, lambda s: 0.2 + s / 2])
-def test_a_labels_own_decisions_outlive_any_monotone_change_of_scores(transform: Any) -> None:
+def test_a_labels_own_decisions_survive_any_monotone_change_of_scores(transform: Any) -> None:
     scores, targets = drawn(5)
     scores = scores.astype(np.float64)
     for config in (OWN, floor(0.6)):
@@ -212,7 +182,7 @@ def test_a_label_without_positives_has_the_threshold_of_all_pooled() -> None:
     assert tune(scores, targets, Thresholds(), np.zeros_like(targets)).tolist() == [0.5] * 6
 
 
-def test_scores_at_the_ends_are_no_infinity() -> None:
+def test_scores_of_0_and_1_give_finite_thresholds() -> None:
     scores = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 0.4]], dtype=np.float32)
     targets = np.array([[1, 1], [1, 1], [0, 0], [0, 0]])
     tuned = tune(scores, targets, Thresholds())

@@ -27,7 +27,7 @@ def drawn(seed: int) -> tuple[Array, Array]:
 
 
 @pytest.mark.parametrize("config", [Thresholds(), FLOOR])
-def test_expected_of_each_group_is_what_the_others_decide(config: Thresholds) -> None:
+def test_each_fold_is_decided_by_thresholds_of_the_others(config: Thresholds) -> None:
     """With as many groups as folds each is one, whatever their order."""
     scores, targets = drawn(11)
     label_mask = np.random.default_rng(3).random(targets.shape) < 0.8
@@ -70,7 +70,7 @@ def test_every_fold_has_its_share_of_a_rare_label() -> None:
     assert (precision.tolist(), recall.tolist()) == ([1.0, 1.0], [1.0, 1.0])
 
 
-def test_nothing_to_expect_is_nan() -> None:
+def test_precision_without_predictions_is_nan() -> None:
     scores, targets = drawn(3)
     assert np.isnan(expected(scores, targets, Thresholds(), groups=["one"] * 200)).all()
     never = np.where(targets, scores, 0.9).astype(np.float64)
@@ -91,7 +91,7 @@ def test_equal_images_give_equal_expectations() -> None:
         np.testing.assert_array_equal(one, two)
 
 
-def test_what_is_unknown_changes_nothing() -> None:
+def test_unknown_decisions_change_nothing() -> None:
     """Unknown decisions whose targets are all wrong, and whose scores are high."""
     scores, targets = drawn(3)
     label_mask = np.random.default_rng(2).random(targets.shape) < 0.5
@@ -107,5 +107,5 @@ def test_bad_input_is_named() -> None:
     scores, targets = drawn(6)
     with pytest.raises(ValueError, match=r"expected equal shapes \(N, L\), got \(200, 5\) and \(200, 6\)"):
         expected(scores[:, :5], targets, Thresholds())
-    with pytest.raises(ValueError, match="groups: expected one an image, 200, got 3"):
+    with pytest.raises(ValueError, match="groups: expected one for each image, 200, got 3"):
         expected(scores, targets, Thresholds(), groups=["a", "b", "c"])

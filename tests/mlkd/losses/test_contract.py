@@ -1,4 +1,4 @@
-"""What every loss promises."""
+"""The contract of every loss."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_no_gradient_reaches_the_teacher(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_needs_names_all_that_a_loss_looks_at(loss: Loss) -> None:
+def test_needs_names_every_output_that_a_loss_reads(loss: Loss) -> None:
     kept = {part: getattr(student(), part) for part in loss.needs - {"teacher"}}
     goal = {part: getattr(teacher(), part) for part in loss.needs - {"teacher"}}
     logits = teacher().logits if "teacher" in loss.needs else torch.full((8, 6), torch.nan)
@@ -57,7 +57,7 @@ def test_needs_names_all_that_a_loss_looks_at(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if loss.needs - {"teacher"}], ids=name)
-def test_missing_outputs_are_told(loss: Loss) -> None:
+def test_missing_outputs_are_refused(loss: Loss) -> None:
     with pytest.raises(ValueError, match=f"loss {loss.kind}: expected .*, got none; "):
         loss(Outputs(student().logits), teacher(), targets())
     with pytest.raises(ValueError, match=f"loss {loss.kind}: expected .*, got none; "):
@@ -85,7 +85,7 @@ def test_repeating_the_batch_changes_nothing(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_order_of_labels_and_images_is_of_no_consequence(loss: Loss) -> None:
+def test_the_order_of_labels_and_images_does_not_matter(loss: Loss) -> None:
     generator = torch.Generator().manual_seed(4)
     images, labels = torch.randperm(8, generator=generator), torch.randperm(6, generator=generator)
 
@@ -99,7 +99,7 @@ def test_order_of_labels_and_images_is_of_no_consequence(loss: Loss) -> None:
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_gradient_mode_is_left_alone(loss: Loss) -> None:
+def test_the_gradient_mode_is_not_changed(loss: Loss) -> None:
     with torch.no_grad():
         assert not loss(student(), teacher(), targets()).requires_grad
         assert not torch.is_grad_enabled()
@@ -129,12 +129,9 @@ def test_mse_is_on_logits_or_scores() -> None:
 
 
 @pytest.mark.parametrize("loss", [ClassAware(), InstanceAware()], ids=name)
-def test_structure_ignores_scale_and_shift_and_groups_of_two(loss: Loss) -> None:
+def test_structure_ignores_scale_and_shift(loss: Loss) -> None:
     moved = changed(student(), lambda values: values * 7 + 3, ("embeddings",))
     torch.testing.assert_close(loss(moved, teacher(), targets()), loss(student(), teacher(), targets()))
-    pairs = torch.zeros(8, 6, dtype=torch.float64)
-    pairs[0, 0] = pairs[0, 3] = pairs[5, 0] = 1.0
-    assert abs(loss(student(), teacher(), pairs).item()) < 1e-12
 
 
 @pytest.mark.parametrize("loss", [loss for loss in LOSSES if "pooled" in loss.needs], ids=name)

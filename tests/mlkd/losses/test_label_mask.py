@@ -1,4 +1,4 @@
-"""Unknown decisions are not negatives: they take no part in the losses that look at the ground truth."""
+"""Unknown decisions are not negatives: losses on the targets ignore them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MASKED = [Bce(), Bce(positive_weight=3.0), Asymmetric(), PartialSoftmax()]
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
-def test_all_known_is_the_default(loss: Loss) -> None:
+def test_no_mask_means_all_known(loss: Loss) -> None:
     everything = torch.ones(8, 6, dtype=torch.bool)
     expected = loss(student(), teacher(), targets())
     torch.testing.assert_close(loss(student(), teacher(), targets(), everything), expected, rtol=0, atol=0)

@@ -74,9 +74,7 @@ def test_a_few_equal_images_leave_the_others_their_gradient(loss: Loss) -> None:
 @pytest.mark.parametrize("half", HALVES, ids=str)
 @pytest.mark.parametrize("under_autocast", [False, True])
 @pytest.mark.parametrize("loss", ALL, ids=name)
-def test_half_precision_loses_nothing_but_the_inputs_digits(
-    loss: Loss, under_autocast: bool, half: torch.dtype
-) -> None:
+def test_half_precision_inputs_are_computed_in_float(loss: Loss, under_autocast: bool, half: torch.dtype) -> None:
     given, goal = student(dtype=half), teacher(dtype=half)
     expected = loss(changed(given, Tensor.double), changed(goal, Tensor.double), targets())
     with torch.autocast("cpu", dtype=half, enabled=under_autocast):
@@ -84,13 +82,6 @@ def test_half_precision_loses_nothing_but_the_inputs_digits(
         stored = assert_finite(loss, given, changed(goal, Tensor.float), targets())
     torch.testing.assert_close(value.double(), expected, rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(stored.double(), expected, rtol=1e-4, atol=1e-7)
-
-
-@pytest.mark.parametrize("loss", ALL, ids=name)
-def test_half_precision_is_close_to_float(loss: Loss) -> None:
-    wide = loss(student(), teacher(), targets())
-    narrow = loss(student(dtype=torch.bfloat16), teacher(dtype=torch.bfloat16), targets())
-    torch.testing.assert_close(narrow.double(), wide, rtol=0.02, atol=0.02)  # bfloat16 keeps 8 bits
 
 
 @pytest.mark.parametrize("half", HALVES, ids=str)

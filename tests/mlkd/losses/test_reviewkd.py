@@ -1,4 +1,4 @@
-"""ReviewKD's adapter: shapes, the fusion by hand, gradients to the net and to itself."""
+"""ReviewKD's adapter: shapes, the fusion by hand, gradients to the model and to itself."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_gradient_reaches_every_map_and_every_weight_but_not_the_teacher() -> No
     assert all(goal.grad is None for goal in goals)
 
 
-def test_the_shallow_map_sees_the_deep_one_and_not_the_reverse() -> None:
+def test_deep_maps_are_fused_into_shallow_ones_and_not_the_reverse() -> None:
     adapter, given = ReviewKD().adapter(STUDENT, TEACHER).eval(), maps(STUDENT)
     before = adapter(given)
     deep, shallow = adapter((*given[:2], given[2] + 1)), adapter((given[0] + 1, *given[1:]))
@@ -97,8 +97,8 @@ def test_maps_are_reduced_to_the_students_last_width_or_512(last: int, middle: i
     assert widths == {middle, 2}
 
 
-def test_maps_that_missed_the_adapter_are_told() -> None:
-    with pytest.raises(ValueError, match=r"student's maps: expected .*\(2, 5, 14, 12\).* got .*the adapter first"):
+def test_maps_without_the_adapter_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"student maps: expected .*\(2, 5, 14, 12\).* got .*the adapter first"):
         loss_of(maps(STUDENT), maps(TEACHER))
-    with pytest.raises(ValueError, match="loss reviewkd: expected a student with a stage that learns"):
+    with pytest.raises(ValueError, match="loss reviewkd: expected a student with a trainable stage"):
         ReviewKD().adapter((), TEACHER)

@@ -26,7 +26,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.testing.assert_close(torch.autograd.grad(chunked, s)[0], expected)
 
 
-def test_nothing_of_the_size_of_all_triples_is_kept_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_tensor_of_all_triples_is_saved_for_the_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     images = 40
     monkeypatch.setattr(module, "_CELLS", 2 * images**2)
     kept: dict[int, int] = {}

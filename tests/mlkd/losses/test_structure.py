@@ -1,4 +1,4 @@
-"""The structural losses look at positives alone, whatever their number and wherever they are."""
+"""The structural losses use positives only, of any number and position."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_uneven_groups_and_any_length_equal_the_definition(loss: ClassAware | In
 
 
 @pytest.mark.parametrize("loss", STRUCTURAL, ids=name)
-def test_groups_of_two_give_exactly_nothing(loss: ClassAware | InstanceAware) -> None:
+def test_groups_of_two_give_exactly_0(loss: ClassAware | InstanceAware) -> None:
     truth = torch.zeros(8, 6, dtype=torch.float64)
     truth[0, 0] = truth[0, 3] = truth[5, 0] = 1.0
     equal = Outputs(student().logits, torch.ones(8, 6, 5, dtype=torch.float64, requires_grad=True))
@@ -71,7 +71,7 @@ def test_groups_of_two_give_exactly_nothing(loss: ClassAware | InstanceAware) ->
 
 
 @pytest.mark.parametrize("loss", STRUCTURAL, ids=name)
-def test_negatives_are_never_looked_at(loss: ClassAware | InstanceAware) -> None:
+def test_negatives_are_never_read(loss: ClassAware | InstanceAware) -> None:
     truth, given, goal = targets(), student(), teacher()
 
     def spoilt(outputs: Outputs) -> Outputs:
@@ -101,7 +101,7 @@ def test_equal_members_of_a_group_equal_the_plain_loops(loss: ClassAware | Insta
 
 
 @pytest.mark.parametrize("loss", STRUCTURAL, ids=name)
-def test_the_teachers_confident_scores_stand_in_where_nobody_knows(loss: ClassAware | InstanceAware) -> None:
+def test_confident_teacher_scores_replace_unknown_targets(loss: ClassAware | InstanceAware) -> None:
     goal, mask = teacher(), label_mask()
     goal = Outputs(2 * goal.logits.detach(), goal.embeddings)
     mask[[1, 4]] = False  # images without any label
@@ -109,12 +109,12 @@ def test_the_teachers_confident_scores_stand_in_where_nobody_knows(loss: ClassAw
     torch.testing.assert_close(chosen > 0, positives(targets(), mask, goal.logits))
     value = loss(student(), goal, targets() * mask, mask)
     torch.testing.assert_close(value, loss(student(), goal, chosen), rtol=0, atol=0)
-    assert abs(value - loss(student(), goal, targets() * mask)) > 1e-3  # unknown is not negative
+    assert abs(value - loss(student(), goal, targets() * mask)) > 1e-3  # an unknown target is no negative
 
 
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("loss", STRUCTURAL, ids=name)
-def test_autocast_leaves_float32_alone(loss: ClassAware | InstanceAware, half: torch.dtype) -> None:
+def test_autocast_does_not_change_float32(loss: ClassAware | InstanceAware, half: torch.dtype) -> None:
     given, goal, truth = student(dtype=torch.float32), teacher(dtype=torch.float32), targets()
     expected = step(loss, given, goal, truth)
     with torch.autocast("cpu", half):

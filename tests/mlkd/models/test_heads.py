@@ -1,4 +1,4 @@
-"""What holds for every head of the union, and each head's numbers from a plain loop."""
+"""The contract of every head, and each head's numbers from a plain loop."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_logit_is_read_from_the_labels_own_embedding(config: Any) -> None:
 
 
 @every_head
-def test_images_do_not_see_each_other_and_positions_have_no_order(config: Any) -> None:
+def test_images_are_independent_and_positions_have_no_order(config: Any) -> None:
     head, given = built(config), tokens()
     whole = head(given)
     alone = head(given[1:2].flip(1))
@@ -62,7 +62,7 @@ def test_images_do_not_see_each_other_and_positions_have_no_order(config: Any) -
 
 
 @every_head
-def test_logits_and_embeddings_teach_the_backbone(config: Any) -> None:
+def test_logits_and_embeddings_have_a_gradient_to_the_backbone(config: Any) -> None:
     head = built(config)
     for name in ("logits", "embeddings"):
         given = tokens().requires_grad_()
@@ -72,13 +72,15 @@ def test_logits_and_embeddings_teach_the_backbone(config: Any) -> None:
 
 
 @every_head
-def test_a_checkpoint_rebuilds_it(config: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_rebuilds_the_head(config: Any, tmp_path: Path) -> None:
     model = Model(backbone="test_resnet", image_px=64, head=config)
     tagger = model.build(2).eval()
     checkpoint.save_model(tmp_path / checkpoint.BEST, tagger.state_dict(), model, Labels(("cat", "dog")), {})
     again = checkpoint.load_model(tmp_path)
     images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
     assert torch.equal(again(images).logits, tagger(images).logits)
+    assert not again.training
+    assert checkpoint.load_labels(tmp_path) == Labels(("cat", "dog"))
 
 
 def test_decoder_attention_equals_the_loop_over_heads() -> None:
@@ -109,12 +111,12 @@ def test_label_attention_is_a_weighted_mean_of_positions() -> None:
         for tensor in (head.project_tokens.weight, head.project_tokens.bias, head.score_maps.weight)
     )
     embeddings = head(tokens()).embeddings.detach().numpy()
-    for image, image in enumerate(tokens().double().numpy()):
+    for row, image in enumerate(tokens().double().numpy()):
         projected = [np.maximum(weight @ token + bias, 0) for token in image]
         for label in range(LABELS):
             heat = [np.exp(maps[label] @ token) for token in projected]
             mean = sum(h * token for h, token in zip(heat, projected, strict=True)) / sum(heat)
-            np.testing.assert_allclose(embeddings[image, label], mean, rtol=0, atol=1e-5)
+            np.testing.assert_allclose(embeddings[row, label], mean, rtol=0, atol=1e-5)
 
 
 def test_pooled_is_a_mean_and_a_linear_layer() -> None:
@@ -140,7 +142,7 @@ def test_label_attention_ranges_are_checked() -> None:
         LabelAttention(embedding=0)
 
 
-def test_embeddings_see_no_dropout_and_logits_do() -> None:
+def test_logits_have_dropout_and_embeddings_do_not() -> None:
     head = built(replace(DECODER, dropout=0.5)).train()
     first, second = (head(tokens()) for _ in range(2))
     torch.testing.assert_close(first.embeddings, second.embeddings, rtol=0, atol=0)

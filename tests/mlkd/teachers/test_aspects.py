@@ -1,4 +1,4 @@
-"""A teacher that pads sees each image with the aspect ratio of its own file, in evaluation and in every view."""
+"""A teacher that pads gets the aspect ratio of each image file, in evaluation and in every view."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "aspect", lambda file: 1 + int(file.stem) / 4)
 
 
-def test_in_evaluation(prepared: Path) -> None:
+def test_aspect_ratios_in_evaluation(prepared: Path) -> None:
     split = read_split(prepared, "test")
     got = scores(Echo(), split, batch_size=3)
     expected = [1 + int(file.stem) / 4 for file in split.files]
     np.testing.assert_allclose(np.log(got / (1 - got))[:, 0], expected, rtol=1e-4)
 
 
-def test_in_every_view_and_beside_a_teacher_that_does_not_pad(prepared: Path, tmp_path: Path) -> None:
+def test_aspect_ratios_in_every_view_of_an_ensemble(prepared: Path, tmp_path: Path) -> None:
     split, views = read_split(prepared, "train"), Views(count=2)
-    taught_by: Any = (Echo(), Echo(pads=False))
-    cache.record(taught_by, prepared, views, tmp_path, seed=0)
+    teachers: Any = (Echo(), Echo(pads=False))
+    cache.record(teachers, prepared, views, tmp_path, seed=0)
     logits = TeacherOutputs.read(tmp_path, split).logits
     expected = np.array([1 + int(file.stem) / 4 for file in split.files]) / 2  # the mean of both
     np.testing.assert_allclose(logits[..., 0], np.stack([expected, expected]), rtol=1e-3)

@@ -24,12 +24,13 @@ from tests.helpers import taggers
 
 VIEWS = Views(count=2)
 LABELS = Labels(("red", "green", "blue"))
+pytestmark = pytest.mark.usefixtures("load_in_process")
 RAW = ("logits.raw", "positive.raw", "embeddings.raw", "pooled.raw")
 
 
 @pytest.fixture(scope="module")
 def teacher(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> CheckpointTeacher:
-    """Its logits spread around that of a score of 0.8, so that some images pass for positive and some do not."""
+    """Its logits spread around that of a score of 0.8, so that some images count as positive and some do not."""
     folder = taggers.save(tmp_path_factory.mktemp("teacher"), LABELS)
     tensors, facts = checkpoint.read(folder / checkpoint.BEST)
     with torch.no_grad():
@@ -62,21 +63,21 @@ def partly_known(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def by_itself(teacher: CheckpointTeacher, data: Path, view: int) -> Outputs:
-    """The net's own outputs of a view of all training images."""
+def expected_outputs(teacher: CheckpointTeacher, data: Path, view: int) -> Outputs:
+    """The model's outputs for one view of all training images."""
     pixels = read_split(data, "train").pixels(32)
-    images = [VIEWS.apply(one, seed=0, image=at, view=view) for at, one in enumerate(pixels)]
+    images = [VIEWS.apply(image, seed=0, row=row, view=view) for row, image in enumerate(pixels)]
     with torch.no_grad():
         outputs: Outputs = checkpoint.load_model(teacher.folder)(torch.stack(images))
     return outputs
 
 
-def test_they_are_the_teachers_on_each_view(teacher: CheckpointTeacher, prepared: Path, outputs: Path) -> None:
+def test_outputs_are_those_of_the_teacher(teacher: CheckpointTeacher, prepared: Path, outputs: Path) -> None:
     split = read_split(prepared, "train")
     stored = TeacherOutputs.read(outputs, split)
     chosen = np.array([20, 3, 11])
     for view in range(2):
-        expected = by_itself(teacher, prepared, view)
+        expected = expected_outputs(teacher, prepared, view)
         got = stored.batch(chosen, view)
         assert expected.embeddings is not None
         assert got.embeddings is not None
@@ -88,7 +89,7 @@ def test_they_are_the_teachers_on_each_view(teacher: CheckpointTeacher, prepared
         assert not got.embeddings[~positive].any()
 
 
-def test_unknown_decisions_have_embeddings_where_the_teacher_is_sure(
+def test_unknown_decisions_have_embeddings_where_the_teacher_is_confident(
     teacher: CheckpointTeacher, partly_known: Path, tmp_path: Path
 ) -> None:
     cache.record([teacher], partly_known, VIEWS, tmp_path, seed=0)
@@ -97,7 +98,7 @@ def test_unknown_decisions_have_embeddings_where_the_teacher_is_sure(
     stored, everyone = TeacherOutputs.read(tmp_path, split), np.arange(len(split))
     sure = []
     for view in range(2):
-        expected, got = by_itself(teacher, partly_known, view), stored.batch(everyone, view)
+        expected, got = expected_outputs(teacher, partly_known, view), stored.batch(everyone, view)
         assert expected.embeddings is not None
         assert got.embeddings is not None
         wanted = np.zeros_like(split.label_mask)
@@ -112,17 +113,17 @@ def test_unknown_decisions_have_embeddings_where_the_teacher_is_sure(
     assert not all(mask[0].all() for mask in sure), "and not all of an unlabelled image's labels are sure"
 
 
-def test_they_go_on_at_the_view_where_they_were_killed(
+def test_an_interrupted_recording_resumes_at_its_view(
     teacher: CheckpointTeacher, prepared: Path, outputs: Path, tmp_path: Path
 ) -> None:
-    def dies(what: str, done: int, total: int, facts: object = None, /) -> None:
+    def interrupt(what: str, done: int, total: int, facts: object = None, /) -> None:
         if done > total // 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=dies)
+        cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=interrupt)
     assert (tmp_path / "logits.raw").stat().st_size == (outputs / "logits.raw").stat().st_size, "half a view is there"
-    with pytest.raises(ValueError, match=r"expected a whole set in .*, got none; run teacher_outputs first"):
+    with pytest.raises(ValueError, match=r"expected a complete set in .*, got none; run teacher_outputs first"):
         TeacherOutputs.read(tmp_path, read_split(prepared, "train"))
     seen: list[int] = []
     cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=lambda w, d, t, f=None: seen.append(d))
@@ -131,10 +132,9 @@ def test_they_go_on_at_the_view_where_they_were_killed(
         assert (tmp_path / name).read_bytes() == (outputs / name).read_bytes(), name
 
 
-def test_a_full_disk_is_an_error_and_the_rest_follows_when_there_is_room(
-    teacher: CheckpointTeacher, prepared: Path, outputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_full_disk_raises_and_recording_resumes_when_there_is_space(
+    teacher: CheckpointTeacher, prepared: Path, outputs: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(cache, "workers", lambda **_: 0)  # the limit holds for their shared memory too
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     one_view = (outputs / "pooled.raw").stat().st_size // 2
     resource.setrlimit(resource.RLIMIT_FSIZE, (one_view + 100, before[1]))
@@ -148,13 +148,13 @@ def test_a_full_disk_is_an_error_and_the_rest_follows_when_there_is_room(
     assert all((tmp_path / name).read_bytes() == (outputs / name).read_bytes() for name in RAW)
 
 
-def test_a_finished_set_is_left_alone(teacher: CheckpointTeacher, prepared: Path, outputs: Path) -> None:
+def test_finished_outputs_are_not_computed_again(teacher: CheckpointTeacher, prepared: Path, outputs: Path) -> None:
     before = {file.name: file.stat().st_mtime_ns for file in outputs.iterdir()}
     cache.record([], prepared, VIEWS, outputs, seed=0)
     assert {file.name: file.stat().st_mtime_ns for file in outputs.iterdir()} == before
 
 
-def test_those_of_other_images_are_refused(prepared: Path, outputs: Path) -> None:
+def test_outputs_of_other_images_are_refused(prepared: Path, outputs: Path) -> None:
     with pytest.raises(ValueError, match=r"teacher outputs in .*: expected those of \(\d+, 3\) images and labels"):
         TeacherOutputs.read(outputs, read_split(prepared, "test"))
     split = read_split(prepared, "train")
@@ -162,22 +162,22 @@ def test_those_of_other_images_are_refused(prepared: Path, outputs: Path) -> Non
         TeacherOutputs.read(outputs, replace(split, targets=split.targets[::-1]))
 
 
-def test_several_teachers_are_stored_as_one(teacher: CheckpointTeacher, prepared: Path, tmp_path: Path) -> None:
+def test_an_ensemble_is_stored_as_one_teacher(teacher: CheckpointTeacher, prepared: Path, tmp_path: Path) -> None:
     small = CheckpointTeacher(path=taggers.save(tmp_path / "small", LABELS, seed=1, image_px=24))
     split, chosen = read_split(prepared, "train"), np.arange(24)
     batches = []
-    for name, taught_by in (("both", [teacher, small]), ("first", [teacher]), ("second", [small])):
+    for name, teachers in (("both", [teacher, small]), ("first", [teacher]), ("second", [small])):
         (tmp_path / name).mkdir()
-        cache.record(taught_by, prepared, VIEWS, tmp_path / name, seed=0)
+        cache.record(teachers, prepared, VIEWS, tmp_path / name, seed=0)
         batches.append(TeacherOutputs.read(tmp_path / name, split).batch(chosen, 1))
     both, first, second = batches
     torch.testing.assert_close(both.logits, (first.logits + second.logits) / 2, atol=2e-3, rtol=2e-3)
-    for what in ("embeddings", "pooled"):
-        joined = torch.cat([getattr(first, what), getattr(second, what)], -1)
-        torch.testing.assert_close(getattr(both, what), joined, atol=0, rtol=0)
+    for part in ("embeddings", "pooled"):
+        joined = torch.cat([getattr(first, part), getattr(second, part)], -1)
+        torch.testing.assert_close(getattr(both, part), joined, atol=0, rtol=0)
 
 
-def test_a_loss_that_needs_more_than_there_is_is_named(prepared: Path, outputs: Path) -> None:
+def test_a_loss_that_needs_a_missing_output_is_named(prepared: Path, outputs: Path) -> None:
     stored = TeacherOutputs.read(outputs, read_split(prepared, "train"))
     stored.require((Bce(), LabelKL(), ClassAware(), Rkd()))
     logits_alone = replace(stored, embeddings=None, pooled=None)
@@ -188,7 +188,7 @@ def test_a_loss_that_needs_more_than_there_is_is_named(prepared: Path, outputs: 
         logits_alone.require((Bce(), Rkd()))
 
 
-def test_a_teacher_that_puts_out_no_numbers_is_told_with_the_image(prepared: Path, tmp_path: Path) -> None:
+def test_outputs_that_are_nan_are_refused_with_the_image(prepared: Path, tmp_path: Path) -> None:
     broken = CheckpointTeacher(path=taggers.save(tmp_path / "net", LABELS, bias=float("nan")))
     with pytest.raises(ValueError, match="teacher outputs: expected finite logits, got others for train/0; "):
         cache.record([broken], prepared, VIEWS, tmp_path, seed=0)

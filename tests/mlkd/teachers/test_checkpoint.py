@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["", checkpoint.BEST])
-def test_the_folder_or_the_file_in_it(folder: Path, name: str) -> None:
+def test_the_path_is_a_folder_or_its_file(folder: Path, name: str) -> None:
     source = CheckpointTeacher(path=folder / name)
     assert (source.image_px, source.files()) == (32, (folder / checkpoint.BEST,))
     teacher = source.load(LABELS)
@@ -52,17 +52,17 @@ def test_columns_are_taken_by_name(folder: Path, wanted: tuple[str, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "message"),
     [
         (("red", "green", "teal"), r"by name, got 3 \(red, green, blue\), without teal; correct the names, or choose"),
         (("red", "green", "blue", *"abcdefg"), "without a, b, c, d, e and 2 more"),
     ],
 )
-def test_labels_that_it_was_not_trained_for_are_refused(folder: Path, names: tuple[str, ...], told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_unknown_labels_are_refused(folder: Path, names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         CheckpointTeacher(path=folder).load(Labels(names))
 
 
-def test_nothing_there_is_said_before_anything_runs(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"checkpoint: expected the file .*best\.safetensors, got nothing there"):
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"checkpoint: expected the file .*best\.safetensors, got none"):
         _ = CheckpointTeacher(path=tmp_path).image_px

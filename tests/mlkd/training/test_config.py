@@ -19,17 +19,17 @@ def test_ranges_are_checked(field: str, value: object) -> None:
         replace(TRAINING, **{field: value})
 
 
-def test_each_kind_of_loss_once() -> None:
+def test_a_kind_of_loss_may_occur_once() -> None:
     with pytest.raises(ValueError, match=r"training.losses: expected each kind once, got \['bce', 'bce'\]"):
         replace(TRAINING, losses=(Bce(), Bce(weight=2.0)))
 
 
-def test_a_loss_has_to_count() -> None:
+def test_one_loss_needs_a_weight() -> None:
     with pytest.raises(ValueError, match=r"losses: expected one with a weight above 0, got 0 for each of \['bce'\]"):
         replace(TRAINING, losses=(Bce(weight=0.0),))
 
 
-def test_needs_are_those_of_the_losses_that_count() -> None:
+def test_needs_are_those_of_the_losses_with_a_weight() -> None:
     assert replace(TRAINING, losses=(Bce(), LabelKL(weight=0.0))).needs == frozenset()
     assert replace(TRAINING, losses=(Bce(), LabelKL())).needs == {"teacher"}
     assert replace(TRAINING, losses=(ClassAware(), Pkt(), ReviewKD())).needs == {

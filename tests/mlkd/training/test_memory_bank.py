@@ -1,4 +1,4 @@
-"""Embeddings that are kept between batches, against a plain list of what each label has seen."""
+"""Embeddings that are stored between batches, against a plain list of the positives of each label."""
 
 from __future__ import annotations
 
@@ -7,58 +7,59 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlkd.losses.class_aware import class_aware
-from mlkd.training.memory_bank import Recent
+from mlkd.losses import ClassAware
+from mlkd.losses.base import LossInputs
+from mlkd.models.outputs import Outputs
+from mlkd.training.memory_bank import MemoryBank
 from tests.helpers import reference
 
-LABELS, SIZE = 4, 3
+IMAGES, LABELS, SIZE = 5, 4, 3
+LOSS = ClassAware(memory=SIZE)
 
 
-def batch(seed: int, images: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+def batch(seed: int, positive: Tensor | None = None) -> LossInputs:
     generator = torch.Generator().manual_seed(seed)
-    student = torch.randn(images, LABELS, 6, generator=generator).requires_grad_()
-    teacher = torch.randn(images, LABELS, 7, generator=generator)
-    positive = torch.rand(images, LABELS, generator=generator) < torch.tensor([0.1, 0.3, 0.5, 0.9])
-    return student, teacher, positive
+    student = torch.randn(IMAGES, LABELS, 6, generator=generator).requires_grad_()
+    teacher = torch.randn(IMAGES, LABELS, 7, generator=generator)
+    drawn = torch.rand(IMAGES, LABELS, generator=generator) < torch.tensor([0.1, 0.3, 0.5, 0.9])
+    logits = torch.zeros(IMAGES, LABELS)
+    return LossInputs(
+        Outputs(logits, student), Outputs(logits, teacher), (drawn if positive is None else positive).float()
+    )
 
 
-def test_each_label_has_its_last_positives_for_company() -> None:
-    recent = Recent(SIZE)
+def test_loss_is_that_of_the_batch_with_the_last_positives_of_each_label() -> None:
+    bank = MemoryBank(SIZE)
     seen: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in range(LABELS)]
-    alone = 0.0
     for seed in range(12):
-        student, teacher, positive = batch(seed)
-        value = recent.class_aware(student, teacher, positive)
+        inputs = batch(seed)
+        student, teacher = inputs.student.label_embeddings(""), inputs.teacher.label_embeddings("")
+        value = bank.compute_loss(LOSS, inputs)
         expected = 0.0
         for label in range(LABELS):
-            here = [
-                (student[i, label].detach().numpy(), teacher[i, label].numpy()) for i in range(5) if positive[i, label]
-            ]
-            if here:
-                group = here + seen[label]
+            rows = torch.nonzero(inputs.targets[:, label])[:, 0]
+            new = [(student[row, label].detach().numpy(), teacher[row, label].numpy()) for row in rows]
+            if new:
+                group = new + seen[label]
                 expected += reference.structure([s for s, _ in group], [t for _, t in group])
-            seen[label] = (seen[label] + here)[-SIZE:]
-        assert value.item() == pytest.approx(expected / 5, rel=1e-5, abs=1e-7)
-        alone += class_aware(student, teacher, positive).item()
-        gradients = torch.autograd.grad(value, student, allow_unused=True)[0]
-        assert torch.isfinite(gradients).all()
-        assert not gradients[~positive].any()
-    assert alone > 0
+            seen[label] = (seen[label] + new)[-SIZE:]
+        assert value.item() == pytest.approx(expected / IMAGES, rel=1e-5, abs=1e-7)
+        (gradient,) = torch.autograd.grad(value, student)
+        assert torch.isfinite(gradient).all()
+        assert not gradient[inputs.targets == 0].any()
 
 
-def test_two_positives_get_a_signal_from_what_is_kept() -> None:
-    student, teacher, _ = batch(0)
-    two = torch.zeros(5, LABELS, dtype=torch.bool)
-    two[:2, 1] = True
-    recent = Recent(SIZE)
-    assert recent.class_aware(student, teacher, two).item() == 0.0
-    value = recent.class_aware(*batch(1)[:2], two)
-    assert value.item() > 0
+def test_two_positives_have_a_loss_with_stored_ones() -> None:
+    two = torch.zeros(IMAGES, LABELS)
+    two[:2, 1] = 1
+    bank = MemoryBank(SIZE)
+    assert bank.compute_loss(LOSS, batch(0, two)).item() == 0.0
+    assert bank.compute_loss(LOSS, batch(1, two)).item() > 0
 
 
-def test_what_is_saved_is_taken_up() -> None:
-    first, second = Recent(SIZE), Recent(SIZE)
+def test_a_restored_bank_gives_the_same_loss() -> None:
+    first, second = MemoryBank(SIZE), MemoryBank(SIZE)
     for seed in range(3):
-        first.class_aware(*batch(seed))
+        first.compute_loss(LOSS, batch(seed))
     second.restore(first.tensors(), torch.device("cpu"))
-    assert first.class_aware(*batch(9)).item() == second.class_aware(*batch(9)).item() > 0
+    assert first.compute_loss(LOSS, batch(9)).item() == second.compute_loss(LOSS, batch(9)).item() > 0

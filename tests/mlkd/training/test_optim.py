@@ -9,14 +9,14 @@ from mlkd.models.network import Model
 from mlkd.training import optim
 from mlkd.training.config import Training
 
-MODEL = Model(backbone="mobilenetv3_small_050", image_px=32, head=LabelDecoder(embedding=8, heads=2, feed_forward=8))
+MODEL = Model(backbone="test_efficientnet", image_px=32, head=LabelDecoder(embedding=8, heads=2, feed_forward=8))
 
 
 def training(**changes: object) -> Training:
     return Training(epochs=3, **{"learning_rate": 1e-2, "backbone_scale": 0.1, "weight_decay": 0.05, **changes})  # type: ignore[arg-type]
 
 
-def test_decay_spares_biases_and_norms_and_the_backbone_has_its_own_rate() -> None:
+def test_biases_and_norms_have_no_decay_and_the_backbone_its_own_rate() -> None:
     tagger, adapters = MODEL.build(3), nn.ModuleDict({"some": nn.Linear(2, 3)})
     adam = optim.optimiser(tagger, adapters, training())
     of_backbone = {id(p) for p in tagger.backbone.parameters()}
@@ -29,7 +29,7 @@ def test_decay_spares_biases_and_norms_and_the_backbone_has_its_own_rate() -> No
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw"])
-def test_decay_goes_through_the_gradient_or_beside_it(kind: str) -> None:
+def test_adam_decays_through_the_gradient_and_adamw_does_not(kind: str) -> None:
     """With no other gradient, coupled Adam steps by its whole rate, decoupled AdamW by rate times decay."""
     tagger = MODEL.build(3)
     adam = optim.optimiser(tagger, nn.ModuleDict(), training(optimiser=kind, backbone_scale=1.0))
@@ -44,7 +44,7 @@ def test_decay_goes_through_the_gradient_or_beside_it(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("schedule", "first"), [("one_cycle", 0.045), ("cosine", 1 / 21)])
-def test_rate_rises_then_falls(schedule: str, first: float) -> None:
+def test_the_rate_rises_and_then_falls(schedule: str, first: float) -> None:
     shares = [optim.share_of_peak(schedule, step, 100, 0.2) for step in range(100)]
     assert shares[0] == pytest.approx(first, abs=2e-3)
     assert max(shares) == shares[20] == 1.0
@@ -54,7 +54,7 @@ def test_rate_rises_then_falls(schedule: str, first: float) -> None:
     assert shares[-1] < 0.01
 
 
-def test_a_line_and_a_cosine_rise_otherwise() -> None:
+def test_the_rise_is_linear_or_a_cosine() -> None:
     line, cosine = (optim.share_of_peak(kind, 4, 100, 0.2) for kind in ("cosine", "one_cycle"))
     assert line == pytest.approx(5 / 21)
     assert cosine < line

@@ -16,12 +16,14 @@ from mlkd.losses import LabelKL
 from mlkd.models import checkpoint
 from mlkd.models.heads import LabelDecoder
 from mlkd.models.network import Model
-from mlkd.training import evaluate
+from mlkd.training import evaluate, trainer
 from mlkd.training.config import Training
 from mlkd.training.trainer import train
 
-MODEL = Model(backbone="mobilenetv3_small_050", image_px=24, head=LabelDecoder(embedding=8, heads=2, feed_forward=8))
-TRAINING = Training(epochs=3, learning_rate=3e-3, batch_size=8)
+pytestmark = pytest.mark.usefixtures("load_in_process")
+MODEL = Model(backbone="test_efficientnet", image_px=24, head=LabelDecoder(embedding=8, heads=2, feed_forward=8))
+WITHOUT_NORM = replace(MODEL, backbone="test_convnext", image_px=32, head=replace(MODEL.head, dropout=0.0))
+TRAINING = Training(epochs=3, learning_rate=3e-3, batch_size=8, trackers=())
 VIEWS = Views(count=2)
 
 
@@ -41,11 +43,31 @@ def trained(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_training_learns_the_training_images(prepared: Path, tmp_path: Path) -> None:
-    train(MODEL, replace(TRAINING, epochs=12, learning_rate=1e-2), Views(crop_min=1.0), prepared, tmp_path, seed=0)
-    told = history(tmp_path)
-    assert [entry["epoch"] for entry in told] == list(range(1, 13))
-    assert told[-1]["losses"]["bce"] < 0.7 * told[0]["losses"]["bce"]
+@pytest.fixture(scope="module")
+def whole_batches(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    """Weights after an epoch without batch norm and dropout, which depend on the size of a batch."""
+    out = tmp_path_factory.mktemp("whole")
+    train(WITHOUT_NORM, replace(TRAINING, epochs=1), VIEWS, prepared, out, seed=0)
+    return weights(out)
+
+
+def assert_close(folder: Path, expected: dict[str, torch.Tensor]) -> None:
+    got = weights(folder)
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(got[name], value, rtol=1e-3, atol=2e-5, msg=name)
+
+
+def test_training_reduces_the_loss_and_tracks_it(prepared: Path, tmp_path: Path) -> None:
+    training = replace(TRAINING, epochs=12, learning_rate=1e-2, trackers=("tensorboard",))
+    train(MODEL, training, Views(crop_min=1.0), prepared, tmp_path, seed=0)
+    entries = history(tmp_path)
+    assert [entry["epoch"] for entry in entries] == list(range(1, 13))
+    assert entries[-1]["losses"]["bce"] < 0.7 * entries[0]["losses"]["bce"]
+    events = EventAccumulator(str(next(tmp_path.rglob("*tfevents*")).parent)).Reload()
+    assert [event.step for event in events.Scalars("select_map")] == [3 * epoch for epoch in range(1, 13)]
+    assert [event.step for event in events.Scalars("bce")] == [20]
+    assert [event.step for event in events.Scalars("learning_rate")] == [20]
 
 
 def test_best_checkpoint_is_the_best_epoch_on_select(trained: Path, prepared: Path) -> None:
@@ -57,8 +79,18 @@ def test_best_checkpoint_is_the_best_epoch_on_select(trained: Path, prepared: Pa
     assert facts["labels"] == ["red", "green", "blue"]
 
 
-def test_seed_decides_and_a_finished_run_is_left_alone(prepared: Path, trained: Path, tmp_path: Path) -> None:
-    train(MODEL, TRAINING, VIEWS, prepared, tmp_path, seed=1)
+def test_new_weights_are_checked_and_those_of_a_resumed_run_are_not(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[object] = []
+    monkeypatch.setattr(trainer, "check_weights", lambda _, model, pixels: checked.append((model, pixels.shape)))
+    for stop_epoch in (1, 2):
+        train(MODEL, replace(TRAINING, stop_epoch=stop_epoch), VIEWS, prepared, tmp_path, seed=0)
+    assert checked == [(MODEL, (24, 24, 24, 3))]
+
+
+def test_the_seed_decides_and_a_finished_run_is_not_repeated(prepared: Path, trained: Path, tmp_path: Path) -> None:
+    train(MODEL, replace(TRAINING, stop_epoch=1), VIEWS, prepared, tmp_path, seed=1)
     first, second = weights(trained), weights(tmp_path)
     assert not torch.equal(first["head.project_tokens.weight"], second["head.project_tokens.weight"])
     before = (trained / checkpoint.LAST).stat().st_mtime_ns
@@ -67,12 +99,12 @@ def test_seed_decides_and_a_finished_run_is_left_alone(prepared: Path, trained: 
 
 
 def test_a_run_stops_when_select_gets_no_better(prepared: Path, tmp_path: Path) -> None:
-    lame = replace(TRAINING, epochs=9, learning_rate=1e-8, patience=2)
-    train(MODEL, lame, VIEWS, prepared, tmp_path, seed=0)
+    stalled = replace(TRAINING, epochs=9, learning_rate=1e-8, patience=2)
+    train(MODEL, stalled, VIEWS, prepared, tmp_path, seed=0)
     scores = [entry["select_map"] for entry in history(tmp_path)]
     best = scores.index(max(scores))
     assert len(scores) == best + 3 < 9
-    train(MODEL, lame, VIEWS, prepared, tmp_path, seed=0)
+    train(MODEL, stalled, VIEWS, prepared, tmp_path, seed=0)
     assert len(history(tmp_path)) == len(scores)
 
 
@@ -82,23 +114,32 @@ def test_a_run_may_end_before_its_schedule(prepared: Path, trained: Path, tmp_pa
     assert [entry["losses"] for entry in stopped] == [entry["losses"] for entry in whole[:2]]
 
 
-def test_accumulated_parts_step_like_their_mean(prepared: Path, tmp_path: Path) -> None:
-    """Without batch norm and dropout, two halves of a batch give the whole batch's step."""
-    model = replace(MODEL, backbone="test_convnext", image_px=32, head=replace(MODEL.head, dropout=0.0))
-    whole = replace(TRAINING, epochs=1, batch_size=8)
-    for name, training in (("whole", whole), ("parts", replace(whole, batch_size=4, accumulate=2))):
-        (tmp_path / name).mkdir()
-        train(model, training, VIEWS, prepared, tmp_path / name, seed=0)
-    expected, got = weights(tmp_path / "whole"), weights(tmp_path / "parts")
-    moved = 0.0
+def test_accumulated_parts_step_like_their_mean(
+    prepared: Path, tmp_path: Path, whole_batches: dict[str, torch.Tensor]
+) -> None:
+    train(WITHOUT_NORM, replace(TRAINING, epochs=1, batch_size=4, accumulate=2), VIEWS, prepared, tmp_path, seed=0)
+    assert_close(tmp_path, whole_batches)
     torch.manual_seed(0)
-    for name, value in model.build(3).named_parameters():
-        torch.testing.assert_close(got[name], expected[name], rtol=1e-3, atol=2e-5, msg=name)
-        moved = max(moved, float((value.detach() - expected[name]).abs().max()))
-    assert moved > 1e-3
+    initial = dict(WITHOUT_NORM.build(3).named_parameters())
+    assert max(float((value.detach() - whole_batches[name]).abs().max()) for name, value in initial.items()) > 1e-3
 
 
-def test_bfloat16_computes_otherwise_and_learns_the_same(prepared: Path, trained: Path, tmp_path: Path) -> None:
+def test_compiled_training_gives_the_same_weights(
+    prepared: Path, tmp_path: Path, whole_batches: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_module, compiled = torch.compile, []
+
+    def without_compiler(module: torch.nn.Module) -> object:
+        compiled.append(module)
+        return compile_module(module, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", without_compiler)
+    train(WITHOUT_NORM, replace(TRAINING, epochs=1, compile=True), VIEWS, prepared, tmp_path, seed=0)
+    assert len(compiled) == 1
+    assert_close(tmp_path, whole_batches)
+
+
+def test_bfloat16_gives_nearly_the_same_loss(prepared: Path, trained: Path, tmp_path: Path) -> None:
     train(MODEL, replace(TRAINING, precision="bf16"), VIEWS, prepared, tmp_path, seed=0)
     narrow, wide = history(tmp_path)[-1]["losses"]["bce"], history(trained)[-1]["losses"]["bce"]
     assert narrow != wide
@@ -113,37 +154,10 @@ def test_float16_needs_cuda(prepared: Path, tmp_path: Path) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_float16_learns_and_keeps_its_scale(prepared: Path, trained: Path, tmp_path: Path) -> None:
+def test_float16_gives_nearly_the_same_loss_and_keeps_its_scale(prepared: Path, trained: Path, tmp_path: Path) -> None:
     train(MODEL, replace(TRAINING, precision="fp16"), VIEWS, prepared, tmp_path, seed=0)
     assert history(tmp_path)[-1]["losses"]["bce"] == pytest.approx(history(trained)[-1]["losses"]["bce"], rel=0.1)
     assert checkpoint.read(tmp_path / checkpoint.LAST)[1]["scaler"]["scale"] > 0
-
-
-def test_compiled_learns_the_same(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, compiled = torch.compile, []
-
-    def without_compiler(module: torch.nn.Module) -> object:
-        compiled.append(module)
-        return whole(module, backend="eager")
-
-    monkeypatch.setattr(torch, "compile", without_compiler)
-    model, training = replace(MODEL, backbone="test_convnext", image_px=32), replace(TRAINING, epochs=1)
-    for name, chosen in (("plain", training), ("compiled", replace(training, compile=True))):
-        (tmp_path / name).mkdir()
-        train(model, chosen, VIEWS, prepared, tmp_path / name, seed=0)
-    assert len(compiled) == 1
-    expected, got = weights(tmp_path / "plain"), weights(tmp_path / "compiled")
-    assert got.keys() == expected.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(got[name], value, rtol=1e-3, atol=2e-5, msg=name)
-
-
-def test_curves_are_tracked(prepared: Path, tmp_path: Path) -> None:
-    train(MODEL, replace(TRAINING, epochs=8), VIEWS, prepared, tmp_path, seed=0)
-    events = EventAccumulator(str(next(tmp_path.rglob("*tfevents*")).parent)).Reload()
-    assert [event.step for event in events.Scalars("select_map")] == [3 * epoch for epoch in range(1, 9)]
-    assert [event.step for event in events.Scalars("bce")] == [20]
-    assert [event.step for event in events.Scalars("learning_rate")] == [20]
 
 
 def test_a_tracker_that_is_not_installed_is_refused(prepared: Path, tmp_path: Path) -> None:
@@ -156,7 +170,7 @@ def test_losses_that_compare_need_a_teacher(prepared: Path, tmp_path: Path) -> N
         train(MODEL, replace(TRAINING, losses=(LabelKL(),)), VIEWS, prepared, tmp_path, seed=0)
 
 
-def test_frozen_groups_keep_their_weights_and_the_rest_moves(prepared: Path, tmp_path: Path) -> None:
+def test_frozen_groups_keep_their_weights_and_the_others_change(prepared: Path, tmp_path: Path) -> None:
     train(MODEL, replace(TRAINING, epochs=1, frozen_groups=2), VIEWS, prepared, tmp_path, seed=0)
     torch.manual_seed(0)
     trained = weights(tmp_path)

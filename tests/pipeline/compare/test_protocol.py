@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mlkd.core.files import sha256_of
 from mlkd.core.progress import silent
 from mlkd.losses import Bce, Rkd
 from mlkd.models.weights import FileWeights
@@ -16,7 +17,6 @@ from mlkd.teachers import CheckpointTeacher, OnnxTeacher
 from pipeline.compare import run, runs
 from pipeline.recipe.methods import METHODS, Compare, Method
 from pipeline.recipe.schema import Recipe, load_recipe
-from pipeline.runner.result import sha256
 from pipeline.runner.stage import Pipeline, Stage
 from tests.helpers import drawings
 
@@ -63,7 +63,7 @@ def test_a_file_of_first_weights_is_part_of_every_run(recipe: Recipe, tmp_path: 
     file.write_bytes(b"weights")
     model = replace(recipe.student.model, weights=FileWeights(path=file))
     given = trained(replace(recipe, student=replace(recipe.student, model=model)), tmp_path)
-    assert [stage.outside() for stage in given] == [{"weights_file": sha256(file)}] * (8 * 3 + 9 * 5)
+    assert [stage.outside() for stage in given] == [{"weights_file": sha256_of(file)}] * (8 * 3 + 9 * 5)
     assert {str(stage.outside()) for stage in trained(recipe, tmp_path)} == {"{}"}
 
 

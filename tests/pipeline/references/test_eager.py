@@ -19,13 +19,13 @@ from benchmarks.measured_models import MeasuredModel
 from benchmarks.rows import measured_row
 from benchmarks.schema import ScoreSource
 from mlkd.core import images
+from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.models.checkpoint import BEST, load_model
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe, load_recipe
 from pipeline.references import eager, forked, in_torch
 from pipeline.references.in_torch import Net
-from pipeline.runner import result
 from tests.helpers import bundles, drawings, taggers
 
 LABELS = Labels(("a", "b"))
@@ -111,7 +111,7 @@ def test_a_forked_process_times_the_eager_net_like_an_engine(
     known = (row.name, row.kind, row.model, row.status)
     assert known == ("student-torch", "reference", "student", "measured")
     assert row.map == 1, "of the scores that the eager net has given already"
-    assert row.sha256 == result.sha256(folder / BEST)
+    assert row.sha256 == sha256_of(folder / BEST)
     assert row.runtime == f"torch {torch.__version__}"
 
 

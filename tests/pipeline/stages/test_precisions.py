@@ -17,6 +17,7 @@ from export.onnx.parity import Gates, ParityLimits
 from export.precision.budget import Budget
 from export.precision.select_evaluator import score
 from mlkd.core import thresholds
+from mlkd.core.files import sha256_of
 from mlkd.core.metrics import average_precision, mean_average_precision
 from mlkd.core.thresholds import Thresholds
 from mlkd.data.prepared import Split, read_split
@@ -83,7 +84,7 @@ def test_a_graph_for_every_precision_that_the_engines_need(made: Path) -> None:
         assert entry["verdict"] == "within the budget"
         assert entry["kept"] == pytest.approx(entry["quality"]["select_map"] / told["float_map"])
         assert entry["moved"].keys() == entry["tried"].keys(), "how near to float each came"
-    assert stamp.origin(found["int8_openvino"]) in {stamp.hash_of(found["fp32"]), stamp.hash_of(found["int8_x86"])}
+    assert stamp.origin(found["int8_openvino"]) in {sha256_of(found["fp32"]), sha256_of(found["int8_x86"])}
     int8 = onnx.load(found["int8"])
     assert graph.read_metadata(int8)["precision"] == "int8"
     convolutions = [

@@ -20,6 +20,7 @@ from benchmarks.device.tagger_process import ProcessFailedError, Program
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import PROGRAM, read_bundle
 from export.precision.int8_x86 import int8_x86
+from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
 from mlkd.core.thresholds import Thresholds, tune
@@ -29,7 +30,7 @@ from pipeline import stages, teachers
 from pipeline.recipe.schema import DEFAULT_ENGINES, Engine, Recipe, load_recipe
 from pipeline.references import bundles as reference_bundles
 from pipeline.references import scores as floats
-from pipeline.runner.result import read_json, sha256
+from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
 from pipeline.stages import bench, references
 from tests.helpers import bundles, drawings, taggers
@@ -101,7 +102,7 @@ def test_nets_and_engines_have_scored_the_test_set(made: Path, inputs: dict[str,
     found, test = references.scored(made), read_split(inputs["data"], "test")
     nets = floats.read(made)
     for net in ("teacher", "baseline"):
-        eager, manifest = evaluate.of_folder(inputs[net], test), read_bundle(made / net)
+        eager, manifest = evaluate.score_folder(inputs[net], test), read_bundle(made / net)
         np.testing.assert_allclose(nets[net].scores, eager, atol=1e-6)
         for engine in manifest.engines:
             result = found.results[f"{net}-{engine.name}"]
@@ -125,14 +126,14 @@ def test_both_nets_have_the_engines_for_cpus(made: Path) -> None:
 @pytest.mark.parametrize("net", ["teacher", "baseline"])
 def test_the_shipped_program_runs_them(made: Path, inputs: dict[str, Path], tmp_path: Path, net: str) -> None:
     bundle, test = made / net, read_split(inputs["data"], "test")
-    assert sha256(bundle / PROGRAM) == sha256(inputs["bundle"] / "bundle" / PROGRAM)
+    assert sha256_of(bundle / PROGRAM) == sha256_of(inputs["bundle"] / "bundle" / PROGRAM)
     listed = tmp_path / "images.txt"
     listed.write_text("".join(f"{file}\n" for file in test.files))
     engines = [word for name in NAMES for word in ("--engine", name)]
     program = Program([sys.executable, str(bundle / PROGRAM)], 100)
     told = program("scores", "--images", str(listed), "--out", str(tmp_path), *engines)
     assert {name: one["error"] for name, one in told.items()} == dict.fromkeys(NAMES)
-    expected = evaluate.of_folder(inputs[net], test)
+    expected = evaluate.score_folder(inputs[net], test)
     for name in NAMES:
         found = np.load(tmp_path / f"{name}.npy")
         apart = np.abs(found - expected).max()
@@ -142,7 +143,7 @@ def test_the_shipped_program_runs_them(made: Path, inputs: dict[str, Path], tmp_
 def test_thresholds_are_from_the_nets_own_scores_of_tune(made: Path, inputs: dict[str, Path]) -> None:
     split, nets = read_split(inputs["data"], "tune"), floats.read(made)
     for net in ("teacher", "baseline"):
-        scores, manifest = evaluate.of_folder(inputs[net], split), read_bundle(made / net)
+        scores, manifest = evaluate.score_folder(inputs[net], split), read_bundle(made / net)
         own, entry = tune(scores, split.targets, AIM), manifest.engine("onnxruntime-fp32")
         np.testing.assert_allclose(entry.thresholds, own, atol=1e-4)
         np.testing.assert_allclose(nets[net].thresholds, own, atol=1e-6)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from mlkd.core.files import sha256_of
 from mlkd.data.scenes import fetch as fetching
-from mlkd.data.scenes.fetch import FetchError, fetch, sha256
+from mlkd.data.scenes.fetch import FetchError, fetch
 from mlkd.data.scenes.packages import Package
 from mlkd.data.scenes.unpack import UnpackError, unpack
 
@@ -74,7 +75,7 @@ class Archive:
     def publish(self, name: str, version: str, samples: dict[str, bytes] | None = None) -> Package:
         file = self.folder / f"{name}_{version.replace(':', '%3a')}_all.deb"
         pack(file, samples or contents(name))
-        size, digest = file.stat().st_size, sha256(file)
+        size, digest = file.stat().st_size, sha256_of(file)
         index = f"Package: {name}\nVersion: {version}\nSize: {size}\nSHA256: {digest}\nDescription: x\n more: text\n"
         (self.folder / f"{name}.index").write_text(index)
         return Package(name, version, size, digest, unpack(file, self.folder / "scratch" / version))
@@ -142,7 +143,7 @@ def test_a_killed_fetch_resumes(archive: Archive, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(fetching, "unpack", unpack)
     whole, cut = (next(fetching.downloads().glob(f"{name}_*.deb")) for name in ("cats", "dogs"))
     cut.write_bytes(cut.read_bytes()[:50])
-    assert sha256(whole) == archive.packages[0].sha256
+    assert sha256_of(whole) == archive.packages[0].sha256
     calls = len(archive.calls())
     assert cat_in(fetch()) == b"image of cats"
     again = [call for call in archive.calls()[calls:] if " download " in call]
