@@ -125,6 +125,8 @@ class Manifest:
         if not isinstance(data, dict) or data.get("schema") != SCHEMA:
             got = data.get("schema") if isinstance(data, dict) else type(data).__name__
             raise BundleError(f"manifest.json: schema: expected {SCHEMA}, got {got!r}; use the tagger.pyz it came with")
+        if "tune_pictures" in data:  # its name in older bundles
+            data["tune_images"] = data.pop("tune_pictures")
         values = _fields(cls, data, "manifest.json")
         engines = enumerate(values.pop("engines"))
         values["engines"] = tuple(EngineEntry(**_fields(EngineEntry, e, f"engines.{i}")) for i, e in engines)
