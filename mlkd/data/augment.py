@@ -27,14 +27,14 @@ class Views:
     """
 
     count: int = 4
-    crop: Literal["sides", "area"] = "sides"  # height and width each by itself, or an area of aspect 3/4 to 4/3
-    crop_min: float = 0.7  # smallest share of a side, or of the area, that a crop keeps; 1 is the whole image
+    crop: Literal["sides", "area"] = "sides"  # random height and width, or random area of aspect 3/4 to 4/3
+    crop_min: float = 0.7  # smallest share of a side, or of the area, in a crop; 1: no crop
     flip: bool = True
-    light: float = 0.2  # largest relative change of brightness and of contrast
-    cutout_max: float = 0.0  # largest share of a side that is greyed out, always inside the image
-    cutout: float = 0.0  # side of the published Cutout: of one random colour, its middle anywhere, of constant size
-    rand_augment: int = 0  # operations of RandAugment a view
-    magnitude: int = 9  # of each of them, 0..30
+    light: float = 0.2  # largest relative change of brightness and contrast
+    cutout_max: float = 0.0  # largest side of a grey square inside the image, as a share of the image's side
+    cutout: float = 0.0  # side of the published Cutout, as a share: fixed size, random colour, centre anywhere
+    rand_augment: int = 0  # RandAugment operations per view
+    magnitude: int = 9  # of a RandAugment operation, 0..30
 
     def __post_init__(self) -> None:
         if self.count < 1:

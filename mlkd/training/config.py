@@ -30,20 +30,20 @@ class Training:
     losses: tuple[Loss, ...] = field(default_factory=lambda: (Bce(),))
     batch_size: int = 64
     accumulate: int = 1
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on CUDA, fp32 elsewhere
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on CUDA, else fp32
     optimiser: Literal["adamw", "adam"] = "adamw"
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
-    warmup: float = 0.2  # share of all steps
-    backbone_scale: float = 1.0  # the backbone's learning rate over the head's
-    frozen_groups: int = 0  # stages, stem first, that keep their first weights; batch norm's statistics still move
-    weight_decay: float = 0.01  # not on biases and norms
+    warmup: float = 0.2  # share of all steps with a rising learning rate
+    backbone_scale: float = 1.0  # learning rate of the backbone, relative to the head's
+    frozen_groups: int = 0  # backbone stages with fixed weights, from the stem; batch-norm statistics are updated
+    weight_decay: float = 0.01  # not applied to biases and normalization layers
     ema_decay: float = 0.99
     gradient_norm: float = 10.0
-    stop_epoch: int = 0  # end after so many of the epochs that the schedule is made for; 0 = after the last
-    patience: int = 0  # stop after so many epochs without a better mAP on select; 0 = never
-    compile: bool = False  # torch.compile; needs a C++ compiler
+    stop_epoch: int = 0  # epochs to train of those that the schedule is made for; 0: all
+    patience: int = 0  # epochs without a better mAP on select before training stops; 0: never stop early
+    compile: bool = False  # use torch.compile; needs a C++ compiler
     save_steps: int = field(default=500, metadata={"identity": False})
-    trackers: tuple[str, ...] = field(default=("tensorboard",), metadata={"identity": False})  # accelerate's names
+    trackers: tuple[str, ...] = field(default=("tensorboard",), metadata={"identity": False})  # Accelerate's names
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():

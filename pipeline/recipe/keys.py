@@ -1,4 +1,4 @@
-"""The keys of a configuration dataclass, with the comments that stand beside them in the source."""
+"""The keys of a configuration dataclass, documented by the comments behind them in the source."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Key:
-    """One field; `default` is MISSING where it has to be given."""
+    """One field; `default` is MISSING for a required one."""
 
     name: str
     kind: Any
@@ -25,7 +25,7 @@ class Key:
 
 
 def keys(cls: type) -> list[Key]:
-    """All fields of a dataclass that a recipe can give."""
+    """The fields of a dataclass that a recipe can set."""
     hints, comments = typing.get_type_hints(cls), _comments(cls)
     return [
         Key(field.name, hints[field.name], _default(field), comments.get(field.name, ""))
@@ -39,18 +39,18 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _comments(cls: type) -> dict[str, str]:
-    """The comment in the line in which a field begins or ends, of the class and those that it is derived from."""
-    found: dict[str, str] = {}
+    """The comment in the last or first line of a field, for the fields of the class and of its bases."""
+    comments: dict[str, str] = {}
     collects = gc.isenabled()
     gc.disable()  # CPython 3.11 raises SystemError where a finalizer runs while it builds a syntax tree
     try:
         for owner in reversed(cls.__mro__):
             if dataclasses.is_dataclass(owner):
-                found |= _own_comments(textwrap.dedent(inspect.getsource(owner)))
+                comments |= _own_comments(textwrap.dedent(inspect.getsource(owner)))
     finally:
         if collects:
             gc.enable()
-    return found
+    return comments
 
 
 def _own_comments(source: str) -> dict[str, str]:

@@ -85,7 +85,7 @@ def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         "distillation": compared,
         "int8_gain": gain,
         "freezing": cost(context.inputs["engines"]),
-        "training": {net: training(context.inputs[net]) for net in floats.NETS if net in context.inputs},
+        "training": {net: training(context.inputs[net]) for net in floats.MODELS if net in context.inputs},
         "findings": read_json(context.inputs["data"] / "about.json")["findings"],
         **grid(test, manifest, rows, context.out / "scores", seed=recipe.seed),
         "notes": [
@@ -144,7 +144,7 @@ def _checked(bundles: Sequence[Bundle], bench: Bench) -> tuple[dict[str, Any] | 
 
 def _tell(compared: Mapping[str, Any], gain: Mapping[str, Any] | None, agrees: dict[str, Any] | None) -> None:
     """The answers that a run is made for, in the log."""
-    nets = ", ".join(f"{net} {100 * compared[f'{net}_map']:.1f}" for net in floats.NETS)
+    nets = ", ".join(f"{net} {100 * compared[f'{net}_map']:.1f}" for net in floats.MODELS)
     low, difference, high = (100 * compared[key] for key in ("low", "difference", "high"))
     log.info("test mAP: %s; student - baseline %+.1f (95 %%: %+.1f to %+.1f)", nets, difference, low, high)
     for what in ("f32", "bf16"):

@@ -57,12 +57,12 @@ class Folder(TableOptions):
     """
 
     kind: Literal["folder"] = "folder"
-    root: Path  # the names in the table count from here
-    table: str = "tags.csv"  # below the root, or absolute
-    labels_from: Literal["table", "folders"] = "table"  # folders: the names of the folders in which an image lies
-    suffix: str = ""  # added to every name in the table, .jpg
-    labels: tuple[str, ...] = ()  # their order; empty: a one-hot table's columns, else all tags, sorted
-    unlabelled: str | None = None  # folder of more images, below the root or absolute: to train, all labels unknown
+    root: Path  # folder that the table's file names are relative to
+    table: str = "tags.csv"  # path relative to the root, or absolute
+    labels_from: Literal["table", "folders"] = "table"  # folders: an image's labels are the names of its folders
+    suffix: str = ""  # appended to every file name in the table, e.g. .jpg
+    labels: tuple[str, ...] = ()  # labels in order; empty: the columns of a one-hot table, else all tags, sorted
+    unlabelled: str | None = None  # folder of unlabelled images for training, relative to the root or absolute
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -13,18 +13,18 @@ Form = Literal["tags", "columns", "one_hot"]
 class TableOptions:
     """How a table is read."""
 
-    form: Literal["auto", "tags", "columns", "one_hot"] = "auto"  # tags in one, a tag in each, a label a column
-    file_column: str = "file"  # names the image
-    tags_column: str | None = None  # holds all tags of an image; left out: tags, labels, label, class, ...
-    separator: str = ";"  # between the tags of one image
-    split_column: str | None = "split"  # train, val or test; null: cut the splits by hash
-    ignore_columns: tuple[str, ...] = ()  # neither labels nor anything else
-    ignore_labels: tuple[str, ...] = ()  # left out of the set
-    negative_values: tuple[str, ...] = ()  # beside 0, false and no: cells of a label's column that mean no
-    label_names: Path | None = field(default=None, metadata={"identity": False})  # file with the names of numbers
-    merge_labels: bool = False  # labels that differ only in case, spaces or Unicode form become one
-    merge_rows: bool = False  # an image in several rows has the tags of all of them
-    skip_bad_rows: bool = False  # leave out rows that cannot be read, and count them
+    form: Literal["auto", "tags", "columns", "one_hot"] = "auto"  # column of all tags, of one tag, of a label
+    file_column: str = "file"  # column with the image's file name
+    tags_column: str | None = None  # column with all tags; null: tags, labels, label, class, ...
+    separator: str = ";"  # between the tags of an image
+    split_column: str | None = "split"  # column with train, val or test; null: split by hash of the file name
+    ignore_columns: tuple[str, ...] = ()  # columns to ignore
+    ignore_labels: tuple[str, ...] = ()  # labels to exclude
+    negative_values: tuple[str, ...] = ()  # cells of a one-hot column that mean no, in addition to 0, false and no
+    label_names: Path | None = field(default=None, metadata={"identity": False})  # file: names of numbered labels
+    merge_labels: bool = False  # merge labels that differ only in case, spaces or Unicode form
+    merge_rows: bool = False  # merge the tags of all rows of an image
+    skip_bad_rows: bool = False  # skip and count rows that cannot be read
 
     def __post_init__(self) -> None:
         if not self.separator or any(mark in self.separator for mark in '"\n\r'):

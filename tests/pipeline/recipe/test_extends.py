@@ -86,7 +86,7 @@ def test_one_number_of_epochs_and_the_baseline_as_the_student_without_a_teacher(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (SHARED + "baseline: null\n", "baseline: expected a training, got null: every report .* leave the key out"),
+        (SHARED + "baseline: null\n", "baseline: expected a training, got null: every report .* remove the key"),
         (SHARED.replace("epochs: 7", "epochs: seven"), "student.training.epochs: expected a whole number"),
         ("extends: scenes_large\nepochs: 3\n", "epochs: expected a training without epochs of its own, got none"),
         (
