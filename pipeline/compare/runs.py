@@ -34,8 +34,8 @@ LOGS = (*teacher.LOGS, MACHINE)
 
 def pipeline(recipe: Recipe, folder: Path, force: Collection[str] = ()) -> Pipeline:
     """The recipe's pipeline up to the teacher outputs, then every training and test of the protocol."""
-    taught = stages.pipeline(recipe, folder).until("teacher_outputs").stages
-    return Pipeline((*taught, *_stages(recipe)), folder, frozenset(force))
+    before = stages.pipeline(recipe, folder).until("teacher_outputs").stages
+    return Pipeline((*before, *_stages(recipe)), folder, frozenset(force))
 
 
 def stage_name(kind: Literal["grid", "chosen", "final", "test"], method: Method, seed: int | None = None) -> str:
@@ -58,7 +58,7 @@ def _stages(recipe: Recipe) -> Iterator[Stage]:
         for method in recipe.compare.methods:
             final = stage_name("final", method, seed)
             chosen = stage_name("chosen", method) if method.scaled else None
-            yield _training(recipe, method, final, 1.0, epochs(recipe)[1], seed, chosen=chosen, kept=(BEST,))
+            yield _training(recipe, method, final, 1.0, epochs(recipe)[1], seed, chosen=chosen, keep=(BEST,))
             yield Stage(
                 name=stage_name("test", method, seed),
                 run=partial(_test, final),
@@ -89,19 +89,20 @@ def _training(
     seed: int,
     *,
     chosen: str | None = None,
-    kept: Collection[str] = (),
+    keep: Collection[str] = (),
 ) -> Stage:
     """Declare a training of `count` epochs, at `factor` or at the one that the stage `chosen` gives.
 
-    Only the weights in the files `kept` remain afterwards.
+    Of its weights, only the files `keep` remain.
     """
     live = any("features" in loss.needs for loss in method.losses(1.0))  # losses on stage maps run the teacher itself
+    inputs = ("data", *(teachers.reads(recipe) if live else ()), "teacher_outputs")
     training = dataclasses.replace(recipe.student.training, losses=method.losses(factor), epochs=count, stop_epoch=0)
     config = {"model": recipe.student.model, "training": training, "seed": seed}
     return Stage(
         name=name,
-        run=partial(_train, recipe, method, config, chosen, kept),
-        reads=("data", *(teachers.reads(recipe) if live else ()), "teacher_outputs", *([chosen] if chosen else [])),
+        run=partial(_train, recipe, method, config, chosen, keep),
+        reads=(*inputs, chosen) if chosen else inputs,
         version=2 if live else 1,  # losses on stage maps exclude frozen stages
         config=config,
         packages=teacher.PACKAGES,
@@ -124,7 +125,7 @@ def _train(
     method: Method,
     config: Mapping[str, Any],
     chosen: str | None,
-    kept: Collection[str],
+    keep: Collection[str],
     context: Context,
 ) -> None:
     training = config["training"]
@@ -134,20 +135,16 @@ def _train(
             _write_select_map(context.out, None)
             return
         training = dataclasses.replace(training, losses=method.losses(factor))
-    if not (context.out / OUTCOME).is_file():  # there: interrupted after training, before the weights were removed
+    if not (context.out / OUTCOME).is_file():  # written already: interrupted while removing weights
         write_whole(context.out / MACHINE, json.dumps(machine.identity()) + "\n")
         _write_select_map(context.out, _trained_map(recipe, {**config, "training": training}, context))
     for file in context.out.rglob("*.safetensors"):
-        if file.name not in kept:
+        if file.name not in keep:
             file.unlink()
 
 
 def _trained_map(recipe: Recipe, config: Mapping[str, Any], context: Context) -> float | None:
-    """Train on the views that the teacher saw.
-
-    Returns:
-        The best epoch's mAP on select; None if training diverged.
-    """
+    """Train on the views that the teacher saw; returns the best epoch's mAP on select, None if training diverged."""
     try:
         train(
             config["model"],

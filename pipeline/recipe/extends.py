@@ -16,14 +16,7 @@ def read_tree(path: Path, find: Callable[[str, Path], Path], below: tuple[Path, 
     """Read a file and merge its keys into those of the recipe that it extends.
 
     Mappings are merged key by key; lists, values, and mappings of another `kind` replace those of the base.
-
-    Args:
-        path: The file.
-        find: Finds the file that a name in another file refers to.
-        below: Files that extend this one.
-
-    Raises:
-        ConfigError: A file is missing, is no mapping, or extends itself.
+    `find` finds the file for a name in another file; `below` are the files that extend this one.  Raises ConfigError.
     """
     tree = read_yaml(path)
     if not isinstance(tree, dict):

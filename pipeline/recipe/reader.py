@@ -89,15 +89,8 @@ _NAMES: dict[Any, str] = {
 }  # fmt: skip
 
 
-class _Faulty:
-    """Marks a value with a fault; the dataclass around it is not built."""
-
-
-_FAULTY = _Faulty()
-
-
 def _read(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
-    """`value` as a `kind`, a type annotation."""
+    """Read `value` as a type annotation; the result counts only if no fault was added."""
     choices = [choice for choice in _choices(kind) if dataclasses.is_dataclass(choice)]
     if choices and not (value is None and type(None) in _choices(kind)):
         return _read_dataclass(choices, value, path, faults)
@@ -107,25 +100,24 @@ def _read(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
         read = TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError):
         faults.append(Fault(path, _mismatch(kind, value)))
-        return _FAULTY
+        return None
     return read.expanduser().absolute() if isinstance(read, Path) else read
 
 
 def _read_list(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
     if not isinstance(value, list):
         faults.append(Fault(path, f"expected a list, got {_shown(value)}"))
-        return _FAULTY
-    items = [_read(kind, item, f"{path}.{index}", faults) for index, item in enumerate(value)]
-    return _FAULTY if any(item is _FAULTY for item in items) else tuple(items)
+        return None
+    return tuple(_read(kind, item, f"{path}.{index}", faults) for index, item in enumerate(value))
 
 
 def _read_dataclass(choices: list[Any], value: Any, path: str, faults: list[Fault]) -> Any:
     if not isinstance(value, dict):
         faults.append(Fault(path, f"expected keys with values, got {_shown(value)}"))
-        return _FAULTY
+        return None
     cls = choices[0] if len(choices) == 1 else _select(choices, value, path, faults)
     if cls is None:
-        return _FAULTY
+        return None
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     before = len(faults)
     for key in value.keys() - fields.keys():
@@ -137,13 +129,12 @@ def _read_dataclass(choices: list[Any], value: Any, path: str, faults: list[Faul
     for name, field in fields.items():
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:
             faults.append(Fault(_join(path, name), f"expected {_named(hints[name])}, got nothing; add the key"))
-    if len(faults) > before:
-        return _FAULTY
-    try:
-        return cls(**read)
-    except ValueError as cause:  # a range, checked by the dataclass
-        faults.append(_range_fault(path, str(cause)))
-        return _FAULTY
+    if len(faults) == before:
+        try:
+            return cls(**read)
+        except ValueError as cause:  # a range, checked by the dataclass
+            faults.append(_range_fault(path, str(cause)))
+    return None
 
 
 def _select(choices: list[Any], value: dict[str, Any], path: str, faults: list[Fault]) -> Any:

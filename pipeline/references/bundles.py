@@ -50,11 +50,7 @@ def select_engines(recipe: Recipe) -> tuple[Engine, ...]:
 def export_model(
     recipe: Recipe, context: Context, model: str, folder: Path, engines: Sequence[Engine]
 ) -> dict[Engine, str]:
-    """Write the bundle of the model in `folder`, with those of `engines` that can be made.
-
-    Returns:
-        The engines that cannot be made, with the reason.
-    """
+    """Write the bundle of the model in `folder` with the engines that can be made; returns why others cannot."""
     tune = read_split(context.inputs["data"], "tune")
     failed: dict[Engine, str] = {}
     entries: dict[Engine, EngineEntry] = {}

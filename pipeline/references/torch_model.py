@@ -79,13 +79,9 @@ def bench(model: TorchModel, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_scores(model: TorchModel, files: Sequence[Path], expected: NDArray[np.float32]) -> dict[str, Any]:
-    """Compare a compiled model's scores with `expected` (N, L), those of the eager model, on the first COMPARED images.
+    """Compare a compiled model with the eager model's scores (N, L) of the first images; returns `describe(model)`.
 
-    Returns:
-        The answer of `tagger.pyz scores` for this model.
-
-    Raises:
-        ValueError: A score differs by more than TOLERANCE.
+    Raises ValueError if a score differs by more than TOLERANCE.
     """
     torch.set_num_threads(model.threads)
     with torch.inference_mode():
