@@ -50,10 +50,10 @@ def draw_panels(rows: Sequence[Row]) -> list[Panel]:
     shown = [row for row in rows if row.map and math.isfinite(row.map.mean)]
     shown.sort(key=lambda row: -(row.map.mean if row.map else 0))
     frame = Rect(NAMES_PX, TOP_PX, WIDTH - 16, TOP_PX + ROW_PX * len(shown))
-    heights = [frame.top + ROW_PX * (index + 0.5) for index in range(len(shown))]
-    names = [(row.method, y) for row, y in zip(shown, heights, strict=True)]
-    maps = [mark for row, y in zip(shown, heights, strict=True) for mark in _map_marks(row, y)]
-    gains = [mark for row, y in zip(shown, heights, strict=True) for mark in _gain_marks(row, y)]
+    placed = [(row, frame.top + ROW_PX * (index + 0.5)) for index, row in enumerate(shown)]
+    names = [(row.method, y) for row, y in placed]
+    maps = [mark for row, y in placed for mark in _map_marks(row, y)]
+    gains = [mark for row, y in placed for mark in _gain_marks(row, y)]
     panels = [_panel("test mAP", frame, names, maps)] if maps else []
     return [*panels, _panel("difference of mAP", frame, names, gains, zero=True)] if gains else panels
 
