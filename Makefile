@@ -1,4 +1,4 @@
-# Two commands: `make distill export bench` runs the line, `make test` checks it.  `make help` lists the targets.
+# Two commands: `make distill export bench` runs the pipeline, `make test` tests it.  `make help` lists the targets.
 RECIPE ?= scenes
 DATA ?=
 PYTHON ?= python3
@@ -7,6 +7,7 @@ METHODS ?=
 SEEDS ?=
 DEVICES ?=
 THOROUGH ?=
+TESTS ?=
 
 RUN = .venv/bin/python -m pipeline
 OPTIONS = --recipe $(RECIPE) $(if $(DATA),--data "$(DATA)") $(if $(FORCE),--force $(FORCE)) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(THOROUGH),--thorough)
@@ -16,37 +17,38 @@ TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report compare plan doctor fetch check test arm speed clean system lock
+.PHONY: help setup distill export bench report compare plan doctor fetch check test slow docs arm speed clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
-	@echo "  RECIPE=scenes (or a .yaml file), DATA=FOLDER for recipes that read yours, FORCE=STAGE to run one again"
+	@echo "  RECIPE=scenes (or a .yaml file), DATA=FOLDER for recipes that read your images, FORCE=STAGE to run one again"
 	@echo "  DEVICES=devices.yaml to measure on other machines as well, THOROUGH=1 for ten minutes an engine"
+	@echo "  TESTS='--cov …' adds options to pytest"
 
 setup: .venv/.stamp  ## virtual environment with the locked packages
 
-distill: .venv/.stamp  ## data, teacher, its outputs, student, baseline
+distill: .venv/.stamp  ## train teacher, student and baseline
 	@$(RUN) distill $(OPTIONS)
 
-export: .venv/.stamp  ## ONNX, engines and the bundle in dist/RECIPE
+export: .venv/.stamp  ## write ONNX, engines and the bundle in dist/RECIPE
 	@$(RUN) export $(OPTIONS)
 
 bench: .venv/.stamp  ## measure the bundle and write the report beside it
 	@$(RUN) bench $(OPTIONS)
 
-report: .venv/.stamp  ## write the report again from what was measured
+report: .venv/.stamp  ## write the report again from the measurements
 	@$(RUN) report $(OPTIONS)
 
 compare: .venv/.stamp  ## train the student with every method and compare them
 	@$(RUN) compare $(OPTIONS) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS))
 
-plan: .venv/.stamp  ## say what would run, why, for how long
+plan: .venv/.stamp  ## print what would run, why, for how long
 	@$(RUN) plan $(OPTIONS)
 
-doctor: .venv/.stamp  ## say why int8 engines are no faster than float, and whether this CPU computes them right
+doctor: .venv/.stamp  ## explain why int8 engines are no faster than float, and whether this CPU computes them correctly
 	@$(RUN) doctor $(RECIPE)
 
-fetch: .venv/.stamp  ## only fetch the images, for a machine that goes offline
+fetch: .venv/.stamp  ## only fetch the images of the demo, before going offline
 	@$(RUN) fetch
 
 check: .venv/.stamp  ## format, lint, types, import rules
@@ -56,26 +58,33 @@ check: .venv/.stamp  ## format, lint, types, import rules
 	.venv/bin/lint-imports --no-cache
 
 test: .venv/.stamp  ## the tests, without a network
-	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(TESTS)
+
+docs: .venv/.stamp  ## build the documentation with the API reference in site/, without a network
+	.venv/bin/python -m mkdocs build --strict --quiet
+	@echo "open site/index.html"
+
+slow: .venv/.stamp  ## the tests that take minutes; arm has the emulated ones
+	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m slow --ignore tests/test_emulated.py $(TESTS)
 
 arm: .venv/.stamp  ## run a bundle on emulated ARM and older x86 processors (Debian 12; root once)
 	@command -v qemu-aarch64-static >/dev/null || apt-get install -y -q --no-install-recommends qemu-user-static
 	$(TEST_ENV) .venv/bin/python -m pytest -m slow tests/test_emulated.py
 
-speed: .venv/.stamp  ## print how fast losses, metrics and decoding are, against the direct way
+speed: .venv/.stamp  ## compare the speed of losses, metrics and decoding with plain implementations
 	.venv/bin/python scripts/speed_losses.py
 	.venv/bin/python scripts/speed_metrics.py
 	.venv/bin/python scripts/speed_decode.py
 
 clean:  ## remove results and caches; dist/ and .venv/ stay
-	rm -rf runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-system:  ## what needs root: Chromium and sshd for the tests that use them
+system:  ## install Chromium and sshd for the tests that use them (as root)
 	apt-get update -q && apt-get install -y -q --no-install-recommends chromium openssh-server
 
 lock: .venv/.stamp  ## renew requirements.lock from pyproject.toml
-	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o requirements.lock
+	$(UV) pip compile pyproject.toml --extra device --extra train --extra export --extra report --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o requirements.lock
 
 .venv/.stamp: requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "setup: expected Python 3.11 or newer, got $$($(PYTHON) --version 2>/dev/null || echo none); apt-get install python3, or make PYTHON=python3.12" >&2; exit 2; }

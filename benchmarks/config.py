@@ -14,16 +14,16 @@ THOROUGH_QUERIES, THOROUGH_LEAST_S, SUSTAINED_S = 1024, 10.0, 600.0
 class Bench:
     """How engines are measured; `least_s` and `sustained_s` above 0 make it a thorough one."""
 
-    processes: int = 3  # per engine
-    reference_processes: int = 1  # per reference row
+    processes: int = 3  # for each engine
+    reference_processes: int = 1  # for each row that it is compared with
     queries: int = 256
-    least_s: float = 0.0  # shortest time of a process; it runs until it has reached both this and `queries`
+    least_s: float = 0.0  # a process goes on until it has both
     threads: int = 1
-    images: int = 64  # test images to time; every query decodes one again
+    images: int = 64  # of the test set, decoded again in every query
     warm_up_s: float = 10.0
     throughput: bool = True
-    torch_compile: bool = True  # also time the student with torch.compile; needs a C++ compiler
-    sustained_s: float = 0.0  # length of one measurement of each engine without a pause, end to end; 0: none
+    torch_compile: bool = True  # time the student compiled by torch as well; needs a C++ compiler
+    sustained_s: float = 0.0  # end to end without a pause, for each engine once
     timeout_s: float = 600.0
 
     def __post_init__(self) -> None:

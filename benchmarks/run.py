@@ -113,13 +113,13 @@ def _info(job: Job, program: Run) -> tuple[dict[str, str | None], dict[str, Any]
 def _images(job: Job) -> tuple[str, bool]:
     """The images there, and whether they are the whole test set: a device without room gets only the timed ones."""
     try:
-        return job.device.images(job.truth.files), True
+        return job.device.copy_images(job.truth.files), True
     except NoRoomError:
         if job.host is None:
             raise
         files = list(job.truth.files)
         some = random.Random(job.seed).sample(files, min(job.bench.images, len(files)))
-        return job.device.images(some), False
+        return job.device.copy_images(some), False
 
 
 def _time_all(job: Job, subjects: Sequence[Subject], images: str) -> dict[str, Timed]:
@@ -185,7 +185,7 @@ def _score(job: Job, program: Run, able: Sequence[Candidate], words: Sequence[st
     for one in able:
         said = found[one.name]
         if isinstance(said, dict) and said.get("error") is None:
-            job.device.collect(f"{folder}/{one.engine}.npy", job.out / "scores" / f"{one.name}.npy")
+            job.device.fetch(f"{folder}/{one.engine}.npy", job.out / "scores" / f"{one.name}.npy")
     return found
 
 

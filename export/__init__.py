@@ -1,3 +1,5 @@
 """FREEZES: a trained tagger to ONNX graphs, engines and a bundle."""
 
-import mlkd  # noqa: F401  (it sets what ONNX Runtime must find in the environment before it is imported)
+import mlkd  # noqa: F401  (sets environment variables that ONNX Runtime needs before its import)
+
+__version__ = "0.1.0"

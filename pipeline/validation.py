@@ -1,4 +1,4 @@
-"""The validation images as a whole: what every engine is held to, and what its thresholds come from."""
+"""The validation split as a whole: engines are compared on it, and thresholds are tuned on its half tune."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Val:
-    """All of val: select, and tune behind it, on which thresholds are tuned; N images, L labels."""
+    """The halves of val in the order select, tune; thresholds are tuned on tune. N images, L labels."""
 
     select: Split
     tune: Split
@@ -35,7 +35,7 @@ class Val:
 
     @classmethod
     def read(cls, recipe: Recipe, data: Path) -> Val:
-        """From the folder of the stage data."""
+        """Read the halves from the folder of the stage data."""
         return cls(
             read_split(data, "select"),
             read_split(data, "tune"),
@@ -45,35 +45,35 @@ class Val:
 
     @property
     def halves(self) -> tuple[Split, Split]:
-        """In the order of all arrays."""
+        """The halves, in the order of all arrays."""
         return self.select, self.tune
 
     @cached_property
     def targets(self) -> NDArray[np.uint8]:
-        """(N, L)"""
+        """Targets (N, L)."""
         return np.concatenate([half.targets for half in self.halves])
 
     @cached_property
     def label_mask(self) -> NDArray[np.bool_]:
-        """(N, L)"""
+        """True (N, L) where a label is known."""
         parts = [
             np.ones(half.targets.shape, bool) if half.label_mask is None else half.label_mask for half in self.halves
         ]
         return np.concatenate(parts)
 
     def scores(self, tagging: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> NDArray[np.float32]:
-        """(N, L), a batch at a time."""
+        """Compute scores (N, L), a batch at a time."""
         pixels = [half.pixels(self.image_px) for half in self.halves]
         return np.concatenate(
             [tagging(np.array(part[at : at + BATCH])) for part in pixels for at in range(0, len(part), BATCH)]
         )
 
     def thresholds(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(L,)"""
+        """Tune thresholds (L,) on the half tune."""
         return thresholds.tune(scores[len(self.select) :], self.tune.targets, self.aim, self.tune.label_mask)
 
     def tuned(self, engine: str, scores: NDArray[np.float32]) -> dict[str, Any]:
-        """What `tuned` says."""
+        """Return the manifest's facts of an engine from its scores (N, L)."""
         return tuned(engine, self.tune, scores[len(self.select) :], self.aim)
 
     def parity(
@@ -82,7 +82,7 @@ class Val:
         scores: NDArray[np.float32],
         thresholds: NDArray[np.float32],
     ) -> Parity:
-        """What `differences` says of all of val."""
+        """Compare scores with those of a reference on all of val."""
         names, groups = self.select.labels.names, [*self.select.clusters, *self.tune.clusters]
         label_mask = None if self.label_mask.all() else self.label_mask
         return differences(
@@ -91,23 +91,23 @@ class Val:
 
 
 def tuned(engine: str, tune: Split, scores: NDArray[np.float32], aim: thresholds.Thresholds) -> dict[str, Any]:
-    """What the manifest says of an engine's scores (N, L) of tune: its thresholds (L,), what to expect of them, its AP.
+    """Tune thresholds on scores (N, L) of tune; return them with expected precision and recall and the AP by label.
 
-    Labels whose decisions on tune miss the precision asked for are logged.
+    Labels that miss the required precision on tune are logged.
     """
     decisions = tune.targets, aim, tune.label_mask
-    found = thresholds.tune(scores, *decisions)
-    missed = [tune.labels.names[label] for label in thresholds.below_floor(found, scores, *decisions)]
+    values = thresholds.tune(scores, *decisions)
+    missed = [tune.labels.names[label] for label in thresholds.below_floor(values, scores, *decisions)]
     if missed:
         log.warning(
-            "%s: %d of %d labels miss precision %g on tune; those with positives have their most precise threshold, "
-            "those without the one of all labels pooled: %s",
+            "%s: %d of %d labels miss precision %g on tune. Labels with positives get their most precise threshold, "
+            "labels without positives the threshold of all labels pooled: %s",
             engine, len(missed), len(tune.labels.names), aim.precision, ", ".join(missed),
         )  # fmt: skip
     precision, recall = thresholds.expected(scores, *decisions, tune.groups)
     ap = average_precision(scores, tune.targets, tune.label_mask)
     return {
-        "thresholds": tuple(found.tolist()),
+        "thresholds": tuple(values.tolist()),
         "expected_precision": tuple(_or_none(value) for value in precision.tolist()),
         "expected_recall": tuple(_or_none(value) for value in recall.tolist()),
         "tune_map": _or_none(mean(ap)),

@@ -47,28 +47,28 @@ ENGINES = ("onnxruntime f32", "onnxruntime int8", "openvino f32", "openvino bf16
 Record = Mapping[str, Any]
 
 TEXT = """\
-# Export zoo: which nets are safe and which are faster in int8
+# Export zoo: which models are safe and faster in int8
 
-Every net below, with the label decoder as its head, went from torch through ONNX to ONNX Runtime, OpenVINO and TensorRT
-for RTX. `tests/export/onnx/test_zoo.py` holds the same nets with every head to parity with torch at batches 1, 3 and 8.
-The page is what `scripts/zoo.py` printed.
+Every model below, with the label decoder as its head, was exported from torch through ONNX to ONNX Runtime, OpenVINO
+and TensorRT for RTX. `tests/export/onnx/test_zoo.py` checks the same models with every head for parity with torch at
+batches 1, 3 and 8. `scripts/zoo.py` printed this page.
 
-**How it was measured.** Images are the scenes at 64 px. Each net learns for {seconds:g} s of one core (MobileOne,
-whose branches take few steps in that time, four times as long), from random weights (EfficientNet-lite0: from its
-package's), where in the image there is much of which colour: 30 labels, a fifth of the images positive each. That
-is no task of anybody's, but one that a net of any kind learns in that time, so that there is a mAP to lose, and small
-errors move its ranking. `int8` is the plain post-training graph, ranges by min-max (OpenVINO: as NNCF chooses) from 128
-images: no method chosen, no layer put back to float, no budget held. A net that is not safe here may be so in a
-recipe, which does all that; one that is safe here can hurt on your labels, which is why a recipe measures.
+**Method.** Images are the scenes at 64 px. Each model is trained for {seconds:g} s on one core (MobileOne, whose
+branches take few steps in that time, four times as long) from random weights (EfficientNet-lite0: from its
+package's). The task is artificial: where in the image there is much of which colour, with 30 labels, a fifth of the
+images positive each. A model of any kind learns it in that time, so that there is a mAP to lose, and small errors
+change its ranking. `int8` is the plain post-training graph, ranges by min-max (OpenVINO: as NNCF chooses) from 128
+images: without a choice of calibration, layers in float or a budget. A model that is not safe here may be safe in a
+recipe, which does all that; a model that is safe here can lose mAP on your labels, which is why a recipe measures.
 
-**Safe** keeps at least 99 % of the float mAP on 1,000 images (select). **Faster** is at least 1.1 times as fast as
-float, minimum against minimum, one image at a time on one thread, engines taking turns in one process. Times are of
-this machine and these small images; a machine without int8 instructions or with larger images differs.
+**Safe** keeps at least 99 % of the float mAP on 1,000 images (*select*). **Faster** is at least 1.1 times as fast as
+float, minimum against minimum, one image at a time on one thread, engines taking turns in one process. The times
+belong to this machine and these small images; a machine without int8 instructions, or larger images, give others.
 
 **Parity** is the largest difference of any score from torch's, float graph, same images.
 
-**TensorRT** says whether the real parser and builder of TensorRT for RTX took the graph for a GPU (SM86) that was not
-there: nothing of speed, nothing of what the engine computes.
+**TensorRT** says whether the real parser and builder of TensorRT for RTX accepted the graph for a GPU (SM86) that was
+not present. It says nothing about speed or about the scores of the engine.
 
 {machine}
 """
@@ -82,8 +82,8 @@ def page(records: Sequence[Record], seconds: float) -> str:
 
 
 def verdicts(records: Iterable[Record]) -> str:
-    """One row a net."""
-    head = ("net", "parameters", "images learnt from", "float mAP", "parity ORT", "parity OpenVINO",
+    """One row a model."""
+    head = ("model", "parameters", "training images", "float mAP", "parity ORT", "parity OpenVINO",
             "TensorRT fp32", "fp16", "int8",
             "int8 keeps: ORT", "OpenVINO", "signed Q/DQ", "ONNX Runtime int8", "OpenVINO int8")  # fmt: skip
     rows = []
@@ -98,9 +98,9 @@ def verdicts(records: Iterable[Record]) -> str:
 
 
 def times(records: Iterable[Record]) -> str:
-    """Milliseconds and ratios of the nets that were timed; nothing where none was."""
+    """Milliseconds and ratios of the models that were timed; empty without any."""
     timed = [one for one in records if "timings" in one]
-    head = ("net", *(f"{name}, ms" for name in ENGINES), "ORT int8 against f32", "OpenVINO int8 against f32", "bf16")
+    head = ("model", *(f"{name}, ms" for name in ENGINES), "ORT int8 against f32", "OpenVINO int8 against f32", "bf16")
     rows = []
     for one in timed:
         cells = [" / ".join(f"{value:.2f}" for value in one["timings"].get(name, ())) or "—" for name in ENGINES]
@@ -118,7 +118,7 @@ def refusals(records: Iterable[Record]) -> str:
         for name, told in steps.items()
         if isinstance(told, str)
     ]
-    return "Refused:\n\n" + "\n".join(found) + "\n" if found else "Nothing was refused.\n"
+    return "Refused:\n\n" + "\n".join(found) + "\n" if found else "No model was refused.\n"
 
 
 def verdict(one: Record, runtime: str) -> str:

@@ -1,6 +1,7 @@
-"""The machines to measure on: this one, or one over ssh."""
+"""The devices to measure on: this machine, or others over ssh."""
 
 from benchmarks.remote.base import Device, DeviceEntry, DeviceError, Local, NoRoomError, Run, UnfitError
+from benchmarks.remote.parallel import run_on_all
 from benchmarks.remote.ssh import Ssh
 
-__all__ = ["Device", "DeviceEntry", "DeviceError", "Local", "NoRoomError", "Run", "Ssh", "UnfitError"]
+__all__ = ["Device", "DeviceEntry", "DeviceError", "Local", "NoRoomError", "Run", "Ssh", "UnfitError", "run_on_all"]

@@ -1,4 +1,4 @@
-"""The machines to measure on: this one, or one over ssh; a `Device` is all that the bench knows of either."""
+"""The devices to measure on: what all have in common, and this machine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_:\[][A-Za-z0-9_.:
 
 
 class DeviceError(ValueError):
-    """A device that cannot go on; the message is one line: device, what, expected, got, next step."""
+    """A device cannot be used any more; the message is one line: device, what, expected, got, next step."""
 
 
 class NoRoomError(DeviceError):
-    """What is sent does not fit there."""
+    """The files that are sent do not fit on the device."""
 
 
 class UnfitError(DeviceError):
-    """It answers, but lacks what a bundle needs."""
+    """The device answers, but lacks what a bundle needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +37,15 @@ class DeviceEntry:
     name: str
     host: str | None = None  # None: this machine; else a Host of the user's ssh config, or user@address
     port: int | None = None  # None: the ssh config's
-    python: str = "python3"  # this machine: the Python that runs this
-    folder: str = ".cache/edge-tagger"  # there, absolute or relative to the home folder
-    install: str = field(default="edge-tagger", metadata={"identity": False})  # likewise: where `ship` installs
-    runtimes: tuple[str, ...] = ()  # only engines of these; empty: of all
+    python: str = "python3"  # of this machine: the Python that runs this
+    folder: str = ".cache/edge-tagger"  # of copied files: absolute, or relative to the home folder
+    install: str = field(default="edge-tagger", metadata={"identity": False})  # where `ship` installs, likewise
+    runtimes: tuple[str, ...] = ()  # measure only engines of these; empty: of all
     threads: int | None = None  # None: the recipe's
     power_mode: str | None = None  # only recorded
-    rebuild: bool = False  # build there what was not built for it
+    rebuild: bool = False  # build engines on the device that were not built for it
     retries: int = 3  # after the connection is lost
-    timeout_s: float = 600.0  # of one command there
+    timeout_s: float = 600.0  # of one command
 
     def __post_init__(self) -> None:
         for name in ("name", "python", "folder", "install"):
@@ -66,39 +66,51 @@ class DeviceEntry:
 
 
 class Run(Protocol):
-    """One command of the bundle's tagger.pyz on a device."""
+    """Run a command of a bundle's tagger.pyz on a device."""
 
     def __call__(self, *arguments: str, timeout_s: float | None = None) -> Any:
-        """The JSON object that it prints; raises ProcessFailedError if it prints none, DeviceError if all is over."""
+        """Run it.
+
+        Args:
+            arguments: of the command line.
+            timeout_s: when it is killed; None is the `timeout_s` of the device.
+
+        Returns:
+            The JSON object that it prints.
+
+        Raises:
+            ProcessFailedError: it prints none.
+            DeviceError: the device cannot be used any more.
+        """
 
 
 class Device(Protocol):
-    """Where a bundle is measured; every method but `close` raises DeviceError."""
+    """A machine that a bundle is measured on; every method but `close` raises DeviceError."""
 
     @property
     def entry(self) -> DeviceEntry:
-        """What devices.yaml says of it."""
+        """Its entry in devices.yaml."""
 
     def place(self, bundle: Path) -> Run:
-        """Bring the bundle there, byte for byte, every hash checked there."""
+        """Copy a bundle to the device and check every hash there; the value runs its program."""
 
     def program(self, path: str) -> Run:
-        """A program that is there already; `~` in its path is the home folder there."""
+        """Run a program that is on the device already; a path may begin with `~`, then arguments may too."""
 
-    def bring(self, file: Path) -> str:
-        """Bring one file there; its path there."""
+    def copy_file(self, file: Path) -> str:
+        """Copy one file to the device; the value is its path there."""
 
-    def images(self, files: Sequence[Path]) -> str:
-        """Bring the images there; the value is what to give to `--images`."""
+    def copy_images(self, files: Sequence[Path]) -> str:
+        """Copy images to the device; the value is what to give to `--images`."""
 
     def scratch(self) -> str:
-        """A folder there for results, gone after `close`."""
+        """A folder on the device for results, removed by `close`."""
 
-    def collect(self, file: str, to: Path) -> None:
-        """Bring the file there to `to` here, whole or not at all."""
+    def fetch(self, file: str, to: Path) -> None:
+        """Copy a file of the device to `to` on this machine, complete or not at all."""
 
     def close(self) -> None:
-        """Clean up; may be called from another thread to end what is under way."""
+        """Clean up; may be called from another thread to end a command."""
 
 
 @dataclass(frozen=True)
@@ -109,12 +121,12 @@ class Local:
     _folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory, repr=False)
 
     def place(self, bundle: Path) -> Run:
-        """The bundle where it lies, verified."""
+        """Verify the bundle and run it where it lies."""
         read_bundle(bundle)
         return self.program(str(bundle.resolve() / PROGRAM))
 
     def program(self, path: str) -> Run:
-        """A program of this machine."""
+        """Run a program of this machine."""
         python = sys.executable if self.entry.python == "python3" else str(Path(self.entry.python).expanduser())
         command = [python, str(Path(path).expanduser())]
 
@@ -123,12 +135,12 @@ class Local:
 
         return run
 
-    def bring(self, file: Path) -> str:
-        """Where it lies."""
+    def copy_file(self, file: Path) -> str:
+        """The file itself."""
         return str(file.resolve())
 
-    def images(self, files: Sequence[Path]) -> str:
-        """A list of their paths."""
+    def copy_images(self, files: Sequence[Path]) -> str:
+        """Write a list of their paths."""
         listed = Path(self._folder.name, "images.txt")
         listed.write_text("".join(f"{file.resolve()}\n" for file in files), encoding="utf-8")
         return str(listed)
@@ -137,8 +149,8 @@ class Local:
         """A temporary folder."""
         return self._folder.name
 
-    def collect(self, file: str, to: Path) -> None:
-        """A copy."""
+    def fetch(self, file: str, to: Path) -> None:
+        """Copy a file."""
         try:
             whole_file.write(to, Path(file).read_bytes())
         except OSError as cause:

@@ -1,175 +1,182 @@
-"""A device over ssh: a store of files by their hash in a folder there, copied as far as they are missing."""
+"""A device over ssh."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from benchmarks.device.image_pack import write_pack
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.remote import agent, agent_facts, faults, probe
-from benchmarks.remote.base import DeviceEntry, DeviceError, Run
-from benchmarks.remote.faults import plain
-from benchmarks.remote.link import Link
+from benchmarks.remote import agent, requirements
+from benchmarks.remote.base import DeviceEntry, DeviceError, Run, UnfitError
+from benchmarks.remote.connection import Connection, Result, read_object
+from benchmarks.remote.errors import ConnectionLostError, error, printable
 from export.backends.stamp import hash_of
 from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, read_bundle
 from export.bundle.manifest import Manifest
+from mlkd.core import files as whole_file
 
-FACTS = Path(agent_facts.__file__)
-AT_HOME = (
-    "import os,sys;del sys.argv[0];p=os.path.expanduser;os.execv(sys.executable,[sys.executable,*map(p,sys.argv)])"
-)
+PRINTED, FETCHED = 64 << 20, 1 << 30  # the most bytes that a program prints, and that a result has
 GRACE_S = 60.0  # for what an answer takes besides the command
+PRINT = "import shutil,sys;shutil.copyfileobj(open(sys.argv[1],'rb'),sys.stdout.buffer)"
+REMOVE = "import shutil,sys;shutil.rmtree(sys.argv[1])"
 
 
 class Ssh:
-    """A machine that has Python, numpy, Pillow and a runtime; a Device."""
+    """A device that is reached through the user's own ssh; it keeps files by their hash and gets only missing ones.
+
+    Args:
+        entry: the device; its `host` is given.
+        command: the ssh program and its first options.
+        wait_s: before the first retry; doubled for each that follows.
+    """
 
     def __init__(self, entry: DeviceEntry, *, command: Sequence[str] = ("ssh",), wait_s: float = 1.0) -> None:
         self.entry = entry
-        self._link = Link(entry, command, wait_s)
+        self._connection = Connection(entry, command, wait_s)
         self._scratch: str | None = None
 
     def place(self, bundle: Path) -> Run:
-        """Its files there in a folder of their own, every hash checked before they get their names."""
+        """Copy the bundle into a folder of its own, after a check that the device can run it."""
         manifest = read_bundle(bundle)
-        self._check(manifest)
+        self._check_requirements(manifest)
         about = [name for name in (MANIFEST, DIGEST, SIGNATURE) if (bundle / name).exists()]
-        folder = self._placed({path: bundle / path for path in (*manifest.files, *about)})
+        folder = self._copy({path: bundle / path for path in (*manifest.files, *about)})
         return self.program(f"{folder}/{PROGRAM}")
 
     def program(self, path: str) -> Run:
-        """In a process that the agent starts."""
-        home = ["-c", AT_HOME] if path.startswith("~") else []
+        """Run a program with the device's Python, in a process of its own."""
 
         def run(*arguments: str, timeout_s: float | None = None) -> Any:
-            return self._run([*home, path, *arguments], timeout_s or self.entry.timeout_s)
+            return read_printed(self._run(path, *arguments, timeout_s=timeout_s))
 
         return run
 
-    def bring(self, file: Path) -> str:
-        """In a folder of its own there."""
-        return f"{self._placed({file.name: file})}/{file.name}"
+    def copy_file(self, file: Path) -> str:
+        """Copy one file into a folder of its own."""
+        return f"{self._copy({file.name: file})}/{file.name}"
 
-    def images(self, files: Sequence[Path]) -> str:
-        """One pack of them there."""
+    def copy_images(self, files: Sequence[Path]) -> str:
+        """Copy images as one pack."""
         with tempfile.TemporaryDirectory() as folder:
-            return self.bring(write_pack(files, Path(folder, "images.zip")))
+            return self.copy_file(write_pack(files, Path(folder, "images.zip")))
 
     def scratch(self) -> str:
-        """A folder in the store."""
+        """Make a folder beside the copied files."""
         if self._scratch is None:
-            self._scratch = secrets.token_hex(8)
-        return self._folder("scratch", name=self._scratch, remove=False)
+            name = secrets.token_hex(8)
+            self._scratch = self._connection.retry(lambda: self._place(f"scratch/{name}", {}, {}))
+        return self._scratch
 
-    def collect(self, file: str, to: Path) -> None:
-        """Its bytes, with the hash that the agent found."""
-        partial = to.with_name(f"{to.name}.partial")
-        try:
-            self._link.insist(lambda: self._link.once("send", file=file, sink=partial))
-            partial.replace(to)
-        finally:
-            partial.unlink(missing_ok=True)
+    def fetch(self, file: str, to: Path) -> None:
+        """Copy a file that Python prints there."""
+        result = self._run("-c", PRINT, file, longest=FETCHED)
+        if result.code:
+            raise error(self.entry, "system", result.last_error)
+        whole_file.write(to, result.output)
 
     def close(self) -> None:
         """Remove the scratch folder, unless another thread still waits for the device: that one is ended."""
-        try:
-            if self._scratch is not None and self._link.reached and not self._link.busy:
-                self._link.once("scratch", name=self._scratch, remove=True)
-        except (DeviceError, faults.ConnectionLostError):
-            pass  # the store drops it with time
-        finally:
-            self._link.close()
+        if self._scratch is not None and not self._connection.is_busy:
+            with contextlib.suppress(DeviceError, ConnectionLostError):  # the store drops it with time
+                arguments = ["-c", REMOVE, self._scratch]
+                self._connection.call("run", arguments=arguments, timeout_s=GRACE_S, wait_s=1.0)
+        self._connection.close()
 
-    def _check(self, manifest: Manifest) -> None:
+    def _check_requirements(self, manifest: Manifest) -> None:
         kinds = list(dict.fromkeys(str(engine.backend["kind"]) for engine in manifest.engines))
         kinds = [kind for kind in kinds if kind in self.entry.runtimes or not self.entry.runtimes]
+        if not kinds:
+            problem = "runtimes: expected one that the bundle has engines of, got none of them; correct devices.yaml"
+            raise UnfitError(f"{self.entry.name}: {problem}")
         try:
-            answer = self._run(["-c", FACTS.read_text("utf-8"), *probe.wanted(kinds)], self.entry.timeout_s)
+            source = Path(requirements.__file__).read_text(encoding="utf-8")
+            answer = read_printed(self._run("-c", source, *kinds))
         except ProcessFailedError as cause:
             step = f"try `ssh {self.entry.host} {self.entry.python}`"
-            raise faults.unfit(self.entry, f"python: expected what it is and has, got: {cause}; {step}") from None
-        try:
-            reason = probe.judge(probe.read(answer), kinds)
-        except ValueError as cause:
-            raise faults.not_understood(self.entry, plain(str(cause))) from None
-        if reason is not None:
-            raise faults.unfit(self.entry, reason)
+            raise UnfitError(f"{self.entry.name}: python: expected what it is and has, got: {cause}; {step}") from None
+        if "problem" not in answer:
+            raise error(self.entry, "invalid", "no check of its packages")
+        if answer["problem"] is not None:
+            raise UnfitError(f"{self.entry.name}: {printable(str(answer['problem']))}")
 
-    def _run(self, arguments: Sequence[str], limit_s: float) -> dict[str, Any]:
+    def _run(self, *arguments: str, timeout_s: float | None = None, longest: int = PRINTED) -> Result:
+        """Run Python there; raises ProcessFailedError if it takes too long."""
+        limit_s = timeout_s or self.entry.timeout_s
         silence_s = self.entry.timeout_s + limit_s + GRACE_S  # the agent may wait for its turn
-        request: dict[str, Any] = {"arguments": arguments, "timeout_s": limit_s}
-        return printed(self._link.insist(lambda: self._link.once("run", limit_s=silence_s, **request)), limit_s)
+        result = self._connection.retry(
+            lambda: self._connection.call(
+                "run", arguments=arguments, timeout_s=limit_s, silence_s=silence_s, longest=longest
+            )
+        )
+        if result.code == agent.LATE:
+            raise ProcessFailedError(f"no answer within {limit_s:g} s")
+        return result
 
-    def _placed(self, files: Mapping[str, Path]) -> str:
-        """A folder there that holds exactly these files."""
-        names = {path: hash_of(file) for path, file in files.items()}
-        sources = {names[path]: file for path, file in files.items()}
-        self._link.insist(lambda: self._send(sources))
-        name = hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()[:16]
-        return self._folder("place", name=name, files=names)
+    def _copy(self, files: Mapping[str, Path]) -> str:
+        """Copy what is missing; the value is a folder there that holds exactly these files."""
+        hashes = {path: hash_of(file) for path, file in files.items()}
+        sources = {hashes[path]: file for path, file in files.items()}
+        name = hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
+        return self._connection.retry(lambda: self._place(f"bundles/{name}", hashes, sources))
 
-    def _folder(self, do: str, **request: Any) -> str:
-        answer = self._link.ask(do, **request).get("folder")
-        if not isinstance(answer, str) or not answer.isprintable():
-            raise faults.not_understood(self.entry, "no folder")
-        return answer
+    def _place(self, target: str, hashes: Mapping[str, str], sources: Mapping[str, Path]) -> str:
+        place = partial(self._connection.ask, "place", target=target, files=hashes)
+        answer = place(sent=[])
+        if "missing" in answer:
+            sent = self._find_missing(answer, sources)
+            with _open_ends([(sources[name], start) for name, start, _ in sent]) as stream:
+                answer = place(sent=sent, stdin=stream)
+        if "missing" in answer:
+            raise ConnectionLostError("a file that is not as it was sent")
+        folder = answer.get("folder")
+        if not isinstance(folder, str):
+            raise error(self.entry, "invalid", "no folder")
+        return folder
 
-    def _send(self, sources: Mapping[str, Path]) -> None:
-        """What is missing there, from where the last attempt stopped."""
-        there = self._link.once("have", files=list(sources))
-        whole, begun, free = there.get("whole"), there.get("begun"), there.get("free")
-        if not (isinstance(whole, list) and isinstance(begun, dict) and isinstance(free, int)):
-            raise faults.not_understood(self.entry, "no list of files")
-        missing = []
-        for name, file in sources.items():
-            size, start = file.stat().st_size, begun.get(name, 0)
-            if name not in whole:
-                missing.append((name, start if isinstance(start, int) and 0 <= start <= size else 0, size))
-        needed = sum(size - start for _, start, size in missing)
+    def _find_missing(self, answer: Mapping[str, Any], sources: Mapping[str, Path]) -> list[tuple[str, int, int]]:
+        """Which files to send, each with its sha256, first byte and size; raises DeviceError if they do not fit."""
+        begun, free = answer["missing"], answer.get("free")
+        if not (isinstance(begun, dict) and begun.keys() <= sources.keys() and isinstance(free, int)):
+            raise error(self.entry, "invalid", "no list of files")
+        sent = []
+        for name, start in begun.items():
+            size = sources[name].stat().st_size
+            sent.append((name, start if isinstance(start, int) and 0 <= start <= size else 0, size))
+        needed = sum(size - start for _, start, size in sent)
         if needed > free:
-            raise faults.no_room(self.entry, needed, free)
-        if missing:
-            self._link.once("put", files=missing, body=_pieces([(sources[name], start) for name, start, _ in missing]))
+            raise error(self.entry, "free", f"{needed / 1e6:.1f} MB free, got {free / 1e6:.1f} MB")
+        return sent
 
 
-def printed(answer: Mapping[str, Any], limit_s: float) -> dict[str, Any]:
-    """The JSON object in the last line that the program wrote; raises ProcessFailedError if there is none."""
-    if answer.get("late") is True:
-        raise ProcessFailedError(f"no answer within {limit_s:g} s")
-    try:
-        found = _clean(json.loads(str(answer.get("out")), parse_constant=_refuse))
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        last = plain(str(answer.get("err") or "")) or "nothing on its standard error"
-        raise ProcessFailedError(f"exit code {plain(str(answer.get('code')))}: {last}")
-    return {plain(name): value for name, value in found.items()}
-
-
-def _clean(value: Any) -> Any:
-    """The same with printable text only."""
-    if isinstance(value, str):
-        return "".join(c if c.isprintable() else " " for c in value)
-    if isinstance(value, list):
-        return [_clean(item) for item in value]
-    if isinstance(value, dict):
-        return {_clean(name): _clean(item) for name, item in value.items()}
-    return value
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"expected numbers, got {constant}")
-
-
-def _pieces(files: Sequence[tuple[Path, int]]) -> Iterator[bytes]:
-    for file, start in files:
-        with file.open("rb") as stream:
+@contextlib.contextmanager
+def _open_ends(files: Sequence[tuple[Path, int]]) -> Iterator[IO[bytes]]:
+    """The files, each from a byte on, as one."""
+    with contextlib.ExitStack() as opened:
+        streams = [opened.enter_context(file.open("rb", buffering=0)) for file, _ in files]
+        for stream, (_, start) in zip(streams, files, strict=True):
             stream.seek(start)
-            while piece := stream.read(agent.PIECE):
-                yield piece
+        if len(streams) == 1:
+            yield streams[0]
+            return
+        whole = opened.enter_context(tempfile.TemporaryFile(buffering=0))
+        for stream in streams:
+            shutil.copyfileobj(stream, whole)
+        whole.seek(0)
+        yield whole
+
+
+def read_printed(result: Result) -> dict[str, Any]:
+    """The JSON object in the last line that a program printed; raises ProcessFailedError if there is none."""
+    printed = read_object((result.output.strip().splitlines() or [b""])[-1])
+    if printed is None:
+        raise ProcessFailedError(f"exit code {result.code}: {result.last_error}")
+    return printed

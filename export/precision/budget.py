@@ -19,10 +19,10 @@ _LIMITS = {"keep": (0, 1), "float_layers": (0, 1), "images": (1, 10**9)}
 class Budget:
     """How much of the float graph's mAP on *select* int8 has to keep, and what may be done for it."""
 
-    keep: float = 0.99  # smallest ratio of int8 to float mAP; MLPerf uses 0.99 and 0.999
-    float_layers: float = 0.25  # largest share of layers that may stay in float
-    images: int = 256  # images of select on whose scores layers are ranked
-    allow: bool = field(default=False, metadata={"identity": False})  # deploy engines that exceed the budget
+    keep: float = 0.99  # of the float mAP; MLPerf's rule, its stricter one is 0.999
+    float_layers: float = 0.25  # largest share of the layers that may go back to float
+    images: int = 256  # of select, on whose scores layers are compared with each other
+    allow: bool = field(default=False, metadata={"identity": False})  # ship what is over budget all the same
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():

@@ -1,6 +1,7 @@
-"""Sources of images, one a file, and the prepared set that every other stage reads."""
+"""Data sources, one a file, and the prepared set that every other stage reads."""
 
-from mlkd.data.prepared import SPLITS, Split, prepare, read_split
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import SPLITS, Split, read_split
 from mlkd.data.scenes.source import Scenes
 from mlkd.data.sources.coco import Coco
 from mlkd.data.sources.folder import Folder

@@ -1,4 +1,4 @@
-"""Augmentation: a view of an image is a function of (seed, image, view number) alone, so it can be cached."""
+"""Augmentation: a view of an image depends only on (seed, image, view number), so its outputs can be cached."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ GREY = 127
 
 @dataclass(frozen=True, kw_only=True)
 class Views:
-    """How images vary between epochs; epoch e uses view e modulo `count`, teacher outputs are stored per view.
+    """How images vary between epochs: epoch e uses view e modulo `count`; teacher outputs are stored for each view.
 
-    In order: crop, flip, light, cut-outs, RandAugment.  Sizes and places are shares of a side: the teacher and the
-    student see the same view at different resolutions.
+    The order is crop, flip, light, cut-outs, RandAugment.  Sizes and positions are fractions of a side, so that teacher
+    and student see the same view at different resolutions.
     """
 
     count: int = 4
-    crop: Literal["sides", "area"] = "sides"  # random height and width, or random area of aspect 3/4 to 4/3
-    crop_min: float = 0.7  # smallest share of a side, or of the area, in a crop; 1: no crop
+    crop: Literal["sides", "area"] = "sides"  # height and width independently, or an area of aspect 3/4 to 4/3
+    crop_min: float = 0.7  # smallest fraction of a side, or of the area, that a crop keeps; 1 is the whole image
     flip: bool = True
-    light: float = 0.2  # largest relative change of brightness and contrast
-    cutout_max: float = 0.0  # largest side of a grey square inside the image, as a share of the image's side
-    cutout: float = 0.0  # side of the published Cutout, as a share: fixed size, random colour, centre anywhere
-    rand_augment: int = 0  # RandAugment operations per view
-    magnitude: int = 9  # of a RandAugment operation, 0..30
+    light: float = 0.2  # largest relative change of brightness and of contrast
+    cutout_max: float = 0.0  # largest fraction of a side that is greyed out, always inside the image
+    cutout: float = 0.0  # side of the published Cutout: one random colour, centred anywhere, of constant size
+    rand_augment: int = 0  # operations of RandAugment per view
+    magnitude: int = 9  # of each operation, 0..30
 
     def __post_init__(self) -> None:
         if self.count < 1:
@@ -48,15 +48,15 @@ class Views:
                 raise ValueError(f"views.{name}: expected {low}..{high}, got {getattr(self, name)}")
 
     def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> UInt8[Tensor, "H W 3"]:
-        """One view of uint8 pixels (H, W, 3); the same box, flip, light and operations at any resolution."""
+        """Return view number `view` of image `row`, from its pixels (H, W, 3), the same at any resolution."""
         rng = np.random.default_rng([seed, row, view])
         share_y, share_x, y, x, mirrored, bright, contrast, side, cut_y, cut_x = rng.random(10)
         height, width = pixels.shape[:2]
         if self.crop == "sides":
-            kept = (self.crop_min + (1 - self.crop_min) * share_y, self.crop_min + (1 - self.crop_min) * share_x)
+            sides = (self.crop_min + (1 - self.crop_min) * share_y, self.crop_min + (1 - self.crop_min) * share_x)
         else:
-            kept = _kept_by_area(self.crop_min, rng)
-        crop_h, crop_w = max(1, round(height * kept[0])), max(1, round(width * kept[1]))
+            sides = _sides_by_area(self.crop_min, rng)
+        crop_h, crop_w = max(1, round(height * sides[0])), max(1, round(width * sides[1]))
         top, left = round(y * (height - crop_h)), round(x * (width - crop_w))
         image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)
         image = functional.resized_crop(image, top, left, crop_h, crop_w, [height, width], antialias=True)
@@ -73,8 +73,8 @@ class Views:
         return image.permute(1, 2, 0).contiguous()
 
 
-def _kept_by_area(area_min: float, rng: np.random.Generator) -> tuple[float, float]:
-    """Shares of height and width: the first of ten draws that fits, else the whole, as torchvision's crop."""
+def _sides_by_area(area_min: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Fractions of height and width: the first of ten draws that fits, else the whole, as in torchvision."""
     low, high = np.log(ASPECT)
     for area, aspect in zip(rng.uniform(area_min, 1, 10), np.exp(rng.uniform(low, high, 10)), strict=True):
         if max(area * aspect, area / aspect) <= 1:
@@ -91,7 +91,7 @@ def _cut_inside(image: Tensor, share: float, y: float, x: float) -> Tensor:
 
 
 def _cut_anywhere(image: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """DeVries & Taylor 2017, of a random colour as in the published code: a part may lie beyond the edge."""
+    """DeVries & Taylor 2017, with a random colour as in the published code; a part may be outside the image."""
     height, width = image.shape[1:]
     y, x = rng.random(2)
     colour = torch.from_numpy(rng.integers(0, 256, 3).astype(np.uint8))[:, None, None]

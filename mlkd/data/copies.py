@@ -1,111 +1,170 @@
-"""Copies of one image stay in one split: files with the same bytes, and re-encoded or resized photographs."""
+"""Keeps copies of one image in one split: files with equal bytes, and re-encoded or resized photographs."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from mlkd.data.base import Bounds, Finding
-from mlkd.data.leakage import BY_WORTH, Decoded
-from mlkd.data.splits import carve
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mlkd.data.base import Bounds, Finding, LeftOut, Listing
+from mlkd.data.groups import DisjointSets
+from mlkd.data.leakage import COPY, SPLIT_PRIORITY, Decoded, drop_equal_files
+from mlkd.data.splits import split_by_hash
 
 MANY = 10  # near copies from which on a group may be frames of one view and not one photograph
 SHARE = 0.05  # of all images, likewise
+GREY_PX = 24
+HASH_DISTANCE = 12  # of 64 bits; a coarse filter, the 24x24 greys decide
+FLAT = 0.03  # of 255: standard deviation below which an image has a single tone
+RE_ENCODED = 0.05  # root mean square error of a re-encoded or resized copy, relative to the greys' standard deviation
+LEAST_ERROR = 1.5  # grey levels of error from rounding and compression alone
 
 
-def group_copies(files: Mapping[str, Path]) -> dict[str, str]:
-    """By name, the name of the first of all files with the same bytes.  Only files of the same size are read."""
-    of_size: defaultdict[int, list[str]] = defaultdict(list)
+def group_equal_files(files: Mapping[str, Path]) -> dict[str, str]:
+    """Map each name to the first name whose file has the same bytes.  Only files of equal size are read."""
+    by_size: defaultdict[int, list[str]] = defaultdict(list)
     for name, file in files.items():
-        of_size[file.stat().st_size].append(name)
+        by_size[file.stat().st_size].append(name)
     first: dict[str, str] = {}
-    for names in of_size.values():
-        of_content: dict[str, str] = {}
+    for names in by_size.values():
+        by_content: dict[str, str] = {}
         for name in names:
             content = hashlib.sha256(files[name].read_bytes()).hexdigest() if len(names) > 1 else ""
-            first[name] = of_content.setdefault(content, name)
+            first[name] = by_content.setdefault(content, name)
     return first
 
 
-def keep_together(
+def unite_copies(
+    listing: Listing, splits: Mapping[str, Sequence[Decoded]], arrays: Mapping[str, Path], left_out: LeftOut
+) -> tuple[dict[str, list[Decoded]], list[Finding]]:
+    """Return the splits with all copies of a photograph in one of them; what is dropped goes to `left_out`.
+
+    `arrays` has the .npy file of the pixels of each split.  Composed images have parts in common and are no copies.
+    """
+    remaining, findings = {split: list(images) for split, images in splits.items()}, list[Finding]()
+    if not listing.composed:
+        greys = [_greys(arrays[split], images) for split, images in splits.items()]
+        photographs = same_photograph_groups(np.concatenate(greys)).tolist()
+        remaining, dropped, findings = move_copies(splits, photographs, listing.bounds)
+        for image in dropped:
+            left_out.add(COPY, image.sample.name, f"{image.sample.file}: {COPY}", image.sample.positives)
+    if listing.published:
+        remaining = drop_equal_files(remaining, left_out)
+    return remaining, findings
+
+
+def _greys(array: Path, images: Sequence[Decoded]) -> NDArray[np.uint8]:
+    pixels = np.load(array, mmap_mode="r")
+    return photograph_greys(pixels[image.row] for image in images)
+
+
+def move_copies(
     splits: Mapping[str, Sequence[Decoded]], photographs: Sequence[int], bounds: Bounds
 ) -> tuple[dict[str, list[Decoded]], list[Decoded], list[Finding]]:
-    """Deal carved images anew where copies of one photograph are in two splits.
+    """Split the movable images again where two splits have copies of one photograph.
 
-    Args:
-        splits: the images of each split.
-        photographs: one number for each image of all splits in their order; copies of one photograph have the same.
-        bounds: those by which the carved images were dealt.
-
-    Returns:
-        The splits, with groups that hold all copies; images that were taken out, as a worthier split has a copy and the
-        source says in which split each is; and what to tell.  Equal files in two such splits are left to others.
+    `photographs` has a number for each image of all splits; copies have the same.  Returns the splits, in which one
+    group has all copies; the images that were dropped, because the source chose their split and a split of higher
+    priority has a copy; and findings.  Images with equal bytes are not dropped: `refuse_leaks` reports them.
     """
-    images = [one for in_split in splits.values() for one in in_split]
+    images = [image for in_split in splits.values() for image in in_split]
     sizes = Counter(photographs)
-    most = max(MANY, SHARE * len(images))
-    copies = [number if 1 < sizes[number] <= most else None for number in photographs]
-    merged = _merged(images, copies)
+    limit = max(MANY, SHARE * len(images))
+    copies = [number if 1 < sizes[number] <= limit else None for number in photographs]
+    merged = _merge_groups(images, copies)
     split_of = [split for split, in_split in splits.items() for _ in in_split]
-    carved = [number for number, one in enumerate(merged) if one.sample.carved]
-    if bounds and len({(merged[n].sample.group, split_of[n]) for n in carved}) > len(
-        {merged[n].sample.group for n in carved}
-    ):
-        dealt = carve([merged[number].sample for number in carved], bounds)
-        new = {sample.name: split for split, samples in dealt.items() for sample in samples}
-        for number in carved:
-            split_of[number] = new[merged[number].sample.name]
-    out = _in_lesser_splits(merged, copies, split_of)
-    kept = {
-        split: [one for number, one in enumerate(merged) if split_of[number] == split and number not in out]
+    movable = [index for index, image in enumerate(merged) if image.sample.movable]
+    groups = {merged[index].sample.group for index in movable}
+    if bounds and len({(merged[index].sample.group, split_of[index]) for index in movable}) > len(groups):
+        again = split_by_hash([merged[index].sample for index in movable], bounds)
+        new_split = {sample.name: split for split, samples in again.items() for sample in samples}
+        for index in movable:
+            split_of[index] = new_split[merged[index].sample.name]
+    dropped = _copies_of_higher_splits(merged, copies, split_of)
+    remaining = {
+        split: [image for index, image in enumerate(merged) if split_of[index] == split and index not in dropped]
         for split in splits
     }
-    return kept, [merged[number] for number in sorted(out)], _findings(sizes, most)
+    return remaining, [merged[index] for index in sorted(dropped)], _findings(sizes, limit)
 
 
-def _merged(images: Sequence[Decoded], copies: Sequence[int | None]) -> list[Decoded]:
-    """The images, with one group for all whose groups share a photograph or a content."""
-    above: dict[str, str] = {}
-
-    def top(name: str) -> str:
-        while above.setdefault(name, name) != name:
-            name = above[name]
-        return name
-
+def _merge_groups(images: Sequence[Decoded], copies: Sequence[int | None]) -> list[Decoded]:
+    """Give one group to all images whose groups share a photograph or a content."""
+    groups = DisjointSets[str]()
     first: dict[int | str, str] = {}
-    for one, number in zip(images, copies, strict=True):
-        for key in (one.sha256, number):
+    for image, number in zip(images, copies, strict=True):
+        for key in (image.sha256, number):
             if key is not None:
-                low, high = sorted((top(one.sample.group), top(first.setdefault(key, one.sample.group))))
-                above[high] = low
-    return [replace(one, sample=replace(one.sample, group=top(one.sample.group))) for one in images]
+                groups.join(image.sample.group, first.setdefault(key, image.sample.group))
+    return [replace(image, sample=replace(image.sample, group=groups.root(image.sample.group))) for image in images]
 
 
-def _in_lesser_splits(images: Sequence[Decoded], copies: Sequence[int | None], splits: Sequence[str]) -> set[int]:
-    """Positions of images of which a worthier split has a copy, but not with the same bytes."""
+def _copies_of_higher_splits(
+    images: Sequence[Decoded], copies: Sequence[int | None], splits: Sequence[str]
+) -> set[int]:
+    """Indices of images of which a split of higher priority has a copy, but none with the same bytes."""
     best: dict[int, str] = {}
     for number, split in zip(copies, splits, strict=True):
         if number is not None:
-            best[number] = min(best.get(number, split), split, key=BY_WORTH.index)
-    contents = {(split, one.sha256) for split, one in zip(splits, images, strict=True)}
+            best[number] = min(best.get(number, split), split, key=SPLIT_PRIORITY.index)
+    contents = {(split, image.sha256) for split, image in zip(splits, images, strict=True)}
     return {
-        position
-        for position, (number, split) in enumerate(zip(copies, splits, strict=True))
-        if number is not None and best[number] != split and (best[number], images[position].sha256) not in contents
+        index
+        for index, (number, split) in enumerate(zip(copies, splits, strict=True))
+        if number is not None and best[number] != split and (best[number], images[index].sha256) not in contents
     }
 
 
-def _findings(sizes: Counter[int], most: float) -> list[Finding]:
-    together = [size for size in sizes.values() if 1 < size <= most]
-    large = sorted((size for size in sizes.values() if size > most), reverse=True)
-    found = []
-    if together:
-        told = f"{sum(together)} images show {len(together)} photographs. All copies of one stay in one split."
-        found.append(Finding("Some images are copies of one photograph.", told, note=True))
+def _findings(sizes: Counter[int], limit: float) -> list[Finding]:
+    copies = [size for size in sizes.values() if 1 < size <= limit]
+    large = sorted((size for size in sizes.values() if size > limit), reverse=True)
+    findings = []
+    if copies:
+        numbers = f"{sum(copies)} images show {len(copies)} photographs. All copies of one stay in one split."
+        findings.append(Finding("Some images are copies of one photograph.", numbers, note=True))
     if large:
-        told = f"Groups of {', '.join(map(str, large))} images. They may be in different splits."
-        found.append(Finding("Many images look nearly the same, as frames of one view do.", told))
-    return found
+        numbers = f"Groups of {', '.join(map(str, large))} images. They may be in different splits."
+        findings.append(Finding("Many images look nearly the same, as frames of one view do.", numbers))
+    return findings
+
+
+def photograph_greys(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Shrink images (px, px, 3) to greys (N, 24, 24)."""
+    greys = (Image.fromarray(image).convert("L") for image in images)
+    small = [np.asarray(grey.resize((GREY_PX, GREY_PX), Image.Resampling.BOX)) for grey in greys]
+    return np.stack(small) if small else np.zeros((0, GREY_PX, GREY_PX), np.uint8)
+
+
+def same_photograph_groups(greys: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Group re-encoded and resized copies by greys (N, 24, 24), directly or in a chain: (N,) the group's lowest index.
+
+    Pairs of nearly the same mean are proposed by their hashes and confirmed on the greys.  An image of a single tone
+    is never a copy.
+    """
+    groups = DisjointSets[int]()
+    values = greys.reshape(len(greys), -1).astype(np.float32)
+    means, spread = values.mean(1), values.std(1)
+    order = np.argsort(means, kind="stable")
+    order = order[spread[order] / 255 >= FLAT]
+    hashes, limit = _hashes(greys), np.maximum(LEAST_ERROR, RE_ENCODED * spread)
+    ends = np.searchsorted(means[order], means[order] + limit[order], side="right")
+    for position, index in enumerate(order):
+        later = order[position + 1 : ends[position]]
+        proposed = later[np.bitwise_count(hashes[later] ^ hashes[index]) <= HASH_DISTANCE]
+        error = np.sqrt(((values[proposed] - values[index]) ** 2).mean(1))
+        for other in proposed[error <= limit[index]]:
+            groups.join(int(index), int(other))
+    return np.array([groups.root(index) for index in range(len(greys))], dtype=np.int64)
+
+
+def _hashes(greys: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Hash greys (N, 24, 24) to (N,) 64 bits: which cells of an 8x8 grid are lighter than the mean."""
+    cells = greys.reshape(-1, 8, GREY_PX // 8, 8, GREY_PX // 8).mean((2, 4))
+    lighter = cells > cells.mean((1, 2), keepdims=True)
+    return np.packbits(lighter.reshape(-1, 64), axis=1).view(np.uint64)[:, 0]

@@ -1,19 +1,21 @@
-"""No image is in two splits: a leak is refused, or where the splits are published, left out of the lesser one."""
+"""Refuses or removes leaks: no image, content or group may be in two splits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mlkd.data.base import Sample, share_of_name
+from mlkd.data.base import LeftOut, Sample, hash_fraction
+from mlkd.data.groups import DisjointSets
 
-BY_WORTH = ("test", "val", "train")  # of an image in two published splits, the first keeps it
+SPLIT_PRIORITY = ("test", "val", "train")  # the first of them keeps an image that two published splits have
+COPY = "copy in another split"  # reason for which images are left out
 SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image that could be read, its row in the arrays of the split `array`, and the hash of its file."""
+    """An image that could be decoded: its row in the arrays of split `array`, and the SHA-256 of its file."""
 
     row: int
     sample: Sample
@@ -21,21 +23,21 @@ class Decoded:
     array: str = "train"
 
 
-def refuse_leaks(splits: dict[str, list[Decoded]]) -> None:
-    """Raises ValueError when a name, a content or a group is in two splits."""
+def refuse_leaks(splits: Mapping[str, Sequence[Decoded]]) -> None:
+    """Raise ValueError where two splits have the same name, content or group."""
     keys: tuple[tuple[str, Callable[[Decoded], str]], ...] = (
-        ("name", lambda one: one.sample.name),
-        ("content", lambda one: one.sha256),
-        ("group", lambda one: one.sample.group),
+        ("name", lambda image: image.sample.name),
+        ("content", lambda image: image.sha256),
+        ("group", lambda image: image.sample.group),
     )
     for what, key in keys:
-        owner: dict[str, tuple[str, str]] = {}
+        owners: dict[str, tuple[str, str]] = {}
         leaks = []
-        for split, samples in splits.items():
-            for one in samples:
-                first = owner.setdefault(key(one), (split, one.sample.name))
-                if first[0] != split:
-                    leaks.append(f"in {first[0]} ({first[1]}) and {split} ({one.sample.name})")
+        for split, images in splits.items():
+            for image in images:
+                owner, name = owners.setdefault(key(image), (split, image.sample.name))
+                if owner != split:
+                    leaks.append(f"in {owner} ({name}) and {split} ({image.sample.name})")
         if leaks:
             more = f"; and {len(leaks) - SHOWN} more" if len(leaks) > SHOWN else ""
             raise ValueError(
@@ -44,41 +46,31 @@ def refuse_leaks(splits: dict[str, list[Decoded]]) -> None:
             )
 
 
-def without_copies(
-    splits: dict[str, list[Decoded]], skipped: dict[str, str]
-) -> tuple[dict[str, list[Decoded]], list[Decoded]]:
-    """The splits without the images whose content is in a worthier split, and those; `skipped` names each."""
-    owner: dict[str, tuple[str, str]] = {}
-    kept: dict[str, list[Decoded]] = {}
-    left_out: list[Decoded] = []
-    for split in BY_WORTH:
-        kept[split] = []
-        for one in splits[split]:
-            first = owner.setdefault(one.sha256, (split, one.sample.name))
-            if first[0] == split:
-                kept[split].append(one)
+def drop_equal_files(splits: Mapping[str, Sequence[Decoded]], left_out: LeftOut) -> dict[str, list[Decoded]]:
+    """Drop the images whose file is also in a split of higher priority, and record them in `left_out`."""
+    owners: dict[str, tuple[str, str]] = {}
+    remaining: dict[str, list[Decoded]] = {split: [] for split in splits}
+    for split in SPLIT_PRIORITY:
+        for image in splits[split]:
+            owner, name = owners.setdefault(image.sha256, (split, image.sample.name))
+            if owner == split:
+                remaining[split].append(image)
             else:
-                skipped[one.sample.name] = f"{one.sample.file}: same content as {first[1]} in {first[0]}"
-                left_out.append(one)
-    return {split: kept[split] for split in splits}, left_out
+                cause = f"{image.sample.file}: same content as {name} in {owner}"
+                left_out.add(COPY, image.sample.name, cause, image.sample.positives)
+    return remaining
 
 
-def units(samples: Sequence[Decoded]) -> list[str]:
-    """For each image a key of all that share a group or a content, directly or in a chain; keys have no order."""
-    above: dict[str, str] = {}
-
-    def top(name: str) -> str:
-        while above.setdefault(name, name) != name:
-            name = above[name]
-        return name
-
-    for one in samples:
-        above[top(f"content {one.sha256}")] = top(f"group {one.sample.group}")
-    return [f"{share_of_name(top(f'content {one.sha256}')):.15f}" for one in samples]
+def group_keys(images: Sequence[Decoded]) -> list[str]:
+    """For each image a hash that all images share which have a group or content in common, directly or in a chain."""
+    sets = DisjointSets[str]()
+    for image in images:
+        sets.attach(f"content {image.sha256}", f"group {image.sample.group}")
+    return [f"{hash_fraction(sets.root(f'content {image.sha256}')):.15f}" for image in images]
 
 
 def refuse_unlabelled(splits: Mapping[str, Sequence[Sample]]) -> None:
-    """Raises ValueError when a split other than train has an image without labels."""
+    """Raise ValueError where a split other than train has an unlabelled image."""
     for split, samples in splits.items():
         for sample in samples:
             if split != "train" and not sample.labelled:

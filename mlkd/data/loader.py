@@ -1,4 +1,4 @@
-"""Training batches: order and view are functions of (seed, epoch, image), whoever asks and wherever it starts."""
+"""Training batches: order and view depend only on (seed, epoch, image), in any process and from any start."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Batch = tuple[NDArray[np.int64], tuple[Tensor, ...]]  # rows of the split, and t
 
 
 class DeadWorkerError(RuntimeError):
-    """A process that prepares images has died; the message holds what is known of why."""
+    """A process that prepares images has died; the message has the cause as far as it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Loader:
-    """The training split in shuffled batches of `batch_size`, of which every one of `ranks` processes takes its part.
+    """Shuffled batches of the training split; each of `ranks` processes has an equal part of every batch.
 
-    Images come as uint8 (b, px, px, 3) at each of `sizes`, all of the same view.
+    Images are uint8 (b, px, px, 3) at each of `sizes`, all of the same view; `workers` processes prepare them.
     """
 
     split: Split
@@ -46,11 +46,11 @@ class Loader:
 
     @property
     def batches_per_epoch(self) -> int:
-        """Whole batches; the rest of an epoch's order is left out, another one each epoch."""
+        """Number of complete batches; each epoch leaves out another incomplete rest."""
         return max(1, len(self.split) // self.batch_size)
 
     def steps_per_epoch(self, accumulate: int) -> int:
-        """Steps of so many batches each.  Raises ValueError where an epoch has not as many."""
+        """Number of steps of `accumulate` batches.  Raises ValueError if an epoch has fewer batches."""
         if accumulate > self.batches_per_epoch:
             raise ValueError(
                 f"training.accumulate: expected at most the {self.batches_per_epoch} batches of an epoch, "
@@ -59,11 +59,11 @@ class Loader:
         return self.batches_per_epoch // accumulate
 
     def view(self, epoch: int) -> int:
-        """The view that an epoch shows."""
+        """Return the number of the view that an epoch shows."""
         return epoch % self.views.count
 
     def rows(self, epoch: int) -> list[list[int]]:
-        """This process's rows of every batch of an epoch."""
+        """Return this process's rows of every batch of an epoch."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.split))
         size = min(self.batch_size, len(order) // self.ranks * self.ranks)
         part = size // self.ranks
@@ -71,7 +71,7 @@ class Loader:
         return [order[start : start + part].tolist() for start in starts]
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from number `first` on.  Raises DeadWorkerError."""
+        """Yield the batches of an epoch from number `first` on.  Raises DeadWorkerError."""
         rows = self.rows(epoch)[first:]
         return shown(self.split, self.sizes, self.views, self.view_seed, self.view(epoch), rows, self.workers)
 
@@ -85,7 +85,7 @@ def shown(
     rows: Sequence[Sequence[int]],
     processes: int,
 ) -> Iterator[Batch]:
-    """One view of images, batch by batch, prepared by so many processes.  Raises DeadWorkerError."""
+    """Yield one view of images, with the rows of each batch, prepared by `processes`.  Raises DeadWorkerError."""
     dataset = _AugmentedImages(split, sizes, views, seed, view)
     try:
         for indices, *images in DataLoader(dataset, batch_sampler=map(list, rows), num_workers=processes):
@@ -95,12 +95,12 @@ def shown(
             raise
         raise DeadWorkerError(
             f"images: expected the loading process to live, got: {cause}; "
-            "often memory or /dev/shm is full: free some, or lower batch_size, and run the same command again"
+            "memory or /dev/shm may be full: free some, or lower batch_size, and rerun the command"
         ) from cause
 
 
 def workers(cuda: bool, ranks: int) -> int:
-    """Processes that prepare images: one beside a CPU's own training, where more would take its cores."""
+    """Number of processes that prepare images: one for training on a CPU, whose cores more would take."""
     return min(8, max(1, (os.cpu_count() or 1) // ranks - 1)) if cuda else 1
 
 
@@ -115,5 +115,5 @@ class _AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
         return len(self.pixels[0])
 
     def __getitem__(self, row: int) -> tuple[int | Tensor, ...]:
-        seen = (self.views.apply(at[row], seed=self.seed, row=row, view=self.view) for at in self.pixels)
-        return row, *seen
+        images = (self.views.apply(pixels[row], seed=self.seed, row=row, view=self.view) for pixels in self.pixels)
+        return row, *images

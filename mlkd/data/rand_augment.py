@@ -1,4 +1,4 @@
-"""RandAugment (Cubuk et al. 2020) with torchvision's operations and ranges, drawn from a generator of one's own."""
+"""RandAugment (Cubuk et al. 2020) with torchvision's operations and ranges, and a given random generator."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 MAGNITUDES = 31
-TRANSLATION = 150 / 331  # largest, as a share of the side
-FILL = 127.0  # grey, where an image has moved away
+TRANSLATION = 150 / 331  # largest, as a fraction of the side
+FILL = 127.0  # grey, for pixels outside the image
 
 
 def rand_augment(
     image: UInt8[Tensor, "3 H W"], operations: int, magnitude: int, rng: np.random.Generator
 ) -> UInt8[Tensor, "3 H W"]:
-    """Apply `operations` random ones in turn, each at `magnitude` 0..30, in a random direction where it has two.
+    """Apply `operations` random ones in turn, each at `magnitude` 0..30, in a random direction if it has two.
 
-    Departs from torchvision's defaults: bilinear and filled with grey; a translation is rounded to whole pixels.
-    All is relative to the image's size but sharpness, which works on neighbouring pixels.
+    Differs from torchvision's defaults: bilinear, filled with grey, and translations of whole pixels.  All operations
+    are relative to the image size except sharpness, which works on neighbouring pixels.
     """
     for _ in range(operations):
         operation = _OPERATIONS[int(rng.integers(len(_OPERATIONS)))]

@@ -80,8 +80,8 @@ class FileWeights:
     """A .safetensors file, or a state dict by `torch.save`, with timm's names; it may have a classifier or a prefix."""
 
     kind: Literal["file"] = "file"
-    path: Path = field(metadata={"identity": False})  # runs depend on the file's content, not on its path
-    mean: tuple[float, float, float] | None = None  # of pixel values in 0..1; null: timm's for this backbone
+    path: Path = field(metadata={"identity": False})  # what lies there decides
+    mean: tuple[float, float, float] | None = None  # of values in 0..1; left out: timm's for this backbone
     std: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ class CheckpointTeacher:
     """`path` is best.safetensors of a training run, or the folder that it lies in."""
 
     kind: Literal["checkpoint"] = "checkpoint"
-    path: Path = field(metadata={"identity": False})  # runs depend on the file's content, not on its path
+    path: Path = field(metadata={"identity": False})  # what lies there decides
 
     gives: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings", "pooled", "features"})
 

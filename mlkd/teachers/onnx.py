@@ -35,17 +35,17 @@ class OnnxTeacher:
     """
 
     kind: Literal["onnx"] = "onnx"
-    path: Path = field(metadata={"identity": False})  # runs depend on the file's content, not on its path
+    path: Path = field(metadata={"identity": False})  # what lies there decides
     image_px: int
     layout: Literal["NHWC", "NCHW"] = "NHWC"
     channels: Literal["rgb", "bgr"] = "rgb"
-    white: Literal[1, 255] = 1  # largest value of a float input, before mean and std
+    white: Literal[1, 255] = 1  # the largest value of an input of floats, before mean and std
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    padding: Literal["none", "center", "corner"] = "none"  # to a square, with the image in the center or top left
-    padding_value: int = 0  # of all channels, 0..255
+    padding: Literal["none", "center", "corner"] = "none"  # to a square: the image in the middle, or top left
+    padding_value: int = 0  # 0..255, of all channels
     output: Literal["scores", "logits"] = "scores"
-    output_name: str | None = None  # output to use, if several have the shape (B, K)
+    output_name: str | None = None  # of several outputs (B, K) the one to take
     labels: Path | None = field(default=None, metadata={"identity": False})
     labels_in_order: bool = False
 

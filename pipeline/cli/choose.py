@@ -7,9 +7,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-from benchmarks.report.figures import points
-from benchmarks.report.problems import of_distillation
-from benchmarks.report.recommendation import choose as choose_engine
 from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.result import read_json
@@ -49,6 +46,10 @@ def choose(
 
     Raises ValueError if nothing was measured or nothing fits.
     """
+    from benchmarks.report.figures import points
+    from benchmarks.report.problems import of_distillation
+    from benchmarks.report.recommendation import choose as choose_engine
+
     file = _report(recipe, runs, dist)
     facts = read_json(file)
     device = device or facts["devices"][0]["name"]

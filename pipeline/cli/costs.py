@@ -51,7 +51,7 @@ def _labels(recipe: Recipe, data: Path | None) -> Labels | None:
     if data is not None:
         return Labels.read(data / "labels.json")
     if isinstance(recipe.data, Folder):
-        return Labels(recipe.data.labels or recipe.data.found().labels)
+        return Labels(recipe.data.labels or recipe.data.read_rows().labels)
     return None
 
 

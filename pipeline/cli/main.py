@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from export import __version__
 from pipeline.cli import choose, clean, compare, doctor, fetch, init, plan, ship, signing, stages
 from pipeline.runner import ranks
 
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline", description="Distil, export, measure and deploy a tagger."
     )
+    parser.add_argument("--version", action="version", version=f"edge-tagger {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
     for verb in (stages, compare, plan, doctor, choose, init, signing, ship, fetch, clean):
         verb.add(commands)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.remote import Device, DeviceEntry, DeviceError, Local, Ssh
+from benchmarks.remote import Device, DeviceEntry, DeviceError, Local, Ssh, run_on_all
 from export.bundle import signature
 from export.bundle.bundle import PROGRAM, read_bundle
 from export.errors import BundleError
@@ -58,9 +55,9 @@ def ship(options: argparse.Namespace) -> int:
         read_bundle(folder, key=key)
         print(f"{folder}: {signature.state(folder, key)}")
         work = partial(install, folder, key=key)
-    found = on_all(entries, work)
-    print(table(found))
-    return 1 if any(one.failure for one in found) else 0
+    results = on_all(entries, work)
+    print(table(results))
+    return 1 if any(result.failure for result in results) else 0
 
 
 def install(bundle: Path, device: Device, *, key: Path | None = None) -> Shipped:
@@ -68,7 +65,7 @@ def install(bundle: Path, device: Device, *, key: Path | None = None) -> Shipped
     run = device.place(bundle)
     if device.entry.rebuild:  # else nothing may run where the self-test looks
         run("info", "--rebuild", "--json")
-    return _told(device, run("install", *_options(device, key)))
+    return _result(device, run("install", *_options(device, key)))
 
 
 def roll_back(device: Device, *, key: Path | None = None) -> Shipped:
@@ -79,42 +76,28 @@ def roll_back(device: Device, *, key: Path | None = None) -> Shipped:
     except ProcessFailedError as cause:
         step = "without one, ship without --rollback"
         raise ProcessFailedError(f"expected a previous version in {home} to go back to, got: {cause}; {step}") from None
-    return _told(device, answer)
+    return _result(device, answer)
 
 
 def on_all(entries: Sequence[DeviceEntry], work: Callable[[Device], Shipped]) -> list[Shipped]:
-    """What became of every device, in their order; those that share a host take turns."""
+    """The result of every device, in their order; one that fails stops no other."""
     devices: list[Device] = [Local(entry) if entry.host is None else Ssh(entry) for entry in entries]
-    turns = {(entry.host, entry.port): threading.Lock() for entry in entries}
-
-    def one(device: Device) -> Shipped:
-        with turns[device.entry.host, device.entry.port], closing(device):
-            return _attempted(device, work)
-
-    with ThreadPoolExecutor(len(devices)) as together:
-        running = [together.submit(one, device) for device in devices]
-        try:
-            return [each.result() for each in running]
-        except BaseException:  # Ctrl-C: the threads would go on, and the pool waits for them
-            for device in devices:
-                device.close()
-            raise
+    return run_on_all(devices, partial(_attempt, work))
 
 
-def table(found: Sequence[Shipped]) -> str:
+def table(results: Sequence[Shipped]) -> str:
     """One line a device."""
     rows = [("device", "version", "was", "engine")]
-    rows += [(one.device, one.version[:SHOWN], one.was[:SHOWN] or "-", _engine(one)) for one in found]
+    rows += [(result.device, result.version[:SHOWN], result.was[:SHOWN] or "-", _engine(result)) for result in results]
     first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
     return "\n".join(f"{row[0]:{first}}  {row[1]:{second}}  {row[2]:{third}}  {row[3]}" for row in rows)
 
 
-def _engine(one: Shipped) -> str:
-    return f"FAILED: {one.failure}" if one.failure else f"{one.engine}: {one.reason}"
+def _engine(result: Shipped) -> str:
+    return f"FAILED: {result.failure}" if result.failure else f"{result.engine}: {result.reason}"
 
 
-def _attempted(device: Device, work: Callable[[Device], Shipped]) -> Shipped:
-    """Whatever one device says spoils no other."""
+def _attempt(work: Callable[[Device], Shipped], device: Device) -> Shipped:
     try:
         return work(device)
     except Exception as cause:
@@ -124,8 +107,8 @@ def _attempted(device: Device, work: Callable[[Device], Shipped]) -> Shipped:
         return Shipped(device=device.entry.name, failure=str(cause) if known else repr(cause))
 
 
-def _told(device: Device, answer: object) -> Shipped:
-    """What runs there now, and which engine it takes."""
+def _result(device: Device, answer: object) -> Shipped:
+    """What the device runs now, and which engine it takes."""
     chosen = device.program(f"{_home(device.entry)}/current/{PROGRAM}")("info", "--json")["chosen"]
     assert isinstance(answer, dict)
     return Shipped(
@@ -138,7 +121,7 @@ def _told(device: Device, answer: object) -> Shipped:
 
 
 def _options(device: Device, key: Path | None) -> list[str]:
-    signed = [] if key is None else ["--require-signature", device.bring(key)]
+    signed = [] if key is None else ["--require-signature", device.copy_file(key)]
     return ["--to", _home(device.entry), "--json", *signed]
 
 

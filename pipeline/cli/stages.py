@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     with shown() as progress:
         stages.data.fetch_if_needed(recipe, pipeline, progress)
         pipeline.run(progress)
-        teachers.tell(teachers.select_maps(recipe, pipeline.folder))
+        teachers.log_maps(teachers.select_maps(recipe, pipeline.folder))
         if options.command != "distill":
             publish(pipeline.folder, DIST / recipe.name)
 

@@ -1,4 +1,4 @@
-"""Writes a first recipe for a user's folder: models, sizes and epochs that fit the number of its images."""
+"""Writes a first recipe for a user's folder: models, sizes and epochs that suit the number of its images."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from pipeline.init.survey import Survey, survey
 from pipeline.recipe.keys import keys
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
-# Seconds an image on 2 cores without a GPU, forward and backward at 96 px; the rest goes with the area.
+# Seconds per image on 2 cores without a GPU, forward and backward at 96 px; other sizes scale with the area.
 SECONDS = {LITE0: 0.009, LITE2: 0.012}
-FORWARD = 0.35  # of that, without backward
+FORWARD = 0.35  # the share of the forward pass
 SMALL = 2_000  # images up to which the accuracy gates are wider
-MARK = "written by `python -m pipeline init`"  # in what this command wrote
+MARK = "written by `python -m pipeline init`"  # in the recipes of this command
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What fits up to so many images."""
+    """Models and training for up to so many images."""
 
     images: float
     teacher: str
@@ -45,8 +45,8 @@ SCALES = (
 )
 
 RECIPE = """\
-# {images} images of {labels} labels; written by `python -m pipeline init`, yours to change.
-epochs: {epochs}  # the length of training: of teacher, student and baseline
+# {images} images, {labels} labels; written by `python -m pipeline init`, change it as you like.
+epochs: {epochs}  # of teacher, student and baseline
 data:
 {data}
 {unlabelled}\
@@ -72,7 +72,7 @@ student:
     batch_size: {batch_size}
     losses:
 {losses}\
-# the baseline, which the student is compared with, is trained as the student is, without a teacher
+# The baseline is trained like the student, but without a teacher.
 
 export:
   calibration_images: {calibration}
@@ -82,7 +82,7 @@ minutes: {{{minutes}}}
 minutes_an_epoch: {{{minutes_an_epoch}}}
 """
 
-# In a small validation set one decision weighs much, and many flip for nothing.
+# In a small validation set a single prediction weighs much, and many change by chance.
 GATES = """\
   parity:
     fp32: {max_difference: 1e-3, map_loss: 0.01}
@@ -95,50 +95,50 @@ GATES = """\
 LOSSES = """\
       - {kind: bce}
       - {kind: label_kl}
-      # - {kind: reviewkd, weight: 10, ramp_epochs: 0}  # a short training learns most by it; two or three times slower
+      # - {kind: reviewkd, weight: 10, ramp_epochs: 0}  # best for short training; two to three times slower
 """
 
 
-def init(folder: Path, told: Mapping[str, Any], out: Path | None, *, force: bool = False, look: bool = False) -> None:
-    """Look at the folder, print what was understood, and write a recipe; nothing is written into the folder.
+def init(folder: Path, given: Mapping[str, Any], out: Path | None, *, force: bool = False, look: bool = False) -> None:
+    """Describe the folder and write a recipe for it; nothing is written into the folder.
 
     Args:
         folder: the user's images.
-        told: keys of the data section that the user gave.
-        out: the recipe's file; None: named after the folder, in the current one.
+        given: keys of the data section that the user has given.
+        out: the recipe file; None: named after the folder, in the current folder.
         force: replace an earlier recipe.
         look: write nothing at all, and import no torch.
 
     Raises:
-        ValueError: its advice are options of this command.
+        ValueError: its advice names options of this command.
     """
     out = out or Path(f"{_file_name(folder)}.yaml")
     if not look:
         _check_out(out, folder, force)
     try:
-        found = survey(folder, told)
+        surveyed = survey(folder, given)
     except ValueError as cause:
         raise ValueError(as_options(str(cause))) from cause
-    for line in found.lines():
+    for line in surveyed.lines():
         print(as_options(line))
-    scale = scale_of(found)
-    if len(found.found.rows) <= SMALL:
-        print("accuracy gates: wider than the default, because few validation images decide; see parity in the recipe")
+    scale = scale_of(surveyed)
+    if len(surveyed.result.rows) <= SMALL:
+        print("accuracy gates: wider than the default for this small validation set; see parity in the recipe")
     print(
         f"recipe: teacher {scale.teacher} at {scale.teacher_px} px, student {LITE0} at {scale.student_px} px, "
         f"{scale.epochs} epochs of batches of {scale.batch_size}"
     )
     if look:
-        print("nothing was written; leave out --look to write the recipe")
+        print("nothing was written; run without --look to write the recipe")
         return
-    _write(out, recipe_text(found))
+    _write(out, recipe_text(surveyed))
     print(
         f"wrote {out}; next: python -m pipeline plan --recipe {out}; then distill, export and bench with that --recipe"
     )
 
 
 def _write(out: Path, text: str) -> None:
-    """Write the recipe, once `plan` would take it.  Raises ValueError."""
+    """Write the recipe if it is valid.  Raises ValueError."""
     from pipeline.recipe.schema import check, read_recipe  # imports torch, which takes seconds
 
     check(read_recipe(text, out))
@@ -150,62 +150,62 @@ def _check_out(out: Path, folder: Path, force: bool) -> None:
         raise ValueError(f"out: expected a name of letters, digits, - and _ that ends in .yaml, got {out.name!r}")
     if out.resolve().is_relative_to(folder.resolve()):
         raise ValueError(
-            f"out: expected a place outside {folder}, into which nothing is written, got {out}; "
-            f"say --out ../{out.name}, or another place"
+            f"out: expected a file outside {folder}, where nothing is written, got {out}; "
+            f"pass --out ../{out.name}, or another file"
         )
     if out.exists() and not force:
         raise ValueError(
-            f"out: expected no file yet, got {out}; say --force to replace it, or name another with --out FILE"
+            f"out: expected a new file, got {out}, which exists; pass --force to replace it, or --out FILE for another"
         )
     if out.exists() and MARK not in out.read_text(encoding="utf-8", errors="replace"):
-        raise ValueError(f"out: expected a recipe of this command, got {out}; name another with --out FILE")
+        raise ValueError(f"out: expected a recipe that this command wrote, got {out}; pass --out FILE for another")
 
 
-def scale_of(found: Survey) -> Scale:
-    """What fits the number of images."""
-    return next(scale for scale in SCALES if len(found.found.rows) <= scale.images)
+def scale_of(surveyed: Survey) -> Scale:
+    """Return the scale for the number of images."""
+    return next(scale for scale in SCALES if len(surveyed.result.rows) <= scale.images)
 
 
-def recipe_text(found: Survey) -> str:
-    """The recipe as YAML; text of the user's is quoted as JSON, which YAML reads as well."""
-    scale = scale_of(found)
-    minutes, an_epoch = _minutes(len(found.found.rows), scale)
+def recipe_text(surveyed: Survey) -> str:
+    """Format the recipe as YAML; the user's text is quoted as JSON, which is valid YAML."""
+    scale, images = scale_of(surveyed), len(surveyed.result.rows)
+    minutes, an_epoch = _minutes(images, scale)
     return RECIPE.format(
-        **vars(scale) | {"images": len(found.found.rows)},
-        labels=len(found.found.labels),
-        data=_data(found.source),
-        unlabelled=_unlabelled(found),
+        **vars(scale) | {"images": images},
+        labels=len(surveyed.result.labels),
+        data=_data(surveyed.source),
+        unlabelled=_unlabelled(surveyed),
         student=LITE0,
         teacher_package=package_of(scale.teacher),
         student_package=package_of(LITE0),
         losses=LOSSES,
-        calibration=max(300, len(found.found.labels)),  # it has to cover every label
-        gates="" if len(found.found.rows) > SMALL else GATES,
-        minutes=_listed(minutes),
-        minutes_an_epoch=_listed(an_epoch),
+        calibration=max(300, len(surveyed.result.labels)),  # they have to cover every label
+        gates="" if images > SMALL else GATES,
+        minutes=_format(minutes),
+        minutes_an_epoch=_format(an_epoch),
     )
 
 
 def _data(source: Folder) -> str:
-    """The data section, with every key that is not as it is by default."""
-    told = {key.name: getattr(source, key.name) for key in keys(Folder) if getattr(source, key.name) != key.default}
+    """The data section, with every key that differs from its default."""
+    changed = {key.name: getattr(source, key.name) for key in keys(Folder) if getattr(source, key.name) != key.default}
     return "\n".join(
-        f"  {name}: {_quoted(value)}" for name, value in {"kind": "folder", "root": source.root, **told}.items()
+        f"  {name}: {_quoted(value)}" for name, value in {"kind": "folder", "root": source.root, **changed}.items()
     )
 
 
-def _listed(minutes: Mapping[str, float]) -> str:
+def _format(minutes: Mapping[str, float]) -> str:
     return ", ".join(f"{stage}: {value:.2g}" for stage, value in minutes.items())
 
 
-def _unlabelled(found: Survey) -> str:
-    if not found.not_in_table:
+def _unlabelled(surveyed: Survey) -> str:
+    if not surveyed.not_in_table:
         return ""
-    return f"  # unlabelled: .  # learn from the {found.not_in_table} images without tags as well\n"
+    return f"  # unlabelled: .  # also train on the {surveyed.not_in_table} images without tags\n"
 
 
 def _minutes(images: int, scale: Scale) -> tuple[dict[str, float], dict[str, float]]:
-    """Of stages, and of their epochs.  Rough: 70 % of the images are for training, and each costs as its area does."""
+    """Rough estimates for stages and for epochs: 70 % of the images are in train, and the cost scales with the area."""
     teacher = SECONDS[scale.teacher] * (scale.teacher_px / 96) ** 2 * 0.7 * images / 60
     student = SECONDS[LITE0] * (scale.student_px / 96) ** 2 * 0.7 * images / 60
     stages = {"data": max(0.1, images * 0.005 / 60), "teacher_outputs": max(0.1, teacher * FORWARD * 4)}

@@ -14,17 +14,16 @@ from typing import Any
 from mlkd.data.sources.folder import Folder
 from pipeline.recipe.keys import Key, keys
 
-NOT_TOLD = ("kind", "labels", "unlabelled")  # these only the recipe has
+RECIPE_ONLY = ("kind", "labels", "unlabelled")  # keys without an option
 NOTHING = ("none", "null")
-SAY = re.compile(r"\bsay (\w+): (\[[^\]]*\]|true\b|)")
+ADVICE = re.compile(r"\bset (\w+): (\[[^\]]*\]|true\b|)")
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    """One option for every key that says how a folder is read."""
-    for key in told_keys():
-        choices = (
-            [str(one) for one in typing.get_args(key.kind)] if typing.get_origin(key.kind) is typing.Literal else None
-        )
+    """Add an option for every key that says how to read a folder."""
+    for key in option_keys():
+        is_choice = typing.get_origin(key.kind) is typing.Literal
+        choices = [str(choice) for choice in typing.get_args(key.kind)] if is_choice else None
         option = f"--{key.name.replace('_', '-')}"
         text = key.comment.replace("%", "%%")
         if key.kind is bool:
@@ -34,24 +33,24 @@ def add_options(command: argparse.ArgumentParser) -> None:
             command.add_argument(option, choices=choices, metavar=metavar, help=text)
 
 
-def told_keys() -> list[Key]:
-    """The keys that have an option."""
-    return [key for key in keys(Folder) if key.name not in NOT_TOLD]
+def option_keys() -> list[Key]:
+    """List the keys that have an option."""
+    return [key for key in keys(Folder) if key.name not in RECIPE_ONLY]
 
 
 def read_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The keys that were told, as the dataclass has them."""
-    given = {key: getattr(options, key.name) for key in told_keys()}
+    """Convert the options that the user gave to keys of the data section."""
+    given = {key: getattr(options, key.name) for key in option_keys()}
     return {key.name: _value(key, value, options.folder) for key, value in given.items() if value is not None}
 
 
 def as_options(message: str) -> str:
-    """An error's advice for a recipe, `say file_column: NAME`, as that for `init`, `say --file-column NAME`."""
-    return SAY.sub(_as_option, message)
+    """Turn the advice for a recipe, such as `set file_column: NAME`, into that for `init`, `pass` and the option."""
+    return ADVICE.sub(_as_option, message)
 
 
-def _as_option(found: re.Match[str]) -> str:
-    option, value = f"say --{found[1].replace('_', '-')}", found[2]
+def _as_option(match: re.Match[str]) -> str:
+    option, value = f"pass --{match[1].replace('_', '-')}", match[2]
     if value == "true":
         return option
     return f"{option} {shlex.quote(value[1:-1].replace(', ', ',')) if value else ''}"
@@ -63,14 +62,14 @@ def _value(key: Key, text: Any, folder: Path) -> Any:
     if type(None) in typing.get_args(key.kind) and text.lower() in NOTHING:
         return None
     if key.name in ("root", "table", "label_names"):
-        return _beside(folder.absolute(), text)
+        return _absolute(folder.absolute(), text)
     if typing.get_origin(key.kind) is tuple:
         return tuple(value.strip() for value in next(csv.reader([text]), [""])) or ("",)
     return text
 
 
-def _beside(folder: Path, text: str) -> Path:
-    """A path from the folder, or else from where the command is run."""
+def _absolute(folder: Path, text: str) -> Path:
+    """The path relative to the folder if it exists there, else to the current folder."""
     given = Path(text).expanduser()
     return Path(os.path.normpath((folder / given if (folder / given).exists() else given).absolute()))
 

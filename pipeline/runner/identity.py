@@ -1,4 +1,4 @@
-"""What a stage depends on, as JSON, and the differences between two such records in words."""
+"""The identity of a stage: everything that its result depends on, as JSON."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Any
 
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """What differs between two identities, in words, at most four things."""
-    found = []
+    """Describe the differences between two identities, four at most."""
+    texts = []
     for path, before, after in _differences(old, new):
         part, _, name = path.partition(".")
         if part == "reads":
-            found.append(f"its input {name} has changed")
+            texts.append(f"its input {name} has changed")
         else:
             what = {"version": "the stage's own version", "packages": f"package {name}"}.get(part, name)
-            found.append(f"{what}: {_short(before)} → {_short(after)}")
-    return "; ".join(found[:4]) + (f"; and {len(found) - 4} more" if len(found) > 4 else "")
+            texts.append(f"{what}: {_short(before)} → {_short(after)}")
+    return "; ".join(texts[:4]) + (f"; and {len(texts) - 4} more" if len(texts) > 4 else "")
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, paths and tuples as JSON holds them.
+    """Convert dataclasses, paths and tuples to JSON values.
 
-    A field whose metadata say `identity` False changes no result and is left out; one that says "unless default" came
-    later than results which are still good.
+    A field with the metadata `identity: False` changes no result and is left out. A field with `identity: "unless
+    default"` is left out at its default, so that results from before the field existed stay valid.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = (entry for entry in dataclasses.fields(value) if _counts(entry, getattr(value, entry.name)))
@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
 
 
 def contents(value: Any) -> Any:
-    """All of it that changes a result as JSON holds it, for others to read: no paths, which are their owner's."""
+    """Convert what changes a result to JSON values for publication: without paths, which are private."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value) if _changes(entry)}
         return {name: contents(item) for name, item in fields.items() if not isinstance(item, Path)}
@@ -64,8 +64,8 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any,
         for key in sorted(old.keys() | new.keys()):
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for at, (before, after) in enumerate(zip(old, new, strict=True)):
-            yield from _differences(before, after, f"{path}.{at}")
+        for index, (before, after) in enumerate(zip(old, new, strict=True)):
+            yield from _differences(before, after, f"{path}.{index}")
     elif old != new:
         yield path, old, new
 
@@ -76,7 +76,7 @@ def _short(value: Any) -> str:
 
 
 def package_version(package: str) -> str:
-    """The installed version of a distribution, or that it is not installed."""
+    """Return the installed version of a distribution, or "not installed"."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

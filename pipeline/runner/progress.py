@@ -1,4 +1,4 @@
-"""How far a run is: a bar in a terminal, a plain line every few seconds elsewhere."""
+"""Progress of a run: a bar in a terminal, otherwise a log line every few seconds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINE_EVERY_S = 10.0
 
 @contextmanager
 def shown(console: Console | None = None) -> Iterator[Callable[[Stage], Report]]:
-    """What gives each stage its progress; our log goes to the same place while it is open."""
+    """Yield a function that makes the progress of a stage; log records go to the same console meanwhile."""
     console = console or Console(stderr=True)
     handler: logging.Handler
     if console.is_terminal:
@@ -39,7 +39,7 @@ def shown(console: Console | None = None) -> Iterator[Callable[[Stage], Report]]
 
 
 def facts_text(facts: Mapping[str, float] | None) -> str:
-    """Loss terms and rates in one short text."""
+    """Format loss terms and rates."""
     return "  ".join(f"{name} {_short(value)}" for name, value in (facts or {}).items())
 
 
@@ -49,22 +49,22 @@ class _Lines:
     def __init__(self, stage: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.stage, self.clock = stage, clock
         self.what = ""
-        self.started = self.told = clock()
+        self.started = self.logged = clock()
         self.first = 0
 
     def __call__(self, what: str, done: int, total: int, facts: Mapping[str, float] | None = None, /) -> None:
         now = self.clock()
         if what != self.what:
-            self.what, self.started, self.told, self.first = what, now, now, done
-        if now - self.told < LINE_EVERY_S or done <= self.first:
+            self.what, self.started, self.logged, self.first = what, now, now, done
+        if now - self.logged < LINE_EVERY_S or done <= self.first:
             return
-        self.told = now
+        self.logged = now
         left = (now - self.started) * (total - done) / (done - self.first)
         log.info("%s: %s %d of %d, %s left  %s", self.stage, what, done, total, duration(left), facts_text(facts))
 
 
 class _Bar:
-    """A bar for what a stage is at; the last one goes when the next comes."""
+    """A bar for the current step of a stage; it replaces the bar of the previous step."""
 
     def __init__(self, bars: Progress, stage: str) -> None:
         self.bars, self.stage = bars, stage

@@ -1,4 +1,4 @@
-"""The processes of one launch by accelerate or torchrun; a process by itself passes through without loading torch."""
+"""The processes that accelerate or torchrun launched together; a single process never imports torch here."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-LONGEST = timedelta(days=7)  # the first process may compose data for hours while the others wait for it
+LONGEST = timedelta(days=7)  # the others wait while the first process prepares data, which may take hours
 
 
 def count() -> int:
-    """How many processes run this command together."""
+    """Return how many processes run this command together."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 def is_first() -> bool:
-    """True in the process that decides, writes and speaks; True alone."""
+    """Return whether this is the process that decides, writes and logs; True for a single process."""
     return count() == 1 or os.environ["RANK"] == "0"
 
 
 def place() -> str:
-    """Which process this is, to go behind what it says; nothing alone."""
+    """Describe which process this is, for error messages; empty for a single process."""
     return "" if count() == 1 else f", process {int(os.environ['RANK']) + 1} of {count()}"
 
 
 def refuse_several(command: str) -> None:
-    """ValueError for a command that does not train when a launcher has started it more than once."""
+    """Raise ValueError if a launcher started a command that does not train more than once."""
     if count() > 1:
         raise ValueError(f"{command}: expected one process, got {count()}; run it without the launcher")
 
 
 class ProcessGoneError(RuntimeError):
-    """Another process of the launch has ended too early."""
+    """Another process of the launch ended too early."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,19 @@ class Group:
 
     control: Any = None
 
-    def tell(self, value: Any) -> None:
-        """Called by the first: hand a small object to all others."""
+    def send(self, value: Any) -> None:
+        """Send a small object from the first process to all others."""
         if self.control is not None:
             self._call(lambda distributed: distributed.broadcast_object_list([value], 0, self.control))
 
-    def told(self) -> Any:
-        """Called by all others: wait for what the first tells, however long that takes."""
+    def receive(self) -> Any:
+        """Wait for the object that the first process sends."""
         box = [None]
         self._call(lambda distributed: distributed.broadcast_object_list(box, 0, self.control))
         return box[0]
 
     def wait(self) -> None:
-        """Until all processes have come here."""
+        """Wait until all processes reach this point."""
         if self.control is not None:
             self._call(lambda distributed: distributed.barrier(self.control))
 
@@ -67,16 +67,16 @@ class Group:
             collective(torch.distributed)
         except RuntimeError as cause:
             raise ProcessGoneError(
-                f"expected {count()} processes at work, got one that has ended; its own message says why"
+                f"expected {count()} running processes, got one that ended; see its own error message"
             ) from cause
 
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """Connect the processes, through CUDA where there is one, and part them when all is done.
+    """Connect the processes, through CUDA where available, and disconnect them at the end.
 
-    After an error nothing is parted, as that may wait for the others: the process has to end, its launcher then ends
-    the others.
+    After an error they stay connected, because disconnecting waits for the others: the process exits, and its launcher
+    then stops the others.
     """
     if count() == 1:
         yield Group()
@@ -86,8 +86,8 @@ def joined() -> Iterator[Group]:
     from accelerate.utils import parse_flag_from_env
 
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.cuda.is_available()
-    state = PartialState(cpu=cpu, timeout=LONGEST)  # what every Accelerator of this process uses from now on
-    group = Group(torch.distributed.new_group(backend="gloo", timeout=LONGEST))  # NCCL would wait at full load
+    state = PartialState(cpu=cpu, timeout=LONGEST)  # shared by every Accelerator of this process
+    group = Group(torch.distributed.new_group(backend="gloo", timeout=LONGEST))  # NCCL waits with a busy loop
     yield group
     group.wait()
     state.destroy_process_group()

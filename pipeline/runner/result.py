@@ -1,4 +1,4 @@
-"""What a stage leaves on disk: a folder that is whole or absent, described by the stage.json in it."""
+"""Results on disk: the folder of a stage is complete or absent, and its stage.json describes it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STARTED = "identity.json"
 
 @dataclass(frozen=True)
 class Result:
-    """A finished stage: its identity in full, a hash over what its readers depend on, and every file."""
+    """A finished stage: its identity, a hash over the files that readers depend on, and every file."""
 
     identity: dict[str, Any]
     content: str
@@ -27,12 +27,12 @@ class Result:
 
     @property
     def bytes(self) -> int:
-        """Size of all files."""
+        """Total size of the files."""
         return sum(int(entry["bytes"]) for entry in self.files.values())
 
 
 def read(folder: Path) -> Result | None:
-    """The result in `folder`, or None if there is none that can be understood."""
+    """Read the result in `folder`; None if it is missing or invalid."""
     try:
         facts = read_json(folder / FINISHED)
         return Result(**{name: facts[name] for name in ("identity", "content", "seconds", "files")})
@@ -41,7 +41,7 @@ def read(folder: Path) -> Result | None:
 
 
 def damage(folder: Path, result: Result) -> str | None:
-    """The first file that is gone or has another size, in words; contents are not read."""
+    """Describe the first file that is missing or has another size; None if all are as recorded."""
     for path, entry in result.files.items():
         file = folder / path
         if not file.is_file():
@@ -52,7 +52,7 @@ def damage(folder: Path, result: Result) -> str | None:
 
 
 def begin(partial: Path, identity: Mapping[str, Any]) -> bool:
-    """Make `partial` ready for a stage of this identity; True if it already holds work of an equal one."""
+    """Prepare `partial` for a stage; True if it holds unfinished work of the same identity."""
     if (partial / STARTED).is_file() and _json(partial / STARTED) == identity:
         return True
     remove(partial)
@@ -62,16 +62,16 @@ def begin(partial: Path, identity: Mapping[str, Any]) -> bool:
 
 
 def began(partial: Path) -> int | None:
-    """When `partial` was begun, in ns: tells it from any other of the same name; None if it is not there."""
+    """Return when `partial` was created, in ns, which identifies it; None if it does not exist."""
     file = partial / STARTED
     return file.stat().st_mtime_ns if file.is_file() else None
 
 
 def finish(partial: Path, folder: Path, *, seconds: float, volatile: tuple[str, ...]) -> Result:
-    """Describe, flush and rename `partial` to `folder`; an older result there goes only when the new one is whole."""
+    """Write stage.json, flush, and rename `partial` to `folder`; an older result is removed only after that."""
     identity = _json(partial / STARTED)
     for left in [*partial.rglob("*.partial"), *partial.rglob("*.new")]:
-        left.unlink()  # half a file from a kill; its writer has made it whole under its own name since
+        left.unlink()  # left by a kill; the file was written again under its own name since
     files = {
         file.relative_to(partial).as_posix(): {"sha256": sha256(file), "bytes": file.stat().st_size}
         for file in sorted(partial.rglob("*"))
@@ -79,14 +79,14 @@ def finish(partial: Path, folder: Path, *, seconds: float, volatile: tuple[str, 
     }
     lasting = {path: f["sha256"] for path, f in files.items() if not any(fnmatch.fnmatch(path, v) for v in volatile)}
     result = Result(identity, digest(lasting), round(seconds, 1), files)
-    os.sync()  # one call: a stage may leave thousands of small files
+    os.sync()  # one call, because a stage may write thousands of small files
     write_whole(partial / FINISHED, json.dumps(asdict(result), indent=1, sort_keys=True) + "\n")
     swap(partial, folder)
     return result
 
 
 def swap(partial: Path, folder: Path) -> None:
-    """Put the finished `partial` in the place of `folder`; `recover` mends a kill at any point in between."""
+    """Replace `folder` by the finished `partial`; `recover` repairs the state after a kill in between."""
     old = _old(folder)
     remove(old)
     if folder.exists():
@@ -98,7 +98,7 @@ def swap(partial: Path, folder: Path) -> None:
 
 
 def recover(partial: Path, folder: Path) -> None:
-    """Complete or undo a `swap` that was killed."""
+    """Complete or undo an interrupted `swap`."""
     if read(partial) is not None:
         swap(partial, folder)
     elif _old(folder).exists() and not folder.exists():
@@ -118,7 +118,7 @@ def sha256(file: Path) -> str:
 
 
 def read_json(file: Path) -> Any:
-    """The content of a JSON file."""
+    """Read a JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))
 
 
@@ -141,7 +141,7 @@ def sync(path: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder that may not exist; its description goes first, so that no remains pass for a whole result."""
+    """Delete a folder that may not exist; stage.json first, so that a rest is never taken for a result."""
     for name in (FINISHED, STARTED):
         (folder / name).unlink(missing_ok=True)
     if folder.exists():

@@ -1,4 +1,4 @@
-"""What one session does to a recipe's folder besides its results: holds it, and adds up the time of each stage."""
+"""The lock on a recipe's folder, and the time of a stage over several sessions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ SPENT = "seconds.txt"  # in the folder of an interrupted stage
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; ValueError if another has it."""
+    """Lock the folder for this process; raises ValueError if another process holds the lock."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ValueError(
-                f"{folder}: expected to be the only run of this recipe, got another one at work; "
-                "wait until it ends, or stop it"
+                f"{folder}: expected no other run of this recipe, got one in progress; "
+                "wait until it ends, or interrupt it"
             ) from None
         yield
 
 
 def timed(work: Callable[[], None], partial: Path) -> float:
-    """Seconds that `work` takes, with those of its earlier sessions in `partial` that an error or Ctrl-C has ended."""
+    """Run `work` and return its seconds, plus those of earlier sessions in `partial` that were interrupted."""
     earlier, started = _spent(partial), time.monotonic()
     try:
         work()

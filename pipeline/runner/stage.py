@@ -1,4 +1,4 @@
-"""Stages and their runner: each is whole or absent, and runs only when something that it depends on has changed."""
+"""Stages and their runner: a stage runs only when something that it depends on has changed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipeline.runner.session import locked, timed
 
 log = logging.getLogger(__name__)
 
-SPARE_BYTES = 200_000_000  # kept free besides a stage's own estimate
+SPARE_BYTES = 200_000_000  # free space required besides the estimate of a stage
 FAULTS = (ValueError, OSError, RuntimeError, ImportError)
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a running stage sees: its folder to fill, the finished folders it reads, and whom to tell how far it is."""
+    """What a running stage gets: the folder to fill, the finished folders that it reads, and a progress callback."""
 
     out: Path
     inputs: Mapping[str, Path]
@@ -34,24 +34,24 @@ class Context:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A step of the line.  `outside` gives facts from beyond the recipe (files of the user, the machine) as JSON."""
+    """A step of the pipeline; `outside` returns facts beyond the recipe (user files, the machine) as JSON."""
 
     name: str
     run: Callable[[Context], None]
     reads: tuple[str, ...] = ()
     config: Any = None  # dataclasses, JSON values, or a mapping of both
-    version: int = 1  # raised when the code gives other results from equal inputs
+    version: int = 1  # raised when the code changes the result of equal inputs
     packages: tuple[str, ...] = ()
     outside: Callable[[], Mapping[str, Any]] = dict
     volatile: tuple[str, ...] = ()  # patterns of outputs that no reader depends on (logs, times)
-    distributed: bool = False  # all processes of a launch run it together, else the first alone
-    seconds: float | None = None  # estimates, until a run has told
+    distributed: bool = False  # all processes of a launch run it together; otherwise only the first
+    seconds: float | None = None  # estimates, until measured
     bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a stage runs and why; the estimates are from its last run or the recipe's, None if unknown."""
+    """Whether a stage runs, and why; estimates are from its last run, else from the recipe, else None."""
 
     stage: str
     runs: bool
@@ -61,12 +61,12 @@ class Decision:
 
 
 class StageError(ValueError):
-    """A stage that could not do its work; the message names the stage, the cause and the next step."""
+    """A stage failed; the message names the stage, the cause and the next step."""
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """All stages of a recipe, in order, and the folder they lie in."""
+    """All stages of a recipe in order, and the folder of their results."""
 
     stages: tuple[Stage, ...]
     folder: Path
@@ -76,35 +76,42 @@ class Pipeline:
         names = [stage.name for stage in self.stages]
         for name in self.force - set(names):
             raise ValueError(f"--force: expected one of {', '.join(names)}, got {name!r}")
-        for at, stage in enumerate(self.stages):
-            assert set(stage.reads) <= set(names[:at]), f"{stage.name} reads what no earlier stage writes"
+        for index, stage in enumerate(self.stages):
+            assert set(stage.reads) <= set(names[:index]), f"{stage.name} reads a stage that is not before it"
 
     def until(self, *targets: str) -> Pipeline:
-        """Only what the targets need."""
+        """Return the pipeline of the targets and the stages that they need."""
         wanted = set(targets)
         for stage in reversed(self.stages):
             if stage.name in wanted:
                 wanted |= set(stage.reads)
-        kept = tuple(stage for stage in self.stages if stage.name in wanted)
-        return Pipeline(kept, self.folder, self.force & {stage.name for stage in kept})
+        needed = tuple(stage for stage in self.stages if stage.name in wanted)
+        return Pipeline(needed, self.folder, self.force & {stage.name for stage in needed})
 
     def plan(self) -> list[Decision]:
-        """What `run` would do now.  A stage behind one that runs is counted as running: its input may change."""
+        """Decide for every stage; one behind a stage that runs is counted as running, as its input may change."""
         decisions: list[Decision] = []
         running: set[str] = set()
         for stage in self.stages:
             again = [name for name in stage.reads if name in running]
-            decision = self._decide(stage) if not again else self._decision(stage, f"{again[0]} comes first")
+            decision = self._decide(stage) if not again else self._decision(stage, f"{again[0]} runs first")
             decisions.append(decision)
             if decision.runs:
                 running.add(stage.name)
         return decisions
 
     def run(self, progress: Callable[[Stage], Progress] = lambda _: silent) -> None:
-        """Run what has to, skip what is finished; a kill at any moment loses nothing finished.
+        """Run the stages that have to run and skip the others; a kill loses nothing that is finished.
 
-        Of several processes of one launch the first decides and works; the others join it in distributed stages.
-        Raises StageError; ValueError if another process runs the same recipe; ranks.ProcessGoneError.
+        If several processes were launched together, the first decides and the others join it in distributed stages.
+
+        Args:
+            progress: makes the progress callback of a stage.
+
+        Raises:
+            StageError: if a stage fails.
+            ValueError: if another process runs the same recipe.
+            ranks.ProcessGoneError: if another process of the launch ended.
         """
         with ranks.joined() as group:
             if not ranks.is_first():
@@ -118,56 +125,56 @@ class Pipeline:
                         self._run_one(stage, decision, progress(stage), group)
                     else:
                         log.info("%s: %s", stage.name, decision.why)
-            group.tell(None)
+            group.send(None)
 
     def _join(self, group: ranks.Group) -> None:
-        """Run the stages that the first process tells, together with it, in the folder that it has made."""
+        """Run the stages that the first process announces, together with it, in the folder that it created."""
         stages = {stage.name: stage for stage in self.stages}
-        while told := group.told():
-            name, began = told
+        while announced := group.receive():
+            name, began = announced
             if result.began(self._partial(name)) != began:
                 raise StageError(
-                    f"stage {name}: expected the folder that the first process has made, got another or none at "
-                    f"{self._partial(name).absolute()}; machines need one disk for all, at the same path"
+                    f"stage {name}: expected the folder that the first process created, got another or none at "
+                    f"{self._partial(name).absolute()}; all machines need the same disk at the same path"
                 )
             try:
                 stages[name].run(self._context(stages[name], silent))
             except FAULTS as cause:
-                raise explained(cause, name, self._partial(name)) from cause
+                raise stage_error(cause, name, self._partial(name)) from cause
             group.wait()
 
     def _run_one(self, stage: Stage, decision: Decision, progress: Progress, group: ranks.Group) -> None:
         partial, folder = self._partial(stage.name), self.folder / stage.name
         if stage.name in self.force:
             result.remove(partial)
-            result.remove(self.folder / f"{stage.name}.work")  # what a stage keeps between its runs
+            result.remove(self.folder / f"{stage.name}.work")  # files that a stage keeps between runs
         check_space(stage.name, self.folder, decision.bytes)
         resumed = result.begin(partial, self._identity(stage))
-        log.info("%s: %s%s", stage.name, decision.why, "; going on where it stopped" if resumed else "")
+        log.info("%s: %s%s", stage.name, decision.why, "; resuming" if resumed else "")
         if stage.distributed:
-            group.tell((stage.name, result.began(partial)))
+            group.send((stage.name, result.began(partial)))
         try:
             seconds = timed(lambda: stage.run(self._context(stage, progress)), partial)
             if stage.distributed:
                 group.wait()
             done = result.finish(partial, folder, seconds=seconds, volatile=stage.volatile)
         except FAULTS as cause:
-            raise explained(cause, stage.name, partial) from cause
+            raise stage_error(cause, stage.name, partial) from cause
         log.info("%s: done in %s, %s", stage.name, duration(done.seconds), size(done.bytes))
 
     def _context(self, stage: Stage, progress: Progress) -> Context:
         return Context(self._partial(stage.name), {name: self.folder / name for name in stage.reads}, progress)
 
     def _decide(self, stage: Stage) -> Decision:
-        found = result.read(self.folder / stage.name)
-        if found is None:
-            return self._decision(stage, "not there yet")
+        finished = result.read(self.folder / stage.name)
+        if finished is None:
+            return self._decision(stage, "no result yet")
         if stage.name in self.force:
             return self._decision(stage, "forced")
-        broken = result.damage(self.folder / stage.name, found)
-        if broken is None and found.identity == (identity := self._identity(stage)):
+        damage = result.damage(self.folder / stage.name, finished)
+        if damage is None and finished.identity == (identity := self._identity(stage)):
             return self._decision(stage, "unchanged, skipped", runs=False)
-        return self._decision(stage, broken or changes(found.identity, identity))
+        return self._decision(stage, damage or changes(finished.identity, identity))
 
     def _decision(self, stage: Stage, why: str, *, runs: bool = True) -> Decision:
         last = result.read(self.folder / stage.name)
@@ -181,46 +188,46 @@ class Pipeline:
         return {"version": stage.version, **{name: plain(part) for name, part in parts.items()}}
 
     def _finished(self, name: str) -> Result:
-        found = result.read(self.folder / name)
-        if found is None:
+        finished = result.read(self.folder / name)
+        if finished is None:
             raise StageError(f"stage {name}: expected its result in {self.folder / name}, got none; run it first")
-        return found
+        return finished
 
     def _partial(self, name: str) -> Path:
         return self.folder / f"{name}.partial"
 
 
 def check_space(stage: str, folder: Path, needed: int | None) -> None:
-    """StageError if the disk has less free than the stage is expected to write."""
+    """Raise StageError if the disk has less free space than the stage is expected to need."""
     free = shutil.disk_usage(folder).free
     expected = (needed or 0) + SPARE_BYTES
     if free < expected:
         raise StageError(
             f"stage {stage}: expected {size(expected)} free on the disk of {folder.resolve()}, got {size(free)}; "
-            "make room and run the same command again, finished stages are kept"
+            "free some space and rerun the command; finished stages are kept"
         )
 
 
-def explained(cause: Exception, stage: str, partial: Path) -> StageError:
-    """The same error, with the stage; a full disk is told apart wherever in the chain of causes it hides."""
+def stage_error(cause: Exception, stage: str, partial: Path) -> StageError:
+    """Return the error with the name of its stage; a full disk anywhere in the chain of causes is named as such."""
     link: BaseException | None = cause
     while link is not None:
         if isinstance(link, OSError) and link.errno in DISK_FULL:
             file, free = link.filename or partial, size(shutil.disk_usage(partial.parent).free)
             return StageError(
                 f"stage {stage}: {file}: expected room to write, got {(link.strerror or 'disk full').lower()} "
-                f"({free} are free on that disk); make room, or lift the limit on file sizes, and run the same command "
-                "again, finished stages are kept"
+                f"({free} are free on that disk); free some space, or raise the limit on file sizes, and rerun the "
+                "command; finished stages are kept"
             )
         link = link.__cause__ or link.__context__
     return StageError(f"stage {stage}: {cause or type(cause).__name__}")
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people."""
+    """Format seconds."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 def size(count: float) -> str:
-    """Bytes for people."""
+    """Format a number of bytes."""
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

@@ -33,7 +33,7 @@ PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "openvino", "nncf", "ten
 
 
 GOLDEN = "golden"
-GRAPHS = (".onnx", ".xml")  # what any CPU computes; an engine of TensorRT is neither
+GRAPHS = (".onnx", ".xml")  # what any CPU can run; a TensorRT engine is neither
 
 
 def stage(recipe: Recipe) -> Stage:
@@ -101,8 +101,8 @@ def write_golden_images(
         files = [tune.files[row] for row in chosen]
         if not files:
             raise ValueError(
-                f"golden images: expected one of the {len(tune)} of tune that can be read, got none, not even "
-                f"{tune.files[0]}; put the images back where the data were read, and run again"
+                f"golden images: expected at least one readable image among the {len(tune)} of tune, got none; "
+                f"the first is {tune.files[0]}: restore the images and rerun the command"
             )
         thresholds = {engine["name"]: engine["thresholds"] for engine in engines}
         return write_golden(
@@ -122,7 +122,7 @@ def _open(recipe: Recipe, engine: Mapping[str, Any], built: Path) -> Session:
 
 
 def content_of(recipe: Recipe) -> dict[str, Any]:
-    """What made the bundle, for the manifest: no paths, and nothing of measuring and comparing."""
+    """Return the part of the recipe that the bundle was made from, without paths, for the manifest."""
     return {name: value for name, value in contents(recipe).items() if name not in ("bench", "compare", "minutes")}
 
 
@@ -134,13 +134,13 @@ def _entry(facts: Mapping[str, Any], built: Path) -> EngineEntry:
 
 
 def _weights(recipe: Recipe) -> tuple[str, ...]:
-    """What the student's and, as it was learnt from, the teacher's training began from."""
-    nets = {"student": recipe.student, **({"teacher": recipe.teacher} if recipe.teacher else {})}
-    told = []
-    for name, net in nets.items():
-        licence = net.model.weights.licence(net.model.backbone)
-        told.append(f"{name}: {licence or f'{net.model.backbone}, from random weights'}")
-    return (*told, *(f"teacher: a ready one, {ready.kind}, under its own licence" for ready in recipe.ready_teachers))
+    """Describe the pretrained weights of student and teacher, with their licences."""
+    models = {"student": recipe.student, **({"teacher": recipe.teacher} if recipe.teacher else {})}
+    texts = []
+    for name, trained in models.items():
+        licence = trained.model.weights.licence(trained.model.backbone)
+        texts.append(f"{name}: {licence or f'{trained.model.backbone}, from random weights'}")
+    return (*texts, *(f"teacher: pretrained, {ready.kind}, under its own licence" for ready in recipe.ready_teachers))
 
 
 def _installed(package: str) -> bool:

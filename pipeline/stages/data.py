@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlkd.data import Source
-from mlkd.data.prepared import prepare
+from mlkd.data import Source, prepare
 from mlkd.data.scenes.fetch import fetch as fetch_images
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
@@ -28,7 +27,7 @@ def stage(recipe: Recipe, folder: Path) -> Stage:
         run=partial(run, recipe),
         config={"source": recipe.data, "sizes": teachers.sizes(recipe)},
         packages=("numpy", "pillow", "pillow-heif"),
-        version=6,  # notes apart from problems; names without suffix for every kind of image
+        version=7,  # about.json counts images; findings in plain words
         outside=partial(_fingerprint, recipe.data, folder),
     )
 
@@ -43,7 +42,7 @@ def run(recipe: Recipe, context: Context) -> None:
 
 
 def fetch_if_needed(recipe: Recipe, pipeline: Pipeline, progress: Callable[[Stage], Any]) -> None:
-    """Fetch the images that the data stage would compose, if it is going to run."""
+    """Fetch the images of the demo data if the data stage needs them and is going to run."""
     data = pipeline.until("data")
     if recipe.data.needs_fetch() and data.plan()[0].runs:
         fetch_images(progress(dataclasses.replace(data.stages[0], name="fetch")))
@@ -55,7 +54,7 @@ def fetch(progress: Callable[[Stage], Any]) -> None:
 
 
 def _fingerprint(source: Source, folder: Path) -> Mapping[str, Any]:
-    """What the source reads; if the fetched images are gone, as it was when the data stage read them."""
+    """Return the fingerprint of the source; if the fetched images are gone, the one of the last run."""
     try:
         return {"images": source.fingerprint()}
     except ValueError:

@@ -21,7 +21,7 @@ from export.onnx.parity import Parity, check
 from pipeline.recipe.schema import INT8, Engine, Recipe
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context, Stage
-from pipeline.stages.precisions import graphs, over_budget
+from pipeline.stages.precisions import check_budget, graphs
 from pipeline.validation import Val
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ def stage(recipe: Recipe) -> Stage:
 
 
 def run(recipe: Recipe, context: Context) -> None:
-    """Engines compiled from the graphs, each with thresholds from its own scores and held to the float engine's."""
+    """Build every engine and write engines.json."""
     found, told = graphs(context.inputs["precisions"])
-    over_budget(told["precisions"], recipe.export.budget)
+    check_budget(told["precisions"], recipe.export.budget)
     (models := context.out / "models").mkdir(exist_ok=True)
     found |= {
         name: Path(shutil.copyfile(file, models / f"{name}.onnx"))
@@ -71,13 +71,13 @@ def run(recipe: Recipe, context: Context) -> None:
 
 @dataclass(frozen=True)
 class _Work:
-    """What building engines needs; `kept` holds the scores of graphs that several engines are judged by."""
+    """What building engines needs; `scores_of` caches the scores of graphs that several engines share."""
 
     recipe: Recipe
     val: Val
     graphs: dict[str, Path]
     out: Path
-    kept: dict[Path, NDArray[np.float32]] = field(default_factory=dict)
+    scores_of: dict[Path, NDArray[np.float32]] = field(default_factory=dict)
 
     def build(self, engine: Engine) -> dict[str, Any]:
         """One engine's files and facts.
@@ -115,7 +115,7 @@ class _Work:
         }
 
     def _drift(self, engine: Engine, file: Path, exact: NDArray[np.float32]) -> dict[str, Any] | None:
-        """How this processor's int8 kernels differ from exact arithmetic on select; None where no CPU computes them."""
+        """Compare this CPU's int8 kernels with exact arithmetic on select; None for engines that run on no CPU."""
         if not isinstance(engine.backend, OnnxRuntime | OpenVino):
             return None
         with engine.backend.open(file) as session:
@@ -127,7 +127,10 @@ class _Work:
         return {**asdict(drift), "text": str(drift)}
 
     def _compiled(self, engine: Engine, graph: Path) -> tuple[tuple[Path, ...], str | None]:
-        """The engine's files, and why it does not run here; the ONNX alone where only its device can build it."""
+        """Compile the engine; return its files and why it cannot run here, or None.
+
+        Where only the device can build the engine, the files are the ONNX graph alone.
+        """
         folder = "models" if isinstance(engine.backend, OnnxRuntime) else "engines"
         try:
             file = engine.backend.compile(graph, self.out / folder)
@@ -144,26 +147,26 @@ class _Work:
         except ValueError as cause:
             if not (engine.precision in INT8 and export.budget.allow):
                 raise
-            log.warning("shipped because the recipe allows it: %s", cause)
+            log.warning("exported although over budget, because the recipe allows it: %s", cause)
 
     def _of_graph(self, graph: Path, *, exact: bool = False) -> NDArray[np.float32]:
-        if graph not in self.kept:
+        if graph not in self.scores_of:
             runtime = runtime_of(graph)
             with runtime.open_exact(graph) if exact else runtime.open_graph(graph) as session:
-                self.kept[graph] = self.val.scores(session)
-        return self.kept[graph]
+                self.scores_of[graph] = self.val.scores(session)
+        return self.scores_of[graph]
 
     def _relative(self, file: Path) -> str:
         return file.relative_to(self.out).as_posix()
 
     def _source(self, graph: Path) -> Path:
-        """The ONNX that a graph is or comes from."""
+        """Return the ONNX graph that a graph is or was converted from."""
         origin = stamp.origin(graph)
         return next(file for file in self.graphs.values() if file.suffix == ".onnx" and stamp.hash_of(file) == origin)
 
 
 def meant_for(engine: Engine) -> str:
-    """What an engine is made to run on: `int8` has 8-bit weights, which saturate on x86 without VNNI."""
+    """Describe what an engine is made for; `int8` has 8-bit weights, which saturate on x86 without VNNI."""
     backend = engine.backend
     if isinstance(backend, TensorRt):
         built_there = backend.compute_capability == "device"
@@ -174,7 +177,7 @@ def meant_for(engine: Engine) -> str:
 
 
 def runtime_of(graph: Path) -> OnnxRuntime | OpenVino:
-    """What runs a graph on any CPU."""
+    """Return the backend that runs a graph on any CPU."""
     return OpenVino() if graph.suffix == ".xml" else OnnxRuntime()
 
 
@@ -185,7 +188,7 @@ def _summary(entry: dict[str, Any]) -> str:
 
 
 def cost(folder: Path) -> dict[str, Any]:
-    """What export cost, for the report, from the folder of this stage."""
+    """Read from the folder of this stage what export cost, for the report."""
     facts = read_json(folder / "engines.json")
     parity = [
         {

@@ -60,18 +60,18 @@ def run(recipe: Recipe, context: Context) -> None:
 
 def graphs(folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
     """Read what `precisions` wrote to its folder: the graphs by precision, and the results of the int8 families."""
-    found = {file.stem: file for file in sorted((folder / "models").glob("*.onnx"))}
+    files = {file.stem: file for file in sorted((folder / "models").glob("*.onnx"))}
     network, summary = folder / OPENVINO, folder / SUMMARY
     if network.is_file():
-        found["int8_openvino"] = network
-    return found, read_json(summary) if summary.is_file() else {"precisions": []}
+        files["int8_openvino"] = network
+    return files, read_json(summary) if summary.is_file() else {"precisions": []}
 
 
-def over_budget(told: Sequence[Mapping[str, Any]], budget: Budget) -> None:
-    """ValueError unless every int8 family keeps what the budget wants, or the recipe allows less."""
+def check_budget(results: Sequence[Mapping[str, Any]], budget: Budget) -> None:
+    """Raise ValueError if an int8 family is over the accuracy budget and the recipe does not allow it."""
     over = [
         f"{entry['precision']} keeps {entry['kept']:.2%} of the float mAP"
-        for entry in told
+        for entry in results
         if not entry["quality"]["fits"]
     ]
     if over and not budget.allow:
@@ -80,7 +80,7 @@ def over_budget(told: Sequence[Mapping[str, Any]], budget: Budget) -> None:
             "float_layers, remove the engines of that precision, or set allow: true to export them all the same"
         )
     for entry in over:
-        log.warning("over budget, shipped because the recipe allows it: %s", entry)
+        log.warning("exported although over budget, because the recipe allows it: %s", entry)
 
 
 def _families(recipe: Recipe) -> list[str]:
@@ -89,7 +89,7 @@ def _families(recipe: Recipe) -> list[str]:
 
 
 def _float_graphs(recipe: Recipe, graph: Path, context: Context) -> Path:
-    """Write models/fp32.onnx and, if an engine asks for it, models/fp16.onnx; the first."""
+    """Write models/fp32.onnx and, if an engine needs it, models/fp16.onnx; return the first."""
     models = context.out / "models"
     models.mkdir(exist_ok=True)
     if "fp16" in {engine.precision for engine in recipe.export.engines}:
@@ -98,14 +98,14 @@ def _float_graphs(recipe: Recipe, graph: Path, context: Context) -> Path:
 
 
 def _judge(recipe: Recipe, context: Context, graph: Path) -> Judge:
-    """Of select, with a float graph as the reference."""
+    """Return the evaluator on select, with a float graph as the reference."""
     select = read_split(context.inputs["data"], "select")
     pixels = select.pixels(recipe.student.model.image_px)
     return Judge(pixels, select.targets, select.clusters, score(graph, pixels), select.label_mask)
 
 
 def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:
-    """Training images that cover every label; which ones is written down."""
+    """Choose calibration images from train that cover every label, and record which."""
     data = context.inputs["data"]
     train = read_split(data, "train")
     rows = calibration.choose(train.targets, train.hashes, recipe.export.calibration_images, recipe.seed)

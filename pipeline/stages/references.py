@@ -93,7 +93,7 @@ def _score(recipe: Recipe, context: Context) -> Scored:
         subjects = [of_bundle(one, device.place(one.folder), {}, device=HERE.name, threads=1) for one in bundles]
         truth = Truth(files=test.files, targets=test.targets, groups=test.clusters)
         job = Job(device, truth, test.labels.names, recipe.bench, context.out, progress=context.progress)
-        return score(job, subjects, device.images(test.files), here)
+        return score(job, subjects, device.copy_images(test.files), here)
 
 
 def _compile(recipe: Recipe, context: Context) -> None:

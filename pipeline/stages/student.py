@@ -47,7 +47,7 @@ def run(recipe: Recipe, context: Context) -> None:
 
 
 def recipe_hash(recipe: Recipe) -> str:
-    """Identity of what the student was made from; where the images lie does not matter."""
+    """Return a hash of everything that the student was trained from, except where the images lie."""
     parts = {name: getattr(recipe, name) for name in ("name", "seed", "views", "teacher", "student")}
     source = {
         entry.name: value

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from export import __version__
 from mlkd.core import processes
 from pipeline.tagger_cli import describing, installing, measuring, tagging, testing
 from pipeline.tagger_cli.command import INTERRUPTED, OK, fail
@@ -17,8 +18,8 @@ from pipeline.tagger_cli.command import INTERRUPTED, OK, fail
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0, 1 if images, engines or checks failed, 2 if nothing could be done."""
-    if sys.stderr is None:  # closed; print() would take standard output instead
-        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (until the end)
+    if sys.stderr is None:  # closed; print() would use standard output instead
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (open until exit)
     if sys.stdout is None:
         return fail(ValueError("standard output: expected it open, got it closed; redirect it to /dev/null instead"))
     options = _parser().parse_args(arguments)
@@ -27,17 +28,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader had enough; what is still buffered must not fail again at exit
+    except BrokenPipeError:  # the reader has closed the pipe; flushing must not fail again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyboardInterrupt:
         print("tagger: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except Exception as cause:  # runtimes raise classes of their own; a device shows one line, not a traceback
+    except Exception as cause:  # runtimes raise their own classes; a device shows one line, not a traceback
         processes.raise_interrupt()
         if options.debug:
             raise
-        if isinstance(cause, OSError):  # a full disk: what is still buffered must not fail again at exit
+        if isinstance(cause, OSError):  # a full disk; flushing must not fail again at exit
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return fail(cause)
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tagger", description="Tag images with the engines of a bundle.")
+    parser.add_argument("--version", action="version", version=f"tagger {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for part in (tagging, describing, measuring, testing, installing):
         part.add(commands)

@@ -289,10 +289,10 @@ def test_a_device_that_runs_no_reference_measures_what_ships(whole: Path, tmp_pa
 class Full(Local):
     """This machine with room for one image."""
 
-    def images(self, files: Any) -> str:
+    def copy_images(self, files: Any) -> str:
         if len(files) > 1:
             raise NoRoomError("here: expected room for the test set, got none")
-        return super().images(files)
+        return super().copy_images(files)
 
 
 def test_a_device_without_room_takes_its_accuracy_from_the_host_and_says_so(whole: Path, tmp_path: Path) -> None:

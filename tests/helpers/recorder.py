@@ -21,16 +21,16 @@ class Recorder:
     """Two stages: `first` writes its text and a log, `second` copies what it reads; `ran` says what was run."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.runtime_info = folder, []
+        self.folder, self.ran = folder, []
 
     def line(self, text: str = "a", *, force: str = "", factor: float = 1.0, **changes: Any) -> Pipeline:
         def first(context: Context) -> None:
-            self.runtime_info.append("first")
+            self.ran.append("first")
             (context.out / "text.txt").write_text(text.upper())
             (context.out / "times.log").write_text(str(time.time_ns()))
 
         def second(context: Context) -> None:
-            self.runtime_info.append("second")
+            self.ran.append("second")
             shutil.copy(context.inputs["first"] / "text.txt", context.out / "copy.txt")
 
         one = {"name": "first", "run": first, "config": Settings(text, factor), "volatile": ("*.log",)}
@@ -41,6 +41,6 @@ class Recorder:
         )
 
     def run(self, *arguments: Any, **changes: Any) -> list[str]:
-        self.runtime_info.clear()
+        self.ran.clear()
         self.line(*arguments, **changes).run()
-        return list(self.runtime_info)
+        return list(self.ran)

@@ -30,6 +30,15 @@ from pipeline.runner import result
 from tests.helpers import commands, drawings, sshd
 from tests.test_torch_free import bare_program
 
+ENGINES = """
+  engines:
+    - {name: onnxruntime-fp32, precision: fp32, backend: {kind: onnxruntime}}
+    - {name: onnxruntime-int8, precision: int8_x86, backend: {kind: onnxruntime}}
+    - {name: onnxruntime-int8-signed, precision: int8, backend: {kind: onnxruntime}}
+    - {name: openvino-fp32, precision: fp32, backend: {kind: openvino}}
+    - {name: openvino-int8, precision: int8_openvino, backend: {kind: openvino}}
+    - {name: tensorrt-fp16-sm86, precision: fp16, backend: {kind: tensorrt, compute_capability: SM86}}
+"""  # of each kind one, as every engine costs seconds
 STAGES = (
     "data", "teacher", "teacher_outputs", "student", "baseline", "onnx", "precisions",
     "engines", "bundle", "references", "bench", "report",
@@ -47,10 +56,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def work(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the line has run to its end."""
     folder = tmp_path_factory.mktemp("whole")
-    drawings.write_recipe(drawn, folder)
+    write_recipe(drawn, folder)
     code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml")
     assert code == 0, log
     return folder
+
+
+def write_recipe(drawn: Path, folder: Path) -> None:
+    recipe = drawings.write_recipe(drawn, folder)
+    recipe.write_text(recipe.read_text().replace("export:\n", f"export:{ENGINES}"))
 
 
 def facts(file: Path) -> Any:
@@ -218,8 +232,9 @@ def killed_runs(work: Path, verb: str, stages: list[str], rng: random.Random) ->
         started.kill()
 
 
+@pytest.mark.slow
 def test_training_killed_at_random_ends_with_the_same_weights(work: Path, drawn: Path, tmp_path: Path) -> None:
-    drawings.write_recipe(drawn, tmp_path)
+    write_recipe(drawn, tmp_path)
     killed_runs(tmp_path, "distill", ["data", "teacher", "student"], random.Random(20))
     finished = {path.parent.name: path.stat().st_mtime_ns for path in tmp_path.glob("runs/tiny/*/stage.json")}
     code, log = commands.run(tmp_path, "distill", "--recipe", "tiny.yaml")
@@ -231,6 +246,7 @@ def test_training_killed_at_random_ends_with_the_same_weights(work: Path, drawn:
         assert equal(work, tmp_path, f"runs/tiny/{name}.safetensors")
 
 
+@pytest.mark.slow
 def test_an_export_killed_at_random_ends_with_the_same_scores(work: Path, copied: Path) -> None:
     for stage in ("onnx", "engines", "bundle", "bench", "report"):
         shutil.rmtree(copied / "runs/tiny" / stage)
@@ -288,6 +304,7 @@ def ssh(server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
 
+@pytest.mark.slow
 def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothing(
     copied: Path, ssh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,8 +29,10 @@ from pipeline.cli import costs
 from pipeline.recipe.reader import ConfigError
 from pipeline.recipe.schema import Recipe, load_recipe
 from pipeline.references import scores as floats
+from pipeline.runner.identity import plain
 from pipeline.runner.stage import Context
 from pipeline.stages import bench
+from pipeline.stages.student import recipe_hash
 from tests.helpers import drawings, taggers
 
 LABELS = Labels(tuple(sorted(drawings.COLOURS)))
@@ -148,9 +150,9 @@ def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path, capsys
     told = capsys.readouterr().out
     assert re.search(r"teacher +\S+net @48: 3 labels, [\d.]+ ms an image on cpu\n", told)
     assert re.search(r"teacher +\S+a\.onnx @40: 3 labels, [\d.]+ ms an image on CPUExecutionProvider\n", told)
-    first = stages.recipe_hash(recipe)
+    first = recipe_hash(recipe)
     taggers.save(tmp_path / "net", LABELS, image_px=48, seed=1)
-    assert stages.recipe_hash(recipe) != first
+    assert recipe_hash(recipe) != first
     check_that_the_teacher_is_told(recipe, runs, logged)
     plan = {decision.stage: decision for decision in stages.pipeline(recipe, runs).plan()}
     assert not plan["data"].runs
@@ -172,22 +174,22 @@ def check_that_the_teacher_is_told(recipe: Recipe, runs: Path, logged: str) -> N
     ("teacher", "student", "warned"),
     [
         (0.6, 0.5, []),
-        (0.3, 0.5, ["the teacher is below the student without a teacher: check the order of the teacher's labels"]),
-        (0.6, 0.4, ["distilling does not help"]),
+        (0.3, 0.5, ["the teacher has a lower mAP than the student without a teacher: check the order of the"]),
+        (0.6, 0.4, ["distillation does not help"]),
     ],
 )
 def test_a_teacher_of_no_use_is_told(
     teacher: float, student: float, warned: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    teachers.tell({"teacher": teacher, "student": student, "baseline": 0.4})
+    teachers.log_maps({"teacher": teacher, "student": student, "baseline": 0.4})
     first, *rest = caplog.messages
     expected = f"select mAP: teacher {100 * teacher:.1f}, student {100 * student:.1f}, student without a teacher 40.0"
     assert first == expected
     assert len(rest) == len(warned)
     assert all(text.startswith(start) for text, start in zip(rest, warned, strict=True))
     caplog.clear()
-    teachers.tell({"teacher": teacher, "student": student})
+    teachers.log_maps({"teacher": teacher, "student": student})
     assert not caplog.messages
 
 
@@ -228,7 +230,7 @@ def test_it_may_be_moved(write: Write, tmp_path: Path) -> None:
     for name in ("here", "there"):
         recipe = write({"kind": "checkpoint", "path": str(taggers.save(tmp_path / name, LABELS))})
         stage = stages.pipeline(recipe, tmp_path / "runs").until("teacher_outputs").stages[-1]
-        hashes.append((stages.recipe_hash(recipe), str(stages.plain(stage.config)), stage.outside()))
+        hashes.append((recipe_hash(recipe), str(plain(stage.config)), stage.outside()))
     assert hashes[0] == hashes[1]
 
 

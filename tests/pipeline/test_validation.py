@@ -66,7 +66,7 @@ def test_folds_keep_the_groups_of_the_split(split: Split, scores: np.ndarray) ->
 def test_unknown_decisions_are_left_out(split: Split, scores: np.ndarray) -> None:
     label_mask = np.ones(split.targets.shape, dtype=bool)
     label_mask[:, 1] = split.targets[:, 1] == 0
-    partly = Split(**{**vars(split), "known": label_mask})
+    partly = Split(**{**vars(split), "label_mask": label_mask})
     assert tuned("any", partly, scores, Thresholds())["tune_ap"][1] is None
 
 
@@ -76,8 +76,8 @@ def test_a_precision_out_of_reach_is_said_with_its_labels(
     with caplog.at_level(logging.WARNING):
         told = tuned("fast", split, scores, Thresholds(aim="precision", precision=0.9))
     assert caplog.messages == [
-        "fast: 1 of 3 labels miss precision 0.9 on tune; those with positives have their most precise threshold, "
-        "those without the one of all labels pooled: hard"
+        "fast: 1 of 3 labels miss precision 0.9 on tune. Labels with positives get their most precise threshold, "
+        "labels without positives the threshold of all labels pooled: hard"
     ]
     assert told["expected_precision"][1] < 0.9
     caplog.clear()

@@ -1,4 +1,4 @@
-"""Photographs behind the objects: split by photograph, cropped anew for every scene."""
+"""Photographs behind the objects: each photograph is in one split, and cropped differently for every scene."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from PIL import Image, ImageEnhance
 
 from mlkd.core.images import UnreadableImageError, decode
 
-SPLIT_TURN = ("train", "test", "train", "val", "train")  # 60, 20, 20 %; every split has one from four photographs on
-DETAIL = 4  # shortest side kept, in scenes: crops show between a third and all of it
+SPLIT_ORDER = ("train", "test", "train", "val", "train")  # 60, 20, 20 %; four photographs reach every split
+DETAIL = 4  # shortest side of a shrunk photograph, in scene sizes: crops show between a third and all of it
 
 
 def read_backgrounds(files: list[Path], image_px: int) -> tuple[dict[str, list[Image.Image]], dict[str, str]]:
-    """Photographs for every split, shrunk; and why others were skipped.  Raises ValueError with too few to split."""
+    """Read and shrink the photographs of each split, and say why others were skipped.  Raises ValueError."""
     splits: dict[str, list[Image.Image]] = {"train": [], "val": [], "test": []}
     skipped: dict[str, str] = {}
-    turn = 0
+    count = 0
     for file in sorted(files, key=lambda file: hashlib.sha256(file.name.encode()).hexdigest()):
         try:
             image = _shrunk(decode(file, DETAIL * image_px // 2), DETAIL * image_px)
         except UnreadableImageError as cause:
             skipped[file.name] = str(cause)
             continue
-        splits[SPLIT_TURN[turn % len(SPLIT_TURN)]].append(image)
-        turn += 1
+        splits[SPLIT_ORDER[count % len(SPLIT_ORDER)]].append(image)
+        count += 1
     if not all(splits.values()):
-        raise ValueError(f"backgrounds: expected at least 4 readable photographs, got {turn}; add some")
+        raise ValueError(f"backgrounds: expected at least 4 readable photographs, got {count}; add some")
     return splits, skipped
 
 
@@ -42,7 +42,7 @@ def _shrunk(image: Image.Image, shortest_px: int) -> Image.Image:
 
 
 def crop(photograph: Image.Image, image_px: int, rng: np.random.Generator) -> Image.Image:
-    """A random square of the photograph, perhaps mirrored, in other light and colour; RGB, image_px a side."""
+    """Crop a random square of the photograph, sometimes mirrored, with random light and colour; RGB, image_px wide."""
     shortest = min(photograph.size)
     side = int(rng.uniform(min(1.5 * image_px, shortest), shortest))
     x, y = (int(rng.integers(0, length - side + 1)) for length in photograph.size)

@@ -1,4 +1,4 @@
-"""Composes one scene: objects pasted on a background under rules that keep each of them recognisable."""
+"""Composes one scene: pastes objects on a background so that each stays recognisable."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mlkd.data.scenes.cutouts import VISIBLE_ALPHA, Cutout, visible_extent
 
 MAJOR_SIDE = (0.45, 0.80)  # longest side of an object as a share of the scene's
 MINOR_SIDE = (0.18, 0.40)
-LABELS_A_SCENE = (0.21, 0.31, 0.21, 0.12, 0.07, 0.04, 0.025, 0.015)  # 1 to 8 labels; COCO's histogram
+LABELS_PER_SCENE = (0.21, 0.31, 0.21, 0.12, 0.07, 0.04, 0.025, 0.015)  # 1 to 8 labels; COCO's histogram
 STAY_IN_THEME = 0.8
-VISIBLE_FLOOR = 0.70  # share of an object's own pixels that nothing may cover and no edge may cut
+LEAST_VISIBLE = 0.70  # share of an object's pixels that must be neither covered nor outside the scene
 ROTATION = 20.0  # degrees, either way
 TRIES = 16
 
@@ -27,7 +27,7 @@ Pools = dict[int, list[list[Cutout]]]  # label -> near-duplicate groups -> cut-o
 
 @dataclass
 class _Placed:
-    """An object in the scene: its image at its place, and which of its pixels are visible (px, px)."""
+    """An object in the scene: its image and position, and which of its pixels are visible (px, px)."""
 
     cutout: Cutout
     image: Image.Image
@@ -54,7 +54,7 @@ class Scene:
 def compose(
     pools: Pools, themes: list[list[int]], photographs: list[Image.Image], image_px: int, rng: np.random.Generator
 ) -> Scene:
-    """One scene of 1 to 8 objects with distinct labels; everything random comes from `rng`."""
+    """Compose a scene of 1 to 8 objects with distinct labels; `rng` is the only source of randomness."""
     background = int(rng.integers(len(photographs)))
     canvas = crop(photographs[background], image_px, rng)
     placed: list[_Placed] = []
@@ -63,20 +63,20 @@ def compose(
         group = groups[int(rng.integers(len(groups)))]
         cutout = group[int(rng.integers(len(group)))]
         _place(placed, cutout, "minor" if placed else "major", image_px, rng)
-    for one in placed:
-        _paste(canvas, one, image_px, rng)
-    boxes = tuple(_box(one, image_px) for one in sorted(placed, key=lambda one: one.role))
-    major = next(one for one in placed if one.role == "major")
-    shared = (*(one.cutout.group for one in placed if one is not major), f"background {background}")
-    return Scene(_photographed(canvas, rng), boxes, major.cutout.group, shared)
+    for item in placed:
+        _paste(canvas, item, image_px, rng)
+    boxes = tuple(_box(item, image_px) for item in sorted(placed, key=lambda item: item.role))
+    major = next(item for item in placed if item.role == "major")
+    shared = (*(item.cutout.group for item in placed if item is not major), f"background {background}")
+    return Scene(_photograph(canvas, rng), boxes, major.cutout.group, shared)
 
 
 def draw_labels(themes: list[list[int]], rng: np.random.Generator) -> list[int]:
-    """Distinct labels in random order: most of one theme, the rest from anywhere."""
+    """Draw distinct labels in random order, most of one theme."""
     sizes = np.array([len(theme) for theme in themes], dtype=np.float64)
     near = list(themes[int(rng.choice(len(themes), p=sizes / sizes.sum()))])
     far = [label for theme in themes for label in theme if label not in near]
-    wanted = min(1 + int(rng.choice(len(LABELS_A_SCENE), p=LABELS_A_SCENE)), len(near) + len(far))
+    wanted = min(1 + int(rng.choice(len(LABELS_PER_SCENE), p=LABELS_PER_SCENE)), len(near) + len(far))
     drawn: list[int] = []
     while len(drawn) < wanted:
         choices = near if near and (not far or rng.random() < STAY_IN_THEME) else far
@@ -87,21 +87,21 @@ def draw_labels(themes: list[list[int]], rng: np.random.Generator) -> list[int]:
 def _place(
     placed: list[_Placed], cutout: Cutout, role: Literal["major", "minor"], image_px: int, rng: np.random.Generator
 ) -> None:
-    """Add the object where it and all others stay visible; tries other places, then smaller; else leaves it out."""
+    """Add the object where all objects stay visible; try several positions, then a smaller size, else leave it out."""
     low, high = MAJOR_SIDE if role == "major" else MINOR_SIDE
     side = rng.uniform(low, high)
     for attempt in range(TRIES):
         if attempt == TRIES // 2:
             side = low
         if attempt % (TRIES // 2) == 0:
-            image = _turned(cutout, max(4, round(side * image_px)), rng)
-        one = _at_random_place(cutout, image, role, image_px, rng)
-        if _fits(placed, one, behind=bool(rng.random() < 0.25)):
+            image = _rotate(cutout, max(4, round(side * image_px)), rng)
+        item = _at_random_position(cutout, image, role, image_px, rng)
+        if _insert(placed, item, behind=bool(rng.random() < 0.25)):
             return
 
 
-def _turned(cutout: Cutout, longest_px: int, rng: np.random.Generator) -> Image.Image:
-    """The cut-out rotated, perhaps mirrored, `longest_px` long over its visible extent."""
+def _rotate(cutout: Cutout, longest_px: int, rng: np.random.Generator) -> Image.Image:
+    """The cut-out rotated, sometimes mirrored, with a visible extent of `longest_px`."""
     image = cutout.half if 2.2 * longest_px <= 2 * max(cutout.half.size) else cutout.image
     if rng.random() < 0.5:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -112,7 +112,7 @@ def _turned(cutout: Cutout, longest_px: int, rng: np.random.Generator) -> Image.
     return image.resize(size, Image.Resampling.BILINEAR)
 
 
-def _at_random_place(
+def _at_random_position(
     cutout: Cutout, image: Image.Image, role: Literal["major", "minor"], image_px: int, rng: np.random.Generator
 ) -> _Placed:
     left, top = (_start(length, image_px, rng) for length in image.size)
@@ -124,53 +124,53 @@ def _at_random_place(
 
 
 def _start(length: int, image_px: int, rng: np.random.Generator) -> int:
-    over = length // 12  # an edge of the scene may cut a little
+    over = length // 12  # may be outside the scene
     return int(rng.integers(-over, max(image_px - length + over, 1 - over)))
 
 
-def _fits(placed: list[_Placed], one: _Placed, *, behind: bool) -> bool:
-    """Put `one` over or behind all others if every object keeps its visible share."""
+def _insert(placed: list[_Placed], item: _Placed, *, behind: bool) -> bool:
+    """Put the item over or behind all others if every object stays visible; returns whether it was added."""
     if behind:
         for other in placed:
-            one.visible &= ~other.visible
-        if one.visible.sum() < VISIBLE_FLOOR * one.area:
+            item.visible &= ~other.visible
+        if item.visible.sum() < LEAST_VISIBLE * item.area:
             return False
-        placed.insert(0, one)
+        placed.insert(0, item)
         return True
-    left = [other.visible & ~one.visible for other in placed]
-    kept = all(part.sum() >= VISIBLE_FLOOR * other.area for part, other in zip(left, placed, strict=True))
-    if not kept or one.visible.sum() < VISIBLE_FLOOR * one.area:
+    remaining = [other.visible & ~item.visible for other in placed]
+    visible = all(part.sum() >= LEAST_VISIBLE * other.area for part, other in zip(remaining, placed, strict=True))
+    if not visible or item.visible.sum() < LEAST_VISIBLE * item.area:
         return False
-    for part, other in zip(left, placed, strict=True):
+    for part, other in zip(remaining, placed, strict=True):
         other.visible = part
-    placed.append(one)
+    placed.append(item)
     return True
 
 
-def _paste(canvas: Image.Image, one: _Placed, image_px: int, rng: np.random.Generator) -> None:
-    """Soft shadow, then the object in its own light."""
-    alpha = one.image.getchannel("A")
+def _paste(canvas: Image.Image, item: _Placed, image_px: int, rng: np.random.Generator) -> None:
+    """Paste a soft shadow, then the object with its own light."""
+    alpha = item.image.getchannel("A")
     radius = image_px / 60
     pad = 2 * round(radius + 1)
     dark = np.pad(np.asarray(alpha) * np.float32(rng.uniform(0.1, 0.5)), pad)
     shadow = Image.fromarray(dark.astype(np.uint8)).filter(ImageFilter.BoxBlur(radius))
     shift = [int(offset) for offset in rng.integers(-pad // 2, pad // 2 + 1, size=2)]
-    canvas.paste((0, 0, 0), (one.left - pad + shift[0], one.top - pad + shift[1]), shadow)
+    canvas.paste((0, 0, 0), (item.left - pad + shift[0], item.top - pad + shift[1]), shadow)
     gain, lift = rng.uniform(0.85, 1.15, size=3), rng.uniform(0, 20)
     gain = 0.6 * gain.mean() + 0.4 * gain  # mostly brightness, a little tint
-    lit = np.asarray(one.image)[..., :3] * gain.astype(np.float32) + np.float32(lift)
-    canvas.paste(Image.fromarray(np.minimum(lit, 255).astype(np.uint8)), (one.left, one.top), alpha)
+    lit = np.asarray(item.image)[..., :3] * gain.astype(np.float32) + np.float32(lift)
+    canvas.paste(Image.fromarray(np.minimum(lit, 255).astype(np.uint8)), (item.left, item.top), alpha)
 
 
-def _box(one: _Placed, image_px: int) -> Box:
-    """Extent of the whole object, covered parts too, clipped to the scene."""
-    corners = (one.left, one.top, one.left + one.image.width, one.top + one.image.height)
+def _box(item: _Placed, image_px: int) -> Box:
+    """The extent of the whole object with its covered parts, clipped to the scene."""
+    corners = (item.left, item.top, item.left + item.image.width, item.top + item.image.height)
     x0, y0, x1, y1 = (min(max(corner / image_px, 0.0), 1.0) for corner in corners)
-    return Box(one.cutout.label, x0, y0, x1, y1, one.role)
+    return Box(item.cutout.label, x0, y0, x1, y1, item.role)
 
 
-def _photographed(canvas: Image.Image, rng: np.random.Generator) -> bytes:
-    """Light from one side, sometimes a little blur, JPEG."""
+def _photograph(canvas: Image.Image, rng: np.random.Generator) -> bytes:
+    """Add light from one side and sometimes a little blur, and encode as JPEG."""
     across = np.linspace(-0.5, 0.5, canvas.width, dtype=np.float32)
     slope = rng.uniform(-0.25, 0.25, size=2).astype(np.float32)
     light = np.float32(rng.uniform(0.92, 1.05)) + slope[0] * across[None, :, None] + slope[1] * across[:, None, None]

@@ -1,4 +1,4 @@
-"""Cut-outs ready to paste: cropped, shrunk, grouped with their near-duplicates and dealt to the splits."""
+"""Reads cut-outs ready to paste: cropped, shrunk, grouped with their near-duplicates and assigned to splits."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy as np
 from PIL import Image
 
 from mlkd.core.progress import Progress
-from mlkd.data.near_duplicates import near_duplicate_groups, thumbnail
+from mlkd.data.scenes.near_duplicates import near_duplicate_groups, thumbnail
 
 log = logging.getLogger(__name__)
 
 SHARES = {"train": 0.60, "val": 0.15, "test": 0.25}
-VISIBLE_ALPHA = 24  # of 255; what is fainter neither counts as the object's extent nor as its area
-LEAST_COVERAGE = 0.15  # of its own box: an outline with nothing inside is lost on a photograph
+VISIBLE_ALPHA = 24  # of 255; fainter pixels count neither for the object's extent nor for its area
+LEAST_COVERAGE = 0.15  # of its own box: an empty outline is invisible on a photograph
 MOST_PIXELS = 40_000_000
 _VISIBLE = [255 * (alpha > VISIBLE_ALPHA) for alpha in range(256)]
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """One object: `image` and `half` are RGBA, cropped to what is visible, at most image_px and image_px/2 a side."""
+    """One object: `image` and `half` are RGBA, cropped to the visible part, at most image_px and image_px/2 wide."""
 
     name: str
     label: int
@@ -47,10 +47,10 @@ class _Raw:
 def read_cutouts(
     files: dict[str, list[Path]], root: Path, image_px: int, caps: dict[str, int], progress: Progress
 ) -> tuple[list[Cutout], dict[str, str]]:
-    """Cut-outs of all labels (columns in the order of `files`) and why others were skipped.
+    """Read the cut-outs of all labels (columns in the order of `files`), and say why others were skipped.
 
-    Equal files are taken once; near-duplicates share a group and a split.  The split depends on names only, so another
-    seed never moves a test object into training.
+    Equal files are used once; near-duplicates share a group and a split.  The split depends only on names, so that
+    another seed never moves a test object to train.
     """
     raws: list[_Raw] = []
     skipped: dict[str, str] = {}
@@ -67,7 +67,7 @@ def read_cutouts(
         else:
             raws.append(raw)
     progress("cut-outs", len(jobs), len(jobs))
-    return _dealt(raws, list(files), caps, image_px), skipped
+    return _assign(raws, list(files), caps, image_px), skipped
 
 
 def _read(path: Path, name: str, label: int, image_px: int) -> _Raw | str:
@@ -76,12 +76,12 @@ def _read(path: Path, name: str, label: int, image_px: int) -> _Raw | str:
         return image
     small = thumbnail(image)
     if small[0].mean() < LEAST_COVERAGE:
-        return "an outline with nothing inside"
+        return "an empty outline"
     return _Raw(name, label, shrunk(image, image_px), small, image.width / image.height)
 
 
 def visible_part(path: Path) -> Image.Image | str:
-    """What is visible of a transparent image, RGBA, cropped to its extent; or why it cannot be used."""
+    """Crop a transparent image to its visible part, RGBA; or say why it cannot be used."""
     try:
         with Image.open(path) as opened:
             if opened.width * opened.height > MOST_PIXELS:
@@ -90,16 +90,16 @@ def visible_part(path: Path) -> Image.Image | str:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as cause:
         return f"cannot be read: {cause}"
     extent = visible_extent(image)
-    return image.crop(extent) if extent else "nothing in it is visible"
+    return image.crop(extent) if extent else "no pixel is visible"
 
 
 def visible_extent(image: Image.Image) -> tuple[int, int, int, int] | None:
-    """Corners (left, top, right, bottom) of what is visible in an RGBA image; None where nothing is."""
+    """Return the corners (left, top, right, bottom) of the visible part of an RGBA image; None if there is none."""
     return image.getchannel("A").point(_VISIBLE).getbbox()
 
 
 def shrunk(image: Image.Image, longest_px: int) -> Image.Image:
-    """The image with its longest side at most `longest_px`."""
+    """Shrink the image to a longest side of at most `longest_px`."""
     scale = longest_px / max(image.size)
     if scale >= 1:
         return image
@@ -107,7 +107,7 @@ def shrunk(image: Image.Image, longest_px: int) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
 
 
-def _dealt(raws: list[_Raw], labels: list[str], caps: dict[str, int], image_px: int) -> list[Cutout]:
+def _assign(raws: list[_Raw], labels: list[str], caps: dict[str, int], image_px: int) -> list[Cutout]:
     numbers = near_duplicate_groups(
         np.stack([raw.thumbnail for raw in raws]),
         np.array([raw.aspect for raw in raws], dtype=np.float32),
@@ -120,7 +120,7 @@ def _dealt(raws: list[_Raw], labels: list[str], caps: dict[str, int], image_px: 
     for label, label_name in enumerate(labels):
         own = {raws[number].name: members for number, members in groups.items() if raws[number].label == label}
         own = _capped(own, caps.get(label_name))
-        splits = deal({name: len(members) for name, members in own.items()}, label_name)
+        splits = assign_splits({name: len(members) for name, members in own.items()}, label_name)
         cutouts += [
             Cutout(raw.name, label, name, splits[name], raw.image, shrunk(raw.image, image_px // 2))
             for name, members in own.items()
@@ -130,7 +130,7 @@ def _dealt(raws: list[_Raw], labels: list[str], caps: dict[str, int], image_px: 
 
 
 def _capped(groups: dict[str, list[int]], at_most: int | None) -> dict[str, list[int]]:
-    """Whole groups, in an order that their names' hashes give, until the label has enough."""
+    """Whole groups in the order of their names' hashes, until the label has enough."""
     if at_most is None:
         return groups
     taken: dict[str, list[int]] = {}
@@ -140,10 +140,10 @@ def _capped(groups: dict[str, list[int]], at_most: int | None) -> dict[str, list
     return taken
 
 
-def deal(sizes: dict[str, int], label: str) -> dict[str, str]:
-    """Group name -> split: large groups first, each to the split that is furthest below its share.
+def assign_splits(sizes: dict[str, int], label: str) -> dict[str, str]:
+    """Assign each group, large ones first, to the split that is furthest below its share.
 
-    Raises ValueError where a label has too few groups for three splits.
+    Raises ValueError for a label with too few groups for three splits.
     """
     if len(sizes) < len(SHARES):
         raise ValueError(
@@ -153,7 +153,7 @@ def deal(sizes: dict[str, int], label: str) -> dict[str, str]:
     filled = dict.fromkeys(SHARES, 0)
     splits: dict[str, str] = {}
     for name in sorted(sizes, key=lambda group: (-sizes[group], _hash(group))):
-        split = max(SHARES, key=lambda one: 1 - filled[one] / (SHARES[one] * total))
+        split = max(SHARES, key=lambda other: 1 - filled[other] / (SHARES[other] * total))
         splits[name] = split
         filled[split] += sizes[name]
     return splits

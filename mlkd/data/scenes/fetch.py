@@ -1,4 +1,4 @@
-"""Fetches the image packages, without root, from the machine's Debian or Ubuntu archive."""
+"""Fetches the image packages from the machine's Debian or Ubuntu archive, without root rights."""
 
 from __future__ import annotations
 
@@ -16,27 +16,41 @@ from pathlib import Path
 
 from mlkd.core.cache import cache_root
 from mlkd.core.progress import Progress, silent
-from mlkd.data.scenes.cache import images_root
 from mlkd.data.scenes.packages import PACKAGES, Package
 from mlkd.data.scenes.unpack import UnpackError, unpack
 
 log = logging.getLogger(__name__)
 
-RECORD = "packages.json"  # written last, into the unpacked tree: versions and digests of what is in it
+RECORD = "packages.json"  # written last, into the unpacked tree: versions and digests of its packages
 
 
 class FetchError(ValueError):
-    """The images cannot be had; the message says which files to fetch by hand and where to put them."""
+    """The images cannot be fetched; the message says which files to fetch by hand and where to put them."""
+
+
+def images_root() -> Path:
+    """Return the root of the unpacked image packages; it may not exist yet."""
+    return cache_root() / "pictures"
+
+
+def fetched_images() -> Path:
+    """Return the root of the unpacked image packages.  Raises ValueError if nothing was fetched."""
+    root = images_root()
+    if not root.is_dir():
+        raise ValueError(
+            f"images: expected the unpacked packages in {root}, got nothing; run `python -m pipeline fetch`"
+        )
+    return root
 
 
 def fetch(progress: Progress = silent) -> Path:
-    """Root of the unpacked packages; downloads and unpacks what is missing.
+    """Download and unpack the missing packages, and return the root of the unpacked ones.
 
-    Whole or absent: unpacked beside its place and renamed.  A repeated call goes on with the packages that are there.
+    They are unpacked in another folder that is renamed at the end.  A repeated call fetches what is missing.
     Raises FetchError.
     """
     root = images_root()
-    with _alone():
+    with _exclusive():
         missing = [package for package in PACKAGES if package.name not in _record(root)]
         if missing:
             _unpack_all(root, missing, _collect(missing, progress), progress)
@@ -44,14 +58,14 @@ def fetch(progress: Progress = silent) -> Path:
 
 
 def _record(root: Path) -> dict[str, dict[str, str]]:
-    """Which packages are unpacked below `root`: name -> version and digest."""
+    """The packages that are unpacked below `root`: name -> version and digest."""
     file = root / RECORD
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """One process at a time works in the cache; others wait."""
+def _exclusive() -> Iterator[None]:
+    """Lock the cache: other processes wait."""
     cache_root().mkdir(parents=True, exist_ok=True)
     with (cache_root() / "fetch.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -59,52 +73,55 @@ def _alone() -> Iterator[None]:
 
 
 def by_hand() -> Path:
-    """The folder for package files that the user fetched."""
+    """Return the folder for package files that the user fetched."""
     return cache_root() / "packages"
 
 
 def downloads() -> Path:
-    """The folder for package files that apt-get fetched; emptied when all are unpacked."""
+    """Return the folder for package files that apt-get fetched; it is removed when all are unpacked."""
     return cache_root() / "downloads"
 
 
 def _collect(packages: list[Package], progress: Progress) -> dict[str, tuple[str, Path]]:
     """Package name -> version and verified file."""
-    found: dict[str, tuple[str, Path]] = {}
+    files: dict[str, tuple[str, Path]] = {}
     for package in packages:
-        file = _known_file(package)
+        file = _local_file(package)
         if file:
-            found[package.name] = (package.version, file)
-    missing = [package for package in packages if package.name not in found]
+            files[package.name] = (package.version, file)
+    missing = [package for package in packages if package.name not in files]
     if missing:
         apt = Apt.start(missing)
         for package in missing:
-            progress(f"fetching {package.name}", len(found), len(packages))
-            found[package.name] = apt.download(package)
+            progress(f"fetching {package.name}", len(files), len(packages))
+            files[package.name] = apt.download(package)
     progress("fetching", len(packages), len(packages))
-    return found
+    return files
 
 
-def _known_file(package: Package) -> Path | None:
-    """The package's file of the known version, if one of the two folders has it, whole."""
-    candidates = [file for folder in (by_hand(), downloads()) for file in sorted(folder.glob(f"{package.name}_*.deb"))]
-    for file in candidates:
+def _candidates(name: str) -> list[Path]:
+    return [file for folder in (by_hand(), downloads()) for file in sorted(folder.glob(f"{name}_*.deb"))]
+
+
+def _local_file(package: Package) -> Path | None:
+    """The complete file of the tested version, if the user or an earlier call fetched it."""
+    for file in _candidates(package.name):
         if file.stat().st_size == package.bytes and sha256(file) == package.sha256:
             return file
         if file.parent == by_hand():
-            log.warning("%s is not the known version or not whole: expected sha256 %s", file, package.sha256)
+            log.warning("%s is another version or incomplete: expected sha256 %s", file, package.sha256)
     return None
 
 
 def sha256(file: Path) -> str:
-    """Hash of a file's content."""
+    """Hash the content of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
 class Apt:
-    """apt-get with lists and cache of its own below the project's cache folder, so that it needs no root."""
+    """apt-get with its own lists and cache in the project's cache folder, so that it needs no root rights."""
 
     options: tuple[str, ...]
     missing: tuple[Package, ...]
@@ -121,14 +138,14 @@ class Apt:
             "Dir::State::Lists": str(state / "lists"),
             "Dir::Cache": str(state / "cache"),
             "Acquire::Languages": "none",
-            "APT::Sandbox::User": "root",  # when run by root, no change to a user that may not write here
+            "APT::Sandbox::User": "root",  # as root, do not switch to a user that cannot write here
         }
         apt = cls(tuple(part for key, value in settings.items() for part in ("-o", f"{key}={value}")), tuple(missing))
         apt.run("apt-get", "update", "-q")
         return apt
 
     def run(self, program: str, *arguments: str) -> str:
-        """Standard output of one apt command, run in the downloads folder.  Raises FetchError when it fails."""
+        """Run an apt command in the downloads folder and return its standard output.  Raises FetchError if it fails."""
         command = [program, *self.options, *arguments]
         done = subprocess.run(command, cwd=downloads(), capture_output=True, text=True, check=False)
         if done.returncode != 0:
@@ -137,54 +154,55 @@ class Apt:
         return done.stdout
 
     def download(self, package: Package) -> tuple[str, Path]:
-        """Version and file of the archive's current package; size and hash are checked against its signed index."""
+        """Download the archive's current package, and return its version and file, checked against the signed index."""
         version, size, digest = self.index(package.name)
         if version != package.version:
-            log.warning("%s: this archive has version %s, tried here was %s", package.name, version, package.version)
-        file = self._present(package.name, size, digest)
+            log.warning("%s: this archive has version %s, tested was %s", package.name, version, package.version)
+        file = self._complete_file(package.name, size, digest)
         if file is None:
             for stale in downloads().glob(f"{package.name}_*.deb"):
                 stale.unlink()
             self.run("apt-get", "download", "-q", f"{package.name}={version}")
-            file = self._present(package.name, size, digest)
+            file = self._complete_file(package.name, size, digest)
         if file is None:
             raise FetchError(_fetch_by_hand([package], f"the download is not the {size} bytes with sha256 {digest}"))
         return version, file
 
     def index(self, name: str) -> tuple[str, int, str]:
-        """Version, size and sha256 of the package in the archive's index."""
+        """Return version, size and sha256 of the package in the archive's index."""
         shown = self.run("apt-cache", "show", "--no-all-versions", name)
         fields = dict(line.split(": ", 1) for line in shown.splitlines() if ": " in line and line[0] != " ")
         return fields["Version"], int(fields["Size"]), fields["SHA256"]
 
-    def _present(self, name: str, size: int, digest: str) -> Path | None:
-        files = [file for folder in (by_hand(), downloads()) for file in sorted(folder.glob(f"{name}_*.deb"))]
-        return next((file for file in files if file.stat().st_size == size and sha256(file) == digest), None)
+    def _complete_file(self, name: str, size: int, digest: str) -> Path | None:
+        complete = (file for file in _candidates(name) if file.stat().st_size == size and sha256(file) == digest)
+        return next(complete, None)
 
 
-def _fetch_by_hand(packages: list[Package], why: str) -> str:
+def _fetch_by_hand(packages: list[Package], cause: str) -> str:
     files = "\n".join(
-        f"  {one.name}, version {one.version}: {one.bytes} bytes, sha256 {one.sha256}" for one in packages
+        f"  {package.name}, version {package.version}: {package.bytes} bytes, sha256 {package.sha256}"
+        for package in packages
     )
     return (
-        f"images: expected these Debian packages, got none, because {why}.\n{files}\n"
-        f"Fetch the .deb files from any Debian archive by hand (pool/main), put them into {by_hand()}, and run "
-        "`python -m pipeline fetch` again"
+        f"images: expected these Debian packages, got none, because {cause}.\n{files}\n"
+        f"Download the .deb files from any Debian archive (pool/main), move them to {by_hand()}, and rerun "
+        "`python -m pipeline fetch`"
     )
 
 
-def _unpack_all(root: Path, packages: list[Package], found: dict[str, tuple[str, Path]], progress: Progress) -> None:
-    """Put the packages beside what is unpacked already."""
+def _unpack_all(root: Path, packages: list[Package], files: dict[str, tuple[str, Path]], progress: Progress) -> None:
+    """Add the packages to those that are unpacked."""
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     record = _record(root)
     if record:
         shutil.copytree(root, partial, copy_function=os.link)
-        (partial / RECORD).unlink()  # a link: writing to it would change the tree in use
+        (partial / RECORD).unlink()  # a hard link: writing to it would change the tree in use
     partial.mkdir(parents=True, exist_ok=True)
     for done, package in enumerate(packages):
         progress(f"unpacking {package.name}", done, len(packages))
-        version, file = found[package.name]
+        version, file = files[package.name]
         try:
             digest = unpack(file, partial)
         except UnpackError as cause:

@@ -1,4 +1,4 @@
-"""From the files of the image packages to labels: reads scenes.yaml, or a folder with one sub-folder a label."""
+"""Assigns the cut-outs to labels, by scenes.yaml or by the sub-folders of a user's folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAPPING = Path(__file__).with_name("scenes.yaml")
 
 @dataclass(frozen=True)
 class LabelRule:
-    """Which cut-outs one label takes."""
+    """Selects the cut-outs of one label."""
 
     name: str
     theme: str
@@ -35,7 +35,7 @@ class Mapping:
 
 @dataclass(frozen=True)
 class Sources:
-    """Files of every label and how many at most, and of the backgrounds; `themes` groups the labels' names."""
+    """The files of each label, the most that a label takes, the themes that group labels, and the backgrounds."""
 
     root: Path
     cutouts: dict[str, list[Path]]
@@ -46,7 +46,7 @@ class Sources:
 
 
 def read_mapping(path: Path = MAPPING) -> Mapping:
-    """The rules as written in scenes.yaml, in its order."""
+    """Read the rules of scenes.yaml, in its order."""
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     rules = tuple(
         LabelRule(label, theme, tuple(rule["from"]), tuple(rule.get("not", ())), rule.get("at_most"))
@@ -57,7 +57,7 @@ def read_mapping(path: Path = MAPPING) -> Mapping:
 
 
 def alternatives(pattern: str) -> list[str]:
-    """Write out a pattern's {a,b} choices."""
+    """Expand the {a,b} choices of a pattern."""
     choice = re.search(r"\{([^{}]*)\}", pattern)
     if not choice:
         return [pattern]
@@ -66,36 +66,36 @@ def alternatives(pattern: str) -> list[str]:
 
 
 def matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """One expression for all patterns; `*` also matches a slash; no pattern matches nothing."""
-    parts = [fnmatch.translate(one) for pattern in patterns for one in alternatives(pattern)]
+    """Compile one expression for all patterns; `*` also matches a slash; without a pattern nothing matches."""
+    parts = [fnmatch.translate(choice) for pattern in patterns for choice in alternatives(pattern)]
     return re.compile("|".join(parts) if parts else r"(?!)")
 
 
 def mapped_sources(root: Path, mapping: Mapping) -> Sources:
-    """Apply the rules to the packages unpacked below `root`; raises ValueError where a label finds nothing."""
+    """Apply the rules to the packages unpacked below `root`.  Raises ValueError for a label without cut-outs."""
     names = _short_names(root, mapping)
     never = matcher(mapping.never)
     cutouts: dict[str, list[Path]] = {}
     themes: dict[str, tuple[str, ...]] = {}
     for rule in mapping.rules:
-        takes, leaves = matcher(rule.patterns), matcher(rule.without)
-        found = [
+        included, excluded = matcher(rule.patterns), matcher(rule.without)
+        files = [
             file
             for name, file in names.items()
             if name.endswith(".png")
-            and takes.match(name)
-            and not (leaves.match(PurePosixPath(name).stem) or leaves.match(name))
+            and included.match(name)
+            and not (excluded.match(PurePosixPath(name).stem) or excluded.match(name))
             and not never.match(PurePosixPath(name).stem)
         ]
-        if not found:
+        if not files:
             raise ValueError(
-                f"label {rule.name!r}: expected cut-outs below {root}, got none; run `python -m pipeline fetch` again"
+                f"label {rule.name!r}: expected cut-outs below {root}, got none; rerun `python -m pipeline fetch`"
             )
-        cutouts[rule.name] = found
+        cutouts[rule.name] = files
         themes[rule.theme] = (*themes.get(rule.theme, ()), rule.name)
-    shows = matcher(mapping.backgrounds)
+    is_background = matcher(mapping.backgrounds)
     at_most = {rule.name: rule.at_most for rule in mapping.rules if rule.at_most is not None}
-    backgrounds = [file for name, file in names.items() if shows.match(name)]
+    backgrounds = [file for name, file in names.items() if is_background.match(name)]
     return Sources(root, cutouts, at_most, themes, root, backgrounds)
 
 
@@ -110,17 +110,17 @@ def _short_names(root: Path, mapping: Mapping) -> dict[str, Path]:
 
 
 def folder_cutouts(root: Path) -> dict[str, list[Path]]:
-    """LABEL/*.png below `root`; raises ValueError when there is no such folder."""
-    found = {folder.name: sorted(folder.glob("*.png")) for folder in sorted(root.glob("*")) if folder.is_dir()}
-    found = {label: files for label, files in found.items() if files}
-    if not found:
-        raise ValueError(f"cutouts: expected folders LABEL/*.png in {root}, got none; draw at least one a label")
-    return found
+    """List LABEL/*.png below `root`.  Raises ValueError if there is no such folder."""
+    cutouts = {folder.name: sorted(folder.glob("*.png")) for folder in sorted(root.glob("*")) if folder.is_dir()}
+    cutouts = {label: files for label, files in cutouts.items() if files}
+    if not cutouts:
+        raise ValueError(f"cutouts: expected folders LABEL/*.png in {root}, got none; add at least one for each label")
+    return cutouts
 
 
 def folder_backgrounds(root: Path) -> list[Path]:
-    """*.jpg and *.png below `root`; raises ValueError when there is none."""
-    found = sorted(file for file in root.glob("*") if file.suffix in (".jpg", ".png"))
-    if not found:
-        raise ValueError(f"backgrounds: expected *.jpg or *.png in {root}, got none; add at least three photographs")
-    return found
+    """List *.jpg and *.png in `root`.  Raises ValueError if there is none."""
+    files = sorted(file for file in root.glob("*") if file.suffix in (".jpg", ".png"))
+    if not files:
+        raise ValueError(f"backgrounds: expected *.jpg or *.png in {root}, got none; add at least four photographs")
+    return files

@@ -1,4 +1,4 @@
-"""The image packages as they were tried here: what a fetch has to bring."""
+"""The image packages of the demo data, in the versions that were tested."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Package:
-    """A package as known here: `images` is the digest of its unpacked images, see mlkd.data.scenes.unpack."""
+    """A package; `digest` is that of its unpacked images, see mlkd.data.scenes.unpack."""
 
     name: str
     version: str

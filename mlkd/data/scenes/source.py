@@ -1,4 +1,4 @@
-"""Composed scenes: cut-outs of about thirty labels on photographs, made from a seed, with the box of every object."""
+"""Composed scenes: cut-outs of about thirty labels on photographs, generated from a seed, with all boxes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from PIL import Image
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import SOURCE_SPLITS, Listing, Sample, fingerprint_files
+from mlkd.data.base import SOURCE_SPLITS, Listing, Sample
+from mlkd.data.paths import fingerprint_files
 from mlkd.data.scenes.backgrounds import read_backgrounds
-from mlkd.data.scenes.cache import fetched_images
 from mlkd.data.scenes.compose import Pools, Scene, compose
 from mlkd.data.scenes.cutouts import Cutout, read_cutouts
+from mlkd.data.scenes.fetch import fetched_images
 from mlkd.data.scenes.mapping import Sources, folder_backgrounds, folder_cutouts, mapped_sources, read_mapping
 
 CHUNK = 250
@@ -67,7 +68,7 @@ class Scenes:
         return self.cutouts is None
 
     def fingerprint(self) -> str:
-        """Names and sizes of all cut-outs and photographs, and which label and theme takes which, and how many."""
+        """Hash the names and sizes of all cut-outs and photographs, and the rules that assign them to labels."""
         sources = self._sources()
         rules = {
             "labels": {
@@ -88,13 +89,11 @@ class Scenes:
     def _sources(self) -> Sources:
         if self.cutouts is None or self.backgrounds is None:
             return mapped_sources(fetched_images(), read_mapping())
-        found = folder_cutouts(self.cutouts)
-        return Sources(
-            self.cutouts, found, {}, {"all": tuple(found)}, self.backgrounds, folder_backgrounds(self.backgrounds)
-        )
+        cutouts, backgrounds = folder_cutouts(self.cutouts), folder_backgrounds(self.backgrounds)
+        return Sources(self.cutouts, cutouts, {}, {"all": tuple(cutouts)}, self.backgrounds, backgrounds)
 
     def read(self, work: Path, progress: Progress) -> Listing:
-        """Compose all scenes into work/images/SPLIT/000001.jpg.  Each depends on (seed, split, number) alone."""
+        """Compose all scenes into work/pictures/SPLIT/000001.jpg; each depends only on seed, split and number."""
         sources = self._sources()
         cutouts, skipped = read_cutouts(sources.cutouts, sources.root, self.image_px, sources.at_most, progress)
         photographs, unreadable = read_backgrounds(sources.backgrounds, self.image_px)
@@ -102,19 +101,19 @@ class Scenes:
         themes = [[labels.index(name) for name in names] for names in sources.themes.values()]
         splits: dict[str, list[Sample]] = {}
         for number, split in enumerate(SOURCE_SPLITS):
-            maker = _Maker(pools(cutouts, split), themes, photographs[split], self.image_px, (self.seed, number))
-            splits[split] = self._write(maker, split, work, progress)
+            composer = _Composer(pools(cutouts, split), themes, photographs[split], self.image_px, (self.seed, number))
+            splits[split] = self._write(composer, split, work, progress)
         provenance, licences = PROVENANCE, LICENCES
-        if self.cutouts and self.backgrounds:  # their names alone: a bundle tells them to everyone
+        if self.cutouts and self.backgrounds:  # only their names, because a bundle publishes them
             provenance, licences = f"Composed scenes from {self.cutouts.name} on {self.backgrounds.name}", ()
         return Listing(labels, splits, provenance, licences, composed=True, skipped=skipped | unreadable)
 
-    def _write(self, maker: _Maker, split: str, work: Path, progress: Progress) -> list[Sample]:
+    def _write(self, composer: _Composer, split: str, work: Path, progress: Progress) -> list[Sample]:
         folder = work / "pictures" / split
         folder.mkdir(parents=True, exist_ok=True)
         count = int(getattr(self, split))
         samples = []
-        for index, scene in enumerate(_scenes(maker, count)):
+        for index, scene in enumerate(_scenes(composer, count)):
             if index % CHUNK == 0:
                 progress(f"scenes, {split}", index, count)
             file = folder / f"{index + 1:06d}.jpg"
@@ -127,7 +126,7 @@ class Scenes:
 
 
 def pools(cutouts: list[Cutout], split: str) -> Pools:
-    """The split's cut-outs by label and near-duplicate group."""
+    """Group the split's cut-outs by label and near-duplicate group."""
     groups: defaultdict[int, defaultdict[str, list[Cutout]]] = defaultdict(lambda: defaultdict(list))
     for cutout in cutouts:
         if cutout.split == split:
@@ -136,8 +135,8 @@ def pools(cutouts: list[Cutout], split: str) -> Pools:
 
 
 @dataclass(frozen=True)
-class _Maker:
-    """Everything a process needs to compose scenes of one split."""
+class _Composer:
+    """All that a process needs to compose scenes of one split."""
 
     pools: Pools
     themes: list[list[int]]
@@ -150,24 +149,24 @@ class _Maker:
         return compose(self.pools, self.themes, self.photographs, self.image_px, rng)
 
 
-_makers: list[_Maker] = []  # in a worker process: the one that it was started with
+_composers: list[_Composer] = []  # in a worker process: the one that it was started with
 
 
-def _start_worker(maker: _Maker) -> None:
-    _makers[:] = [maker]
+def _start_worker(composer: _Composer) -> None:
+    _composers[:] = [composer]
 
 
 def _chunk(start: int, stop: int) -> list[Scene]:
-    return [_makers[0].scene(index) for index in range(start, stop)]
+    return [_composers[0].scene(index) for index in range(start, stop)]
 
 
-def _scenes(maker: _Maker, count: int) -> Iterator[Scene]:
-    """All scenes in order; many are composed in several processes, with equal results."""
+def _scenes(composer: _Composer, count: int) -> Iterator[Scene]:
+    """All scenes in order; several processes compose many scenes, with equal results."""
     processes = min(len(sched_getaffinity(0)), 8)
     if processes == 1 or count < 4 * CHUNK:
-        yield from (maker.scene(index) for index in range(count))
+        yield from (composer.scene(index) for index in range(count))
         return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (maker,)) as pool:
+    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (composer,)) as pool:
         starts = range(0, count, CHUNK)
         for part in pool.map(_chunk, starts, [min(start + CHUNK, count) for start in starts]):
             yield from part

@@ -1,4 +1,4 @@
-"""Takes the images out of a Debian package; with dpkg-deb where there is one, else alone."""
+"""Unpacks the images of a Debian package, with dpkg-deb if it is installed, else without."""
 
 from __future__ import annotations
 
@@ -17,18 +17,17 @@ FOLDERS = {
     "usr/share/openclipart/png/": (".png", ".jpg"),
     "usr/share/backgrounds/": (".png", ".jpg"),
 }
-LICENCES = "/copyright"  # what comes along from usr/share/doc
+LICENCES = "/copyright"  # unpacked as well, from usr/share/doc
 
 
 class UnpackError(ValueError):
-    """A file that is no readable Debian package; the message says what is wrong with it."""
+    """The file is no readable Debian package; the message gives the cause."""
 
 
 def unpack(package: Path, out: Path) -> str:
-    """Write the package's images and its copyright file below `out`; returns the digest of the images.
+    """Write the package's images and its copyright file below `out`, without links.
 
-    The digest is SHA-256 over their sorted paths and contents.  Links and all other files are left out.
-    Raises UnpackError.
+    Returns the SHA-256 of the images' sorted paths and contents.  Raises UnpackError.
     """
     contents: dict[str, str] = {}
     try:
@@ -75,12 +74,12 @@ def _data_member(package: Path) -> bytes:
     """The package is an ar archive; its member data.tar.* holds the files."""
     with package.open("rb") as stream:
         if stream.read(8) != b"!<arch>\n":
-            raise UnpackError("a file without the mark of an ar archive")
+            raise UnpackError("a file that is no ar archive")
         while header := stream.read(60):
             name, size = header[:16].decode("ascii").rstrip(" /"), int(header[48:58])
             if name.startswith("data.tar"):
                 if name.endswith((".xz", ".gz", ".tar")):
                     return stream.read(size)
-                raise UnpackError(f"{name}, which only dpkg-deb can read; install dpkg")
+                raise UnpackError(f"{name}, which needs dpkg-deb; install dpkg")
             stream.seek(size + size % 2, io.SEEK_CUR)
-    raise UnpackError("no member data.tar")
+    raise UnpackError("an archive without data.tar")

@@ -1,4 +1,4 @@
-"""Sets in COCO's form: COCO 2014 and 2017 in their official layouts, and exports of labelling tools."""
+"""COCO 2014 and 2017 in their official layouts, and exports of labelling tools in COCO's format."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from typing import Literal
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import Finding, Listing, Sample, fingerprint_files, fingerprint_names, names_below
+from mlkd.data.base import (
+    LABELS_WITH_IMAGES,
+    Finding,
+    LeftOut,
+    Listing,
+    LocalFiles,
+    Sample,
+    count_labels_with_images,
+)
+from mlkd.data.paths import fingerprint_files, fingerprint_names, relative_paths
 from mlkd.data.sources.coco_file import CocoFile, CocoImage, boxes_of, read_coco_file
 from mlkd.data.sources.coco_layout import CocoPart, Layout, find_layout, locate
-from mlkd.data.sources.published import LABELS, labels_with_images
-from mlkd.data.splits import CARVED, carve, check_val_share, held_out
+from mlkd.data.splits import TRAIN_VAL_TEST, check_val_share, split_by_hash, train_val
 
 # Papers on 2014 report 82,081 and 40,137 images: those with an object.  The others are kept, without labels.
 PUBLISHED = {
@@ -23,28 +31,29 @@ PUBLISHED = {
         "images with objects in train2014": 82_081,
         "images in val2014": 40_504,
         "images with objects in val2014": 40_137,
-        LABELS: 80,
+        LABELS_WITH_IMAGES: 80,
     },
     "2017": {
         "images in train2017": 118_287,
         "images with objects in train2017": 117_266,
         "images in val2017": 5_000,
         "images with objects in val2017": 4_952,
-        LABELS: 80,
+        LABELS_WITH_IMAGES: 80,
     },
 }
+MISSING, REPEATED = "missing file", "repeated entry"  # reasons for which images are left out
 LATER = {"identity": "unless default"}
 SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coco:
-    """Annotation files in COCO's form, and the images that they name.
+class Coco(LocalFiles):
+    """Annotation files in COCO's format, and the images that they name.
 
-    Without `train` the layout is found: COCO 2014 or 2017, whose val is the test set, or what CVAT (COCO 1.0), Label
-    Studio, FiftyOne and Roboflow export.  Where no part is val, a share of train becomes it, by hash of the name, fair
-    to rare labels; where train is the only part, it is dealt 70/10/20.  Labels are the categories in the order of their
-    ids, without those that only group others.  Crowds (iscrowd) count as positive, their boxes as objects.
+    Without `train` the layout is detected: COCO 2014 or 2017, whose val is the test set, or an export of CVAT (COCO
+    1.0), Label Studio, FiftyOne or Roboflow.  Without a val part, a share of train becomes val, by hash of the name and
+    fair to rare labels; if train is the only part, it is split 70/10/20.  Labels are the categories in the order of
+    their ids, without those that only group others.  Crowds (iscrowd) count as positive, their boxes as objects.
     """
 
     kind: Literal["coco"] = "coco"
@@ -61,17 +70,13 @@ class Coco:
         if self.val and not self.test:
             raise ValueError("test: expected an annotation file where val has one, got none; name val's as test")
 
-    def needs_fetch(self) -> bool:
-        """Never: the images are the user's."""
-        return False
-
     def _layout(self) -> Layout:
         given = {"train": self.train, "val": self.val, "test": self.test}
         parts = {split: part for split, part in given.items() if part is not None}
         return Layout(parts) if parts else find_layout(self.root)
 
     def fingerprint(self) -> str:
-        """Sizes of the annotations and names of the images."""
+        """Hash the names and sizes of the annotation files and the names of the images."""
         layout = self._layout()
         annotations = [layout.annotations(self.root, split) for split in layout.parts]
         folders = [self.root / part.images if part.images else self.root for part in layout.parts.values()]
@@ -85,104 +90,92 @@ class Coco:
             progress("annotations", done, len(layout.parts))
             files[split] = read_coco_file(layout.annotations(self.root, split))
         labels, grouping = _labels(list(files.values()))
-        parts = {split: _Part(self.root, layout, split, file, labels) for split, file in files.items()}
+        left_out = LeftOut(MISSING, REPEATED)
+        parts = {split: _samples(self.root, layout, split, file, labels, left_out) for split, file in files.items()}
         declared = sum((file.counts for file in files.values()), Counter[str]())
-        bounds = () if "val" in parts else held_out(self.val_share) if "test" in parts else CARVED
-        listed = {split: part.samples for split, part in parts.items()}
+        bounds = () if "val" in parts else train_val(self.val_share) if "test" in parts else TRAIN_VAL_TEST
         return Listing(
             labels,
-            {"train": [], "val": [], "test": []} | listed | (carve(listed["train"], bounds) if bounds else {}),
+            {"train": [], "val": [], "test": []} | parts | (split_by_hash(parts["train"], bounds) if bounds else {}),
             f"COCO {layout.year}" if layout.year else f"COCO annotations of {self.root}",
             ("CC-BY 4.0 (annotations)", "Flickr terms of use (images)") if layout.year else (),
-            skipped={name: cause for part in parts.values() for name, cause in part.skipped.items()},
+            skipped=left_out.causes,
             published=len(parts) > 1,
             expected=PUBLISHED.get(layout.year, {}),
-            found=_counts(layout, listed),
+            actual=_counts(layout, parts),
             bounds=bounds,
             declared={name: declared[name] for name in labels.names},
-            left_out={
-                reason: [columns for part in parts.values() for columns in part.left_out[reason]]
-                for reason in (MISSING, REPEATED)
-            },
+            left_out=left_out.labels,
             findings=(*grouping, *(finding for file in files.values() for finding in file.findings)),
         )
 
 
-MISSING, REPEATED = "missing file", "repeated entry"
+def _samples(root: Path, layout: Layout, split: str, file: CocoFile, labels: Labels, left_out: LeftOut) -> list[Sample]:
+    """The images of one annotation file; `left_out` receives those without a file, and repeated entries."""
+    column = {name: index for index, name in enumerate(labels.names)}
+    place = locate(root, file.file, layout.parts[split].images, [image.path for image in file.images])
+    existing = set(relative_paths(place.folder))
+    entries: dict[str, list[CocoImage]] = {}
+    for image in file.images:
+        entries.setdefault(place.inside(image.path), []).append(image)
+    _refuse_contradictions(file.file, entries)
+    samples: list[Sample] = []
+    for inside, (first, *others) in entries.items():
+        left_out.labels[REPEATED] += [_columns(image, column) for image in others]
+        path = place.folder / inside
+        short = path.relative_to(root) if path.is_relative_to(root) else path
+        name = path.stem if layout.year else short.as_posix()
+        sample = Sample(name, path, _columns(first, column), name, boxes_of(first, column.__getitem__))
+        if inside in existing:
+            samples.append(sample)
+        else:
+            left_out.add(MISSING, name, f"missing file {path}", sample.positives)
+    return samples
 
 
-class _Part:
-    """The images of one annotation file; what is left out, and why."""
-
-    def __init__(self, root: Path, layout: Layout, split: str, file: CocoFile, labels: Labels) -> None:
-        self.root, self.layout = root, layout
-        self.column = {name: column for column, name in enumerate(labels.names)}
-        self.skipped: dict[str, str] = {}
-        self.left_out: dict[str, list[tuple[int, ...]]] = {MISSING: [], REPEATED: []}
-        place = locate(root, file.file, layout.parts[split].images, [image.path for image in file.images])
-        there = set(names_below(place.folder))
-        entries: dict[str, list[CocoImage]] = {}
-        for image in file.images:
-            entries.setdefault(place.inside(image.path), []).append(image)
-        _refuse_contradictions(file.file, entries)
-        self.samples: list[Sample] = []
-        for inside, (first, *others) in entries.items():
-            self.left_out[REPEATED] += [self._columns(image) for image in others]
-            sample = self._image(place.folder / inside, first)
-            if inside in there:
-                self.samples.append(sample)
-            else:
-                self.left_out[MISSING].append(sample.positives)
-                self.skipped[sample.name] = f"missing file {sample.file}"
-
-    def _image(self, file: Path, image: CocoImage) -> Sample:
-        inside = file.relative_to(self.root) if file.is_relative_to(self.root) else file
-        name = file.stem if self.layout.year else inside.as_posix()
-        return Sample(name, file, self._columns(image), name, boxes_of(image, self.column.__getitem__))
-
-    def _columns(self, image: CocoImage) -> tuple[int, ...]:
-        return tuple(sorted(self.column[name] for name in image.labels))
+def _columns(image: CocoImage, column: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(sorted(column[name] for name in image.labels))
 
 
 def _refuse_contradictions(file: Path, entries: Mapping[str, Sequence[CocoImage]]) -> None:
     differing = {path: images for path, images in entries.items() if len({image.labels for image in images}) > 1}
     if not differing:
         return
-    told = [f"{path} ({'; '.join(map(_described, differing[path]))})" for path in list(differing)[:SHOWN]]
+    examples = [f"{path} ({'; '.join(map(_describe, differing[path]))})" for path in list(differing)[:SHOWN]]
     raise ValueError(
         f"{file}: expected one entry of images for every file, got {len(differing)} files in several entries with "
-        f"different labels: {', '.join(told)}; if they are different images, write their folders into file_name, else "
+        f"different labels: {', '.join(examples)}; if they are different images, add their folders to file_name, else "
         "merge their entries"
     )
 
 
-def _described(image: CocoImage) -> str:
+def _describe(image: CocoImage) -> str:
     return f"id {image.id}: {', '.join(sorted(image.labels)) or 'no label'}"
 
 
 def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
-    """The categories of all files, which have to agree, without those that have no annotation and only group others."""
+    """The categories of all files, which have to agree, without those that only group others."""
     first = files[0]
     for other in files[1:]:
         if set(other.categories) != set(first.categories):
             differing = sorted(set(other.categories) ^ set(first.categories))
             raise ValueError(
                 f"{other.file}: expected the categories of {first.file.name}, got others: "
-                f"{', '.join(differing[:SHOWN])} in only one of them; take files of one release"
+                f"{', '.join(differing[:SHOWN])} in only one of them; use files of one release"
             )
     used = {name for file in files for name in file.counts}
     parents = {name for file in files for name in file.parents} & set(first.categories) - used
-    kept = tuple(name for name in first.categories if name not in parents)
-    if not kept:
+    names = tuple(name for name in first.categories if name not in parents)
+    if not names:
         raise ValueError(f"{first.file}: expected categories, got none; export the file with its categories")
     if not parents:
-        return Labels(kept), ()
-    claim = "Categories that only group others, without an annotation of their own, are no labels."
-    return Labels(kept), (Finding(claim, f"{', '.join(sorted(parents))}.", note=True),)
+        return Labels(names), ()
+    claim = "Categories that only group others and have no annotation are not used as labels."
+    return Labels(names), (Finding(claim, f"{', '.join(sorted(parents))}.", note=True),)
 
 
 def _counts(layout: Layout, parts: Mapping[str, Sequence[Sample]]) -> dict[str, int]:
-    counts = {LABELS: labels_with_images(parts)}
+    counts = count_labels_with_images(parts)
     for split, samples in parts.items():
         part = layout.name(split)
         counts[f"images in {part}"] = len(samples)

@@ -1,4 +1,4 @@
-"""One annotation file in COCO's form: its images, the objects of each, and what is wrong with it."""
+"""Reads and checks one annotation file in COCO's format: its images and the objects of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mlkd.data.base import Box, Corners, Finding, ranked
+from mlkd.data.base import Box, Corners, Finding, join_names, rank_boxes
+from mlkd.data.paths import is_utf8
 
 Row = dict[str, Any]
 SHOWN = 5  # examples in a message
@@ -19,10 +20,7 @@ SHOWN = 5  # examples in a message
 
 @dataclass(frozen=True)
 class CocoImage:
-    """One entry of `images`: its id, its path as written but with slashes, its labels, and the boxes that have corners.
-
-    Boxes and labels are names of categories.
-    """
+    """One entry of `images`; labels and boxes have names of categories, boxes their area and corners."""
 
     id: int | str
     path: str
@@ -32,22 +30,20 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What a file says; `counts` are images a category, counted from the annotations alone."""
+    """The content of an annotation file."""
 
     file: Path
     categories: tuple[str, ...]  # in the order of their ids
     parents: frozenset[str]  # categories that others name as their supercategory
     images: tuple[CocoImage, ...]
-    counts: Counter[str]
+    counts: Counter[str]  # images of each category, counted from the annotations alone
     findings: tuple[Finding, ...]
 
 
 def read_coco_file(file: Path) -> CocoFile:
     """Read and check a file.
 
-    Raises:
-        ValueError: not COCO's form; an annotation that names no image or no category; an id that stands for two images
-            or categories.
+    Raises ValueError for another format, an annotation without image or category, and repeated ids.
     """
     categories, images, annotations = _rows(file)
     names = _names(file, categories)
@@ -76,10 +72,10 @@ def read_coco_file(file: Path) -> CocoFile:
 
 
 def _rows(file: Path) -> tuple[list[Row], list[Row], list[Row]]:
-    """Categories, images and annotations, without the outlines, which are most of the file."""
+    """Categories, images and annotations, without the segmentations, which are most of the file."""
     expected = f"{file}: expected COCO's categories, images and annotations"
     try:
-        tree = json.loads(file.read_bytes(), object_hook=_without_outline)
+        tree = json.loads(file.read_bytes(), object_hook=_without_segmentation)
     except (ValueError, RecursionError) as cause:
         raise ValueError(f"{expected}, got {type(cause).__name__}: {cause}; export it again") from None
     lists = []
@@ -103,7 +99,8 @@ def _names(file: Path, categories: Sequence[Row]) -> dict[int | str, str]:
         names[key] = name.strip()
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if twice:
-        raise ValueError(f"{file}: expected every category once, got {_listed(twice)} under several ids; merge them")
+        listed = join_names(twice, SHOWN)
+        raise ValueError(f"{file}: expected every category once, got {listed} under several ids; merge them")
     return names
 
 
@@ -124,17 +121,17 @@ def _by_id(file: Path, what: str, rows: Sequence[Row]) -> dict[int | str, Row]:
 
 
 def _refuse_unknown(file: Path, key: str, what: str, annotations: Sequence[Row], known: dict[int | str, Any]) -> None:
-    """Every annotation names something that the file has: else its label would be lost."""
+    """Refuse annotations whose id is missing in the file: their labels would be lost."""
     wrong = [row for row in annotations if not _is_id(row.get(key)) or row[key] not in known]
     if not wrong:
         return
     other = [row for row in wrong if _is_id(row.get(key)) and _other_type(row[key]) in known]
-    listed = _listed(f"{row.get(key)!r} in annotation {row.get('id')!r}" for row in wrong)
-    cause = f"names nothing in {what}"
+    listed = join_names([f"{row.get(key)!r} in annotation {row.get('id')!r}" for row in wrong], SHOWN)
+    cause = f"is not in {what}"
     if other:
         cause += f" ({len(other)} of them as {type(other[0][key]).__name__}, where {what} has {_type_of(known)})"
     raise ValueError(
-        f"{file}: expected in {key} an id of {what}, got {len(wrong)} of {len(annotations)} annotations whose {key} "
+        f"{file}: expected an id of {what} in {key}, got {len(wrong)} of {len(annotations)} annotations whose {key} "
         f"{cause}: {listed}; their labels would be lost: correct the ids, or remove these annotations"
     )
 
@@ -155,7 +152,7 @@ def _image(
     boxes = []
     for annotation in annotations:
         if annotation.get("bbox") in (None, []):
-            continue  # a tag needs none
+            continue  # an image tag has no box
         corners = _corners(annotation["bbox"], row.get("width"), row.get("height"))
         if corners is None:
             without_size.append(repr(annotation.get("id")))
@@ -166,7 +163,7 @@ def _image(
 
 
 def _corners(box: Any, width: Any, height: Any) -> tuple[float, Corners] | None:
-    """Area in pixels, and corners as shares of the image; None where box or size is not as COCO has it."""
+    """Area in pixels, and corners as fractions of the image; None for an invalid box or size."""
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, [*box, width, height])):
         return None
     x, y, across, down = box
@@ -178,17 +175,19 @@ def _corners(box: Any, width: Any, height: Any) -> tuple[float, Corners] | None:
 def _findings(file: Path, without_size: Sequence[str]) -> tuple[Finding, ...]:
     if not without_size:
         return ()
-    numbers = f"{file.name}: {len(without_size)} boxes, of annotations {_listed(without_size)}. Their labels count."
+    numbers = (
+        f"{file.name}: {len(without_size)} boxes, of annotations {join_names(without_size, SHOWN)}. Their labels count."
+    )
     return (Finding("Some boxes are not x, y, width, height within an image of known size.", numbers),)
 
 
 def boxes_of(image: CocoImage, column: Callable[[str], int]) -> tuple[Box, ...]:
-    """The boxes by size, with the columns of their labels."""
-    return ranked((area, column(name), corners) for area, name, corners in image.boxes)
+    """Return the boxes by size, with the columns of their labels."""
+    return rank_boxes((area, column(name), corners) for area, name, corners in image.boxes)
 
 
 def parts_of_path(path: str) -> tuple[str, ...]:
-    """Folders and name of a path as written, without what leads out: a drive, the root, dots."""
+    """Split a path into folders and name, without a drive, the root and dots."""
     parts = [part for part in posixpath.normpath(path).split("/") if part not in ("", ".", "..")]
     return tuple(part for number, part in enumerate(parts) if number or not part.endswith(":"))
 
@@ -202,16 +201,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> TypeGuard[str]:
-    """Text that a file name and a JSON file in UTF-8 can hold."""
-    if not isinstance(value, str) or not value or "\0" in value:
-        return False
-    return not any("\ud800" <= letter <= "\udfff" for letter in value)
-
-
-def _listed(items: Iterable[str]) -> str:
-    items = list(items)
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
+    """Whether it is text that a file name and a JSON file in UTF-8 can hold."""
+    return isinstance(value, str) and bool(value) and "\0" not in value and is_utf8(value)
 
 
 def _short(value: Any) -> str:
@@ -219,6 +210,6 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:79] + "…"
 
 
-def _without_outline(tree: Row) -> Row:
+def _without_segmentation(tree: Row) -> Row:
     tree.pop("segmentation", None)
     return tree

@@ -1,4 +1,4 @@
-"""Where the annotation files in COCO's form and their images lie, as COCO and labelling tools lay them out."""
+"""Finds annotation files in COCO's format and their images, in the layouts of COCO and of labelling tools."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlkd.data.base import is_file
+from mlkd.data.paths import is_file
 from mlkd.data.sources.coco_file import parts_of_path
 
 YEARS = ("2014", "2017")
@@ -21,14 +21,14 @@ PATTERNS = (
     "result.json",
 )
 SPLIT_OF = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-SAMPLE = 100  # paths by which the folder of the images is found
+SAMPLED = 100  # paths that are looked up to find the folder of the images
 
 
 @dataclass(frozen=True, kw_only=True)
 class CocoPart:
-    """An annotation file, and the folder from which its file names count; both below the root.
+    """An annotation file, and the folder to which its file names are relative; both below the root.
 
-    Without `images` the folder is found: the one that has most of the files.
+    Without `images` the folder that has most of the files is used.
     """
 
     annotations: str
@@ -43,37 +43,34 @@ class CocoPart:
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts by split; `year` is that of a published set, else empty."""
+    """The parts of a data set by split; `year` is that of a published set, else empty."""
 
     parts: dict[str, CocoPart] = field(default_factory=dict)
     year: str = ""
 
     def name(self, split: str) -> str:
-        """What the set calls the part."""
+        """Return the part's name in the data set."""
         return {"train": "train", "test": "val"}[split] + self.year if self.year else split
 
     def annotations(self, root: Path, split: str) -> Path:
-        """The annotation file of a part.  Raises ValueError where it or the folder of its images is missing."""
+        """Return the annotation file of a part.  Raises ValueError if it or the folder of its images is missing."""
         part = self.parts[split]
         file = root / part.annotations
         for needed in (file, *([root / part.images] if part.images else [])):
             if not needed.exists():
-                advice = (
-                    f"unpack the annotations, train{self.year} and val{self.year} into one folder and name it"
-                    if self.year
-                    else f"correct data.{split}"
-                )
+                advice = f"correct data.{split}"
+                if self.year:
+                    advice = f"unpack the annotations, train{self.year} and val{self.year} into one folder and name it"
                 raise ValueError(f"root: expected {needed}, got none; {advice}")
         return file
 
 
 def find_layout(root: Path) -> Layout:
-    """The parts of COCO 2014 or 2017, or of a tool's export.  Raises ValueError where there is none, or several."""
+    """Find COCO 2014 or 2017, or the export of a tool.  Raises ValueError if there is none, or several."""
     for year in YEARS:
-        both = {split: f"{name}{year}" for split, name in (("train", "train"), ("test", "val"))}
         parts = {
-            split: CocoPart(annotations=f"annotations/instances_{name}.json", images=name)
-            for split, name in both.items()
+            split: CocoPart(annotations=f"annotations/instances_{name}{year}.json", images=f"{name}{year}")
+            for split, name in (("train", "train"), ("test", "val"))
         }
         if any((root / part.annotations).exists() for part in parts.values()):
             return Layout(parts, year)
@@ -95,46 +92,46 @@ def find_layout(root: Path) -> Layout:
 
 
 def _word(file: Path) -> str:
-    """What a file or its folder says of the split: of instances_Train.json `train`."""
+    """The part's name by its file or folder: for instances_Train.json `train`."""
     word = file.stem.removeprefix("instances_") if file.stem.startswith("instances_") else file.parent.name
     return re.sub(r"[\d_-]+$", "", word.lower())
 
 
 @dataclass(frozen=True)
 class Place:
-    """From which folder file names count, and how many of their leading folders are left out."""
+    """The folder to which file names are relative, and how many of their leading folders are dropped."""
 
     folder: Path
     drop: int
 
     def inside(self, path: str) -> str:
-        """The path of a file below the folder."""
+        """Return the path of a file below the folder."""
         parts = parts_of_path(path)
         return "/".join(parts[self.drop :] or parts[-1:])
 
 
 def locate(root: Path, annotations: Path, images: str | None, paths: Sequence[str]) -> Place:
-    """The place that has most of the files.
+    """Find the place that has most of the files.
 
-    Names lose leading folders only where no place has the whole paths and the rest still names one file each.  Of
-    several equal folders the annotation file's own comes first, then one with the name of its part.
+    Names lose leading folders only if no folder has the whole paths and the rest still identifies each file.  Among
+    equal folders, that of the annotation file comes first, then one with the name of its part.
     """
     folders = [root / images] if images else _folders(root, annotations)
-    sample = [parts_of_path(path) for path in paths[:: max(1, len(paths) // SAMPLE)]]
+    sample = [parts_of_path(path) for path in paths[:: max(1, len(paths) // SAMPLED)]]
     deepest = max((len(parts) for parts in sample), default=1)
     whole = len({parts_of_path(path) for path in paths})
     for drop in range(deepest):
         places = [Place(folder, drop) for folder in folders]
         if drop and len({places[0].inside(path) for path in paths}) < whole:
             break
-        found = [sum(is_file(place.folder / place.inside("/".join(parts))) for parts in sample) for place in places]
-        if any(found):
-            return places[found.index(max(found))]
+        counts = [sum(is_file(place.folder / place.inside("/".join(parts))) for parts in sample) for place in places]
+        if any(counts):
+            return places[counts.index(max(counts))]
     return Place(folders[0], 0)
 
 
 def _folders(root: Path, annotations: Path) -> list[Path]:
-    """The annotation file's, and the root and folders up to two levels below it."""
+    """The annotation file's folder, the root, and folders up to two levels below it."""
     below = sorted(path for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_dir())
     word = _word(annotations)
     below.sort(key=lambda folder: (folder.name.lower() != word, len(folder.parts)))

@@ -1,4 +1,4 @@
-"""Tables of JSON lines: an object a line, with the file's name and a list of tags."""
+"""Reads JSON lines: one object a line, with the file's name and a list of tags."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mlkd.data.sources.cells import Bad, read_lines
+from mlkd.data.sources.cells import BadRow, read_lines
 from mlkd.data.sources.rows import Row
 from mlkd.data.sources.table_options import TableOptions
 
 TAGS_KEYS = ("tags", "labels", "label", "categories")
 
 
-def json_rows(path: Path, options: TableOptions) -> tuple[list[Row], list[Bad], list[str]]:
-    """The rows, those that cannot be used, and the keys that were not read."""
+def json_rows(path: Path, options: TableOptions) -> tuple[list[Row], list[BadRow], list[str]]:
+    """Return the rows, the bad rows, and the keys that were not read."""
     rows, bad, keys = [], [], dict[str, None]()
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
@@ -23,7 +23,7 @@ def json_rows(path: Path, options: TableOptions) -> tuple[list[Row], list[Bad], 
             tree = json.loads(line, object_pairs_hook=_without_repeats)
             row, tags_key = _row(tree, number, line, options)
         except (ValueError, RecursionError) as cause:
-            bad.append(Bad(number, f"expected one JSON object, got {cause}" if _is_syntax(cause) else str(cause)))
+            bad.append(BadRow(number, f"expected one JSON object, got {cause}" if _is_syntax(cause) else str(cause)))
             continue
         rows.append(row)
         keys |= dict.fromkeys(
@@ -37,10 +37,10 @@ def _is_syntax(cause: Exception) -> bool:
 
 
 def _row(tree: Any, number: int, line: str, options: TableOptions) -> tuple[Row, str]:
-    key = options.tags_column or next((one for one in TAGS_KEYS if isinstance(tree, dict) and one in tree), "tags")
-    if not _fits(tree, key, options):
+    key = options.tags_column or next((name for name in TAGS_KEYS if isinstance(tree, dict) and name in tree), "tags")
+    if not _is_valid(tree, key, options):
         raise ValueError(
-            f'expected {{"{options.file_column}": "…", "{key}": ["…"]}} and perhaps '
+            f'expected {{"{options.file_column}": "…", "{key}": ["…"]}} and optionally '
             f'"unknown": ["…"] and "{options.split_column}": "…", got {line[:80]}'
         )
     tags, unknown = (tuple(str(tag).strip() for tag in tree.get(name, ())) for name in (key, "unknown"))
@@ -48,7 +48,7 @@ def _row(tree: Any, number: int, line: str, options: TableOptions) -> tuple[Row,
     return Row(number, tree[options.file_column], tags, unknown, split or None), key
 
 
-def _fits(tree: Any, key: str, options: TableOptions) -> bool:
+def _is_valid(tree: Any, key: str, options: TableOptions) -> bool:
     return (
         isinstance(tree, dict)
         and isinstance(tree.get(options.file_column), str)
@@ -60,7 +60,7 @@ def _fits(tree: Any, key: str, options: TableOptions) -> bool:
 
 
 def _is_tags(value: Any) -> bool:
-    """A list of texts or whole numbers; null, true or a list in it is no tag."""
+    """Whether it is a list of texts or whole numbers; null, true and lists are no tags."""
     return isinstance(value, list) and all(
         isinstance(tag, (str, int)) and not isinstance(tag, bool) and str(tag).strip() for tag in value
     )

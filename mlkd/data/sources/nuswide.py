@@ -12,28 +12,28 @@ from numpy.typing import NDArray
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import (
+    LABELS_WITH_IMAGES,
     Finding,
+    LeftOut,
     Listing,
+    LocalFiles,
     Sample,
-    fingerprint_files,
-    fingerprint_names,
-    is_file,
-    names_below,
-    read_utf8,
+    count_labels_with_images,
 )
-from mlkd.data.sources.published import LABELS, labels_with_images
-from mlkd.data.splits import carve, check_val_share, held_out
+from mlkd.data.paths import fingerprint_files, fingerprint_names, is_file, read_utf8, relative_paths
+from mlkd.data.splits import check_val_share, split_by_hash, train_val
 
 PARTS = ("Train", "Test")
-PUBLISHED = {"Train images": 161_789, "Test images": 107_859, LABELS: 81}
+PUBLISHED = {"Train images": 161_789, "Test images": 107_859, LABELS_WITH_IMAGES: 81}
+MISSING = "missing file"  # reason for which images are left out
 
 
 @dataclass(frozen=True, kw_only=True)
-class NusWide:
-    """Train (a share of it becomes val, by hash of the name, fair to rare labels) and Test, with the 81 concepts.
+class NusWide(LocalFiles):
+    """NUS-WIDE Train and Test, with the 81 concepts; a share of Train becomes val, by hash of the name.
 
-    Labels are in the order of Concepts81.txt.  TrainTestLabels may lie in `root` or in root/Groundtruth, images as
-    in the lists or all in one folder.  Many images have no label; they are kept.
+    Labels are in the order of Concepts81.txt.  TrainTestLabels may be in `root` or in root/Groundtruth, images in the
+    folders of the lists or all in one folder.  Many images have no label; they are kept.
     """
 
     kind: Literal["nuswide"] = "nuswide"
@@ -43,12 +43,8 @@ class NusWide:
     def __post_init__(self) -> None:
         check_val_share(self.val_share)
 
-    def needs_fetch(self) -> bool:
-        """Never: the images are the user's."""
-        return False
-
     def fingerprint(self) -> str:
-        """Names and sizes of the lists, names of the images."""
+        """Hash the names and sizes of the lists, and the names of the images."""
         lists = [file for file in self._lists() if file.is_file()]
         return fingerprint_files(lists, self.root)[:32] + fingerprint_names(self._images())[:32]
 
@@ -69,37 +65,33 @@ class NusWide:
         lists = {part: _lines(self.root / "ImageList" / f"{part}Imagelist.txt") for part in PARTS}
         self._check_total(sum(map(len, lists.values())))
         folder = self._images()
-        there = set(names_below(folder))
-        skipped: dict[str, str] = {}
-        left_out: list[tuple[int, ...]] = []
+        existing = set(relative_paths(folder))
+        left_out = LeftOut(MISSING)
         parts: dict[str, list[Sample]] = {}
         declared = np.zeros(len(labels), dtype=np.int64)
         findings: list[Finding] = []
         for done, (part, names) in enumerate(lists.items()):
             progress("lists", done, len(lists))
             targets = _targets(self._labels(), part, labels, len(names))
-            names, targets, repeated = _without_repeated(
-                self.root / "ImageList" / f"{part}Imagelist.txt", names, targets
-            )
+            file = self.root / "ImageList" / f"{part}Imagelist.txt"
+            names, targets, repeated = _merge_repeated(file, names, targets)
             findings += repeated
             declared += targets.sum(0)
-            parts[part], lost = _found(names, targets, folder, there, skipped)
-            left_out += lost
-        bounds = held_out(self.val_share)
-        train = carve(parts["Train"], bounds)
+            parts[part] = _samples(names, targets, folder, existing, left_out)
+        bounds = train_val(self.val_share)
+        train = split_by_hash(parts["Train"], bounds)
         return Listing(
             labels,
             {"train": train["train"], "val": train["val"], "test": parts["Test"]},
             "NUS-WIDE",
             ("Flickr terms of use",),
-            skipped=skipped,
+            skipped=left_out.causes,
             published=True,
             expected=PUBLISHED,
-            found={f"{part} images": len(samples) for part, samples in parts.items()}
-            | {LABELS: labels_with_images(parts)},
+            actual={f"{part} images": len(some) for part, some in parts.items()} | count_labels_with_images(parts),
             bounds=bounds,
             declared=dict(zip(labels.names, declared.tolist(), strict=True)),
-            left_out={"missing file": left_out},
+            left_out=left_out.labels,
             findings=tuple(findings),
         )
 
@@ -109,7 +101,7 @@ class NusWide:
         if total != count:
             raise ValueError(
                 f"{file}: expected {count} lines as in TrainImagelist.txt and TestImagelist.txt together, got {total}; "
-                "take all three from one archive"
+                "use all three from one archive"
             )
 
 
@@ -117,7 +109,9 @@ def _first_folder(root: Path, names: tuple[str, ...]) -> Path:
     for name in names:
         if (root / name).is_dir():
             return root / name
-    raise ValueError(f"root: expected the folder {' or '.join(names)} in {root}, got none; see README for the layout")
+    raise ValueError(
+        f"root: expected the folder {' or '.join(names)} in {root}, got none; unpack its archive into the root"
+    )
 
 
 def _lines(file: Path) -> list[str]:
@@ -135,7 +129,7 @@ def _concepts(file: Path) -> Labels:
 
 
 def _targets(folder: Path, part: str, labels: Labels, count: int) -> NDArray[np.bool_]:
-    """(count, L) from one file a label, each with a 0 or 1 a line."""
+    """(count, L), from one file a label with a 0 or 1 in each line."""
     targets = np.zeros((count, len(labels)), dtype=np.bool_)
     for column, name in enumerate(labels.names):
         file = folder / f"Labels_{name}_{part}.txt"
@@ -144,7 +138,7 @@ def _targets(folder: Path, part: str, labels: Labels, count: int) -> NDArray[np.
         values = np.array(read_utf8(file).split(), dtype=np.str_)
         if len(values) != count:
             raise ValueError(
-                f"{file}: expected {count} lines as in {part}Imagelist.txt, got {len(values)}; take both anew"
+                f"{file}: expected {count} lines as in {part}Imagelist.txt, got {len(values)}; unpack both again"
             )
         wrong = np.flatnonzero((values != "0") & (values != "1"))
         if len(wrong):
@@ -153,10 +147,10 @@ def _targets(folder: Path, part: str, labels: Labels, count: int) -> NDArray[np.
     return targets
 
 
-def _without_repeated(
+def _merge_repeated(
     file: Path, names: list[str], targets: NDArray[np.bool_]
 ) -> tuple[list[str], NDArray[np.bool_], list[Finding]]:
-    """A name that a list has twice is one image.  Raises ValueError where its labels differ."""
+    """Make one image of a name that a list has twice.  Raises ValueError if its labels differ."""
     first: dict[str, int] = {}
     for row, name in enumerate(names):
         if (targets[first.setdefault(name, row)] != targets[row]).any():
@@ -166,23 +160,22 @@ def _without_repeated(
             )
     repeated = len(names) - len(first)
     numbers = f"{file.name}: {repeated}. Each is one image."
-    found = [Finding("Some names stand in a list more than once.", numbers, note=True)]
-    return list(first), targets[list(first.values())], found if repeated else []
+    findings = [Finding("Some names are in a list more than once.", numbers, note=True)] if repeated else []
+    return list(first), targets[list(first.values())], findings
 
 
-def _found(
-    names: list[str], targets: NDArray[np.bool_], folder: Path, there: set[str], skipped: dict[str, str]
-) -> tuple[list[Sample], list[tuple[int, ...]]]:
-    """The images that are there, and the labels of those that are not."""
-    samples, left_out = [], []
+def _samples(
+    names: list[str], targets: NDArray[np.bool_], folder: Path, existing: set[str], left_out: LeftOut
+) -> list[Sample]:
+    """The images whose file exists; `left_out` receives the others."""
+    samples = []
     for line, row in zip(names, targets, strict=True):
         path = PureWindowsPath(line)  # the lists have backslashes; slashes are read as well
         name = path.as_posix()
-        inside = name if name in there else path.name
+        inside = name if name in existing else path.name
         positives = tuple(int(label) for label in np.flatnonzero(row))
-        if inside in there:
+        if inside in existing:
             samples.append(Sample(name, folder / inside, positives, name))
         else:
-            left_out.append(positives)
-            skipped[name] = f"missing file {folder / name}"
-    return samples, left_out
+            left_out.add(MISSING, name, f"missing file {folder / name}", positives)
+    return samples

@@ -1,4 +1,4 @@
-"""What stands between the tags of one image: split a cell, and see whether another separator was meant."""
+"""Splits a cell into tags, and detects whether another separator was meant."""
 
 from __future__ import annotations
 
@@ -9,34 +9,35 @@ from collections.abc import Collection, Sequence
 SEPARATORS = (";", "|", ",", "/", " ")
 LIST = re.compile(r"\[\s*(?:['\"].*|-?\d[\d\s,.-]*)?\]", re.DOTALL)
 QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-FEW = 3  # labels below which nothing is concluded
+FEW = 3  # labels below which no other separator is suggested
 
 
 def split_tags(text: str, separator: str) -> tuple[str, ...]:
-    """The tags of one cell, stripped, without empty ones; a list as Python or JSON writes it is read as one.
+    """Split a cell into tags, stripped and without empty ones; a list as Python or JSON writes it is read as such.
 
-    Raises ValueError for a list that is broken.
+    Raises:
+        ValueError: a malformed list.
     """
     if LIST.fullmatch(text.strip()):
-        return _listed(text.strip()[1:-1])
+        return _list_items(text.strip()[1:-1])
     parts = text.split() if separator == " " else text.split(separator)
     return tuple(tag for part in parts if (tag := part.strip()))
 
 
-def _listed(inside: str) -> tuple[str, ...]:
+def _list_items(inside: str) -> tuple[str, ...]:
     quoted = QUOTED.findall(inside)
     if not quoted:
         return tuple(re.split(r"[\s,]+", inside.strip(", "))) if inside.strip(", ") else ()
     if QUOTED.sub("", inside).strip(" ,\n"):
         raise ValueError(f"expected a list of quoted tags, got [{inside[:60]}]")
-    return tuple(tag for one in quoted if (tag := str(ast.literal_eval(one)).strip()))
+    return tuple(tag for item in quoted if (tag := str(ast.literal_eval(item)).strip()))
 
 
 def other_separator(texts: Collection[str], separator: str) -> str | None:
-    """The separator that most labels contain though they are split already; None where nothing speaks for another.
+    """Return the separator that most labels still contain after they are split; None if there is no such one.
 
-    Most labels have to hold it, and their parts have to be labels too: parts that stand alone elsewhere, or so few of
-    them that they explain at least twice as many labels.
+    Most labels have to contain it, and their parts have to be labels too: they are labels elsewhere, or they are so
+    few that they explain at least twice as many labels.
     """
     labels = {tag for text in texts for tag in split_tags(text, separator)}
     if len(labels) < FEW:

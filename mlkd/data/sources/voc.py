@@ -12,20 +12,20 @@ from typing import Literal
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import (
+    LABELS_WITH_IMAGES,
     SOURCE_SPLITS,
     Box,
     Corners,
     Finding,
+    LeftOut,
     Listing,
+    LocalFiles,
     Sample,
-    fingerprint_files,
-    fingerprint_names,
-    is_file,
-    ranked,
-    read_utf8,
+    count_labels_with_images,
+    rank_boxes,
 )
-from mlkd.data.sources.published import LABELS, labels_with_images
-from mlkd.data.splits import carve, check_val_share, held_out
+from mlkd.data.paths import fingerprint_files, fingerprint_names, is_file, read_utf8
+from mlkd.data.splits import check_val_share, split_by_hash, train_val
 
 VOC_LABELS = Labels(
     (
@@ -33,15 +33,15 @@ VOC_LABELS = Labels(
         *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
     )
 )
-MISSING, UNREADABLE = "missing file", "unreadable annotation"
+MISSING, UNREADABLE = "missing file", "unreadable annotation"  # reasons for which images are left out
 PUBLISHED = {"VOC2007": {"trainval": 5011, "test": 4952}, "VOC2012": {"trainval": 11540}}  # images in the lists
 
 
 @dataclass(frozen=True, kw_only=True)
-class Voc:
-    """trainval (a share of it becomes val, by hash of the name, fair to rare labels) and test of one year.
+class Voc(LocalFiles):
+    """Pascal VOC trainval and test of one year; a share of trainval becomes val, by hash of the name.
 
-    `root` is the folder VOC2007 itself, or one that holds VOC2007 or VOCdevkit/VOC2007.
+    `root` is the folder VOC2007 itself, or one that contains VOC2007 or VOCdevkit/VOC2007.
     """
 
     kind: Literal["voc"] = "voc"
@@ -53,12 +53,8 @@ class Voc:
     def __post_init__(self) -> None:
         check_val_share(self.val_share)
 
-    def needs_fetch(self) -> bool:
-        """Never: the images are the user's."""
-        return False
-
     def fingerprint(self) -> str:
-        """Names and sizes of the lists and annotations, names of the images."""
+        """Hash the names and sizes of the lists and annotations, and the names of the images."""
         folder = self._folder()
         files = [file for part in ("ImageSets/Main", "Annotations") for file in (folder / part).iterdir()]
         return fingerprint_files(files, folder)[:32] + fingerprint_names(folder / "JPEGImages")[:32]
@@ -71,37 +67,77 @@ class Voc:
                 return place
         raise ValueError(
             f"root: expected the folders {', '.join(parts)} in one of {', '.join(map(str, places))}, got none; "
-            f"unpack both archives, {self.year} trainval and test, into one place and name it"
+            f"unpack both archives, {self.year} trainval and test, into one folder and name it"
         )
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
         """List the images; one without file or readable annotation is skipped and named."""
         folder = self._folder()
-        parts = {part: _Part(self, folder, part, progress) for part in ("trainval", "test")}
-        samples = {name: part.samples for name, part in parts.items()}
-        bounds = held_out(self.val_share)
-        splits = {**carve(samples["trainval"], bounds), "test": samples["test"]}
-        declared = sum((part.declared for part in parts.values()), Counter[int]())
+        reader = _Reader(folder, self.difficult)
+        samples = {part: reader.read(part, progress) for part in ("trainval", "test")}
+        bounds = train_val(self.val_share)
+        splits = {**split_by_hash(samples["trainval"], bounds), "test": samples["test"]}
         return Listing(
             VOC_LABELS,
             {split: splits[split] for split in SOURCE_SPLITS},
             f"Pascal {self.year}",
             ("Flickr terms of use",),
-            skipped={name: cause for part in parts.values() for name, cause in part.skipped.items()},
+            skipped=reader.left_out.causes,
             published=True,
-            expected=PUBLISHED[self.year] | {LABELS: len(VOC_LABELS)},
-            found={name: len(of_part) for name, of_part in samples.items()} | {LABELS: labels_with_images(samples)},
+            expected=PUBLISHED[self.year] | {LABELS_WITH_IMAGES: len(VOC_LABELS)},
+            actual={part: len(some) for part, some in samples.items()} | count_labels_with_images(samples),
             bounds=bounds,
-            declared={name: declared[label] for label, name in enumerate(VOC_LABELS.names)},
-            left_out={
-                reason: [labels for part in parts.values() for labels in part.left_out[reason]]
-                for reason in (MISSING, UNREADABLE)
-            },
-            findings=tuple(finding for part in parts.values() for finding in part.findings),
+            declared={name: reader.declared[label] for label, name in enumerate(VOC_LABELS.names)},
+            left_out=reader.left_out.labels,
+            findings=tuple(reader.findings),
         )
 
-    def sample(self, file: Path, annotation: Path, name: str) -> Sample:
-        """One image by its annotation.  Raises _UnreadableError for one that has no size, no corners, is no XML."""
+
+class _UnreadableError(ValueError):
+    """Why an annotation cannot be used."""
+
+
+class _Reader:
+    """Reads the images of the lists; counts what the annotations declare, and what is left out."""
+
+    def __init__(self, folder: Path, difficult: bool) -> None:
+        self.folder, self.difficult = folder, difficult
+        self.left_out = LeftOut(MISSING, UNREADABLE)
+        self.declared: Counter[int] = Counter()
+        self.findings: list[Finding] = []
+
+    def read(self, part: str, progress: Progress) -> list[Sample]:
+        names = _names(self.folder / "ImageSets" / "Main" / f"{part}.txt")
+        repeated = [name for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            numbers = f"{part}.txt: {len(repeated)}, such as {', '.join(repeated[:5])}. Each is one image."
+            self.findings.append(Finding("Some names are in a list more than once.", numbers, note=True))
+        samples = []
+        for done, name in enumerate(dict.fromkeys(names)):
+            if done % 500 == 0:
+                progress(f"annotations, {part}", done, len(names))
+            samples += self._sample(name)
+        return samples
+
+    def _sample(self, name: str) -> list[Sample]:
+        """The image as a list; an empty list if it is left out."""
+        file, annotation = self.folder / "JPEGImages" / f"{name}.jpg", self.folder / "Annotations" / f"{name}.xml"
+        if not is_file(annotation):
+            self.left_out.add(MISSING, name, f"missing file {annotation}")
+            return []
+        try:
+            sample = self._annotated(file, annotation, name)
+        except _UnreadableError as cause:
+            self.left_out.add(UNREADABLE, name, f"unreadable annotation {annotation}: {cause}")
+            return []
+        self.declared.update(sample.positives)
+        if not is_file(file):
+            self.left_out.add(MISSING, name, f"missing file {file}", sample.positives)
+            return []
+        return [sample]
+
+    def _annotated(self, file: Path, annotation: Path, name: str) -> Sample:
+        """Raises _UnreadableError for an annotation that is no XML, or has no size or corners."""
         try:
             tree = ET.parse(annotation).getroot()
         except (ET.ParseError, LookupError, ValueError, OSError) as cause:  # an unknown encoding is a LookupError
@@ -111,68 +147,25 @@ class Voc:
         return Sample(name, file, tuple(sorted(positives)), name, boxes, tuple(sorted(doubtful - positives)))
 
     def _boxes(self, tree: ET.Element, annotation: Path) -> tuple[tuple[Box, ...], set[int]]:
-        """All objects that count, the largest as the major one, and the labels of those that do not."""
+        """The boxes of the objects that count, and the labels of those that do not."""
         width, height = (_number(tree, f"size/{side}") for side in ("width", "height"))
         if width <= 0 or height <= 0:
             raise _UnreadableError(f"size is {width:g} x {height:g}")
-        found: list[tuple[float, int, Corners]] = []
+        boxes: list[tuple[float, int, Corners]] = []
         doubtful: set[int] = set()
-        for thing in tree.iter("object"):
-            if not self.difficult and thing.findtext("difficult", "0").strip() == "1":
-                doubtful.add(_label(thing, annotation))
+        for element in tree.iter("object"):
+            if not self.difficult and element.findtext("difficult", "0").strip() == "1":
+                doubtful.add(_label(element, annotation))
                 continue
-            x0, y0, x1, y1 = (_number(thing, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax"))
+            x0, y0, x1, y1 = (_number(element, f"bndbox/{corner}") for corner in ("xmin", "ymin", "xmax", "ymax"))
             corners = ((x0 - 1) / width, (y0 - 1) / height, x1 / width, y1 / height)  # VOC counts pixels from 1
-            label = _label(thing, annotation)
-            found.append(((x1 - x0) * (y1 - y0), label, corners))
-        return ranked(found), doubtful
+            boxes.append(((x1 - x0) * (y1 - y0), _label(element, annotation), corners))
+        return rank_boxes(boxes), doubtful
 
 
-class _UnreadableError(ValueError):
-    """Why an annotation cannot be used."""
-
-
-class _Part:
-    """The images of one list; what is left out, and why."""
-
-    def __init__(self, source: Voc, folder: Path, part: str, progress: Progress) -> None:
-        self.samples: list[Sample] = []
-        self.skipped: dict[str, str] = {}
-        self.left_out: dict[str, list[tuple[int, ...]]] = {MISSING: [], UNREADABLE: []}
-        self.declared: Counter[int] = Counter()
-        names = _names(folder / "ImageSets" / "Main" / f"{part}.txt")
-        repeated = [name for name, count in Counter(names).items() if count > 1]
-        numbers = f"{part}.txt: {len(repeated)}, as {', '.join(repeated[:5])}. Each is one image."
-        self.findings = (Finding("Some names stand in a list more than once.", numbers, note=True),) if repeated else ()
-        for done, name in enumerate(dict.fromkeys(names)):
-            if done % 500 == 0:
-                progress(f"annotations, {part}", done, len(names))
-            self._add(source, folder, name)
-
-    def _add(self, source: Voc, folder: Path, name: str) -> None:
-        file, annotation = folder / "JPEGImages" / f"{name}.jpg", folder / "Annotations" / f"{name}.xml"
-        if not is_file(annotation):
-            self._leave_out(name, MISSING, f"missing file {annotation}")
-            return
-        try:
-            sample = source.sample(file, annotation, name)
-        except _UnreadableError as cause:
-            self._leave_out(name, UNREADABLE, f"unreadable annotation {annotation}: {cause}")
-            return
-        self.declared.update(sample.positives)
-        if is_file(file):
-            self.samples.append(sample)
-        else:
-            self._leave_out(name, MISSING, f"missing file {file}", sample.positives)
-
-    def _leave_out(self, name: str, reason: str, cause: str, labels: tuple[int, ...] = ()) -> None:
-        self.skipped[name] = cause
-        self.left_out[reason].append(labels)
-
-
-def _label(thing: ET.Element, annotation: Path) -> int:
+def _label(element: ET.Element, annotation: Path) -> int:
     try:
-        return VOC_LABELS.index(thing.findtext("name", "").strip())
+        return VOC_LABELS.index(element.findtext("name", "").strip())
     except ValueError as cause:
         raise ValueError(f"{annotation}: {cause}") from None
 
@@ -186,7 +179,7 @@ def _number(element: ET.Element, path: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise _UnreadableError(f"{path} is {text!r}, no number")
+        raise _UnreadableError(f"{path} is {text!r}, not a number")
     return number
 
 

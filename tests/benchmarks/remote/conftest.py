@@ -1,4 +1,4 @@
-"""A device behind a real OpenSSH server, with a Python that finds numpy, Pillow and one runtime."""
+"""A device behind a real OpenSSH server, with a Python that finds numpy, Pillow and one runtime; a made-up ssh."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.remote import DeviceEntry
-from benchmarks.remote.ssh import Ssh
+from benchmarks.remote import DeviceEntry, Ssh
 from export.backends import OnnxRuntime
 from export.bundle.bundle import Parts, write_bundle
 from tests.helpers import bundles, sshd
@@ -51,6 +50,20 @@ def board(server: sshd.Server, python: Path, tmp_path: Path) -> Iterator[Callabl
     yield board
     for device in made:
         device.close()
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Callable[..., Ssh]:
+    """Makes a device whose ssh is a shell script."""
+
+    def scripted(script: str, **changes: Any) -> Ssh:
+        file = tmp_path / "ssh"
+        file.write_text(f"#!/bin/sh\n{script}\n")
+        file.chmod(0o755)
+        entry = {"name": "pi", "host": "board", "retries": 1, "folder": str(tmp_path / "store")}
+        return Ssh(DeviceEntry(**(entry | changes)), command=(str(file),), wait_s=0.01)
+
+    return scripted
 
 
 @pytest.fixture(scope="session")

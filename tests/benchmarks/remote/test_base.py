@@ -97,13 +97,13 @@ def test_a_damaged_bundle_is_refused_here(tmp_path: Path) -> None:
 def test_images_and_results_of_this_machine(tmp_path: Path) -> None:
     device = Local(DeviceEntry(name="this machine"))
     files = list(bundles.write_images(tmp_path / "images").values())
-    assert Path(device.images(files)).read_text().splitlines() == [str(file) for file in files]
+    assert Path(device.copy_images(files)).read_text().splitlines() == [str(file) for file in files]
     scratch = Path(device.scratch())
     (scratch / "result.json").write_text(json.dumps([1]))
-    device.collect(f"{scratch}/result.json", tmp_path / "result.json")
+    device.fetch(f"{scratch}/result.json", tmp_path / "result.json")
     assert json.loads((tmp_path / "result.json").read_text()) == [1]
     with pytest.raises(DeviceError, match=r"this machine: expected a result to copy, got .*nothing"):
-        device.collect(f"{scratch}/nothing", tmp_path / "nothing")
+        device.fetch(f"{scratch}/nothing", tmp_path / "nothing")
     assert not (tmp_path / "nothing").exists()
     device.close()
     assert not scratch.exists()

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,99 +15,100 @@ import numpy as np
 import pytest
 
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.remote import DeviceEntry, DeviceError, Local, agent, ssh
-from benchmarks.remote.ssh import Ssh
+from benchmarks.remote import DeviceError, Local, Ssh, agent, ssh
+from benchmarks.remote.base import DeviceEntry
 from mlkd.core.processes import PACKAGES
 from tests.helpers import bundles, sshd
 
-MiB = 1 << 20
+DAY_S = 86400.0
 
 
-def big(folder: Path) -> list[Path]:
-    """One image, if you will, of 5 MiB."""
-    (folder / "big.jpg").write_bytes(np.random.default_rng(0).bytes(5 * MiB))
-    return [folder / "big.jpg"]
-
-
-def store(tmp_path: Path, pattern: str) -> list[Path]:
+def stored(tmp_path: Path, pattern: str) -> list[Path]:
     return sorted(tmp_path.glob(f"store/{pattern}"))
 
 
 def wait_for(condition: Callable[[], Any]) -> None:
     """At most 30 s."""
-    ends = time.monotonic() + 30
+    deadline = time.monotonic() + 30
     while not condition():
-        assert time.monotonic() < ends
+        assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def wait_for_the_end_of(pids: Path) -> None:
+def wait_for_end_of(pids: Path) -> None:
     for pid in pids.read_text().split():
         wait_for(lambda pid=pid: not Path(f"/proc/{pid}").exists())
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What devices are sent: names of files and their first bytes."""
+    found: list[tuple[str, int]] = []
+    open_ends = ssh._open_ends
+
+    def record(files: list[tuple[Path, int]]) -> Any:
+        found.extend((file.name, start) for file, start in files)
+        return open_ends(files)
+
+    monkeypatch.setattr(ssh, "_open_ends", record)
+    return found
+
+
 def test_a_device_measures_and_scores_like_this_machine(board: Callable[..., Ssh], tmp_path: Path) -> None:
     bundles.write_colours(tmp_path / "colours", tmp_path / "work")
-    files, found = list(bundles.write_images(tmp_path / "images").values()), []
+    files, results = list(bundles.write_images(tmp_path / "images").values()), []
     options = ["--engine", "onnxruntime-fp32", "--queries", "5", "--warmup-s", "0.1"]
     for device in (board(retries=1), Local(DeviceEntry(name="here"))):
         with closing(device):
-            run, images, scratch = device.place(tmp_path / "colours"), device.images(files), device.scratch()
-            told = run("bench", *options, "--images", images)
+            run, images, scratch = device.place(tmp_path / "colours"), device.copy_images(files), device.scratch()
+            timed = run("bench", *options, "--images", images)
             run("scores", "--engine", "onnxruntime-fp32", "--images", images, "--out", f"{scratch}/scores")
-            device.collect(f"{scratch}/scores/onnxruntime-fp32.npy", tmp_path / "scores.npy")
-            found.append((told["sha256"], told["images"], np.load(tmp_path / "scores.npy", allow_pickle=False)))
-            assert len(told["samples"]["end_to_end_ms"]) >= 5
-    assert found[0][:2] == found[1][:2]
-    assert found[0][2].shape == (4, 3)
-    np.testing.assert_array_equal(found[0][2], found[1][2])
-    assert store(tmp_path, "scratch/*") == []
+            device.fetch(f"{scratch}/scores/onnxruntime-fp32.npy", tmp_path / "scores.npy")
+            results.append((timed["sha256"], timed["images"], np.load(tmp_path / "scores.npy", allow_pickle=False)))
+            assert len(timed["samples"]["end_to_end_ms"]) >= 5
+    assert results[0][:2] == results[1][:2]
+    assert results[0][2].shape == (4, 3)
+    np.testing.assert_array_equal(results[0][2], results[1][2])
+    assert stored(tmp_path, "scratch/*") == []
 
 
-def test_only_what_changed_travels(
-    board: Callable[..., Ssh], bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_only_what_changed_is_sent(
+    board: Callable[..., Ssh], bundle: Path, tmp_path: Path, sent: list[tuple[str, int]]
 ) -> None:
-    sent: list[str] = []
-    pieces = ssh._pieces
-    monkeypatch.setattr(
-        ssh, "_pieces", lambda files: pieces([(sent.append(file.name), (file, at))[1] for file, at in files])
-    )
     device = board()
     device.place(bundle)
-    assert sorted(sent) == ["card.md", "expected.npz", "fp32.onnx", "manifest.json", "manifest.sha256", "tagger.pyz"]
+    whole = ["card.md", "expected.npz", "fp32.onnx", "manifest.json", "manifest.sha256", "tagger.pyz"]
+    assert sorted(sent) == [(name, 0) for name in whole]
     sent.clear()
     (tmp_path / "card").write_text("another card")
     changed = bundles.changed(bundle, tmp_path / "changed", {"card.md": tmp_path / "card"})
     (changed / "manifest.sig").write_text("a signature")
     run = device.place(changed)
-    assert sorted(sent) == ["card.md", "manifest.json", "manifest.sha256", "manifest.sig"]
+    assert sorted(sent) == [(name, 0) for name in ("card.md", "manifest.json", "manifest.sha256", "manifest.sig")]
     assert run("say", "a b", "'$(id)\"")["said"] == ["a b", "'$(id)\""]
-    there = [folder / "card.md" for folder in store(tmp_path, "bundles/*")]
-    assert sorted(file.read_text() for file in there) == ["a card", "another card"]
-    (signature,) = store(tmp_path, "bundles/*/manifest.sig")
+    assert sorted(file.read_text() for file in stored(tmp_path, "bundles/*/card.md")) == ["a card", "another card"]
+    (signature,) = stored(tmp_path, "bundles/*/manifest.sig")
     assert signature.read_text() == "a signature"
+    assert {file.stat().st_mode & 0o777 for file in stored(tmp_path, "bundles/*")} == {0o700}
 
 
-def test_a_command_runs_in_a_clean_process_and_fails_alone(
+def test_a_program_runs_in_a_clean_process_and_fails_alone(
     board: Callable[..., Ssh], program: str, python: Path, tmp_path: Path
 ) -> None:
     variables = "export PYTHONPATH=/elsewhere PYTHONUNBUFFERED=1"
-    device = board(python=str(sshd.shim(tmp_path / "python", python, shell=variables)))
-    told = device._run([program, "say"], 60)
-    assert told["python"] == {"PYTHONPATH": "/elsewhere"}
+    run = board(python=str(sshd.shim(tmp_path / "python", python, shell=variables))).program(program)
+    printed = run("say")
+    assert printed["python"] == {"PYTHONPATH": "/elsewhere"}
     assert agent.PACKAGES == PACKAGES
-    assert Path(told["folder"]).parent == tmp_path / "store/scratch"
-    assert not Path(told["folder"]).exists()
+    assert printed["folder"] == os.sep
     with pytest.raises(ProcessFailedError, match=r"^exit code 1: last \[2Jwords$"):
-        device._run([program, "fail"], 60)
+        run("fail")
     with pytest.raises(ProcessFailedError, match=r"^no answer within 0\.5 s$"):
-        device._run([program, "wait", str(tmp_path / "pids"), "1"], 0.5)
+        run("wait", str(tmp_path / "pids"), "1", timeout_s=0.5)
     assert not Path(f"/proc/{(tmp_path / 'pids').read_text().strip()}").exists()
 
 
-def test_a_program_in_the_home_folder_there(
-    board: Callable[..., Ssh], python: Path, program: str, tmp_path: Path
-) -> None:
+def test_a_program_in_the_home_folder(board: Callable[..., Ssh], python: Path, program: str, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     shutil.copyfile(program, tmp_path / "home/it.py")
     device = board(python=str(sshd.shim(tmp_path / "python", python, shell=f"export HOME={tmp_path}/home")))
@@ -115,53 +116,55 @@ def test_a_program_in_the_home_folder_there(
     assert device.program(str(tmp_path / "home/it.py"))("say", "~/to")["said"] == ["~/to"]
 
 
-def test_a_file_is_brought(board: Callable[..., Ssh], tmp_path: Path) -> None:
+def test_a_damaged_copy_is_sent_again(board: Callable[..., Ssh], tmp_path: Path, sent: list[tuple[str, int]]) -> None:
     (tmp_path / "key.pub").write_text("a key")
-    there = Path(board().bring(tmp_path / "key.pub"))
-    assert (there.name, there.read_text()) == ("key.pub", "a key")
-    assert there.is_relative_to(tmp_path / "store")
+    device = board()
+    copy = Path(device.copy_file(tmp_path / "key.pub"))
+    assert (copy.name, copy.read_text()) == ("key.pub", "a key")
+    (stored_file,) = stored(tmp_path, "files/*")
+    stored_file.write_text("no key")
+    assert copy.read_text() == "no key"  # no second copy takes room
+    assert device.copy_file(tmp_path / "key.pub") == str(copy)
+    assert copy.read_text() == "a key"
+    assert sent == [("key.pub", 0)] * 2
 
 
-def test_a_copy_that_is_cut_goes_on_where_it_stopped(
-    board: Callable[..., Ssh], server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_copy_that_is_cut_is_resumed(
+    board: Callable[..., Ssh], server: sshd.Server, tmp_path: Path, sent: list[tuple[str, int]]
 ) -> None:
-    starts = []
-    pieces = ssh._pieces
+    content = np.random.default_rng(0).bytes(32 << 20)
+    (tmp_path / "big").write_bytes(content)
+    device = board(retries=2)
 
-    def cut_once(files: list[tuple[Path, int]]) -> Iterator[bytes]:
-        starts.append(files[0][1])
-        for at, piece in enumerate(pieces(files)):
-            if at == 3 and len(starts) == 1:
-                wait_for(lambda: any(file.stat().st_size > MiB for file in store(tmp_path, "files/*.partial")))
-                assert server.cut() > 0
-            yield piece
+    def cut() -> None:
+        wait_for(lambda: any(file.stat().st_size > 1 << 20 for file in stored(tmp_path, "files/*.partial")))
+        server.cut()
 
-    monkeypatch.setattr(ssh, "_pieces", cut_once)
-    pack = board(retries=2).images(big(tmp_path))
-    assert starts[0] == 0
-    assert MiB < starts[1] <= 3 * MiB
-    assert len(starts) == 2
-    assert tmp_path.joinpath("big.jpg").read_bytes() in Path(pack).read_bytes()
-    assert store(tmp_path, "files/*.partial") == []
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    copy = Path(device.copy_file(tmp_path / "big"))
+    cutter.join()
+    assert copy.read_bytes() == content
+    assert [start > 1 << 20 for _, start in sent] == [False, True]
+    assert stored(tmp_path, "files/*.partial") == []
 
 
-def test_a_spoilt_beginning_is_sent_again(board: Callable[..., Ssh], tmp_path: Path) -> None:
-    device, files = board(retries=1), list(bundles.write_images(tmp_path / "images").values())
-    pack = Path(device.images(files))
-    content = pack.read_bytes()
-    (whole,) = store(tmp_path, "files/*")
-    whole.with_suffix(".partial").write_bytes(bytes(100))
-    whole.unlink()
-    shutil.rmtree(pack.parent)
-    assert device.images(files) == str(pack)
-    assert pack.read_bytes() == content
+@pytest.mark.parametrize(("beginning", "starts"), [("a wrong", [7, 0]), ("one that is too long", [0])])
+def test_a_wrong_beginning_is_sent_again(
+    board: Callable[..., Ssh], tmp_path: Path, sent: list[tuple[str, int]], beginning: str, starts: list[int]
+) -> None:
+    (tmp_path / "file").write_text("a small file")
+    (tmp_path / "store/files").mkdir(parents=True)
+    (tmp_path / f"store/files/{ssh.hash_of(tmp_path / 'file')}.partial").write_text(beginning)
+    assert Path(board(retries=len(starts) - 1).copy_file(tmp_path / "file")).read_text() == "a small file"
+    assert [start for _, start in sent] == starts
 
 
 @pytest.mark.parametrize(("cuts", "retries"), [(1, 2), (2, 1)])
 def test_a_run_that_is_cut_is_ended_there_and_tried_again(
     board: Callable[..., Ssh], server: sshd.Server, program: str, tmp_path: Path, cuts: int, retries: int
 ) -> None:
-    device, pids = board(retries=retries), tmp_path / "pids"
+    run, pids = board(retries=retries).program(program), tmp_path / "pids"
     pids.touch()
 
     def cut() -> None:
@@ -174,11 +177,11 @@ def test_a_run_that_is_cut_is_ended_there_and_tried_again(
     if retries < cuts:
         lost = r"^pi: connection to board: expected one that holds, got: .*closed.* \(2 tries\); check that it is on"
         with pytest.raises(DeviceError, match=lost):
-            device._run([program, "wait", str(pids), str(cuts)], 60)
+            run("wait", str(pids), str(cuts))
     else:
-        assert device._run([program, "wait", str(pids), str(cuts)], 60) == {}
+        assert run("wait", str(pids), str(cuts)) == {}
     cutter.join()
-    wait_for_the_end_of(pids)
+    wait_for_end_of(pids)
 
 
 def test_one_command_at_a_time_until_another_thread_closes(
@@ -188,7 +191,7 @@ def test_one_command_at_a_time_until_another_thread_closes(
 
     def wait() -> None:
         try:
-            first._run([program, "wait", str(pids), "1"], 60)
+            first.program(program)("wait", str(pids), "1")
         except DeviceError as cause:
             ended.append(str(cause))
 
@@ -196,53 +199,33 @@ def test_one_command_at_a_time_until_another_thread_closes(
     waiting.start()
     wait_for(lambda: pids.exists() and pids.read_text())
     with pytest.raises(DeviceError, match=r"^pi: .*store: expected it to itself, got: in use by another program"):
-        board(timeout_s=0.2)._run([program, "say"], 60)
+        board(timeout_s=0.5).program(program)("say")
     first.close()
     waiting.join()
     assert len(ended) == 1
-    wait_for_the_end_of(pids)
+    wait_for_end_of(pids)
 
 
-def test_a_file_that_changed_there_is_told_and_sent_again(board: Callable[..., Ssh], tmp_path: Path) -> None:
-    device, files = board(), list(bundles.write_images(tmp_path / "images").values())
-    pack = Path(device.images(files))
-    content = pack.read_bytes()
-    (kept,) = store(tmp_path, "files/*")
-    kept.write_bytes(content[:-1] + b"!")
-    with pytest.raises(DeviceError, match=r"^pi: .*expected a file as it was sent, got: images\.zip: .*sha256"):
-        device.images(files)
-    assert device.images(files) == str(pack)
-    assert pack.read_bytes() == content
-
-
-def test_what_nobody_used_for_long_is_dropped(board: Callable[..., Ssh], tmp_path: Path) -> None:
-    for path, age_days in {"files/old": 31, "files/recent": 29, "bundles/old": 31, "scratch/old": 31}.items():
+def test_what_nobody_used_for_long_is_removed(board: Callable[..., Ssh], tmp_path: Path) -> None:
+    (tmp_path / "key.pub").write_text("a key")
+    copy = Path(board().copy_file(tmp_path / "key.pub"))
+    ages = {"files/old": 31, "files/recent": 29, "bundles/old": 31, "scratch/old": 31, "scratch/of 1970": 20000}
+    for path, age_days in ages.items():
         (tmp_path / "store" / path).mkdir(parents=True)
-        os.utime(tmp_path / "store" / path, (time.time() - age_days * 86400,) * 2)
-    board().images(list(bundles.write_images(tmp_path / "images").values()))
-    assert store(tmp_path, "*/old") == []
-    assert len(store(tmp_path, "*/recent")) == 1
+        os.utime(tmp_path / "store" / path, (time.time() - age_days * DAY_S,) * 2)
+    os.utime(stored(tmp_path, "files/*")[0], (time.time() - 31 * DAY_S,) * 2)  # needed, by a clock that jumps
+    assert board().copy_file(tmp_path / "key.pub") == str(copy)
+    assert stored(tmp_path, "*/old") == []
+    assert len(stored(tmp_path, "*/recent") + stored(tmp_path, "*/of 1970") + stored(tmp_path, "files/*")) == 4
 
 
-def test_a_clock_that_was_not_set_or_jumps_sweeps_nothing_that_is_needed(
+def test_a_result_that_is_absent_or_too_large_leaves_no_file(
     board: Callable[..., Ssh], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "store/scratch/of 1970").mkdir(parents=True)
-    os.utime(tmp_path / "store/scratch/of 1970", (5.0, 5.0))
-    device, files = board(), list(bundles.write_images(tmp_path / "images").values())
-    source = device._link._source
-    device._link._source = source.replace(b"< time.time() - file", b"< time.time() + 9e7 - file")
-    assert device._link._source != source
-    assert Path(device.images(files)).is_file()
-    assert len(store(tmp_path, "scratch/of 1970")) == 1
-
-
-def test_a_result_that_is_absent_or_cut_leaves_no_file(
-    board: Callable[..., Ssh], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(DeviceError, match=r"got: /nowhere/a\.npy: No such file or directory"):
-        board().collect("/nowhere/a.npy", tmp_path / "a.npy")
-    monkeypatch.setattr("benchmarks.remote.link.COLLECTED", 10)
-    with pytest.raises(DeviceError, match=f"expected an answer of the agent, got a file of {5 * MiB} bytes"):
-        board().collect(str(big(tmp_path)[0]), tmp_path / "a.npy")
+    with pytest.raises(DeviceError, match=r"got: .*No such file or directory: '/nowhere/a\.npy'"):
+        board().fetch("/nowhere/a.npy", tmp_path / "a.npy")
+    monkeypatch.setattr(ssh, "FETCHED", 10)
+    (tmp_path / "big").write_bytes(bytes(1 << 17))
+    with pytest.raises(DeviceError, match="expected an answer of the agent, got more than 64 KiB"):
+        board().fetch(str(tmp_path / "big"), tmp_path / "a.npy")
     assert list(tmp_path.glob("a.npy*")) == []

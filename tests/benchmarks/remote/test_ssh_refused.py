@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.remote import DeviceError, link
-from benchmarks.remote.ssh import Ssh
+from benchmarks.remote import DeviceError, Ssh, connection
 from tests.helpers import sshd
 
 GLIBC = 'raise ImportError("libc.so.6: version `GLIBC_2.99\' not found (required by onnxruntime)")'
@@ -43,13 +42,22 @@ def test_a_device_that_is_to_run_nothing_of_the_bundle(board: Callable[..., Ssh]
         board(runtimes=("openvino",)).place(bundle)
 
 
-def test_a_login_shell_that_reads_all_of_standard_input_is_named(
-    board: Callable[..., Ssh], python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("shell", "problem"),
+    [
+        ("cat > /dev/null", r"login: .* within 0\.5 s: the login shell of board reads standard in"),
+        ("read -r line", r"expected standard input as it was sent, got: 6 of 11 bytes; .*~/\.bashrc"),
+    ],
+)
+def test_a_login_shell_that_reads_standard_input_is_named(
+    board: Callable[..., Ssh], python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str, problem: str
 ) -> None:
-    monkeypatch.setattr(link, "START_S", 0.5)
-    reads = str(sshd.shim(tmp_path / "python", python, shell="cat > /dev/null"))
-    with pytest.raises(DeviceError, match=r"^pi: login: .* within 0\.5 s: the login shell of board reads standard in"):
-        board(python=reads, retries=3).scratch()
+    if shell.startswith("cat"):
+        monkeypatch.setattr(connection, "START_S", 0.5)
+    (tmp_path / "lines").write_text("1234\n567890")
+    reads = str(sshd.shim(tmp_path / "python", python, shell=shell))
+    with pytest.raises(DeviceError, match=f"^pi: {problem}"):
+        board(python=reads, retries=3).copy_file(tmp_path / "lines")
 
 
 def test_no_ssh_here(board: Callable[..., Ssh], bundle: Path) -> None:
@@ -98,9 +106,9 @@ def test_no_space_there(board: Callable[..., Ssh], python: Path, tmp_path: Path)
     small = "import shutil; shutil.disk_usage = lambda _: type('D', (), {'free': 1000000})"
     full = sshd.shim(tmp_path / "full", python, shell="ulimit -f 2048")
     with pytest.raises(DeviceError, match=r"^pi: space: expected 5\.2 MB free, got 1\.0 MB; make room"):
-        board(python=str(sshd.shim(tmp_path / "small", python, small))).images([big])
+        board(python=str(sshd.shim(tmp_path / "small", python, small))).copy_images([big])
     with pytest.raises(DeviceError, match=r"^pi: .*: expected room for the bundle .*, got: File too large; make room"):
-        board(python=str(full)).images([big])
+        board(python=str(full)).copy_images([big])
     assert list((tmp_path / "store/files").iterdir()) == []  # what had arrived makes room for others
 
 

@@ -20,7 +20,7 @@ def listing(*names: str, **fields: Any) -> Listing:
 
 
 def claims(audited: dict[str, Any]) -> dict[str, str]:
-    return {one["claim"]: one["numbers"] for one in audited["findings"]}
+    return {item["claim"]: item["numbers"] for item in audited["findings"]}
 
 
 def test_every_image_of_a_label_is_kept_or_left_out_for_a_reason() -> None:
@@ -39,15 +39,13 @@ def test_every_image_of_a_label_is_kept_or_left_out_for_a_reason() -> None:
     }
 
 
-def test_labels_that_nobody_accounts_for_are_an_error() -> None:
+def test_labels_that_are_not_accounted_for_are_an_error() -> None:
     source = listing("cat", declared={"cat": 3})
-    with pytest.raises(
-        ValueError, match=r"expected all 3 images of label 'cat' to be read, got 2 \(2 kept, left out: no"
-    ):
+    with pytest.raises(ValueError, match=r"expected to read all 3 images of label 'cat', got 2 \(2 kept, left out: no"):
         audit(source, samples((0,), (0,), ()), {}, ())
 
 
-def test_a_source_without_files_of_its_own_declares_nothing() -> None:
+def test_a_source_without_declared_counts() -> None:
     audited = audit(listing("cat", skipped={"a": "too small"}), samples((0,), (0,)), {}, [Finding("Odd.", "2.")])
     assert audited["labels"]["cat"] == {"source": 2, "kept": 2, "dropped": {}}
     assert audited["left_out"] == {"other reason": 1}
@@ -56,8 +54,8 @@ def test_a_source_without_files_of_its_own_declares_nothing() -> None:
     assert audit(composed, samples((0,), (0,)), {}, ())["left_out"] == {}
 
 
-def test_what_only_informs_is_a_note() -> None:
-    """Copies that are left out are no loss; with an unreadable image beside them there is something to act on."""
+def test_notes_are_apart_from_problems() -> None:
+    """Copies that are left out are no problem; an unreadable image is."""
     kept, note = samples((0,), ()), Finding("Two are alike.", "3.", note=True)
     audited = audit(listing("cat"), kept, {"copy in another split": [()]}, [note, Finding("Odd.", "2.")])
     assert audited["notes"] == [
@@ -69,28 +67,28 @@ def test_what_only_informs_is_a_note() -> None:
     assert "Some images were left out." in claims(audit(listing("cat"), kept, left_out, ()))
 
 
-def test_names_that_a_person_takes_for_one_are_told() -> None:
+def test_similar_names_are_reported() -> None:
     names = ("Cafe\u0301", "caf\u00e9 ", "Straße", "STRASSE", "tree")
     audited = audit(listing(*names), samples(*((label,) for label in range(5))), {}, ())
-    numbers = claims(audited)["Some labels differ only in capitals, spaces or the form of their accents."]
-    assert numbers == "'Cafe\u0301' = 'caf\u00e9 ', 'Straße' = 'STRASSE'. Each counts as a label of its own."
+    numbers = claims(audited)["Some labels differ only in case, spaces or Unicode form."]
+    assert numbers == "'Cafe\u0301' = 'caf\u00e9 ', 'Straße' = 'STRASSE'. Each counts as a separate label."
 
 
-def test_labels_of_every_image_and_of_none_are_told() -> None:
+def test_labels_on_every_image_or_on_none_are_reported() -> None:
     named = audit(listing("photo", "cat", "owl"), samples((0, 1), (0,), (0,)), {}, ())
     assert claims(named) == {
         "Some labels have no image.": "owl.",
-        "Some labels are on every image: nothing can be learnt of them.": "photo.",
+        "Some labels are on every image, so no model can learn them.": "photo.",
     }
 
 
-def test_unknown_and_unlabelled_images_are_not_counted_as_untagged() -> None:
-    some = samples((0,), (), ())
-    some[1:] = [replace(some[1], unknown=(0,)), replace(some[2], labelled=False)]
-    assert claims(audit(listing("cat"), some, {}, ())) == {}
+def test_unlabelled_images_are_not_untagged() -> None:
+    images = samples((0,), (), ())
+    images[1:] = [replace(images[1], unknown=(0,)), replace(images[2], labelled=False)]
+    assert claims(audit(listing("cat"), images, {}, ())) == {}
 
 
-def test_many_names_are_shortened() -> None:
+def test_long_lists_of_names_are_shortened() -> None:
     names = [f"label {number}" for number in range(13)]
     numbers = claims(audit(listing("cat", *names), samples((0,), (0, 1), ()), {}, ()))["Some labels have no image."]
     assert numbers.endswith("label 10 and 2 more.")

@@ -1,4 +1,4 @@
-"""Copies of one photograph: re-encoded and resized, in splits that we deal and in splits that the source gives."""
+"""Copies of one photograph: re-encoded and resized, in splits that the project or the source chose."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from PIL import Image
 from mlkd.core.progress import silent
 from mlkd.data import SPLITS, Folder, prepare, read_split
 from mlkd.data.base import Sample
-from mlkd.data.copies import keep_together
+from mlkd.data.copies import move_copies, photograph_greys, same_photograph_groups
 from mlkd.data.leakage import Decoded
-from mlkd.data.near_duplicates import photograph_greys, same_photograph_groups
-from mlkd.data.splits import CARVED
+from mlkd.data.splits import TRAIN_VAL_TEST
 
 TAGS = ("cat", "dog", "owl")
 
 
 def photograph(seed: int, side: int = 240) -> Image.Image:
-    """Large shapes with soft edges and some grain: nothing that survives only at full size."""
+    """Large shapes with soft edges and some grain, which survive a smaller size."""
     rng = np.random.default_rng(seed)
     coarse = Image.fromarray(rng.integers(20, 235, (7, 7, 3), dtype=np.uint8)).resize(
         (side, side), Image.Resampling.BICUBIC
@@ -48,15 +47,15 @@ def test_re_encoded_and_resized_copies_are_one_photograph() -> None:
     assert groups(*images) == [0, 1, 0, 1, 0]
 
 
-def test_another_photograph_of_the_same_view_is_no_copy() -> None:
-    """An object on a tenth of the image, and the view moved by a twentieth."""
+def test_a_similar_photograph_is_no_copy() -> None:
+    """One has an object on a tenth of the image, one is shifted by a twentieth."""
     first = photograph(3)
-    with_object, moved = first.copy(), first.crop((12, 0, 240, 240))
+    with_object, shifted = first.copy(), first.crop((12, 0, 240, 240))
     with_object.paste((250, 250, 250), (20, 20, 95, 95))
-    assert groups(first, with_object, moved) == [0, 1, 2]
+    assert groups(first, with_object, shifted) == [0, 1, 2]
 
 
-def test_images_of_one_tone_are_no_copies() -> None:
+def test_images_of_a_single_tone_are_no_copies() -> None:
     assert groups(*(Image.new("RGB", (64, 64), (tone, tone, tone)) for tone in (100, 100, 101))) == [0, 1, 2]
 
 
@@ -65,45 +64,47 @@ def test_groups_agree_with_a_comparison_of_all_pairs() -> None:
     greys = np.concatenate([photograph_greys([np.asarray(photograph(seed, 48))]) for seed in rng.integers(0, 9, 30)])
     greys = np.clip(greys + rng.normal(0, 0.7, greys.shape), 0, 255).astype(np.uint8)
     values = greys.astype(float)
-    off = np.sqrt(((values[:, None] - values[None]) ** 2).mean((2, 3)))
-    first = [int(np.flatnonzero(row <= 1.5)[0]) for row in off]
+    error = np.sqrt(((values[:, None] - values[None]) ** 2).mean((2, 3)))
+    first = [int(np.flatnonzero(row <= 1.5)[0]) for row in error]
     assert 3 < len(set(first)) <= 9
     assert same_photograph_groups(greys).tolist() == first
 
 
-def decoded(name: str, group: str = "", content: str = "", carved: bool = True) -> Decoded:
-    return Decoded(0, Sample(name, Path(name), (), group or name, carved=carved), content or name)
+def decoded(name: str, group: str = "", content: str = "", movable: bool = True) -> Decoded:
+    return Decoded(0, Sample(name, Path(name), (), group or name, movable=movable), content or name)
 
 
 def names(splits: dict[str, list[Decoded]]) -> dict[str, list[str]]:
-    return {split: sorted(one.sample.name for one in images) for split, images in splits.items()}
+    return {split: sorted(image.sample.name for image in images) for split, images in splits.items()}
 
 
-def test_a_carved_copy_goes_to_the_split_of_its_group() -> None:
+def test_a_movable_copy_moves_to_the_split_of_its_group() -> None:
     splits = {"train": [decoded("a"), decoded("b")], "val": [decoded("c")], "test": [decoded("d"), decoded("e")]}
-    kept, out, findings = keep_together(splits, [0, 1, 2, 1, 4], CARVED)
-    assert not out
-    where = {one.sample.name: split for split, images in kept.items() for one in images}
-    assert sorted(where) == ["a", "b", "c", "d", "e"]
-    assert where["b"] == where["d"]
-    assert {one.sample.group for images in kept.values() for one in images if one.sample.name in "bd"} == {"b"}
-    assert [one.numbers for one in findings] == ["2 images show 1 photographs. All copies of one stay in one split."]
+    remaining, dropped, findings = move_copies(splits, [0, 1, 2, 1, 4], TRAIN_VAL_TEST)
+    assert not dropped
+    split_of = {image.sample.name: split for split, images in remaining.items() for image in images}
+    assert sorted(split_of) == ["a", "b", "c", "d", "e"]
+    assert split_of["b"] == split_of["d"]
+    assert {image.sample.group for image in remaining[split_of["b"]] if image.sample.name in "bd"} == {"b"}
+    assert [finding.numbers for finding in findings] == [
+        "2 images show 1 photographs. All copies of one stay in one split."
+    ]
 
 
 def test_groups_that_share_a_photograph_become_one() -> None:
     splits = {"train": [decoded("a", "1"), decoded("b", "2")], "val": [decoded("c", "2")], "test": [decoded("d", "1")]}
-    kept, _, _ = keep_together(splits, [0, 0, 2, 3], CARVED)
-    assert [len(images) for images in kept.values() if images] == [4]
+    remaining, _, _ = move_copies(splits, [0, 0, 2, 3], TRAIN_VAL_TEST)
+    assert [len(images) for images in remaining.values() if images] == [4]
 
 
-@pytest.mark.parametrize(("sha256", "left"), [("", ["a"]), ("same", ["a", "b"])])
-def test_a_copy_in_a_given_split_stays_in_the_worthiest(sha256: str, left: list[str]) -> None:
-    """Equal files are not left out here: whoever gave the splits has to hear of them."""
-    given = [decoded(name, content=sha256 if name in "bd" else "", carved=False) for name in "abcd"]
+@pytest.mark.parametrize(("sha256", "train"), [("", ["a"]), ("same", ["a", "b"])])
+def test_a_copy_in_given_splits_stays_in_the_most_important(sha256: str, train: list[str]) -> None:
+    """Equal files are not dropped here: they are reported as a leak."""
+    given = [decoded(name, content=sha256 if name in "bd" else "", movable=False) for name in "abcd"]
     splits = {"train": given[:2], "val": given[2:3], "test": given[3:]}
-    kept, out, _ = keep_together(splits, [0, 1, 2, 1], ())
-    assert names(kept) == {"train": left, "val": ["c"], "test": ["d"]}
-    assert [one.sample.name for one in out] == [name for name in "ab" if name not in left]
+    remaining, dropped, _ = move_copies(splits, [0, 1, 2, 1], ())
+    assert names(remaining) == {"train": train, "val": ["c"], "test": ["d"]}
+    assert [image.sample.name for image in dropped] == [name for name in "ab" if name not in train]
 
 
 def test_frames_of_one_view_do_not_empty_a_split() -> None:
@@ -112,10 +113,10 @@ def test_frames_of_one_view_do_not_empty_a_split() -> None:
         "val": [decoded("v")],
         "test": [decoded("x"), decoded("y")],
     }
-    kept, out, findings = keep_together(splits, [5] * 11 + [6], CARVED)
-    assert names(kept) == names(splits)
-    assert not out
-    assert [one.numbers for one in findings] == ["Groups of 11 images. They may be in different splits."]
+    remaining, dropped, findings = move_copies(splits, [5] * 11 + [6], TRAIN_VAL_TEST)
+    assert names(remaining) == names(splits)
+    assert not dropped
+    assert [finding.numbers for finding in findings] == ["Groups of 11 images. They may be in different splits."]
 
 
 def folder(root: Path, header: str, row: Callable[[int, str], str]) -> Folder:
@@ -132,23 +133,24 @@ def folder(root: Path, header: str, row: Callable[[int, str], str]) -> Folder:
 
 def test_copies_in_a_folder_without_splits_stay_together(tmp_path: Path) -> None:
     source = folder(tmp_path, "file,tags", lambda number, name: f"{name},{TAGS[number % 3]}")
-    before = {one.file.stem: split for split, some in source.read(tmp_path, silent).splits.items() for one in some}
+    listed = source.read(tmp_path, silent).splits
+    before = {sample.file.stem: split for split, samples in listed.items() for sample in samples}
     assert any(before[f"{number}"] != before[f"small{number}"] for number in range(40))
     prepare(source, tmp_path / "out", (16, 32))
     splits = {name: read_split(tmp_path / "out", name) for name in SPLITS}
-    where = {file.stem: name for name, split in splits.items() for file in split.files}
-    assert len(where) == 80
-    assert all(where[f"{number}"] == where[f"small{number}"] for number in range(40))
+    split_of = {file.stem: name for name, split in splits.items() for file in split.files}
+    assert len(split_of) == 80
+    assert all(split_of[f"{number}"] == split_of[f"small{number}"] for number in range(40))
     for split in splits.values():
         for row, file in enumerate(split.files):
             with Image.open(file) as image:
                 expected = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
-            assert np.abs(split.pixels(32)[row] - expected).max() <= 3  # its own pixels, wherever it was moved
+            assert np.abs(split.pixels(32)[row] - expected).max() <= 3  # its own pixels, even if it was moved
             number = int(file.stem.removeprefix("small"))
             assert split.labels.names[int(split.targets[row].argmax())] == TAGS[number % 3]
 
 
-def test_copies_in_given_splits_are_left_out_of_the_lesser_and_counted(tmp_path: Path) -> None:
+def test_copies_in_given_splits_are_dropped_and_counted(tmp_path: Path) -> None:
     def row(number: int, name: str) -> str:
         split = "test" if number % 4 == 0 else "val" if number % 4 == 1 else "train"
         return f"{name},{TAGS[number % 3]},{'train' if number == 8 and name.startswith('small') else split}"
@@ -158,7 +160,7 @@ def test_copies_in_given_splits_are_left_out_of_the_lesser_and_counted(tmp_path:
     assert skipped == {"small8.jpg": f"{tmp_path / 'small8.jpg'}: copy in another split"}
     about = json.loads((tmp_path / "out/about.json").read_text())
     assert about["labels"]["owl"]["dropped"] == {"copy in another split": 1}
-    assert [one["claim"] for one in about["notes"]] == [
+    assert [note["claim"] for note in about["notes"]] == [
         "Some images are copies of one photograph.",
         "Some images were left out.",
     ]

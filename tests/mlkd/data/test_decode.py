@@ -11,7 +11,7 @@ from PIL import Image
 
 from mlkd.core.images import UnreadableImageError, load
 from mlkd.data import decode as decoding
-from mlkd.data.decode import Reading, decode_files, decode_sizes, scaled_findings
+from mlkd.data.decode import DecodeResult, decode_files, decode_sizes, scaling_findings
 
 
 def jpeg(width: int, height: int, seed: int = 0) -> bytes:
@@ -31,7 +31,7 @@ def files(tmp_path: Path) -> list[Path]:
     return files
 
 
-def check(readings: list[Reading], files: list[Path], arrays: dict[int, Path]) -> None:
+def check(readings: list[DecodeResult], files: list[Path], arrays: dict[int, Path]) -> None:
     for row, (file, reading) in enumerate(zip(files, readings, strict=True)):
         for px, array in arrays.items():
             expected = 0 if reading.unreadable else load(file, px)
@@ -44,7 +44,7 @@ def check(readings: list[Reading], files: list[Path], arrays: dict[int, Path]) -
 
 
 @pytest.mark.parametrize("many", [False, True])
-def test_rows_hashes_and_causes_alone_and_in_processes(
+def test_files_are_decoded_in_one_process_or_several(
     many: bool, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "CHUNK", 2)
@@ -55,22 +55,22 @@ def test_rows_hashes_and_causes_alone_and_in_processes(
     if many:
         monkeypatch.setattr(decoding, "MANY", 4)
     arrays = {px: tmp_path / f"{px}.npy" for px in (16, 24)}
-    told: list[int] = []
-    check(decode_files(files, arrays, told.append), files, arrays)
+    calls: list[int] = []
+    check(decode_files(files, arrays, calls.append), files, arrays)
     assert started == ([2] if many else [])
-    assert told[0] == 0
-    assert told == sorted(told)
+    assert calls[0] == 0
+    assert calls == sorted(calls)
 
 
 @pytest.mark.parametrize("size", [(640, 480), (33, 20), (1, 1), (500, 130)])
-def test_sizes_equal_those_of_the_one_preprocessing(size: tuple[int, int]) -> None:
+def test_pixels_equal_those_of_images_load(size: tuple[int, int]) -> None:
     content = jpeg(*size)
     sizes = (16, 24, 32, 96, 128, 224)
     for px, view in decode_sizes(content, sizes)[0].items():
         np.testing.assert_array_equal(view, load(content, px))
 
 
-def test_one_decoding_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_scale_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
     real = decoding.decode
     monkeypatch.setattr(decoding, "decode", lambda content, px: decoded.append(px) or real(content, px))
@@ -81,7 +81,7 @@ def test_one_decoding_a_scale(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Deadly(type(Path())):  # type: ignore[misc]
-    """A path whose reading ends the process, as a crash in a decoder or a want of memory does."""
+    """A path that kills the process that reads it, as a crash in a decoder or a lack of memory does."""
 
     def read_bytes(self) -> bytes:
         assert multiprocessing.parent_process() is not None
@@ -89,7 +89,7 @@ class Deadly(type(Path())):  # type: ignore[misc]
         return b""
 
 
-def test_a_process_that_dies_is_an_error_with_its_cause(
+def test_a_dead_process_is_an_error_with_its_cause(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "CHUNK", 2)
@@ -101,8 +101,10 @@ def test_a_process_that_dies_is_an_error_with_its_cause(
     assert not multiprocessing.active_children()
 
 
-def test_images_with_scaled_values_are_counted_with_the_first_name() -> None:
+def test_scaled_images_are_counted_with_the_first_name() -> None:
     how = ("", "10-bit colours", "12-bit grey values", "12-bit grey values")
-    (finding,) = scaled_findings((f"{at}.png", Reading("hash", scaled=scaled)) for at, scaled in enumerate(how))
+    (finding,) = scaling_findings(
+        (f"{index}.png", DecodeResult("hash", scaled=scaled)) for index, scaled in enumerate(how)
+    )
     assert finding.numbers == "2 with 12-bit grey values (first 2.png), 1 with 10-bit colours (first 1.png)."
-    assert scaled_findings([("0.png", Reading("hash"))]) == []
+    assert scaling_findings([("0.png", DecodeResult("hash"))]) == []

@@ -23,16 +23,16 @@ def loader(prepared: Path, **changes: object) -> Loader:
     return Loader(**{**settings, **changes})  # type: ignore[arg-type]
 
 
-def test_processes_share_out_the_batches_of_one(prepared: Path) -> None:
-    one = loader(prepared).rows(epoch=3)
+def test_processes_share_each_batch(prepared: Path) -> None:
+    alone = loader(prepared).rows(epoch=3)
     parts = [loader(prepared, rank=rank, ranks=2).rows(epoch=3) for rank in range(2)]
-    assert [first + second for first, second in zip(*parts, strict=True)] == one
-    assert sorted(row for rows in one for row in rows) == list(range(24))
-    assert one != loader(prepared).rows(epoch=4)
-    assert one != loader(prepared, seed=2).rows(epoch=3)
+    assert [first + second for first, second in zip(*parts, strict=True)] == alone
+    assert sorted(row for rows in alone for row in rows) == list(range(24))
+    assert alone != loader(prepared).rows(epoch=4)
+    assert alone != loader(prepared, seed=2).rows(epoch=3)
 
 
-def test_an_epoch_begun_in_the_middle_is_the_rest_of_the_whole(prepared: Path) -> None:
+def test_an_epoch_can_start_at_any_batch(prepared: Path) -> None:
     whole = list(loader(prepared).batches(epoch=1))
     rest = list(loader(prepared).batches(epoch=1, first=2))
     assert len(whole) == 3
@@ -42,26 +42,26 @@ def test_an_epoch_begun_in_the_middle_is_the_rest_of_the_whole(prepared: Path) -
         assert torch.equal(got, expected)
 
 
-def test_images_are_the_epochs_view_at_every_size(prepared: Path) -> None:
+def test_images_show_the_view_of_the_epoch_at_every_size(prepared: Path) -> None:
     given = loader(prepared)
     rows, (small, large) = next(given.batches(epoch=3))
     assert small.shape == (8, 24, 24, 3)
     assert large.shape == (8, 32, 32, 3)
     split, row = given.split, int(rows[5])
     for px, images in ((24, small), (32, large)):
-        assert torch.equal(images[5], given.views.apply(split.pixels(px)[row], seed=5, sample=row, view=1))
+        assert torch.equal(images[5], given.views.apply(split.pixels(px)[row], seed=5, row=row, view=1))
 
 
 def test_fewer_images_than_a_batch_are_one_batch(prepared: Path) -> None:
     assert [len(rows) for rows in loader(prepared, batch_size=64).rows(0)] == [24]
 
 
-def test_a_batch_that_processes_cannot_share_is_refused(prepared: Path) -> None:
+def test_a_batch_that_cannot_be_shared_is_refused(prepared: Path) -> None:
     with pytest.raises(ValueError, match="batch_size: expected a multiple of the 3 processes, got 8"):
         loader(prepared, rank=0, ranks=3)
 
 
-def test_an_epoch_has_to_hold_a_step(prepared: Path) -> None:
+def test_an_epoch_without_a_step_is_refused(prepared: Path) -> None:
     assert loader(prepared).steps_per_epoch(2) == 1
     with pytest.raises(ValueError, match="accumulate: expected at most the 3 batches of an epoch, got 4"):
         loader(prepared).steps_per_epoch(4)
@@ -69,11 +69,11 @@ def test_an_epoch_has_to_hold_a_step(prepared: Path) -> None:
 
 @dataclass(frozen=True)
 class Deadly:
-    """Kills the process that asks for a view, as the kernel does when memory is gone."""
+    """Kills the process that asks for a view, as the kernel does without memory."""
 
     count: int = 1
 
-    def apply(self, pixels: NDArray[np.uint8], *, seed: int, sample: int, view: int) -> torch.Tensor:
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> torch.Tensor:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
@@ -82,15 +82,15 @@ class Deadly:
 class Faulty:
     count: int = 1
 
-    def apply(self, pixels: NDArray[np.uint8], *, seed: int, sample: int, view: int) -> torch.Tensor:
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> torch.Tensor:
         raise RuntimeError("no such view")
 
 
-def test_a_dead_worker_is_an_error_and_no_hang(prepared: Path) -> None:
+def test_a_dead_worker_is_an_error(prepared: Path) -> None:
     with pytest.raises(DeadWorkerError, match="expected the loading process to live, got: DataLoader worker"):
         next(loader(prepared, views=Deadly()).batches(epoch=0))
 
 
-def test_a_fault_in_a_worker_comes_with_its_cause(prepared: Path) -> None:
+def test_an_error_in_a_worker_has_its_cause(prepared: Path) -> None:
     with pytest.raises(RuntimeError, match="no such view"):
         next(loader(prepared, views=Faulty()).batches(epoch=0))

@@ -9,14 +9,14 @@ from PIL import Image
 
 from mlkd.core.images import load
 from mlkd.core.labels import Labels
-from mlkd.core.progress import Progress, silent
+from mlkd.core.progress import Progress
 from mlkd.data import SPLITS, Scenes, prepare, read_split
 from mlkd.data.base import Listing, Sample
 
 
 @dataclass
 class Given:
-    """A source that lists what a test gives it."""
+    """A source with the listing of a test."""
 
     listing: Listing
 
@@ -47,7 +47,7 @@ def listing(tmp_path: Path) -> Listing:
     return Listing(Labels(("cat", "dog")), splits, "drawn", ("none",))
 
 
-def test_scenes_prepared_and_read_back(scenes: Scenes, tmp_path: Path) -> None:
+def test_scenes_are_prepared_and_read_back(scenes: Scenes, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepare(scenes, out, (32, 48))
     splits = {name: read_split(out, name) for name in SPLITS}
@@ -68,12 +68,8 @@ def test_scenes_prepared_and_read_back(scenes: Scenes, tmp_path: Path) -> None:
             for px in (32, 48):
                 np.testing.assert_array_equal(split.pixels(px)[row], load(split.files[row], px))
     assert {path.name for path in out.glob("val*")} == set()
-
-
-def test_a_prepared_folder_can_be_moved(scenes: Scenes, tmp_path: Path) -> None:
-    prepare(scenes, tmp_path / "out.partial", (32,))
-    (tmp_path / "out.partial").rename(tmp_path / "out")
-    assert all(file.is_file() for file in read_split(tmp_path / "out", "test").files)
+    out.rename(tmp_path / "moved")
+    assert all(file.is_file() for file in read_split(tmp_path / "moved", "test").files)
 
 
 def test_unreadable_images_are_left_out_and_named(listing: Listing, tmp_path: Path) -> None:
@@ -81,7 +77,9 @@ def test_unreadable_images_are_left_out_and_named(listing: Listing, tmp_path: Pa
     bad.write_bytes(bad.read_bytes()[:200])
     listing.splits["val"][3].file.write_bytes(b"no image")
     listing.splits["test"][5].file.unlink()
-    prepare(Given(listing), tmp_path / "out", (16,))
+    calls: list[tuple[str, int, int]] = []
+    prepare(Given(listing), tmp_path / "out", (16,), lambda *call: calls.append(call))
+    assert ("decoding, test", 6, 6) in calls
     train, test = read_split(tmp_path / "out", "train"), read_split(tmp_path / "out", "test")
     assert train.names == ("train0", "train1", "train3", "train4", "train5")
     assert train.pixels(16).shape == (5, 16, 16, 3)
@@ -109,19 +107,17 @@ def test_a_leak_is_refused(what: str, listing: Listing, tmp_path: Path) -> None:
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
-def test_all_leaks_are_counted_and_some_named(listing: Listing, tmp_path: Path) -> None:
-    for one in listing.splits["train"]:
-        twin = tmp_path / "in" / f"twin{one.name}.png"
-        twin.write_bytes(one.file.read_bytes())
-        listing.splits["test"].append(replace(one, name=twin.stem, file=twin))
+def test_the_message_counts_all_leaks(listing: Listing, tmp_path: Path) -> None:
+    for sample in listing.splits["train"]:
+        twin = tmp_path / "in" / f"twin{sample.name}.png"
+        twin.write_bytes(sample.file.read_bytes())
+        listing.splits["test"].append(replace(sample, name=twin.stem, file=twin))
     with pytest.raises(ValueError, match=r"train \(train4\) and test \(twintrain4\); and 1 more; remove one of each"):
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_a_copy_between_published_splits_is_left_out_of_the_lesser(
-    published: bool, listing: Listing, tmp_path: Path
-) -> None:
+def test_a_copy_in_two_published_splits_is_dropped_from_one(published: bool, listing: Listing, tmp_path: Path) -> None:
     for split, number in (("train", 1), ("val", 0)):
         listing.splits[split][number].file.write_bytes(listing.splits["test"][number].file.read_bytes())
     source = Given(replace(listing, published=published))
@@ -176,16 +172,16 @@ def test_only_train_may_have_unlabelled_images(split: str, listing: Listing, tmp
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
-def test_a_split_without_a_image_is_refused(listing: Listing, tmp_path: Path) -> None:
-    for one in listing.splits["test"]:
-        one.file.write_bytes(b"")
+def test_a_split_without_readable_images_is_refused(listing: Listing, tmp_path: Path) -> None:
+    for sample in listing.splits["test"]:
+        sample.file.write_bytes(b"")
     with pytest.raises(ValueError, match="split test: expected readable images, got 0 of 6"):
         prepare(Given(listing), tmp_path / "out", (16,))
 
 
 @pytest.mark.parametrize(("split", "where"), [("val", " in select"), ("test", "")])
 def test_a_split_without_a_positive_is_refused(split: str, where: str, listing: Listing, tmp_path: Path) -> None:
-    listing.splits[split] = [replace(one, positives=()) for one in listing.splits[split]]
+    listing.splits[split] = [replace(sample, positives=()) for sample in listing.splits[split]]
     with pytest.raises(
         ValueError, match=f"^{split}: expected a positive of some label{where}, got none; tag more images$"
     ):
@@ -194,14 +190,14 @@ def test_a_split_without_a_positive_is_refused(split: str, where: str, listing: 
 
 def test_the_only_positive_of_val_is_in_select(listing: Listing, tmp_path: Path) -> None:
     for number in range(6):
-        val = [replace(one, positives=(1,) * (row == number)) for row, one in enumerate(listing.splits["val"])]
+        val = [replace(sample, positives=(1,) * (row == number)) for row, sample in enumerate(listing.splits["val"])]
         source = Given(replace(listing, splits=listing.splits | {"val": val}))
         prepare(source, tmp_path / "out", (16,))
         assert read_split(tmp_path / "out", "select").targets.sum() == 1
         assert read_split(tmp_path / "out", "tune").targets.sum() == 0
 
 
-def test_reading_what_is_not_there(listing: Listing, tmp_path: Path) -> None:
+def test_errors_name_a_missing_size_split_or_folder(listing: Listing, tmp_path: Path) -> None:
     prepare(Given(listing), tmp_path / "out", (16,))
     assert read_split(tmp_path / "out", "train").major is None
     with pytest.raises(ValueError, match=r"prepared sizes \[16\], got 20"):
@@ -210,10 +206,3 @@ def test_reading_what_is_not_there(listing: Listing, tmp_path: Path) -> None:
         read_split(tmp_path / "out", "val")
     with pytest.raises(ValueError, match="run the data stage"):
         read_split(tmp_path, "train")
-
-
-def test_progress_is_told(listing: Listing, tmp_path: Path) -> None:
-    told: list[tuple[str, int, int]] = []
-    prepare(Given(listing), tmp_path / "out", (16,), lambda *what: told.append(what))
-    assert ("decoding, test", 6, 6) in told
-    silent("nothing", 0, 0)

@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 
 from mlkd.data.rand_augment import FILL, MAGNITUDES, rand_augment
 
-PX = 96  # where torchvision, which cuts a translation off, comes to the same whole pixels
+PX = 96  # where torchvision, which truncates translations, gets the same whole pixels
 
 
 def sample(seed: int = 3) -> torch.Tensor:
@@ -18,16 +18,16 @@ def ours(image: torch.Tensor, operations: int, magnitude: int, seed: int) -> tor
     return rand_augment(image, operations, magnitude, np.random.default_rng(seed))
 
 
-@pytest.mark.parametrize("magnitude", [5, 9, 29])
+@pytest.mark.parametrize("magnitude", [9, 29])
 def test_the_operations_are_those_of_torchvision(magnitude: int) -> None:
-    """What one operation can make of an image, over many draws of each, is the same set, but for rounding."""
+    """Many draws of one operation give the same set of images as torchvision, but for rounding."""
     image = sample()
     theirs = v2.RandAugment(1, magnitude, interpolation=v2.InterpolationMode.BILINEAR, fill=FILL)
     torch.manual_seed(0)
-    expected = distinct([theirs(image) for _ in range(400)])
-    found = distinct([ours(image, 1, magnitude, seed) for seed in range(400)])
-    apart = np.array([[far(a, b) for b in expected] for a in found])
-    assert len(found) == len(expected) == 23  # nine operations in two directions, and five that have none
+    expected = distinct([theirs(image) for _ in range(250)])
+    actual = distinct([ours(image, 1, magnitude, seed) for seed in range(250)])
+    apart = np.array([[far(a, b) for b in expected] for a in actual])
+    assert len(actual) == len(expected) == 23  # nine operations in two directions, and five that have none
     assert apart.min(0).max() < 0.02
     assert apart.min(1).max() < 0.02
 
@@ -41,14 +41,14 @@ def far(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(first - second).mean())
 
 
-def test_operations_follow_each_other() -> None:
+def test_operations_are_applied_in_turn() -> None:
     rng, image = np.random.default_rng(7), sample()
     one_by_one = rand_augment(rand_augment(image, 1, 9, rng), 1, 9, rng)
     assert torch.equal(ours(image, 2, 9, 7), one_by_one)
     assert torch.equal(ours(image, 0, 9, 7), image)
 
 
-def test_it_is_a_function_of_the_generator_alone() -> None:
+def test_only_the_given_generator_is_used() -> None:
     image = sample()
     first = ours(image, 3, MAGNITUDES - 1, 5)
     state = torch.random.get_rng_state()

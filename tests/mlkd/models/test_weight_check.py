@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 
 from mlkd.core.labels import Labels
+from mlkd.data import prepare
 from mlkd.data.augment import Views
 from mlkd.data.base import Listing, Sample
-from mlkd.data.prepared import prepare
 from mlkd.models.heads import Pooled
 from mlkd.models.network import Model
 from mlkd.models.weight_check import check_weights

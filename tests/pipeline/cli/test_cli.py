@@ -11,6 +11,7 @@ import pytest
 from export.errors import BundleError
 from pipeline import stages
 from pipeline.__main__ import main
+from pipeline.cli.stages import publish
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
 from tests.helpers import commands, drawings
@@ -143,12 +144,12 @@ def test_a_full_disk_keeps_what_is_finished(recipe: Path, tmp_path: Path) -> Non
     assert "Traceback" not in log
     assert "stage teacher: " in log
     assert "expected room to write, got file too large (" in log
-    assert "run the same command again, finished stages are kept" in log
+    assert "rerun the command; finished stages are kept" in log
     assert result.read(tmp_path / "runs/tiny/data") is not None
     code, log = commands.run(tmp_path, "distill", "--recipe", "tiny.yaml")
     assert code == 0, log
     assert "data: unchanged, skipped" in log
-    assert "teacher: not there yet; going on where it stopped" in log
+    assert "teacher: no result yet; resuming" in log
 
 
 def test_an_interrupted_run_says_that_it_goes_on(recipe: Path, tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_an_interrupted_run_says_that_it_goes_on(recipe: Path, tmp_path: Path) -
     started.interrupt()
     code, log = started.wait()
     assert code == 130
-    assert log.splitlines()[-1] == "stopped: finished stages and epochs are kept, the same command goes on"
+    assert log.splitlines()[-1] == "interrupted: finished stages and epochs are kept; rerun the same command to resume"
     assert "Traceback" not in log
 
 
@@ -174,7 +175,7 @@ def test_publishing_over_what_is_not_ours_is_refused(tmp_path: Path, monkeypatch
 
     bundles.write_colours(tmp_path / "runs/tiny/bundle/bundle", tmp_path / "work")
     with pytest.raises(BundleError, match="dist/tiny: expected a bundle"):
-        stages.publish(tmp_path / "runs/tiny", Path("dist/tiny"))
+        publish(tmp_path / "runs/tiny", Path("dist/tiny"))
     assert (tmp_path / "dist/tiny/thesis.txt").read_text() == "mine"
 
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import re
 import shutil
-import threading
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.remote import Device, DeviceEntry, DeviceError, Local
-from benchmarks.remote.ssh import Ssh
+from benchmarks.remote import Device, DeviceEntry, DeviceError, Ssh
 from export.bundle.bundle import read_bundle
 from export.tagger.installing import install
 from pipeline.__main__ import main
 from pipeline.cli import ship as shipping
 from pipeline.cli.ship import Shipped, on_all, table
 from pipeline.cli.signing import write_keys, write_signature
+from pipeline.cli.stages import publish
+from pipeline.runner import result
 from tests.helpers import bundles, one_engine, sshd
 
 
@@ -34,7 +34,9 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def desk(server: sshd.Server, python: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installed(
+    server: sshd.Server, python: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """Where a board has colours installed; in dist/colours it has a card; another device is off."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shipping, "Ssh", partial(Ssh, command=server.command, wait_s=0.01))
@@ -53,7 +55,7 @@ def cells(text: str) -> list[list[str]]:
     return [re.split(" {2,}", line, maxsplit=3) for line in text.splitlines()]
 
 
-def test_who_runs_what(desk: Path, colours: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_who_runs_what(installed: Path, colours: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = ((bundle / "manifest.sha256").read_text()[:12] for bundle in (colours, Path("dist/colours")))
     assert main(["ship", "colours", "--devices", "devices.yaml"]) == 1  # one was lost
     (signed,), head, board, lost = cells(capsys.readouterr().out)
@@ -62,21 +64,21 @@ def test_who_runs_what(desk: Path, colours: Path, capsys: pytest.CaptureFixture[
     assert board[3].startswith("onnxruntime-fp32: ")
     assert lost[:2] == ["lost", "-"]
     assert lost[2].startswith("FAILED: lost: connection to 127.0.0.1: expected one that holds, got: ")
-    assert (desk / "current/card.md").read_text() == "a card"
-    assert (desk / "current/tagger.pyz").samefile(desk / "previous/tagger.pyz")
+    assert (installed / "current/card.md").read_text() == "a card"
+    assert (installed / "current/tagger.pyz").samefile(installed / "previous/tagger.pyz")
     assert main(["ship", "--rollback", "--devices", "devices.yaml"]) == 1
     _, board, lost = cells(capsys.readouterr().out)
     assert board[:3] == ["a board", old, new]
     assert board[3].startswith("onnxruntime-fp32: ")
     assert lost[2].startswith("FAILED: lost: ")
-    assert not (desk / "current/card.md").exists()
+    assert not (installed / "current/card.md").exists()
 
 
 def test_there_may_be_nothing_to_go_back_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("devices.yaml").write_text(f"devices: [{{name: desk, install: {tmp_path}/new}}]\n")
+    Path("devices.yaml").write_text(f"devices: [{{name: here, install: {tmp_path}/new}}]\n")
     assert main(["ship", "--rollback", "--devices", "devices.yaml"]) == 1
     told = f"FAILED: expected a previous version in {tmp_path}/new to go back to, got: "
     assert told in capsys.readouterr().out
@@ -102,24 +104,22 @@ def test_only_what_is_signed_is_shipped(
 def test_publishing_an_equal_bundle_again_keeps_its_signature_and_mends_it(
     colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline import stages
-
     done = {"bundle": SimpleNamespace(content="of today"), "report": None}
-    monkeypatch.setattr(stages.result, "read", lambda folder: done[folder.name])
+    monkeypatch.setattr(result, "read", lambda folder: done[folder.name])
     run, dist = tmp_path / "colours", tmp_path / "dist/colours"
     shutil.copytree(colours, run / "bundle/bundle")
     private, public = write_keys(tmp_path / "key")
-    stages.publish(run, dist)
+    publish(run, dist)
     write_signature(dist, private)
-    stages.publish(run, dist)
+    publish(run, dist)
     read_bundle(dist, key=public)
     (dist / "tagger.pyz").write_text("damaged")
     (dist / "models/fp32.onnx").unlink()
-    stages.publish(run, dist)
+    publish(run, dist)
     read_bundle(dist, key=public)
     (tmp_path / "card.md").write_text("a card")
     bundles.changed(colours, run / "bundle/bundle", {"card.md": tmp_path / "card.md"})
-    stages.publish(run, dist)
+    publish(run, dist)
     assert (dist / "card.md").exists()
     assert not (dist / "manifest.sig").exists()  # it was another bundle's
 
@@ -163,47 +163,6 @@ def test_one_that_fails_is_a_line(caplog: pytest.LogCaptureFixture) -> None:
         ["unknown", "-", "FAILED: KeyError('chosen')"],
     ]
     assert [record.exc_info is not None for record in caplog.records] == [True]
-
-
-def test_devices_are_asked_at_once_but_those_of_one_host_in_turn() -> None:
-    at_work: list[str] = []
-    seen: set[frozenset[str]] = set()
-    met = threading.Barrier(2, timeout=30)
-
-    def work(device: Device) -> Shipped:
-        host = str(device.entry.host)
-        at_work.append(host)
-        assert at_work.count(host) == 1
-        if device.entry.name != "c":
-            met.wait()  # the other host's is at work too, or nobody comes
-        seen.add(frozenset(at_work))
-        at_work.remove(host)
-        return Shipped(device=device.entry.name)
-
-    hosts = {"a": "one", "b": "two", "c": "one"}
-    found = on_all([DeviceEntry(name=name, host=host) for name, host in hosts.items()], work)
-    assert [(one.device, one.failure) for one in found] == [("a", ""), ("b", ""), ("c", "")]
-    assert frozenset({"one", "two"}) in seen
-
-
-def test_an_interrupt_ends_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    closed = threading.Event()
-
-    class Endless(Local):
-        def close(self) -> None:
-            closed.set()
-            super().close()
-
-    def work(device: Device) -> Shipped:
-        if device.entry.name == "b":
-            raise KeyboardInterrupt
-        assert closed.wait(30)
-        return Shipped(device="a")
-
-    monkeypatch.setattr(shipping, "Local", Endless)
-    with pytest.raises(KeyboardInterrupt):
-        on_all([DeviceEntry(name="b"), DeviceEntry(name="a", port=2)], work)
-    assert closed.is_set()
 
 
 @pytest.mark.parametrize(

@@ -1,56 +1,39 @@
-"""Whatever `init` advises, it accepts: every key that an error names is an option, and taking the advice leads out."""
+"""The advice of `init`: every key that an error names is an option, and following the advice solves the problem."""
 
 from __future__ import annotations
 
-import csv
 import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from pipeline.__main__ import main
-from pipeline.init.options import told_keys
+from pipeline.init.options import option_keys
+from tests.helpers.tagged_folder import draw, write_table
 
 ROOT = Path(__file__).parents[3]
-READERS = {  # whose errors `init` can show
-    "mlkd/data": "cells file_names folder forms json_lines label_names nonsense separators table_options tables",
-    "pipeline": "contents guesses init survey",
-}
+READERS = ("mlkd/data/sources", "pipeline/init")  # whose errors `init` can show
 OWN = {"out", "force"}  # options of the command that are no keys of a recipe
 COUNT = 24
 
 
 def test_every_key_that_an_error_names_is_an_option() -> None:
-    files = [ROOT / folder / f"{name}.py" for folder, names in READERS.items() for name in names.split()]
-    named = {key for file in files for key in re.findall(r"\bsay (\w+): ", file.read_text(encoding="utf-8"))}
-    assert len(named) > 10
-    assert named - {key.name for key in told_keys()} == set()
-    options = {key for file in files for key in re.findall(r"say --([a-z-]+)", file.read_text(encoding="utf-8"))}
+    texts = [file.read_text(encoding="utf-8") for folder in READERS for file in (ROOT / folder).glob("*.py")]
+    keys = {key for text in texts for key in re.findall(r"\bset (\w+): ", text)}
+    assert len(keys) > 10
+    assert keys - {key.name for key in option_keys()} == set()
+    options = {key for text in texts for key in re.findall(r"pass --([a-z-]+)", text)}
     assert options <= OWN
-
-
-def image(file: Path, number: int) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(number).integers(0, 255, (18, 24, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(file)
 
 
 def tags(number: int) -> list[str]:
     return [tag for divisor, tag in ((2, "cat"), (3, "dog"), (5, "owl")) if number % divisor == 0]
 
 
-def images(folder: Path, name: str = "{}.png") -> None:
-    for number in range(COUNT):
-        image(folder / name.format(number), number)
-
-
 def table(folder: Path, header: Sequence[str], row: Callable[[int], Sequence[object]], name: str = "tags.csv") -> None:
-    with (folder / name).open("w", newline="") as stream:
-        csv.writer(stream).writerows([header, *(row(number) for number in range(COUNT))])
+    write_table(folder / name, [row(number) for number in range(COUNT)], header)
 
 
 def joined(number: int) -> str:
@@ -67,10 +50,10 @@ def several_tables(folder: Path) -> None:
 
 
 def two_folders(folder: Path) -> None:
-    images(folder, "small/{}.jpg")
+    draw(folder, COUNT, "small/{}.jpg")
     for file in folder.glob("*.png"):
         file.unlink()
-    images(folder, "large/{}.png")
+    draw(folder, COUNT, "large/{}.png")
     table(folder, ("file", "tags"), lambda n: (n, joined(n)))
 
 
@@ -93,7 +76,7 @@ def in_folders(folder: Path) -> None:
 
 
 THREE = {"cat": 12, "dog": 8, "owl": 5}
-# What is wrong, the advice that is taken (with what the user knows put in), and the labels that it leads to.
+# The fault, the advice, the options that the user passes (empty: the advice), and the labels that result.
 CASES: dict[str, tuple[Callable[[Path], None], str, str, dict[str, int]]] = {
     "several tables": (several_tables, "--table 'one table.csv'", "", THREE),
     "no table": (in_folders, "--labels-from folders", "", {"0": 8, "1": 8, "2": 8}),
@@ -162,28 +145,21 @@ CASES: dict[str, tuple[Callable[[Path], None], str, str, dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_taking_the_advice_leads_to_the_right_labels(
-    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    make, advice, taken, labels = CASES[case]
-    images(tmp_path / "set")
+def test_following_the_advice_gives_the_right_labels(case: str, tmp_path: Path, init: Any) -> None:
+    make, advice, options, labels = CASES[case]
+    draw(tmp_path / "set", COUNT)
     make(tmp_path / "set")
-    assert main(["init", "set"]) == 2, capsys.readouterr().out
-    said = capsys.readouterr().err
-    assert f"say {advice}" in said
-    assert main(["init", "set", "--look", *shlex.split(taken or advice)]) == 0, capsys.readouterr().err
-    printed = capsys.readouterr().out.partition("images of each: ")[2].splitlines()[0]
-    assert dict(entry.rsplit(" ", 1) for entry in printed.split(", ")) == {name: str(n) for name, n in labels.items()}
+    assert f"pass {advice}" in init.refuse(Path("set"), "--look")
+    printed = init.accept(Path("set"), "--look", *shlex.split(options or advice))
+    counts = printed.partition("images of each: ")[2].splitlines()[0]
+    assert dict(entry.rsplit(" ", 1) for entry in counts.split(", ")) == {name: str(n) for name, n in labels.items()}
 
 
-def test_a_warning_names_the_option_as_well(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    images(tmp_path / "set")
+def test_a_warning_names_the_option_too(tmp_path: Path, init: Any) -> None:
+    draw(tmp_path / "set", COUNT)
     table(tmp_path / "set", ("file", "tags"), lambda n: (f"{n}.png", joined(n).title() if n % 4 else joined(n)))
-    assert main(["init", "set"]) == 0
-    assert "in case, spaces or Unicode form: 'cat' 6, 'Cat' 6; 'Dog' 6, 'dog' 2;" in capsys.readouterr().out
-    assert main(["init", "set", "--force", "--merge-labels"]) == 0
-    assert "labels: 3; images of each: cat 12, Dog 8, Owl 5" in capsys.readouterr().out
+    printed = init.accept(Path("set"), "--look")
+    assert "in case, spaces or Unicode form: 'cat' 6, 'Cat' 6; 'Dog' 6, 'dog' 2; " in printed
+    assert "; pass --merge-labels" in printed
+    printed = init.accept(Path("set"), "--look", "--merge-labels")
+    assert "labels: 3; images of each: cat 12, Dog 8, Owl 5" in printed

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mlkd.data.prepared import SPLITS, Split, prepare, read_split
+from mlkd.data import SPLITS, Split, prepare, read_split
 from mlkd.losses import presets
 from mlkd.models.network import Model
 from mlkd.models.weights import RandomWeights

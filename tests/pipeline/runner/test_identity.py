@@ -12,6 +12,7 @@ from pipeline import stages
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import stage
 from pipeline.runner.identity import contents, package_version, plain
+from pipeline.stages import bundle
 from tests.helpers import drawings
 
 
@@ -58,13 +59,13 @@ def test_a_bundle_is_made_again_for_every_version_that_it_tells(
     recipe = load_recipe(str(drawings.write_recipe(tmp_path, tmp_path)))
     line = stages.pipeline(recipe, tmp_path / "runs")
     monkeypatch.setattr(stage.Pipeline, "_finished", lambda *_: SimpleNamespace(content="equal"))
-    (bundle,) = (one for one in line.stages if one.name == "bundle")
-    before = line._identity(bundle)
+    (declared,) = (one for one in line.stages if one.name == "bundle")
+    before = line._identity(declared)
     for package in bundle.PACKAGES:
         other = lambda name, updated=package: "another" if name == updated else package_version(name)  # noqa: E731
         with monkeypatch.context() as patched:
             patched.setattr(stage, "package_version", other)
-            assert line._identity(bundle) != before, package
+            assert line._identity(declared) != before, package
 
 
 def test_contents_keep_what_changes_a_result_and_no_path() -> None:

@@ -10,8 +10,10 @@ import pytest
 
 from pipeline import stages
 from pipeline.__main__ import main
+from pipeline.cli import stages as cli_stages
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner.stage import Pipeline
+from pipeline.stages import data
 from tests.helpers import launches
 
 
@@ -41,7 +43,7 @@ def test_all_run_what_is_distributed_and_the_first_the_rest_once(tmp_path: Path)
         ("together 0", 0, "stage together: together: expected no fault, got one; take it away"),
         ("together 1", 1, "stage together: together: expected no fault, got one; take it away"),
         ("first", 0, "stage first: first: expected no fault, got one; take it away"),
-        ("elsewhere", 1, "/other disk/together.partial; machines need one disk for all, at the same path"),
+        ("elsewhere", 1, "/other disk/together.partial; all machines need the same disk at the same path"),
     ],
 )
 def test_no_process_hangs_when_another_has_a_fault(tmp_path: Path, fault: str, by: int, cause: str) -> None:
@@ -50,7 +52,7 @@ def test_no_process_hangs_when_another_has_a_fault(tmp_path: Path, fault: str, b
     assert told[by].endswith(cause)
     assert not (tmp_path / "runs/together").exists()
     if fault == "first":
-        assert told[1] == "expected 2 processes at work, got one that has ended; its own message says why"
+        assert told[1] == "expected 2 running processes, got one that ended; see its own error message"
 
 
 ALONE = """
@@ -58,7 +60,7 @@ import sys
 from pipeline.runner import ranks
 assert (ranks.count(), ranks.is_first(), ranks.place()) == (1, True, "")
 with ranks.joined() as group:
-    group.tell("nothing")
+    group.send("nothing")
     group.wait()
 assert "torch" not in sys.modules
 """
@@ -93,8 +95,8 @@ def test_only_the_first_fetches_shows_and_publishes(
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Pipeline, "run", lambda line, *_: ran.append("line"))
-    for name in ("fetch_if_needed", "publish"):
-        monkeypatch.setattr(stages, name, lambda *_, name=name: ran.append(name))
+    for module, name in ((data, "fetch_if_needed"), (cli_stages, "publish")):
+        monkeypatch.setattr(module, name, lambda *_, name=name: ran.append(name))
     for rank, expected in (("0", ["fetch_if_needed", "line", "publish"]), ("1", ["line"])):
         ran.clear()
         monkeypatch.setenv("RANK", rank)

@@ -49,14 +49,14 @@ def test_plan_says_why(recorder: Recorder, changes: dict[str, Any], why: str) ->
     first, second = recorder.line(**changes).plan()
     assert first.runs
     assert why in first.why
-    assert (second.runs, second.why) == (True, "first comes first")
+    assert (second.runs, second.why) == (True, "first runs first")
     assert recorder.ran == ["first", "second"]  # planning ran nothing
     assert recorder.run(**changes) == ["first"]
 
 
 def test_plan_of_nothing_all_and_a_changed_input(recorder: Recorder) -> None:
     first, _ = recorder.line(seconds=12.0, bytes=34).plan()
-    assert (first.why, first.seconds, first.bytes) == ("not there yet", 12.0, 34)
+    assert (first.why, first.seconds, first.bytes) == ("no result yet", 12.0, 34)
     recorder.run()
     decisions = recorder.line().plan()
     assert [decision.runs for decision in decisions] == [False, False]

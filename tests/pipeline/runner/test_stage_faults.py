@@ -154,7 +154,7 @@ def test_a_full_disk_says_what_and_where_and_loses_nothing(tmp_path: Path) -> No
         "runs/big.partial: ",
         "expected room to write, got file too large",
         "free on that disk",
-        "run the same command",
+        "rerun the command",
     ):
         assert part in last
     assert result.read(tmp_path / "runs/small") is not None
@@ -186,7 +186,7 @@ def test_two_runs_at_once_are_refused(recorder: Recorder) -> None:
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(ValueError, match="expected to be the only run of this recipe"):
+        with pytest.raises(ValueError, match="expected no other run of this recipe"):
             recorder.run()
         holder.kill()
     assert recorder.run() == ["first", "second"]  # a killed run leaves no lock behind

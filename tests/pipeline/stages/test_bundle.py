@@ -21,7 +21,7 @@ COLOURS = Labels(bundles.LABELS)
 def test_images_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = tuple(tmp_path / f"{name}.jpg" for name in bundles.COLOURS)
     pixels = np.zeros((len(files), bundles.PX, bundles.PX, 3), np.uint8)
-    monkeypatch.setattr(golden, "read_split", lambda *_: _Split(files, pixels))
+    monkeypatch.setattr(bundle, "read_split", lambda *_: _Split(files, pixels))
     bundles.write_onnx(tmp_path / "fp32.onnx")
     engine: dict[str, Any] = {
         "name": "a",
@@ -33,7 +33,9 @@ def test_images_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.Monke
     recipe: Any = SimpleNamespace(
         student=SimpleNamespace(model=SimpleNamespace(image_px=bundles.PX)), export=SimpleNamespace(golden_images=2)
     )
-    expected = rf"golden images: expected one of the 4 of tune that can be read, got none, not even {files[0]}; put"
+    expected = (
+        rf"golden images: expected at least one readable image among the .* of tune, got none; the first is {files[0]}"
+    )
     with pytest.raises(ValueError, match=expected):
         bundle.write_golden_images(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
     bundles.write_images(tmp_path)
@@ -48,7 +50,7 @@ def test_an_int8_engine_has_the_scores_of_exact_arithmetic(
     """Whatever this processor's kernels make of them; a plan of TensorRT is computed as its graph."""
     side, count = saturating.PX, saturating.LABELS
     files = tuple(bundles.write_images(tmp_path).values())
-    monkeypatch.setattr(golden, "read_split", lambda *_: _Split(files, np.stack([load(file, side) for file in files])))
+    monkeypatch.setattr(bundle, "read_split", lambda *_: _Split(files, np.stack([load(file, side) for file in files])))
     graph = saturating.write_saturating_graph(tmp_path / "int8.onnx")
     engine: dict[str, Any] = {
         "name": "a",

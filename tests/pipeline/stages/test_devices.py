@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 
 from benchmarks.config import Bench
-from benchmarks.remote import DeviceEntry, DeviceError
+from benchmarks.remote import DeviceEntry
 from benchmarks.run import Job
 from mlkd.core.progress import silent
 from pipeline.recipe.schema import load_recipe
@@ -23,19 +21,19 @@ MACHINE = {"status": "measured", "reason": None, "machine": {}, "threads": 1, "p
 
 
 class Fake:
-    """A device that is closed from elsewhere."""
+    """A device that does nothing."""
 
     def __init__(self, entry: DeviceEntry) -> None:
-        self.entry, self.closed = entry, threading.Event()
+        self.entry = entry
 
     def close(self) -> None:
-        self.closed.set()
+        pass
 
 
 @pytest.fixture
 def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[dict[str, Any]]]:
     """Measures entries with `run_bench` as given."""
-    for name in ("floats.read", "read_bundle", "read_split", "measuring.truth_of", "measuring.bundles", "_host"):
+    for name in ("scores.read", "read_bundle", "read_split", "measuring.truth_of", "measuring.bundles", "_host"):
         monkeypatch.setattr(f"pipeline.stages.devices.{name}", lambda *_: FakeManifest())
     monkeypatch.setattr("pipeline.stages.devices.Ssh", Fake)
     inputs = {name: tmp_path / name for name in ("data", "bundle", "references", "bench")}
@@ -43,7 +41,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     def measure(entries: list[DeviceEntry], run_bench: Callable[[Job, Any], Any]) -> list[dict[str, Any]]:
         monkeypatch.setattr("pipeline.stages.devices.run_bench", run_bench)
         (tmp_path / "out").mkdir(exist_ok=True)
-        devices.devices(Bench(), 0, entries, tmp_path / "work", Context(tmp_path / "out", inputs, silent))
+        devices.run(Bench(), 0, entries, tmp_path / "work", Context(tmp_path / "out", inputs, silent))
         return list(json.loads((tmp_path / "out" / devices.RESULT).read_text()))
 
     return measure
@@ -53,7 +51,7 @@ class FakeManifest:
     labels = ()
 
 
-def told(job: Job) -> dict[str, Any]:
+def measured(job: Job) -> dict[str, Any]:
     return {"device": {"name": job.device.entry.name, **MACHINE}, "rows": []}
 
 
@@ -61,43 +59,11 @@ def test_one_that_breaks_in_any_way_spoils_no_other(measure: Callable[..., list[
     def run_bench(job: Job, _: Any) -> Any:
         if job.device.entry.name == "a":
             raise OverflowError("int too large")
-        return told(job)
+        return measured(job)
 
     found = measure([DeviceEntry(name=name, host=name) for name in "ab"], run_bench)
     assert [one["device"]["status"] for one in found] == ["failed", "measured"]
     assert "a: expected a device that measures, got OverflowError" in found[0]["device"]["reason"]
-
-
-def test_entries_of_one_machine_take_turns(measure: Callable[..., list[dict[str, Any]]]) -> None:
-    busy, together = threading.Lock(), threading.Barrier(2)
-
-    def run_bench(job: Job, _: Any) -> Any:
-        if job.device.entry.host == "one":
-            assert busy.acquire(blocking=False)
-            time.sleep(0.05)
-            busy.release()
-        else:
-            together.wait(10)  # others at once
-        return told(job)
-
-    hosts = {"a": "one", "b": "one", "c": "two", "d": "three"}
-    found = measure([DeviceEntry(name=name, host=host) for name, host in hosts.items()], run_bench)
-    assert [one["device"]["status"] for one in found] == ["measured"] * 4
-
-
-def test_an_interrupt_ends_what_the_devices_do(measure: Callable[..., list[dict[str, Any]]]) -> None:
-    ended = []
-
-    def run_bench(job: Job, _: Any) -> Any:
-        assert isinstance(job.device, Fake)
-        if job.device.entry.name == "a":
-            raise KeyboardInterrupt  # stands for one that reaches the thread that waits
-        ended.append(job.device.closed.wait(20))
-        raise DeviceError("b: closed")
-
-    with pytest.raises(KeyboardInterrupt):
-        measure([DeviceEntry(name=name, host=name) for name in "ab"], run_bench)
-    assert ended == [True]
 
 
 def test_a_new_bench_here_is_no_reason_to_measure_elsewhere_again(tmp_path: Path) -> None:

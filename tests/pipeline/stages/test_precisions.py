@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from export.backends import OnnxRuntime, OpenVino, TensorRt, cuda, stamp
+from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt, cuda, stamp
 from export.onnx import graph
 from export.onnx.parity import Gates, ParityLimits
 from export.precision.budget import Budget
@@ -66,7 +66,7 @@ def context(runs: Path, out: Path, **inputs: Path) -> Context:
 def made(recipe: Recipe, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a stage that made graphs of every int8 family."""
     out = tmp_path_factory.mktemp("made") / "precisions"
-    precisions.precisions(frozen(recipe, Budget(keep=0.3), FP32, SIGNED, X86, NNCF), context(runs, out))
+    precisions.run(frozen(recipe, Budget(keep=0.3), FP32, SIGNED, X86, NNCF), context(runs, out))
     return out
 
 
@@ -94,7 +94,7 @@ def test_a_graph_for_every_precision_that_the_engines_need(made: Path) -> None:
 
 def test_float_engines_alone_need_no_calibration(recipe: Recipe, runs: Path, tmp_path: Path) -> None:
     out = tmp_path / "precisions"
-    precisions.precisions(frozen(recipe, Budget(), FP32), context(runs, out))
+    precisions.run(frozen(recipe, Budget(), FP32), context(runs, out))
     assert precisions.graphs(out) == ({"fp32": out / "models/fp32.onnx"}, {"precisions": []})
     assert (out / "models/fp32.onnx").read_bytes() == (runs / "onnx/fp32.onnx").read_bytes()
     assert not (out / "calibration.json").exists()
@@ -115,15 +115,15 @@ def test_nothing_over_the_budget_ships_unless_the_recipe_says_so(caplog: pytest.
         {"precision": "int8_x86", "kept": 0.999, "quality": {"fits": True}},
     ]
     with pytest.raises(ValueError, match=r"int8 to keep 99.00% on select, got: int8 keeps 95.30%.*allow: true"):
-        precisions.over_budget(told, Budget())
+        precisions.check_budget(told, Budget())
     with caplog.at_level(logging.WARNING):
-        precisions.over_budget(told, Budget(allow=True))
+        precisions.check_budget(told, Budget(allow=True))
     assert "int8 keeps 95.30%" in caplog.text
-    precisions.over_budget(told[1:], Budget())
+    precisions.check_budget(told[1:], Budget())
 
 
 def built(recipe: Recipe, runs: Path, made: Path, out: Path) -> list[dict[str, Any]]:
-    building.engines(recipe, context(runs, out, precisions=made))
+    building.run(recipe, context(runs, out, precisions=made))
     entries: list[dict[str, Any]] = read_json(out / "engines.json")["engines"]
     return entries
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from mlkd.core.progress import silent
-from mlkd.data.scenes.cutouts import Cutout, deal, read_cutouts
+from mlkd.data.scenes.cutouts import Cutout, assign_splits, read_cutouts
 from mlkd.data.scenes.mapping import folder_cutouts
 
 PX = 48
@@ -17,7 +17,7 @@ def cutouts(drawn: Path) -> list[Cutout]:
     return read_cutouts(folder_cutouts(drawn / "cutouts"), drawn, PX, {}, silent)[0]
 
 
-def test_every_label_is_in_every_split_and_no_group_in_two(cutouts: list[Cutout]) -> None:
+def test_every_split_has_every_label_and_no_group_is_in_two(cutouts: list[Cutout]) -> None:
     of_group = defaultdict(set)
     for cutout in cutouts:
         of_group[cutout.group].add(cutout.split)
@@ -27,7 +27,7 @@ def test_every_label_is_in_every_split_and_no_group_in_two(cutouts: list[Cutout]
     assert len({cutout.name for cutout in cutouts}) == len(cutouts) == 27
 
 
-def test_cropped_to_what_is_visible_and_shrunk(cutouts: list[Cutout]) -> None:
+def test_cutouts_are_cropped_and_shrunk(cutouts: list[Cutout]) -> None:
     for cutout in cutouts:
         alpha = np.asarray(cutout.image)[..., 3]
         assert max(cutout.image.size) <= PX
@@ -45,14 +45,14 @@ def test_near_duplicates_of_a_test_cutout_go_to_test(drawn: Path, tmp_path: Path
         lighter = np.asarray(image).copy()
     lighter[..., :3] = lighter[..., :3] // 2 + 60
     Image.fromarray(lighter).resize((70, 70)).save(tmp_path / "star" / "twin.png")
-    found, _ = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
-    twin = next(cutout for cutout in found if cutout.name == "star/twin.png")
-    original = next(cutout for cutout in found if cutout.name == f"star/{Path(held_out.name).name}")
+    cutouts, _ = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
+    twin = next(cutout for cutout in cutouts if cutout.name == "star/twin.png")
+    original = next(cutout for cutout in cutouts if cutout.name == f"star/{Path(held_out.name).name}")
     assert twin.group == original.group
     assert twin.split == original.split
 
 
-def test_what_cannot_be_used_is_skipped_and_named(drawn: Path, tmp_path: Path) -> None:
+def test_unusable_files_are_skipped_with_a_reason(drawn: Path, tmp_path: Path) -> None:
     (tmp_path / "disc").mkdir()
     for file in (drawn / "cutouts" / "disc").iterdir():
         (tmp_path / "disc" / file.name).write_bytes(file.read_bytes())
@@ -63,26 +63,26 @@ def test_what_cannot_be_used_is_skipped_and_named(drawn: Path, tmp_path: Path) -
     frame = Image.new("RGBA", (60, 60), (0, 0, 0, 255))
     frame.paste((0, 0, 0, 0), (1, 1, 59, 59))
     frame.save(tmp_path / "disc" / "frame.png")
-    found, skipped = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
+    cutouts, skipped = read_cutouts(folder_cutouts(tmp_path), tmp_path, PX, {}, silent)
     assert set(skipped) == {f"disc/{name}.png" for name in ("copy", "cut", "empty", "frame")}
     assert "same file" in skipped["disc/copy.png"]
-    assert "outline" in skipped["disc/frame.png"]
+    assert skipped["disc/frame.png"] == "an empty outline"
     assert skipped["disc/cut.png"].startswith("cannot be read: ")
-    assert skipped["disc/empty.png"] == "nothing in it is visible"
-    assert len(found) == 9
+    assert skipped["disc/empty.png"] == "no pixel is visible"
+    assert len(cutouts) == 9
 
 
-def test_cap_takes_whole_groups_until_enough(drawn: Path) -> None:
-    found, _ = read_cutouts(folder_cutouts(drawn / "cutouts"), drawn, PX, {"disc": 5}, silent)
-    assert [sum(cutout.label == label for cutout in found) for label in range(3)] == [9, 5, 9]
+def test_a_cap_takes_whole_groups(drawn: Path) -> None:
+    cutouts, _ = read_cutouts(folder_cutouts(drawn / "cutouts"), drawn, PX, {"disc": 5}, silent)
+    assert [sum(cutout.label == label for cutout in cutouts) for label in range(3)] == [9, 5, 9]
 
 
-def test_deal_follows_the_shares() -> None:
-    splits = deal({f"group {number}": 1 for number in range(100)}, "any")
+def test_splits_follow_the_shares() -> None:
+    splits = assign_splits({f"group {number}": 1 for number in range(100)}, "any")
     counts = {split: list(splits.values()).count(split) for split in ("train", "val", "test")}
     assert counts == {"train": 60, "val": 15, "test": 25}
 
 
-def test_deal_refuses_a_label_that_cannot_be_split() -> None:
+def test_a_label_with_too_few_groups_is_refused() -> None:
     with pytest.raises(ValueError, match=r"label 'owl': expected at least 3 .* got 2"):
-        deal({"a": 4, "b": 9}, "owl")
+        assign_splits({"a": 4, "b": 9}, "owl")

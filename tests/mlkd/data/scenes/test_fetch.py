@@ -1,4 +1,4 @@
-"""Fetching without a network: packages that the test packs, and an apt-get and apt-cache that the test writes."""
+"""Fetching without a network: the test builds the packages, apt-get and apt-cache."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ def cat_in(root: Path) -> bytes:
 
 
 def test_fetched_once_and_only_images(archive: Archive) -> None:
-    told: list[str] = []
-    root = fetch(lambda what, done, total: told.append(what))
+    steps: list[str] = []
+    root = fetch(lambda step, done, total: steps.append(step))
     assert cat_in(root) == b"image of cats"
     assert (root / "usr/share/doc/dogs/copyright").is_file()
     assert not (root / "usr/bin").exists()
     record = json.loads((root / "packages.json").read_text())
     assert record["cats"] == {"version": "1:1.0", "pictures": archive.packages[0].digest}
-    assert {"fetching cats", "unpacking dogs"} <= set(told)
+    assert {"fetching cats", "unpacking dogs"} <= set(steps)
     assert not fetching.downloads().exists()
     before = archive.calls()
     assert sum(" update " in call for call in before) == 1
@@ -119,9 +119,7 @@ def test_fetched_once_and_only_images(archive: Archive) -> None:
     assert archive.calls() == before
 
 
-def test_a_package_that_joined_later_is_put_beside_the_others(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_package_is_added_to_the_others(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     root = fetch()
     drawing = {"./usr/share/backgrounds/owl.jpg": b"owl", "./usr/share/backgrounds/owl.svg": b"none of ours"}
     monkeypatch.setattr(fetching, "PACKAGES", (*archive.packages, archive.publish("owls", "1:1.0", drawing)))
@@ -133,7 +131,7 @@ def test_a_package_that_joined_later_is_put_beside_the_others(
     assert json.loads((root / "packages.json").read_text()).keys() == {"cats", "dogs", "owls"}
 
 
-def test_a_killed_fetch_goes_on_with_what_it_has(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_fetch_resumes(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(package: Path, out: Path) -> str:
         raise KeyboardInterrupt
 
@@ -160,13 +158,13 @@ def test_a_tampered_download_is_refused(archive: Archive) -> None:
     assert not fetching.images_root().exists()
 
 
-def test_another_version_is_a_note(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_version_is_a_warning(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
     next(archive.folder.glob("cats_*.deb")).unlink()
     archive.publish("cats", "2.0", {"./usr/share/openclipart/png/cats.png": b"a newer cat"})
     with caplog.at_level(logging.WARNING):
         root = fetch()
     assert cat_in(root) == b"a newer cat"
-    assert "cats: this archive has version 2.0, tried here was 1:1.0" in caplog.text
+    assert "cats: this archive has version 2.0, tested was 1:1.0" in caplog.text
 
 
 def test_the_known_version_with_other_images_is_an_error(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +175,7 @@ def test_the_known_version_with_other_images_is_an_error(archive: Archive, monke
     assert not fetching.images_root().exists()
 
 
-def test_without_apt_the_error_lists_what_to_fetch_and_takes_it_from_there(archive: Archive) -> None:
+def test_without_apt_the_user_can_fetch_the_files(archive: Archive) -> None:
     (archive.bin / "apt-get").unlink()
     with pytest.raises(FetchError) as error:
         fetch()
@@ -192,7 +190,7 @@ def test_without_apt_the_error_lists_what_to_fetch_and_takes_it_from_there(archi
 
 
 @pytest.mark.parametrize("update", ["echo E: no network >&2; exit 100", "rm -f missing; exit 3"])
-def test_a_failing_apt_says_its_cause(update: str, archive: Archive) -> None:
+def test_an_error_of_apt_has_its_cause(update: str, archive: Archive) -> None:
     archive.install(update)
     with pytest.raises(FetchError, match=r"apt-get update failed: (E: no network|.*exit code 3|.*rm)"):
         fetch()
@@ -223,14 +221,16 @@ def test_digest_sees_names_and_contents(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/usr/bin:/bin"])
-def test_no_package_is_an_unpack_error(path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_no_package_is_an_unpack_error(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", path)
     (tmp_path / "a.deb").write_bytes(b"not a package")
     with pytest.raises(UnpackError):
         unpack(tmp_path / "a.deb", tmp_path / "out")
 
 
-def test_a_path_that_climbs_out_is_left_out(tmp_path: Path) -> None:
+def test_a_path_outside_the_folder_is_left_out(tmp_path: Path) -> None:
     pack(tmp_path / "a.deb", {"./usr/share/backgrounds/../../../../evil.jpg": b"x", **contents("cats")})
     unpack(tmp_path / "a.deb", tmp_path / "deep" / "out")
     assert not list(tmp_path.rglob("evil.jpg"))

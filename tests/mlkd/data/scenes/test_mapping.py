@@ -22,20 +22,20 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_alternatives_are_written_out() -> None:
+def test_alternatives_are_expanded() -> None:
     assert alternatives("{a,b}/{c,d}.png") == ["a/c.png", "a/d.png", "b/c.png", "b/d.png"]
     assert alternatives("plain*") == ["plain*"]
 
 
-def test_rules_find_and_leave_out(root: Path) -> None:
-    found = mapped_sources(
+def test_rules_include_and_exclude(root: Path) -> None:
+    sources = mapped_sources(
         root,
         mapping(LabelRule("bird", "farm", ("clip/*",), ("old_*", "clip/b/*")), LabelRule("hen", "farm", ("clip/b/*",))),
     )
-    names = {label: [file.name for file in files] for label, files in found.cutouts.items()}
+    names = {label: [file.name for file in files] for label, files in sources.cutouts.items()}
     assert names == {"bird": ["owl.png"], "hen": ["hen.png"]}
-    assert found.themes == {"farm": ("bird", "hen")}
-    assert [file.name for file in found.backgrounds] == ["sea.jpg", "sky.jpg"]
+    assert sources.themes == {"farm": ("bird", "hen")}
+    assert [file.name for file in sources.backgrounds] == ["sea.jpg", "sky.jpg"]
 
 
 def test_a_label_without_cutouts_is_named(root: Path) -> None:
@@ -43,11 +43,12 @@ def test_a_label_without_cutouts_is_named(root: Path) -> None:
         mapped_sources(root, mapping(LabelRule("fish", "sea", ("clip/fish/*",))))
 
 
-def test_the_mapping_that_ships() -> None:
-    shipped = read_mapping()
-    names = [rule.name for rule in shipped.rules]
+def test_the_default_mapping() -> None:
+    default = read_mapping()
+    names = [rule.name for rule in default.rules]
     assert len(names) == len(set(names)) == 30
-    assert all(rule.patterns for rule in shipped.rules)
-    for rule in shipped.rules:
-        assert all(pattern.split("/")[0] in shipped.roots for pattern in rule.patterns)
+    assert all(rule.patterns for rule in default.rules)
+    for rule in default.rules:
+        assert all(pattern.split("/")[0] in default.roots for pattern in rule.patterns)
         assert all(isinstance(pattern, str) for pattern in rule.without)
+    assert any("Picture_1A" in pattern for pattern in default.backgrounds)  # the name of a file, not of this project

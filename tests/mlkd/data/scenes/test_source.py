@@ -6,9 +6,8 @@ import pytest
 
 from mlkd.core.cache import cache_root
 from mlkd.core.progress import silent
-from mlkd.data import Scenes
+from mlkd.data import Scenes, prepare, read_split
 from mlkd.data.base import SOURCE_SPLITS, Listing
-from mlkd.data.prepared import prepare, read_split
 from mlkd.data.scenes import source as scenes
 
 
@@ -25,34 +24,33 @@ def made(drawn: Path, **fields: int) -> Scenes:
     return Scenes(cutouts=drawn / "cutouts", backgrounds=drawn / "backgrounds", **sizes)  # type: ignore[arg-type]
 
 
-def test_equal_seeds_give_equal_bytes_and_others_do_not(drawn: Path, tmp_path: Path) -> None:
-    first = contents(made(drawn).read(tmp_path / "a", silent))
-    assert first == contents(made(drawn).read(tmp_path / "b", silent))
-    other = contents(made(drawn, seed=1).read(tmp_path / "c", silent))
-    assert len(first) == 52
-    assert not set(first.values()) & set(other.values())
+@pytest.fixture(scope="module")
+def listing(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Listing:
+    return made(drawn).read(tmp_path_factory.mktemp("scenes"), silent)
 
 
-def test_a_scene_depends_on_seed_split_and_number_alone(drawn: Path, tmp_path: Path) -> None:
-    few = contents(made(drawn).read(tmp_path / "a", silent))
+def test_a_scene_depends_only_on_seed_split_and_number(drawn: Path, listing: Listing, tmp_path: Path) -> None:
+    few = contents(listing)
     many = contents(made(drawn, train=35, val=14, test=15).read(tmp_path / "b", silent))
+    assert len(few) == 52
     assert few.items() <= many.items()
     assert len(set(many.values())) == len(many)
+    other = contents(made(drawn, seed=1).read(tmp_path / "c", silent))
+    assert not set(few.values()) & set(other.values())
 
 
-def test_processes_give_the_same_scenes(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = contents(made(drawn).read(tmp_path / "a", silent))
+def test_processes_give_the_same_scenes(
+    drawn: Path, listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(scenes, "CHUNK", 7)
     monkeypatch.setattr(scenes, "sched_getaffinity", lambda pid: {0, 1})
-    assert contents(made(drawn).read(tmp_path / "b", silent)) == alone
+    assert contents(made(drawn).read(tmp_path, silent)) == contents(listing)
 
 
-def test_listing_says_what_it_is(drawn: Path, tmp_path: Path) -> None:
-    source = made(drawn)
-    listing = source.read(tmp_path, silent)
+def test_the_listing_has_labels_and_groups(drawn: Path, listing: Listing) -> None:
     assert listing.labels.names == ("bar", "disc", "star")
     assert listing.composed
-    assert not source.needs_fetch()
+    assert not made(drawn).needs_fetch()
     assert {split: len(listing.splits[split]) for split in SOURCE_SPLITS} == {"train": 30, "val": 10, "test": 12}
     for samples in listing.splits.values():
         for sample in samples:
@@ -62,7 +60,7 @@ def test_listing_says_what_it_is(drawn: Path, tmp_path: Path) -> None:
     assert not groups["train"] & groups["val"]
 
 
-def test_fingerprint_sees_another_file(drawn: Path, tmp_path: Path) -> None:
+def test_fingerprint_depends_on_the_files(drawn: Path, tmp_path: Path) -> None:
     for folder in ("cutouts/disc", "backgrounds"):
         (tmp_path / folder).mkdir(parents=True)
         for file in (drawn / folder).iterdir():
@@ -74,8 +72,8 @@ def test_fingerprint_sees_another_file(drawn: Path, tmp_path: Path) -> None:
     assert made(tmp_path).fingerprint() != before
 
 
-def test_clusters_name_all_cutouts_and_the_background(drawn: Path, tmp_path: Path) -> None:
-    """Every object and the background of an image is named once; images of one split alone share them."""
+def test_clusters_name_cutouts_and_background(drawn: Path, tmp_path: Path) -> None:
+    """Names every object and the background once; only images of one split share them."""
     prepare(made(drawn), tmp_path, (48,))
     names: dict[str, set[str]] = {}
     for part in ("train", "select", "tune", "test"):
@@ -88,14 +86,14 @@ def test_clusters_name_all_cutouts_and_the_background(drawn: Path, tmp_path: Pat
     assert len({clusters[-1] for clusters in read_split(tmp_path, "train").clusters}) > 1
 
 
-def test_without_boxes_and_cutouts_a_cluster_is_the_group(prepared: Path) -> None:
+def test_a_cluster_is_the_group_without_shared_parts(prepared: Path) -> None:
     split = read_split(prepared, "test")
     assert split.clusters == tuple((group,) for group in split.groups)
 
 
-def test_fingerprint_sees_the_rules(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_depends_on_the_rules(drawn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same files under other labels, in other themes or with other limits are other scenes."""
-    found: set[str] = set()
+    fingerprints: set[str] = set()
     sources = made(drawn)._sources()
     labels = list(sources.cutouts)
     exchanged = {labels[0]: sources.cutouts[labels[1]], labels[1]: sources.cutouts[labels[0]]}
@@ -107,11 +105,11 @@ def test_fingerprint_sees_the_rules(drawn: Path, monkeypatch: pytest.MonkeyPatch
     ):
         changed = replace(sources, **change)  # type: ignore[arg-type]
         monkeypatch.setattr(Scenes, "_sources", lambda self, changed=changed: changed)
-        found.add(made(drawn).fingerprint())
-    assert len(found) == 4
+        fingerprints.add(made(drawn).fingerprint())
+    assert len(fingerprints) == 4
 
 
-def test_without_fetched_images_the_error_says_what_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_fetched_images_the_error_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source = Scenes()
     assert source.needs_fetch()
@@ -135,7 +133,7 @@ def test_ranges(fields: dict[str, int], message: str) -> None:
 
 
 @pytest.mark.parametrize("missing", ["cutouts", "backgrounds"])
-def test_empty_folders_are_named(missing: str, drawn: Path, tmp_path: Path) -> None:
+def test_empty_folders_are_refused(missing: str, drawn: Path, tmp_path: Path) -> None:
     (tmp_path / missing).mkdir()
     folders = {"cutouts": drawn / "cutouts", "backgrounds": drawn / "backgrounds"} | {missing: tmp_path / missing}
     with pytest.raises(ValueError, match=f"{missing}: expected .* in {tmp_path / missing}, got none"):

@@ -1,4 +1,4 @@
-"""Rows of a table, whatever its quotes, marks and encoding are; lines are counted as an editor counts them."""
+"""Rows of tables with any quotes, delimiters and encoding; lines are counted as an editor counts them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def cells(tmp_path: Path, text: str | bytes) -> list[tuple[int, list[str]]]:
 
 
 def test_regular_quotes_are_read_as_the_csv_module_reads_them(tmp_path: Path) -> None:
-    text = 'file,tags,note\na.jpg,"cat, dog","say ""hi"""\nb.jpg,cat,"two\nlines, and ""more"""\n"c.jpg",,""\n'
+    text = 'file,tags,note\na.jpg,"cat, dog","set ""hi"""\nb.jpg,cat,"two\nlines, and ""more"""\n"c.jpg",,""\n'
     expected = list(csv.reader(io.StringIO(text)))[1:]
     assert cells(tmp_path, text) == list(zip((2, 3, 5), expected, strict=True))
 
@@ -36,7 +36,7 @@ def test_regular_quotes_are_read_as_the_csv_module_reads_them(tmp_path: Path) ->
     ],
 )
 def test_irregular_quotes(line: str, caption: str, tmp_path: Path) -> None:
-    """And none of the rows behind is swallowed."""
+    """The following rows stay rows."""
     text = f'file,tags,note\n{line}\nb.jpg,2,"closed"\nc.jpg,3,x\n'
     assert cells(tmp_path, text) == [
         (2, ["a.jpg", "1", caption]),
@@ -56,11 +56,11 @@ def test_irregular_quotes(line: str, caption: str, tmp_path: Path) -> None:
 def test_a_header_of_several_lines(header: str, names: tuple[str, ...], tmp_path: Path) -> None:
     mark = ";" if ";" in header else ","
     (tmp_path / "t.csv").write_text(f"{header}\na.jpg{mark}cat\n", newline="")
-    found = read_cells(tmp_path / "t.csv")
-    assert (found.header, [values for _, values in found.records]) == (names, [["a.jpg", "cat"]])
+    result = read_cells(tmp_path / "t.csv")
+    assert (result.header, [values for _, values in result.records]) == (names, [["a.jpg", "cat"]])
 
 
-def test_a_header_with_an_open_quote_swallows_no_row(tmp_path: Path) -> None:
+def test_an_open_quote_in_the_header_swallows_no_row(tmp_path: Path) -> None:
     assert cells(tmp_path, 'file,"tags\na.jpg,cat\nb.jpg,dog"\n') == [(2, ["a.jpg", "cat"]), (3, ["b.jpg", 'dog"'])]
 
 
@@ -71,39 +71,39 @@ def test_an_open_quote_that_a_later_row_closes_swallows_nothing(tmp_path: Path) 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 @pytest.mark.parametrize(("mark", "newline"), [(",", "\r\n"), ("\t", "\n"), (";", "\r")])
-def test_marks_newlines_and_encodings(mark: str, newline: str, encoding: str, tmp_path: Path) -> None:
+def test_delimiters_newlines_and_encodings(mark: str, newline: str, encoding: str, tmp_path: Path) -> None:
     text = newline.join([f"file{mark}tags", "", f"bär.jpg{mark}cat", f"b\u2028.jpg{mark}", ""])
     assert cells(tmp_path, text.encode(encoding)) == [(3, ["bär.jpg", "cat"]), (4, ["b\u2028.jpg", ""])]
 
 
-def test_bad_rows_are_listed_at_once_and_can_be_left_out(tmp_path: Path) -> None:
+def test_bad_rows_are_listed_together_and_can_be_skipped(tmp_path: Path) -> None:
     names = ["a\0.jpg", "x" * 256 + ".jpg", "/etc/x.jpg", "../x.jpg", "", "b.jpg,dog,more", "c.jpg"]
     rows = [f"good{number}.jpg,cat" for number in range(8)]
     lines = ["file,tags", *rows, *(name if name.startswith(("b.", "c.")) else f"{name},cat" for name in names)]
     (tmp_path / "t.csv").write_text("\n".join(lines))
-    with pytest.raises(ValueError, match=r"bad rows: 7 of 15; correct the table, or say skip_bad_rows: true") as raised:
+    with pytest.raises(ValueError, match=r"bad rows: 7 of 15; correct the table, or set skip_bad_rows: true") as raised:
         read_table(tmp_path / "t.csv")
     listed = str(raised.value).splitlines()[:-1]
     assert [int(line.partition("line ")[2].partition(":")[0]) for line in listed] == list(range(10, 17))
-    found = read_table(tmp_path / "t.csv", TableOptions(skip_bad_rows=True))
-    assert [row.file for row in found.rows] == [f"good{number}.jpg" for number in range(8)]
-    assert [bad.line for bad in found.bad] == list(range(10, 17))
+    result = read_table(tmp_path / "t.csv", TableOptions(skip_bad_rows=True))
+    assert [row.file for row in result.rows] == [f"good{number}.jpg" for number in range(8)]
+    assert [bad.line for bad in result.bad] == list(range(10, 17))
 
 
 @pytest.mark.parametrize(
     ("text", "got"),
     [("", "an empty file"), ("file,tags\n", "only the names file, tags"), ("id,a,b\n\n", "only the names")],
 )
-def test_a_table_without_rows_is_called_that(text: str, got: str, tmp_path: Path) -> None:
+def test_a_table_without_rows_is_refused(text: str, got: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(ValueError, match=f"a row for each image below it, got {got}.*; add them, or say table: FILE"):
+    with pytest.raises(ValueError, match=f"a row for each image below it, got {got}.*; add them, or set table: FILE"):
         read_table(tmp_path / "t.csv", TableOptions(file_column="id" if text.startswith("id") else "file"))
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"\n\n", b"\0", b'"', b"file,tags\n" + b'"' * 1001, b"file,tags\n\x00,\x00\n"]
 )
-def test_nothing_that_a_file_holds_gives_a_traceback(content: bytes, tmp_path: Path) -> None:
+def test_arbitrary_content_raises_an_error_that_names_the_file(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ValueError, match=r"t\.csv"):
         read_table(tmp_path / "t.csv")

@@ -37,7 +37,7 @@ def test_official_layout(root: Path) -> None:
     assert (first.x0, first.y0, first.x1, first.y1) == (0.5, 0.0, 0.875, 0.5)
 
 
-def test_prepared_with_empty_images_kept_and_counted(root: Path) -> None:
+def test_empty_images_are_kept_and_counted(root: Path) -> None:
     prepare(Coco(root=root), root / "out", (16,))
     about = json.loads((root / "out/about.json").read_text())
     assert about["empty"]["test"] == 1
@@ -74,7 +74,7 @@ def test_counts_are_compared_with_the_published_ones(root: Path, caplog: pytest.
     assert list(json.loads((root / "out/skipped.json").read_text())) == ["COCO_train2014_000000000003"]
 
 
-def test_a_image_in_both_published_splits_is_left_out_of_train(root: Path) -> None:
+def test_an_image_in_both_published_splits_is_dropped_from_train(root: Path) -> None:
     twin = Coco(root=root).read(root, silent).splits["train"][3].file
     twin.write_bytes((root / "val2014/COCO_val2014_000000000014.jpg").read_bytes())
     prepare(Coco(root=root), root / "out", (16,))
@@ -96,25 +96,25 @@ def test_a_image_in_both_published_splits_is_left_out_of_train(root: Path) -> No
         ),
         (
             {"annotations": [{"id": 7, "image_id": 14, "category_id": 99, "bbox": [0, 0, 1, 1]}]},
-            r"in category_id an id of categories, got 1 of 1 annotations whose .* names nothing .*: 99 in annotation 7",
+            r"an id of categories in category_id, got 1 of 1 annotations whose .* is not in .*: 99 in annotation 7",
         ),
         ({"images": 7}, "expected COCO's categories, images and annotations as lists, got 7 for images"),
         ({"annotations": ["box"]}, "as objects, got 'box' at position 0 of annotations"),
         (
             {"annotations": [{}]},
-            r"instances_val2014.json: expected in image_id an id of images, got 1 of 1 annotations",
+            r"instances_val2014.json: expected an id of images in image_id, got 1 of 1 annotations",
         ),
         ({"images": [{"id": 1}], "annotations": []}, "expected a file_name in image 1, got nothing"),
         ({"images": [{"file_name": "x.jpg"}]}, "expected a number or text as id at position 0 of images, got nothing"),
     ],
 )
-def test_a_broken_file_is_named(keys: dict[str, Any], message: str, root: Path) -> None:
+def test_errors_name_the_file_and_the_entry(keys: dict[str, Any], message: str, root: Path) -> None:
     changed(root, "val2014", **keys)
     with pytest.raises(ValueError, match=message):
         Coco(root=root).read(root, silent)
 
 
-def test_what_is_missing_is_named(root: Path) -> None:
+def test_errors_name_a_missing_file(root: Path) -> None:
     (root / "annotations/instances_val2014.json").write_text("{")
     with pytest.raises(ValueError, match=r"instances_val2014.json: expected COCO's categories, .*JSONDecodeError"):
         Coco(root=root).read(root, silent)
@@ -125,7 +125,7 @@ def test_what_is_missing_is_named(root: Path) -> None:
         Coco(root=root, val_share=0.01)
 
 
-def test_fingerprint_sees_annotations_and_names(root: Path) -> None:
+def test_fingerprint_depends_on_annotations_and_names(root: Path) -> None:
     before = Coco(root=root).fingerprint()
     assert Coco(root=root).fingerprint() == before
     layouts.draw(root / "val2014/more.jpg", 3)

@@ -26,7 +26,7 @@ def test_official_layout(root: Path) -> None:
     assert len(listing.splits["val"]) >= 2
 
 
-def test_other_places(root: Path) -> None:
+def test_alternative_folders(root: Path) -> None:
     before = NusWide(root=root).read(root, silent)
     (root / "Groundtruth").mkdir()
     (root / "TrainTestLabels").rename(root / "Groundtruth/TrainTestLabels")
@@ -39,10 +39,10 @@ def test_other_places(root: Path) -> None:
     (root / "ImageList/Imagelist.txt").unlink()
     after = NusWide(root=root).read(root, silent)
     for split, samples in after.splits.items():
-        assert [(one.name, one.positives) for one in samples] == [
-            (one.name, one.positives) for one in before.splits[split]
+        assert [(sample.name, sample.positives) for sample in samples] == [
+            (sample.name, sample.positives) for sample in before.splits[split]
         ]
-        assert all(one.file.is_file() for one in samples)
+        assert all(sample.file.is_file() for sample in samples)
 
 
 def test_missing_images_are_reported_and_counted(root: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -65,7 +65,7 @@ def test_missing_images_are_reported_and_counted(root: Path, caplog: pytest.LogC
     ]
 
 
-def test_lists_that_do_not_fit_are_refused(root: Path) -> None:
+def test_inconsistent_lists_are_refused(root: Path) -> None:
     labels = root / "TrainTestLabels/Labels_beach_Train.txt"
     whole = labels.read_text()
     labels.write_text(whole[:-2])
@@ -83,7 +83,7 @@ def test_lists_that_do_not_fit_are_refused(root: Path) -> None:
         NusWide(root=root).read(root, silent)
 
 
-def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
+def test_errors_name_a_missing_file(root: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected the list .*Concepts81.txt, got none"):
         NusWide(root=tmp_path / "nowhere").read(tmp_path, silent)
     with pytest.raises(ValueError, match=r"val_share: expected 0.05 to 0.5, got 0.6"):
@@ -93,7 +93,7 @@ def test_what_is_missing_is_named(root: Path, tmp_path: Path) -> None:
         NusWide(root=root).read(root, silent)
 
 
-def test_fingerprint_sees_lists_and_names(root: Path) -> None:
+def test_fingerprint_depends_on_lists_and_names(root: Path) -> None:
     before = NusWide(root=root).fingerprint()
     (root / "Flickr/clouds/0002_212442.jpg").unlink()
     after = NusWide(root=root).fingerprint()
@@ -103,7 +103,7 @@ def test_fingerprint_sees_lists_and_names(root: Path) -> None:
     assert not NusWide(root=root).needs_fetch()
 
 
-def test_a_name_twice_with_the_same_labels_is_one_image(root: Path) -> None:
+def test_a_repeated_name_is_one_image(root: Path) -> None:
     lists = {
         file: file.read_text() for file in [*root.glob("ImageList/*.txt"), *root.glob("TrainTestLabels/*_Train.txt")]
     }
@@ -123,7 +123,7 @@ def test_a_name_twice_with_the_same_labels_is_one_image(root: Path) -> None:
         NusWide(root=root).read(root, silent)
 
 
-def test_a_list_in_a_foreign_encoding_is_named(root: Path) -> None:
+def test_errors_name_a_list_with_bad_encoding_or_names(root: Path) -> None:
     (root / "ConceptsList/Concepts81.txt").write_bytes(b"airport\nbe\xe4ch\nclouds\n")
     with pytest.raises(ValueError, match=r"Concepts81.txt, line 2: expected text in UTF-8, got byte 0xe4"):
         NusWide(root=root).read(root, silent)

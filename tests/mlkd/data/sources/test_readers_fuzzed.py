@@ -1,4 +1,4 @@
-"""Nothing that an annotation file can hold ends a reader with anything but an error that names the file."""
+"""Any content of an annotation file is read or refused with an error that names the file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ XML = (
 
 
 def mutated_bytes(content: bytes, chance: random.Random) -> bytes:
-    """A piece put in, taken out or written over, or the end cut off."""
+    """Insert, remove or replace bytes, or truncate."""
     changed = bytearray(content)
     for _ in range(chance.randint(1, 3)):
         place = chance.randrange(len(changed) + 1)
@@ -68,7 +68,7 @@ def places(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def mutated_json(content: bytes, chance: random.Random) -> bytes:
-    """A few values replaced by odd ones, or gone."""
+    """Replace or remove a few values."""
     tree = json.loads(content)
     for _ in range(chance.randint(1, 4)):
         options = list(places(tree))
@@ -106,7 +106,7 @@ def nuswide(root: Path) -> tuple[ImageSource, list[Path]]:
     [(coco, mutated_json), (coco, mutated_bytes), (voc, mutated_bytes), (nuswide, mutated_bytes)],
     ids=["coco, values", "coco, bytes", "voc", "nuswide"],
 )
-def test_a_mutated_file_is_read_or_named(
+def test_a_mutated_file_is_read_or_refused(
     layout: Callable[[Path], tuple[ImageSource, list[Path]]],
     mutated: Callable[[bytes, random.Random], bytes],
     tmp_path: Path,
@@ -123,7 +123,7 @@ def test_a_mutated_file_is_read_or_named(
         except ValueError as cause:
             refused.append(str(cause))
         else:
-            assert all(one.file.is_file() for samples in listing.splits.values() for one in samples)
+            assert all(sample.file.is_file() for samples in listing.splits.values() for sample in samples)
             read += 1
         file.write_bytes(whole)
     assert refused

@@ -14,12 +14,12 @@ def table(folder: Path, *lines: str, name: str = "tags.csv") -> Path:
 
 
 def test_tags(tmp_path: Path) -> None:
-    found = read_table(
+    result = read_table(
         table(tmp_path, "file,tags,unknown,split", "a.png,owl; cat,,val", 'b.png,,"bee;cat",', "c.png,,,")
     )
-    assert found.form == "tags"
-    assert found.labels == ("bee", "cat", "owl")
-    assert found.rows == (
+    assert result.form == "tags"
+    assert result.labels == ("bee", "cat", "owl")
+    assert result.rows == (
         Row(2, "a.png", ("owl", "cat"), (), "val"),
         Row(3, "b.png", (), ("bee", "cat"), None),
         Row(4, "c.png", (), (), None),
@@ -29,10 +29,10 @@ def test_tags(tmp_path: Path) -> None:
 def test_columns(tmp_path: Path) -> None:
     path = table(tmp_path, "tag1,image,tag_2,tag 3", "owl,a.png,,cat", ",b.png,,", "", "bee,c.png,cat,")
     for form in ("auto", "columns"):
-        found = read_table(path, TableOptions(form=form, file_column="image"))
-        assert found.form == "columns"
-        assert found.labels == ("bee", "cat", "owl")
-        assert [(row.line, row.file, row.tags) for row in found.rows] == [
+        result = read_table(path, TableOptions(form=form, file_column="image"))
+        assert result.form == "columns"
+        assert result.labels == ("bee", "cat", "owl")
+        assert [(row.line, row.file, row.tags) for row in result.rows] == [
             (2, "a.png", ("owl", "cat")),
             (3, "b.png", ()),
             (5, "c.png", ("bee", "cat")),
@@ -42,57 +42,52 @@ def test_columns(tmp_path: Path) -> None:
 
 
 def test_one_hot(tmp_path: Path) -> None:
-    found = read_table(table(tmp_path, "file,owl,cat,bee", "a.png,1,0,?", "b.png,,-1,1.0", "c.png,0.0,-1.0,0"))
-    assert found.form == "one_hot"
-    assert found.labels == ("owl", "cat", "bee")
-    assert [(row.tags, row.unknown) for row in found.rows] == [
+    result = read_table(table(tmp_path, "file,owl,cat,bee", "a.png,Yes,no,?", "b.png,,-1,1.0", "c.png,0.0,-1.0,FALSE"))
+    assert result.form == "one_hot"
+    assert result.labels == ("owl", "cat", "bee")
+    assert [(row.tags, row.unknown) for row in result.rows] == [
         (("owl",), ("bee",)),
         (("bee",), ("owl", "cat")),
         ((), ("cat",)),
     ]
 
 
-def test_labels_with_numbers(tmp_path: Path) -> None:
+def test_numbered_columns_of_0_and_1_are_refused(tmp_path: Path) -> None:
     path = table(tmp_path, "file,class1,class2", "a.png,1,0")
-    with pytest.raises(ValueError, match=r"expected tags in the columns class1,class2, got only 0, 1 and unknown; say"):
+    with pytest.raises(ValueError, match=r"expected tags in the columns class1,class2, got only 0, 1 and unknown; set"):
         read_table(path)
     assert read_table(path, TableOptions(form="one_hot")).rows[0].tags == ("class1",)
     assert read_table(path, TableOptions(form="columns")).rows[0].tags == ("1", "0")
 
 
 @pytest.mark.parametrize("cell", ["", "-1", "?"])
-def test_a_one_hot_table_without_a_zero_is_a_question(cell: str, tmp_path: Path) -> None:
+def test_a_one_hot_table_without_negatives_is_refused(cell: str, tmp_path: Path) -> None:
     path = table(tmp_path, "file,owl,cat", f"a.png,1,{cell}", f"b.png,{cell},1")
     with pytest.raises(
-        ValueError, match=r"expected cells that say a label is absent, got only 1 and .* say negative_v"
+        ValueError, match=r"expected cells that mean a label is absent, got only 1 and .* set negative_v"
     ):
         read_table(path)
     rows = read_table(path, TableOptions(negative_values=(cell,))).rows
     assert [(row.tags, row.unknown) for row in rows] == [(("owl",), ()), (("cat",), ())]
 
 
-def test_minus_one_beside_zero_is_unknown_and_both_readings_are_named(tmp_path: Path) -> None:
+def test_minus_one_is_unknown_and_the_warning_names_the_alternative(tmp_path: Path) -> None:
     path = table(tmp_path, "file,owl,cat", "a.png,1,0", "b.png,-1,1")
-    found = read_table(path)
-    assert found.rows[1].unknown == ("owl",)
-    assert found.warnings == (
-        f"{path}: -1 is read as unknown in 1 cells; if it means that the label is absent, say negative_values: [-1]",
+    result = read_table(path)
+    assert result.rows[1].unknown == ("owl",)
+    assert result.warnings == (
+        f"{path}: -1 is read as unknown in 1 cells; if it means that the label is absent, set negative_values: [-1]",
     )
     assert read_table(path, TableOptions(negative_values=("-1",))).rows[1] == Row(3, "b.png", ("cat",))
 
 
-def test_columns_without_an_answer_are_no_labels(tmp_path: Path) -> None:
-    """A caption, an empty column, an index without a name, and a comma at the end of every line."""
+def test_columns_without_yes_or_no_are_no_labels(tmp_path: Path) -> None:
+    """A caption, an empty column, an unnamed index, and a comma at the end of every line."""
     path = table(tmp_path, ",file,owl,caption,empty,cat,", "0,a.png,1,one owl,,0,", "1,b.png,0,two,,1,")
-    found = read_table(path)
-    assert found.labels == ("owl", "cat")
-    assert [row.unknown for row in found.rows] == [(), ()]
-    assert found.unused == ("a column without a name", "caption", "empty", "a column without a name")
-
-
-def test_yes_and_no(tmp_path: Path) -> None:
-    path = table(tmp_path, "file,owl,cat", "a.png,True,no", "b.png,FALSE,Yes")
-    assert [row.tags for row in read_table(path).rows] == [("owl",), ("cat",)]
+    result = read_table(path)
+    assert result.labels == ("owl", "cat")
+    assert [row.unknown for row in result.rows] == [(), ()]
+    assert result.unused == ("a column without a name", "caption", "empty", "a column without a name")
 
 
 def test_json_lines(tmp_path: Path) -> None:
@@ -101,10 +96,10 @@ def test_json_lines(tmp_path: Path) -> None:
         {"name": "b.png", "tags": []},
     ]
     path = table(tmp_path, json.dumps(rows[0]), "", json.dumps(rows[1]), name="tags.jsonl")
-    found = read_table(path, TableOptions(file_column="name"))
-    assert found.form == "tags"
-    assert found.labels == ("bee", "cat", "owl")
-    assert found.rows == (Row(1, "a.png", ("owl", "cat"), ("bee",), "test"), Row(3, "b.png", ()))
+    result = read_table(path, TableOptions(file_column="name"))
+    assert result.form == "tags"
+    assert result.labels == ("bee", "cat", "owl")
+    assert result.rows == (Row(1, "a.png", ("owl", "cat"), ("bee",), "test"), Row(3, "b.png", ()))
     with pytest.raises(ValueError, match=r"form: expected tags for the JSON lines of .*, got one_hot"):
         read_table(path, TableOptions(form="one_hot"))
 
@@ -117,15 +112,15 @@ def test_json_lines(tmp_path: Path) -> None:
         '"tags": "owl"', f'"tags": [{"9" * 5000}]', f'"tags": {"[" * 100_000}', '"tags": ["\\ud800"]',
     ],
 )  # fmt: skip
-def test_wrong_json_keys(keys: str, tmp_path: Path) -> None:
+def test_bad_json_rows_are_refused_or_skipped(keys: str, tmp_path: Path) -> None:
     path = table(tmp_path, '{"file": "b.png", "tags": ["cat", 3]}', f'{{"file": "a.png", {keys}}}', name="tags.jsonl")
     with pytest.raises(
-        ValueError, match=r"tags.jsonl, line 2: expected .* got .*\nbad rows: 1 of 2; correct the table, or say skip_b"
+        ValueError, match=r"tags.jsonl, line 2: expected .* got .*\nbad rows: 1 of 2; correct the table, or set skip_b"
     ):
         read_table(path)
-    found = read_table(path, TableOptions(skip_bad_rows=True))
-    assert [row.tags for row in found.rows] == [("cat", "3")]
-    assert "1 bad rows left out, the first: line 2" in found.warnings[0]
+    result = read_table(path, TableOptions(skip_bad_rows=True))
+    assert [row.tags for row in result.rows] == [("cat", "3")]
+    assert "1 bad rows left out, the first: line 2" in result.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -142,29 +137,27 @@ def test_wrong_json_keys(keys: str, tmp_path: Path) -> None:
         (["file,tags,unknown", "a.png,cat,cat"], r"line 2: expected a label to be a tag or unknown, got both for cat"),
         (
             ["file,labels,class", "a.png,cat,owl"],
-            r"line 1: expected one column of tags, got labels, class; say tags_col",
+            r"line 1: expected one column of tags, got labels, class; set tags_col",
         ),
         (
             ["file,owl,cat", "a.png,red,big"],
-            r"expected a column of tags, or columns with 1 and 0, got owl, cat; say tags",
+            r"expected a column of tags, or columns with 1 and 0, got owl, cat; set tags",
         ),
     ],
 )
-def test_what_is_wrong_is_named_with_its_line(lines: list[str], message: str, tmp_path: Path) -> None:
+def test_errors_name_the_line(lines: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"tags.csv[,:] {message}"):
         read_table(table(tmp_path, *lines))
 
 
-def test_form_that_does_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"tags.csv, line 1: expected a column tags, got owl; say tags_column: NAME"):
+def test_form_tags_needs_a_tags_column(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"tags.csv, line 1: expected a column tags, got owl; set tags_column: NAME"):
         read_table(table(tmp_path, "file,owl", "a.png,1"), TableOptions(form="tags"))
 
 
-def test_other_encodings(tmp_path: Path) -> None:
-    (tmp_path / "tags.csv").write_bytes("\ufefffile,tags\r\na.png,bär\r\n".encode())
-    assert read_table(tmp_path / "tags.csv").rows[0] == Row(2, "a.png", ("bär",))
+def test_other_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tags.csv").write_bytes("file,tags\na.png,bär\n".encode("latin-1"))
     with pytest.raises(
-        ValueError, match=r"tags.csv, line 2: expected UTF-8, got .*; save a copy as UTF-8 and say table: "
+        ValueError, match=r"tags.csv, line 2: expected UTF-8, got .*; save a copy as UTF-8 and set table: "
     ):
         read_table(tmp_path / "tags.csv")

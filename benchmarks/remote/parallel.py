@@ -1,0 +1,44 @@
+"""Work on several devices at once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import TypeVar
+
+from benchmarks.remote.base import Device
+
+D = TypeVar("D", bound=Device)
+T = TypeVar("T")
+
+
+def run_on_all(devices: Sequence[D], work: Callable[[D], T]) -> list[T]:
+    """Run `work` on every device at once; those that share a host take turns, or they would time each other.
+
+    Args:
+        devices: the devices; each is closed after its work, and all at once on an interrupt.
+        work: what to do; an exception from it ends all.
+
+    Returns:
+        The results, in the order of the devices.
+    """
+    turns = {_host(device): threading.Lock() for device in devices}
+
+    def work_and_close(device: D) -> T:
+        with turns[_host(device)], closing(device):
+            return work(device)
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        running = [pool.submit(work_and_close, device) for device in devices]
+        try:
+            return [future.result() for future in running]
+        except BaseException:  # the other threads would go on, and the pool waits for them
+            for device in devices:
+                device.close()
+            raise
+
+
+def _host(device: Device) -> tuple[str | None, int | None]:
+    return device.entry.host, device.entry.port

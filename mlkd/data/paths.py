@@ -1,0 +1,71 @@
+"""File names and file contents, as all sources list, fingerprint and read them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+
+def fingerprint_files(files: Iterable[Path], root: Path) -> str:
+    """Hash the names below `root` and the sizes of `files`; a missing file counts as size -1."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        size = file.stat().st_size if file.is_file() else -1
+        digest.update(f"{file.relative_to(root).as_posix()}\0{size}\n".encode())
+    return digest.hexdigest()
+
+
+def fingerprint_names(*folders: Path) -> str:
+    """Hash the names of all files below the folders without opening or measuring a file; a folder may be missing."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for name in sorted(relative_paths(folder)):
+            digest.update(f"{name}\n".encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def relative_paths(folder: Path) -> Iterator[str]:
+    """List all files below `folder`, relative to it and with slashes; nothing where the folder is missing.
+
+    Symbolic links to folders are followed, each folder once.
+    """
+    seen: set[str] = set()
+    for current, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(current)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        links = {name for name in folders if (Path(current) / name).is_symlink()}
+        folders[:] = [*sorted(set(folders) - links), *sorted(links)]
+        inside = Path(current).relative_to(folder).as_posix()
+        yield from files if inside == "." else (f"{inside}/{file}" for file in files)
+
+
+def is_file(path: Path) -> bool:
+    """Whether the file exists; False for a name that no file can have."""
+    return os.path.isfile(path)  # noqa: PTH113  (Path.is_file raises for NUL and for names that are too long)
+
+
+def is_dead_link(path: Path) -> bool:
+    """Whether the path is a symbolic link to a missing file."""
+    return path.is_symlink() and not path.exists()
+
+
+def is_utf8(text: str) -> bool:
+    """Whether UTF-8 can encode the text; False for lone surrogates, as os.walk and JSON return them."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def read_utf8(file: Path) -> str:
+    """Read a text file.  Raises ValueError with the file and the line that is not UTF-8."""
+    content = file.read_bytes()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as cause:
+        line = content.count(b"\n", 0, cause.start) + 1
+        byte = f"byte 0x{content[cause.start]:02x}"
+        raise ValueError(f"{file}, line {line}: expected text in UTF-8, got {byte}; save the file as UTF-8") from None
