@@ -1,4 +1,4 @@
-"""The hyper-parameters of one training run."""
+"""How a tagger is trained: the hyper-parameters of one run."""
 
 from __future__ import annotations
 
@@ -18,14 +18,11 @@ _LIMITS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Hyper-parameters of one training run.
+    """How a tagger is trained.
 
-    `batch_size` is the number of images of one forward pass over all processes, which losses between images compare;
-    `accumulate` forward passes make one step of the optimiser.  `adam` applies weight decay through the gradient, as
-    published; losses here are means over images, so a published decay for a sum has to be divided by the batch size.
-
-    Raises:
-        ValueError: A value is out of range, no loss has a weight, or a kind of loss occurs twice.
+    `batch_size` counts the images of one forward pass over all processes, which is what losses between images
+    see; `accumulate` of them make a step of the optimiser.  `adam` decays weights through the gradient, as published:
+    with a loss that is a mean over images its decay is that of a sum over the number of images.
     """
 
     epochs: int
@@ -33,22 +30,20 @@ class Training:
     losses: tuple[Loss, ...] = field(default_factory=lambda: (Bce(),))
     batch_size: int = 64
     accumulate: int = 1
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on CUDA, fp32 elsewhere
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: bf16 on CUDA, else fp32
     optimiser: Literal["adamw", "adam"] = "adamw"
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
-    warmup: float = 0.2  # share of all steps
-    backbone_scale: float = 1.0  # the backbone's learning rate over the head's
-    frozen_groups: int = (
-        0  # stages, stem first, that keep their initial weights; their batch-norm statistics still change
-    )
-    weight_decay: float = 0.01  # not on biases and norms
+    warmup: float = 0.2  # share of all steps with a rising learning rate
+    backbone_scale: float = 1.0  # learning rate of the backbone, relative to the head's
+    frozen_groups: int = 0  # backbone stages with fixed weights, from the stem; batch-norm statistics are updated
+    weight_decay: float = 0.01  # not applied to biases and normalization layers
     ema_decay: float = 0.99
     gradient_norm: float = 10.0
-    stop_epoch: int = 0  # end after so many epochs of the schedule; 0 = after the last
-    patience: int = 0  # stop after so many epochs without a better mAP on select; 0 = never
-    compile: bool = False  # torch.compile; needs a C++ compiler
+    stop_epoch: int = 0  # epochs to train of those that the schedule is made for; 0: all
+    patience: int = 0  # epochs without a better mAP on select before training stops; 0: never stop early
+    compile: bool = False  # use torch.compile; needs a C++ compiler
     save_steps: int = field(default=500, metadata={"identity": False})
-    trackers: tuple[str, ...] = field(default=("tensorboard",), metadata={"identity": False})  # accelerate's names
+    trackers: tuple[str, ...] = field(default=("tensorboard",), metadata={"identity": False})  # Accelerate's names
 
     def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
@@ -56,7 +51,7 @@ class Training:
                 raise ValueError(f"training.{name}: expected {low}..{high}, got {getattr(self, name)}")
         kinds = [loss.kind for loss in self.losses]
         if not kinds:
-            raise ValueError("training.losses: expected at least one loss, got none; add bce")
+            raise ValueError("training.losses: expected at least one loss, got none; bce is the usual one")
         if not any(loss.weight for loss in self.losses):
             raise ValueError(f"training.losses: expected one with a weight above 0, got 0 for each of {kinds}")
         if len(set(kinds)) < len(kinds):
@@ -64,15 +59,15 @@ class Training:
 
     @property
     def last_epoch(self) -> int:
-        """The largest number of epochs to train."""
+        """Epochs that are trained at most."""
         return min(self.stop_epoch, self.epochs) if self.stop_epoch else self.epochs
 
     @property
     def needs(self) -> frozenset[Need]:
-        """What the losses with a weight compare: a teacher, label-wise embeddings, pooled features, stage maps."""
+        """What the losses that count look at: a teacher, label-wise embeddings, pooled features, stage maps."""
         return frozenset().union(*(loss.needs for loss in self.losses if loss.weight))
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether a loss with a weight compares with a teacher."""
+        """True if any loss compares with a teacher."""
         return "teacher" in self.needs

@@ -1,1 +1,1 @@
-"""The same student trained with every method from the same teacher outputs and seeds, and the page that tells."""
+"""Train the same student with every method from the same teacher outputs and seeds, and report the comparison."""

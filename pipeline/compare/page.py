@@ -1,4 +1,4 @@
-"""The page of a comparison: report.json, report.md and report.html in one folder, none of which needs a network."""
+"""The page of a comparison: report.json, report.md and report.html, which needs no network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from benchmarks.parsing import to_json
 from benchmarks.report import figures
-from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.markdown import environment
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
 from mlkd.core.files import write_file
@@ -24,18 +23,15 @@ from pipeline.recipe.schema import Recipe
 from pipeline.runner.identity import plain
 
 TEMPLATES = Path(__file__).parent / "templates"
-COLUMNS = ("Weights ×", "Seeds", "Test mAP", "Major", "Minor", "To no teacher", "To l2d", "ms a step")
+COLUMNS = ("Weights ×", "Seeds", "Test mAP", "Major", "Minor", "vs. no teacher", "vs. l2d", "ms per step")
 
 
 def render(recipe: Recipe, table: Table, out: Path) -> None:
     """Write the three files into `out`, each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
+    few, many = runs.epochs(recipe)
     facts = {"schema": 1, "recipe": recipe.name, "partial": table.partial, **plain(table)}
-    facts["protocol"] = {
-        **plain(recipe.compare),
-        "epochs": runs.epochs(recipe)[1],
-        "grid_epochs": runs.epochs(recipe)[0],
-    }
+    facts["protocol"] = {**plain(recipe.compare), "epochs": many, "grid_epochs": few}
     text = json.dumps(to_json(facts), indent=1, ensure_ascii=False, allow_nan=False)
     write_file(out / "report.json", text + "\n")
     view = _view(recipe, table)
@@ -46,42 +42,39 @@ def render(recipe: Recipe, table: Table, out: Path) -> None:
 
 
 def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
-    gaps = [
-        f"the interval of {row.method} is not drawn: {_gain(gain)[1]} does not contain {_gain(gain)[0]}"
-        for row in table.rows
-        for gain in (row.to_no_teacher, row.to_published)
-        if gain and not is_drawable(gain)
-    ]
-    panels = draw_or_name("the plot", lambda: draw_panels(table.rows), [], gaps)
     ranked = sorted(table.rows, key=lambda row: -(row.map.mean if row.map else -1.0))
+    gains = [(row.method, gain) for row in table.rows for gain in (row.to_no_teacher, row.to_published) if gain]
     return {
         "recipe": recipe.name,
         "table": table,
         "verdict": _verdict(table),
         "columns": COLUMNS,
         "rows": [(row.method, _cells(row)) for row in ranked],
-        "panels": panels,
-        "gaps": gaps,
+        "panels": draw_panels(table.rows),
+        "gaps": [
+            f"the interval of {name} is not drawn: {_gain(gain)[1]} does not contain {_gain(gain)[0]}"
+            for name, gain in gains
+            if not is_drawable(gain)
+        ],
         "protocol": _protocol(recipe, table),
         "methods": [_method(method, row) for method, row in zip(recipe.compare.methods, table.rows, strict=True)],
     }
 
 
 def _verdict(table: Table) -> list[str]:
-    """Which methods beat the student without a teacher; one training says nothing about a method."""
-    every = [(row.method, row.to_no_teacher) for row in table.rows if row.to_no_teacher]
-    gains = [(name, gain) for name, gain in every if gain.seeds > 1]
-    told = {
-        "Better than without a teacher": [name for name, gain in gains if gain.low > 0],
-        "Worse than without a teacher": [name for name, gain in gains if gain.high < 0],
-        "Not significantly different": [name for name, gain in gains if gain.low <= 0 <= gain.high],
-        "Not judged, trained with one seed only": [name for name, gain in every if gain.seeds == 1],
+    """Which methods differ significantly from the student without a teacher; one seed is not enough to tell."""
+    gains = [(row.method, row.to_no_teacher) for row in table.rows if row.to_no_teacher]
+    verdicts = {
+        "Better than without a teacher": [name for name, gain in gains if gain.seeds > 1 and gain.low > 0],
+        "Worse than without a teacher": [name for name, gain in gains if gain.seeds > 1 and gain.high < 0],
+        "Not significantly different": [name for name, gain in gains if gain.seeds > 1 and gain.low <= 0 <= gain.high],
+        "Not judged, trained with one seed only": [name for name, gain in gains if gain.seeds == 1],
     }
-    return [f"{what}: {', '.join(names)}." for what, names in told.items() if names]
+    return [f"{verdict}: {', '.join(names)}." for verdict, names in verdicts.items() if names]
 
 
 def _cells(row: Row) -> list[tuple[str, str]]:
-    """For each column what is written large and what is written small."""
+    """The large and the small text of each column."""
     return [
         ("" if row.factor is None else f"{row.factor:g}", ""),
         (str(len(row.maps)), ""),
@@ -104,42 +97,54 @@ def _gain(gain: Gain | None) -> tuple[str, str]:
 
 
 def _method(method: Method, row: Row) -> tuple[str, str, str]:
-    """Name, losses with their weights, and what the grid found on select."""
-    scaled = [f"{loss.kind} {loss.weight:g}" for loss in method.scaled]
-    losses = [f"{loss.kind} {loss.weight:g}" for loss in method.fixed]
-    losses += [f"×({', '.join(f'{factor:g}' for factor in method.factors)}) of {' + '.join(scaled)}"] if scaled else []
-    grid = [f"×{at}: {'diverged' if value is None else figures.points(value)}" for at, value in row.select_map.items()]
-    return method.name, " + ".join(losses), ", ".join(grid) or figures.ABSENT
+    """Name, losses with their weights, and mAP on select by factor of the grid."""
+    fixed, scaled = ([f"{loss.kind} {loss.weight:g}" for loss in losses] for losses in (method.fixed, method.scaled))
+    if scaled:
+        fixed.append(f"×({', '.join(f'{factor:g}' for factor in method.factors)}) of {' + '.join(scaled)}")
+    grid = [
+        f"×{factor}: {'diverged' if value is None else figures.points(value)}"
+        for factor, value in row.select_map.items()
+    ]
+    return method.name, " + ".join(fixed), ", ".join(grid) or figures.ABSENT
 
 
 def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
-    compare, (few, many) = recipe.compare, runs.epochs(recipe)
+    few, many = runs.epochs(recipe)
+    teachers = [_model(recipe.teacher.model)] if recipe.teacher else []
+    teachers += [f"{ready.path.name} at {ready.image_px} px" for ready in recipe.ready_teachers]
     return [
-        ("student", f"{_net(recipe.student.model)}, the same for every method"),
-        ("teacher", f"{' and '.join(_teachers(recipe))}; what it says is recorded once"),
-        ("views", f"{recipe.views.count} of each image; every method of a seed sees the same ones in the same order"),
+        ("student", f"{_model(recipe.student.model)}, the same for every method"),
+        ("teacher", f"{' and '.join(teachers)}; its outputs are recorded once"),
+        (
+            "views",
+            f"{recipe.views.count} augmentations of each image; with the same seed, every method sees the same ones in "
+            "the same order",
+        ),
         (
             "grid",
-            f"three factors of a method's weights, seed 0, {few} epochs; the mAP on select of the best one decides",
+            f"each method's weights times three factors, seed 0, {few} epochs; the factor whose best epoch has the "
+            "highest mAP on select is chosen",
         ),
-        ("runs", f"{many} epochs with each of {compare.seeds} seeds; the epoch that is best on select is tested"),
-        ("test set", "read once a run, after it; nothing is chosen on it"),
+        (
+            "trainings",
+            f"{many} epochs with each of {recipe.compare.seeds} seeds; the epoch with the highest mAP on select is "
+            "tested",
+        ),
+        ("test set", "scored once after each training; nothing is chosen on it"),
         ("spread", "mean ± standard deviation between seeds (n − 1)"),
         (
             "differences",
-            "paired: same seed, same images, averaged over the seeds. The 95 % interval (t) holds for the choice of "
-            "test images and of seeds; with one seed it holds for the choice of images only and says nothing about "
+            "paired: same seed, same images, averaged over the seeds. The 95 % interval (t) covers the choice of "
+            "test images and of seeds; with one seed it covers the choice of images only and says nothing about "
             "another training.",
         ),
-        ("major, minor", "only objects in this role count; images with the label in the other alone are left out"),
-        ("ms a step", f"median epoch, mean over seeds; on {'; '.join(table.machines) or figures.ABSENT}"),
+        (
+            "major, minor",
+            "only objects in this role count; images that have the label only in the other role are left out",
+        ),
+        ("ms per step", f"median epoch, mean over seeds; on {'; '.join(table.machines) or figures.ABSENT}"),
     ]
 
 
-def _net(model: Model) -> str:
+def _model(model: Model) -> str:
     return f"{model.backbone} at {model.image_px} px"
-
-
-def _teachers(recipe: Recipe) -> list[str]:
-    trained = [_net(recipe.teacher.model)] if recipe.teacher else []
-    return [*trained, *(f"{ready.path.name} at {ready.image_px} px" for ready in recipe.ready_teachers)]

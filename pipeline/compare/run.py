@@ -1,4 +1,4 @@
-"""Run a comparison, all of it or a part, and write its page after the grid and every seed."""
+"""Run a comparison or a part of it, and write its page after the grid and after every seed."""
 
 from __future__ import annotations
 
@@ -25,29 +25,42 @@ def compare(
     seeds: int | None = None,
     force: Collection[str] = (),
 ) -> Table:
-    """Run what is not finished of these methods and the first `seeds` seeds (None: all of the protocol); its table.
+    """Run what is not finished of a comparison, and write its page, also when interrupted.
 
-    The page tells of every finished run, also when this one is stopped.  Raises ValueError for what the protocol has
-    not, and for a method that compares with more than the teachers give.
+    Args:
+        recipe: The recipe with its protocol, `compare`.
+        folder: Results of the recipe, runs/NAME.
+        progress: Gives a stage's progress display.
+        methods: Names of methods; None: all of the protocol.
+        seeds: Number of seeds, from seed 0 on; None: all of the protocol.
+        force: Stages to run again.
+
+    Returns:
+        The table of everything that is finished.
+
+    Raises:
+        ValueError: The protocol has no such method, seed or stage, or a loss needs more than the teachers give.
+        StageError: A stage failed.
     """
-    chosen, wanted = _methods(recipe, methods), _seeds(recipe, seeds)
-    line = runs.pipeline(recipe, folder, force)
-    stages.data.fetch_if_needed(recipe, line, progress)
-    grids = [runs.chosen_name(method) for method in chosen if method.scaled]
-    for targets in (grids, *([runs.test_name(method, seed) for method in chosen] for seed in range(wanted))):
+    selected, count = _methods(recipe, methods), _seeds(recipe, seeds)
+    pipeline = runs.pipeline(recipe, folder, force)
+    stages.data.fetch_if_needed(recipe, pipeline, progress)
+    grids = [runs.stage_name("chosen", method) for method in selected if method.scaled]
+    tests = [[runs.stage_name("test", method, seed) for method in selected] for seed in range(count)]
+    for targets in (grids, *tests):
         try:
-            line = _run(line, targets, progress)
+            pipeline = _run(pipeline, targets, progress)
         finally:
             table = read_table(recipe, folder)
             render(recipe, table, folder / runs.FOLDER)
     return table
 
 
-def _run(line: Pipeline, targets: Sequence[str], progress: Callable[[Stage], Progress]) -> Pipeline:
-    """Run what the targets need; the line, with nothing of it to be forced again."""
-    part = line.until("teacher_outputs", *targets)
+def _run(pipeline: Pipeline, targets: Sequence[str], progress: Callable[[Stage], Progress]) -> Pipeline:
+    """Run what the targets need; returns the pipeline without the forced stages that ran."""
+    part = pipeline.until("teacher_outputs", *targets)
     part.run(progress)
-    return dataclasses.replace(line, force=line.force - {stage.name for stage in part.stages})
+    return dataclasses.replace(pipeline, force=pipeline.force - {stage.name for stage in part.stages})
 
 
 def _methods(recipe: Recipe, names: Sequence[str] | None) -> list[Method]:
@@ -55,22 +68,18 @@ def _methods(recipe: Recipe, names: Sequence[str] | None) -> list[Method]:
     for name in names or ():
         if name not in known:
             raise ValueError(
-                f"--methods: expected some of {', '.join(known)}, got {name!r}; others go into the recipe, "
+                f"--methods: expected some of {', '.join(known)}, got {name!r}; add others to the recipe, "
                 "key compare.methods"
             )
-    chosen = [known[name] for name in known if names is None or name in names]
-    _check_teachers(recipe, chosen)
-    return chosen
-
-
-def _check_teachers(recipe: Recipe, methods: Sequence[Method]) -> None:
-    kinds = {one.name: recipe.lacking(one.losses(1.0)) for one in methods}
-    lacking = [f"{name} ({', '.join(lost)})" for name, lost in kinds.items() if lost]
+    selected = [method for name, method in known.items() if names is None or name in names]
+    kinds = {method.name: recipe.lacking(method.losses(1.0)) for method in selected}
+    lacking = [f"{name} ({', '.join(losses)})" for name, losses in kinds.items() if losses]
     if lacking:
         raise ValueError(
-            f"methods: expected losses on logits alone, as ONNX teachers give no more, got {', '.join(lacking)}; "
-            "name others with --methods, or add a teacher that is a net of ours"
+            f"methods: expected losses on logits only, as ONNX teachers give nothing else, got {', '.join(lacking)}; "
+            "select others with --methods, or add a teacher that is a checkpoint"
         )
+    return selected
 
 
 def _seeds(recipe: Recipe, count: int | None) -> int:

@@ -1,13 +1,13 @@
-"""The runs of a comparison as stages: grid → chosen → final → test, behind the recipe's own teacher outputs."""
+"""The stages of a comparison: grid → chosen → final → test.  They read the recipe's own teacher outputs."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -34,150 +34,118 @@ LOGS = (*teacher.LOGS, MACHINE)
 
 
 def pipeline(recipe: Recipe, folder: Path, force: Collection[str] = ()) -> Pipeline:
-    """The recipe's line as far as the teacher's outputs, and every run of the protocol behind it."""
-    taught = stages.pipeline(recipe, folder).until("teacher_outputs").stages
-    return Pipeline((*taught, *_stages(recipe)), folder, frozenset(force))
+    """The recipe's pipeline up to the teacher outputs, then every training and test of the protocol."""
+    before = stages.pipeline(recipe, folder).until("teacher_outputs").stages
+    return Pipeline((*before, *_stages(recipe)), folder, frozenset(force))
 
 
-def grid_name(method: Method, factor: float) -> str:
-    """A run of the grid."""
-    return f"{FOLDER}/grid/{method.name}-x{factor:g}"
-
-
-def chosen_name(method: Method) -> str:
-    """What the grid of a method came to."""
-    return f"{FOLDER}/chosen/{method.name}"
-
-
-def final_name(method: Method, seed: int) -> str:
-    """A run that counts."""
-    return f"{FOLDER}/final/{method.name}-seed{seed}"
-
-
-def test_name(method: Method, seed: int) -> str:
-    """What a run that counts scored."""
-    return f"{FOLDER}/test/{method.name}-seed{seed}"
+def stage_name(kind: Literal["grid", "chosen", "final", "test"], method: Method, seed: int | None = None) -> str:
+    """Name a stage: *chosen* is the result of a method's grid, *final* a training that counts, *test* its scores."""
+    return f"{FOLDER}/{kind}/{method.name}" + ("" if seed is None else f"-seed{seed}")
 
 
 def epochs(recipe: Recipe) -> tuple[int, int]:
-    """Epochs of a run of the grid and of one that counts."""
+    """Epochs of a training of the grid and of a final one."""
     final = recipe.compare.epochs or recipe.student.training.epochs
     return max(1, final // 2), final
 
 
 def _stages(recipe: Recipe) -> Iterator[Stage]:
-    """Seed after seed, so that what is there when time runs out compares all methods alike."""
+    """All grids, then seed after seed, so that an interrupted comparison has as many seeds of every method."""
     for method in recipe.compare.methods:
         if method.scaled:
             yield from _grid(recipe, method)
     for seed in range(recipe.compare.seeds):
         for method in recipe.compare.methods:
-            yield _final(recipe, method, seed)
-            yield _test(method, seed)
+            final = stage_name("final", method, seed)
+            chosen = stage_name("chosen", method) if method.scaled else None
+            yield _training(recipe, method, final, 1.0, epochs(recipe)[1], seed, chosen=chosen, keep=(BEST,))
+            yield Stage(
+                name=stage_name("test", method, seed),
+                run=partial(_test, final),
+                reads=("data", final),
+                version=2,
+                packages=("torch", "timm", "numpy"),
+            )
 
 
 def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
-    few, _ = epochs(recipe)
-    tried = {factor: grid_name(method, factor) for factor in method.factors}
-    for factor, name in tried.items():
-        yield Stage(
-            name=name,
-            run=partial(_run_grid, recipe, method, factor),
-            reads=_reads(recipe, method),
-            version=_version(method),
-            config=_config(recipe, method.losses(factor), few, seed=0),
-            packages=teacher.PACKAGES,
-            volatile=LOGS,
-            outside=partial(teachers.first_weights, recipe.student.model),
-        )
+    names = {factor: f"{stage_name('grid', method)}-x{factor:g}" for factor in method.factors}
+    for factor, name in names.items():
+        yield _training(recipe, method, name, factor, epochs(recipe)[0], seed=0)
     yield Stage(
-        name=chosen_name(method),
-        run=partial(_choose, tried),
-        reads=tuple(tried.values()),
+        name=stage_name("chosen", method),
+        run=partial(_choose, names),
+        reads=tuple(names.values()),
         config={"factors": method.factors},
     )
 
 
-def _final(recipe: Recipe, method: Method, seed: int) -> Stage:
-    _, many = epochs(recipe)
+def _training(
+    recipe: Recipe,
+    method: Method,
+    name: str,
+    factor: float,
+    count: int,
+    seed: int,
+    *,
+    chosen: str | None = None,
+    keep: Collection[str] = (),
+) -> Stage:
+    """Declare a training of `count` epochs, at `factor` or at the one that the stage `chosen` gives.
+
+    Of its weights, only the files `keep` remain.
+    """
+    live = any("features" in loss.needs for loss in method.losses(1.0))  # losses on stage maps run the teacher itself
+    inputs = ("data", *(teachers.reads(recipe) if live else ()), "teacher_outputs")
+    training = dataclasses.replace(recipe.student.training, losses=method.losses(factor), epochs=count, stop_epoch=0)
+    config = {"model": recipe.student.model, "training": training, "seed": seed}
     return Stage(
-        name=final_name(method, seed),
-        run=partial(_run_final, recipe, method, seed),
-        reads=(*_reads(recipe, method), *([chosen_name(method)] if method.scaled else [])),
-        version=_version(method),
-        config=_config(recipe, method.losses(1.0), many, seed),
+        name=name,
+        run=partial(_train, recipe, method, config, chosen, keep),
+        reads=(*inputs, chosen) if chosen else inputs,
+        version=2 if live else 1,  # losses on stage maps exclude frozen stages
+        config=config,
         packages=teacher.PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, recipe.student.model),
     )
 
 
-def _test(method: Method, seed: int) -> Stage:
-    final = final_name(method, seed)
-    return Stage(
-        name=test_name(method, seed),
-        run=partial(_run_test, final),
-        reads=("data", final),
-        version=2,
-        packages=("torch", "timm", "numpy"),
-    )
-
-
-def _reads(recipe: Recipe, method: Method) -> tuple[str, ...]:
-    """Only a loss on stage maps needs the teacher itself at hand."""
-    return ("data", *(teachers.reads(recipe) if _live(method) else ()), "teacher_outputs")
-
-
-def _version(method: Method) -> int:
-    """Losses on stage maps came to leave out frozen stages."""
-    return 2 if _live(method) else 1
-
-
-def _live(method: Method) -> bool:
-    return any("features" in loss.needs for loss in method.losses(1.0))
-
-
-def _config(recipe: Recipe, losses: Any, count: int, seed: int) -> dict[str, Any]:
-    training = dataclasses.replace(recipe.student.training, losses=losses, epochs=count, stop_epoch=0)
-    return {"model": recipe.student.model, "training": training, "seed": seed}
-
-
-def _run_grid(recipe: Recipe, method: Method, factor: float, context: Context) -> None:
-    few, _ = epochs(recipe)
-    _train(recipe, _config(recipe, method.losses(factor), few, seed=0), context, kept=())
-
-
-def _choose(tried: dict[float, str], context: Context) -> None:
-    """The factor whose best epoch has the highest mAP on select; None where training diverged with every one."""
-    found = {factor: _outcome(context.inputs[name])["select_map"] for factor, name in tried.items()}
-    finite = {factor: value for factor, value in found.items() if value is not None}
+def _choose(names: Mapping[float, str], context: Context) -> None:
+    """Write the factor whose best epoch has the highest mAP on select; None where training diverged with every one."""
+    maps = {factor: _select_map(context.inputs[name]) for factor, name in names.items()}
+    finite = {factor: value for factor, value in maps.items() if value is not None}
     best = max(finite, key=finite.__getitem__, default=None)
-    facts = {"factor": best, "select_map": {f"{factor:g}": value for factor, value in found.items()}}
+    facts = {"factor": best, "select_map": {f"{factor:g}": value for factor, value in maps.items()}}
     write_file(context.out / CHOSEN, json.dumps(facts, indent=1) + "\n")
 
 
-def _run_final(recipe: Recipe, method: Method, seed: int, context: Context) -> None:
-    """A method that diverged in its grid at every factor is not trained: it has diverged."""
-    factor = read_json(context.inputs[chosen_name(method)] / CHOSEN)["factor"] if method.scaled else 1.0
-    if factor is None:
-        _write_outcome(context.out, None)
-        return
-    _, many = epochs(recipe)
-    _train(recipe, _config(recipe, method.losses(factor), many, seed), context, kept=(BEST,))
-
-
-def _train(recipe: Recipe, config: dict[str, Any], context: Context, kept: Collection[str]) -> None:
-    """Train as the config says, every method on the views that the teacher has seen; only `kept` weights stay."""
-    if not (context.out / OUTCOME).is_file():  # else killed when all but tidying up was done
+def _train(
+    recipe: Recipe,
+    method: Method,
+    config: Mapping[str, Any],
+    chosen: str | None,
+    keep: Collection[str],
+    context: Context,
+) -> None:
+    training = config["training"]
+    if chosen is not None:
+        factor = read_json(context.inputs[chosen] / CHOSEN)["factor"]
+        if factor is None:  # training diverged at every factor of the grid
+            _write_select_map(context.out, None)
+            return
+        training = dataclasses.replace(training, losses=method.losses(factor))
+    if not (context.out / OUTCOME).is_file():  # written already: interrupted while removing weights
         write_file(context.out / MACHINE, json.dumps(machine.identity()) + "\n")
-        _write_outcome(context.out, _select_map(recipe, config, context))
+        _write_select_map(context.out, _trained_map(recipe, {**config, "training": training}, context))
     for file in context.out.rglob("*.safetensors"):
-        if file.name not in kept:
+        if file.name not in keep:
             file.unlink()
 
 
-def _select_map(recipe: Recipe, config: dict[str, Any], context: Context) -> float | None:
-    """mAP on select of the best epoch; None if training diverged."""
+def _trained_map(recipe: Recipe, config: Mapping[str, Any], context: Context) -> float | None:
+    """Train on the views that the teacher saw; returns the best epoch's mAP on select, None if training diverged."""
     try:
         train(
             config["model"],
@@ -195,9 +163,9 @@ def _select_map(recipe: Recipe, config: dict[str, Any], context: Context) -> flo
     return max(float(epoch["select_map"]) for epoch in read_json(context.out / "history.json"))
 
 
-def _run_test(final: str, context: Context) -> None:
-    """Scores of the best epoch on test, mAP by role, and the influence of every image on mAP."""
-    if _outcome(context.inputs[final])["select_map"] is None:
+def _test(final: str, context: Context) -> None:
+    """Write the best epoch's scores of test, mAP by role, and the influence of every image on mAP."""
+    if _select_map(context.inputs[final]) is None:
         write_file(context.out / TEST, json.dumps({"map": None}) + "\n")
         return
     test = read_split(context.inputs["data"], "test")
@@ -212,10 +180,11 @@ def _run_test(final: str, context: Context) -> None:
     write_file(context.out / TEST, json.dumps(facts) + "\n")
 
 
-def _outcome(folder: Path) -> Any:
-    return read_json(folder / OUTCOME)
+def _select_map(folder: Path) -> float | None:
+    """The best epoch's mAP on select; None if training diverged."""
+    value: float | None = read_json(folder / OUTCOME)["select_map"]
+    return value
 
 
-def _write_outcome(out: Path, select_map: float | None) -> None:
-    """mAP on select of the best epoch; None if training diverged."""
-    write_file(out / OUTCOME, json.dumps({"select_map": select_map}) + "\n")
+def _write_select_map(out: Path, value: float | None) -> None:
+    write_file(out / OUTCOME, json.dumps({"select_map": value}) + "\n")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,23 +14,23 @@ from mlkd.core.intervals import Variance, half_width, variance
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean over seeds, and the standard deviation between them (n - 1) where there are two."""
+    """Mean over seeds, and standard deviation between seeds (n - 1) if there are two or more."""
 
     mean: float
     sd: float | None
 
     @classmethod
     def of(cls, values: Collection[float | None]) -> Spread | None:
-        """None without values; a None among them is a number that its run does not have."""
-        found = [value for value in values if value is not None]
-        if not found:
+        """Ignore None; the result is None without values."""
+        finite = [value for value in values if value is not None]
+        if not finite:
             return None
-        return cls(float(np.mean(found)), float(np.std(found, ddof=1)) if len(found) > 1 else None)
+        return cls(float(np.mean(finite)), float(np.std(finite, ddof=1)) if len(finite) > 1 else None)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """Mean difference of mAP to another method over the seeds that both have, with its 95 % interval."""
+    """Mean difference of mAP to another method over the seeds of both, with its 95 % interval."""
 
     value: float
     low: float
@@ -40,18 +40,18 @@ class Gain:
 
 @dataclass(frozen=True)
 class Measured:
-    """Test mAP of one method's runs by seed, and the influence of every test image on it (N, 2)."""
+    """A method's test mAP by seed, and the influence of every test image on it (N, 2)."""
 
-    maps: Mapping[int, float]
-    influences: Mapping[int, NDArray[np.float64]]
+    maps: dict[int, float] = field(default_factory=dict)
+    influences: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def difference(a: Measured, b: Measured, groups: Groups) -> Gain | None:
     """mAP(a) - mAP(b), paired by seed and by image; None without common seeds.
 
-    The variance is that of the mean over seeds on these images for the choice of images, plus the variance between the
-    seeds over their number.  Both hold the images' effect on single seeds, which is taken off once.  The interval is a
-    t interval whose degrees of freedom follow Satterthwaite (1946).  With one seed it is for the choice of images only.
+    Two variances are added: that of the mean over seeds for the choice of images, and the variance between seeds over
+    their number.  Both contain the effect of the images on single seeds, so it is subtracted once.  The interval is a
+    t interval whose degrees of freedom follow Satterthwaite (1946).  With one seed it covers the choice of images only.
     """
     common = sorted(a.maps.keys() & b.maps.keys())
     if not common:
@@ -59,12 +59,12 @@ def difference(a: Measured, b: Measured, groups: Groups) -> Gain | None:
     gaps = np.array([a.maps[seed] - b.maps[seed] for seed in common])
     influences = np.stack([a.influences[seed] - b.influences[seed] for seed in common])  # (S, N, 2)
     images = variance(influences.mean(0), groups)
-    total, doubt = images.value, images.value**2 / images.freedom
+    total, uncertainty = images.value, images.value**2 / images.freedom
     if len(common) > 1:
         between = float(gaps.var(ddof=1)) / len(common)
-        single = sum(variance(one, groups).value for one in influences - influences.mean(0))
+        single = sum(variance(own, groups).value for own in influences - influences.mean(0))
         total += max(0.0, between - single / (len(common) * (len(common) - 1)))
-        doubt += between**2 / (len(common) - 1)
-    half = half_width(Variance(total, max(1.0, total**2 / doubt) if doubt else float("inf")))
+        uncertainty += between**2 / (len(common) - 1)
+    half = half_width(Variance(total, max(1.0, total**2 / uncertainty) if uncertainty else float("inf")))
     value = float(gaps.mean())
     return Gain(value, value - half, value + half, len(common))

@@ -1,4 +1,4 @@
-"""The table of a comparison from whatever runs are finished; mAP and its differences are of the test set."""
+"""The table of a comparison from the finished stages; mAP and its differences are of the test set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mlkd.core.groups import Groups
 from mlkd.data.prepared import read_split
@@ -21,7 +20,7 @@ from pipeline.runner.result import read_json
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method; None where nothing is known (yet)."""
+    """One method; None where a value is not known."""
 
     method: str
     factor: float | None  # chosen in the grid
@@ -37,64 +36,62 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """The rows, and what the protocol asks for that is not there, in words."""
+    """The rows, and which parts of the protocol are missing, as text."""
 
     rows: tuple[Row, ...]
     missing: tuple[str, ...]
-    machines: tuple[str, ...]  # that the runs were timed on
+    machines: tuple[str, ...]  # that trained
 
     @property
     def partial(self) -> bool:
-        """Whether it is less than the protocol."""
+        """Whether a part of the protocol is missing."""
         return bool(self.missing)
 
 
 def read_table(recipe: Recipe, folder: Path) -> Table:
-    """Only runs of today's protocol count: those that a new start would skip."""
+    """Read the stages of the present protocol: those that a rerun would skip."""
     finished = {decision.stage for decision in runs.pipeline(recipe, folder).plan() if not decision.runs}
-    read = {method.name: _read(recipe, method, folder, finished) for method in recipe.compare.methods}
-    groups = read_split(folder / "data", "test").clusters if any(one.maps for one in read.values()) else ()
+    results = {method.name: _read(recipe, method, folder, finished) for method in recipe.compare.methods}
+    any_map = any(method.measured.maps for method in results.values())
+    groups = read_split(folder / "data", "test").clusters if any_map else ()
     return Table(
-        rows=tuple(_row(name, read, groups) for name in read),
-        missing=tuple(text for method in recipe.compare.methods for text in _missing(recipe, method, read)),
-        machines=tuple(sorted({text for one in read.values() for text in one.machines})),
+        rows=tuple(_row(name, results, groups) for name in results),
+        missing=tuple(text for method in recipe.compare.methods for text in _missing(recipe, method, results)),
+        machines=tuple(sorted({text for method in results.values() for text in method.machines})),
     )
 
 
 @dataclass
-class _Found:
-    """What the finished runs of one method left."""
+class _Results:
+    """Results of the finished stages of one method."""
 
     chosen: Mapping[str, Any]
-    maps: dict[int, float] = field(default_factory=dict)
-    influences: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    measured: Measured = field(default_factory=Measured)
     roles: list[Mapping[str, float | None]] = field(default_factory=list)
     step_s: list[float] = field(default_factory=list)
     machines: set[str] = field(default_factory=set)
     diverged: list[int] = field(default_factory=list)
 
-    @property
-    def hopeless(self) -> bool:
-        """Whether the grid is finished and training diverged all over it."""
-        return bool(self.chosen["select_map"]) and self.chosen["factor"] is None
 
-
-def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str]) -> _Found:
-    found = _Found({"factor": None, "select_map": {}})
-    if method.scaled and runs.chosen_name(method) in finished:
-        found.chosen = read_json(folder / runs.chosen_name(method) / runs.CHOSEN)
+def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str]) -> _Results:
+    results, chosen = _Results({"factor": None, "select_map": {}}), runs.stage_name("chosen", method)
+    if method.scaled and chosen in finished:
+        results.chosen = read_json(folder / chosen / runs.CHOSEN)
     for seed in range(recipe.compare.seeds):
-        if runs.test_name(method, seed) in finished:
-            test, final = (folder / name(method, seed) for name in (runs.test_name, runs.final_name))
-            told = read_json(test / runs.TEST)
-            if told["map"] is None:
-                found.diverged.append(seed)
-                continue
-            found.maps[seed], found.influences[seed] = told["map"], np.load(test / runs.INFLUENCE)
-            found.roles.append(told)
-            found.step_s.append(_step_seconds(recipe, folder, final))
-            found.machines.add(_machine(final))
-    return found
+        test, final = runs.stage_name("test", method, seed), folder / runs.stage_name("final", method, seed)
+        if test not in finished:
+            continue
+        facts = read_json(folder / test / runs.TEST)
+        if facts["map"] is None:
+            results.diverged.append(seed)
+            continue
+        results.measured.maps[seed] = facts["map"]
+        results.measured.influences[seed] = np.load(folder / test / runs.INFLUENCE)
+        results.roles.append(facts)
+        results.step_s.append(_step_seconds(recipe, folder, final))
+        machine = read_json(final / runs.MACHINE)
+        results.machines.add(", ".join([f"{machine['cores']} cores of {machine['cpu']}", *machine["gpus"]]))
+    return results
 
 
 def _step_seconds(recipe: Recipe, folder: Path, final: Path) -> float:
@@ -105,42 +102,36 @@ def _step_seconds(recipe: Recipe, folder: Path, final: Path) -> float:
     return float(np.median(seconds)) / steps
 
 
-def _machine(final: Path) -> str:
-    facts = read_json(final / runs.MACHINE)
-    return ", ".join([f"{facts['cores']} cores of {facts['cpu']}", *facts["gpus"]])
+def _missing(recipe: Recipe, method: Method, results: Mapping[str, _Results]) -> list[str]:
+    own, seeds = results[method.name], recipe.compare.seeds
+    texts = []
+    if method.scaled and own.chosen["factor"] is None:
+        if own.chosen["select_map"]:
+            return [f"{method.name}: diverged at every factor"]
+        texts.append(f"{method.name}: grid not finished")
+    if absent := seeds - len(own.measured.maps) - len(own.diverged):
+        texts.append(f"{method.name}: {absent} of {seeds} seeds not run")
+    if own.diverged:
+        texts.append(f"{method.name}: training diverged with seed {', '.join(map(str, own.diverged))}")
+    return texts
 
 
-def _missing(recipe: Recipe, method: Method, read: Mapping[str, _Found]) -> list[str]:
-    found, wanted, told = read[method.name], recipe.compare.seeds, []
-    if found.hopeless:
-        return [f"{method.name}: diverged at every factor"]
-    if method.scaled and found.chosen["factor"] is None:
-        told.append(f"{method.name}: grid not finished")
-    if absent := wanted - len(found.maps) - len(found.diverged):
-        told.append(f"{method.name}: {absent} of {wanted} seeds not run")
-    if found.diverged:
-        told.append(f"{method.name}: training diverged with seed {', '.join(map(str, found.diverged))}")
-    return told
-
-
-def _row(name: str, read: Mapping[str, _Found], groups: Groups) -> Row:
-    found = read[name]
+def _row(name: str, results: Mapping[str, _Results], groups: Groups) -> Row:
+    own = results[name]
+    gains = {
+        other: difference(own.measured, results[other].measured, groups)
+        for other in (NO_TEACHER, PUBLISHED)
+        if other in results and other != name
+    }
     return Row(
         method=name,
-        factor=found.chosen["factor"],
-        select_map=dict(found.chosen["select_map"]),
-        maps=found.maps,
-        map=Spread.of(found.maps.values()),
-        major=Spread.of([told["major"] for told in found.roles]),
-        minor=Spread.of([told["minor"] for told in found.roles]),
-        to_no_teacher=_gain(name, NO_TEACHER, read, groups),
-        to_published=_gain(name, PUBLISHED, read, groups),
-        step_ms=1e3 * float(np.mean(found.step_s)) if found.step_s else None,
+        factor=own.chosen["factor"],
+        select_map=dict(own.chosen["select_map"]),
+        maps=own.measured.maps,
+        map=Spread.of(own.measured.maps.values()),
+        major=Spread.of([facts["major"] for facts in own.roles]),
+        minor=Spread.of([facts["minor"] for facts in own.roles]),
+        to_no_teacher=gains.get(NO_TEACHER),
+        to_published=gains.get(PUBLISHED),
+        step_ms=1e3 * float(np.mean(own.step_s)) if own.step_s else None,
     )
-
-
-def _gain(name: str, other: str, read: Mapping[str, _Found], groups: Groups) -> Gain | None:
-    if other == name or other not in read:
-        return None
-    mine, theirs = (Measured(read[one].maps, read[one].influences) for one in (name, other))
-    return difference(mine, theirs, groups)

@@ -13,7 +13,7 @@ HERE = DeviceEntry(name="this machine")
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceList:
-    """What devices.yaml lists; at most one entry has no host and stands for this machine."""
+    """The entries of devices.yaml; at most one has no host and stands for this machine."""
 
     devices: tuple[DeviceEntry, ...]
 
@@ -33,12 +33,12 @@ class DeviceList:
 
     @property
     def others(self) -> tuple[DeviceEntry, ...]:
-        """Those over ssh."""
+        """Entries that are reached over ssh."""
         return tuple(entry for entry in self.devices if entry.host is not None)
 
 
 def read_device_list(file: Path) -> DeviceList:
-    """devices.yaml; raises ValueError with every fault."""
+    """Read devices.yaml; raises ValueError with every fault."""
     if not file.is_file():
         raise ValueError(f"devices: expected a YAML file, got nothing at {file.absolute()}; check DEVICES")
     return build(DeviceList, read_yaml(file), file, "list of devices")

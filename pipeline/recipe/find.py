@@ -1,4 +1,4 @@
-"""Which file a recipe's name means; torch-free, so that commands that only read results start at once."""
+"""Find a recipe by name; torch-free, so that commands that only read results start fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ RECIPES = Path(__file__).with_name("recipes")
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """The recipe's file; ValueError names the closest known recipes."""
+    """Find the file of a recipe.
+
+    Args:
+        name_or_path: Name of a recipe in pipeline/recipe/recipes, or path to a YAML file.
+
+    Raises:
+        ValueError: There is no such recipe or file; the message names the closest recipe.
+    """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         if not path.is_file():
@@ -31,6 +38,6 @@ def find_recipe(name_or_path: str) -> Path:
 
 
 def find_beside(name: str, file: Path) -> Path:
-    """What `extends: NAME` in `file` means: a path from where the file lies, or a known recipe."""
+    """Find the recipe that `extends: NAME` in `file` names: a path relative to the file, or a recipe of the project."""
     given = Path(name)
     return find_recipe(str(file.parent / given) if given.suffix else name)

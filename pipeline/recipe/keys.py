@@ -1,12 +1,12 @@
-"""The keys of a configuration dataclass, with the comments that stand beside them in the source."""
+"""The keys of a configuration dataclass, documented by the comments behind them in the source."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import gc
+import functools
 import inspect
 import io
+import re
 import textwrap
 import tokenize
 import typing
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Key:
-    """One field; `default` is MISSING where it has to be given."""
+    """One field; `default` is MISSING for a required one."""
 
     name: str
     kind: Any
@@ -24,41 +24,31 @@ class Key:
     comment: str
 
 
-def keys(cls: type) -> list[Key]:
-    """All fields of a dataclass that a recipe can give."""
-    hints, comments = typing.get_type_hints(cls), _comments(cls)
-    return [
+@functools.cache
+def keys(cls: type) -> tuple[Key, ...]:
+    """The fields of a dataclass that a recipe can set."""
+    hints, comments = typing.get_type_hints(cls), dict[str, str]()
+    for owner in reversed(cls.__mro__):
+        if dataclasses.is_dataclass(owner):
+            comments |= _comments(textwrap.dedent(inspect.getsource(owner)))
+    return tuple(
         Key(field.name, hints[field.name], _default(field), comments.get(field.name, ""))
         for field in dataclasses.fields(cls)
         if field.init
-    ]
+    )
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def _comments(cls: type) -> dict[str, str]:
-    """The comment in the line in which a field begins or ends, of the class and those that it is derived from."""
-    found: dict[str, str] = {}
-    collects = gc.isenabled()
-    gc.disable()  # CPython 3.11 raises SystemError where a finalizer runs while it builds a syntax tree
-    try:
-        for owner in reversed(cls.__mro__):
-            if dataclasses.is_dataclass(owner):
-                found |= _own_comments(textwrap.dedent(inspect.getsource(owner)))
-    finally:
-        if collects:
-            gc.enable()
-    return found
-
-
-def _own_comments(source: str) -> dict[str, str]:
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    of_line = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
-    body = typing.cast(ast.ClassDef, ast.parse(source).body[0]).body
-    fields = [node for node in body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)]
-    return {
-        typing.cast(ast.Name, node.target).id: of_line.get(node.end_lineno or 0, of_line.get(node.lineno, ""))
-        for node in fields
-    }
+def _comments(source: str) -> dict[str, str]:
+    """The first comment in the lines of each field; comments in lines of their own do not count."""
+    comments: dict[str, str] = {}
+    field = ""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.NAME and token.start[1] == 4:
+            field = token.string if re.match(r" {4}\w+:", token.line) else ""
+        elif token.type == tokenize.COMMENT and field and not token.line.lstrip().startswith("#"):
+            comments.setdefault(field, token.string.lstrip("# "))
+    return comments

@@ -1,4 +1,4 @@
-"""What is compared, and how: the protocol that is written down before the first run."""
+"""The protocol of a comparison: methods, epochs and seeds, fixed before the first run."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from mlkd.losses import (
     Rkd,
 )
 
-NO_TEACHER, PUBLISHED = "none", "l2d"  # what every other method is held against
+NO_TEACHER, PUBLISHED = "none", "l2d"  # the other methods are compared with both
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Losses that stay as they are, and distilling ones whose weights are multiplied by the best of three factors."""
+    """Losses with fixed weights, and losses whose weights are multiplied by the best of three factors."""
 
     name: str
     fixed: tuple[Loss, ...] = (Bce(),)
@@ -47,8 +47,8 @@ class Method:
         return (*self.fixed, *scaled)
 
 
-# Weights at factor 1 are the published ones where there are any.  l2d keeps the logits part of `mld` and scales the two
-# structural parts, in their published ratio, by much smaller factors too: at full size they hold a new student back.
+# Weights at factor 1 are the published ones, if any.  l2d fixes its loss on logits, that of `mld`, and scales its two
+# structural losses in their published ratio, also by much smaller factors: the published weights hurt a short training.
 METHODS = (
     Method(name=NO_TEACHER),
     Method(name="mse", scaled=(Mse(weight=0.1),)),
@@ -71,7 +71,7 @@ METHODS = (
 class Compare:
     """The protocol: a grid on *select* with seed 0 and half the epochs, then `seeds` seeds from 0 on, on *test*."""
 
-    epochs: int | None = None  # of the runs that count; None: as many as the student's
+    epochs: int | None = None  # of the final trainings; null: the student's
     seeds: int = 5
     methods: tuple[Method, ...] = METHODS
 

@@ -1,4 +1,4 @@
-"""From YAML to frozen dataclasses, strictly: unknown and repeated keys are refused, all faults are told at once."""
+"""Read YAML into frozen dataclasses: unknown and repeated keys are errors, and all faults are reported at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong in a file, with the path of its key."""
+    """A fault in a file, with the path of its key."""
 
     path: str
     text: str
@@ -31,7 +31,7 @@ class Fault:
 
 
 class ConfigError(ValueError):
-    """A file that cannot be used; the message lists every fault."""
+    """A file is not valid; the message lists every fault."""
 
     def __init__(self, file: object, faults: list[Fault], what: str = "recipe") -> None:
         self.faults = faults
@@ -40,7 +40,7 @@ class ConfigError(ValueError):
 
 
 def read_yaml(path: Path) -> Any:
-    """The file's content; ConfigError for what is no YAML and for repeated keys, with the line."""
+    """Read a YAML file; raises ConfigError, with the line, for invalid YAML and repeated keys."""
     try:
         return parse_yaml(path.read_text(encoding="utf-8"), path)
     except UnicodeDecodeError as cause:
@@ -48,7 +48,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, path: Path) -> Any:
-    """The content of a text that is, or will be, in a file."""
+    """Parse YAML; `path` is the file for error messages."""
     try:
         return yaml.load(text, _Loader)  # a SafeLoader
     except yaml.YAMLError as cause:
@@ -56,7 +56,7 @@ def parse_yaml(text: str, path: Path) -> Any:
 
 
 def build(cls: type[T], tree: Any, file: object, what: str = "recipe") -> T:
-    """An instance of the dataclass `cls` from JSON-like values; ConfigError with every fault that can be found."""
+    """Build the dataclass `cls` from JSON-like values; raises ConfigError with all faults."""
     faults: list[Fault] = []
     built = _read(cls, tree, "", faults)
     if faults:
@@ -66,7 +66,7 @@ def build(cls: type[T], tree: Any, file: object, what: str = "recipe") -> T:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers (3e-4 is one), and no repeated keys."""
+    """Read numbers as YAML 1.2 does (3e-4 is one), and refuse repeated keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Any, int] = {}
@@ -89,15 +89,8 @@ _NAMES: dict[Any, str] = {
 }  # fmt: skip
 
 
-class _Faulty:
-    """Stands for a value that has a fault; what holds it is not built."""
-
-
-_FAULTY = _Faulty()
-
-
 def _read(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
-    """`value` as a `kind`, a type annotation."""
+    """Read `value` as a type annotation; the result counts only if no fault was added."""
     choices = [choice for choice in _choices(kind) if dataclasses.is_dataclass(choice)]
     if choices and not (value is None and type(None) in _choices(kind)):
         return _read_dataclass(choices, value, path, faults)
@@ -106,26 +99,25 @@ def _read(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
     try:
         read = TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
     except (ValidationError, TypeError):
-        faults.append(Fault(path, _told(kind, value)))
-        return _FAULTY
+        faults.append(Fault(path, _mismatch(kind, value)))
+        return None
     return read.expanduser().absolute() if isinstance(read, Path) else read
 
 
 def _read_list(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
     if not isinstance(value, list):
         faults.append(Fault(path, f"expected a list, got {_shown(value)}"))
-        return _FAULTY
-    items = [_read(kind, item, f"{path}.{at}", faults) for at, item in enumerate(value)]
-    return _FAULTY if any(item is _FAULTY for item in items) else tuple(items)
+        return None
+    return tuple(_read(kind, item, f"{path}.{index}", faults) for index, item in enumerate(value))
 
 
 def _read_dataclass(choices: list[Any], value: Any, path: str, faults: list[Fault]) -> Any:
     if not isinstance(value, dict):
         faults.append(Fault(path, f"expected keys with values, got {_shown(value)}"))
-        return _FAULTY
-    cls = choices[0] if len(choices) == 1 else _chosen(choices, value, path, faults)
+        return None
+    cls = choices[0] if len(choices) == 1 else _select(choices, value, path, faults)
     if cls is None:
-        return _FAULTY
+        return None
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     before = len(faults)
     for key in value.keys() - fields.keys():
@@ -137,17 +129,16 @@ def _read_dataclass(choices: list[Any], value: Any, path: str, faults: list[Faul
     for name, field in fields.items():
         if name not in value and field.default is field.default_factory is dataclasses.MISSING:
             faults.append(Fault(_join(path, name), f"expected {_named(hints[name])}, got nothing; add the key"))
-    if len(faults) > before:
-        return _FAULTY
-    try:
-        return cls(**read)
-    except ValueError as cause:  # a range, checked by the owner
-        faults.append(_placed(path, str(cause)))
-        return _FAULTY
+    if len(faults) == before:
+        try:
+            return cls(**read)
+        except ValueError as cause:  # a range, checked by the dataclass
+            faults.append(_range_fault(path, str(cause)))
+    return None
 
 
-def _chosen(choices: list[Any], value: dict[str, Any], path: str, faults: list[Fault]) -> Any:
-    """The member of a union that `kind` names."""
+def _select(choices: list[Any], value: dict[str, Any], path: str, faults: list[Fault]) -> Any:
+    """The member of a union that `kind` selects."""
     kinds = {typing.get_args(typing.get_type_hints(choice)["kind"])[0]: choice for choice in choices}
     kind = value.get("kind")
     if kind in kinds:
@@ -161,7 +152,7 @@ def _choices(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
 
 
-def _told(kind: Any, value: Any) -> str:
+def _mismatch(kind: Any, value: Any) -> str:
     if typing.get_origin(kind) is typing.Literal:
         known = [str(choice) for choice in typing.get_args(kind)]
         return f"expected one of {', '.join(known)}; {_nearest(str(value), known)}"
@@ -173,8 +164,8 @@ def _nearest(key: str, known: typing.Iterable[str]) -> str:
     return f"got {key!r}" + (f"; did you mean {close[0]}?" if close else "")
 
 
-def _placed(path: str, message: str) -> Fault:
-    """An owner starts its message with its own name and the field; the path says the same with more."""
+def _range_fault(path: str, message: str) -> Fault:
+    """Drop the class and field at the start of a message: the path contains both."""
     last = path.rpartition(".")[2]
     head, colon, tail = message.partition(":")
     if colon and head.startswith(f"{last}."):

@@ -1,8 +1,7 @@
-"""A recipe: everything that a run is made from, one file a run."""
+"""A recipe: the whole configuration of a run, in one file."""
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ INT8: tuple[Precision, ...] = ("int8", "int8_x86", "int8_openvino")
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A net and how it is trained."""
+    """A model and its training."""
 
     model: Model
     training: Training
@@ -40,7 +39,7 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """One engine of the bundle: a graph of some precision, compiled by a backend."""
+    """An engine of the bundle: the graph of a precision, compiled by a backend."""
 
     name: str
     precision: Precision
@@ -49,8 +48,7 @@ class Engine:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", self.name):
             raise ValueError(f"name: expected small letters, digits and dashes, got {self.name!r}")
-        fits = isinstance(self.backend, OpenVino) or self.precision != "int8_openvino"
-        if not fits:
+        if self.precision == "int8_openvino" and not isinstance(self.backend, OpenVino):
             raise ValueError(f"precision: expected a graph that {self.backend.kind} reads, got int8_openvino; use int8")
 
 
@@ -71,7 +69,7 @@ DEFAULT_ENGINES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Export:
-    """What the student is frozen to."""
+    """Export and quantization of the student."""
 
     engines: tuple[Engine, ...] = DEFAULT_ENGINES
     calibration_images: int = 300
@@ -92,25 +90,29 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A run of the line; `baseline` is the student's own net without a teacher.
+    """A run of the pipeline; `baseline` trains the student's model without a teacher.
 
-    The student learns from the `teacher` that the line trains, from teachers that are ready, or from all as one.
+    The teacher is the `teacher` that the pipeline trains, one of `ready_teachers`, or the mean of all of them.
     """
 
     name: str
     seed: int = 0
-    epochs: int | None = field(default=None, metadata={"identity": False})  # of every training that gives none
+    epochs: int | None = field(
+        default=None, metadata={"identity": False}
+    )  # of every training without `epochs` of its own
     data: Source
     views: Views = field(default_factory=Views)
     teacher: Trained | None = None
     ready_teachers: tuple[ReadyTeacher, ...] = ()
     student: Trained
-    baseline: Training  # left out: as the student's, without losses that compare with a teacher
+    baseline: Training  # default: the student's training without the losses that need a teacher
     export: Export = field(default_factory=Export)
     bench: Bench = field(default_factory=Bench)
     compare: Compare = field(default_factory=Compare)
-    minutes: dict[str, float] = field(default_factory=dict)  # by stage, for `plan` before the first run
-    minutes_an_epoch: dict[str, float] = field(default_factory=dict, metadata={"identity": False})  # by stage
+    minutes: dict[str, float] = field(default_factory=dict)  # estimates by stage, for `plan` before the first run
+    minutes_an_epoch: dict[str, float] = field(
+        default_factory=dict, metadata={"identity": False}
+    )  # estimates by stage that trains
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
@@ -118,12 +120,12 @@ class Recipe:
         trained = [("teacher", self.teacher.training)] if self.teacher else []
         for name, training in (*trained, ("baseline", self.baseline)):
             if training.needs_teacher:
-                raise ValueError(f"{name}: expected no loss that compares with a teacher, got one; leave bce alone")
+                raise ValueError(f"{name}: expected only losses without a teacher, got another; use bce only")
         self._check_teachers()
 
     @property
     def estimates(self) -> dict[str, float]:
-        """Minutes of the stages; those of an epoch times the epochs."""
+        """Minutes by stage; for trainings, the minutes of an epoch times the epochs."""
         trainings = {"student": self.student.training, "baseline": self.baseline}
         if self.teacher is not None:
             trainings["teacher"] = self.teacher.training
@@ -131,7 +133,7 @@ class Recipe:
         return self.minutes | {name: value * epochs.get(name, 1) for name, value in self.minutes_an_epoch.items()}
 
     def lacking(self, losses: Sequence[Loss]) -> list[str]:
-        """The kinds of those losses that count and compare with more than the teachers give."""
+        """The kinds of losses with a weight above 0 that need outputs which the teachers do not give."""
         trained = CheckpointTeacher.provides if self.teacher else frozenset()
         given = trained.union(*(ready.provides for ready in self.ready_teachers))
         return [loss.kind for loss in losses if loss.weight and loss.needs - given]
@@ -142,31 +144,45 @@ class Recipe:
         lacking = self.lacking(self.student.training.losses)
         if lacking:
             raise ValueError(
-                f"student: expected losses on logits alone, as ONNX teachers give no more, got {', '.join(lacking)}; "
-                "leave them out, or add a teacher that is a net of ours"
+                "student: expected losses on logits only, as ONNX teachers give nothing else, got "
+                f"{', '.join(lacking)}; remove them, or add a teacher that is a checkpoint"
             )
 
 
 def load_recipe(name_or_path: str, data: Path | None = None) -> Recipe:
-    """A recipe of pipeline/recipe/recipes by its name, or any YAML file; `data` replaces data.root.
+    """Load a recipe, which may extend another one.
 
-    A file may extend another recipe, see `extending.read_tree`.
+    Args:
+        name_or_path: Name of a recipe in pipeline/recipe/recipes, or path to a YAML file.
+        data: Replaces `data.root`.
 
-    Raises ConfigError with every fault.
+    Returns:
+        The recipe, named after its file.
+
+    Raises:
+        ConfigError: The file has faults; the message lists all of them.
+        ValueError: There is no such recipe.
     """
     path = find_recipe(name_or_path)
     tree = read_tree(path, find_beside)
     if "name" in tree:
-        raise ConfigError(
-            path, [Fault("name", f"expected none: the file's name is the recipe's, got {tree['name']!r}")]
-        )
+        fault = f"expected none: the file's name is the recipe's, got {tree['name']!r}"
+        raise ConfigError(path, [Fault("name", fault)])
     if data is not None:
         tree["data"] = _with_root(tree.get("data"), data, path)
     return _built(tree, path)
 
 
 def read_recipe(text: str, path: Path) -> Recipe:
-    """The recipe that a text would be in a file of that name.  Raises ConfigError."""
+    """Read a recipe from text.
+
+    Args:
+        text: YAML without `extends`.
+        path: File for error messages; its name is the recipe's.
+
+    Raises:
+        ConfigError: The text has faults; the message lists all of them.
+    """
     return _built(parse_yaml(text, path), path)
 
 
@@ -180,9 +196,13 @@ def _built(tree: dict[str, Any], path: Path) -> Recipe:
 
 
 def check(recipe: Recipe) -> None:
-    """Raises ValueError for what a stage would miss only when it starts: weights, and the files of ready teachers."""
-    for net in (recipe.teacher, recipe.student):
-        weights = net.model.weights if net is not None else None
+    """Check that initial weights and the files of `ready_teachers` exist.
+
+    Raises:
+        ValueError: A file or a package is missing.
+    """
+    for trained in (recipe.teacher, recipe.student):
+        weights = trained.model.weights if trained is not None else None
         if isinstance(weights, PackageWeights):
             weights.check()
         elif isinstance(weights, FileWeights) and not weights.path.is_file():
@@ -193,14 +213,11 @@ def check(recipe: Recipe) -> None:
 
 
 def _with_root(source: Any, root: Path, path: Path) -> Any:
-    """The source's tree with its root replaced; ConfigError if this kind of source has none."""
+    """The source with another root; raises ConfigError if this kind of source has no root."""
     if not isinstance(source, dict):
-        return source  # `build` will say what is wrong
-    kinds = {member.kind: member for member in get_args(Source)}
-    member = kinds.get(source.get("kind"))
-    if member is not None and "root" not in {entry.name for entry in dataclasses.fields(member)}:
-        raise ConfigError(
-            path,
-            [Fault("data", f"expected a source with a root for DATA={root}, got {source['kind']}; leave DATA out")],
-        )
+        return source  # `build` reports the fault
+    rootless = [kind.kind for kind in get_args(Source) if "root" not in kind.__dataclass_fields__]
+    if source.get("kind") in rootless:
+        fault = f"expected a source with a root for DATA={root}, got {source['kind']}; leave DATA out"
+        raise ConfigError(path, [Fault("data", fault)])
     return {**source, "root": str(root)}

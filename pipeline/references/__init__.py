@@ -1,1 +1,1 @@
-"""Reference rows: teacher and no-teacher student, in eager torch and exported as the student is."""
+"""Reference rows: teacher and no-teacher student, in eager torch and exported like the student."""

@@ -1,4 +1,4 @@
-"""Bundles of nets that are no student, made as the student's is, to be timed beside it."""
+"""Bundles of the teacher and of the baseline, exported like the student's, to compare latency and mAP with it."""
 
 from __future__ import annotations
 
@@ -31,104 +31,104 @@ from pipeline.runner.stage import Context
 from pipeline.validation import BATCH, tuned
 
 T = TypeVar("T")
-LONGEST = 300  # characters of a reason
-MAKERS: dict[str, Callable[..., Path]] = {"int8": int8, "int8_x86": int8_x86, "int8_openvino": int8_openvino}
-Graphs = Mapping[str, Path | str]  # by precision: its file, or why there is none
+MAX_REASON = 300  # characters
+QUANTIZERS: dict[str, Callable[..., Path]] = {"int8": int8, "int8_x86": int8_x86, "int8_openvino": int8_openvino}
+Graphs = Mapping[str, Path | str]  # by precision: the file, or the reason why there is none
 
 
-def engines_of(recipe: Recipe) -> tuple[Engine, ...]:
-    """Of the recipe's engines for CPUs the first of each runtime that computes in float and in int8."""
-    found: dict[tuple[str, bool], Engine] = {}
+def select_engines(recipe: Recipe) -> tuple[Engine, ...]:
+    """The recipe's first float32 and first int8 engine of each CPU runtime."""
+    selected: dict[tuple[str, bool], Engine] = {}
     for engine in recipe.export.engines:
         compute = getattr(engine.backend, "compute", "f32")
         on_cpu = isinstance(engine.backend, (OnnxRuntime, OpenVino)) and engine.backend.device.lower() == "cpu"
         if on_cpu and engine.precision in ("fp32", *INT8) and compute == "f32":
-            found.setdefault((engine.backend.kind, engine.precision in INT8), engine)
-    return tuple(found.values())
+            selected.setdefault((engine.backend.kind, engine.precision in INT8), engine)
+    return tuple(selected.values())
 
 
-def freeze(recipe: Recipe, context: Context, net: str, folder: Path, engines: Sequence[Engine]) -> dict[Engine, str]:
-    """Write the bundle of one net, if it has any engine; returns why it lacks others."""
+def export_model(
+    recipe: Recipe, context: Context, model: str, folder: Path, engines: Sequence[Engine]
+) -> dict[Engine, str]:
+    """Write the bundle of the model in `folder` with the engines that can be made; returns why others cannot."""
     tune = read_split(context.inputs["data"], "tune")
     failed: dict[Engine, str] = {}
-    made: dict[Engine, EngineEntry] = {}
+    entries: dict[Engine, EngineEntry] = {}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         graphs = _graphs(context.inputs, folder, {engine.precision for engine in engines}, work)
         for engine in engines:
-            entry = _tried(partial(_entry, engine, graphs, work, tune, recipe.export.thresholds))
+            entry = _attempt(partial(_entry, engine, graphs, work, tune, recipe.export.thresholds))
             if isinstance(entry, str):
                 failed[engine] = entry
             else:
-                made[engine] = entry
-        if made:
-            _write(context.inputs["bundle"] / "bundle", load_model(folder).image_px, made, work, context.out / net)
+                entries[engine] = entry
+        if entries:
+            image_px = load_model(folder).image_px
+            _write(context.inputs["bundle"] / "bundle", image_px, entries, work, context.out / model)
     return failed
 
 
-def _write(shipped: Path, image_px: int, made: Mapping[Engine, EngineEntry], work: Path, out: Path) -> None:
-    """The bundle that ships, with other engines; its golden images too give what these say of them."""
-    manifest = read_bundle(shipped)
-    with contextlib.ExitStack() as opened:
+def _write(student: Path, image_px: int, entries: Mapping[Engine, EngineEntry], work: Path, out: Path) -> None:
+    """Write the student's bundle with other engines, and with their scores of its golden images."""
+    manifest = read_bundle(student)
+    with contextlib.ExitStack() as stack:
         sessions = {
-            entry.name: opened.enter_context(engine.backend.open(work / entry.file)) for engine, entry in made.items()
+            entry.name: stack.enter_context(engine.backend.open(work / entry.file)) for engine, entry in entries.items()
         }
         images, expected = write_golden(
-            [shipped / name for name in manifest.golden],
+            [student / name for name in manifest.golden],
             image_px,
             work / "golden",
             sessions,
             labels=manifest.labels,
-            thresholds={entry.name: entry.thresholds for entry in made.values()},
+            thresholds={entry.name: entry.thresholds for entry in entries.values()},
         )
     sources = {_inside(file, work): file for file in (*sorted((work / "models").glob("*.onnx")), *images, expected)}
-    sources |= {file: work / file for entry in made.values() for file in entry.files}
-    of_net = dataclasses.replace(
+    sources |= {file: work / file for entry in entries.values() for file in entry.files}
+    manifest = dataclasses.replace(
         manifest,
         image_px=image_px,
-        engines=tuple(made.values()),
+        engines=tuple(entries.values()),
         golden=tuple(_inside(file, work) for file in images),
         golden_expected=_inside(expected, work),
         files={},
     )
-    write_bundle(Parts(manifest=of_net, sources={**sources, PROGRAM: shipped / PROGRAM}), out)
+    write_bundle(Parts(manifest=manifest, sources={**sources, PROGRAM: student / PROGRAM}), out)
 
 
 def _inside(file: Path, work: Path) -> str:
     return file.relative_to(work).as_posix()
 
 
-def _graphs(inputs: Mapping[str, Path], folder: Path, wanted: set[str], work: Path) -> Graphs:
-    """Graphs of one net in every precision, in work/models or, where they are no ONNX, in work/graphs."""
+def _graphs(inputs: Mapping[str, Path], folder: Path, precisions: set[str], work: Path) -> Graphs:
+    """Export a model in float32 and in these precisions: ONNX graphs to work/models, others to work/graphs."""
     tagger, labels = load_model(folder), load_labels(folder)
-    made_for = read_bundle(inputs["bundle"] / "bundle", verify=False).recipe_hash
+    recipe_hash = read_bundle(inputs["bundle"] / "bundle", verify=False).recipe_hash
     (work / "models").mkdir()
-    float_graph = _tried(
-        partial(to_onnx, tagger, labels, tagger.image_px, work / "models" / "fp32.onnx", recipe_hash=made_for)
+    float_graph = _attempt(
+        partial(to_onnx, tagger, labels, tagger.image_px, work / "models" / "fp32.onnx", recipe_hash=recipe_hash)
     )
     if isinstance(float_graph, str):
-        return dict.fromkeys(wanted, f"it cannot be exported: {float_graph}")
-    found: dict[str, Path | str] = {"fp32": float_graph}
-    for precision in sorted(wanted & MAKERS.keys()):
-        images = _calibration(inputs, tagger.image_px)
+        return dict.fromkeys(precisions, f"the export to ONNX failed: {float_graph}")
+    graphs: dict[str, Path | str] = {"fp32": float_graph}
+    for precision in sorted(precisions & QUANTIZERS.keys()):
+        images = _calibration_images(inputs, tagger.image_px)
         out = work / ("graphs/int8_openvino.xml" if precision == "int8_openvino" else f"models/{precision}.onnx")
-        found[precision] = _tried(partial(MAKERS[precision], float_graph, images, out))
-    return found
+        graphs[precision] = _attempt(partial(QUANTIZERS[precision], float_graph, images, out))
+    return graphs
 
 
-def _calibration(inputs: Mapping[str, Path], image_px: int) -> NDArray[np.uint8]:
-    """The images that calibrated the student's graphs, at this net's size."""
-    chosen = read_json(inputs["precisions"] / CALIBRATION)["sha256"]
+def _calibration_images(inputs: Mapping[str, Path], image_px: int) -> NDArray[np.uint8]:
+    """The calibration images of the student's graphs, (N, image_px, image_px, 3)."""
+    calibrated = read_json(inputs["precisions"] / CALIBRATION)["sha256"]
     train = read_split(inputs["data"], "train")
-    rows = [row for row, name in enumerate(train.names) if name in chosen]
+    rows = [row for row, name in enumerate(train.names) if name in calibrated]
     return np.array(train.pixels(image_px)[rows])
 
 
 def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split, aim: Thresholds) -> EngineEntry:
-    """An engine with thresholds from its own scores of tune.
-
-    Raises ValueError where there is no graph for it.
-    """
+    """Compile an engine and tune its thresholds on its own scores; raises ValueError where it has no graph."""
     graph, backend = graphs[engine.precision], engine.backend
     if isinstance(graph, str):
         raise ValueError(graph)
@@ -149,11 +149,11 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split, aim: Thresho
     )
 
 
-def _tried(make: Callable[[], T]) -> T | str:
-    """What it makes, or why it does not; a disk without room ends the stage."""
+def _attempt(make: Callable[[], T]) -> T | str:
+    """The result of `make`, or the reason why it failed; OSError is raised, a full disk ends the stage."""
     try:
         return make()
     except OSError:
         raise
-    except Exception as cause:  # exporter, quantisers and runtimes raise classes of their own
-        return (" ".join(str(cause).split()) or type(cause).__name__)[:LONGEST]
+    except Exception as cause:  # exporter, quantizers and runtimes raise classes of their own
+        return (" ".join(str(cause).split()) or type(cause).__name__)[:MAX_REASON]

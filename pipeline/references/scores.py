@@ -1,4 +1,4 @@
-"""Float32 reference scores on the test set."""
+"""Reference scores: the float32 models on the test set.  Every measured row is compared with them."""
 
 from __future__ import annotations
 
@@ -18,36 +18,35 @@ from pipeline import teachers
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.stage import Context
 
-NETS = ("teacher", "student", "baseline")
+MODELS = ("teacher", "student", "baseline")  # teacher: the mean of all teachers
 FOLDER = "torch"
 
 
 def write(recipe: Recipe, context: Context) -> None:
-    """Scores of the test set, with thresholds from those of tune; what is there from before a kill is not made again.
-
-    Those of the teacher are those of all that teach, as one.
-    """
+    """Write the scores of test, and thresholds tuned on tune; scores that an interrupted run wrote are kept."""
     test, tune = (read_split(context.inputs["data"], name) for name in ("test", "tune"))
     folder = context.out / FOLDER
     folder.mkdir(exist_ok=True)
-    for done, net in enumerate(NETS):
-        context.progress("test scores in torch", done, len(NETS))
-        scores, thresholds = _files(folder, net)
+    for done, model in enumerate(MODELS):
+        context.progress("test scores in torch", done, len(MODELS))
+        scores, thresholds = _files(folder, model)
         if not scores.is_file():
-            own = _scores(recipe, context, net, tune)
-            _save(thresholds, tune_thresholds(own, tune.targets, recipe.export.thresholds, tune.label_mask))
-            _save(scores, _scores(recipe, context, net, test))
-    context.progress("test scores in torch", len(NETS), len(NETS))
+            on_tune = _scores(recipe, context, model, tune)
+            _save(thresholds, tune_thresholds(on_tune, tune.targets, recipe.export.thresholds, tune.label_mask))
+            _save(scores, _scores(recipe, context, model, test))
+    context.progress("test scores in torch", len(MODELS), len(MODELS))
 
 
 def read(references: Path) -> dict[str, ReferenceScores]:
-    """By net, from the folder of the stage that wrote them."""
-    files = {net: _files(references / FOLDER, net) for net in NETS}
-    return {net: ReferenceScores(np.load(scores), np.load(thresholds)) for net, (scores, thresholds) in files.items()}
+    """Read scores and thresholds by model from the folder of the stage references."""
+    paths = {model: _files(references / FOLDER, model) for model in MODELS}
+    return {
+        model: ReferenceScores(np.load(scores), np.load(thresholds)) for model, (scores, thresholds) in paths.items()
+    }
 
 
-def _files(folder: Path, net: str) -> tuple[Path, Path]:
-    return folder / f"{net}.npy", folder / f"{net}.thresholds.npy"
+def _files(folder: Path, model: str) -> tuple[Path, Path]:
+    return folder / f"{model}.npy", folder / f"{model}.thresholds.npy"
 
 
 def _save(file: Path, values: NDArray[np.float32]) -> None:
@@ -56,8 +55,8 @@ def _save(file: Path, values: NDArray[np.float32]) -> None:
     write_file(file, stream.getvalue())
 
 
-def _scores(recipe: Recipe, context: Context, net: str, split: Split) -> NDArray[np.float32]:
-    if net != "teacher":
-        return evaluate.score_folder(context.inputs[net], split)
+def _scores(recipe: Recipe, context: Context, model: str, split: Split) -> NDArray[np.float32]:
+    if model != "teacher":
+        return evaluate.score_folder(context.inputs[model], split)
     loaded = mlkd_teachers.load(teachers.teachers(recipe, context.inputs), split.labels)
     return mlkd_teachers.scores(loaded, split)

@@ -87,7 +87,7 @@ def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         distillation=compared,
         int8_gain=gain,
         freezing=cost(context.inputs["engines"]),
-        training={net: training(context.inputs[net]) for net in scores.NETS if net in context.inputs},
+        training={net: training(context.inputs[net]) for net in scores.MODELS if net in context.inputs},
         findings=parse(list[Finding], read_json(context.inputs["data"] / "about.json")["findings"]),
         images=page.images,
         grid=page.grid,
@@ -140,7 +140,7 @@ def _check_clock(bundles: Sequence[Bundle], bench: Bench) -> tuple[Agreement | N
 
 def _log_results(compared: Distillation, gain: Int8Gain | None, agreed: Agreement | None) -> None:
     """Log mAP, the gain of distillation and that of int8."""
-    nets = ", ".join(f"{net} {figures.points(getattr(compared, f'{net}_map'))}" for net in scores.NETS)
+    nets = ", ".join(f"{net} {figures.points(getattr(compared, f'{net}_map'))}" for net in scores.MODELS)
     difference, low, high = map(figures.signed, (compared.difference, compared.low, compared.high))
     log.info("test mAP: %s; student - baseline %s (95 %%: %s to %s)", nets, difference, low, high)
     if gain is not None:

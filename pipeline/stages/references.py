@@ -29,8 +29,8 @@ from mlkd.data.prepared import read_split
 from pipeline import teachers
 from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import INT8, Recipe
-from pipeline.references import eager, scores
-from pipeline.references.bundles import engines_of, freeze
+from pipeline.references import scores, torch_rows
+from pipeline.references.bundles import export_model, select_engines
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context, Stage
 
@@ -51,7 +51,7 @@ def stage(recipe: Recipe) -> Stage:
         reads=("data", *teachers.reads(recipe), "student", "baseline", "precisions", "bundle"),
         version=3,
         config={
-            "engines": engines_of(recipe),
+            "engines": select_engines(recipe),
             "torch_compile": recipe.bench.torch_compile,
             "thresholds": recipe.export.thresholds,
             **teachers.ready(recipe),
@@ -73,12 +73,12 @@ def run(recipe: Recipe, context: Context) -> None:
     failed = []
     for done, (net, folder) in enumerate(nets.items()):
         context.progress("references", done, len(nets))
-        for engine, reason in freeze(recipe, context, net, folder, engines_of(recipe)).items():
+        for engine, reason in export_model(recipe, context, net, folder, select_engines(recipe)).items():
             log.warning("references: %s-%s is left out: %s", net, engine.name, reason)
             why = {"runtime": engine.backend.kind, "precision": engine.precision, "reason": reason}
             failed.append({"model": net, "name": f"{net}-{engine.name}", **why})
     context.progress("references", len(nets), len(nets))
-    rounded = any(engine.precision in INT8 for engine in engines_of(recipe))
+    rounded = any(engine.precision in INT8 for engine in select_engines(recipe))
     engines = _score(recipe, context)
     if recipe.bench.torch_compile:
         _compile(recipe, context)
@@ -111,7 +111,7 @@ def _score(recipe: Recipe, context: Context) -> ScoredEngines:
 def _compile(recipe: Recipe, context: Context) -> None:
     context.progress("torch.compile", 0, 1)
     files, student = read_split(context.inputs["data"], "test").files, scores.read(context.out)["student"]
-    eager.compile_student(context.inputs["student"], student, recipe.bench.threads, files, context.out)
+    torch_rows.compile_student(context.inputs["student"], student, recipe.bench.threads, files, context.out)
 
 
 def in_torch(
@@ -119,7 +119,7 @@ def in_torch(
 ) -> list[MeasuredModel]:
     """Return what the stage bench measures besides bundles: models in torch, and rows of references without engine."""
     return [
-        *eager.measured_models(recipe, context.inputs, nets, device),
+        *torch_rows.measured_models(recipe, context.inputs, nets, device),
         *_without_engine(context.inputs["references"], device, recipe.bench.threads),
     ]
 

@@ -266,7 +266,7 @@ def test_recipes_without_a_teacher_or_with_one_that_gives_too_little(write: Writ
     onnx = {"kind": "onnx", "path": str(tmp_path / "a.onnx"), "image_px": 40, "labels_in_order": True}
     with pytest.raises(ConfigError, match="teacher: expected one to train, or ready_teachers, got neither"):
         write()
-    with pytest.raises(ConfigError, match=r"student: expected losses on logits alone, .*, got class_aware, rkd; leave"):
+    with pytest.raises(ConfigError, match=r"student: expected losses on logits only, .*, got class_aware, rkd; remove"):
         write(onnx, losses=("bce", "label_kl", "class_aware", "rkd"))
     with pytest.raises(ConfigError, match="expected one of checkpoint, onnx; got 'onxx'; did you mean onnx"):
         write({**onnx, "kind": "onxx"})

@@ -48,7 +48,7 @@ class Voc(LocalFiles):
     root: Path
     year: Literal["VOC2007", "VOC2012"] = "VOC2007"
     val_share: float = 0.15
-    difficult: bool = True  # objects marked difficult count as positive; else their labels are unknown
+    difficult: bool = True  # true: objects marked difficult are positives; false: their labels are unknown
 
     def __post_init__(self) -> None:
         check_val_share(self.val_share)

@@ -1,4 +1,4 @@
-"""A comparison whose runs diverge or are stopped; training is a stand-in, all else is real."""
+"""A comparison whose trainings diverge or are interrupted; training is replaced by a stand-in."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ import pytest
 from mlkd.core.labels import Labels
 from mlkd.core.progress import silent
 from mlkd.losses import LabelKL, Mse
-from mlkd.teachers import CheckpointTeacher
 from mlkd.training.trainer import NonFiniteLossError
 from pipeline.compare import run, runs
 from pipeline.compare.table import Table
 from pipeline.recipe.methods import Compare, Method
-from pipeline.recipe.schema import Recipe, load_recipe
+from pipeline.recipe.schema import Recipe
 from tests.helpers import drawings, taggers
 
 LABELS = Labels(tuple(sorted(drawings.COLOURS)))
@@ -33,13 +32,13 @@ Diverged = tuple[Path, Table, list[str]]
 
 
 def compare(recipe: Recipe, folder: Path, fault: Fault, trained: list[str]) -> Table:
-    """The comparison, with `fault` of the last loss's kind and weight and of the seed in place of some trainings."""
+    """Run the comparison; `fault(kind, weight, seed)` of a training's last loss is raised instead of training."""
 
     def train(model: Any, training: Any, views: Any, data: Path, out: Path, *, seed: int, **more: Any) -> None:
         last = training.losses[-1]
         trained.append(f"{last.kind}-x{last.weight:g}-seed{seed}")
-        if broken := fault(last.kind, last.weight, seed):
-            raise broken
+        if error := fault(last.kind, last.weight, seed):
+            raise error
         taggers.save(out, LABELS, seed=seed)
         (out / "history.json").write_text('[{"select_map": 0.25, "seconds": 2.0}]')
 
@@ -49,43 +48,30 @@ def compare(recipe: Recipe, folder: Path, fault: Fault, trained: list[str]) -> T
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """Taught by a small net that is ready, so that nothing at all is trained."""
-    folder = tmp_path_factory.mktemp("drawn")
-    drawings.draw(folder)
-    net = CheckpointTeacher(path=taggers.save(folder / "net", LABELS, seed=9))
-    tiny = load_recipe(str(drawings.write_recipe(folder, folder)))
-    protocol = Compare(seeds=2, epochs=2, methods=METHODS)
-    return replace(tiny, teacher=None, ready_teachers=(net,), compare=protocol)
-
-
-@pytest.fixture(scope="module")
-def taught(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "taught"
-    runs.pipeline(recipe, folder).until("teacher_outputs").run()
-    return folder
+def protocol(recipe: Recipe) -> Recipe:
+    return replace(recipe, compare=Compare(seeds=2, epochs=2, methods=METHODS))
 
 
 def diverging(kind: str, weight: float, seed: int) -> BaseException | None:
     """Mse always, label_kl at the largest factor and with seed 1."""
-    broken = kind == "mse" or (kind == "label_kl" and (weight == 100 or seed == 1))
-    return NonFiniteLossError("training step 3") if broken else None
+    diverges = kind == "mse" or (kind == "label_kl" and (weight == 100 or seed == 1))
+    return NonFiniteLossError("training step 3") if diverges else None
 
 
 @pytest.fixture(scope="module")
-def diverged(recipe: Recipe, taught: Path) -> Diverged:
+def diverged(protocol: Recipe, taught: Path) -> Diverged:
     """The folder, the table and what was trained."""
     folder, trained = taught.with_name("diverged"), list[str]()
     shutil.copytree(taught, folder)
-    return folder, compare(recipe, folder, diverging, trained), trained
+    return folder, compare(protocol, folder, diverging, trained), trained
 
 
-def test_a_factor_that_diverges_is_left_out_of_the_choice(diverged: Diverged) -> None:
+def test_a_diverged_factor_is_not_chosen(diverged: Diverged) -> None:
     chosen = json.loads((diverged[0] / "compare/chosen/mld/chosen.json").read_text())
     assert chosen == {"factor": 0.5, "select_map": {"0.5": 0.25, "1": 0.25, "100": None}}
 
 
-def test_a_method_that_diverges_at_every_factor_is_trained_no_further(diverged: Diverged) -> None:
+def test_a_method_that_diverges_at_every_factor_is_not_trained_further(diverged: Diverged) -> None:
     folder, table, trained = diverged
     grid = [f"mse-x{factor}-seed0" for factor in ("0.1", "1", "10")]
     assert [name for name in trained if name.startswith("mse")] == grid
@@ -99,7 +85,7 @@ def test_a_method_that_diverges_at_every_factor_is_trained_no_further(diverged: 
     assert row.select_map == chosen["select_map"]
 
 
-def test_a_run_that_diverges_is_told_and_not_counted(diverged: Diverged) -> None:
+def test_a_diverged_training_is_named_and_not_counted(diverged: Diverged) -> None:
     folder, table, trained = diverged
     assert trained[-2:] == ["bce-x1-seed1", "label_kl-x0.5-seed1"]
     assert json.loads((folder / "compare/test/mld-seed1/test.json").read_text()) == {"map": None}
@@ -108,7 +94,7 @@ def test_a_run_that_diverges_is_told_and_not_counted(diverged: Diverged) -> None
     assert (list(none.maps), list(mld.maps), mld.factor) == ([0, 1], [0], 0.5)
     assert none.map is not None
     assert mld.map is not None
-    assert mld.map.mean == mld.maps[0] == none.maps[0]  # the stand-in saves one net a seed
+    assert mld.map.mean == mld.maps[0] == none.maps[0]  # the stand-in saves one model per seed
     assert mld.map.sd is None
     assert mld.to_no_teacher is not None
     assert (mld.to_no_teacher.value, mld.to_no_teacher.seeds) == (0.0, 1)
@@ -121,9 +107,9 @@ def test_the_page_names_what_diverged(diverged: Diverged) -> None:
     assert facts["partial"] is True
     assert facts["missing"] == list(table.missing)
     assert [len(row["maps"]) for row in facts["rows"]] == [2, 0, 1]
-    for told in table.missing:
-        assert f"<li>{told}</li>" in pages[".html"]
-        assert f"- {told}\n" in pages[".md"]
+    for text in table.missing:
+        assert f"<li>{text}</li>" in pages[".html"]
+        assert f"- {text}\n" in pages[".md"]
     assert "| mse |  | 0 | – | – | – | – | – | – |" in pages[".md"]
     assert "| mld | 0.5 | 1 |" in pages[".md"]
     assert "| ×0.1: diverged, ×1: diverged, ×10: diverged |" in pages[".md"]
@@ -133,20 +119,20 @@ def test_the_page_names_what_diverged(diverged: Diverged) -> None:
     assert ">mse</text>" not in drawing
 
 
-def test_what_diverged_is_finished(recipe: Recipe, diverged: Diverged) -> None:
+def test_diverged_trainings_are_not_repeated(protocol: Recipe, diverged: Diverged) -> None:
     again: list[str] = []
-    assert compare(recipe, diverged[0], diverging, again).missing == diverged[1].missing
+    assert compare(protocol, diverged[0], diverging, again).missing == diverged[1].missing
     assert again == []
 
 
-def test_stopped_in_the_grid_it_leaves_a_page(recipe: Recipe, taught: Path) -> None:
+def test_comparison_stopped_in_the_grid_writes_a_page(protocol: Recipe, taught: Path) -> None:
     def stopping(kind: str, weight: float, seed: int) -> BaseException | None:
         return KeyboardInterrupt() if kind == "label_kl" else None
 
     folder = taught.with_name("stopped")
     shutil.copytree(taught, folder)
     with pytest.raises(KeyboardInterrupt):
-        compare(recipe, folder, stopping, [])
+        compare(protocol, folder, stopping, [])
     facts = json.loads((folder / "compare/report.json").read_text())
     assert facts["partial"] is True
     assert "mld: grid not finished" in facts["missing"]

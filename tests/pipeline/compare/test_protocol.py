@@ -1,4 +1,4 @@
-"""What a comparison is made of, and what is told before anything of it runs."""
+"""The stages of a comparison, and errors before any of them runs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from tests.helpers import drawings
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    """With a teacher to train and the default methods; nothing is drawn."""
+    """With a teacher to train and the default methods; without data."""
     return load_recipe(str(drawings.write_recipe(tmp_path / "drawn", tmp_path)))
 
 
 def trained(recipe: Recipe, folder: Path) -> list[Stage]:
     """The stages that train a student."""
-    line = runs.pipeline(recipe, folder).stages
-    return [stage for stage in line if stage.name.startswith(("compare/grid", "compare/final"))]
+    every = runs.pipeline(recipe, folder).stages
+    return [stage for stage in every if stage.name.startswith(("compare/grid", "compare/final"))]
 
 
 def test_every_method_is_in_the_protocol_by_default() -> None:
@@ -43,14 +43,13 @@ def test_every_method_is_in_the_protocol_by_default() -> None:
             assert doubled == replace(loss, weight=2 * loss.weight)
 
 
-def test_only_losses_on_stage_maps_have_the_teacher_at_hand(recipe: Recipe, tmp_path: Path) -> None:
+def test_only_losses_on_stage_maps_read_the_teacher(recipe: Recipe, tmp_path: Path) -> None:
     reads = {stage.name: stage.reads for stage in runs.pipeline(recipe, tmp_path).stages}
     assert "teacher" in reads["compare/grid/reviewkd-x1"]
     assert reads["compare/grid/kd-x1"] == reads["compare/final/none-seed4"] == ("data", "teacher_outputs")
 
 
-def test_every_run_goes_to_the_end_of_its_own_epochs(recipe: Recipe, tmp_path: Path) -> None:
-    """A student that stops early has a schedule for more epochs than it sees; the runs have a schedule of their own."""
+def test_every_training_has_a_schedule_for_its_own_epochs(recipe: Recipe, tmp_path: Path) -> None:
     stops = replace(recipe, student=replace(recipe.student, training=replace(recipe.student.training, stop_epoch=1)))
     lasts = {stage.name: stage.config["training"].last_epoch for stage in trained(stops, tmp_path)}
     assert lasts["compare/grid/kd-x1"] == 1
@@ -58,7 +57,7 @@ def test_every_run_goes_to_the_end_of_its_own_epochs(recipe: Recipe, tmp_path: P
     assert [stage.config for stage in trained(stops, tmp_path)] == [stage.config for stage in trained(recipe, tmp_path)]
 
 
-def test_a_file_of_first_weights_is_part_of_every_run(recipe: Recipe, tmp_path: Path) -> None:
+def test_identity_of_every_training_includes_a_file_of_initial_weights(recipe: Recipe, tmp_path: Path) -> None:
     file = tmp_path / "first.safetensors"
     file.write_bytes(b"weights")
     model = replace(recipe.student.model, weights=FileWeights(path=file))
@@ -68,20 +67,32 @@ def test_a_file_of_first_weights_is_part_of_every_run(recipe: Recipe, tmp_path: 
 
 
 def test_a_forced_stage_runs_again_once(tmp_path: Path) -> None:
-    """Though every seed is a run of the line of its own."""
+    """Even though every seed runs the pipeline again."""
     ran = []
-    line = Pipeline((Stage(name="teacher_outputs", run=ran.append), Stage(name="one", run=ran.append)), tmp_path)
-    line.run()
-    line = replace(line, force=frozenset({"teacher_outputs", "one"}))
-    line = run._run(line, [], lambda _: silent)
-    line = run._run(line, ["one"], lambda _: silent)
-    run._run(line, ["one"], lambda _: silent)
+    pipeline = Pipeline((Stage(name="teacher_outputs", run=ran.append), Stage(name="one", run=ran.append)), tmp_path)
+    pipeline.run()
+    pipeline = replace(pipeline, force=frozenset({"teacher_outputs", "one"}))
+    for targets in ([], ["one"], ["one"]):
+        pipeline = run._run(pipeline, targets, lambda _: silent)
     assert [context.out.name for context in ran[2:]] == ["teacher_outputs.partial", "one.partial"]
 
 
-def test_methods_that_the_teachers_give_too_little_for_are_named_before_anything_runs(
-    recipe: Recipe, tmp_path: Path
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"methods": ["mdl"]}, r"^--methods: expected some of none, .*, got 'mdl'"),
+        ({"seeds": 6}, r"^--seeds: expected 1\.\.5, got 6"),
+        ({"force": ["compare/grid/mld-x2"]}, r"^--force: expected one of "),
+    ],
+)
+def test_options_outside_the_protocol_are_refused(
+    recipe: Recipe, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
+    with pytest.raises(ValueError, match=message):
+        run.compare(recipe, tmp_path / "run", lambda _: silent, **options)
+
+
+def test_methods_that_need_more_than_the_teachers_give_are_refused(recipe: Recipe, tmp_path: Path) -> None:
     training = replace(recipe.student.training, losses=(Bce(),))
     onnx = replace(
         recipe,
@@ -89,24 +100,23 @@ def test_methods_that_the_teachers_give_too_little_for_are_named_before_anything
         ready_teachers=(OnnxTeacher(path=tmp_path / "a.onnx", image_px=40),),
         student=replace(recipe.student, training=training),
     )
-    told = (
-        r"^methods: expected losses on logits alone, as ONNX teachers give no more, got rkd \(rkd\), pkt \(pkt\), "
-        r"reviewkd \(reviewkd\), l2d \(class_aware, instance_aware\); name others with --methods"
+    message = (
+        r"^methods: expected losses on logits only, as ONNX teachers give nothing else, got rkd \(rkd\), pkt \(pkt\), "
+        r"reviewkd \(reviewkd\), l2d \(class_aware, instance_aware\); select others with --methods"
     )
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         run.compare(onnx, tmp_path / "run", lambda _: silent)
     assert not (tmp_path / "run").exists()
     chosen = run._methods(onnx, ["none", "mse", "partial_softmax", "kd", "mld"])
     assert len(chosen) == 5
     off = Method(name="off", scaled=(replace(Rkd(), weight=0.0),))
     assert run._methods(replace(onnx, compare=Compare(methods=(off,))), None) == [off]
-    net = CheckpointTeacher(path=tmp_path / "net")
-    both = replace(onnx, ready_teachers=(*onnx.ready_teachers, net))
+    both = replace(onnx, ready_teachers=(*onnx.ready_teachers, CheckpointTeacher(path=tmp_path / "model")))
     assert len(run._methods(both, None)) == len(run._methods(recipe, None)) == len(METHODS)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (partial(Compare, seeds=0), "compare.seeds: expected 1..1000, got 0"),
         (partial(Compare, methods=(Method(name="a"), Method(name="a"))), "expected at least one and distinct names"),
@@ -115,6 +125,6 @@ def test_methods_that_the_teachers_give_too_little_for_are_named_before_anything
         (partial(Method, name="a", scaled=(Bce(),)), r"method a: expected at least one loss and each kind once"),
     ],
 )
-def test_a_fault_in_the_protocol_is_named(change: Any, told: str) -> None:
-    with pytest.raises(ValueError, match=told):
+def test_a_protocol_with_a_fault_is_refused(change: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         change()

@@ -24,22 +24,22 @@ def test_difference_is_paired_by_seed_and_by_image() -> None:
     swing = np.random.default_rng(0).normal(size=(100, 2))
     a = Measured({0: 0.5, 1: 0.7, 2: 0.1}, {0: swing, 1: -swing, 2: 3 * swing})
     b = Measured({0: 0.4, 1: 0.6}, {0: swing, 1: -swing})
-    found = difference(a, b, range(100))
-    assert found == Gain(pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1), 2)
+    gain = difference(a, b, range(100))
+    assert gain == Gain(pytest.approx(0.1), pytest.approx(0.1), pytest.approx(0.1), 2)
     assert difference(b, Measured({7: 0.1}, {7: swing}), range(100)) is None
 
 
 @pytest.mark.parametrize(("seeds", "quantile"), [(2, 12.7062), (4, 3.1824), (11, 2.2281)])
-def test_without_doubt_about_images_it_is_the_paired_t_interval(seeds: int, quantile: float) -> None:
+def test_without_variance_of_images_it_is_the_paired_t_interval(seeds: int, quantile: float) -> None:
     """Quantiles of Student's t from a printed table."""
-    gaps, still = np.linspace(-0.1, 0.3, seeds), np.zeros((50, 2))
-    a = Measured(dict(enumerate(0.5 + gaps)), dict.fromkeys(range(seeds), still))
-    b = Measured(dict.fromkeys(range(seeds), 0.5), dict.fromkeys(range(seeds), still))
-    found = difference(a, b, range(50))
-    assert found is not None
+    gaps, constant = np.linspace(-0.1, 0.3, seeds), np.zeros((50, 2))
+    a = Measured(dict(enumerate(0.5 + gaps)), dict.fromkeys(range(seeds), constant))
+    b = Measured(dict.fromkeys(range(seeds), 0.5), dict.fromkeys(range(seeds), constant))
+    gain = difference(a, b, range(50))
+    assert gain is not None
     half = quantile * gaps.std(ddof=1) / math.sqrt(seeds)
-    assert found.value == pytest.approx(0.1)
-    assert (found.value - found.low, found.high - found.value) == pytest.approx((half, half), rel=1e-4)
+    assert gain.value == pytest.approx(0.1)
+    assert (gain.value - gain.low, gain.high - gain.value) == pytest.approx((half, half), rel=1e-4)
 
 
 def test_with_one_seed_it_is_the_interval_of_the_images() -> None:
@@ -51,8 +51,8 @@ def test_with_one_seed_it_is_the_interval_of_the_images() -> None:
         for scores in (one, other)
     )
     expected = difference_interval(one, other, targets, groups)
-    found = difference(a, b, groups)
-    assert found == Gain(expected.value, pytest.approx(expected.low), pytest.approx(expected.high), 1)
+    gain = difference(a, b, groups)
+    assert gain == Gain(expected.value, pytest.approx(expected.low), pytest.approx(expected.high), 1)
 
 
 def test_the_effect_of_images_on_single_seeds_counts_once() -> None:
@@ -60,24 +60,25 @@ def test_the_effect_of_images_on_single_seeds_counts_once() -> None:
     influences = np.random.default_rng(2).normal(size=(4, 400, 1)) * [1, 1] / 400
     a = Measured(dict(enumerate(influences[..., 0].sum(1))), dict(enumerate(influences)))
     b = Measured(dict.fromkeys(range(4), 0.0), dict.fromkeys(range(4), np.zeros((400, 2))))
-    found = difference(a, b, range(400))
-    assert found is not None
+    gain = difference(a, b, range(400))
+    assert gain is not None
     of_images = 1.95 * math.sqrt((influences[..., 0].mean(0) ** 2).sum())
-    assert of_images <= (found.high - found.low) / 2 < 1.25 * of_images
+    assert of_images <= (gain.high - gain.low) / 2 < 1.25 * of_images
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.02])
 def test_intervals_cover_the_gain_of_the_method(spread: float) -> None:
     """A small form of scripts/seed_simulation.py."""
-    found = simulate(seeds=3, draws=60, spread=spread, images=80, labels=5)
-    assert 0.88 <= found.covers <= 1
+    result = simulate(seeds=3, draws=60, spread=spread, images=80, labels=5)
+    assert 0.88 <= result.covers <= 1
 
 
-def test_one_training_each_claims_nothing_of_the_method() -> None:
-    """The page names methods only where they were trained with several seeds."""
+def test_methods_with_a_single_seed_are_not_judged() -> None:
     rows = [row_of("kd", Gain(0.1, 0.05, 0.15, 1)), row_of("mse", Gain(0.1, 0.05, 0.15, 2))]
-    told = _verdict(Table(rows=tuple(rows), missing=(), machines=()))
-    assert told == ["Better than without a teacher: mse.", "Not judged, trained with one seed only: kd."]
+    assert _verdict(Table(rows=tuple(rows), missing=(), machines=())) == [
+        "Better than without a teacher: mse.",
+        "Not judged, trained with one seed only: kd.",
+    ]
 
 
 def row_of(method: str, gain: Gain) -> Row:

@@ -27,15 +27,15 @@ def device_list(folder: Path, text: str) -> DeviceList:
     return read_device_list(folder / "devices.yaml")
 
 
-def test_a_list_is_read(tmp_path: Path) -> None:
-    found = device_list(tmp_path, FULL)
-    assert found.here == DeviceEntry(name="desk", threads=2, power_mode="quiet")
-    assert [(entry.name, entry.host, entry.port, entry.runtimes) for entry in found.others] == [
+def test_full_list(tmp_path: Path) -> None:
+    devices = device_list(tmp_path, FULL)
+    assert devices.here == DeviceEntry(name="desk", threads=2, power_mode="quiet")
+    assert [(entry.name, entry.host, entry.port, entry.runtimes) for entry in devices.others] == [
         ("pi", "me@pi5", 2222, ("onnxruntime",))
     ]
 
 
-def test_without_an_entry_this_machine_is_measured_all_the_same(tmp_path: Path) -> None:
+def test_this_machine_is_measured_without_an_entry(tmp_path: Path) -> None:
     assert device_list(tmp_path, "devices: [{name: pi, host: pi5}]").here == HERE
 
 
@@ -57,6 +57,6 @@ def test_a_list_with_a_fault_is_refused(tmp_path: Path, text: str, message: str)
         device_list(tmp_path, text)
 
 
-def test_a_list_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"devices: expected a YAML file, got nothing at .*none\.yaml; check DEVICES"):
         read_device_list(tmp_path / "none.yaml")

@@ -15,7 +15,7 @@ def written(folder: Path, name: str, text: str) -> str:
     return str(folder / name)
 
 
-def test_only_what_differs_is_written(tmp_path: Path) -> None:
+def test_keys_are_merged_into_those_of_the_base(tmp_path: Path) -> None:
     mine = written(
         tmp_path,
         "mine.yaml",
@@ -25,13 +25,13 @@ def test_only_what_differs_is_written(tmp_path: Path) -> None:
     assert recipe.name == "mine"
     assert recipe.seed == 3
     assert recipe.student.model.backbone == base.student.model.backbone
-    assert recipe.student.model.weights == RandomWeights()  # another kind: nothing of the old one is left in it
+    assert recipe.student.model.weights == RandomWeights()  # another kind replaces the whole mapping
     assert [loss.kind for loss in recipe.student.training.losses] == ["bce"]
     assert recipe.student.training.epochs == base.student.training.epochs
     assert recipe.teacher == base.teacher
 
 
-def test_a_file_beside_it_and_a_chain(tmp_path: Path) -> None:
+def test_chain_of_files(tmp_path: Path) -> None:
     written(tmp_path, "first.yaml", "extends: scenes\nseed: 3\n")
     second = written(tmp_path, "second.yaml", "extends: first.yaml\nviews: {count: 2}\n")
     recipe = load_recipe(second)
@@ -39,7 +39,7 @@ def test_a_file_beside_it_and_a_chain(tmp_path: Path) -> None:
     assert recipe.views.crop_min == load_recipe("scenes").views.crop_min
 
 
-def test_a_cycle_is_found_however_it_is_spelt(tmp_path: Path) -> None:
+def test_a_cycle_is_refused_however_its_path_is_written(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     with pytest.raises(ConfigError, match=r"extends: .*got \.\./x/a\.yaml, which extends this one"):
         load_recipe(written(tmp_path / "x", "a.yaml", "extends: ../x/a.yaml\n"))
@@ -54,7 +54,7 @@ def test_a_cycle_is_found_however_it_is_spelt(tmp_path: Path) -> None:
         ("extends: mine.yaml\n", "extends: expected another recipe, got mine.yaml, which extends this one"),
     ],
 )
-def test_what_cannot_be_extended(tmp_path: Path, text: str, message: str) -> None:
+def test_base_that_cannot_be_used_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(written(tmp_path, "mine.yaml", text))
 
@@ -71,7 +71,7 @@ student:
 """
 
 
-def test_one_number_of_epochs_and_the_baseline_as_the_student_without_a_teacher(tmp_path: Path) -> None:
+def test_defaults_of_epochs_and_baseline(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, "mine.yaml", SHARED))
     assert recipe.teacher is not None
     assert (recipe.teacher.training.epochs, recipe.student.training.epochs, recipe.baseline.epochs) == (7, 7, 7)
@@ -86,7 +86,7 @@ def test_one_number_of_epochs_and_the_baseline_as_the_student_without_a_teacher(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (SHARED + "baseline: null\n", "baseline: expected a training, got null: every report .* leave the key out"),
+        (SHARED + "baseline: null\n", "baseline: expected a training, got null: every report .* remove the key"),
         (SHARED.replace("epochs: 7", "epochs: seven"), "student.training.epochs: expected a whole number"),
         ("extends: scenes_large\nepochs: 3\n", "epochs: expected a training without epochs of its own, got none"),
         (
@@ -97,6 +97,6 @@ def test_one_number_of_epochs_and_the_baseline_as_the_student_without_a_teacher(
         ),
     ],
 )  # fmt: skip
-def test_what_would_fail_or_be_ignored_later_is_refused(text: str, message: str, tmp_path: Path) -> None:
+def test_keys_without_effect_are_refused(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe(written(tmp_path, "mine.yaml", text))

@@ -62,7 +62,7 @@ def read(text: str, folder: Path) -> Drawing:
 GOOD = "title: a\nshape: {kind: round, radius: 3e-4}\n"
 
 
-def test_everything_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     drawing = read(
         GOOD + "parts: [{kind: square}, {kind: round, radius: 2}]\nsizes: [1, 2]\nfolder: images\nframe: null\n"
@@ -76,13 +76,13 @@ def test_everything_that_is_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("number", ["3e-4", "3E-4", "0.3e-3", "3.e-4", "+3e-4", "0.0003"])
-def test_numbers_as_people_write_them(tmp_path: Path, number: str) -> None:
+def test_spellings_of_a_number(tmp_path: Path, number: str) -> None:
     shape = read(f"title: a\nshape: {{kind: round, radius: {number}}}", tmp_path).shape
     assert shape == Round(radius=0.0003)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (GOOD + "titel: b", "titel: expected one of title, shape, paint, parts, sizes, dry, folder, frame; "
          "got 'titel'; did you mean title?"),
@@ -109,13 +109,13 @@ def test_numbers_as_people_write_them(tmp_path: Path, number: str) -> None:
         (GOOD + "paint: {layers: 0}", "paint.layers: expected at least 1, got 0"),
     ],
 )  # fmt: skip
-def test_one_fault(tmp_path: Path, text: str, told: str) -> None:
-    assert faults(text, tmp_path) == [told]
+def test_one_fault(tmp_path: Path, text: str, message: str) -> None:
+    assert faults(text, tmp_path) == [message]
 
 
 def test_all_faults_at_once_and_the_file(tmp_path: Path) -> None:
     text = "titel: a\nshape: {kind: round, radius: far}\npaint: {layers: 0, colour: blue}\nparts: [{}]\n"
-    assert [told.split(":")[0] for told in faults(text, tmp_path)] == [
+    assert [fault.split(":")[0] for fault in faults(text, tmp_path)] == [
         "titel", "shape.radius", "paint.colour", "parts.0.kind", "title",
     ]  # fmt: skip
     with pytest.raises(ValueError, match=r"drawing.yaml: expected a valid recipe, got 5 faults:\n  titel: "):
@@ -123,19 +123,19 @@ def test_all_faults_at_once_and_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (GOOD + "title: b\n", "line 3: title: expected each key once, got it in line 1 already"),
         ("title: a\nshape:\n  kind: round\n  radius: 1\n  radius: 2\n", "line 5: radius: expected each key once"),
         ("title: [a", "while parsing a flow sequence"),
     ],
 )
-def test_yaml_faults(tmp_path: Path, text: str, told: str) -> None:
-    (found,) = faults(text, tmp_path)
-    assert told in found
+def test_yaml_faults(tmp_path: Path, text: str, message: str) -> None:
+    (fault,) = faults(text, tmp_path)
+    assert message in fault
 
 
-def test_text_of_another_encoding(tmp_path: Path) -> None:
+def test_text_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("title: Gemälde".encode("latin-1"))
     with pytest.raises(ConfigError, match="expected UTF-8 text"):
         read_yaml(tmp_path / "latin.yaml")

@@ -11,16 +11,16 @@ from pipeline.recipe.keys import keys
 from pipeline.recipe.reference_page import PAGE, page
 
 
-def test_the_page_is_not_stale() -> None:
+def test_page_is_up_to_date() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m pipeline.recipe.reference_page"
 
 
-def test_every_kind_has_a_section_and_every_link_a_target() -> None:
+def test_every_kind_has_a_section_and_every_link_has_a_target() -> None:
     text = page()
     for cls in (*get_args(Source), *get_args(Loss)):
         assert f"## {cls.__name__}: `kind: {cls.kind}`" in text
     targets = {
-        "".join(one for one in line[3:].lower() if one.isalnum() or one in " -_").replace(" ", "-")
+        "".join(letter for letter in line[3:].lower() if letter.isalnum() or letter in " -_").replace(" ", "-")
         for line in text.splitlines()
         if line.startswith("## ")
     }
@@ -29,7 +29,7 @@ def test_every_kind_has_a_section_and_every_link_a_target() -> None:
     assert links <= targets
 
 
-def test_keys_have_the_comment_beside_them() -> None:
+def test_keys_have_the_comment_behind_them() -> None:
     @dataclass(frozen=True)
     class First:
         one: int = 1  # of the base

@@ -1,33 +1,44 @@
-"""A process of its own for each measurement in torch, forked from a server that has imported it: that takes seconds."""
+"""Run work with torch in a process of its own, forked from a server that has imported torch already.
+
+A new interpreter would spend about 10 s on that import, for each of some ten processes of a bench.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
+from importlib import import_module
 from multiprocessing import connection, get_context
 from typing import Any
 
 from benchmarks.device.tagger_process import ProcessFailedError
-from pipeline.references import torch_imports
 
-ENDS_S = 10.0  # what a process that has answered may take to end
-FORKS = get_context("forkserver")
-FORKS.set_forkserver_preload([torch_imports.__name__, "pipeline.references.in_torch"])
+EXIT_S = 10.0  # what a process that has answered may take to end
+FORK_SERVER = get_context("forkserver")
+FORK_SERVER.set_forkserver_preload([__name__, "pipeline.references.torch_model"])
+
+_started = time.perf_counter_ns()
+import_module("mlkd.models.checkpoint")
+IMPORTS_MS = (time.perf_counter_ns() - _started) / 1e6  # of the fork server, which imports this module first
 
 
-def apart(work: Callable[..., Any], *arguments: Any, timeout_s: float | None = None) -> Any:
-    """What `work` returns in a new process that prints nothing; raises ProcessFailedError with the reason."""
-    receive, send = FORKS.Pipe(duplex=False)
-    process = FORKS.Process(target=_serve, args=(send, work, arguments))
+def run_in_process(work: Callable[..., Any], *arguments: Any, timeout_s: float | None = None) -> Any:
+    """Call `work` in a new process without output.
+
+    Raises ProcessFailedError with the reason.
+    """
+    receive, send = FORK_SERVER.Pipe(duplex=False)
+    process = FORK_SERVER.Process(target=_work, args=(send, work, arguments))
     process.start()
     send.close()
     try:
         if not connection.wait([receive, process.sentinel], timeout_s):
             raise ProcessFailedError(f"no answer within {timeout_s:g} s")
         try:
-            told, reason = receive.recv()
-            process.join(ENDS_S)
+            answer, reason = receive.recv()
+            process.join(EXIT_S)
         except EOFError:
             process.join()
             raise ProcessFailedError(f"exit code {process.exitcode}: the process ended without an answer") from None
@@ -37,10 +48,10 @@ def apart(work: Callable[..., Any], *arguments: Any, timeout_s: float | None = N
         receive.close()
     if reason is not None:
         raise ProcessFailedError(reason)
-    return told
+    return answer
 
 
-def _serve(send: connection.Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _work(send: connection.Connection, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

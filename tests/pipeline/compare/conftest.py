@@ -1,0 +1,47 @@
+"""A comparison whose teacher is a checkpoint with random weights: only students are trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlkd.core.labels import Labels
+from pipeline.compare import runs
+from pipeline.recipe.schema import Recipe, load_recipe
+from tests.helpers import drawings, taggers
+
+PROTOCOL = """
+extends: base.yaml
+teacher: null
+ready_teachers: [{{kind: checkpoint, path: {teacher}}}]
+compare:
+  seeds: 2
+  epochs: 2
+  methods:
+    - {{name: none}}
+    - {{name: mld, scaled: [{{kind: label_kl}}], factors: [0.5, 1, 100]}}
+"""
+
+
+@pytest.fixture(scope="session")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    drawings.draw(folder)
+    drawings.write_recipe(folder, folder, "base")
+    teacher = taggers.save(folder / "teacher", Labels(tuple(sorted(drawings.COLOURS))), seed=9)
+    (folder / "tiny.yaml").write_text(PROTOCOL.format(teacher=teacher))
+    return folder / "tiny.yaml"
+
+
+@pytest.fixture(scope="session")
+def recipe(recipe_file: Path) -> Recipe:
+    return load_recipe(str(recipe_file))
+
+
+@pytest.fixture(scope="session")
+def taught(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the stages before the comparison, to be copied."""
+    folder = tmp_path_factory.mktemp("runs") / "taught"
+    runs.pipeline(recipe, folder).until("teacher_outputs").run()
+    return folder
