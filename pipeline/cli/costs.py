@@ -25,17 +25,17 @@ def lines(recipe: Recipe, data: Path | None) -> Iterator[str]:
     labels = _labels(recipe, data)
     note = "" if labels else f", per {ASSUMED} labels (assumed: the images are not read yet)"
     for ready in recipe.ready_teachers:
-        yield f"teacher  {_ready(ready, labels)}"
-    for name, net in (("teacher", recipe.teacher), ("student", recipe.student)):
-        if net is not None:
-            yield f"{name}  {_described(net.model, len(labels or ()) or ASSUMED)}{note}"
+        yield f"teacher  {_describe_pretrained(ready, labels)}"
+    for name, trained in (("teacher", recipe.teacher), ("student", recipe.student)):
+        if trained is not None:
+            yield f"{name}  {_describe(trained.model, len(labels or ()) or ASSUMED)}{note}"
 
 
-def _ready(teacher: ReadyTeacher, labels: Labels | None) -> str:
-    """The number of its labels and the time of an image.  Raises ValueError where it does not fit the data's labels."""
-    told = f"{teacher.path} @{teacher.image_px}"
+def _describe_pretrained(teacher: ReadyTeacher, labels: Labels | None) -> str:
+    """Open a pretrained teacher and time it; raises ValueError if it does not have the labels of the data."""
+    name = f"{teacher.path} @{teacher.image_px}"
     if labels is None and isinstance(teacher, OnnxTeacher) and teacher.labels_in_order:
-        return f"{told}: not opened: its labels are those of the data, which is not read yet"
+        return f"{name}: not opened, because it has the labels of the data, which is not read yet"
     loaded = teacher.load(labels)
     image = {teacher.image_px: torch.zeros(1, teacher.image_px, teacher.image_px, 3, dtype=torch.uint8)}
     with torch.inference_mode():
@@ -43,11 +43,11 @@ def _ready(teacher: ReadyTeacher, labels: Labels | None) -> str:
         began = time.perf_counter()
         loaded(image, ONE_TO_ONE)
     taken_ms = 1000 * (time.perf_counter() - began)
-    return f"{told}: {loaded.label_count} labels, {taken_ms:.1f} ms an image on {loaded.runs_on}"
+    return f"{name}: {loaded.label_count} labels, {taken_ms:.1f} ms an image on {loaded.runs_on}"
 
 
 def _labels(recipe: Recipe, data: Path | None) -> Labels | None:
-    """Those of the prepared set, or of a folder's table; None where only the data stage can tell."""
+    """Return the labels of the prepared set or of a folder's table; None if only the data stage can read them."""
     if data is not None:
         return Labels.read(data / "labels.json")
     if isinstance(recipe.data, Folder):
@@ -55,17 +55,17 @@ def _labels(recipe: Recipe, data: Path | None) -> Labels | None:
     return None
 
 
-def _described(model: Model, labels: int) -> str:
-    counted = cost(model, labels)
+def _describe(model: Model, labels: int) -> str:
+    numbers = cost(model, labels)
     head = f"{model.head.kind} {getattr(model.head, 'embedding', '')}".strip()
-    share = 100 * counted.head_multiply_adds / counted.multiply_adds
+    share = 100 * numbers.head_multiply_adds / numbers.multiply_adds
     return (
-        f"{model.backbone} @{model.image_px} + {head}: {_millions(counted.parameters)} parameters, "
-        f"{_millions(counted.multiply_adds)} multiply-adds (head {share:.0f} %)"
+        f"{model.backbone} @{model.image_px} + {head}: {_millions(numbers.parameters)} parameters, "
+        f"{_millions(numbers.multiply_adds)} multiply-adds (head {share:.0f} %)"
     )
 
 
 def _millions(count: int) -> str:
-    """With two digits at least: 0.14 M, 5.7 M, 136 M."""
+    """Format with at least two digits: 0.14 M, 5.7 M, 136 M."""
     millions = count / 1e6
     return f"{millions:.2g} M" if millions < 10 else f"{millions:.0f} M"

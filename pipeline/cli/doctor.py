@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None:
-    """Print what each int8 engine's own profile and scores say; with `out`, write the same as JSON."""
+    """Print a diagnosis of each int8 engine from its profile and scores; with `out`, write it as JSON too."""
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"--json {out}: expected a file in an existing folder, got {out.parent}; make it")
     folder = _bundle(recipe, runs, dist)
@@ -64,16 +64,16 @@ def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None
     for name, drift in drifts.items():
         print(f"{name}: {drift}{_instead(drifts, engines) if drift.saturates else ''}")
     if out is not None:
-        told = {
-            "diagnoses": [dataclasses.asdict(one) for one in diagnoses],
+        facts = {
+            "diagnoses": [dataclasses.asdict(diagnosis) for diagnosis in diagnoses],
             "not_examined": lacking,
             "drift": {name: dataclasses.asdict(drift) for name, drift in drifts.items()},
         }
-        out.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 def _images(folder: Path, manifest: Manifest, data: Path) -> tuple[Any, ...]:
-    """Pixels, targets and what is known of them: those of select, or the bundle's golden images without labels."""
+    """Return pixels, targets and label mask of select, or else the golden images of the bundle without labels."""
     if (data / "select.json").is_file():
         select = read_split(data, "select")
         if select.labels.names == manifest.labels:
@@ -82,19 +82,19 @@ def _images(folder: Path, manifest: Manifest, data: Path) -> tuple[Any, ...]:
 
 
 def _drifts(engines: Sequence[Built], images: tuple[Any, ...]) -> dict[str, Drift]:
-    """Of the int8 engines that run here, by name."""
+    """Measure the score drift of the int8 engines that run here, by name."""
     drifts = {}
     for engine in engines:
         if engine.precision.startswith("int8") and isinstance(engine.backend, OnnxRuntime | OpenVino):
             try:
                 drifts[engine.name] = measure_drift(engine, *images)
-            except (EngineError, MissingRuntimeError):  # said already: not examined
+            except (EngineError, MissingRuntimeError):  # printed already as not examined
                 continue
     return drifts
 
 
 def _instead(drifts: dict[str, Drift], engines: Sequence[Built]) -> str:
-    """Which engines to use in place of one that saturates: int8 ones that do not, else those in float."""
+    """Name the engines to use instead of one that saturates: int8 engines that do not, else float engines."""
     good = [name for name, drift in drifts.items() if not drift.saturates]
     good = good or [engine.name for engine in engines if engine.precision == "fp32"]
     return f"; use {' or '.join(good) or 'an engine in float'}"
