@@ -1,7 +1,8 @@
-"""What the tests of tagger.pyz share: a bundle that none of them changes, images, and a cache for each file."""
+"""A bundle of two colours with a cache for each file, and a finished run of the whole pipeline."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from export.bundle.bundle import read_bundle
 from export.tagger.engine_times import measure_engines
-from tests.helpers import bundles
+from tests.helpers import bundles, commands, drawings, whole_run
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +31,26 @@ def cache(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         assert measure_engines(folder, read_bundle(folder)) is not None
         yield
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn")
+    drawings.draw(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def work(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the line has run to its end."""
+    folder = tmp_path_factory.mktemp("whole")
+    whole_run.write_recipe(drawn, folder)
+    code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml")
+    assert code == 0, log
+    return folder
+
+
+@pytest.fixture
+def copied(work: Path, tmp_path: Path) -> Path:
+    """The finished line once more, for tests that go on with it."""
+    return Path(shutil.copytree(work, tmp_path / "copied"))

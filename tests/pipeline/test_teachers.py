@@ -96,7 +96,7 @@ def test_plan_opens_a_ready_teacher_once(write: Write, tmp_path: Path, monkeypat
     ready = {"kind": "onnx", "path": str(file), "image_px": 40}
     recipe = write({**ready, "labels_in_order": True}, {**ready, "labels": str(tmp_path / "labels.txt")})
     waiting, told = list(costs.lines(recipe, None))[:2]
-    assert waiting.endswith("@40: not opened: its labels are those of the data, which is not read yet")
+    assert waiting.endswith("@40: not opened, because it has the labels of the data, which is not read yet")
     assert "@40: 4 labels, " in told
     assert opened == [file]
     folder = folder_of(tmp_path, "owl", "owls", "red")

@@ -1,0 +1,105 @@
+"""The bundle of a whole run measured on devices over ssh."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.report.problems import of_distillation
+from benchmarks.schema import read_report
+from pipeline import stages
+from pipeline.cli import choose
+from pipeline.recipe.device_list import DeviceList, read_device_list
+from pipeline.recipe.schema import load_recipe
+from pipeline.runner import result
+from tests.helpers import sshd
+from tests.helpers.whole_run import facts
+
+
+def device_list(folder: Path, text: str) -> DeviceList:
+    (folder / "devices.yaml").write_text(text)
+    return read_device_list(folder / "devices.yaml")
+
+
+@pytest.fixture
+def ssh(server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's ssh knows the server as `board`."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh").write_text(f'#!/bin/sh\nexec /usr/bin/{" ".join(server.command)} "$@"\n')
+    (tmp_path / "bin/ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+
+
+@pytest.mark.slow
+def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothing(
+    copied: Path, ssh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(copied)
+    python = sshd.bare_python(tmp_path / "bare")
+    devices = [
+        {"name": "desk"},
+        {"name": "pi", "host": "board", "python": str(python), "folder": str(tmp_path / "store"), "retries": 0},
+        {"name": "gone", "host": "no-such-host.invalid", "retries": 0},
+    ]
+    recipe, folder = load_recipe("tiny.yaml"), copied / "runs/tiny"
+    bench = (folder / "bench/stage.json").stat().st_mtime_ns
+
+    def run(listed: list[dict[str, Any]] | None) -> dict[str, Any]:
+        found = device_list(tmp_path, json.dumps({"devices": listed})) if listed else None
+        stages.pipeline(recipe, folder, device_list=found).until("report").run()
+        return dict(facts(folder / "report/report.json"))
+
+    told = run(devices)
+    assert (folder / "bench/stage.json").stat().st_mtime_ns == bench, "a name is no reason to measure again"
+    assert [(device["name"], device["status"]) for device in told["devices"]] == [
+        ("desk", "measured"), ("pi", "measured"), ("gone", "failed"),
+    ]  # fmt: skip
+    assert "expected a name that can be resolved" in told["devices"][2]["reason"]
+    rows = {(row["device"], row["name"]): row for row in told["rows"]}
+    assert {row["device"] for row in told["rows"]} == {"desk", "pi"}
+    assert ("desk", "student-torch") in rows
+    here, there = rows["desk", "onnxruntime-fp32"], rows["pi", "onnxruntime-fp32"]
+    assert there["status"] == "measured"
+    assert there["sha256"] == here["sha256"]
+    assert there["map"] == pytest.approx(here["map"], abs=1e-6)
+    assert there["map_from"]["device"] == "pi"
+    assert here["map_from"]["device"] == "desk"
+    assert rows["pi", "openvino-fp32"]["status"] == "built, not run"
+    assert rows["pi", "teacher-onnxruntime-fp32"]["kind"] == "reference"
+    assert ("pi", "student-torch") not in rows
+    page = (folder / "report/report.html").read_text()
+    assert "no-such-host.invalid" in page
+    choose.choose("tiny.yaml", copied / "runs", copied / "dist", device="pi")
+    answer = capsys.readouterr().out
+    assert "onnxruntime" in answer
+    nets = [100 * told["distillation"][f"{net}_map"] for net in ("teacher", "student", "baseline")]
+    wanted = "test mAP in float: teacher {:.1f}, student {:.1f}, student without a teacher {:.1f}\n".format(*nets)
+    assert wanted in answer
+    assert answer.count("problem: ") == len(of_distillation(read_report(told).distillation))
+
+    samples = next((folder / "devices.work").glob("*/samples/onnxruntime-fp32.0.json"))
+    measured = samples.stat().st_mtime_ns
+    devices[2] |= {"host": "board", "python": str(python), "folder": str(tmp_path / "other")}
+    assert [device["status"] for device in run(devices)["devices"]] == ["measured"] * 3
+    assert samples.stat().st_mtime_ns == measured, "a device that is whole is not asked again"
+    stages.pipeline(recipe, folder, frozenset(["report"])).until("report").run()
+    assert [device["name"] for device in facts(folder / "report/report.json")["devices"]] == [
+        "this machine",
+        "pi",
+        "gone",
+    ]
+
+
+def test_a_device_that_failed_is_tried_again(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copied)
+    found = device_list(tmp_path, "devices: [{name: gone, host: no-such-host.invalid, retries: 0}]")
+    line = stages.pipeline(load_recipe("tiny.yaml"), copied / "runs/tiny", device_list=found)
+    line.until("report").run()
+    assert {decision.stage: decision.runs for decision in line.plan()} | {"bench": False, "devices": True} == {
+        decision.stage: decision.runs for decision in line.plan()
+    }
+    assert result.read(copied / "runs/tiny/devices") is not None
