@@ -107,7 +107,7 @@ def test_plan_opens_a_ready_teacher_once(write: Write, tmp_path: Path, monkeypat
 def test_plan_counts_the_labels_of_a_folders_table(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(costs, "_described", lambda _, labels: f"{labels} labels")
+    monkeypatch.setattr(costs, "_describe", lambda _, labels: f"{labels} labels")
     recipe = replace(write(train=True), data=folder_of(tmp_path, "a", "b"))
     assert list(costs.lines(recipe, None)) == ["teacher  2 labels", "student  2 labels"]
 

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks import schema
+from benchmarks.parsing import parse
 from benchmarks.report import render
 from benchmarks.report.recommendation import choose
 from benchmarks.schema import read_report
@@ -105,7 +107,7 @@ def scatter_engines(rows: list[dict[str, Any]], dice: random.Random) -> None:
 def asked(rows: list[dict[str, Any]], device: str, limits: dict[str, float | None]) -> list[str]:
     """Engine, why and runner-up as Python says them."""
     try:
-        answer = choose(rows, device=device, **limits)
+        answer = choose([parse(schema.Row, row) for row in rows], device=device, **limits)
     except ValueError as error:
         closest = re.search(r"closest is (\S+) \((.*)\): relax that limit(?:; (a reference.*))?$", str(error))
         assert closest is not None

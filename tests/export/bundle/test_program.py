@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import tomllib
 
+import export
 from export import __version__
 from export.bundle import program
 from export.bundle.program import build_pyz
@@ -35,8 +36,8 @@ def test_the_program_holds_all_it_imports_and_no_learning(tmp_path: Path) -> Non
 
 
 def test_the_version_is_that_of_the_project(tmp_path: Path) -> None:
-    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert __version__ == project["version"]
+    project = tomllib.loads((program.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert (program.ROOT / project["tool"]["hatch"]["version"]["path"]).samefile(str(export.__file__))
     command = [sys.executable, build_pyz(tmp_path / "tagger.pyz"), "--version"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout
     assert printed == f"tagger {__version__}\n"

