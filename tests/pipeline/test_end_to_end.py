@@ -99,7 +99,7 @@ def test_the_published_bundle_says_what_it_is(work: Path) -> None:
 def test_the_published_bundle_does_all_its_work_with_one_runtime(work: Path, tmp_path: Path, runtime: str) -> None:
     bundle = shutil.copytree(work / "dist/tiny", tmp_path / "bundle")
     program = bare_program(bundle, tmp_path / "packages", runtime)
-    image = work / "runs/tiny/data/images/test/000001.jpg"
+    image = work / "runs/tiny/data/pictures/test/000001.jpg"
 
     def run(*words: object) -> str:
         environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
