@@ -121,6 +121,7 @@ def test_autocast_does_not_change_float32(loss: ClassAware | InstanceAware, half
         torch.testing.assert_close(step(loss, given, goal, truth), expected, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", STRUCTURAL, ids=name)
 def test_one_compilation_serves_every_pattern_of_positives(loss: ClassAware | InstanceAware) -> None:
     torch._dynamo.reset()

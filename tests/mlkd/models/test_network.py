@@ -178,6 +178,7 @@ def test_a_backbone_without_stage_maps_is_named() -> None:
     assert not tagger.training
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", [False, True])
 def test_a_tagger_compiles_as_one_graph(features: bool) -> None:
     tagger = SMALL.build(2).eval()

@@ -98,6 +98,7 @@ def test_a_model_without_batch_norms_is_not_checked(
     assert "no batch norms" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", list(PACKAGES)[1:])  # the first is in the tests above
 def test_every_package_belongs_to_its_model_and_not_to_the_twin(package: str, photographs: NDArray[np.uint8]) -> None:
     tagger = replace(RIGHT, backbone=PACKAGES[package], weights=PackageWeights(name=package)).build(3)

@@ -17,6 +17,7 @@ from pipeline.stages import data
 from tests.helpers import launches
 
 
+@pytest.mark.slow
 def test_an_error_in_one_ends_all_and_the_same_launch_goes_on(tmp_path: Path) -> None:
     code, ran, told = launches.torchrun(tmp_path, "together 1")
     assert code != 0
