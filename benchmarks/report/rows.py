@@ -103,7 +103,7 @@ class Row(schema.Row):
     def states(self, chosen: Sequence[Row]) -> tuple[str, ...]:
         """Return what a reader must know beside the name."""
         states = (
-            "to ship" if self.at in [row.at for row in chosen] else "",
+            "to deploy" if self.at in [row.at for row in chosen] else "",
             "" if self.engine else "reference",
             self.failure,
             self.elsewhere,

@@ -97,7 +97,7 @@ class Scatter:
 def scatter(
     rows: Sequence[Row], devices: Sequence[Device], chosen: Sequence[Row], width: int, height: int
 ) -> Scatter | None:
-    """None when there is nothing to plot.  `chosen` are the engines to ship, at most one a device."""
+    """None when there is nothing to plot.  `chosen` are the engines to deploy, at most one a device."""
     shown = [row for row in rows if row.plotted]
     if not shown:
         return None
@@ -181,8 +181,11 @@ def _labelled(marks: Sequence[Mark], lines: Sequence[Rect], frame: Rect) -> list
 
 
 def _named(marks: Sequence[Mark], narrow: bool) -> list[Mark]:
-    """Rows whose names are written: all if they are few, else what is to ship, the fastest reference of each model
-    in torch and out of it (if narrow, of the teacher out of torch), and engines while there is room."""
+    """Return the rows with a label: all if they are few, else engines to deploy and the fastest references.
+
+    References are the fastest of each model in torch and out of it (if narrow, of the teacher out of torch); other
+    engines follow while there is room.
+    """
     most = MOST_LABELS[narrow]
     if len(marks) <= most:
         return list(marks)

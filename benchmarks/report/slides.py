@@ -68,7 +68,7 @@ def signs(drawing: Scatter) -> str:
     """What rings and signs mean, of those that occur."""
     marks = drawing.marks
     parts = (
-        "ring and bold: to ship" if any(mark.chosen for mark in marks) else "",
+        "ring and bold: to deploy" if any(mark.chosen for mark in marks) else "",
         "~ timing unstable or unsettled" if any(mark.row.warnings for mark in marks) else "",
         "† mAP measured on another device" if any(mark.row.elsewhere for mark in marks) else "",
     )

@@ -55,7 +55,7 @@ return { ...found, tip: tip.textContent, hidden: tip.hidden };
     not_measured = ["openvino-gpu", "tensorrt-fp16-sm86", "tensorrt-int8-sm86"]
     assert found["up"][7:] == found["down"][7:] == not_measured  # always last
     assert not found["hidden"]
-    assert found["tip"].startswith("openvino-int8to ship")
+    assert found["tip"].startswith("openvino-int8to deploy")
     for part in ("4.17", "RAPL package", "2,100 → 1,950", "54.3 to 56.6"):
         assert part in found["tip"]
     assert not found["closed"]  # on a phone only tables scroll sideways

@@ -45,7 +45,7 @@ def table_line(text: str, first: str) -> list[str]:
 def test_labels_are_those_of_the_engine_to_ship(tmp_path: Path) -> None:
     text = card(tmp_path, measured(row(FLOAT, 3.0), row(INT8, 1.5)))
     assert "As onnxruntime-int8 tags." in text
-    assert "To ship on mini-PC: **onnxruntime-int8**, 50.0 mAP in 1.50 ms" in text
+    assert "Deploy on mini-PC: **onnxruntime-int8**, 50.0 mAP in 1.50 ms" in text
     assert table_line(text, "red") == ["red", "5", "70.0", "0.250", "90.0 %", "70.0 %"]
     assert table_line(text, "blue") == ["blue", "0", "–", "0.062", "–", "–"]
 
@@ -107,5 +107,5 @@ def test_a_label_cannot_write_into_the_card(tmp_path: Path) -> None:
 
 def test_a_bench_that_measured_nothing_still_has_a_card(tmp_path: Path) -> None:
     text = card(tmp_path, measured(row(FLOAT, None), row(INT8, None)))
-    assert "To ship on" not in text
+    assert "Deploy on" not in text
     assert table_line(text, "red") == ["red", "5", "–", "0.500", "90.0 %", "70.0 %"]

@@ -1,4 +1,4 @@
-"""Which engine to ship: the rule against one written as loops, its limits, and what it says when nothing fits."""
+"""Which engine to deploy: the rule against one written as loops, its limits, and what it says when nothing fits."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def test_signs_that_occur_are_explained(bench: dict[str, Any]) -> None:
     rows = read_rows(report.rows)
     full = scatter(rows, read_devices(report.devices), rows[:1], 1040, 500)
     assert full is not None
-    told = "ring and bold: to ship · ~ timing unstable or unsettled · † mAP measured on another device"
+    told = "ring and bold: to deploy · ~ timing unstable or unsettled · † mAP measured on another device"
     assert signs(full) == told
 
 
