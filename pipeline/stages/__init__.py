@@ -40,16 +40,17 @@ def pipeline(
         ValueError: for an estimate of a stage that does not exist.
     """
     here, others = (device_list.here, device_list.others) if device_list else (HERE, ())
+    made_by = student.recipe_hash(recipe)  # once: it reads the files of pretrained teachers
     stages = (
         data.stage(recipe, folder),
         *((teacher.stage(recipe, recipe.teacher),) if recipe.teacher else ()),
         teacher_outputs.stage(recipe),
         student.stage(recipe),
         baseline.stage(recipe),
-        onnx.stage(recipe),
+        onnx.stage(recipe, made_by),
         precisions.stage(recipe),
         engines.stage(recipe),
-        bundle.stage(recipe),
+        bundle.stage(recipe, made_by),
         references.stage(recipe),
         bench.stage(recipe, here),
         *((devices.stage(recipe, folder, others),) if others else ()),

@@ -25,7 +25,6 @@ from pipeline.runner.identity import contents
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages.engines import runtime_of
-from pipeline.stages.student import recipe_hash
 from pipeline.validation import BATCH
 
 PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "openvino", "nncf", "tensorrt-rtx-cu13", "numpy", "pillow")
@@ -35,9 +34,11 @@ GOLDEN = "golden"
 GRAPHS = (".onnx", ".xml")  # what any CPU can run; a TensorRT engine is neither
 
 
-def stage(recipe: Recipe) -> Stage:
-    """Declare the stage; the program that is put into the bundle is part of its identity."""
-    made_by = recipe_hash(recipe)
+def stage(recipe: Recipe, made_by: str) -> Stage:
+    """Declare the stage; the program that is put into the bundle is part of its identity.
+
+    `made_by` is the hash of what the student was trained from.
+    """
     return Stage(
         name="bundle",
         run=partial(run, recipe, made_by),

@@ -17,15 +17,13 @@ from mlkd.training import evaluate
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages.precisions import FP32
-from pipeline.stages.student import recipe_hash
 from pipeline.validation import Val
 
 log = logging.getLogger(__name__)
 
 
-def stage(recipe: Recipe) -> Stage:
-    """Declare the stage."""
-    made_by = recipe_hash(recipe)
+def stage(recipe: Recipe, made_by: str) -> Stage:
+    """Declare the stage; `made_by` is the hash of what the student was trained from."""
     return Stage(
         name="onnx",
         run=partial(run, recipe, made_by),
