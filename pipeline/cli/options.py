@@ -18,18 +18,21 @@ Commands = argparse._SubParsersAction  # of argparse.ArgumentParser
 Run = Callable[[argparse.Namespace], int | None]
 
 
-def add_command(commands: Commands[argparse.ArgumentParser], name: str, run: Run) -> argparse.ArgumentParser:
-    """Add a command whose help is the first line of the docstring of `run`.
+def add_command(
+    commands: Commands[argparse.ArgumentParser], name: str, run: Run, text: str | None = None
+) -> argparse.ArgumentParser:
+    """Add a command.
 
     Args:
         commands: the sub-parsers of the program.
         name: the word on the command line.
         run: what it does; returns an exit code, or None for 0.
+        text: its help; by default the first line of the docstring of `run`.
 
     Returns:
         The command's parser, to take more options.
     """
-    text = (run.__doc__ or "").splitlines()[0]
+    text = text or (run.__doc__ or "").splitlines()[0]
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import export.bundle.bundle
+from export.bundle import bundle as bundles
+from export.errors import BundleError
 from mlkd.core.files import write_file
 from pipeline.cli.options import DIST, Commands, add_command, add_recipe_options, pipeline_of, read_recipe
 from pipeline.runner import ranks, result
@@ -21,10 +22,7 @@ COMMANDS = {  # command -> its last stages, help
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
     """The commands that run stages."""
     for name, (_, text) in COMMANDS.items():
-        parser = add_command(commands, name, run)
-        parser.description = text
-        commands._choices_actions[-1].help = text
-        add_recipe_options(parser)
+        add_recipe_options(add_command(commands, name, run, text))
 
 
 def run(options: argparse.Namespace) -> None:
@@ -51,12 +49,12 @@ def publish(folder: Path, dist: Path) -> None:
     assert bundle is not None, "export ends with a bundle"
     measured = report is not None and report.identity["reads"]["bundle"] == bundle.content
     newest = folder / ("report" if measured else "bundle") / "bundle"
-    export.bundle.bundle.recover(dist)
-    equal = _equal(newest / export.bundle.bundle.DIGEST, dist / export.bundle.bundle.DIGEST)
+    bundles.recover(dist)
+    equal = _equal(newest / bundles.DIGEST, dist / bundles.DIGEST)
     if not (equal and _is_whole(dist)):
-        signature = dist / export.bundle.bundle.SIGNATURE
+        signature = dist / bundles.SIGNATURE
         signed = signature.read_bytes() if signature.is_file() else None
-        export.bundle.bundle.publish(newest, dist)
+        bundles.publish(newest, dist)
         if signed is not None and equal:
             write_file(signature, signed)
         elif signed is not None:
@@ -66,8 +64,8 @@ def publish(folder: Path, dist: Path) -> None:
 
 def _is_whole(bundle: Path) -> bool:
     try:
-        export.bundle.bundle.read_bundle(bundle)
-    except export.bundle.bundle.BundleError:
+        bundles.read_bundle(bundle)
+    except BundleError:
         return False
     return True
 
