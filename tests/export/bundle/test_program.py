@@ -43,6 +43,13 @@ def test_the_version_is_that_of_the_project(tmp_path: Path) -> None:
     assert printed == f"tagger {__version__}\n"
 
 
+def test_the_import_rule_covers_everything_that_ships() -> None:
+    project = tomllib.loads((program.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (rule,) = [rule for rule in project["tool"]["importlinter"]["contracts"] if "device" in rule["name"]]
+    covered = tuple(f"{module}." for module in rule["source_modules"])
+    assert all(f"{part.removesuffix('.py').replace('/', '.')}.".startswith(covered) for part in program.PARTS)
+
+
 def test_a_missing_source_of_the_program_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("export.bundle.program.ROOT", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"expected a source file of tagger.pyz, got none"):
