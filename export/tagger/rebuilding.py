@@ -123,8 +123,6 @@ def _cache_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as cause:
-        if OTHER_FOLDER in str(cause):
-            raise
         raise OSError(
             cause.errno or errno.EIO,
             f"{place}: expected a writable folder for a rebuilt engine, got: {cause.strerror or cause}; "
