@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mlkd.data.base import Bounds, Finding, LeftOut, Listing
-from mlkd.data.groups import DisjointSets
+from mlkd.data.disjoint_sets import DisjointSets
 from mlkd.data.leakage import COPY, SPLIT_PRIORITY, Decoded, drop_equal_files
 from mlkd.data.splits import split_by_hash
 

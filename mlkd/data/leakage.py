@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mlkd.data.base import LeftOut, Sample, hash_fraction
-from mlkd.data.groups import DisjointSets
+from mlkd.data.disjoint_sets import DisjointSets
 
 SPLIT_PRIORITY = ("test", "val", "train")  # the first of them keeps an image that two published splits have
 COPY = "copy in another split"  # reason for which images are left out

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mlkd.data.groups import DisjointSets
+from mlkd.data.disjoint_sets import DisjointSets
 
 THUMBNAIL_PX = 16
 SHAPE_ALIKE = 0.97  # correlation of the alpha thumbnails
