@@ -51,22 +51,22 @@ def stage(recipe: Recipe) -> Stage:
 
 def run(recipe: Recipe, context: Context) -> None:
     """Build every engine and write engines.json."""
-    found, told = graphs(context.inputs["precisions"])
-    check_budget(told["precisions"], recipe.export.budget)
+    files, int8 = graphs(context.inputs["precisions"])
+    check_budget(int8["precisions"], recipe.export.budget)
     (models := context.out / "models").mkdir(exist_ok=True)
-    found |= {
+    files |= {
         name: Path(shutil.copyfile(file, models / f"{name}.onnx"))
-        for name, file in found.items()
+        for name, file in files.items()
         if file.suffix == ".onnx"
     }
-    work = _Work(recipe, Val.read(recipe, context.inputs["data"]), found, context.out)
+    work = _Work(recipe, Val.read(recipe, context.inputs["data"]), files, context.out)
     entries = []
     for done, engine in enumerate(recipe.export.engines):
         context.progress("engines", done, len(recipe.export.engines))
         entries.append(work.build(engine))
         log.info("engines: %s", _summary(entries[-1]))
     context.progress("engines", len(entries), len(entries))
-    facts = {"engines": entries, "int8": told}
+    facts = {"engines": entries, "int8": int8}
     (context.out / "engines.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
