@@ -15,6 +15,9 @@ UV = .venv/bin/uv
 # one thread a process, because the tests run in several; OpenMP's threads would fight for the cores
 TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
+# without compiled modules every process compiles torch again, 5 s each; container images set this
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help setup distill export bench report compare plan doctor fetch check test slow docs arm speed clean system lock
