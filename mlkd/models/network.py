@@ -89,10 +89,17 @@ class TaggerNet(nn.Module):
         Raises:
             ValueError: `features` is set and the backbone has no stage maps.
         """
+        return self.outputs(self.backbone, self.normalise(images), features=features)
+
+    def normalise(self, images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
+        """Return the images as the backbone reads them."""
         values = (images.float() - self.mean) / self.std
-        inputs = values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
-        last, maps = self._with_stage_maps(inputs) if features else (self.backbone(inputs), None)
-        positions = tokens(last, self.backbone)
+        return values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+
+    def outputs(self, backbone: nn.Module, inputs: Float[Tensor, "B ..."], *, features: bool = False) -> Outputs:
+        """Compute what `forward` does from the inputs of the backbone, or of a part of it that ends alike."""
+        last, maps = self._with_stage_maps(backbone, inputs) if features else (backbone(inputs), None)
+        positions = tokens(last, backbone)
         outputs: Outputs = self.head(positions)
         return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps)
 
@@ -115,13 +122,12 @@ class TaggerNet(nn.Module):
                 module.training = training
         return tuple((m.shape[1], m.shape[2], m.shape[3]) for m in maps if m.requires_grad or not trainable)
 
-    def _with_stage_maps(self, inputs: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _with_stage_maps(self, backbone: Any, inputs: Float[Tensor, "B ..."]) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The result of the backbone, and the maps (B, C, H, W) of its last four stages."""
-        if not hasattr(self.backbone, "forward_intermediates"):
+        if not hasattr(backbone, "forward_intermediates"):
             raise ValueError(
                 f"features: expected a backbone with timm's forward_intermediates, got {self.backbone_name}; "
                 "choose another backbone, or a loss that needs no stage maps"
             )
-        backbone: Any = self.backbone
         last, maps = backbone.forward_intermediates(inputs, output_fmt="NCHW")
         return backbone.forward_head(last), tuple(maps[-4:])
