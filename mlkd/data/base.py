@@ -138,10 +138,11 @@ class Listing:
 
 
 class ImageSource(Protocol):
-    """Interface of a data source: a frozen dataclass that is read straight from the recipe."""
+    """Base of all data sources: frozen dataclasses that are read straight from the recipe."""
 
     def needs_fetch(self) -> bool:
-        """Whether the image packages have to be fetched before `read`."""
+        """Whether the image packages have to be fetched before `read`: not where the images are the user's own."""
+        return False
 
     def fingerprint(self) -> str:
         """Cheap identity of the input: file names, sizes where the files are few, no contents."""
@@ -155,19 +156,10 @@ class ImageSource(Protocol):
         """
 
 
-class LocalFiles:
-    """Base of the sources whose images are the user's own files."""
-
-    def needs_fetch(self) -> bool:
-        """Return False: the images exist already."""
-        return False
-
-
 def count_labels_with_images(splits: Mapping[str, Iterable[Sample]]) -> dict[str, int]:
     """Count the labels that at least one image has, under the name that published counts use."""
-    return {
-        LABELS_WITH_IMAGES: len({label for part in splits.values() for sample in part for label in sample.positives})
-    }
+    found = {label for part in splits.values() for sample in part for label in sample.positives}
+    return {LABELS_WITH_IMAGES: len(found)}
 
 
 def join_names(names: Collection[str], limit: int) -> str:

@@ -13,14 +13,15 @@ from mlkd.core.progress import Progress
 from mlkd.data.base import (
     LABELS_WITH_IMAGES,
     Finding,
+    ImageSource,
     LeftOut,
     Listing,
-    LocalFiles,
     Sample,
     count_labels_with_images,
+    rank_boxes,
 )
 from mlkd.data.paths import fingerprint_files, fingerprint_names, relative_paths
-from mlkd.data.sources.coco_file import CocoFile, CocoImage, boxes_of, read_coco_file
+from mlkd.data.sources.coco_file import CocoFile, CocoImage, read_coco_file
 from mlkd.data.sources.coco_layout import CocoPart, Layout, find_layout, locate
 from mlkd.data.splits import TRAIN_VAL_TEST, check_val_share, split_by_hash, train_val
 
@@ -47,7 +48,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coco(LocalFiles):
+class Coco(ImageSource):
     """Annotation files in COCO's format, and the images that they name.
 
     Without `train` the layout is detected: COCO 2014 or 2017, whose val is the test set, or an export of CVAT (COCO
@@ -125,7 +126,8 @@ def _samples(root: Path, layout: Layout, split: str, file: CocoFile, labels: Lab
         path = place.folder / inside
         short = path.relative_to(root) if path.is_relative_to(root) else path
         name = path.stem if layout.year else short.as_posix()
-        sample = Sample(name, path, _columns(first, column), name, boxes_of(first, column.__getitem__))
+        boxes = rank_boxes((area, column[label], corners) for area, label, corners in first.boxes)
+        sample = Sample(name, path, _columns(first, column), name, boxes)
         if inside in existing:
             samples.append(sample)
         else:
@@ -138,19 +140,17 @@ def _columns(image: CocoImage, column: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def _refuse_contradictions(file: Path, entries: Mapping[str, Sequence[CocoImage]]) -> None:
-    differing = {path: images for path, images in entries.items() if len({image.labels for image in images}) > 1}
-    if not differing:
-        return
-    examples = [f"{path} ({'; '.join(map(_describe, differing[path]))})" for path in list(differing)[:SHOWN]]
-    raise ValueError(
-        f"{file}: expected one entry of images for every file, got {len(differing)} files in several entries with "
-        f"different labels: {', '.join(examples)}; if they are different images, add their folders to file_name, else "
-        "merge their entries"
-    )
-
-
-def _describe(image: CocoImage) -> str:
-    return f"id {image.id}: {', '.join(sorted(image.labels)) or 'no label'}"
+    differing = []
+    for path, images in entries.items():
+        if len({image.labels for image in images}) > 1:
+            described = [f"id {image.id}: {', '.join(sorted(image.labels)) or 'no label'}" for image in images]
+            differing.append(f"{path} ({'; '.join(described)})")
+    if differing:
+        raise ValueError(
+            f"{file}: expected one entry of images for every file, got {len(differing)} files in several entries with "
+            f"different labels: {', '.join(differing[:SHOWN])}; if they are different images, add their folders to "
+            "file_name, else merge their entries"
+        )
 
 
 def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
@@ -168,10 +168,9 @@ def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
     names = tuple(name for name in first.categories if name not in parents)
     if not names:
         raise ValueError(f"{first.file}: expected categories, got none; export the file with its categories")
-    if not parents:
-        return Labels(names), ()
     claim = "Categories that only group others and have no annotation are not used as labels."
-    return Labels(names), (Finding(claim, f"{', '.join(sorted(parents))}.", note=True),)
+    findings = (Finding(claim, f"{', '.join(sorted(parents))}.", note=True),) if parents else ()
+    return Labels(names), findings
 
 
 def _counts(layout: Layout, parts: Mapping[str, Sequence[Sample]]) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Literal
 from mlkd.core.image_kinds import image_files, unread_images
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import SOURCE_SPLITS, Finding, Listing, LocalFiles, Sample
+from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, Listing, Sample
 from mlkd.data.copies import group_equal_files
 from mlkd.data.paths import fingerprint_files, fingerprint_names, is_dead_link, is_utf8, relative_paths
 from mlkd.data.sources.cells import BadRow
@@ -42,7 +42,7 @@ class FolderRows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder(LocalFiles, TableOptions):
+class Folder(TableOptions, ImageSource):
     """Images below `root`; `table` is CSV, tab-separated values or JSON lines, see `tables.read_table`.
 
     Without a split column, or with one value in it, the images are split 70/10/20 by hash of the file name, fair to

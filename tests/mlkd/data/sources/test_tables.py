@@ -158,6 +158,6 @@ def test_form_tags_needs_a_tags_column(tmp_path: Path) -> None:
 def test_other_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tags.csv").write_bytes("file,tags\na.png,bär\n".encode("latin-1"))
     with pytest.raises(
-        ValueError, match=r"tags.csv, line 2: expected UTF-8, got .*; save a copy as UTF-8 and set table: "
+        ValueError, match=r"tags.csv, line 2: expected text in UTF-8, got byte 0xe4; save a copy as UTF-8 and set table"
     ):
         read_table(tmp_path / "tags.csv")
