@@ -49,19 +49,15 @@ def unite_copies(
     """
     remaining, findings = {split: list(images) for split, images in splits.items()}, list[Finding]()
     if not listing.composed:
-        greys = [_greys(arrays[split], images) for split, images in splits.items()]
-        photographs = same_photograph_groups(np.concatenate(greys)).tolist()
+        pixels = {split: np.load(array, mmap_mode="r") for split, array in arrays.items()}
+        greys = photograph_greys(pixels[split][image.row] for split, images in splits.items() for image in images)
+        photographs = same_photograph_groups(greys).tolist()
         remaining, dropped, findings = move_copies(splits, photographs, listing.bounds)
         for image in dropped:
             left_out.add(COPY, image.sample.name, f"{image.sample.file}: {COPY}", image.sample.positives)
     if listing.published:
         remaining = drop_equal_files(remaining, left_out)
     return remaining, findings
-
-
-def _greys(array: Path, images: Sequence[Decoded]) -> NDArray[np.uint8]:
-    pixels = np.load(array, mmap_mode="r")
-    return photograph_greys(pixels[image.row] for image in images)
 
 
 def move_copies(
@@ -138,7 +134,7 @@ def photograph_greys(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Shrink images (px, px, 3) to greys (N, 24, 24)."""
     greys = (Image.fromarray(image).convert("L") for image in images)
     small = [np.asarray(grey.resize((GREY_PX, GREY_PX), Image.Resampling.BOX)) for grey in greys]
-    return np.stack(small) if small else np.zeros((0, GREY_PX, GREY_PX), np.uint8)
+    return np.array(small, np.uint8).reshape(-1, GREY_PX, GREY_PX)  # also of no images
 
 
 def same_photograph_groups(greys: NDArray[np.uint8]) -> NDArray[np.int64]:

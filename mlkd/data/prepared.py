@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,17 +73,8 @@ class Split:
         """(N,) width / height of the upright images, read from their files.  Raises UnreadableImageError."""
         return np.array([images.aspect(file) for file in self.files])
 
-    @cached_property
-    def major(self) -> NDArray[np.uint8] | None:
-        """(N, L): which labels have a major object; None where the source has no boxes."""
-        return self._of_role("major")
-
-    @cached_property
-    def minor(self) -> NDArray[np.uint8] | None:
-        """(N, L): which labels have a minor object; None where the source has no boxes."""
-        return self._of_role("minor")
-
-    def _of_role(self, role: str) -> NDArray[np.uint8] | None:
+    def of_role(self, role: Literal["major", "minor"]) -> NDArray[np.uint8] | None:
+        """(N, L): which labels have an object of the role; None where the source has no boxes."""
         if not any(self.boxes):
             return None
         marked = np.zeros_like(self.targets)

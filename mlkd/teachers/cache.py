@@ -22,7 +22,7 @@ from torch import Tensor
 from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
-from mlkd.data.loader import shown, workers
+from mlkd.data.loader import AugmentedImages, workers
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses import Loss
 from mlkd.losses.base import positives
@@ -58,10 +58,12 @@ def record(
         return
     teacher = load(teachers, split.labels)
     processes = workers(cuda=torch.cuda.is_available(), ranks=1)
+    rows = [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
     with ExitStack() as stack, torch.inference_mode():
         files = _Files(out, about.get("bytes", {}), stack)
         for view in range(about.get("done", 0), views.count):
-            for indices, images in shown(split, teacher.sizes, views, seed, view, _batches(split), processes):
+            augmented = AugmentedImages(split, teacher.sizes, views, seed, view)
+            for indices, images in augmented.batches(rows, processes):
                 aspects = split.aspects[indices] if teacher.pads else None
                 outputs = teacher(dict(zip(teacher.sizes, images, strict=True)), aspects)
                 _append(files, split, indices, outputs)
@@ -187,10 +189,6 @@ def _check_finite(split: Split, indices: NDArray[np.int64], outputs: Outputs) ->
             raise ValueError(
                 f"teacher outputs: expected finite {output}, got others for {name}; choose another teacher"
             )
-
-
-def _batches(split: Split) -> list[range]:
-    return [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
 
 
 def _half(values: Float[Tensor, "..."]) -> NDArray[np.float16]:

@@ -59,10 +59,9 @@ def test_scenes_are_prepared_and_read_back(scenes: Scenes, tmp_path: Path) -> No
     assert about["counts"]["train"] == 40
     for split in splits.values():
         assert split.targets.shape == (len(split), 3)
-        assert split.major is not None
-        assert split.minor is not None
-        np.testing.assert_array_equal(split.major | split.minor, split.targets)
-        np.testing.assert_array_equal(split.major.sum(1), 1)
+        major, minor = split.of_role("major"), split.of_role("minor")
+        np.testing.assert_array_equal(major | minor, split.targets)
+        np.testing.assert_array_equal(major.sum(1), 1)
         for row in (0, len(split) - 1):
             assert hashlib.sha256(split.files[row].read_bytes()).hexdigest() == split.hashes[row]
             for px in (32, 48):
@@ -199,7 +198,7 @@ def test_the_only_positive_of_val_is_in_select(listing: Listing, tmp_path: Path)
 
 def test_errors_name_a_missing_size_split_or_folder(listing: Listing, tmp_path: Path) -> None:
     prepare(Given(listing), tmp_path / "out", (16,))
-    assert read_split(tmp_path / "out", "train").major is None
+    assert read_split(tmp_path / "out", "train").of_role("major") is None
     with pytest.raises(ValueError, match=r"prepared sizes \[16\], got 20"):
         read_split(tmp_path / "out", "train").pixels(20)
     with pytest.raises(ValueError, match="expected one of train, select, tune, test, got 'val'"):
