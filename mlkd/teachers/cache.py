@@ -68,8 +68,10 @@ def record(
                 outputs = teacher(dict(zip(teacher.sizes, images, strict=True)), aspects)
                 _append(files, split, indices, outputs)
                 progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, views.count * len(split))
-            facts = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush(), **_widths(outputs)}
-            write_file(out / _ABOUT, (json.dumps(facts, indent=1) + "\n").encode())
+            facts: dict[str, Any] = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush()}
+            for name, values in (("embeddings", outputs.embeddings), ("pooled", outputs.pooled)):
+                facts[name] = None if values is None else values.shape[-1]
+            write_file(out / _ABOUT, json.dumps(facts, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ class TeacherOutputs:
             got = about["bytes"]["logits"] // (2 * views.count)
             raise _other_images_error(folder, split, f"{got} decisions")
         positive = _map_file(folder, "positive", np.uint8, (*shape[:2], -(-shape[2] // 8)))
-        if not _same_images(positive[0], split):
+        known = True if split.label_mask is None else split.label_mask
+        stored = np.unpackbits(positive[0], axis=1, count=shape[2])
+        if not np.array_equal(stored * known, split.targets * known):
             raise _other_images_error(folder, split, "those of other images")
         counts = np.bitwise_count(positive).sum(2, dtype=np.int64)
         return cls(
@@ -193,31 +197,13 @@ def _check_finite(split: Split, indices: NDArray[np.int64], outputs: Outputs) ->
 
 def _half(values: Float[Tensor, "..."]) -> NDArray[np.float16]:
     limit = float(np.finfo(np.float16).max)
-    half: NDArray[np.float16] = values.clamp(-limit, limit).numpy().astype(np.float16)
-    return half
-
-
-def _widths(outputs: Outputs) -> dict[str, int | None]:
-    """Length of an embedding and of the pooled features of an image."""
-    return {
-        "embeddings": None if outputs.embeddings is None else outputs.embeddings.shape[2],
-        "pooled": None if outputs.pooled is None else outputs.pooled.shape[1],
-    }
+    return np.asarray(values.clamp(-limit, limit).numpy(), np.float16)
 
 
 def _map_file(folder: Path, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     if 0 in shape:
         return np.zeros(shape, dtype)
     return np.asarray(np.memmap(folder / f"{name}.raw", dtype, mode="r", shape=shape))
-
-
-def _same_images(positive: NDArray[np.uint8], split: Split) -> bool:
-    """Whether the stored positives (N, ⌈L/8⌉) equal the known targets."""
-    targets = np.packbits(split.targets.astype(bool), axis=1)
-    if split.label_mask is None:
-        return bool(np.array_equal(positive, targets))
-    label_mask = np.packbits(split.label_mask, axis=1)
-    return bool(np.array_equal(positive & label_mask, targets & label_mask))
 
 
 def _other_images_error(folder: Path, split: Split, got: str) -> ValueError:

@@ -123,11 +123,6 @@ def test_temperature_must_be_positive(kind: type[LabelKL | Kd]) -> None:
         kind(temperature=0)
 
 
-def test_mse_is_on_logits_or_scores() -> None:
-    with pytest.raises(ValueError, match="loss mse: on: expected logits or scores, got 'sigmoids'"):
-        Mse(on="sigmoids")  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("loss", [ClassAware(), InstanceAware()], ids=name)
 def test_structure_ignores_scale_and_shift(loss: Loss) -> None:
     moved = changed(student(), lambda values: values * 7 + 3, ("embeddings",))
