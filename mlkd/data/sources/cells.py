@@ -11,17 +11,10 @@ from pathlib import Path, PurePosixPath
 
 from mlkd.core.image_kinds import NAMED
 from mlkd.data.paths import read_text
+from mlkd.data.sources.rows import BadRow
 
 DELIMITERS = ",\t;"  # between cells
 MOST_LINES = 100  # of one quoted value; a quote that is closed later was opened by mistake
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row that cannot be used, and the reason."""
-
-    line: int
-    reason: str
 
 
 @dataclass
