@@ -13,7 +13,7 @@ from mlkd.data.sources.cells import Cells, read_cells
 from mlkd.data.sources.forms import LabelCells, detect_form, label_columns
 from mlkd.data.sources.json_lines import json_table
 from mlkd.data.sources.label_names import merge_spellings, replace_numbers
-from mlkd.data.sources.rows import Row, Table
+from mlkd.data.sources.rows import BadRow, Row, Table
 from mlkd.data.sources.separators import other_separator, split_tags
 from mlkd.data.sources.table_options import Form, TableOptions
 

@@ -21,20 +21,9 @@ ODD = (
     "", " ", "1", "\0", "\ud800", "é\u0301", "../x", "/", "C:\\x", ".", "a" * 300,
 )  # fmt: skip
 PIECES = (
-    b"\0",
-    b"\xff\xfe",
-    b"\xef\xbb\xbf",
-    b"\n\n",
-    b"<",
-    b"&x;",
-    b"..",
-    b"/",
-    b'"',
-    b"9" * 400,
-    b"nan",
-    b"1e999",
+    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\n\n", b"<", b"&x;", b"..", b"/", b'"', b"9" * 400, b"nan", b"1e999",
     b"\xc3",
-)
+)  # fmt: skip
 XML = (
     b'<?xml version="1.0" encoding="none"?>',
     b'<?xml version="1.0" encoding="utf-16"?>',
