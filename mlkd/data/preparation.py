@@ -25,15 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Progress = silent) -> None:
-    """Read a source and write the prepared set.
+    """Read a source and write the prepared set into `out`, with an array of each split for each of `sizes` in pixels.
 
     Images that cannot be read are left out, counted, and named in skipped.json.
-
-    Args:
-        source: where the images are from.
-        out: folder to write into.
-        sizes: image sizes in pixels, one array of each split for each.
-        progress: called with the step, the number done and the total.
 
     Raises:
         ValueError: two splits share an image; a split has no image; a split other than train has unlabelled images;

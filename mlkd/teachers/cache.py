@@ -39,15 +39,8 @@ def record(
     """Write the outputs of a teacher or an ensemble for all views of the training images; resumes at the last view.
 
     Logits (V, N, L), pooled features (V, N, F) and embeddings (P, D) are stored in float16; embeddings only of the
-    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.
-
-    Args:
-        teachers: One, or the members of an ensemble.
-        data: Folder of a prepared set.
-        views: Augmentations.
-        out: An existing folder, empty or with some complete views.
-        seed: Of the augmentations.
-        progress: Called after each batch.
+    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  `data` is
+    a prepared set, `out` an existing folder, empty or with some complete views.
 
     Raises:
         ValueError: A teacher lacks a label, or its outputs are nan or infinite.

@@ -26,15 +26,8 @@ from mlkd.training.memory_bank import MemoryBank
 class LossComputer:
     """Computes the loss terms of a run.
 
-    Args:
-        split: The training images.
-        training: Names the losses.
-        outputs: Folder of `teachers.cache.record`.
-        teacher: Folder of a trained model; loaded only where a loss needs stage maps.
-        device: Where the terms are computed.
-
-    Raises:
-        ValueError: A loss needs teacher outputs or stage maps that are missing.
+    `outputs` is a folder of `teachers.cache.record`; `teacher`, that of a trained model, is loaded only where a loss
+    needs stage maps.  Raises ValueError if a loss needs teacher outputs or stage maps that are missing.
     """
 
     def __init__(

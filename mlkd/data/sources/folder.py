@@ -57,11 +57,7 @@ class Folder(TableOptions, ImageSource):
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def read_rows(self) -> Table:
-        """Read the table or the sub-folders.
-
-        Raises:
-            ValueError: they cannot be read, or have labels that no model can learn.
-        """
+        """Read the table or the sub-folders.  Raises ValueError, also for labels that no model can learn."""
         if not self.root.is_dir():
             raise ValueError(f"root: expected a folder with images, got nothing at {self.root}; set root: FOLDER")
         by_folders = self.labels_from == "folders"

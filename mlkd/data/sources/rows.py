@@ -33,27 +33,16 @@ class BadRow:
 
 @dataclass(frozen=True)
 class Table:
-    """The content of a table or of sub-folders with images.
-
-    Attributes:
-        rows: the rows whose image exists.
-        labels: a one-hot table's columns or the names file in their order, else all tags, sorted.
-        form: how the labels are written.
-        warnings: what was read although it looks wrong.
-        bad: rows that cannot be used.
-        unused: columns that were not read.
-        missing: for every other row, by file name, why it has no image.
-        missing_rows: one such row of each file.
-    """
+    """The content of a table or of sub-folders with images."""
 
     rows: tuple[Row, ...]
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # a one-hot table's columns or the names file in their order, else all tags, sorted
     form: Literal["tags", "columns", "one_hot", "folders"] = "tags"
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # about what was read although it looks wrong
     bad: tuple[BadRow, ...] = ()
-    unused: tuple[str, ...] = ()
-    missing: dict[str, str] = field(default_factory=dict)
-    missing_rows: tuple[Row, ...] = ()
+    unused: tuple[str, ...] = ()  # columns that were not read
+    missing: dict[str, str] = field(default_factory=dict)  # by file name, why it is not among the rows
+    missing_rows: tuple[Row, ...] = ()  # one of each missing file
 
 
 def combine_rows(rows: Sequence[Row], path: Path, *, merge: bool) -> tuple[list[Row], tuple[str, ...]]:

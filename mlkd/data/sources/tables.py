@@ -35,14 +35,7 @@ def read_table(path: Path, options: TableOptions | None = None) -> Table:
     CSV has three forms: *tags* has a column with `separator` between the tags; *columns* has one tag or nothing in
     each column (tag1, tag2, ...); *one_hot* has a column for each label with 1, 0, or nothing, ? or -1 for unknown.
     All may have a split column, and a column `unknown` with the labels whose value is not known.  JSON lines have the
-    keys of *tags*, with lists.
-
-    Args:
-        path: a .csv, .tsv or .jsonl file.
-        options: how to read it.
-
-    Raises:
-        ValueError: names file and line, for all bad rows at once.
+    keys of *tags*, with lists.  Raises ValueError that names file and line, for all bad rows at once.
     """
     options = options or TableOptions()
     if path.suffix.lower() == ".jsonl" and options.form not in ("auto", "tags"):
