@@ -21,7 +21,7 @@ from mlkd.core.images import UnreadableImageError, aspect, decode, load
 from tests.helpers import wild
 
 IMAGES = wild.images()
-DAMAGES = 40  # of each image
+DAMAGES = 20  # of each image
 
 
 def inside(pixels: np.ndarray) -> np.ndarray:

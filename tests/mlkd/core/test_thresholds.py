@@ -76,7 +76,7 @@ def tuned_by_loops(scores: Array, targets: Array, config: Thresholds, label_mask
 @pytest.mark.parametrize("levels", [None, 10])
 @pytest.mark.parametrize("config", [OWN, Thresholds(), Thresholds(prior=40), floor(0.6), floor(0.6, 5), floor(0.99)])
 def test_thresholds_are_those_of_the_loops(config: Thresholds, levels: int | None) -> None:
-    scores, targets = drawn(0, levels=levels)
+    scores, targets = drawn(0, images=80, levels=levels)
     scores = np.clip(scores, 0.01, 0.99)
     label_mask = np.random.default_rng(1).random(targets.shape) < 0.8
     found = tune(scores, targets, config, label_mask)
