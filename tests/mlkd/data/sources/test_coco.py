@@ -97,16 +97,3 @@ def test_errors_name_a_missing_file(root: Path) -> None:
     (root / "annotations/instances_val2014.json").unlink()
     with pytest.raises(ValueError, match=r"root: expected .*instances_val2014.json, got none; unpack"):
         Coco(root=root).read(root, silent)
-    with pytest.raises(ValueError, match=r"val_share: expected 0.05 to 0.5, got 0.01"):
-        Coco(root=root, val_share=0.01)
-
-
-def test_fingerprint_depends_on_annotations_and_names(root: Path) -> None:
-    before = Coco(root=root).fingerprint()
-    assert Coco(root=root).fingerprint() == before
-    layouts.draw(root / "val2014/more.jpg", 3)
-    after = Coco(root=root).fingerprint()
-    assert after != before
-    changed(root, "train2014", info="")
-    assert Coco(root=root).fingerprint() != after
-    assert not Coco(root=root).needs_fetch()
