@@ -14,7 +14,6 @@ from mlkd.models.outputs import Outputs
 from tests.helpers.loss_batches import LOSSES, changed, gradients, name, read_by, student, targets, teacher, with_read
 
 DISTILLING = [*(loss for loss in LOSSES if "teacher" in loss.needs), Mse(on="scores")]
-PER_IMAGE = [loss for loss in LOSSES if not loss.compares_images]
 # focal weights carry no gradient, so only without them is asymmetric's gradient its derivative
 DIFFERENTIABLE = [
     *(loss for loss in LOSSES if not isinstance(loss, Asymmetric)),
@@ -72,16 +71,6 @@ def test_compares_images_exactly_when_it_is_no_mean_of_single_images(loss: Loss)
     whole = loss(student(), teacher(), targets())
     single = [loss(alone(student(), at), alone(teacher(), at), targets()[at : at + 1]) for at in range(8)]
     assert torch.isclose(torch.stack(single).mean(), whole) == (not loss.compares_images)
-
-
-@pytest.mark.parametrize("loss", PER_IMAGE, ids=name)
-def test_repeating_the_batch_changes_nothing(loss: Loss) -> None:
-    def twice(values: Tensor) -> Tensor:
-        return torch.cat([values, values])
-
-    once = loss(student(), teacher(), targets())
-    repeated = loss(changed(student(), twice), changed(teacher(), twice), twice(targets()))
-    torch.testing.assert_close(repeated, once)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
