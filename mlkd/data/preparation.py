@@ -95,7 +95,7 @@ def _parts(splits: Mapping[str, Sequence[Decoded]], listing: Listing, out: Path)
     val = splits["val"]
     keys = [image.sha256 for image in val] if listing.composed else group_keys(val)
     in_select = split_val(_targets(val, len(listing.labels))[0], keys)
-    select, tune = ([val[row] for row in np.flatnonzero(in_select == half)] for half in (True, False))
+    select, tune = ([val[row] for row in np.flatnonzero(in_select == half).tolist()] for half in (True, False))
     for split, where, images in (("val", " in select", select), ("test", "", splits["test"])):
         if not any(image.sample.positives for image in images):
             raise ValueError(f"{split}: expected a positive of some label{where}, got none; tag more images")
