@@ -182,7 +182,7 @@ def test_a_split_without_a_positive_is_refused(split: str, where: str, listing: 
 
 
 def test_the_only_positive_of_val_is_in_select(listing: Listing, tmp_path: Path) -> None:
-    for number in range(6):
+    for number in (0, 3):
         val = [replace(sample, positives=(1,) * (row == number)) for row, sample in enumerate(listing.splits["val"])]
         source = Given(replace(listing, splits=listing.splits | {"val": val}))
         prepare(source, tmp_path / "out", (16,))

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from mlkd import losses
-from mlkd.losses.presets import L2D
 from mlkd.models.outputs import Outputs
 from tests.helpers import reference
+from tests.helpers.loss_batches import L2D
 
 MAPS = ((3, 7, 5), (4, 4, 4), (5, 2, 3), (6, 1, 1))  # heights above, at and below the pools of 4, 2 and 1
 
