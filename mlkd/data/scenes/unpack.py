@@ -34,9 +34,9 @@ def unpack(package: Path, out: Path) -> str:
         with _files(package) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
-                stream_of_file = archive.extractfile(member) if member.isreg() else None
-                if stream_of_file and (_is_image(name) or name.endswith(LICENCES)):
-                    content = stream_of_file.read()
+                packed = archive.extractfile(member) if member.isreg() else None
+                if packed and (_is_image(name) or name.endswith(LICENCES)):
+                    content = packed.read()
                     (out / name).parent.mkdir(parents=True, exist_ok=True)
                     (out / name).write_bytes(content)
                     if _is_image(name):

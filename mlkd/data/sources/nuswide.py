@@ -37,13 +37,10 @@ class NusWide(ImageSource):
 
     def fingerprint(self) -> str:
         """Hash the names and sizes of the lists, and the names of the images."""
-        lists = [file for file in self._lists() if file.is_file()]
-        return fingerprint_files(lists, self.root)[:32] + fingerprint_names(self._images())[:32]
-
-    def _lists(self) -> list[Path]:
-        names = [self.root / "ImageList" / f"{part}Imagelist.txt" for part in PARTS]
-        concepts = self.root / "ConceptsList" / "Concepts81.txt"
-        return [*names, self.root / "ImageList" / "Imagelist.txt", concepts, *sorted(self._labels().iterdir())]
+        names = [self.root / "ImageList" / f"{part}Imagelist.txt" for part in (*PARTS, "")]
+        lists = [*names, self.root / "ConceptsList" / "Concepts81.txt", *self._labels().iterdir()]
+        existing = [file for file in lists if file.is_file()]
+        return fingerprint_files(existing, self.root)[:32] + fingerprint_names(self._images())[:32]
 
     def _labels(self) -> Path:
         return _first_folder(self.root, ("TrainTestLabels", "Groundtruth/TrainTestLabels"))
