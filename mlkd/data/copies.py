@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mlkd.core.files import sha256_of
 from mlkd.data.base import Bounds, Finding, LeftOut, Listing
 from mlkd.data.disjoint_sets import DisjointSets
 from mlkd.data.leakage import COPY, SPLIT_PRIORITY, Decoded, drop_equal_files
@@ -35,7 +35,7 @@ def group_equal_files(files: Mapping[str, Path]) -> dict[str, str]:
     for names in by_size.values():
         by_content: dict[str, str] = {}
         for name in names:
-            content = hashlib.sha256(files[name].read_bytes()).hexdigest() if len(names) > 1 else ""
+            content = sha256_of(files[name]) if len(names) > 1 else ""
             first[name] = by_content.setdefault(content, name)
     return first
 

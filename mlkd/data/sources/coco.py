@@ -25,23 +25,12 @@ from mlkd.data.sources.coco_file import CocoFile, CocoImage, read_coco_file
 from mlkd.data.sources.coco_layout import CocoPart, Layout, find_layout, locate
 from mlkd.data.splits import TRAIN_VAL_TEST, check_val_share, split_by_hash, train_val
 
-# Papers on 2014 report 82,081 and 40,137 images: those with an object.  The others are kept, without labels.
+# Images, and those with an object, which papers on 2014 count.  The others are kept, without labels.
 PUBLISHED = {
-    "2014": {
-        "images in train2014": 82_783,
-        "images with objects in train2014": 82_081,
-        "images in val2014": 40_504,
-        "images with objects in val2014": 40_137,
-        LABELS_WITH_IMAGES: 80,
-    },
-    "2017": {
-        "images in train2017": 118_287,
-        "images with objects in train2017": 117_266,
-        "images in val2017": 5_000,
-        "images with objects in val2017": 4_952,
-        LABELS_WITH_IMAGES: 80,
-    },
+    "2014": {"train2014": (82_783, 82_081), "val2014": (40_504, 40_137)},
+    "2017": {"train2017": (118_287, 117_266), "val2017": (5_000, 4_952)},
 }
+PUBLISHED_LABELS = 80
 MISSING, REPEATED = "missing file", "repeated entry"  # reasons for which images are left out
 LATER = {"identity": "unless default"}
 SHOWN = 5
@@ -93,6 +82,10 @@ class Coco(ImageSource):
         labels, grouping = _labels(list(files.values()))
         left_out = LeftOut(MISSING, REPEATED)
         parts = {split: _samples(self.root, layout, split, file, labels, left_out) for split, file in files.items()}
+        counts = {
+            layout.name(split): (len(samples), sum(bool(sample.positives) for sample in samples))
+            for split, samples in parts.items()
+        }
         declared = sum((file.counts for file in files.values()), Counter[str]())
         bounds = () if "val" in parts else train_val(self.val_share) if "test" in parts else TRAIN_VAL_TEST
         return Listing(
@@ -102,8 +95,10 @@ class Coco(ImageSource):
             ("CC-BY 4.0 (annotations)", "Flickr terms of use (images)") if layout.year else (),
             skipped=left_out.causes,
             published=len(parts) > 1,
-            expected=PUBLISHED.get(layout.year, {}),
-            actual=_counts(layout, parts),
+            expected=_image_counts(PUBLISHED[layout.year]) | {LABELS_WITH_IMAGES: PUBLISHED_LABELS}
+            if layout.year
+            else {},
+            actual=count_labels_with_images(parts) | _image_counts(counts),
             bounds=bounds,
             declared={name: declared[name] for name in labels.names},
             left_out=left_out.labels,
@@ -173,10 +168,8 @@ def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
     return Labels(names), findings
 
 
-def _counts(layout: Layout, parts: Mapping[str, Sequence[Sample]]) -> dict[str, int]:
-    counts = count_labels_with_images(parts)
-    for split, samples in parts.items():
-        part = layout.name(split)
-        counts[f"images in {part}"] = len(samples)
-        counts[f"images with objects in {part}"] = sum(bool(sample.positives) for sample in samples)
+def _image_counts(parts: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    counts = {}
+    for part, (images, with_objects) in parts.items():
+        counts |= {f"images in {part}": images, f"images with objects in {part}": with_objects}
     return counts

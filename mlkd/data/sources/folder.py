@@ -139,17 +139,12 @@ class Folder(TableOptions, ImageSource):
         return Table(tuple(labelled), labels, "folders", warnings, missing=missing)
 
     def _sample(self, row: Row, labels: Labels, groups: dict[str, str]) -> Sample:
-        positives, unknown = (
-            tuple(sorted({self._column(labels, tag, row) for tag in tags})) for tags in (row.tags, row.unknown)
-        )
-        group = groups.get(row.file, row.file)
-        return Sample(row.file, self.root / row.file, positives, group, unknown=unknown)
-
-    def _column(self, labels: Labels, tag: str, row: Row) -> int:
         try:
-            return labels.index(tag)
+            positives, unknown = (tuple(sorted(set(map(labels.index, tags)))) for tags in (row.tags, row.unknown))
         except ValueError as cause:
             raise ValueError(f"{self._path()}, line {row.line}: {cause}") from None
+        group = groups.get(row.file, row.file)
+        return Sample(row.file, self.root / row.file, positives, group, unknown=unknown)
 
     def _path(self) -> Path:
         return self.root / self.table
