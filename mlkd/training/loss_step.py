@@ -54,12 +54,8 @@ class LossComputer:
     ) -> dict[str, Tensor]:
         """Weighted loss terms by kind.
 
-        Args:
-            student: Outputs of the student for `images[0]`.
-            rows: Rows of the split that the images come from.
-            images: The student's images and, where a teacher runs along, the teacher's.
-            view: Number of the augmented view that the images show.
-            epochs: Epochs trained so far, which decide the ramps.
+        `student` are its outputs for the first of `images`, view number `view` of these rows of the split; where a
+        teacher runs along, the second ones are its images.  `epochs`, trained so far, decide the ramps.
         """
         student = student.each(Tensor.float)  # autocast may have computed it in half precision
         teacher = self._teacher(rows, images, view) if self.needs_teacher else student
