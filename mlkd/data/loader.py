@@ -25,7 +25,8 @@ class DeadWorkerError(RuntimeError):
 class Loader:
     """Shuffled batches of the training split; each of `ranks` processes has an equal part of every batch.
 
-    Images are uint8 (b, px, px, 3) at each of `sizes`, all of the same view; `workers` processes prepare them.
+    Images are uint8 (b, px, px, 3) at each of `sizes`, all of the same view, or none without sizes; `workers` processes
+    prepare them.
     """
 
     split: Split
@@ -72,8 +73,11 @@ class Loader:
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `first` on.  Raises DeadWorkerError."""
+        rows = self.rows(epoch)[first:]
+        if not self.sizes:
+            return ((np.array(batch), ()) for batch in rows)
         images = AugmentedImages(self.split, self.sizes, self.views, self.view_seed, self.view(epoch))
-        return images.batches(self.rows(epoch)[first:], self.workers)
+        return images.batches(rows, self.workers)
 
 
 def workers(cuda: bool, ranks: int) -> int:

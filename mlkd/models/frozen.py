@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float16, UInt8
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from mlkd.models.network import TaggerNet
@@ -43,6 +45,17 @@ class Cut:
         for tensor in (self.tagger.mean, self.tagger.std, *(t for t in state if id(t) not in in_tail)):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def freeze(tagger: TaggerNet, groups: int) -> None:
+    """Freeze the first `groups` stages of the backbone, in timm's grouping; the stem is the first."""
+    if not groups:
+        return
+    matcher: Any = tagger.backbone.group_matcher
+    by_group = group_parameters(tagger.backbone, matcher(coarse=True))
+    frozen = {name for group, names in by_group.items() if group < groups for name in names}
+    for name, parameter in tagger.backbone.named_parameters():
+        parameter.requires_grad_(name not in frozen)
 
 
 def cut(tagger: TaggerNet) -> Cut | None:

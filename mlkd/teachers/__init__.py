@@ -10,14 +10,20 @@ from mlkd.teachers.onnx import OnnxTeacher
 ReadyTeacher = CheckpointTeacher | OnnxTeacher
 
 
-def load(teachers: Sequence[ReadyTeacher], labels: Labels) -> Teacher:
+def load(teachers: Sequence[ReadyTeacher], labels: Labels, *, stage_maps: bool = False) -> Teacher:
     """Load one teacher, or an ensemble of several; the columns of the outputs are the labels of the data.
+
+    With `stage_maps`, the outputs have those of the first teacher that was trained by this pipeline.
 
     Raises:
         ValueError: A teacher cannot be read or lacks a label.
     """
-    loaded = tuple(teacher.load(labels) for teacher in teachers)
-    return loaded[0] if len(loaded) == 1 else Ensemble(loaded)
+    loaded = [teacher.load(labels) for teacher in teachers]
+    for at, teacher in enumerate(teachers):
+        if stage_maps and isinstance(teacher, CheckpointTeacher):
+            loaded[at] = teacher.load(labels, stage_maps=True)
+            break
+    return loaded[0] if len(loaded) == 1 else Ensemble(tuple(loaded))
 
 
 __all__ = ["CheckpointTeacher", "Ensemble", "OnnxTeacher", "ReadyTeacher", "Teacher", "load", "scores"]

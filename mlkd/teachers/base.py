@@ -81,6 +81,7 @@ class Ensemble:
             logits=torch.stack([output.logits for output in outputs]).mean(0),
             embeddings=_concatenate([output.embeddings for output in outputs]),
             pooled=_concatenate([output.pooled for output in outputs]),
+            features=next((output.features for output in outputs if output.features), None),
         )
 
 

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,18 +29,27 @@ from mlkd.losses.base import positives
 from mlkd.models.outputs import Outputs
 from mlkd.teachers import ReadyTeacher, load
 
+MAPS_BYTES = 8 << 30  # of the stage maps of all views; above it the teacher runs along with each student
 _BATCH = 64
 _ABOUT = "about.json"
 
 
 def record(
-    teachers: Sequence[ReadyTeacher], data: Path, views: Views, out: Path, *, seed: int, progress: Progress = silent
+    teachers: Sequence[ReadyTeacher],
+    data: Path,
+    views: Views,
+    out: Path,
+    *,
+    seed: int,
+    maps: int = 0,
+    progress: Progress = silent,
 ) -> None:
     """Write the outputs of a teacher or an ensemble for all views of the training images; resumes at the last view.
 
     Logits (V, N, L), pooled features (V, N, F) and embeddings (P, D) are stored in float16; embeddings only of the
-    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  `data` is
-    a prepared set, `out` an existing folder, empty or with some complete views.
+    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  The
+    deepest `maps` stage maps (V, N, C, H, W) of the first teacher that has some are stored too, unless all are more
+    than MAPS_BYTES.  `data` is a prepared set, `out` an existing folder, empty or with some complete views.
 
     Raises:
         ValueError: A teacher lacks a label, or its outputs are nan or infinite.
@@ -49,21 +58,23 @@ def record(
     about = _about(out)
     if about.get("done") == views.count:
         return
-    teacher = load(teachers, split.labels)
+    teacher = load(teachers, split.labels, stage_maps=maps > 0)
     processes = workers(cuda=torch.cuda.is_available(), ranks=1)
     rows = [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
+    total = views.count * len(split)
     with ExitStack() as stack, torch.inference_mode():
         files = _Files(out, about.get("bytes", {}), stack)
         for view in range(about.get("done", 0), views.count):
             augmented = AugmentedImages(split, teacher.sizes, views, seed, view)
             for indices, images in augmented.batches(rows, processes):
                 aspects = split.aspects[indices] if teacher.pads else None
-                outputs = teacher(dict(zip(teacher.sizes, images, strict=True)), aspects)
+                outputs = _with_maps(teacher(dict(zip(teacher.sizes, images, strict=True)), aspects), maps, total)
                 _append(files, split, indices, outputs)
-                progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, views.count * len(split))
+                progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, total)
             facts: dict[str, Any] = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush()}
             for name, values in (("embeddings", outputs.embeddings), ("pooled", outputs.pooled)):
                 facts[name] = None if values is None else values.shape[-1]
+            facts["maps"] = [list(values.shape[1:]) for values in outputs.features or ()]
             write_file(out / _ABOUT, json.dumps(facts, indent=1) + "\n")
 
 
@@ -76,6 +87,7 @@ class TeacherOutputs:
     embeddings: NDArray[np.float16] | None  # (P, D)
     positive: NDArray[np.uint8]  # (V, N, ⌈L/8⌉) bits: which labels have an embedding
     first: NDArray[np.int64]  # (V, N) row of the first embedding of an image
+    maps: tuple[NDArray[np.float16], ...]  # (V, N, C, H, W), shallow first
     views: Views
     seed: int
 
@@ -106,6 +118,10 @@ class TeacherOutputs:
             else None,
             positive=positive,
             first=(np.cumsum(counts) - counts.ravel()).reshape(counts.shape),
+            maps=tuple(
+                _map_file(folder, f"map{stage}", np.float16, (*shape[:2], *sizes))
+                for stage, sizes in enumerate(about.get("maps", ()))
+            ),
             views=views,
             seed=about["seed"],
         )
@@ -116,6 +132,7 @@ class TeacherOutputs:
             logits=torch.from_numpy(self.logits[view, indices]).float(),
             embeddings=None if self.embeddings is None else self._embeddings(self.embeddings, indices, view),
             pooled=None if self.pooled is None else torch.from_numpy(self.pooled[view, indices]).float(),
+            features=tuple(torch.from_numpy(stage[view, indices]).float() for stage in self.maps) or None,
         )
 
     def require(self, losses: Sequence[Loss]) -> None:
@@ -175,6 +192,15 @@ def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Ou
         files.append("embeddings", _half(outputs.embeddings[mask]))
     if outputs.pooled is not None:
         files.append("pooled", _half(outputs.pooled))
+    for stage, values in enumerate(outputs.features or ()):
+        files.append(f"map{stage}", _half(values))
+
+
+def _with_maps(outputs: Outputs, count: int, images: int) -> Outputs:
+    """Only the deepest `count` stage maps, or none where those of all images are too large."""
+    maps = (outputs.features or ())[-count:] if count else ()
+    size = sum(2 * images * values[0].numel() for values in maps)
+    return replace(outputs, features=maps if maps and size <= MAPS_BYTES else None)
 
 
 def _check_finite(split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:

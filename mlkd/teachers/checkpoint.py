@@ -40,15 +40,18 @@ class CheckpointTeacher:
         """The files whose content decides the outputs."""
         return (self.folder / checkpoint.BEST,)
 
-    def load(self, labels: Labels | None) -> SingleTeacher:
+    def load(self, labels: Labels | None, *, stage_maps: bool = False) -> SingleTeacher:
         """Load the model, on CUDA where available; without `labels`, its own labels are the columns.
+
+        Its outputs have stage maps only if asked for.
 
         Raises ValueError for labels that it was not trained for.
         """
         own = checkpoint.load_labels(self.folder)
         columns = find_columns(self.path, own.names, labels or own)
         tagger = checkpoint.load_model(self.folder)
-        return _LoadedCheckpoint(tagger.to("cuda" if torch.cuda.is_available() else "cpu"), columns, len(own))
+        tagger = tagger.to("cuda" if torch.cuda.is_available() else "cpu")
+        return _LoadedCheckpoint(tagger, columns, len(own), stage_maps)
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class _LoadedCheckpoint:
     tagger: TaggerNet
     columns: list[int]
     label_count: int
+    stage_maps: bool
     pads = False
 
     @property
@@ -67,7 +71,7 @@ class _LoadedCheckpoint:
         return str(next(self.tagger.parameters()).device)
 
     def __call__(self, images: ImagesBySize, _: Aspects | None = None, /) -> Outputs:
-        outputs: Outputs = self.tagger(images[self.tagger.image_px].to(self.runs_on))
+        outputs: Outputs = self.tagger(images[self.tagger.image_px].to(self.runs_on), features=self.stage_maps)
         embeddings = None if outputs.embeddings is None else outputs.embeddings[:, self.columns]
         chosen = dataclasses.replace(outputs, logits=outputs.logits[:, self.columns], embeddings=embeddings)
         return chosen.each(lambda tensor: tensor.float().cpu())

@@ -35,7 +35,7 @@ class Training:
     schedule: Literal["one_cycle", "cosine"] = "one_cycle"
     warmup: float = 0.2  # share of all steps with a rising learning rate
     backbone_scale: float = 1.0  # learning rate of the backbone, relative to the head's
-    frozen_groups: int = 0  # backbone stages with fixed weights, from the stem; batch-norm statistics are updated
+    frozen_groups: int = 0  # backbone stages that stay as they are, from the stem; their outputs are computed once
     weight_decay: float = 0.01  # not applied to biases and normalization layers
     ema_decay: float = 0.99
     gradient_norm: float = 10.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
-from jaxtyping import UInt8
+from jaxtyping import Float16, UInt8
 from torch import Tensor, nn
 
-from mlkd.losses.reviewkd import ReviewKD
+from mlkd.losses.reviewkd import ReviewKD, Shape
+from mlkd.models.frozen import Cut
 from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
 from mlkd.training.config import Training
@@ -17,21 +19,41 @@ class DistillationModule(nn.Module):
     """Images to the Outputs that losses read: stage maps only where a loss needs them, after its adapter.
 
     Adapters are trained but never exported; they skip the maps of frozen stages.  Tagger and adapters are one module,
-    so that a wrapper for several processes sees every parameter.
+    so that a wrapper for several processes sees every parameter.  Frozen modules stay in eval mode: their batch norms
+    keep the statistics, and nothing is dropped.  With a `cut`, the inputs are its features instead of images.
     """
 
-    def __init__(self, tagger: TaggerNet, training: Training, teacher: TaggerNet | None) -> None:
+    def __init__(
+        self, tagger: TaggerNet, training: Training, teacher_shapes: Sequence[Shape] = (), cut: Cut | None = None
+    ) -> None:
         super().__init__()
         self.tagger = tagger
+        self._tails = (cut.tail,) if cut else ()  # in a tuple, as its tensors are those of the tagger already
         self.features = "features" in training.needs
         self.adapters = nn.ModuleDict()
         for loss in training.losses:
             if isinstance(loss, ReviewKD) and loss.weight:
-                assert teacher is not None, "LossComputer has checked"
-                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(trainable=True), teacher.stage_shapes())
+                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(trainable=True), teacher_shapes)
 
-    def forward(self, images: UInt8[Tensor, "B H W 3"]) -> Outputs:
-        outputs: Outputs = self.tagger(images, features=self.features)
+    def train(self, mode: bool = True) -> DistillationModule:
+        super().train(mode)
+        for backbone in (self.tagger.backbone, *self._tails):
+            backbone.train(mode)
+            for module in backbone.modules():
+                parameters = list(module.parameters())
+                if parameters and not any(parameter.requires_grad for parameter in parameters):
+                    module.eval()
+        return self
+
+    def forward(self, inputs: UInt8[Tensor, "B H W 3"] | Float16[Tensor, "B ..."]) -> Outputs:
+        outputs: Outputs
+        if self._tails:
+            values = inputs.float()
+            if values.ndim == 4:
+                values = values.contiguous(memory_format=self.tagger.memory_format)
+            outputs = self.tagger.outputs(self._tails[0], values, features=self.features)
+        else:
+            outputs = self.tagger(inputs, features=self.features)
         for adapter in self.adapters.values():
             outputs = dataclasses.replace(outputs, features=adapter(outputs.features))
         return outputs

@@ -27,7 +27,7 @@ class LossComputer:
     """Computes the loss terms of a run.
 
     `outputs` is a folder of `teachers.cache.record`; `teacher`, that of a trained model, is loaded only where a loss
-    needs stage maps.  Raises ValueError if a loss needs teacher outputs or stage maps that are missing.
+    needs stage maps that `outputs` lack.  Raises ValueError if a loss needs what neither has.
     """
 
     def __init__(
@@ -46,16 +46,24 @@ class LossComputer:
         sizes = [loss.memory for loss in self.losses if isinstance(loss, ClassAware)]
         self.memory_bank = MemoryBank(sizes[0]) if any(sizes) else None
         self.teacher: TaggerNet | None = None
-        if teacher and "features" in training.needs:
+        if teacher and "features" in training.needs and not (self.teacher_outputs and self.teacher_outputs.maps):
             self.teacher = checkpoint.load_model(teacher).to(device)
+
+    @property
+    def teacher_shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(C, H, W) of the teacher's stage maps, shallow first; empty where no loss needs them."""
+        if self.teacher:
+            return self.teacher.stage_shapes()
+        maps = self.teacher_outputs.maps if self.teacher_outputs else ()
+        return tuple((stage.shape[2], stage.shape[3], stage.shape[4]) for stage in maps)
 
     def compute_terms(
         self, student: Outputs, rows: NDArray[np.int64], images: Sequence[Tensor], *, view: int, epochs: float
     ) -> dict[str, Tensor]:
         """Weighted loss terms by kind.
 
-        `student` are its outputs for the first of `images`, view number `view` of these rows of the split; where a
-        teacher runs along, the second ones are its images.  `epochs`, trained so far, decide the ramps.
+        `student` are its outputs for view number `view` of these rows of the split; where a teacher runs along, the
+        last of `images` are its own.  `epochs`, trained so far, decide the ramps.
         """
         student = student.each(Tensor.float)  # autocast may have computed it in half precision
         teacher = self._teacher(rows, images, view) if self.needs_teacher else student
@@ -80,5 +88,5 @@ class LossComputer:
         if self.teacher is None:
             return outputs
         with torch.no_grad():
-            live: Outputs = self.teacher(images[1], features=True)
+            live: Outputs = self.teacher(images[-1], features=True)
         return dataclasses.replace(outputs, features=live.features)

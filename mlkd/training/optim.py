@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from timm.models import group_parameters
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
 from mlkd.models.network import TaggerNet
 from mlkd.training.config import Training
-
-
-def freeze(tagger: TaggerNet, groups: int) -> None:
-    """Freeze the parameters of the first `groups` stages of the backbone, in timm's grouping (the stem is the first).
-
-    Their batch norms still update their running statistics.
-    """
-    if not groups:
-        return
-    matcher: Any = tagger.backbone.group_matcher
-    by_group = group_parameters(tagger.backbone, matcher(coarse=True))
-    frozen = {name for group, names in by_group.items() if group < groups for name in names}
-    for name, parameter in tagger.backbone.named_parameters():
-        parameter.requires_grad_(name not in frozen)
 
 
 def optimiser(tagger: TaggerNet, adapters: nn.Module, training: Training) -> Optimizer:

@@ -22,7 +22,8 @@ from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
 from mlkd.data.loader import Batch, Loader, workers
 from mlkd.data.prepared import read_split
-from mlkd.models import checkpoint
+from mlkd.models import checkpoint, frozen
+from mlkd.models.feature_cache import open_cache
 from mlkd.models.network import Model
 from mlkd.models.weight_check import check_weights
 from mlkd.training import evaluate, history, optim
@@ -51,6 +52,7 @@ def train(
     seed: int,
     teacher_outputs: Path | None = None,
     teacher: Path | None = None,
+    features: Path | None = None,
     progress: Progress = silent,
 ) -> None:
     """Train until the last epoch, or resume a run in `out`; writes best and last checkpoint and history.json.
@@ -66,13 +68,15 @@ def train(
         seed: Of the initial weights, the order of images, augmentation and dropout.
         teacher_outputs: Folder that `teachers.cache.record` wrote.
         teacher: Folder of a trained model, used only by losses on stage maps.
+        features: Folder of the features of frozen layers, shared by all trainings on `data`; without it they are
+            computed in every step.
 
     Raises:
         ValueError: A loss needs an output that the teacher does not have.
         NonFiniteLossError: The training diverged.
         DeadWorkerError: A process that prepares images died.
     """
-    run = _Run(model, training, views, data, out, seed, teacher_outputs, teacher, progress)
+    run = _Run(model, training, views, data, out, seed, teacher_outputs, teacher, features, progress)
     run.resume()
     while not run.finished:
         run.train_epoch()
@@ -94,6 +98,7 @@ class _Run:
         seed: int,
         teacher_outputs: Path | None,
         teacher: Path | None,
+        features: Path | None,
         progress: Progress,
     ) -> None:
         self.model, self.training, self.out, self.seed, self.progress = model, training, out, seed, progress
@@ -101,14 +106,18 @@ class _Run:
         self.device, self.ranks = self.accelerator.device, self.accelerator.num_processes
         split, self.select = read_split(data, "train"), read_split(data, "select")
         self.losses = LossComputer(split, training, teacher_outputs, teacher, self.device)
-        self.loader = self._loader(views)
-        self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
         torch.manual_seed(seed)
         self.tagger = model.build(len(split.labels)).to(self.device)
         if not (out / checkpoint.LAST).is_file():
             check_weights(self.tagger, model, split.pixels(model.image_px))
-        optim.freeze(self.tagger, training.frozen_groups)
-        self.module = DistillationModule(self.tagger, training, self.losses.teacher).to(self.device)
+        frozen.freeze(self.tagger, training.frozen_groups)
+        outputs = self.losses.teacher_outputs
+        views, view_seed = (outputs.views, outputs.seed) if outputs else (views, seed)
+        self.features = open_cache(self.tagger, split, views, view_seed, features) if features else None
+        self.loader = self._loader(views, view_seed)
+        self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
+        cut = self.features.cut if self.features else None
+        self.module = DistillationModule(self.tagger, training, self.losses.teacher_shapes, cut).to(self.device)
         self.optimiser = self.accelerator.prepare(optim.optimiser(self.tagger, self.module.adapters, training))
         self.wrapped = wrap(self.module, self.accelerator, compiled=training.compile)
         self.ema = ModelEmaV3(self.tagger, decay=training.ema_decay, use_warmup=True)
@@ -117,13 +126,13 @@ class _Run:
         self.step, self.best, self.best_epoch = 0, -1.0, 0
         self.totals = history.EpochTotals()
 
-    def _loader(self, views: Views) -> Loader:
-        teacher, outputs = self.losses.teacher, self.losses.teacher_outputs
+    def _loader(self, views: Views, view_seed: int) -> Loader:
+        teacher, own = self.losses.teacher, () if self.features else (self.model.image_px,)
         return Loader(
             split=self.losses.split,
-            sizes=(self.model.image_px,) if teacher is None else (self.model.image_px, teacher.image_px),
-            views=outputs.views if outputs else views,
-            view_seed=outputs.seed if outputs else self.seed,
+            sizes=own if teacher is None else (*own, teacher.image_px),
+            views=views,
+            view_seed=view_seed,
             seed=self.seed,
             batch_size=self.training.batch_size,
             rank=self.accelerator.process_index,
@@ -145,15 +154,24 @@ class _Run:
     def train_epoch(self) -> None:
         """Run the remaining steps of the current epoch."""
         self.wrapped.train()
-        began = time.monotonic() - self.totals.seconds
         epoch, accumulate = self.epoch, self.training.accumulate
-        batches = self.loader.batches(epoch, first=self.totals.steps * accumulate)
+        batches = self._batches(epoch, first=self.totals.steps * accumulate)
+        began = time.monotonic() - self.totals.seconds
         for _ in range(self.totals.steps, self.steps_per_epoch):
             self.totals.add(self._step(epoch, batches))
             self.totals.seconds = time.monotonic() - began
             self._report_progress()
             if self.step % self.training.save_steps == 0 and self.totals.steps < self.steps_per_epoch:
                 self.save()
+
+    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """The batches of an epoch, with the features of frozen layers in place of the student's images."""
+        batches = self.loader.batches(epoch, first)
+        if self.features is None:
+            return batches
+        with self.accelerator.main_process_first():
+            features = self.features.view(self.loader.view(epoch), self.progress)
+        return ((rows, (torch.from_numpy(features[rows]), *images)) for rows, images in batches)
 
     def _step(self, epoch: int, batches: Iterator[Batch]) -> dict[str, float]:
         training, count = self.training, self.training.accumulate

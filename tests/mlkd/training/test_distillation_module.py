@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from mlkd.losses import Bce, Loss, ReviewKD
+from mlkd.models import frozen
 from mlkd.models.heads import Pooled
 from mlkd.models.network import Model, TaggerNet
 from mlkd.models.outputs import Outputs
-from mlkd.training import optim
 from mlkd.training.config import Training
 from mlkd.training.distillation_module import DistillationModule
 
@@ -22,22 +22,22 @@ def teacher() -> TaggerNet:
     return TEACHER.build(3).eval()
 
 
-def module(teacher: TaggerNet, frozen: int, *losses: Loss) -> DistillationModule:
+def module(teacher: TaggerNet, groups: int, *losses: Loss) -> DistillationModule:
     tagger = STUDENT.build(3)
-    optim.freeze(tagger, frozen)
-    return DistillationModule(tagger, Training(epochs=1, learning_rate=1e-3, losses=losses), teacher)
+    frozen.freeze(tagger, groups)
+    return DistillationModule(tagger, Training(epochs=1, learning_rate=1e-3, losses=losses), teacher.stage_shapes())
 
 
-@pytest.mark.parametrize(("frozen", "stages"), [(0, 4), (1, 4), (3, 3), (4, 2), (6, 1)])
-def test_frozen_stages_are_left_out_and_the_deepest_are_compared(teacher: TaggerNet, frozen: int, stages: int) -> None:
-    student, loss = module(teacher, frozen, Bce(), ReviewKD()), ReviewKD()
+@pytest.mark.parametrize(("groups", "stages"), [(0, 4), (1, 4), (3, 3), (4, 2), (6, 1)])
+def test_frozen_stages_are_left_out_and_the_deepest_are_compared(teacher: TaggerNet, groups: int, stages: int) -> None:
+    student, loss = module(teacher, groups, Bce(), ReviewKD()), ReviewKD()
     outputs = student(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
     with torch.no_grad():
         goals = teacher(torch.randint(0, 256, (2, 48, 48, 3), dtype=torch.uint8), features=True)
     assert [stage.shape for stage in outputs.features] == [stage.shape for stage in goals.features[-stages:]]
     loss(outputs, Outputs(goals.logits, features=goals.features), torch.zeros(2, 3)).backward()
     blocks = [block for block in student.tagger.backbone.blocks if block[0].bn1.weight.requires_grad]
-    assert len(blocks) == 8 - max(frozen, 1)
+    assert len(blocks) == 8 - max(groups, 1)
     assert all(any((p.grad != 0).any() for p in block.parameters()) for block in blocks[:-1])
     assert all((p.grad != 0).any() for p in student.adapters.parameters())
 
