@@ -37,6 +37,11 @@ class Cut:
         """Compute what the frozen front gives for images; the front has to be in eval mode."""
         return _input_of(self.tagger.backbone, self.boundary, self.tagger.normalise(images)).half()
 
+    def inputs(self, features: Float16[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
+        """Return stored features as the tail reads them."""
+        values = features.float()
+        return values.contiguous(memory_format=self.tagger.memory_format) if values.ndim == 4 else values
+
     def key(self) -> str:
         """Hash of all that the features depend on, except the images."""
         digest = hashlib.sha256(f"{self.tagger.backbone_name} {self.tagger.image_px} {self.boundary}".encode())

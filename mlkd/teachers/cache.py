@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,8 +26,11 @@ from mlkd.data.loader import AugmentedImages, workers
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses import Loss
 from mlkd.losses.base import positives
+from mlkd.models import frozen
+from mlkd.models.feature_cache import FeatureCache, open_cache
 from mlkd.models.outputs import Outputs
-from mlkd.teachers import ReadyTeacher, load
+from mlkd.teachers import ReadyTeacher, Teacher, load
+from mlkd.teachers.checkpoint import LoadedCheckpoint
 
 MAPS_BYTES = 8 << 30  # of the stage maps of all views; above it the teacher runs along with each student
 _BATCH = 64
@@ -42,6 +45,8 @@ def record(
     *,
     seed: int,
     maps: int = 0,
+    frozen_groups: int = 0,
+    features: Path | None = None,
     progress: Progress = silent,
 ) -> None:
     """Write the outputs of a teacher or an ensemble for all views of the training images; resumes at the last view.
@@ -49,7 +54,8 @@ def record(
     Logits (V, N, L), pooled features (V, N, F) and embeddings (P, D) are stored in float16; embeddings only of the
     decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  The
     deepest `maps` stage maps (V, N, C, H, W) of the first teacher that has some are stored too, unless all are more
-    than MAPS_BYTES.  `data` is a prepared set, `out` an existing folder, empty or with some complete views.
+    than MAPS_BYTES.  Where `frozen_groups` of a single teacher stayed frozen, it continues from their features in the
+    folder `features`.  `data` is a prepared set, `out` an existing folder, empty or with some complete views.
 
     Raises:
         ValueError: A teacher lacks a label, or its outputs are nan or infinite.
@@ -59,16 +65,21 @@ def record(
     if about.get("done") == views.count:
         return
     teacher = load(teachers, split.labels, stage_maps=maps > 0)
-    processes = workers(cuda=torch.cuda.is_available(), ranks=1)
-    rows = [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
+    cache: FeatureCache | None = None
+    if features and frozen_groups and isinstance(teacher, LoadedCheckpoint):
+        frozen.freeze(teacher.tagger, frozen_groups)
+        cache = open_cache(teacher.tagger, split, views, seed, features)
     total = views.count * len(split)
     with ExitStack() as stack, torch.inference_mode():
         files = _Files(out, about.get("bytes", {}), stack)
         for view in range(about.get("done", 0), views.count):
-            augmented = AugmentedImages(split, teacher.sizes, views, seed, view)
-            for indices, images in augmented.batches(rows, processes):
-                aspects = split.aspects[indices] if teacher.pads else None
-                outputs = _with_maps(teacher(dict(zip(teacher.sizes, images, strict=True)), aspects), maps, total)
+            images = AugmentedImages(split, teacher.sizes, views, seed, view)
+            if cache and isinstance(teacher, LoadedCheckpoint):
+                computed = _from_features(teacher, cache, view, progress)
+            else:
+                computed = _from_images(teacher, split, images)
+            for indices, every in computed:
+                outputs = _with_maps(every, maps, total)
                 _append(files, split, indices, outputs)
                 progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, total)
             facts: dict[str, Any] = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush()}
@@ -76,6 +87,27 @@ def record(
                 facts[name] = None if values is None else values.shape[-1]
             facts["maps"] = [list(values.shape[1:]) for values in outputs.features or ()]
             write_file(out / _ABOUT, json.dumps(facts, indent=1) + "\n")
+
+
+def _from_images(
+    teacher: Teacher, split: Split, images: AugmentedImages
+) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
+    for indices, batches in images.batches(_rows(split), workers(cuda=torch.cuda.is_available(), ranks=1)):
+        aspects = split.aspects[indices] if teacher.pads else None
+        yield indices, teacher(dict(zip(teacher.sizes, batches, strict=True)), aspects)
+
+
+def _from_features(
+    teacher: LoadedCheckpoint, cache: FeatureCache, view: int, progress: Progress
+) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
+    features = cache.view(view, progress)
+    for rows in _rows(cache.split):
+        indices = np.array(rows)
+        yield indices, teacher.from_features(cache.cut, features[indices])
+
+
+def _rows(split: Split) -> list[range]:
+    return [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
 
 
 @dataclass(frozen=True)

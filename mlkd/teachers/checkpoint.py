@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mlkd.core.labels import Labels
 from mlkd.losses.base import Need
 from mlkd.models import checkpoint
+from mlkd.models.frozen import Cut
 from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
-from mlkd.teachers.base import Aspects, ImagesBySize, SingleTeacher, find_columns
+from mlkd.teachers.base import Aspects, ImagesBySize, find_columns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class CheckpointTeacher:
         """The files whose content decides the outputs."""
         return (self.folder / checkpoint.BEST,)
 
-    def load(self, labels: Labels | None, *, stage_maps: bool = False) -> SingleTeacher:
+    def load(self, labels: Labels | None, *, stage_maps: bool = False) -> LoadedCheckpoint:
         """Load the model, on CUDA where available; without `labels`, its own labels are the columns.
 
         Its outputs have stage maps only if asked for.
@@ -51,11 +54,13 @@ class CheckpointTeacher:
         columns = find_columns(self.path, own.names, labels or own)
         tagger = checkpoint.load_model(self.folder)
         tagger = tagger.to("cuda" if torch.cuda.is_available() else "cpu")
-        return _LoadedCheckpoint(tagger, columns, len(own), stage_maps)
+        return LoadedCheckpoint(tagger, columns, len(own), stage_maps)
 
 
 @dataclass(frozen=True)
-class _LoadedCheckpoint:
+class LoadedCheckpoint:
+    """A model of this pipeline as a teacher."""
+
     tagger: TaggerNet
     columns: list[int]
     label_count: int
@@ -71,7 +76,14 @@ class _LoadedCheckpoint:
         return str(next(self.tagger.parameters()).device)
 
     def __call__(self, images: ImagesBySize, _: Aspects | None = None, /) -> Outputs:
-        outputs: Outputs = self.tagger(images[self.tagger.image_px].to(self.runs_on), features=self.stage_maps)
+        return self._chosen(self.tagger(images[self.tagger.image_px].to(self.runs_on), features=self.stage_maps))
+
+    def from_features(self, cut: Cut, features: NDArray[np.float16]) -> Outputs:
+        """Outputs for what the frozen front gave for B images."""
+        inputs = cut.inputs(torch.from_numpy(features).to(self.runs_on))
+        return self._chosen(self.tagger.outputs(cut.tail, inputs, features=self.stage_maps))
+
+    def _chosen(self, outputs: Outputs) -> Outputs:
         embeddings = None if outputs.embeddings is None else outputs.embeddings[:, self.columns]
         chosen = dataclasses.replace(outputs, logits=outputs.logits[:, self.columns], embeddings=embeddings)
         return chosen.each(lambda tensor: tensor.float().cpu())

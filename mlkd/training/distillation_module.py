@@ -28,7 +28,7 @@ class DistillationModule(nn.Module):
     ) -> None:
         super().__init__()
         self.tagger = tagger
-        self._tails = (cut.tail,) if cut else ()  # in a tuple, as its tensors are those of the tagger already
+        self._cut = cut
         self.features = "features" in training.needs
         self.adapters = nn.ModuleDict()
         for loss in training.losses:
@@ -37,7 +37,7 @@ class DistillationModule(nn.Module):
 
     def train(self, mode: bool = True) -> DistillationModule:
         super().train(mode)
-        for backbone in (self.tagger.backbone, *self._tails):
+        for backbone in (self.tagger.backbone, *([self._cut.tail] if self._cut else [])):
             backbone.train(mode)
             for module in backbone.modules():
                 parameters = list(module.parameters())
@@ -46,12 +46,8 @@ class DistillationModule(nn.Module):
         return self
 
     def forward(self, inputs: UInt8[Tensor, "B H W 3"] | Float16[Tensor, "B ..."]) -> Outputs:
-        outputs: Outputs
-        if self._tails:
-            values = inputs.float()
-            if values.ndim == 4:
-                values = values.contiguous(memory_format=self.tagger.memory_format)
-            outputs = self.tagger.outputs(self._tails[0], values, features=self.features)
+        if self._cut:
+            outputs = self.tagger.outputs(self._cut.tail, self._cut.inputs(inputs), features=self.features)
         else:
             outputs = self.tagger(inputs, features=self.features)
         for adapter in self.adapters.values():

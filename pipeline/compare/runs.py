@@ -26,6 +26,7 @@ from pipeline.recipe.schema import Recipe
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.stages import teacher
+from pipeline.stages.data import features_folder
 
 FOLDER = "compare"
 OUTCOME, MACHINE, CHOSEN = "outcome.json", "machine.json", "chosen.json"
@@ -104,7 +105,7 @@ def _training(
         name=name,
         run=partial(_train, recipe, method, config, chosen, keep),
         reads=(*inputs, chosen) if chosen else inputs,
-        version=2 if live else 1,  # losses on stage maps exclude frozen stages
+        version=3,  # frozen layers keep their statistics
         config=config,
         packages=teacher.PACKAGES,
         volatile=LOGS,
@@ -156,6 +157,7 @@ def _trained_map(recipe: Recipe, config: Mapping[str, Any], context: Context) ->
             seed=config["seed"],
             teacher_outputs=context.inputs["teacher_outputs"],
             teacher=teachers.net(recipe, context.inputs),
+            features=features_folder(context),
             progress=context.progress,
         )
     except NonFiniteLossError:

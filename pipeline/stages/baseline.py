@@ -8,6 +8,7 @@ from mlkd.training.trainer import train
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.stage import Context, Stage
+from pipeline.stages.data import features_folder
 from pipeline.stages.teacher import LOGS, PACKAGES
 
 
@@ -19,7 +20,7 @@ def stage(recipe: Recipe) -> Stage:
         run=partial(run, recipe),
         reads=("data",),
         config={"model": model, "training": training, "views": recipe.views, "seed": recipe.seed},
-        version=2,
+        version=3,  # frozen layers keep their statistics
         packages=PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, model),
@@ -29,5 +30,13 @@ def stage(recipe: Recipe) -> Stage:
 
 def run(recipe: Recipe, context: Context) -> None:
     """Train it from the labels alone."""
-    model, training, data = recipe.student.model, recipe.baseline, context.inputs["data"]
-    train(model, training, recipe.views, data, context.out, seed=recipe.seed, progress=context.progress)
+    train(
+        recipe.student.model,
+        recipe.baseline,
+        recipe.views,
+        context.inputs["data"],
+        context.out,
+        seed=recipe.seed,
+        features=features_folder(context),
+        progress=context.progress,
+    )

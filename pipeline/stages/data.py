@@ -14,7 +14,7 @@ from mlkd.data import Source, prepare
 from mlkd.data.scenes.fetch import fetch as fetch_images
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
-from pipeline.runner import result
+from pipeline.runner import ranks, result
 from pipeline.runner.stage import Context, Pipeline, Stage
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,22 @@ def run(recipe: Recipe, context: Context) -> None:
     if skipped:
         first = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:2])
         log.warning("data: %d left out, all named in skipped.json, the first: %s", len(skipped), first)
+
+
+def features_folder(context: Context) -> Path:
+    """Return the folder for features of frozen layers, shared by all stages that read this data; it is made on demand.
+
+    Features of other data are removed.
+    """
+    data = context.inputs["data"]
+    found = result.read(data)
+    assert found is not None, "a stage runs after those that it reads"
+    folder = data.with_name("data.work") / found.content[:16]
+    if ranks.is_first() and data.with_name("data.work").is_dir():
+        for other in data.with_name("data.work").iterdir():
+            if other != folder:
+                result.remove(other)
+    return folder
 
 
 def fetch_if_needed(recipe: Recipe, pipeline: Pipeline, progress: Callable[[Stage], Any]) -> None:

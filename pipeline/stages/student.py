@@ -12,6 +12,7 @@ from pipeline.recipe.schema import Recipe
 from pipeline.runner import result
 from pipeline.runner.identity import plain
 from pipeline.runner.stage import Context, Stage
+from pipeline.stages.data import features_folder
 from pipeline.stages.teacher import LOGS, PACKAGES
 
 
@@ -23,7 +24,7 @@ def stage(recipe: Recipe) -> Stage:
         run=partial(run, recipe),
         reads=("data", *live, "teacher_outputs"),
         config={**plain(recipe.student), "seed": recipe.seed},
-        version=4 if live else 3,  # losses on embeddings see no dropout
+        version=5,  # frozen layers keep their statistics
         packages=PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, recipe.student.model),
@@ -42,6 +43,7 @@ def run(recipe: Recipe, context: Context) -> None:
         seed=recipe.seed,
         teacher_outputs=context.inputs["teacher_outputs"],
         teacher=teachers.net(recipe, context.inputs),
+        features=features_folder(context),
         progress=context.progress,
     )
 

@@ -11,6 +11,7 @@ from pipeline import teachers
 from pipeline.recipe.schema import Recipe, Trained
 from pipeline.runner.identity import plain
 from pipeline.runner.stage import Context, Stage
+from pipeline.stages.data import features_folder
 
 PACKAGES = ("torch", "torchvision", "timm", "accelerate", "numpy", *WEIGHT_PACKAGES)  # of every stage that trains
 LOGS = ("history.json", "*tfevents*", "last.safetensors")  # no later stage's numbers depend on them
@@ -23,7 +24,7 @@ def stage(recipe: Recipe, teacher: Trained) -> Stage:
         run=partial(run, recipe, teacher),
         reads=("data",),
         config={**plain(teacher), "views": recipe.views, "seed": recipe.seed},
-        version=2,
+        version=3,  # frozen layers keep their statistics
         packages=PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, teacher.model),
@@ -35,5 +36,13 @@ def run(recipe: Recipe, teacher: Trained, context: Context) -> None:
     """Train it; before that, check that the pretrained teachers fit the data."""
     for ready in recipe.ready_teachers:
         ready.load(read_split(context.inputs["data"], "train").labels)
-    data, progress = context.inputs["data"], context.progress
-    train(teacher.model, teacher.training, recipe.views, data, context.out, seed=recipe.seed, progress=progress)
+    train(
+        teacher.model,
+        teacher.training,
+        recipe.views,
+        context.inputs["data"],
+        context.out,
+        seed=recipe.seed,
+        features=features_folder(context),
+        progress=context.progress,
+    )

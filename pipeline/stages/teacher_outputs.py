@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
+from mlkd.core.labels import Labels
+from mlkd.models import frozen
 from mlkd.teachers import cache
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.stage import Context, Stage
+from pipeline.stages.data import features_folder
 from pipeline.stages.teacher import PACKAGES
 
 
@@ -17,8 +21,13 @@ def stage(recipe: Recipe) -> Stage:
         name="teacher_outputs",
         run=partial(run, recipe),
         reads=("data", *teachers.reads(recipe)),
-        config={"views": recipe.views, "seed": recipe.seed, **teachers.ready(recipe)},
-        version=2,
+        config={
+            "views": recipe.views,
+            "seed": recipe.seed,
+            "stage_maps_for": recipe.student.model if _needs_maps(recipe) else None,
+            **teachers.ready(recipe),
+        },
+        version=3,  # frozen layers in float16
         packages=(*PACKAGES, *(["onnxruntime-gpu"] if recipe.ready_teachers else [])),
         outside=partial(teachers.hashes, recipe),
     )
@@ -28,5 +37,26 @@ def run(recipe: Recipe, context: Context) -> None:
     """Record the outputs of all teachers; measure pretrained ones on select first."""
     if recipe.ready_teachers:
         teachers.measure(recipe, context.inputs, context.out)
-    taught_by, data = teachers.teachers(recipe, context.inputs), context.inputs["data"]
-    cache.record(taught_by, data, recipe.views, context.out, seed=recipe.seed, progress=context.progress)
+    data = context.inputs["data"]
+    cache.record(
+        teachers.teachers(recipe, context.inputs),
+        data,
+        recipe.views,
+        context.out,
+        seed=recipe.seed,
+        maps=_count_maps(recipe, data) if _needs_maps(recipe) else 0,
+        frozen_groups=recipe.teacher.training.frozen_groups if recipe.teacher else 0,
+        features=features_folder(context),
+        progress=context.progress,
+    )
+
+
+def _needs_maps(recipe: Recipe) -> bool:
+    return "features" in recipe.student.training.needs
+
+
+def _count_maps(recipe: Recipe, data: Path) -> int:
+    """How many stage maps of the student are trained, which is how many of the teacher's they are compared with."""
+    student = recipe.student.model.build(len(Labels.read(data / "labels.json")), pretrained=False)
+    frozen.freeze(student, recipe.student.training.frozen_groups)
+    return len(student.stage_shapes(trainable=True))

@@ -192,3 +192,47 @@ def test_outputs_that_are_nan_are_refused_with_the_image(prepared: Path, tmp_pat
     broken = CheckpointTeacher(path=taggers.save(tmp_path / "net", LABELS, bias=float("nan")))
     with pytest.raises(ValueError, match="teacher outputs: expected finite logits, got others for train/0; "):
         cache.record([broken], prepared, VIEWS, tmp_path, seed=0)
+
+
+def test_the_deepest_stage_maps_are_stored_for_losses_that_compare_them(
+    teacher: CheckpointTeacher, prepared: Path, tmp_path: Path
+) -> None:
+    cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, maps=2)
+    split = read_split(prepared, "train")
+    rows = np.array([3, 0, 7])
+    taught = TeacherOutputs.read(tmp_path, split).batch(rows, 1)
+    pixels = split.pixels(32)
+    images = torch.stack([VIEWS.apply(pixels[row], seed=0, row=int(row), view=1) for row in rows])
+    with torch.no_grad():
+        expected = checkpoint.load_model(teacher.folder)(images, features=True).features
+    assert taught.features is not None
+    assert len(taught.features) == 2
+    for got, wanted in zip(taught.features, expected[-2:], strict=True):
+        torch.testing.assert_close(got, wanted, rtol=2e-3, atol=2e-3)
+
+
+def test_stage_maps_that_are_too_large_are_left_out(
+    teacher: CheckpointTeacher, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "MAPS_BYTES", 1000)
+    cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, maps=2)
+    assert TeacherOutputs.read(tmp_path, read_split(prepared, "train")).maps == ()
+    assert not list(tmp_path.glob("map*"))
+
+
+def test_outputs_continue_from_the_features_of_frozen_layers(
+    teacher: CheckpointTeacher, outputs: Path, prepared: Path, tmp_path: Path
+) -> None:
+    for name in ("first", "second"):
+        out = tmp_path / name
+        out.mkdir()
+        cache.record([teacher], prepared, VIEWS, out, seed=0, frozen_groups=2, features=tmp_path / "features")
+    assert len(list((tmp_path / "features").glob("*.npy"))) == VIEWS.count
+    split = read_split(prepared, "train")
+    rows = np.arange(len(split))
+    got, again, expected = (
+        TeacherOutputs.read(folder, split).batch(rows, 1)
+        for folder in (tmp_path / "first", tmp_path / "second", outputs)
+    )
+    torch.testing.assert_close(got.logits, expected.logits, rtol=5e-3, atol=5e-3)
+    torch.testing.assert_close(got.logits, again.logits, rtol=0, atol=0)
