@@ -27,9 +27,7 @@ def cache_root() -> Path:
 def private(folder: Path) -> Path:
     """Create `folder`, below cache_root(), and its parents so that only this user may write: its files run as code.
 
-    Raises:
-        PermissionError: One of the folders belongs to another user, or others may write to it.
-        OSError: A folder cannot be created.
+    Raises PermissionError if one of the folders belongs to another user, or others may write to it.
     """
     root = cache_root()
     root.mkdir(mode=0o700, parents=True, exist_ok=True)

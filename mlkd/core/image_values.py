@@ -42,7 +42,7 @@ def _grey(values: NDArray[Any], declared: float) -> Image.Image:
     finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
     low, peak = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if values.dtype.kind != "f" and low >= 0 and not 0 < peak < DARK:
-        bits = _even_bits(int(declared if peak <= declared <= DARK * peak else peak))
+        bits = max(8, _even_bits(int(declared if peak <= declared <= DARK * peak else peak)))
         grey, how = values >> (bits - 8), "" if bits == 16 else f"{bits}-bit grey values"
     else:
         bottom, top, how = _span(low, peak, declared)
@@ -53,8 +53,8 @@ def _grey(values: NDArray[Any], declared: float) -> Image.Image:
 
 
 def _even_bits(peak: int) -> int:
-    """The bits of `peak`, rounded up to an even number of at least 8, as sensors have."""
-    return max(8, (peak.bit_length() + 1) // 2 * 2)
+    """The bits of `peak`, rounded up to an even number, as sensors have."""
+    return (peak.bit_length() + 1) // 2 * 2
 
 
 def _span(low: float, peak: float, declared: float) -> tuple[float, float, str]:
@@ -72,7 +72,7 @@ def brightened(image: Image.Image) -> Image.Image:
     """Convert the high bytes of a 16-bit image to RGB; if all are dark, the image has fewer bits and is scaled."""
     colours = len(image.getbands()) - ("A" in image.getbands())
     peak = int(np.max(image.getextrema()[:colours]))
-    bits = (peak.bit_length() + 1) // 2 * 2
+    bits = _even_bits(peak)
     if bits in (0, 8):
         return to_rgb(image)
     table = [min(255, value * 255 // ((1 << bits) - 1)) for value in range(256)]

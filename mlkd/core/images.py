@@ -138,17 +138,15 @@ def _identified(stream: BinaryIO) -> Image.Image:
 
 def _decode_pixels(image: Image.Image, image_px: int) -> Image.Image:
     """The upright RGB image; large images are reduced first, one at a time."""
-    with _one_large_image if image.width * image.height > LARGE else contextlib.nullcontext():
-        return _upright_rgb(image, image_px)
-
-
-def _upright_rgb(image: Image.Image, image_px: int) -> Image.Image:
-    deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))  # Pillow drops the low bytes
-    declared = declared_maximum(image)
-    image.load()
-    small = _reduce(image, image_px) if image.width * image.height > LARGE else image
-    small = _upright(small, image)
-    return brightened(small) if deep and "I" not in image.mode else to_rgb(small, declared)
+    large = image.width * image.height > LARGE
+    with _one_large_image if large else contextlib.nullcontext():
+        deep = any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))  # Pillow drops the low bytes
+        declared = declared_maximum(image)
+        image.load()
+        small = _reduce(image, image_px) if large else image
+        turn = UPRIGHT.get(_orientation(image))
+        small = small if turn is None else small.transpose(turn)
+        return brightened(small) if deep and "I" not in image.mode else to_rgb(small, declared)
 
 
 def _log_scaling(source: Path | bytes | str, image: Image.Image) -> Image.Image:
@@ -209,12 +207,6 @@ def _stream(source: Path | bytes) -> BinaryIO:
 def _reason(cause: Exception) -> str:
     text = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(cause)
     return text if isinstance(cause, (OSError, ValueError, SyntaxError)) and text else f"{type(cause).__name__} {text}"
-
-
-def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
-    """The loaded image, turned by the EXIF orientation of `source`."""
-    turn = UPRIGHT.get(_orientation(source))
-    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -34,11 +34,8 @@ def map_interval(
 ) -> Interval:
     """95 % confidence interval of mAP, as a fraction; nan if no label has a positive.
 
-    Args:
-        scores: (N, L), higher means more likely.
-        targets: (N, L), true where the image has the label.
-        groups: (N,), for each image one name, or a tuple of names.  Images that share a name depend on each other.
-        label_mask: (N, L), False where the target is unknown; None where all targets are known.
+    `groups` (N,) has for each image one name, or a tuple of names: images that share a name depend on each other.
+    The other arguments are those of `metrics.average_precision`.
     """
     value = mean_average_precision(scores, targets, label_mask)
     return _interval(value, influence(scores, targets, groups, label_mask=label_mask), groups)

@@ -43,16 +43,7 @@ class F1:
 def average_precision(scores: ArrayLike, targets: ArrayLike, label_mask: ArrayLike | None = None) -> Floats:
     """AP of each label (L,) by scikit-learn's definition, where equal scores are one threshold.
 
-    Args:
-        scores: (N, L), higher means more likely.
-        targets: (N, L), true where the image has the label.
-        label_mask: (N, L), False where the target is unknown; None where all targets are known.
-
-    Returns:
-        Fractions in 0..1; nan for a label without positives.
-
-    Raises:
-        ValueError: Unequal shapes, or scores that are nan.
+    nan for a label without positives.  Raises ValueError for unequal shapes and for scores that are nan.
     """
     score, target, mask = checked(scores, targets, label_mask)
     columns = zip(np.ascontiguousarray(score.T), np.ascontiguousarray(target.T), masks(mask, score), strict=True)
@@ -97,14 +88,9 @@ def f1_of_decisions(decisions: ArrayLike, targets: ArrayLike, label_mask: ArrayL
 
 
 def top_k(scores: ArrayLike, k: ArrayLike, label_mask: ArrayLike | None = None) -> Bools:
-    """True (N, L) for the k labels of an image with the highest scores, unknown ones excluded.
+    """True (N, L) for the k labels of an image with the highest scores, unknown ones excluded; k may be (N,) numbers.
 
     Of equal scores the first label counts as higher.
-
-    Args:
-        scores: (N, L).
-        k: One number, or (N,) numbers.
-        label_mask: (N, L), False where the target is unknown.
     """
     score, _, mask = checked(scores, np.zeros(np.shape(scores)), label_mask)
     ranked = np.argsort(-(score if mask is None else np.where(mask, score, -np.inf)), axis=1, kind="stable")

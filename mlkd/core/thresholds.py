@@ -134,14 +134,11 @@ def _ranked(score: Scores, target: Bools) -> tuple[Floats, NDArray[np.int64], ND
 def _best(score: Scores, target: Bools, config: Thresholds) -> float:
     """The best threshold, halfway between the lowest accepted score and the next one."""
     ranked, hits, seen = _ranked(score, target)
-    best = _highest_f1(hits, seen) if config.precision is None else _at_floor(hits, seen, config.precision)
+    highest_f1 = int(np.argmax(2 * hits / (seen + hits[-1])))
+    best = highest_f1 if config.precision is None else _at_floor(hits, seen, config.precision)
     below = ranked[best + 1] if best + 1 < len(ranked) else 0.0
     middle = np.float32((ranked[best] + below) / 2)
     return float(middle if below < middle <= ranked[best] else ranked[best])
-
-
-def _highest_f1(hits: NDArray[np.int64], seen: NDArray[np.int64]) -> int:
-    return int(np.argmax(2 * hits / (seen + hits[-1])))
 
 
 def _at_floor(hits: NDArray[np.int64], seen: NDArray[np.int64], floor: float) -> int:

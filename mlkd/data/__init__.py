@@ -10,15 +10,4 @@ from mlkd.data.sources.voc import Voc
 
 Source = Scenes | Coco | Voc | NusWide | Folder
 
-__all__ = [
-    "SPLITS",
-    "Coco",
-    "Folder",
-    "NusWide",
-    "Scenes",
-    "Source",
-    "Split",
-    "Voc",
-    "prepare",
-    "read_split",
-]
+__all__ = ["SPLITS", "Coco", "Folder", "NusWide", "Scenes", "Source", "Split", "Voc", "prepare", "read_split"]

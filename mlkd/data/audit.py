@@ -76,14 +76,13 @@ def audit(
     if unnamed > 0 and not listing.composed:  # a composed source counts the parts that it skipped
         images[OTHER] = unnamed
     labels = _count_by_label(listing, samples, reasons)
-    collected = [
-        *listing.findings,
-        *findings,
-        *_lost_images(images, len(samples)),
+    own = [
+        _lost_images(images, len(samples)),
         *_lost_labels(labels),
-        *_similar_names(listing.labels.names),
+        _similar_names(listing.labels.names),
         *_odd_counts(labels, samples),
     ]
+    collected = [*listing.findings, *findings, *(finding for finding in own if finding.numbers)]
     problems, notes = (
         [{"claim": item.claim, "numbers": item.numbers} for item in collected if item.note is note]
         for note in (False, True)
@@ -110,12 +109,15 @@ def _count_by_label(listing: Listing, samples: Sequence[Sample], reasons: LeftOu
     return labels
 
 
-def _lost_images(images: Mapping[str, int], kept: int) -> list[Finding]:
-    if not images:
-        return []
+def _about_names(claim: str, names: Sequence[str], numbers: str = "{}.") -> Finding:
+    """A finding about `names`; without numbers if there are none."""
+    return Finding(claim, numbers.format(join_names(names, SHOWN)) if names else "")
+
+
+def _lost_images(images: Mapping[str, int], kept: int) -> Finding:
     reasons = ", ".join(f"{count} {reason}" for reason, count in images.items())
-    numbers = f"{sum(images.values())} of {sum(images.values()) + kept}: {reasons}."
-    return [Finding("Some images were left out.", numbers, note=set(images) <= {COPY})]
+    numbers = f"{sum(images.values())} of {sum(images.values()) + kept}: {reasons}." if images else ""
+    return Finding("Some images were left out.", numbers, note=set(images) <= {COPY})
 
 
 def _lost_labels(labels: Mapping[str, LabelCounts]) -> list[Finding]:
@@ -124,32 +126,25 @@ def _lost_labels(labels: Mapping[str, LabelCounts]) -> list[Finding]:
     lost = sorted((name for name, share in shares.items() if share >= LOSS), key=lambda name: -shares[name])
     kept = [f"{name} {labels[name]['kept']} of {labels[name]['source']}" for name in lost]
     return [
-        *([Finding("Some labels have no image.", f"{join_names(gone, SHOWN)}.")] if gone else []),
-        *(
-            [Finding("Some labels have lost many of their images.", f"Kept: {join_names(kept, SHOWN)}.")]
-            if kept
-            else []
-        ),
+        _about_names("Some labels have no image.", gone),
+        _about_names("Some labels have lost many of their images.", kept, "Kept: {}."),
     ]
 
 
-def _similar_names(names: Sequence[str]) -> list[Finding]:
+def _similar_names(names: Sequence[str]) -> Finding:
     by_spelling: defaultdict[str, list[str]] = defaultdict(list)
     for name in names:
         by_spelling[normal_spelling(name)].append(name)
     similar = [" = ".join(map(repr, group)) for group in by_spelling.values() if len(group) > 1]
     claim = "Some labels differ only in case, spaces or Unicode form."
-    return [Finding(claim, f"{join_names(similar, SHOWN)}. Each counts as a separate label.")] if similar else []
+    return _about_names(claim, similar, "{}. Each counts as a separate label.")
 
 
 def _odd_counts(labels: Mapping[str, LabelCounts], samples: Sequence[Sample]) -> list[Finding]:
     labelled = [sample for sample in samples if sample.labelled]
     untagged = sum(not (sample.positives or sample.unknown) for sample in labelled)
     everywhere = [name for name, counts in labels.items() if labelled and counts["kept"] == len(labelled)]
-    findings = []
-    if everywhere:
-        claim = "Some labels are on every image, so no model can learn them."
-        findings.append(Finding(claim, f"{join_names(everywhere, SHOWN)}."))
+    findings = [_about_names("Some labels are on every image, so no model can learn them.", everywhere)]
     if labelled and untagged >= UNTAGGED * len(labelled):
         share = f"{untagged} of {len(labelled)} ({untagged / len(labelled):.0%})"
         findings.append(Finding("Many images have no label.", f"{share}. They count as negative for each label."))

@@ -41,30 +41,19 @@ def rank_boxes(objects: Iterable[tuple[float, int, Corners]]) -> tuple[Box, ...]
 
 @dataclass(frozen=True)
 class Sample:
-    """One image file with its labels.
+    """One image file with its labels."""
 
-    Attributes:
-        name: unique in the data set.
-        file: the image file.
-        positives: columns of the labels that the image has.
-        group: images of one group stay in one split.
-        boxes: of the objects, where the source has them.
-        unknown: columns of labels whose value is not known.
-        labelled: False where nobody annotated the image: all columns are unknown, and only train may have the image.
-        shared: names of everything else that the image has in common with other images; statistics treat images that
-            share a name as dependent.
-        movable: True where the project chose the image's split and may change it; False where the source chose it.
-    """
-
-    name: str
+    name: str  # unique in the data set
     file: Path
-    positives: tuple[int, ...]
-    group: str
-    boxes: tuple[Box, ...] = ()
-    unknown: tuple[int, ...] = ()
-    labelled: bool = True
-    shared: tuple[str, ...] = ()
-    movable: bool = field(default=False, compare=False)
+    positives: tuple[int, ...]  # columns of the labels that the image has
+    group: str  # images of one group stay in one split
+    boxes: tuple[Box, ...] = ()  # of the objects, where the source has them
+    unknown: tuple[int, ...] = ()  # columns of labels whose value is not known
+    labelled: bool = True  # False where nobody annotated it: all columns are unknown, and only train may have it
+    shared: tuple[
+        str, ...
+    ] = ()  # names of all else that it has in common with other images, which makes them dependent
+    movable: bool = field(default=False, compare=False)  # whether the project chose its split and may change it
 
     def __post_init__(self) -> None:
         assert not set(self.positives) & set(self.unknown), f"{self.name}: a label is both positive and unknown"
@@ -102,72 +91,41 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a source contains.
-
-    Attributes:
-        labels: the label names, in column order.
-        splits: the images of train, val and test.
-        provenance: where the images are from, in words.
-        licences: of images and annotations.
-        composed: True where the project composed the images from parts; then equal parts are no copies.
-        skipped: for each image that was left out, by name, the cause.
-        published: True where train, val and test are published: an image in two splits is dropped from the less
-            important one instead of refused.
-        expected: counts of the published data set.
-        actual: the same counts of the files on disk.
-        bounds: the bounds that assigned the movable images to splits.
-        declared: for every label the number of images in the source's own files, counted before anything is left out;
-            empty where the source has no such files.
-        left_out: for every reason the label columns of each image that the source left out.
-        findings: problems and notes about the data.
-    """
+    """What a source contains."""
 
     labels: Labels
-    splits: dict[str, list[Sample]]
-    provenance: str
-    licences: tuple[str, ...] = ()
-    composed: bool = False
-    skipped: dict[str, str] = field(default_factory=dict)
-    published: bool = False
-    expected: dict[str, int] = field(default_factory=dict)
-    actual: dict[str, int] = field(default_factory=dict)
-    bounds: Bounds = ()
-    declared: dict[str, int] = field(default_factory=dict)
+    splits: dict[str, list[Sample]]  # of train, val and test
+    provenance: str  # where the images are from, in words
+    licences: tuple[str, ...] = ()  # of images and annotations
+    composed: bool = False  # whether the project composed the images from parts; then equal parts are no copies
+    skipped: dict[str, str] = field(default_factory=dict)  # for each image that was left out, by name, the cause
+    published: bool = False  # whether the splits are: an image in two is dropped from the less important, not refused
+    expected: dict[str, int] = field(default_factory=dict)  # counts of the published data set
+    actual: dict[str, int] = field(default_factory=dict)  # the same counts of the files on disk
+    bounds: Bounds = ()  # those that assigned the movable images to splits
+    declared: dict[str, int] = field(default_factory=dict)  # images of each label in the source's files, if it has such
     left_out: LeftOutLabels = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
 
 
 class ImageSource(Protocol):
-    """Interface of a data source: a frozen dataclass that is read straight from the recipe."""
+    """Base of all data sources: frozen dataclasses that are read straight from the recipe."""
 
     def needs_fetch(self) -> bool:
-        """Whether the image packages have to be fetched before `read`."""
+        """Whether the image packages have to be fetched before `read`: not where the images are the user's own."""
+        return False
 
     def fingerprint(self) -> str:
         """Cheap identity of the input: file names, sizes where the files are few, no contents."""
 
     def read(self, work: Path, progress: Progress) -> Listing:
-        """List the images.
-
-        Args:
-            work: folder for images that the source generates itself.
-            progress: called with the step, the number done and the total.
-        """
-
-
-class LocalFiles:
-    """Base of the sources whose images are the user's own files."""
-
-    def needs_fetch(self) -> bool:
-        """Return False: the images exist already."""
-        return False
+        """List the images; `work` is a folder for those that the source generates itself."""
 
 
 def count_labels_with_images(splits: Mapping[str, Iterable[Sample]]) -> dict[str, int]:
     """Count the labels that at least one image has, under the name that published counts use."""
-    return {
-        LABELS_WITH_IMAGES: len({label for part in splits.values() for sample in part for label in sample.positives})
-    }
+    found = {label for part in splits.values() for sample in part for label in sample.positives}
+    return {LABELS_WITH_IMAGES: len(found)}
 
 
 def join_names(names: Collection[str], limit: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mlkd.core.files import sha256_of
 from mlkd.data.base import Bounds, Finding, LeftOut, Listing
 from mlkd.data.disjoint_sets import DisjointSets
 from mlkd.data.leakage import COPY, SPLIT_PRIORITY, Decoded, drop_equal_files
@@ -35,7 +35,7 @@ def group_equal_files(files: Mapping[str, Path]) -> dict[str, str]:
     for names in by_size.values():
         by_content: dict[str, str] = {}
         for name in names:
-            content = hashlib.sha256(files[name].read_bytes()).hexdigest() if len(names) > 1 else ""
+            content = sha256_of(files[name]) if len(names) > 1 else ""
             first[name] = by_content.setdefault(content, name)
     return first
 
@@ -49,19 +49,15 @@ def unite_copies(
     """
     remaining, findings = {split: list(images) for split, images in splits.items()}, list[Finding]()
     if not listing.composed:
-        greys = [_greys(arrays[split], images) for split, images in splits.items()]
-        photographs = same_photograph_groups(np.concatenate(greys)).tolist()
+        pixels = {split: np.load(array, mmap_mode="r") for split, array in arrays.items()}
+        greys = photograph_greys(pixels[split][image.row] for split, images in splits.items() for image in images)
+        photographs = same_photograph_groups(greys).tolist()
         remaining, dropped, findings = move_copies(splits, photographs, listing.bounds)
         for image in dropped:
             left_out.add(COPY, image.sample.name, f"{image.sample.file}: {COPY}", image.sample.positives)
     if listing.published:
         remaining = drop_equal_files(remaining, left_out)
     return remaining, findings
-
-
-def _greys(array: Path, images: Sequence[Decoded]) -> NDArray[np.uint8]:
-    pixels = np.load(array, mmap_mode="r")
-    return photograph_greys(pixels[image.row] for image in images)
 
 
 def move_copies(
@@ -138,7 +134,7 @@ def photograph_greys(images: Iterable[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     """Shrink images (px, px, 3) to greys (N, 24, 24)."""
     greys = (Image.fromarray(image).convert("L") for image in images)
     small = [np.asarray(grey.resize((GREY_PX, GREY_PX), Image.Resampling.BOX)) for grey in greys]
-    return np.stack(small) if small else np.zeros((0, GREY_PX, GREY_PX), np.uint8)
+    return np.array(small, np.uint8).reshape(-1, GREY_PX, GREY_PX)  # also of no images
 
 
 def same_photograph_groups(greys: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -66,14 +66,8 @@ def decode_files(files: Sequence[Path], arrays: dict[int, Path], progress: Calla
     for px, file in arrays.items():
         create_array(file, np.uint8, (len(files), px, px, 3)).flush()
     processes = len(sched_getaffinity(0))
-    if processes == 1 or len(files) < MANY:
-        return _in_this_process(files, arrays, progress)
-    return _in_processes(files, arrays, progress, processes)
-
-
-def _in_this_process(
-    files: Sequence[Path], arrays: dict[int, Path], progress: Callable[[int], None]
-) -> list[DecodeResult]:
+    if processes > 1 and len(files) >= MANY:
+        return _in_processes(files, arrays, progress, processes)
     results: list[DecodeResult] = []
     for start in range(0, len(files), CHUNK):
         progress(start)

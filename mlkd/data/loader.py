@@ -72,31 +72,8 @@ class Loader:
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `first` on.  Raises DeadWorkerError."""
-        rows = self.rows(epoch)[first:]
-        return shown(self.split, self.sizes, self.views, self.view_seed, self.view(epoch), rows, self.workers)
-
-
-def shown(
-    split: Split,
-    sizes: tuple[int, ...],
-    views: Views,
-    seed: int,
-    view: int,
-    rows: Sequence[Sequence[int]],
-    processes: int,
-) -> Iterator[Batch]:
-    """Yield one view of images, with the rows of each batch, prepared by `processes`.  Raises DeadWorkerError."""
-    dataset = _AugmentedImages(split, sizes, views, seed, view)
-    try:
-        for indices, *images in DataLoader(dataset, batch_sampler=map(list, rows), num_workers=processes):
-            yield indices.numpy(), tuple(images)
-    except RuntimeError as cause:
-        if not str(cause).startswith("DataLoader worker (pid"):
-            raise
-        raise DeadWorkerError(
-            f"images: expected the loading process to live, got: {cause}; "
-            "memory or /dev/shm may be full: free some, or lower batch_size, and rerun the command"
-        ) from cause
+        images = AugmentedImages(self.split, self.sizes, self.views, self.view_seed, self.view(epoch))
+        return images.batches(self.rows(epoch)[first:], self.workers)
 
 
 def workers(cuda: bool, ranks: int) -> int:
@@ -104,8 +81,8 @@ def workers(cuda: bool, ranks: int) -> int:
     return min(8, max(1, (os.cpu_count() or 1) // ranks - 1)) if cuda else 1
 
 
-class _AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
-    """One view of every training image, at each size."""
+class AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
+    """One view of every image of a split, at each size."""
 
     def __init__(self, split: Split, sizes: tuple[int, ...], views: Views, seed: int, view: int) -> None:
         self.pixels = [split.pixels(px) for px in sizes]
@@ -117,3 +94,16 @@ class _AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
     def __getitem__(self, row: int) -> tuple[int | Tensor, ...]:
         images = (self.views.apply(pixels[row], seed=self.seed, row=row, view=self.view) for pixels in self.pixels)
         return row, *images
+
+    def batches(self, rows: Sequence[Sequence[int]], processes: int) -> Iterator[Batch]:
+        """Yield batches of these rows, prepared by so many processes.  Raises DeadWorkerError."""
+        try:
+            for indices, *images in DataLoader(self, batch_sampler=map(list, rows), num_workers=processes):
+                yield indices.numpy(), tuple(images)
+        except RuntimeError as cause:
+            if not str(cause).startswith("DataLoader worker (pid"):
+                raise
+            raise DeadWorkerError(
+                f"images: expected the loading process to live, got: {cause}; "
+                "memory or /dev/shm may be full: free some, or lower batch_size, and rerun the command"
+            ) from cause

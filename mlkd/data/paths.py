@@ -60,12 +60,13 @@ def is_utf8(text: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def read_utf8(file: Path) -> str:
-    """Read a text file.  Raises ValueError with the file and the line that is not UTF-8."""
+def read_text(file: Path, advice: str = "save the file as UTF-8") -> str:
+    """Read a file in UTF-8, or in UTF-16 with its mark.  Raises ValueError with the line and the advice."""
     content = file.read_bytes()
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return content.decode("utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as cause:
         line = content.count(b"\n", 0, cause.start) + 1
         byte = f"byte 0x{content[cause.start]:02x}"
-        raise ValueError(f"{file}, line {line}: expected text in UTF-8, got {byte}; save the file as UTF-8") from None
+        raise ValueError(f"{file}, line {line}: expected text in UTF-8, got {byte}; {advice}") from None

@@ -25,15 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Progress = silent) -> None:
-    """Read a source and write the prepared set.
+    """Read a source and write the prepared set into `out`, with an array of each split for each of `sizes` in pixels.
 
     Images that cannot be read are left out, counted, and named in skipped.json.
-
-    Args:
-        source: where the images are from.
-        out: folder to write into.
-        sizes: image sizes in pixels, one array of each split for each.
-        progress: called with the step, the number done and the total.
 
     Raises:
         ValueError: two splits share an image; a split has no image; a split other than train has unlabelled images;
@@ -58,7 +52,15 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
         _write_split(out, name, images, targets[name], label_mask[name])
     _write_pixels(out, parts, sizes)
     listing.labels.write(out / "labels.json")
-    _write_json(out / "about.json", _about(listing, left_out) | count_labels(listing, targets, label_mask) | audited)
+    about = {
+        "provenance": listing.provenance,
+        "licences": list(listing.licences),
+        "composed": listing.composed,
+        "expected": listing.expected,
+        "found": listing.actual,
+        "skipped": len(left_out.causes),
+    }
+    _write_json(out / "about.json", about | count_labels(listing, targets, label_mask) | audited)
     for level, key in ((logging.WARNING, "findings"), (logging.INFO, "notes")):
         for finding in audited[key]:
             _log.log(level, "data: %s %s", finding["claim"], finding["numbers"])
@@ -78,47 +80,26 @@ def _decode(
     return decoded, [*scaling_findings(results), *unsupported_findings(samples, left_out)]
 
 
-def _about(listing: Listing, left_out: LeftOut) -> dict[str, Any]:
-    return {
-        "provenance": listing.provenance,
-        "licences": list(listing.licences),
-        "composed": listing.composed,
-        "expected": listing.expected,
-        "found": listing.actual,
-        "skipped": len(left_out.causes),
-    }
-
-
 def _parts(splits: Mapping[str, Sequence[Decoded]], listing: Listing, out: Path) -> dict[str, Sequence[Decoded]]:
-    """Check the splits, and split val into select and tune.  Raises ValueError."""
-    _refuse_empty(splits, listing, out)
-    refuse_leaks(splits)
-    select, tune = _split_val(splits["val"], listing)
-    _refuse_without_positives("val", " in select", select)
-    _refuse_without_positives("test", "", splits["test"])
-    return {"train": splits["train"], "select": select, "tune": tune, "test": splits["test"]}
+    """Check the splits, and split val into select and tune; in val, copies and groups stay together.
 
-
-def _refuse_empty(splits: Mapping[str, Sequence[Decoded]], listing: Listing, out: Path) -> None:
+    Groups of composed images may be in both.  Raises ValueError.
+    """
     for split, images in splits.items():
         if not images:
             count = len(listing.splits[split])
             raise ValueError(
                 f"split {split}: expected readable images, got 0 of {count}; see {out}/skipped.json, or add images"
             )
-
-
-def _refuse_without_positives(split: str, where: str, images: Sequence[Decoded]) -> None:
-    if not any(image.sample.positives for image in images):
-        raise ValueError(f"{split}: expected a positive of some label{where}, got none; tag more images")
-
-
-def _split_val(images: Sequence[Decoded], listing: Listing) -> tuple[list[Decoded], list[Decoded]]:
-    """Split val into select and tune; copies stay together, and groups too unless the images are composed."""
-    keys = [image.sha256 for image in images] if listing.composed else group_keys(images)
-    in_select = split_val(_targets(images, len(listing.labels))[0], keys)
-    pairs = list(zip(images, in_select, strict=True))
-    return [image for image, selected in pairs if selected], [image for image, selected in pairs if not selected]
+    refuse_leaks(splits)
+    val = splits["val"]
+    keys = [image.sha256 for image in val] if listing.composed else group_keys(val)
+    in_select = split_val(_targets(val, len(listing.labels))[0], keys)
+    select, tune = ([val[row] for row in np.flatnonzero(in_select == half).tolist()] for half in (True, False))
+    for split, where, images in (("val", " in select", select), ("test", "", splits["test"])):
+        if not any(image.sample.positives for image in images):
+            raise ValueError(f"{split}: expected a positive of some label{where}, got none; tag more images")
+    return {"train": splits["train"], "select": select, "tune": tune, "test": splits["test"]}
 
 
 def _targets(images: Sequence[Decoded], labels: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,33 +20,19 @@ SPLITS = ("train", "select", "tune", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """One split of a prepared set; N images, L labels.
-
-    Attributes:
-        folder: the prepared folder.
-        name: train, select, tune or test.
-        labels: the label names, in column order.
-        names: the images' names.
-        files: the image files.
-        groups: images of one group are in one split.
-        hashes: SHA-256 of each file.
-        boxes: of each image; empty where the source has none.
-        targets: (N, L), 1 for a positive.
-        label_mask: (N, L), False where a label is not known (its target is 0); None where all are known.
-        shared: for each image, names of what else it has in common with others; empty where the source has none.
-    """
+    """One split of a prepared set; N images, L labels."""
 
     folder: Path
-    name: str
+    name: str  # train, select, tune or test
     labels: Labels
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # of the images
     files: tuple[Path, ...]
-    groups: tuple[str, ...]
-    hashes: tuple[str, ...]
-    boxes: tuple[tuple[Box, ...], ...]
-    targets: NDArray[np.uint8]
-    label_mask: NDArray[np.bool_] | None = None
-    shared: tuple[tuple[str, ...], ...] = ()
+    groups: tuple[str, ...]  # images of one group are in one split
+    hashes: tuple[str, ...]  # SHA-256 of each file
+    boxes: tuple[tuple[Box, ...], ...]  # of each image; empty where the source has none
+    targets: NDArray[np.uint8]  # (N, L), 1 for a positive
+    label_mask: NDArray[np.bool_] | None = None  # (N, L), False where a label is not known; None where all are known
+    shared: tuple[tuple[str, ...], ...] = ()  # for each image names of what else it has in common with others, or empty
 
     def __len__(self) -> int:
         return len(self.names)
@@ -72,17 +59,8 @@ class Split:
         """(N,) width / height of the upright images, read from their files.  Raises UnreadableImageError."""
         return np.array([images.aspect(file) for file in self.files])
 
-    @cached_property
-    def major(self) -> NDArray[np.uint8] | None:
-        """(N, L): which labels have a major object; None where the source has no boxes."""
-        return self._of_role("major")
-
-    @cached_property
-    def minor(self) -> NDArray[np.uint8] | None:
-        """(N, L): which labels have a minor object; None where the source has no boxes."""
-        return self._of_role("minor")
-
-    def _of_role(self, role: str) -> NDArray[np.uint8] | None:
+    def of_role(self, role: Literal["major", "minor"]) -> NDArray[np.uint8] | None:
+        """(N, L): which labels have an object of the role; None where the source has no boxes."""
         if not any(self.boxes):
             return None
         marked = np.zeros_like(self.targets)
@@ -92,15 +70,7 @@ class Split:
 
 
 def read_split(folder: Path, name: str) -> Split:
-    """Read one split of a prepared folder.
-
-    Args:
-        folder: the prepared folder.
-        name: train, select, tune or test.
-
-    Raises:
-        ValueError: there is no such split, or the folder has not been prepared.
-    """
+    """Read train, select, tune or test of a prepared folder.  Raises ValueError for another name or folder."""
     if name not in SPLITS:
         raise ValueError(f"split: expected one of {', '.join(SPLITS)}, got {name!r}")
     file = folder / f"{name}.json"

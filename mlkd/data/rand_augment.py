@@ -39,17 +39,12 @@ def _moved(image: Tensor, *, translate: Sequence[int] = (0, 0), shear: Sequence[
     return moved
 
 
-def _rotated(image: Tensor, degrees: float) -> Tensor:
-    turned: Tensor = functional.rotate(image, degrees, interpolation=InterpolationMode.BILINEAR, fill=FILL)
-    return turned
-
-
 _OPERATIONS: tuple[Callable[[Tensor, float], Tensor], ...] = (  # strength -1..1; the last five ignore its sign
     lambda image, strength: _moved(image, shear=(0.3 * strength, 0.0)),
     lambda image, strength: _moved(image, shear=(0.0, 0.3 * strength)),
     lambda image, strength: _moved(image, translate=(round(TRANSLATION * strength * image.shape[2]), 0)),
     lambda image, strength: _moved(image, translate=(0, round(TRANSLATION * strength * image.shape[1]))),
-    lambda image, strength: _rotated(image, 30 * strength),
+    lambda image, strength: functional.rotate(image, 30 * strength, InterpolationMode.BILINEAR, fill=FILL),
     lambda image, strength: functional.adjust_brightness(image, 1 + 0.9 * strength),
     lambda image, strength: functional.adjust_saturation(image, 1 + 0.9 * strength),
     lambda image, strength: functional.adjust_contrast(image, 1 + 0.9 * strength),

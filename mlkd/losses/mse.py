@@ -30,10 +30,5 @@ class Mse(BaseLoss):
     kind: Literal["mse"] = "mse"
     on: Literal["logits", "scores"] = "logits"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.on not in ("logits", "scores"):
-            raise ValueError(f"loss {self.kind}: on: expected logits or scores, got {self.on!r}")
-
     def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
         return mse(inputs.student.logits, inputs.teacher.logits, self.on)

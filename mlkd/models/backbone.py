@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import timm
 import torch
 from jaxtyping import Float
@@ -20,8 +18,12 @@ def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
     """
     pools = name.startswith(POOLING)
     options = {"pretrained": pretrained, "num_classes": 0} | ({} if pools else {"global_pool": ""})
+    backbone: nn.Module
     try:
-        backbone = _create(name, image_px, options)
+        try:
+            backbone = timm.create_model(name, img_size=image_px, **options)
+        except TypeError:  # most models are not built for one image size
+            backbone = timm.create_model(name, **options)
     except AssertionError as cause:
         raise ValueError(
             f"model.backbone: expected one without global pooling, got {name}: {cause}; choose another"
@@ -58,12 +60,3 @@ def tokens(features: Tensor, backbone: nn.Module) -> Float[Tensor, "B N C"]:
     if getattr(backbone, "output_fmt", "NCHW") == "NHWC":
         return features.flatten(1, 2)
     return features.flatten(2).transpose(1, 2)
-
-
-def _create(name: str, image_px: int, options: dict[str, Any]) -> nn.Module:
-    model: nn.Module
-    try:
-        model = timm.create_model(name, img_size=image_px, **options)
-    except TypeError:  # most models are not built for one image size
-        model = timm.create_model(name, **options)
-    return model

@@ -54,7 +54,11 @@ def save_model(
 def load_model(folder: Path, name: str = BEST) -> TaggerNet:
     """The tagger of a finished training stage, in eval mode, on the CPU."""
     tensors, facts = read(folder / name)
-    tagger = _model_of(facts).build(len(facts["labels"]), pretrained=False)
+    config = facts["model"]
+    kinds = {head.kind: head for head in get_args(Head)}
+    head = kinds[config["head"]["kind"]](**config["head"])
+    model = Model(backbone=config["backbone"], image_px=config["image_px"], head=head)
+    tagger = model.build(len(facts["labels"]), pretrained=False)
     tagger.load_state_dict(tensors)
     return tagger.eval()
 
@@ -62,14 +66,6 @@ def load_model(folder: Path, name: str = BEST) -> TaggerNet:
 def load_labels(folder: Path, name: str = BEST) -> Labels:
     """The labels that the tagger was trained for."""
     return Labels(tuple(read_facts(folder / name)["labels"]))
-
-
-def _model_of(facts: Mapping[str, Any]) -> Model:
-    """The model that `save_model` wrote."""
-    heads = {head.kind: head for head in get_args(Head)}
-    config = facts["model"]
-    head = config["head"]
-    return Model(backbone=config["backbone"], image_px=config["image_px"], head=heads[head["kind"]](**head))
 
 
 def _read(path: Path, tensors: Callable[[Any], dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Any]]:

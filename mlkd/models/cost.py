@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import torch
 from timm.utils.model import reparameterize_model
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mlkd.models.network import Model, TaggerNet
@@ -40,12 +39,13 @@ def cost(model: Model, labels: int) -> Cost:
     with torch.device("meta"):
         tagger = reparameterize_model(model.build(labels, pretrained=False).eval())
         of_one, of_two = (_multiply_adds(tagger, batch) for batch in (1, 2))
-    backbone, head = (two - one for one, two in zip(of_one, of_two, strict=True))
+    parts = (tagger.backbone, tagger.head)
+    parameters = [sum(parameter.numel() for parameter in part.parameters()) for part in parts]
     return Cost(
-        backbone_parameters=_parameters(tagger.backbone),
-        head_parameters=_parameters(tagger.head),
-        backbone_multiply_adds=backbone,
-        head_multiply_adds=head,
+        backbone_parameters=parameters[0],
+        head_parameters=parameters[1],
+        backbone_multiply_adds=of_two[0] - of_one[0],
+        head_multiply_adds=of_two[1] - of_one[1],
     )
 
 
@@ -58,7 +58,3 @@ def _multiply_adds(tagger: TaggerNet, batch: int) -> tuple[int, int]:
     backbone, head = (sum(by_module[f"{type(tagger).__name__}.{part}"].values()) // 2 for part in ("backbone", "head"))
     assert 2 * (backbone + head) == counter.get_total_flops(), "nothing else in a tagger multiplies"
     return backbone, head
-
-
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())

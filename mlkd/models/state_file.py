@@ -52,7 +52,8 @@ def fit(tensors: Mapping[str, Tensor], backbone: nn.Module, where: str) -> dict[
         "unknown": [name for name in given if not _belongs(name, backbone)],
     }
     if any(faults.values()):
-        listed = "; ".join(f"{len(names)} {fault}: {_first(names)}" for fault, names in faults.items() if names)
+        first = {fault: ", ".join([*names[:3], *(["…"] if len(names) > 3 else [])]) for fault, names in faults.items()}
+        listed = "; ".join(f"{len(names)} {fault}: {first[fault]}" for fault, names in faults.items() if names)
         raise ValueError(
             f"{where}: expected the tensors of this model, got {listed}; name the backbone that they were trained in"
         )
@@ -78,7 +79,3 @@ def _belongs(name: str, backbone: nn.Module) -> bool:
     removed = [part for part, module in backbone.named_modules() if isinstance(module, nn.Identity)]
     known = {*backbone.state_dict(), *(buffer for buffer, _ in backbone.named_buffers())}
     return name in known or bool(set(owners) & set(removed))
-
-
-def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")

@@ -45,14 +45,14 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
     if isinstance(config.weights, RandomWeights):
         return
     where = f"weights of {config.backbone} ({config.weights.kind})"
+    if not any(isinstance(module, nn.BatchNorm2d) for module in tagger.backbone.modules()):
+        log.info("%s: the backbone has no batch norms, so the weights cannot be checked on images", where)
+        return
     rows = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
     values = torch.from_numpy(np.array(images[rows])).float().permute(0, 3, 1, 2) / 255
     values = values.to(tagger.mean.device)
     loaded = (tuple((tagger.mean / 255).tolist()), tuple((tagger.std / 255).tolist()))
     distance = _distance(tagger.backbone, values, loaded)
-    if distance is None:
-        log.info("%s: the backbone has no batch norms, so the weights cannot be checked on images", where)
-        return
     others = {
         name: _distance(tagger.backbone, values, normalisation)
         for name, normalisation in NORMALISATIONS.items()
@@ -60,14 +60,13 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
     }
     other_padding, name = _other_padding(tagger.backbone)
     others[name] = _distance(other_padding, values, loaded)
-    best = min(others, key=lambda key: others[key] or float("inf"))
-    fits = others[best] or 0.0
-    if fits < min(BETTER * distance, NEAR):
+    best = min(others, key=others.__getitem__)
+    if others[best] < min(BETTER * distance, NEAR):
         raise ValueError(
             f"{where}: expected batch-norm inputs on {len(rows)} images as in training, got a mean divergence of "
-            f"{distance:.3f} nats where {best} gives {fits:.3f}; the weights were trained with another epsilon, "
-            "padding, mean/std or channel order: name the backbone that they were trained in (timm's tf_ models have "
-            "TensorFlow's padding and epsilon), or correct mean and std"
+            f"{distance:.3f} nats where {best} gives {others[best]:.3f}; the weights were trained with another "
+            "epsilon, padding, mean/std or channel order: name the backbone that they were trained in (timm's tf_ "
+            "models have TensorFlow's padding and epsilon), or correct mean and std"
         )
     if distance > NEAR:
         log.warning(
@@ -79,7 +78,7 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
         )
 
 
-def _distance(backbone: nn.Module, values: Float[Tensor, "N 3 H W"], normalisation: Normalisation) -> float | None:
+def _distance(backbone: nn.Module, values: Float[Tensor, "N 3 H W"], normalisation: Normalisation) -> float:
     """Divergence of each batch norm's inputs from its running statistics, median over channels, mean over layers."""
     divergences: list[float] = []
 
@@ -97,7 +96,7 @@ def _distance(backbone: nn.Module, values: Float[Tensor, "N 3 H W"], normalisati
         backbone.train(was_training)
         for hook in hooks:
             hook.remove()
-    return float(np.mean(divergences)) if divergences else None
+    return float(np.mean(divergences))
 
 
 def _divergence(norm: nn.Module, inputs: Float[Tensor, "N C H W"]) -> float:

@@ -11,11 +11,7 @@ ReadyTeacher = CheckpointTeacher | OnnxTeacher
 
 
 def load(teachers: Sequence[ReadyTeacher], labels: Labels) -> Teacher:
-    """Load one teacher, or an ensemble of several.
-
-    Args:
-        teachers: At least one.
-        labels: Labels of the data, which become the columns of the outputs.
+    """Load one teacher, or an ensemble of several; the columns of the outputs are the labels of the data.
 
     Raises:
         ValueError: A teacher cannot be read or lacks a label.

@@ -14,10 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from mlkd.core.labels import Labels
+from mlkd.data.base import join_names
 from mlkd.data.prepared import Split
 from mlkd.models.outputs import Outputs
 
 ImagesBySize = Mapping[int, UInt8[Tensor, "B H W 3"]]  # B images by size in pixels
+SHOWN = 5  # names in a message
 Aspects = NDArray[np.float64]  # (B,) width divided by height of the images before they were resized to squares
 
 
@@ -104,16 +106,14 @@ def find_columns(teacher: object, names: Sequence[str], labels: Labels) -> list[
     if missing:
         raise ValueError(
             f"teacher {teacher}: expected the {len(labels)} labels of the data by name, got {len(names)} "
-            f"({_listed(names)}), without {_listed(missing)}; correct the names, or choose a teacher that has them"
+            f"({join_names(names, SHOWN)}), without {join_names(missing, SHOWN)}; correct the names, or choose a "
+            "teacher that has them"
         )
     repeated = [name for name in labels.names if list(names).count(name) > 1]
     if repeated:
-        raise ValueError(f"teacher {teacher}: expected each label once, got {_listed(repeated)} more than once")
+        listed = join_names(repeated, SHOWN)
+        raise ValueError(f"teacher {teacher}: expected each label once, got {listed} more than once")
     return [list(names).index(name) for name in labels.names]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _concatenate(parts: Sequence[Tensor | None]) -> Tensor | None:

@@ -22,7 +22,7 @@ from torch import Tensor
 from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
-from mlkd.data.loader import shown, workers
+from mlkd.data.loader import AugmentedImages, workers
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses import Loss
 from mlkd.losses.base import positives
@@ -39,15 +39,8 @@ def record(
     """Write the outputs of a teacher or an ensemble for all views of the training images; resumes at the last view.
 
     Logits (V, N, L), pooled features (V, N, F) and embeddings (P, D) are stored in float16; embeddings only of the
-    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.
-
-    Args:
-        teachers: One, or the members of an ensemble.
-        data: Folder of a prepared set.
-        views: Augmentations.
-        out: An existing folder, empty or with some complete views.
-        seed: Of the augmentations.
-        progress: Called after each batch.
+    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  `data` is
+    a prepared set, `out` an existing folder, empty or with some complete views.
 
     Raises:
         ValueError: A teacher lacks a label, or its outputs are nan or infinite.
@@ -58,16 +51,20 @@ def record(
         return
     teacher = load(teachers, split.labels)
     processes = workers(cuda=torch.cuda.is_available(), ranks=1)
+    rows = [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
     with ExitStack() as stack, torch.inference_mode():
         files = _Files(out, about.get("bytes", {}), stack)
         for view in range(about.get("done", 0), views.count):
-            for indices, images in shown(split, teacher.sizes, views, seed, view, _batches(split), processes):
+            augmented = AugmentedImages(split, teacher.sizes, views, seed, view)
+            for indices, images in augmented.batches(rows, processes):
                 aspects = split.aspects[indices] if teacher.pads else None
                 outputs = teacher(dict(zip(teacher.sizes, images, strict=True)), aspects)
                 _append(files, split, indices, outputs)
                 progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, views.count * len(split))
-            facts = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush(), **_widths(outputs)}
-            write_file(out / _ABOUT, (json.dumps(facts, indent=1) + "\n").encode())
+            facts: dict[str, Any] = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush()}
+            for name, values in (("embeddings", outputs.embeddings), ("pooled", outputs.pooled)):
+                facts[name] = None if values is None else values.shape[-1]
+            write_file(out / _ABOUT, json.dumps(facts, indent=1) + "\n")
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,9 @@ class TeacherOutputs:
             got = about["bytes"]["logits"] // (2 * views.count)
             raise _other_images_error(folder, split, f"{got} decisions")
         positive = _map_file(folder, "positive", np.uint8, (*shape[:2], -(-shape[2] // 8)))
-        if not _same_images(positive[0], split):
+        known = True if split.label_mask is None else split.label_mask
+        stored = np.unpackbits(positive[0], axis=1, count=shape[2])
+        if not np.array_equal(stored * known, split.targets * known):
             raise _other_images_error(folder, split, "those of other images")
         counts = np.bitwise_count(positive).sum(2, dtype=np.int64)
         return cls(
@@ -189,37 +188,15 @@ def _check_finite(split: Split, indices: NDArray[np.int64], outputs: Outputs) ->
             )
 
 
-def _batches(split: Split) -> list[range]:
-    return [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
-
-
 def _half(values: Float[Tensor, "..."]) -> NDArray[np.float16]:
     limit = float(np.finfo(np.float16).max)
-    half: NDArray[np.float16] = values.clamp(-limit, limit).numpy().astype(np.float16)
-    return half
-
-
-def _widths(outputs: Outputs) -> dict[str, int | None]:
-    """Length of an embedding and of the pooled features of an image."""
-    return {
-        "embeddings": None if outputs.embeddings is None else outputs.embeddings.shape[2],
-        "pooled": None if outputs.pooled is None else outputs.pooled.shape[1],
-    }
+    return np.asarray(values.clamp(-limit, limit).numpy(), np.float16)
 
 
 def _map_file(folder: Path, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     if 0 in shape:
         return np.zeros(shape, dtype)
     return np.asarray(np.memmap(folder / f"{name}.raw", dtype, mode="r", shape=shape))
-
-
-def _same_images(positive: NDArray[np.uint8], split: Split) -> bool:
-    """Whether the stored positives (N, ⌈L/8⌉) equal the known targets."""
-    targets = np.packbits(split.targets.astype(bool), axis=1)
-    if split.label_mask is None:
-        return bool(np.array_equal(positive, targets))
-    label_mask = np.packbits(split.label_mask, axis=1)
-    return bool(np.array_equal(positive & label_mask, targets & label_mask))
 
 
 def _other_images_error(folder: Path, split: Split, got: str) -> ValueError:

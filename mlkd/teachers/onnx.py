@@ -46,7 +46,7 @@ class OnnxTeacher:
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     padding: Literal["none", "center", "corner"] = (
-        "none"  # to a square, with the image in the middle or in the top left corner
+        "none"  # to a square, with the image in the middle or top left corner
     )
     padding_value: int = 0  # 0..255, of all channels
     output: Literal["scores", "logits"] = "scores"
@@ -215,8 +215,7 @@ class _LoadedGraph:
             raise ValueError(
                 f"teacher {self.config.path}: expected scores in 0..1, got {low:.4g}..{high:.4g}; set output: logits"
             )
-        logits: NDArray[np.float32] = torch.from_numpy(values).logit(CLIP).numpy()
-        return logits
+        return np.asarray(torch.from_numpy(values).logit(CLIP).numpy())
 
 
 def _open(path: Path) -> Any:

@@ -24,10 +24,14 @@ def create_accelerator(training: Training, out: Path) -> Accelerator:
             raise ValueError(
                 f"training.trackers: expected installed ones ({', '.join(installed)}), got {name!r}; install it"
             )
+    cuda = torch.cuda.is_available()
+    if training.precision == "fp16" and not cuda:
+        raise ValueError("training.precision: expected CUDA for fp16, got a machine without it; use bf16 or fp32")
+    names = {"auto": "bf16" if cuda else "no", "fp32": "no"}  # as accelerate calls them
     AcceleratorState._reset_state()  # a process has one; its next run may use another precision
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),  # otherwise the processes of torchrun do not connect on a CPU
-        mixed_precision=_precision(training),
+        mixed_precision=names.get(training.precision, training.precision),
         log_with=list(training.trackers) or None,
         project_dir=str(out),
     )
@@ -39,11 +43,3 @@ def wrap(module: nn.Module, accelerator: Accelerator, *, compiled: bool) -> nn.M
     """The module to call in a training step: compiled if asked for, and data-parallel with several processes."""
     called: nn.Module = torch.compile(module) if compiled else module  # type: ignore[assignment]
     return accelerator.prepare(called) if accelerator.num_processes > 1 else called
-
-
-def _precision(training: Training) -> str:
-    cuda = torch.cuda.is_available()
-    if training.precision == "fp16" and not cuda:
-        raise ValueError("training.precision: expected CUDA for fp16, got a machine without it; use bf16 or fp32")
-    names = {"auto": "bf16" if cuda else "no", "fp32": "no"}  # as accelerate calls them
-    return names.get(training.precision, training.precision)

@@ -20,10 +20,8 @@ def gather(inputs: LossInputs, needs: Collection[Need] = ("embeddings", "pooled"
     of its parameters over processes, as DistributedDataParallel does: they are then those of one process with the whole
     batch.  No gradient reaches the teacher.
 
-    Args:
-        inputs: The images of this process.
-        needs: Outputs to gather besides the logits; only those that both student and teacher have, no stage maps.
-            Embeddings of negatives are gathered too: N x L x D numbers each for student, gradient and teacher.
+    `needs` are outputs to gather besides the logits, of those that both student and teacher have, without stage maps.
+    Embeddings of negatives are gathered too: N x L x D numbers each for student, gradient and teacher.
     """
     if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:
         return inputs
@@ -32,18 +30,14 @@ def gather(inputs: LossInputs, needs: Collection[Need] = ("embeddings", "pooled"
     embeddings = _gather_both(student.embeddings, teacher.embeddings) if "embeddings" in needs else (None, None)
     pooled = _gather_both(student.pooled, teacher.pooled) if "pooled" in needs else (None, None)
     of_student, of_teacher = (Outputs(*tensors) for tensors in zip(logits, embeddings, pooled, strict=True))
-    return LossInputs(of_student, of_teacher, _gather(targets), None if label_mask is None else _gather(label_mask))
+    of_all = None if label_mask is None else _Gather.apply(label_mask)
+    return LossInputs(of_student, of_teacher, _Gather.apply(targets), of_all)
 
 
 def _gather_both(student: Tensor | None, teacher: Tensor | None) -> tuple[Any, Any]:
     if student is None or teacher is None:
         return None, None
-    return _gather(student), _gather(teacher.detach())
-
-
-def _gather(rows: Shaped[Tensor, "B ..."]) -> Shaped[Tensor, "N ..."]:
-    gathered: Tensor = _Gather.apply(rows)
-    return gathered
+    return _Gather.apply(student), _Gather.apply(teacher.detach())
 
 
 class _Gather(torch.autograd.Function):

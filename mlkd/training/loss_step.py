@@ -26,15 +26,8 @@ from mlkd.training.memory_bank import MemoryBank
 class LossComputer:
     """Computes the loss terms of a run.
 
-    Args:
-        split: The training images.
-        training: Names the losses.
-        outputs: Folder of `teachers.cache.record`.
-        teacher: Folder of a trained model; loaded only where a loss needs stage maps.
-        device: Where the terms are computed.
-
-    Raises:
-        ValueError: A loss needs teacher outputs or stage maps that are missing.
+    `outputs` is a folder of `teachers.cache.record`; `teacher`, that of a trained model, is loaded only where a loss
+    needs stage maps.  Raises ValueError if a loss needs teacher outputs or stage maps that are missing.
     """
 
     def __init__(
@@ -61,12 +54,8 @@ class LossComputer:
     ) -> dict[str, Tensor]:
         """Weighted loss terms by kind.
 
-        Args:
-            student: Outputs of the student for `images[0]`.
-            rows: Rows of the split that the images come from.
-            images: The student's images and, where a teacher runs along, the teacher's.
-            view: Number of the augmented view that the images show.
-            epochs: Epochs trained so far, which decide the ramps.
+        `student` are its outputs for the first of `images`, view number `view` of these rows of the split; where a
+        teacher runs along, the second ones are its images.  `epochs`, trained so far, decide the ramps.
         """
         student = student.each(Tensor.float)  # autocast may have computed it in half precision
         teacher = self._teacher(rows, images, view) if self.needs_teacher else student

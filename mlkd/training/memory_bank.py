@@ -14,8 +14,8 @@ from mlkd.losses.class_aware import class_aware
 class MemoryBank:
     """The last `size` positives of each label, as student and teacher embedded them in earlier batches.
 
-    Two positives of a label have no structure on their own; together with the stored ones they have.  The bank is part
-    of the state of a run: `tensors` is saved with a checkpoint, `restore` reads it back.
+    Two positives of a label have no structure on their own; together with the stored ones they have.  The `stored`
+    tensors are part of the state of a run; there are none before the first batch.
     """
 
     def __init__(self, size: int) -> None:
@@ -30,21 +30,14 @@ class MemoryBank:
         student, teacher = (outputs.label_embeddings(loss.kind) for outputs in (inputs.student, inputs.teacher))
         positive = inputs.positives()
         self._allocate(student, teacher)
-        stored = self._filled() & positive.any(0)
+        filled = torch.arange(self.size, device=student.device)[:, None] < self.stored["seen"]
+        stored = filled & positive.any(0)
         joined = [
             torch.cat([new, self.stored[name].to(new)]) for name, new in (("student", student), ("teacher", teacher))
         ]
         value = class_aware(joined[0], joined[1], torch.cat([positive, stored]))
         self._store(student.detach(), teacher.detach(), positive)
         return value * (len(positive) + self.size) / len(positive)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The stored tensors by name; none before the first batch."""
-        return dict(self.stored)
-
-    def restore(self, tensors: dict[str, Tensor], device: torch.device) -> None:
-        """Read back the result of `tensors`."""
-        self.stored = {name: value.to(device) for name, value in tensors.items()}
 
     def _allocate(self, student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"]) -> None:
         if not self.stored:
@@ -54,9 +47,6 @@ class MemoryBank:
                 "teacher": torch.zeros(self.size, labels, teacher.shape[2], device=student.device),
                 "seen": torch.zeros(labels, dtype=torch.int64, device=student.device),
             }
-
-    def _filled(self) -> Bool[Tensor, "K L"]:
-        return torch.arange(self.size, device=self.stored["seen"].device)[:, None] < self.stored["seen"]
 
     def _store(
         self, student: Float[Tensor, "B L Ds"], teacher: Float[Tensor, "B L Dt"], positive: Bool[Tensor, "B L"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from timm.models import group_parameters
@@ -35,17 +34,13 @@ def optimiser(tagger: TaggerNet, adapters: nn.Module, training: Training) -> Opt
     """
     groups = []
     for module, scale in ((tagger.backbone, training.backbone_scale), (tagger.head, 1.0), (adapters, 1.0)):
-        for decay, parameters in _by_decay(module, training.weight_decay):
+        trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        for decay, is_matrix in ((training.weight_decay, True), (0.0, False)):
+            parameters = [parameter for parameter in trained if (parameter.ndim > 1) is is_matrix]
             if parameters:
                 peak = training.learning_rate * scale
                 groups.append({"params": parameters, "weight_decay": decay, "lr": peak, "peak": peak})
     return (AdamW if training.optimiser == "adamw" else Adam)(groups)
-
-
-def _by_decay(module: nn.Module, weight_decay: float) -> Iterator[tuple[float, list[Tensor]]]:
-    trained = [p for p in module.parameters() if p.requires_grad]
-    yield weight_decay, [p for p in trained if p.ndim > 1]
-    yield 0.0, [p for p in trained if p.ndim <= 1]
 
 
 def share_of_peak(schedule: str, step: int, steps: int, warmup: float) -> float:
@@ -75,9 +70,8 @@ def optimiser_tensors(adam: Optimizer) -> dict[str, Tensor]:
 
 def restore_optimiser(adam: Optimizer, tensors: dict[str, Tensor]) -> None:
     """Restore the state that `optimiser_tensors` returned."""
-    whole = adam.state_dict()
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    adam.load_state_dict({"state": state, "param_groups": whole["param_groups"]})
+    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})

@@ -36,7 +36,7 @@ class RunState:
             "model": self.module.state_dict(),
             "ema": self.ema.module.state_dict(),
             "optimiser": optim.optimiser_tensors(self.optimiser),
-            "recent": self.memory_bank.tensors() if self.memory_bank else {},
+            "recent": self.memory_bank.stored if self.memory_bank else {},
         }
         tensors = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
         checkpoint.write(path, tensors, {**facts, "scaler": self.scaler.state_dict() if self.scaler else None})
@@ -48,8 +48,9 @@ class RunState:
         self.ema.module.load_state_dict(checkpoint.part(tensors, "ema."))
         optim.restore_optimiser(self.optimiser, checkpoint.part(tensors, "optimiser."))
         if self.memory_bank:
-            parameter = next(self.module.parameters())
-            self.memory_bank.restore(checkpoint.part(tensors, "recent."), parameter.device)
+            device = next(self.module.parameters()).device
+            stored = checkpoint.part(tensors, "recent.")
+            self.memory_bank.stored = {name: value.to(device) for name, value in stored.items()}
         if facts["scaler"]:
             self.scaler.load_state_dict(facts["scaler"])
         return facts

@@ -174,8 +174,8 @@ def _test(final: str, context: Context) -> None:
     np.save(context.out / INFLUENCE, influence(scores, test.targets, test.clusters, label_mask=test.label_mask))
     facts = {
         "map": mean_average_precision(scores, test.targets, test.label_mask),
-        "major": role_map(scores, test.targets, test.major, test.label_mask),
-        "minor": role_map(scores, test.targets, test.minor, test.label_mask),
+        "major": role_map(scores, test.targets, test.of_role("major"), test.label_mask),
+        "minor": role_map(scores, test.targets, test.of_role("minor"), test.label_mask),
     }
     write_file(context.out / TEST, json.dumps(facts) + "\n")
 

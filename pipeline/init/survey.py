@@ -14,8 +14,8 @@ from typing import Any
 from mlkd.core.images import UnreadableImageError, decode
 from mlkd.core.progress import silent
 from mlkd.data.base import Listing
-from mlkd.data.sources.folder import Folder, FolderRows
-from mlkd.data.sources.rows import Row
+from mlkd.data.sources.folder import Folder
+from mlkd.data.sources.rows import Row, Table
 from pipeline.init.contents import Contents
 from pipeline.init.guesses import guess_source
 
@@ -32,7 +32,7 @@ class Survey:
 
     source: Folder
     contents: Contents
-    result: FolderRows
+    result: Table
     listing: Listing
     unreadable: tuple[str, ...]
     decoded: int
@@ -150,7 +150,7 @@ def survey(folder: Path, given: Mapping[str, Any]) -> Survey:
     return Survey(source, contents, result, _split(source, result), unreadable, len(sample))
 
 
-def _split(source: Folder, result: FolderRows) -> Listing:
+def _split(source: Folder, result: Table) -> Listing:
     """The splits that the data stage will make.  Raises ValueError if one is empty."""
     listing = source.split_rows(result, silent)
     for split, images in listing.splits.items():
@@ -171,7 +171,7 @@ def _refuse_rare(where: Path, positives: Counter[str]) -> None:
         )
 
 
-def _refuse_numbers(where: Path, result: FolderRows, contents: Contents) -> None:
+def _refuse_numbers(where: Path, result: Table, contents: Contents) -> None:
     if contents.names and _are_numbers(result.labels):
         names = contents.names[0]
         raise ValueError(

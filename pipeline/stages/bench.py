@@ -110,8 +110,8 @@ def truth_of(test: Split) -> Truth:
         files=test.files,
         targets=test.targets,
         groups=test.clusters,
-        major=test.major,
-        minor=test.minor,
+        major=test.of_role("major"),
+        minor=test.of_role("minor"),
         label_mask=test.label_mask,
     )
 

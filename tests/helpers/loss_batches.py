@@ -9,12 +9,14 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from mlkd.losses import Loss
+from mlkd.losses import Bce, ClassAware, InstanceAware, LabelKL, Loss
 from mlkd.models.outputs import Outputs
 
 IMAGES, LABELS = 8, 6
 MAPS = ((3, 5, 4), (4, 2, 3))  # channels, height, width; shallow first
 LOSSES: list[Loss] = [kind() for kind in get_args(Loss)]
+# Yang et al. 2023 at their batch size of 64: their total divided by 64
+L2D: tuple[Loss, ...] = (Bce(), LabelKL(weight=10 / 64), ClassAware(weight=100.0), InstanceAware(weight=1000.0))
 
 
 def name(loss: Loss) -> str:

@@ -32,7 +32,7 @@ MODEL = Model(
     backbone="test_convnext", image_px=32, head=LabelDecoder(embedding=8, heads=2, feed_forward=8, dropout=0.0)
 )
 TRAINING = Training(
-    epochs=2,
+    epochs=1,
     learning_rate=1e-3,
     batch_size=4,
     accumulate=2,

@@ -8,9 +8,8 @@ import logging
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from mlkd.core.cache import cache_root
@@ -50,7 +49,7 @@ def fetch(progress: Progress = silent) -> Path:
     Raises FetchError.
     """
     root = images_root()
-    with _exclusive():
+    with _locked_cache():
         missing = [package for package in PACKAGES if package.name not in _record(root)]
         if missing:
             _unpack_all(root, missing, _collect(missing, progress), progress)
@@ -64,8 +63,8 @@ def _record(root: Path) -> dict[str, dict[str, str]]:
 
 
 @contextmanager
-def _exclusive() -> Iterator[None]:
-    """Lock the cache: other processes wait."""
+def _locked_cache() -> Iterator[None]:
+    """Other processes wait."""
     cache_root().mkdir(parents=True, exist_ok=True)
     with (cache_root() / "fetch.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -86,99 +85,77 @@ def _collect(packages: list[Package], progress: Progress) -> dict[str, tuple[str
     """Package name -> version and verified file."""
     files: dict[str, tuple[str, Path]] = {}
     for package in packages:
-        file = _local_file(package)
+        file = _complete_file(package.name, package.bytes, package.sha256)
         if file:
             files[package.name] = (package.version, file)
     missing = [package for package in packages if package.name not in files]
     if missing:
-        apt = Apt.start(missing)
+        _apt(missing, "apt-get", "update", "-q")
         for package in missing:
             progress(f"fetching {package.name}", len(files), len(packages))
-            files[package.name] = apt.download(package)
+            files[package.name] = _download(package)
     progress("fetching", len(packages), len(packages))
     return files
 
 
-def _candidates(name: str) -> list[Path]:
-    return [file for folder in (by_hand(), downloads()) for file in sorted(folder.glob(f"{name}_*.deb"))]
-
-
-def _local_file(package: Package) -> Path | None:
-    """The complete file of the tested version, if the user or an earlier call fetched it."""
-    for file in _candidates(package.name):
-        if file.stat().st_size == package.bytes and sha256_of(file) == package.sha256:
+def _complete_file(name: str, size: int, sha256: str) -> Path | None:
+    """The file of the package with this content, if the user or apt-get fetched it."""
+    for file in (*by_hand().glob(f"{name}_*.deb"), *downloads().glob(f"{name}_*.deb")):
+        if file.stat().st_size == size and sha256_of(file) == sha256:
             return file
         if file.parent == by_hand():
-            log.warning("%s is another version or incomplete: expected sha256 %s", file, package.sha256)
+            log.warning("%s is another version or incomplete: expected sha256 %s", file, sha256)
     return None
 
 
-@dataclass(frozen=True)
-class Apt:
-    """apt-get with its own lists and cache in the project's cache folder, so that it needs no root rights."""
-
-    options: tuple[str, ...]
-    missing: tuple[Package, ...]
-
-    @classmethod
-    def start(cls, missing: list[Package]) -> Apt:
-        """Read the archive's signed index.  Raises FetchError without apt-get."""
-        state = cache_root() / "apt"
-        for folder in (state / "lists" / "partial", state / "cache" / "archives" / "partial", downloads(), by_hand()):
-            folder.mkdir(parents=True, exist_ok=True)
-        if shutil.which("apt-get") is None:
-            raise FetchError(_fetch_by_hand(missing, "apt-get is not on this machine"))
-        settings = {
-            "Dir::State::Lists": str(state / "lists"),
-            "Dir::Cache": str(state / "cache"),
-            "Acquire::Languages": "none",
-            "APT::Sandbox::User": "root",  # as root, do not switch to a user that cannot write here
-        }
-        apt = cls(tuple(part for key, value in settings.items() for part in ("-o", f"{key}={value}")), tuple(missing))
-        apt.run("apt-get", "update", "-q")
-        return apt
-
-    def run(self, program: str, *arguments: str) -> str:
-        """Run an apt command in the downloads folder and return its standard output.  Raises FetchError if it fails."""
-        command = [program, *self.options, *arguments]
-        done = subprocess.run(command, cwd=downloads(), capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            cause = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or [f"exit code {done.returncode}"]
-            raise FetchError(_fetch_by_hand(list(self.missing), f"{program} {arguments[0]} failed: {cause[0]}"))
-        return done.stdout
-
-    def download(self, package: Package) -> tuple[str, Path]:
-        """Download the archive's current package, and return its version and file, checked against the signed index."""
-        version, size, digest = self.index(package.name)
-        if version != package.version:
-            log.warning("%s: this archive has version %s, tested was %s", package.name, version, package.version)
-        file = self._complete_file(package.name, size, digest)
-        if file is None:
-            for stale in downloads().glob(f"{package.name}_*.deb"):
-                stale.unlink()
-            self.run("apt-get", "download", "-q", f"{package.name}={version}")
-            file = self._complete_file(package.name, size, digest)
-        if file is None:
-            raise FetchError(_fetch_by_hand([package], f"the download is not the {size} bytes with sha256 {digest}"))
-        return version, file
-
-    def index(self, name: str) -> tuple[str, int, str]:
-        """Return version, size and sha256 of the package in the archive's index."""
-        shown = self.run("apt-cache", "show", "--no-all-versions", name)
-        fields = dict(line.split(": ", 1) for line in shown.splitlines() if ": " in line and line[0] != " ")
-        return fields["Version"], int(fields["Size"]), fields["SHA256"]
-
-    def _complete_file(self, name: str, size: int, digest: str) -> Path | None:
-        complete = (file for file in _candidates(name) if file.stat().st_size == size and sha256_of(file) == digest)
-        return next(complete, None)
+def _download(package: Package) -> tuple[str, Path]:
+    """Download the archive's current package, and return its version and file, checked against the signed index."""
+    index = _apt([package], "apt-cache", "show", "--no-all-versions", package.name)
+    fields = dict(line.split(": ", 1) for line in index.splitlines() if ": " in line and line[0] != " ")
+    version, size, sha256 = fields["Version"], int(fields["Size"]), fields["SHA256"]
+    if version != package.version:
+        log.warning("%s: this archive has version %s, tested was %s", package.name, version, package.version)
+    file = _complete_file(package.name, size, sha256)
+    if file is None:
+        for stale in downloads().glob(f"{package.name}_*.deb"):
+            stale.unlink()
+        _apt([package], "apt-get", "download", "-q", f"{package.name}={version}")
+        file = _complete_file(package.name, size, sha256)
+    if file is None:
+        raise _fetch_error([package], f"the download is not the {size} bytes with sha256 {sha256}")
+    return version, file
 
 
-def _fetch_by_hand(packages: list[Package], cause: str) -> str:
+def _apt(packages: Sequence[Package], program: str, *arguments: str) -> str:
+    """Run apt without root rights, with lists and cache in the project's cache folder, and return its output.
+
+    The working folder is that of the downloads.  Raises FetchError, which names the `packages`, if it fails.
+    """
+    state = cache_root() / "apt"
+    for folder in (state / "lists" / "partial", state / "cache" / "archives" / "partial", downloads(), by_hand()):
+        folder.mkdir(parents=True, exist_ok=True)
+    if shutil.which(program) is None:
+        raise _fetch_error(packages, f"{program} is not on this machine")
+    settings = {
+        "Dir::State::Lists": str(state / "lists"),
+        "Dir::Cache": str(state / "cache"),
+        "Acquire::Languages": "none",
+        "APT::Sandbox::User": "root",  # as root, do not switch to a user that cannot write here
+    }
+    options = [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+    command = [program, *options, *arguments]
+    done = subprocess.run(command, cwd=downloads(), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        cause = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise _fetch_error(packages, f"{program} {arguments[0]} failed: {cause[0]}")
+    return done.stdout
+
+
+def _fetch_error(packages: Sequence[Package], cause: str) -> FetchError:
     files = "\n".join(
-        f"  {package.name}, version {package.version}: {package.bytes} bytes, sha256 {package.sha256}"
-        for package in packages
+        f"  {each.name}, version {each.version}: {each.bytes} bytes, sha256 {each.sha256}" for each in packages
     )
-    return (
+    return FetchError(
         f"images: expected these Debian packages, got none, because {cause}.\n{files}\n"
         f"Download the .deb files from any Debian archive (pool/main), move them to {by_hand()}, and rerun "
         "`python -m pipeline fetch`"

@@ -62,11 +62,9 @@ def _pairs(single: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    rows = [_normalised(part) for part in (first, second)]
-    return np.asarray(rows[0] @ rows[1].T, dtype=np.float32)
-
-
-def _normalised(part: NDArray[np.floating]) -> NDArray[np.float32]:
-    flat = part.reshape(len(part), -1)
-    flat = flat - flat.mean(1, keepdims=True)
-    return np.asarray(flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6), dtype=np.float32)
+    rows = []
+    for part in (first, second):
+        flat = part.reshape(len(part), -1)
+        flat = flat - flat.mean(1, keepdims=True)
+        rows.append((flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)).astype(np.float32))
+    return np.asarray(rows[0] @ rows[1].T)

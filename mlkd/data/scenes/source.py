@@ -18,7 +18,7 @@ from PIL import Image
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import SOURCE_SPLITS, Listing, Sample
+from mlkd.data.base import SOURCE_SPLITS, ImageSource, Listing, Sample
 from mlkd.data.paths import fingerprint_files
 from mlkd.data.scenes.backgrounds import read_backgrounds
 from mlkd.data.scenes.compose import Pools, Scene, compose
@@ -39,7 +39,7 @@ LICENCES: tuple[str, ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scenes:
+class Scenes(ImageSource):
     """Scenes of the fetched packages, or of the user's own `cutouts` (LABEL/*.png with alpha) and `backgrounds`."""
 
     kind: Literal["scenes"] = "scenes"
@@ -64,7 +64,6 @@ class Scenes:
             raise ValueError("cutouts, backgrounds: expected both or neither, got one; name both folders")
 
     def needs_fetch(self) -> bool:
-        """Whether the image packages are needed."""
         return self.cutouts is None
 
     def fingerprint(self) -> str:

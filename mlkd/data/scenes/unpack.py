@@ -34,8 +34,9 @@ def unpack(package: Path, out: Path) -> str:
         with _files(package) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
-                if member.isreg() and (_is_image(name) or name.endswith(LICENCES)):
-                    content = _content(archive, member)
+                packed = archive.extractfile(member) if member.isreg() else None
+                if packed and (_is_image(name) or name.endswith(LICENCES)):
+                    content = packed.read()
                     (out / name).parent.mkdir(parents=True, exist_ok=True)
                     (out / name).write_bytes(content)
                     if _is_image(name):
@@ -49,12 +50,6 @@ def unpack(package: Path, out: Path) -> str:
 def _is_image(name: str) -> bool:
     wanted = any(name.startswith(folder) and name.endswith(suffixes) for folder, suffixes in FOLDERS.items())
     return wanted and ".." not in Path(name).parts
-
-
-def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    stream = archive.extractfile(member)
-    assert stream is not None, "regular files have content"
-    return stream.read()
 
 
 @contextmanager

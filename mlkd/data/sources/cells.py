@@ -10,17 +10,11 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from mlkd.core.image_kinds import NAMED
+from mlkd.data.paths import read_text
+from mlkd.data.sources.rows import BadRow
 
 DELIMITERS = ",\t;"  # between cells
 MOST_LINES = 100  # of one quoted value; a quote that is closed later was opened by mistake
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row that cannot be used, and the reason."""
-
-    line: int
-    reason: str
 
 
 @dataclass
@@ -44,16 +38,8 @@ class Cells:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a file in UTF-8, or in UTF-16 with its mark.  Raises ValueError with the line."""
-    content = path.read_bytes()
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as cause:
-        line = content.count(b"\n", 0, cause.start) + 1
-        raise ValueError(
-            f"{path}, line {line}: expected UTF-8, got {cause.reason}; save a copy as UTF-8 and set table: COPY"
-        ) from None
+    """Read the lines of a table in UTF-8, or in UTF-16 with its mark.  Raises ValueError with the line."""
+    text = read_text(path, "save a copy as UTF-8 and set table: COPY")
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -69,8 +55,7 @@ def read_cells(path: Path) -> Cells:
             values, used = _record(lines, start, delimiter, len(cells.header), cells.repaired)
             _add(cells, start + 1, values)
         start += used
-    image = next((name for name in cells.header if _is_image(name)), None)
-    if image is not None:
+    for image in filter(_is_image, cells.header):
         raise ValueError(
             f"{path}: expected a first line with the names of the columns, got one with the image {image!r}; insert "
             "the line file,tags above it and set table: FILE"

@@ -13,41 +13,31 @@ from mlkd.core.progress import Progress
 from mlkd.data.base import (
     LABELS_WITH_IMAGES,
     Finding,
+    ImageSource,
     LeftOut,
     Listing,
-    LocalFiles,
     Sample,
     count_labels_with_images,
+    rank_boxes,
 )
 from mlkd.data.paths import fingerprint_files, fingerprint_names, relative_paths
-from mlkd.data.sources.coco_file import CocoFile, CocoImage, boxes_of, read_coco_file
+from mlkd.data.sources.coco_file import CocoFile, CocoImage, read_coco_file
 from mlkd.data.sources.coco_layout import CocoPart, Layout, find_layout, locate
 from mlkd.data.splits import TRAIN_VAL_TEST, check_val_share, split_by_hash, train_val
 
-# Papers on 2014 report 82,081 and 40,137 images: those with an object.  The others are kept, without labels.
+# Images, and those with an object, which papers on 2014 count.  The others are kept, without labels.
 PUBLISHED = {
-    "2014": {
-        "images in train2014": 82_783,
-        "images with objects in train2014": 82_081,
-        "images in val2014": 40_504,
-        "images with objects in val2014": 40_137,
-        LABELS_WITH_IMAGES: 80,
-    },
-    "2017": {
-        "images in train2017": 118_287,
-        "images with objects in train2017": 117_266,
-        "images in val2017": 5_000,
-        "images with objects in val2017": 4_952,
-        LABELS_WITH_IMAGES: 80,
-    },
+    "2014": {"train2014": (82_783, 82_081), "val2014": (40_504, 40_137)},
+    "2017": {"train2017": (118_287, 117_266), "val2017": (5_000, 4_952)},
 }
+PUBLISHED_LABELS = 80
 MISSING, REPEATED = "missing file", "repeated entry"  # reasons for which images are left out
 LATER = {"identity": "unless default"}
 SHOWN = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coco(LocalFiles):
+class Coco(ImageSource):
     """Annotation files in COCO's format, and the images that they name.
 
     Without `train` the layout is detected: COCO 2014 or 2017, whose val is the test set, or an export of CVAT (COCO
@@ -92,6 +82,10 @@ class Coco(LocalFiles):
         labels, grouping = _labels(list(files.values()))
         left_out = LeftOut(MISSING, REPEATED)
         parts = {split: _samples(self.root, layout, split, file, labels, left_out) for split, file in files.items()}
+        counts = {
+            layout.name(split): (len(samples), sum(bool(sample.positives) for sample in samples))
+            for split, samples in parts.items()
+        }
         declared = sum((file.counts for file in files.values()), Counter[str]())
         bounds = () if "val" in parts else train_val(self.val_share) if "test" in parts else TRAIN_VAL_TEST
         return Listing(
@@ -101,8 +95,10 @@ class Coco(LocalFiles):
             ("CC-BY 4.0 (annotations)", "Flickr terms of use (images)") if layout.year else (),
             skipped=left_out.causes,
             published=len(parts) > 1,
-            expected=PUBLISHED.get(layout.year, {}),
-            actual=_counts(layout, parts),
+            expected=_image_counts(PUBLISHED[layout.year]) | {LABELS_WITH_IMAGES: PUBLISHED_LABELS}
+            if layout.year
+            else {},
+            actual=count_labels_with_images(parts) | _image_counts(counts),
             bounds=bounds,
             declared={name: declared[name] for name in labels.names},
             left_out=left_out.labels,
@@ -125,7 +121,8 @@ def _samples(root: Path, layout: Layout, split: str, file: CocoFile, labels: Lab
         path = place.folder / inside
         short = path.relative_to(root) if path.is_relative_to(root) else path
         name = path.stem if layout.year else short.as_posix()
-        sample = Sample(name, path, _columns(first, column), name, boxes_of(first, column.__getitem__))
+        boxes = rank_boxes((area, column[label], corners) for area, label, corners in first.boxes)
+        sample = Sample(name, path, _columns(first, column), name, boxes)
         if inside in existing:
             samples.append(sample)
         else:
@@ -138,19 +135,17 @@ def _columns(image: CocoImage, column: Mapping[str, int]) -> tuple[int, ...]:
 
 
 def _refuse_contradictions(file: Path, entries: Mapping[str, Sequence[CocoImage]]) -> None:
-    differing = {path: images for path, images in entries.items() if len({image.labels for image in images}) > 1}
-    if not differing:
-        return
-    examples = [f"{path} ({'; '.join(map(_describe, differing[path]))})" for path in list(differing)[:SHOWN]]
-    raise ValueError(
-        f"{file}: expected one entry of images for every file, got {len(differing)} files in several entries with "
-        f"different labels: {', '.join(examples)}; if they are different images, add their folders to file_name, else "
-        "merge their entries"
-    )
-
-
-def _describe(image: CocoImage) -> str:
-    return f"id {image.id}: {', '.join(sorted(image.labels)) or 'no label'}"
+    differing = []
+    for path, images in entries.items():
+        if len({image.labels for image in images}) > 1:
+            described = [f"id {image.id}: {', '.join(sorted(image.labels)) or 'no label'}" for image in images]
+            differing.append(f"{path} ({'; '.join(described)})")
+    if differing:
+        raise ValueError(
+            f"{file}: expected one entry of images for every file, got {len(differing)} files in several entries with "
+            f"different labels: {', '.join(differing[:SHOWN])}; if they are different images, add their folders to "
+            "file_name, else merge their entries"
+        )
 
 
 def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
@@ -168,16 +163,13 @@ def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
     names = tuple(name for name in first.categories if name not in parents)
     if not names:
         raise ValueError(f"{first.file}: expected categories, got none; export the file with its categories")
-    if not parents:
-        return Labels(names), ()
     claim = "Categories that only group others and have no annotation are not used as labels."
-    return Labels(names), (Finding(claim, f"{', '.join(sorted(parents))}.", note=True),)
+    findings = (Finding(claim, f"{', '.join(sorted(parents))}.", note=True),) if parents else ()
+    return Labels(names), findings
 
 
-def _counts(layout: Layout, parts: Mapping[str, Sequence[Sample]]) -> dict[str, int]:
-    counts = count_labels_with_images(parts)
-    for split, samples in parts.items():
-        part = layout.name(split)
-        counts[f"images in {part}"] = len(samples)
-        counts[f"images with objects in {part}"] = sum(bool(sample.positives) for sample in samples)
+def _image_counts(parts: Mapping[str, tuple[int, int]]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for part, (images, with_objects) in parts.items():
+        counts |= {f"images in {part}": images, f"images with objects in {part}": with_objects}
     return counts

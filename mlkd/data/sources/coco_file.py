@@ -6,12 +6,12 @@ import json
 import math
 import posixpath
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mlkd.data.base import Box, Corners, Finding, join_names, rank_boxes
+from mlkd.data.base import Corners, Finding, join_names
 from mlkd.data.paths import is_utf8
 
 Row = dict[str, Any]
@@ -67,7 +67,7 @@ def read_coco_file(file: Path) -> CocoFile:
         parents,
         entries,
         Counter(name for _, name in pairs),
-        _findings(file, without_size),
+        _box_findings(file, without_size),
     )
 
 
@@ -129,7 +129,8 @@ def _refuse_unknown(file: Path, key: str, what: str, annotations: Sequence[Row],
     listed = join_names([f"{row.get(key)!r} in annotation {row.get('id')!r}" for row in wrong], SHOWN)
     cause = f"is not in {what}"
     if other:
-        cause += f" ({len(other)} of them as {type(other[0][key]).__name__}, where {what} has {_type_of(known)})"
+        types = " and ".join(sorted({type(each).__name__ for each in known}))
+        cause += f" ({len(other)} of them as {type(other[0][key]).__name__}, where {what} has {types})"
     raise ValueError(
         f"{file}: expected an id of {what} in {key}, got {len(wrong)} of {len(annotations)} annotations whose {key} "
         f"{cause}: {listed}; their labels would be lost: correct the ids, or remove these annotations"
@@ -140,10 +141,6 @@ def _other_type(key: int | str) -> int | str | None:
     if isinstance(key, str):
         return int(key) if key.isascii() and key.isdigit() and len(key) < 20 else None
     return str(key)
-
-
-def _type_of(known: Iterable[int | str]) -> str:
-    return " and ".join(sorted({type(key).__name__ for key in known}))
 
 
 def _image(
@@ -172,18 +169,10 @@ def _corners(box: Any, width: Any, height: Any) -> tuple[float, Corners] | None:
     return across * down, (x / width, y / height, (x + across) / width, (y + down) / height)
 
 
-def _findings(file: Path, without_size: Sequence[str]) -> tuple[Finding, ...]:
-    if not without_size:
-        return ()
-    numbers = (
-        f"{file.name}: {len(without_size)} boxes, of annotations {join_names(without_size, SHOWN)}. Their labels count."
-    )
-    return (Finding("Some boxes are not x, y, width, height within an image of known size.", numbers),)
-
-
-def boxes_of(image: CocoImage, column: Callable[[str], int]) -> tuple[Box, ...]:
-    """Return the boxes by size, with the columns of their labels."""
-    return rank_boxes((area, column(name), corners) for area, name, corners in image.boxes)
+def _box_findings(file: Path, without_size: Sequence[str]) -> tuple[Finding, ...]:
+    claim = "Some boxes are not x, y, width, height within an image of known size."
+    listed = f"{len(without_size)} boxes, of annotations {join_names(without_size, SHOWN)}"
+    return (Finding(claim, f"{file.name}: {listed}. Their labels count."),) if without_size else ()
 
 
 def parts_of_path(path: str) -> tuple[str, ...]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from mlkd.core.image_kinds import NAMED, image_files
@@ -38,33 +38,28 @@ class FileNames:
 
     def __init__(self, root: Path, suffix: str = "") -> None:
         self.root, self.suffix = root, suffix
-        self._index: list[dict[str, list[str]]] = []
 
     def find(self, name: str) -> list[str]:
         """Return the paths below the root that `name` can mean: none, one, or several that match equally well."""
         exact = f"{name}{self.suffix}"
         if is_file(self.root / exact):
             return [exact]
-        for key, index in zip(KEYS, self._indices(), strict=True):
+        for key, index in zip(KEYS, self._indices, strict=True):
             files = index.get(key(exact))
             if files:
                 return files
         return []
 
+    @cached_property
     def _indices(self) -> list[dict[str, list[str]]]:
-        """Built once, when a name is not the exact path of a file."""
-        if not self._index:
-            images, _ = image_files(self.root / name for name in relative_paths(self.root))
-            names = [image.relative_to(self.root).as_posix() for image in images if is_file(image)]
-            self._index = [_index_by(key, names) for key in KEYS]
-        return self._index
-
-
-def _index_by(key: Callable[[str], str], names: Iterable[str]) -> dict[str, list[str]]:
-    index: defaultdict[str, list[str]] = defaultdict(list)
-    for name in names:
-        index[key(name)].append(name)
-    return dict(index)
+        """Needed only if a name is not the exact path of a file."""
+        images, _ = image_files(self.root / name for name in relative_paths(self.root))
+        names = [image.relative_to(self.root).as_posix() for image in images if is_file(image)]
+        indices: list[dict[str, list[str]]] = [{} for _ in KEYS]
+        for key, index in zip(KEYS, indices, strict=True):
+            for name in names:
+                index.setdefault(key(name), []).append(name)
+        return indices
 
 
 def resolve_files(
@@ -92,6 +87,5 @@ def resolve_files(
             link = " (a symbolic link to a missing file)" if is_dead_link(names.root / row.file) else ""
             missing[row.file] = f"missing file {names.root / row.file}{link}"
     # One form: all names lack the same folder or suffix, or nothing, which is a convention and no mistake.
-    if len(forms) <= 1:
-        return resolved, missing, ()
-    return resolved, missing, (f"{path}: {len(loose)} names are not exact file names, the first: {loose[0]}",)
+    inexact = f"{path}: {len(loose)} names are not exact file names, the first: {loose[0]}" if len(forms) > 1 else ""
+    return resolved, missing, (inexact,) if inexact else ()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from mlkd.core.image_kinds import image_files, unread_images
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import SOURCE_SPLITS, Finding, Listing, LocalFiles, Sample
+from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, Listing, Sample
 from mlkd.data.copies import group_equal_files
 from mlkd.data.paths import fingerprint_files, fingerprint_names, is_dead_link, is_utf8, relative_paths
-from mlkd.data.sources.cells import BadRow
 from mlkd.data.sources.file_names import FileNames, resolve_files
-from mlkd.data.sources.rows import Row, combine_rows, refuse_unlearnable
+from mlkd.data.sources.rows import Row, Table, combine_rows, refuse_unlearnable
 from mlkd.data.sources.table_options import TableOptions
 from mlkd.data.sources.tables import SPLIT_NAMES, SUFFIXES, label_rows, read_table
 from mlkd.data.splits import TRAIN_VAL_TEST, split_by_hash, train_val
@@ -24,25 +23,8 @@ from mlkd.data.splits import TRAIN_VAL_TEST, split_by_hash, train_val
 VAL_SHARE = 0.12  # of train, where the table has no val split
 
 
-@dataclass(frozen=True)
-class FolderRows:
-    """The rows of a folder's table or sub-folders whose image exists, and the labels in order.
-
-    `missing` says for every other row, by file name, why it has no image; `unused` are the columns that were not read.
-    """
-
-    rows: tuple[Row, ...]
-    labels: tuple[str, ...]
-    missing: dict[str, str]
-    warnings: tuple[str, ...]
-    bad: tuple[BadRow, ...] = ()
-    unused: tuple[str, ...] = ()
-    form: str = "folders"
-    missing_rows: tuple[Row, ...] = ()
-
-
 @dataclass(frozen=True, kw_only=True)
-class Folder(LocalFiles, TableOptions):
+class Folder(TableOptions, ImageSource):
     """Images below `root`; `table` is CSV, tab-separated values or JSON lines, see `tables.read_table`.
 
     Without a split column, or with one value in it, the images are split 70/10/20 by hash of the file name, fair to
@@ -74,12 +56,8 @@ class Folder(LocalFiles, TableOptions):
         parts += [fingerprint_names(self._unlabelled_folder())] if self.unlabelled is not None else []
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
-    def read_rows(self) -> FolderRows:
-        """Read the table or the sub-folders.
-
-        Raises:
-            ValueError: they cannot be read, or have labels that no model can learn.
-        """
+    def read_rows(self) -> Table:
+        """Read the table or the sub-folders.  Raises ValueError, also for labels that no model can learn."""
         if not self.root.is_dir():
             raise ValueError(f"root: expected a folder with images, got nothing at {self.root}; set root: FOLDER")
         by_folders = self.labels_from == "folders"
@@ -92,7 +70,7 @@ class Folder(LocalFiles, TableOptions):
         """List the images; one whose file is missing is skipped and named."""
         return self.split_rows(self.read_rows(), progress)
 
-    def split_rows(self, result: FolderRows, progress: Progress) -> Listing:
+    def split_rows(self, result: Table, progress: Progress) -> Listing:
         """Turn the rows into images with splits."""
         labels = Labels(self.labels or result.labels)
         splits: dict[str, list[Sample]] = {split: [] for split in SOURCE_SPLITS}
@@ -125,7 +103,7 @@ class Folder(LocalFiles, TableOptions):
             findings=tuple(findings),
         )
 
-    def _rows_of_table(self) -> FolderRows:
+    def _rows_of_table(self) -> Table:
         path = self._path()
         if not path.is_file():
             raise ValueError(f"{path}: expected a table, got none; set table: FILE, or set labels_from: folders")
@@ -134,23 +112,19 @@ class Folder(LocalFiles, TableOptions):
         rows, repeated = combine_rows(resolved, path, merge=self.merge_rows)
         warnings = (*table.warnings, *loose, *repeated)
         missing_rows = tuple({row.file: row for row in table.rows if row.file in missing}.values())
-        return FolderRows(
-            tuple(rows), table.labels, missing, warnings, table.bad, table.unused, table.form, missing_rows
-        )
+        return replace(table, rows=tuple(rows), warnings=warnings, missing=missing, missing_rows=missing_rows)
 
-    def _rows_of_folders(self) -> FolderRows:
+    def _rows_of_folders(self) -> Table:
         """An image below animals/birds has both tags; top folders train, val and test are splits and no tags."""
         files, _ = image_files(self.root / name for name in sorted(relative_paths(self.root)))
-        images = [file.relative_to(self.root).as_posix() for file in files]
-        missing = {
-            ascii(name): "expected a name in UTF-8, got another encoding" for name in images if not is_utf8(name)
-        }
-        missing |= {
-            name: f"{self.root / name}: a symbolic link to a missing file"
-            for name in images
-            if is_dead_link(self.root / name)
-        }
-        paths = [PurePosixPath(name) for name in images if is_utf8(name) and name not in missing]
+        missing, paths = {}, []
+        for name in (file.relative_to(self.root).as_posix() for file in files):
+            if not is_utf8(name):
+                missing[ascii(name)] = "expected a name in UTF-8, got another encoding"
+            elif is_dead_link(self.root / name):
+                missing[name] = f"{self.root / name}: a symbolic link to a missing file"
+            else:
+                paths.append(PurePosixPath(name))
         split = bool(paths) and all(path.parts[0].lower() in SPLIT_NAMES for path in paths)
         rows = []
         for line, path in enumerate(paths, start=1):
@@ -162,20 +136,15 @@ class Folder(LocalFiles, TableOptions):
                 "set root: FOLDER"
             )
         labelled, labels, warnings = label_rows(self.root, rows, (), self)
-        return FolderRows(tuple(labelled), labels, missing, warnings)
+        return Table(tuple(labelled), labels, "folders", warnings, missing=missing)
 
     def _sample(self, row: Row, labels: Labels, groups: dict[str, str]) -> Sample:
-        positives, unknown = (
-            tuple(sorted({self._column(labels, tag, row) for tag in tags})) for tags in (row.tags, row.unknown)
-        )
-        group = groups.get(row.file, row.file)
-        return Sample(row.file, self.root / row.file, positives, group, unknown=unknown)
-
-    def _column(self, labels: Labels, tag: str, row: Row) -> int:
         try:
-            return labels.index(tag)
+            positives, unknown = (tuple(sorted(set(map(labels.index, tags)))) for tags in (row.tags, row.unknown))
         except ValueError as cause:
             raise ValueError(f"{self._path()}, line {row.line}: {cause}") from None
+        group = groups.get(row.file, row.file)
+        return Sample(row.file, self.root / row.file, positives, group, unknown=unknown)
 
     def _path(self) -> Path:
         return self.root / self.table

@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mlkd.data.sources.cells import BadRow, read_lines
-from mlkd.data.sources.rows import Row
+from mlkd.data.sources.cells import read_lines
+from mlkd.data.sources.rows import BadRow, Row, Table
 from mlkd.data.sources.table_options import TableOptions
 
 TAGS_KEYS = ("tags", "labels", "label", "categories")
 
 
-def json_rows(path: Path, options: TableOptions) -> tuple[list[Row], list[BadRow], list[str]]:
-    """Return the rows, the bad rows, and the keys that were not read."""
+def json_table(path: Path, options: TableOptions) -> Table:
+    """Read the rows; bad ones are listed.  Labels are not collected."""
     rows, bad, keys = [], [], dict[str, None]()
     for number, line in enumerate(read_lines(path), start=1):
         if not line.strip():
@@ -29,7 +29,7 @@ def json_rows(path: Path, options: TableOptions) -> tuple[list[Row], list[BadRow
         keys |= dict.fromkeys(
             key for key in tree if key not in (options.file_column, tags_key, "unknown", options.split_column)
         )
-    return rows, bad, list(keys)
+    return Table(tuple(rows), bad=tuple(bad), unused=tuple(keys))
 
 
 def _is_syntax(cause: Exception) -> bool:

@@ -11,16 +11,8 @@ from numpy.typing import NDArray
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import (
-    LABELS_WITH_IMAGES,
-    Finding,
-    LeftOut,
-    Listing,
-    LocalFiles,
-    Sample,
-    count_labels_with_images,
-)
-from mlkd.data.paths import fingerprint_files, fingerprint_names, is_file, read_utf8, relative_paths
+from mlkd.data.base import LABELS_WITH_IMAGES, Finding, ImageSource, LeftOut, Listing, Sample, count_labels_with_images
+from mlkd.data.paths import fingerprint_files, fingerprint_names, is_file, read_text, relative_paths
 from mlkd.data.splits import check_val_share, split_by_hash, train_val
 
 PARTS = ("Train", "Test")
@@ -29,7 +21,7 @@ MISSING = "missing file"  # reason for which images are left out
 
 
 @dataclass(frozen=True, kw_only=True)
-class NusWide(LocalFiles):
+class NusWide(ImageSource):
     """NUS-WIDE Train and Test, with the 81 concepts; a share of Train becomes val, by hash of the name.
 
     Labels are in the order of Concepts81.txt.  TrainTestLabels may be in `root` or in root/Groundtruth, images in the
@@ -45,13 +37,10 @@ class NusWide(LocalFiles):
 
     def fingerprint(self) -> str:
         """Hash the names and sizes of the lists, and the names of the images."""
-        lists = [file for file in self._lists() if file.is_file()]
-        return fingerprint_files(lists, self.root)[:32] + fingerprint_names(self._images())[:32]
-
-    def _lists(self) -> list[Path]:
-        names = [self.root / "ImageList" / f"{part}Imagelist.txt" for part in PARTS]
-        concepts = self.root / "ConceptsList" / "Concepts81.txt"
-        return [*names, self.root / "ImageList" / "Imagelist.txt", concepts, *sorted(self._labels().iterdir())]
+        names = [self.root / "ImageList" / f"{part}Imagelist.txt" for part in (*PARTS, "")]
+        lists = [*names, self.root / "ConceptsList" / "Concepts81.txt", *self._labels().iterdir()]
+        existing = [file for file in lists if file.is_file()]
+        return fingerprint_files(existing, self.root)[:32] + fingerprint_names(self._images())[:32]
 
     def _labels(self) -> Path:
         return _first_folder(self.root, ("TrainTestLabels", "Groundtruth/TrainTestLabels"))
@@ -117,7 +106,7 @@ def _first_folder(root: Path, names: tuple[str, ...]) -> Path:
 def _lines(file: Path) -> list[str]:
     if not file.is_file():
         raise ValueError(f"root: expected the list {file}, got none; unpack ImageList and ConceptsList into the root")
-    return [line.strip() for line in read_utf8(file).splitlines() if line.strip()]
+    return [line.strip() for line in read_text(file).splitlines() if line.strip()]
 
 
 def _concepts(file: Path) -> Labels:
@@ -135,7 +124,7 @@ def _targets(folder: Path, part: str, labels: Labels, count: int) -> NDArray[np.
         file = folder / f"Labels_{name}_{part}.txt"
         if not is_file(file):
             raise ValueError(f"root: expected the labels {file}, got none; unpack Groundtruth into the root")
-        values = np.array(read_utf8(file).split(), dtype=np.str_)
+        values = np.array(read_text(file).split(), dtype=np.str_)
         if len(values) != count:
             raise ValueError(
                 f"{file}: expected {count} lines as in {part}Imagelist.txt, got {len(values)}; unpack both again"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 LEAST_LABELS = 5  # tiny sets have as many labels as images: below this number that is no error
 
@@ -20,6 +21,28 @@ class Row:
     tags: tuple[str, ...]
     unknown: tuple[str, ...] = ()
     split: str | None = None
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that cannot be used, and the reason."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """The content of a table or of sub-folders with images."""
+
+    rows: tuple[Row, ...]
+    labels: tuple[str, ...] = ()  # a one-hot table's columns or the names file in their order, else all tags, sorted
+    form: Literal["tags", "columns", "one_hot", "folders"] = "tags"
+    warnings: tuple[str, ...] = ()  # about what was read although it looks wrong
+    bad: tuple[BadRow, ...] = ()
+    unused: tuple[str, ...] = ()  # columns that were not read
+    missing: dict[str, str] = field(default_factory=dict)  # by file name, why it is not among the rows
+    missing_rows: tuple[Row, ...] = ()  # one of each missing file
 
 
 def combine_rows(rows: Sequence[Row], path: Path, *, merge: bool) -> tuple[list[Row], tuple[str, ...]]:

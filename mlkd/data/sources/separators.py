@@ -13,11 +13,7 @@ FEW = 3  # labels below which no other separator is suggested
 
 
 def split_tags(text: str, separator: str) -> tuple[str, ...]:
-    """Split a cell into tags, stripped and without empty ones; a list as Python or JSON writes it is read as such.
-
-    Raises:
-        ValueError: a malformed list.
-    """
+    """Split a cell into stripped tags; a list as Python or JSON writes it is read as such, or ValueError raised."""
     if LIST.fullmatch(text.strip()):
         return _list_items(text.strip()[1:-1])
     parts = text.split() if separator == " " else text.split(separator)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mlkd.data.base import SOURCE_SPLITS
 from mlkd.data.paths import is_utf8
-from mlkd.data.sources.cells import BadRow, Cells, read_cells
+from mlkd.data.sources.cells import Cells, read_cells
 from mlkd.data.sources.forms import LabelCells, detect_form, label_columns
-from mlkd.data.sources.json_lines import json_rows
+from mlkd.data.sources.json_lines import json_table
 from mlkd.data.sources.label_names import merge_spellings, replace_numbers
-from mlkd.data.sources.rows import Row
+from mlkd.data.sources.rows import BadRow, Row, Table
 from mlkd.data.sources.separators import other_separator, split_tags
 from mlkd.data.sources.table_options import Form, TableOptions
 
@@ -29,38 +29,18 @@ NAME_BYTES, PATH_BYTES = 255, 4000  # limits of a file system
 ReadLabels = Callable[[dict[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]  # a record's tags and unknown labels
 
 
-@dataclass(frozen=True)
-class Table:
-    """The content of a table; `unused` are the columns that were not read.
-
-    `labels` are a one-hot table's columns or the names file in their order, else all tags, sorted.
-    """
-
-    rows: tuple[Row, ...]
-    labels: tuple[str, ...]
-    form: Form
-    warnings: tuple[str, ...] = ()
-    bad: tuple[BadRow, ...] = ()
-    unused: tuple[str, ...] = ()
-
-
 def read_table(path: Path, options: TableOptions | None = None) -> Table:
     """Read and check a table.
 
     CSV has three forms: *tags* has a column with `separator` between the tags; *columns* has one tag or nothing in
     each column (tag1, tag2, ...); *one_hot* has a column for each label with 1, 0, or nothing, ? or -1 for unknown.
     All may have a split column, and a column `unknown` with the labels whose value is not known.  JSON lines have the
-    keys of *tags*, with lists.
-
-    Args:
-        path: a .csv, .tsv or .jsonl file.
-        options: how to read it.
-
-    Raises:
-        ValueError: names file and line, for all bad rows at once.
+    keys of *tags*, with lists.  Raises ValueError that names file and line, for all bad rows at once.
     """
     options = options or TableOptions()
-    table = _json_table(path, options) if path.suffix.lower() == ".jsonl" else _csv_table(path, options)
+    if path.suffix.lower() == ".jsonl" and options.form not in ("auto", "tags"):
+        raise ValueError(f"form: expected tags for the JSON lines of {path}, got {options.form}; set form: tags")
+    table = json_table(path, options) if path.suffix.lower() == ".jsonl" else _csv_table(path, options)
     rows, bad = [], list(table.bad)
     for row in table.rows:
         try:
@@ -133,8 +113,12 @@ def _csv_table(path: Path, options: TableOptions) -> Table:
         used = label_columns(path, used, values, label_cells)
     rows, bad = _csv_rows(cells, _label_reader(form, used, options, label_cells), options)
     warnings = label_cells.warnings(path) + cells.warnings(path)
-    if form == "tags":
-        warnings += _separator_warning(path, values[used[0]], options.separator)
+    other = other_separator(set(values[used[0]]), options.separator) if form == "tags" else None
+    if other is not None:
+        warnings.append(
+            f"{path}: most labels contain {other!r} and their parts are labels too; if it stands between tags, "
+            f"set separator: {other!r}"
+        )
     read = {*used, *_other_columns(options)}
     unused = tuple(name or "a column without a name" for name in cells.header if name not in read)
     return Table(tuple(rows), tuple(used) if form == "one_hot" else (), form, tuple(warnings), tuple(bad), unused)
@@ -158,16 +142,6 @@ def _csv_rows(cells: Cells, read_labels: ReadLabels, options: TableOptions) -> t
 def _other_columns(options: TableOptions) -> tuple[str | None, ...]:
     """The columns that hold no tags."""
     return options.file_column, options.split_column, "unknown"
-
-
-def _separator_warning(path: Path, texts: Collection[str], separator: str) -> list[str]:
-    other = other_separator(set(texts), separator)
-    if other is None:
-        return []
-    return [
-        f"{path}: most labels contain {other!r} and their parts are labels too; if it stands between tags, "
-        f"set separator: {other!r}"
-    ]
 
 
 def _check_header(path: Path, cells: Cells, options: TableOptions) -> list[str]:
@@ -210,13 +184,6 @@ def _label_reader(form: Form, used: Sequence[str], options: TableOptions, cells:
         return tuple(name for name in used if values[name]), tuple(name for name in used if values[name] is None)
 
     return one_hot
-
-
-def _json_table(path: Path, options: TableOptions) -> Table:
-    if options.form not in ("auto", "tags"):
-        raise ValueError(f"form: expected tags for the JSON lines of {path}, got {options.form}; set form: tags")
-    rows, bad, unused = json_rows(path, options)
-    return Table(tuple(rows), (), "tags", (), tuple(bad), tuple(unused))
 
 
 def _check_row(row: Row) -> Row:

@@ -17,14 +17,14 @@ from mlkd.data.base import (
     Box,
     Corners,
     Finding,
+    ImageSource,
     LeftOut,
     Listing,
-    LocalFiles,
     Sample,
     count_labels_with_images,
     rank_boxes,
 )
-from mlkd.data.paths import fingerprint_files, fingerprint_names, is_file, read_utf8
+from mlkd.data.paths import fingerprint_files, fingerprint_names, is_file, read_text
 from mlkd.data.splits import check_val_share, split_by_hash, train_val
 
 VOC_LABELS = Labels(
@@ -38,7 +38,7 @@ PUBLISHED = {"VOC2007": {"trainval": 5011, "test": 4952}, "VOC2012": {"trainval"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Voc(LocalFiles):
+class Voc(ImageSource):
     """Pascal VOC trainval and test of one year; a share of trainval becomes val, by hash of the name.
 
     `root` is the folder VOC2007 itself, or one that contains VOC2007 or VOCdevkit/VOC2007.
@@ -175,18 +175,17 @@ def _number(element: ET.Element, path: str) -> float:
     if text is None:
         raise _UnreadableError(f"no {path}")
     try:
-        number = float(text)
+        if math.isfinite(number := float(text)):
+            return number
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise _UnreadableError(f"{path} is {text!r}, not a number")
-    return number
+        pass
+    raise _UnreadableError(f"{path} is {text!r}, not a number")
 
 
 def _names(file: Path) -> list[str]:
     if not file.is_file():
         raise ValueError(f"root: expected the list {file}, got none; unpack both archives, trainval and test")
-    names = [line.split()[0] for line in read_utf8(file).splitlines() if line.strip()]
+    names = [line.split()[0] for line in read_text(file).splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{file}: expected a name in each line, got none; unpack the list again")
     return names

@@ -37,7 +37,6 @@ class PooledHead(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B N C"]) -> Outputs:
         pooled = tokens.mean(1)
-        logits = nn.functional.linear(
-            pooled, self.label_weight, self.label_bias
-        )  # avoids (B, L, C) where only logits are used
+        # without the embeddings, so that no (B, L, C) is computed where only logits are used
+        logits = nn.functional.linear(pooled, self.label_weight, self.label_bias)
         return Outputs(logits=logits, embeddings=pooled[:, None] * self.label_weight)

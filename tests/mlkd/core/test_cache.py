@@ -14,19 +14,15 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache/edge-tagger"
 
 
-def test_the_cache_is_in_xdg_cache_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache_root() == tmp_path / "edge-tagger"
-
-
-@pytest.mark.parametrize("unset", ["", "relative/folder", None])
-def test_else_the_cache_is_in_the_home_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unset: str | None
+@pytest.mark.parametrize("variable", ["", "relative/folder", None])
+def test_the_cache_is_in_xdg_cache_home_or_else_in_the_home_folder(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str | None
 ) -> None:
+    assert cache_root() == cache
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    if unset is not None:
-        monkeypatch.setenv("XDG_CACHE_HOME", unset)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    if variable is not None:
+        monkeypatch.setenv("XDG_CACHE_HOME", variable)
     assert cache_root() == tmp_path / ".cache/edge-tagger"
 
 

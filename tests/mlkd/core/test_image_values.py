@@ -55,36 +55,25 @@ def tiff(values: np.ndarray, **tags: object) -> bytes:
     return wild.saved(Image.fromarray(values), "TIFF", **tags)
 
 
-@pytest.mark.parametrize(
-    ("values", "expected", "how"),
-    [
-        (ramp(4095).astype(np.float32), 127.5, "values with a range of their own"),
-        (ramp(40).astype(np.float32) - 20, 127.5, "values with a range of their own"),
-        (ramp(300).astype(np.float32) / 10 + 280, 127.5, "values with a range of their own"),  # kelvin
-        (ramp(100).astype(np.float32) / 10_000, 127.5, "values with a range of their own"),
-        (ramp(255).astype(np.float32), 127.5, ""),
-        (ramp(100).astype(np.float32) / 100, 127.5, ""),
-        (ramp(100).astype(np.float32) / 200, 63.75, ""),
-        (ramp(7).astype(np.uint16), 127.5, "values with a range of their own"),
-        (ramp(60_000).astype(np.int32) * 30_000, 127.5 * 1.8e9 / 2**32, "32-bit grey values"),
-        (np.zeros((wild.HEIGHT, wild.WIDTH), np.float32), 0, ""),
-        (np.full((wild.HEIGHT, wild.WIDTH), np.nan, np.float32), 0, ""),
-    ],
-    ids=[
-        "12 bits",
-        "negative",
-        "kelvin",
-        "hundredths",
-        "bytes",
-        "unit",
-        "half",
-        "three bits",
-        "32 bits",
-        "black",
-        "nan",
-    ],
-)
-def test_other_values_are_scaled_by_their_range(values: np.ndarray, expected: float, how: str) -> None:
+OWN_RANGE = "values with a range of their own"
+VALUES = {
+    "12 bits": (ramp(4095).astype(np.float32), 127.5, OWN_RANGE),
+    "negative": (ramp(40).astype(np.float32) - 20, 127.5, OWN_RANGE),
+    "kelvin": (ramp(300).astype(np.float32) / 10 + 280, 127.5, OWN_RANGE),
+    "hundredths": (ramp(100).astype(np.float32) / 10_000, 127.5, OWN_RANGE),
+    "bytes": (ramp(255).astype(np.float32), 127.5, ""),
+    "unit": (ramp(100).astype(np.float32) / 100, 127.5, ""),
+    "half": (ramp(100).astype(np.float32) / 200, 63.75, ""),
+    "three bits": (ramp(7).astype(np.uint16), 127.5, OWN_RANGE),
+    "32 bits": (ramp(60_000).astype(np.int32) * 30_000, 127.5 * 1.8e9 / 2**32, "32-bit grey values"),
+    "black": (np.zeros((wild.HEIGHT, wild.WIDTH), np.float32), 0, ""),
+    "nan": (np.full((wild.HEIGHT, wild.WIDTH), np.nan, np.float32), 0, ""),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_other_values_are_scaled_by_their_range(name: str) -> None:
+    values, expected, how = VALUES[name]
     content = tiff(values)
     assert mean(content) == pytest.approx(expected, abs=2)
     assert scaled_as(content) == how

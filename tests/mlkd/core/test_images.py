@@ -21,7 +21,7 @@ from mlkd.core.images import UnreadableImageError, aspect, decode, load
 from tests.helpers import wild
 
 IMAGES = wild.images()
-DAMAGES = 40  # of each image
+DAMAGES = 20  # of each image
 
 
 def inside(pixels: np.ndarray) -> np.ndarray:
@@ -65,16 +65,10 @@ def test_a_damaged_file_is_decoded_or_refused_with_its_name(name: str) -> None:
     chance = random.Random(name)
     for _ in range(DAMAGES):
         content = damaged(IMAGES[name].content, chance)
-        refused = refusal(content)
-        assert refused is None or str(refused).startswith(f"image {len(content)} bytes: expected ")
-
-
-def refusal(content: bytes) -> UnreadableImageError | None:
-    try:
-        assert decode(content, 16).mode == "RGB"
-    except UnreadableImageError as cause:
-        return cause
-    return None
+        try:
+            assert decode(content, 16).mode == "RGB"
+        except UnreadableImageError as cause:
+            assert str(cause).startswith(f"image {len(content)} bytes: expected ")  # noqa: PT017  (either is right)
 
 
 @pytest.mark.parametrize("error", [KeyError("Compression"), IndexError(), MemoryError(), RuntimeError("decoder -2")])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import average_precision_score
 
 from mlkd.core import metrics
 
@@ -57,15 +57,6 @@ def test_scores_of_any_type(dtype: type) -> None:
     scores = (100 * scores).astype(dtype)
     expected = [average_precision_score(targets[:, c], scores[:, c].astype(np.float64)) for c in range(6)]
     np.testing.assert_allclose(metrics.average_precision(scores, targets), expected, atol=1e-9)
-
-
-def test_f1_equals_scikit_learn_where_the_definitions_meet() -> None:
-    scores, targets = drawn(2)
-    thresholds = np.linspace(0.3, 0.7, 6)
-    result = metrics.f1(scores, targets, thresholds)
-    assert result.of1 == pytest.approx(f1_score(targets, scores >= thresholds, average="micro"))
-    p, r = result.precision.mean(), result.recall.mean()
-    assert result.cf1 == pytest.approx(2 * p * r / (p + r))
 
 
 def counted(decisions: np.ndarray, targets: np.ndarray, label_mask: np.ndarray) -> dict[str, float]:

@@ -91,18 +91,6 @@ def test_equal_images_give_equal_expectations() -> None:
         np.testing.assert_array_equal(one, two)
 
 
-def test_unknown_decisions_change_nothing() -> None:
-    """Unknown decisions whose targets are all wrong, and whose scores are high."""
-    scores, targets = drawn(3)
-    label_mask = np.random.default_rng(2).random(targets.shape) < 0.5
-    wrong = np.where(label_mask, scores, 1), np.where(label_mask, targets, ~targets)
-    for config in (Thresholds(), FLOOR):
-        for one, two in zip(
-            expected(*wrong, config, label_mask), expected(scores, targets, config, label_mask), strict=True
-        ):
-            np.testing.assert_array_equal(one, two)
-
-
 def test_bad_input_is_named() -> None:
     scores, targets = drawn(6)
     with pytest.raises(ValueError, match=r"expected equal shapes \(N, L\), got \(200, 5\) and \(200, 6\)"):

@@ -120,9 +120,9 @@ def test_frames_of_one_view_do_not_empty_a_split() -> None:
 
 
 def folder(root: Path, header: str, row: Callable[[int, str], str]) -> Folder:
-    """Forty photographs, each as a file and as a smaller one of lower quality."""
+    """24 photographs, each as a file and as a smaller one of lower quality."""
     lines = [header]
-    for number in range(40):
+    for number in range(24):
         image = photograph(number, 120)
         image.save(root / f"{number}.png")
         re_encoded(image, 60, 80).save(root / f"small{number}.jpg", quality=70)
@@ -135,12 +135,12 @@ def test_copies_in_a_folder_without_splits_stay_together(tmp_path: Path) -> None
     source = folder(tmp_path, "file,tags", lambda number, name: f"{name},{TAGS[number % 3]}")
     listed = source.read(tmp_path, silent).splits
     before = {sample.file.stem: split for split, samples in listed.items() for sample in samples}
-    assert any(before[f"{number}"] != before[f"small{number}"] for number in range(40))
+    assert any(before[f"{number}"] != before[f"small{number}"] for number in range(24))
     prepare(source, tmp_path / "out", (16, 32))
     splits = {name: read_split(tmp_path / "out", name) for name in SPLITS}
     split_of = {file.stem: name for name, split in splits.items() for file in split.files}
-    assert len(split_of) == 80
-    assert all(split_of[f"{number}"] == split_of[f"small{number}"] for number in range(40))
+    assert len(split_of) == 48
+    assert all(split_of[f"{number}"] == split_of[f"small{number}"] for number in range(24))
     for split in splits.values():
         for row, file in enumerate(split.files):
             with Image.open(file) as image:

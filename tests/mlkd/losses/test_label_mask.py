@@ -31,27 +31,6 @@ def test_unknown_decisions_change_nothing(loss: Loss) -> None:
     assert abs(loss(student(), teacher(), targets() * mask) - expected) > 1e-3  # unknown is not negative
 
 
-@pytest.mark.parametrize("loss", MASKED, ids=name)
-def test_unknown_decisions_have_no_gradient(loss: Loss) -> None:
-    given = student()
-    (gradient,) = gradients(loss(given, teacher(), targets(), label_mask()), given)
-    assert (gradient[~label_mask()] == 0).all()
-    assert (gradient[label_mask()] != 0).any()
-
-
-@pytest.mark.parametrize("loss", MASKED, ids=name)
-def test_an_image_without_labels_adds_nothing(loss: Loss) -> None:
-    mask = torch.ones(8, 6, dtype=torch.bool)
-    mask[[1, 4, 6]] = False
-    rest = [0, 2, 3, 5, 7]
-
-    def of_rest(values: torch.Tensor) -> torch.Tensor:
-        return values[rest]
-
-    alone = loss(changed(student(), of_rest), changed(teacher(), of_rest), targets()[rest])
-    torch.testing.assert_close(8 * loss(student(), teacher(), targets(), mask), 5 * alone)
-
-
 @pytest.mark.parametrize("loss", LOSSES, ids=name)
 def test_nothing_known_is_finite(loss: Loss) -> None:
     given, nothing = student(), torch.zeros(8, 6, dtype=torch.bool)

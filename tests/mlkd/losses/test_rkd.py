@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -56,10 +55,3 @@ def test_features_far_from_zero_keep_their_angles() -> None:
     near, t = features(9, 4, 0), features(9, 6, 1)
     far = near + 1e6  # keeps about 10 digits of the differences; inner products around 0 would keep 4
     assert rkd(far, t).item() == pytest.approx(rkd(near, t).item(), rel=1e-7)
-
-
-def test_the_students_mean_carries_gradient() -> None:
-    s, t = features(6, 4, 0).requires_grad_(), features(6, 4, 1)
-    (gradient,) = torch.autograd.grad(rkd(s, t, angle_weight=0.0), s)
-    assert abs((gradient * s).sum().item()) < 1e-12  # the value is free of scale, so its derivative along it is 0
-    assert np.abs(gradient.numpy()).max() > 1e-3

@@ -119,21 +119,3 @@ def test_autocast_does_not_change_float32(loss: ClassAware | InstanceAware, half
     expected = step(loss, given, goal, truth)
     with torch.autocast("cpu", half):
         torch.testing.assert_close(step(loss, given, goal, truth), expected, rtol=0, atol=0)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("loss", STRUCTURAL, ids=name)
-def test_one_compilation_serves_every_pattern_of_positives(loss: ClassAware | InstanceAware) -> None:
-    torch._dynamo.reset()
-    truths = [targets(), torch.zeros(8, 6), torch.ones(8, 6), targets(5), torch.eye(8, 6)]
-    with torch._dynamo.config.patch(
-        capture_scalar_outputs=True, capture_dynamic_output_shape_ops=True, error_on_recompile=True
-    ):
-        compiled = torch.compile(loss.__call__, fullgraph=True, backend="aot_eager")
-        for truth in truths:
-            given, goal = student(), teacher()
-            value, gradient = step(loss, given, goal, truth.double())
-            assert given.embeddings is not None
-            got = compiled(given, goal, truth.double())
-            torch.testing.assert_close(got, value, rtol=1e-12, atol=1e-15)
-            torch.testing.assert_close(torch.autograd.grad(got, given.embeddings)[0], gradient, rtol=1e-12, atol=1e-15)

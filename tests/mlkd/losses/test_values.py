@@ -8,23 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from mlkd.losses import (
-    Asymmetric,
-    Bce,
-    ClassAware,
-    InstanceAware,
-    Kd,
-    LabelKL,
-    Loss,
-    Mse,
-    PartialSoftmax,
-    Pkt,
-    ReviewKD,
-    Rkd,
-)
-from mlkd.losses.presets import L2D
+from mlkd import losses
 from mlkd.models.outputs import Outputs
 from tests.helpers import reference
+from tests.helpers.loss_batches import L2D
 
 MAPS = ((3, 7, 5), (4, 4, 4), (5, 2, 3), (6, 1, 1))  # heights above, at and below the pools of 4, 2 and 1
 
@@ -59,7 +46,7 @@ def batch(images: int, labels: int, seed: int = 0) -> tuple[Net, Net, np.ndarray
     return net(images, labels, 4, 5, rng), net(images, labels, 6, 3, rng), truth, label_mask > 0
 
 
-def value(loss: Loss, s: Net, t: Net, y: np.ndarray, label_mask: np.ndarray | None = None) -> float:
+def value(loss: losses.Loss, s: Net, t: Net, y: np.ndarray, label_mask: np.ndarray | None = None) -> float:
     mask = None if label_mask is None else torch.from_numpy(label_mask)
     return loss(s.outputs(), t.outputs(), torch.from_numpy(y), mask).item()
 
@@ -68,32 +55,32 @@ def value(loss: Loss, s: Net, t: Net, y: np.ndarray, label_mask: np.ndarray | No
 def test_values_equal_the_plain_loops(seed: int) -> None:
     s, t, y, label_mask = batch(9, 7, seed)
     for loss, expected in (
-        (Bce(), reference.bce(s.logits, y)),
-        (Bce(positive_weight=2.5), reference.bce(s.logits, y, positive_weight=2.5)),
-        (Asymmetric(), reference.asymmetric(s.logits, y)),
+        (losses.Bce(), reference.bce(s.logits, y)),
+        (losses.Bce(positive_weight=2.5), reference.bce(s.logits, y, positive_weight=2.5)),
+        (losses.Asymmetric(), reference.asymmetric(s.logits, y)),
         (
-            Asymmetric(gamma_negative=2.5, gamma_positive=0, clip=0),
+            losses.Asymmetric(gamma_negative=2.5, gamma_positive=0, clip=0),
             reference.asymmetric(s.logits, y, None, 2.5, 0, 0),
         ),
-        (LabelKL(temperature=2.0), reference.label_kl(s.logits, t.logits, 2.0)),
-        (Mse(), reference.mse(s.logits, t.logits)),
-        (Mse(on="scores"), reference.mse(s.logits, t.logits, "scores")),
-        (Kd(), reference.kd(s.logits, t.logits)),
-        (Kd(temperature=1.0), reference.kd(s.logits, t.logits, 1.0)),
-        (PartialSoftmax(), reference.partial_softmax(s.logits, t.logits, y)),
-        (ClassAware(), reference.class_aware(s.embeddings, t.embeddings, y)),
-        (InstanceAware(), reference.instance_aware(s.embeddings, t.embeddings, y)),
-        (Rkd(), reference.rkd(s.pooled, t.pooled)),
-        (Rkd(distance_weight=1.0, angle_weight=0.0), reference.rkd(s.pooled, t.pooled, 1.0, 0.0)),
-        (Pkt(), reference.pkt(s.pooled, t.pooled)),
-        (ReviewKD(), reference.reviewkd(list(s.features), list(t.features))),
+        (losses.LabelKL(temperature=2.0), reference.label_kl(s.logits, t.logits, 2.0)),
+        (losses.Mse(), reference.mse(s.logits, t.logits)),
+        (losses.Mse(on="scores"), reference.mse(s.logits, t.logits, "scores")),
+        (losses.Kd(), reference.kd(s.logits, t.logits)),
+        (losses.Kd(temperature=1.0), reference.kd(s.logits, t.logits, 1.0)),
+        (losses.PartialSoftmax(), reference.partial_softmax(s.logits, t.logits, y)),
+        (losses.ClassAware(), reference.class_aware(s.embeddings, t.embeddings, y)),
+        (losses.InstanceAware(), reference.instance_aware(s.embeddings, t.embeddings, y)),
+        (losses.Rkd(), reference.rkd(s.pooled, t.pooled)),
+        (losses.Rkd(distance_weight=1.0, angle_weight=0.0), reference.rkd(s.pooled, t.pooled, 1.0, 0.0)),
+        (losses.Pkt(), reference.pkt(s.pooled, t.pooled)),
+        (losses.ReviewKD(), reference.reviewkd(list(s.features), list(t.features))),
     ):
         # pkt's terms of 1/N nearly cancel, so its last digits are lost: relative to a value of 1e-4, 1e-9 is 1e-13
         assert value(loss, s, t, y) == pytest.approx(expected, rel=1e-9, abs=1e-13), loss
     for loss, expected in (
-        (Bce(positive_weight=2.5), reference.bce(s.logits, y, label_mask, 2.5)),
-        (Asymmetric(), reference.asymmetric(s.logits, y, label_mask)),
-        (PartialSoftmax(), reference.partial_softmax(s.logits, t.logits, y, label_mask)),
+        (losses.Bce(positive_weight=2.5), reference.bce(s.logits, y, label_mask, 2.5)),
+        (losses.Asymmetric(), reference.asymmetric(s.logits, y, label_mask)),
+        (losses.PartialSoftmax(), reference.partial_softmax(s.logits, t.logits, y, label_mask)),
     ):
         assert value(loss, s, t, y, label_mask) == pytest.approx(expected, rel=1e-9), loss
 
@@ -105,9 +92,11 @@ def test_by_hand() -> None:
     # relative distances: teacher 1/2, 2/2, 3/2; student 1, 1, 2 over 4/3 = 3/4, 3/4, 3/2
     expected = 2 * (0.25**2 / 2 + 0.25**2 / 2) / 3 / 3
     none, zeros = torch.zeros(3, 1), torch.zeros(1, 1)
-    assert float(ClassAware()(Outputs(none, e_s), Outputs(none, e_t), torch.ones(3, 1))) == pytest.approx(expected)
+    assert float(losses.ClassAware()(Outputs(none, e_s), Outputs(none, e_t), torch.ones(3, 1))) == pytest.approx(
+        expected
+    )
     three_to_one = Outputs(torch.full((1, 1), np.log(3.0)))
-    assert float(LabelKL()(Outputs(zeros), three_to_one, zeros)) == pytest.approx(
+    assert float(losses.LabelKL()(Outputs(zeros), three_to_one, zeros)) == pytest.approx(
         0.75 * np.log(1.5) + 0.25 * np.log(0.5), rel=1e-6
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mlkd.models.cost import cost
 from mlkd.models.heads import LabelAttention, LabelDecoder, Pooled
-from mlkd.models.network import Model
+from mlkd.models.network import Model, TaggerNet
 from mlkd.models.weights import HubWeights
 from pipeline.recipe.find import RECIPES
 from pipeline.recipe.schema import load_recipe
@@ -22,8 +22,8 @@ PUBLISHED = LabelDecoder(embedding=768, heads=8, feed_forward=2048)
 POSITIONS, CHANNELS = 4, 1280  # of its last map at 64 px
 
 
-def by_hooks(module: nn.Module, inputs: Tensor) -> int:
-    """Multiply-adds of convolutions and linear layers in a real forward: outputs times what each one reads."""
+def by_hooks(module: nn.Module, px: int = 64) -> int:
+    """Multiply-adds of convolutions and linear layers for an image: outputs times what each one reads."""
     counted: list[int] = []
 
     def count(layer: nn.Module, _: Any, result: Tensor) -> None:
@@ -33,17 +33,23 @@ def by_hooks(module: nn.Module, inputs: Tensor) -> int:
 
     hooks = [m.register_forward_hook(count) for m in module.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     with torch.no_grad():
-        module.eval()(inputs)
+        module.eval()(torch.zeros(1, 3, px, px, device="meta"))
     for hook in hooks:
         hook.remove()
     return sum(counted)
 
 
+def built(model: Model) -> TaggerNet:
+    """Without weights, which take long to draw and do not count."""
+    with torch.device("meta"):
+        return model.build(5)
+
+
 @pytest.mark.parametrize("backbone", ["mobilenetv4_conv_small_050", "resnet18"])
 def test_backbone(backbone: str) -> None:
     model = replace(SMALL, backbone=backbone)
-    tagger, counted = model.build(5), cost(model, 5)
-    assert counted.backbone_multiply_adds == by_hooks(tagger.backbone, torch.zeros(1, 3, 64, 64))
+    tagger, counted = built(model), cost(model, 5)
+    assert counted.backbone_multiply_adds == by_hooks(tagger.backbone)
     assert counted.backbone_parameters == sum(p.numel() for p in tagger.backbone.parameters())
     assert counted.head_parameters == sum(p.numel() for p in tagger.head.parameters())
     assert counted.parameters == counted.backbone_parameters + counted.head_parameters
@@ -52,7 +58,7 @@ def test_backbone(backbone: str) -> None:
 
 def test_branches_are_counted_as_the_one_convolution_they_become() -> None:
     model = replace(SMALL, backbone="repvgg_a0", head=Pooled())
-    backbone = model.build(5).backbone
+    backbone = built(model).backbone
     kernels = {n: p for n, p in backbone.named_parameters() if p.ndim == 4 and p.shape[-1] == 3}
     assert cost(model, 5).backbone_parameters == sum(p.numel() + p.shape[0] for p in kernels.values())  # and a bias
 
@@ -84,7 +90,7 @@ def test_pooled() -> None:
 def test_swin_attention_is_counted() -> None:
     """Published: 4.5 billion at 224 px, of which the products of attention are 0.1."""
     model = Model(backbone="swin_tiny_patch4_window7_224", image_px=224, head=Pooled())
-    linear = by_hooks(model.build(5).backbone, torch.zeros(1, 3, 224, 224))
+    linear = by_hooks(built(model).backbone, 224)
     windows = sum(blocks * (56 >> at) ** 2 * 49 * (96 << at) * 2 for at, blocks in enumerate((2, 2, 6, 2)))
     assert cost(model, 5).backbone_multiply_adds == linear + windows
     assert linear + windows == pytest.approx(4.5e9, rel=0.01)
@@ -105,7 +111,8 @@ def test_the_published_head_costs_more_than_a_small_backbone() -> None:
     assert light.head_multiply_adds < 0.03 * published.head_multiply_adds
 
 
-@pytest.mark.parametrize("recipe", sorted(path.stem for path in RECIPES.glob("*.yaml")))
-def test_a_students_head_costs_less_than_its_backbone(recipe: str) -> None:
-    counted = cost(load_recipe(recipe).student.model, 80)
-    assert counted.head_multiply_adds < counted.backbone_multiply_adds
+def test_a_students_head_costs_less_than_its_backbone() -> None:
+    students = [load_recipe(path.stem).student.model for path in RECIPES.glob("*.yaml")]
+    for model in {repr(model): model for model in students}.values():
+        counted = cost(model, 80)
+        assert counted.head_multiply_adds < counted.backbone_multiply_adds, model

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import functools
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 from torch import nn
 
 from mlkd.models.heads import LabelDecoder, Pooled
-from mlkd.models.network import Model
+from mlkd.models.network import Model, TaggerNet
 from mlkd.models.weights import PackageWeights
 from mlkd.training import optim
 
@@ -21,35 +23,40 @@ def images(count: int, px: int = 48) -> torch.Tensor:
     return torch.randint(0, 256, (count, px, px, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "px"),
-    [
-        ("mobilenetv3_small_050", 48),
-        ("repvgg_a0", 48),
-        ("swin_tiny_patch4_window7_224", 64),
-        ("vit_tiny_patch16_224", 64),
-        ("efficientformerv2_s0", 64),
-        ("efficientvit_m0", 64),
-        ("efficientvit_b0", 64),
-    ],
-)
-def test_any_family_of_backbones_gives_logits_and_label_embeddings(backbone: str, px: int) -> None:
-    tagger = replace(SMALL, backbone=backbone, image_px=px).build(5).eval()
+@functools.cache
+def pooled(backbone: str) -> TaggerNet:
+    """A tagger of 64 px; building it takes longer than what most tests do with it."""
+    return Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+
+
+# Models of all families, with the channels of their last four stages.
+STAGES = {
+    "tf_efficientnet_lite0": (24, 40, 112, 320),
+    "mobilenetv4_conv_small_050": (16, 32, 48, 480),
+    "resnet18": (64, 128, 256, 512),
+    "repvgg_a0": (48, 96, 192, 1280),
+    "swin_tiny_patch4_window7_224": (96, 192, 384, 768),
+    "convnext_atto": (40, 80, 160, 320),
+}
+OTHERS = ("vit_tiny_patch16_224", "efficientformerv2_s0", "efficientvit_m0", "efficientvit_b0")
+
+
+@pytest.mark.parametrize("backbone", [*STAGES, *OTHERS])
+def test_any_family_of_backbones_gives_logits_and_label_embeddings(backbone: str) -> None:
+    tagger = pooled(backbone)
     with torch.no_grad():
-        outputs = tagger(images(2, px))
-    assert outputs.logits.shape == (2, 5)
+        outputs = tagger(images(2, 64))
+    assert outputs.logits.shape == (2, 3)
     assert outputs.embeddings is not None
-    assert outputs.embeddings.shape == (2, 5, 16)
-    torch.testing.assert_close(
-        outputs.logits, (outputs.embeddings * tagger.head.label_weight).sum(-1) + tagger.head.label_bias
-    )
+    assert outputs.embeddings.shape == (2, 3, tagger.head.label_weight.shape[1])
+    torch.testing.assert_close(outputs.logits, outputs.embeddings.sum(-1) + tagger.head.label_bias)
 
 
 def test_a_model_that_would_pool_returns_its_last_feature_map() -> None:
-    tagger = replace(SMALL, backbone="efficientvit_b0", image_px=64).build(3).eval()
+    backbone: Any = pooled("efficientvit_b0").backbone
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        got, stages = tagger.backbone(images), tagger.backbone.forward_intermediates(images, intermediates_only=True)
+        got, stages = backbone(images), backbone.forward_intermediates(images, intermediates_only=True)
     assert got.shape == (2, 128, 2, 2)
     torch.testing.assert_close(got, stages[-1])
 
@@ -81,22 +88,9 @@ def test_unknown_backbone_names_close_ones() -> None:
         replace(SMALL, backbone="tf_efficientnet_lite9")
 
 
-# Models of all families in the literature's pairs, with the channels of their last four stages.
-STAGES = {
-    "tf_efficientnet_lite0": (24, 40, 112, 320),
-    "mobilenetv4_conv_small_050": (16, 32, 48, 480),
-    "mobilenetv2_100": (24, 32, 96, 320),
-    "resnet18": (64, 128, 256, 512),
-    "resnet50": (256, 512, 1024, 2048),
-    "repvgg_a0": (48, 96, 192, 1280),
-    "swin_tiny_patch4_window7_224": (96, 192, 384, 768),
-    "convnext_atto": (40, 80, 160, 320),
-}
-
-
 @pytest.mark.parametrize("backbone", STAGES)
 def test_stage_maps_change_no_logits(backbone: str) -> None:
-    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+    tagger = pooled(backbone)
     with torch.no_grad():
         plain, asked = tagger(images(2, 64)), tagger(images(2, 64), features=True)
     assert torch.equal(plain.logits, asked.logits)
@@ -108,7 +102,7 @@ def test_stage_maps_change_no_logits(backbone: str) -> None:
 
 @pytest.mark.parametrize("backbone", ["mobilenetv4_conv_small_050", "resnet18"])
 def test_stage_maps_are_those_of_timms_feature_extractor(backbone: str) -> None:
-    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+    tagger = pooled(backbone)
     extractor = timm.create_model(backbone, features_only=True).eval()
     assert not extractor.load_state_dict(tagger.backbone.state_dict(), strict=False).missing_keys
     with torch.no_grad():
@@ -119,20 +113,19 @@ def test_stage_maps_are_those_of_timms_feature_extractor(backbone: str) -> None:
         torch.testing.assert_close(got, wanted)
 
 
-@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+@pytest.mark.parametrize("backbone", ["resnet18", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
 def test_pooled_features_are_the_mean_over_positions(backbone: str) -> None:
-    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(3).eval()
+    tagger = pooled(backbone)
     seen: list[torch.Tensor] = []
-    tagger.backbone.register_forward_hook(lambda module, args, result: seen.append(result))
-    with torch.no_grad():
-        pooled = tagger(images(2, 64)).pooled
+    with tagger.backbone.register_forward_hook(lambda *called: seen.append(called[-1])), torch.no_grad():
+        got = tagger(images(2, 64)).pooled
     last = seen[0]
     wanted = {
-        "mobilenetv3_small_050": lambda: last.mean((2, 3)),
+        "resnet18": lambda: last.mean((2, 3)),
         "swin_tiny_patch4_window7_224": lambda: last.mean((1, 2)),
         "vit_tiny_patch16_224": lambda: last[:, 1:].mean(1),  # the first is the class token
     }
-    torch.testing.assert_close(pooled, wanted[backbone]())
+    torch.testing.assert_close(got, wanted[backbone]())
 
 
 def test_stage_shapes_do_not_change_modes_and_statistics() -> None:
@@ -145,9 +138,9 @@ def test_stage_shapes_do_not_change_modes_and_statistics() -> None:
     assert all(torch.equal(value, before[name]) for name, value in tagger.state_dict().items())
 
 
-@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "resnet18"])
+@pytest.mark.parametrize("backbone", ["mobilenetv4_conv_small_050", "resnet18"])
 def test_trainable_stages_are_those_whose_map_has_a_gradient(backbone: str) -> None:
-    tagger = Model(backbone=backbone, image_px=64, head=Pooled()).build(2)
+    tagger = copy.deepcopy(pooled(backbone))
     shapes = tagger.stage_shapes()
     assert tagger.stage_shapes(trainable=True) == shapes
     counts = []
@@ -161,12 +154,6 @@ def test_trainable_stages_are_those_whose_map_has_a_gradient(backbone: str) -> N
     assert counts[0] == len(shapes)
     assert counts[3] < len(shapes)
     assert tagger.stage_shapes() == shapes
-
-
-def test_stage_maps_have_a_gradient_to_the_backbone() -> None:
-    tagger = SMALL.build(2).train()
-    sum(stage.square().mean() for stage in tagger(images(2), features=True).features).backward()
-    assert tagger.backbone.conv_stem.weight.grad.abs().sum() > 0
 
 
 def test_a_backbone_without_stage_maps_is_named() -> None:

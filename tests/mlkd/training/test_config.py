@@ -11,22 +11,18 @@ TRAINING = Training(epochs=3, learning_rate=3e-3, batch_size=8)
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("epochs", 0), ("learning_rate", 0.0), ("batch_size", 1), ("losses", ()), ("accumulate", 0), ("save_steps", 0)],
+    ("field", "value", "message"),
+    [
+        *[(name, 0, "") for name in ("epochs", "learning_rate", "accumulate", "save_steps")],
+        ("batch_size", 1, ""),
+        ("losses", (), "at least one loss"),
+        ("losses", (Bce(), Bce(weight=2.0)), r"each kind once, got \['bce', 'bce'\]"),
+        ("losses", (Bce(weight=0.0),), r"one with a weight above 0, got 0 for each of \['bce'\]"),
+    ],
 )
-def test_ranges_are_checked(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"training\.{field}: expected"):
+def test_ranges_are_checked(field: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"training\.{field}: expected {message}"):
         replace(TRAINING, **{field: value})
-
-
-def test_a_kind_of_loss_may_occur_once() -> None:
-    with pytest.raises(ValueError, match=r"training.losses: expected each kind once, got \['bce', 'bce'\]"):
-        replace(TRAINING, losses=(Bce(), Bce(weight=2.0)))
-
-
-def test_one_loss_needs_a_weight() -> None:
-    with pytest.raises(ValueError, match=r"losses: expected one with a weight above 0, got 0 for each of \['bce'\]"):
-        replace(TRAINING, losses=(Bce(weight=0.0),))
 
 
 def test_needs_are_those_of_the_losses_with_a_weight() -> None:

@@ -12,7 +12,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from mlkd.core.metrics import mean_average_precision
 from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
-from mlkd.losses import LabelKL
 from mlkd.models import checkpoint
 from mlkd.models.heads import LabelDecoder
 from mlkd.models.network import Model
@@ -124,24 +123,31 @@ def test_accumulated_parts_step_like_their_mean(
     assert max(float((value.detach() - whole_batches[name]).abs().max()) for name, value in initial.items()) > 1e-3
 
 
-def test_compiled_training_gives_the_same_weights(
+def test_compiled_training_calls_the_compiled_module(
     prepared: Path, tmp_path: Path, whole_batches: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compile_module, compiled = torch.compile, []
+    calls: list[int] = []
 
-    def without_compiler(module: torch.nn.Module) -> object:
-        compiled.append(module)
-        return compile_module(module, backend="eager")
+    class Compiled(torch.nn.Module):
+        """A stand-in: test_network has the compiler."""
 
-    monkeypatch.setattr(torch, "compile", without_compiler)
+        def __init__(self, module: torch.nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, images: torch.Tensor) -> object:
+            calls.append(len(images))
+            return self.module(images)
+
+    monkeypatch.setattr(torch, "compile", Compiled)
     train(WITHOUT_NORM, replace(TRAINING, epochs=1, compile=True), VIEWS, prepared, tmp_path, seed=0)
-    assert len(compiled) == 1
+    assert calls == [8, 8, 8]
     assert_close(tmp_path, whole_batches)
 
 
 def test_bfloat16_gives_nearly_the_same_loss(prepared: Path, trained: Path, tmp_path: Path) -> None:
-    train(MODEL, replace(TRAINING, precision="bf16"), VIEWS, prepared, tmp_path, seed=0)
-    narrow, wide = history(tmp_path)[-1]["losses"]["bce"], history(trained)[-1]["losses"]["bce"]
+    train(MODEL, replace(TRAINING, precision="bf16", stop_epoch=1), VIEWS, prepared, tmp_path, seed=0)
+    narrow, wide = history(tmp_path)[0]["losses"]["bce"], history(trained)[0]["losses"]["bce"]
     assert narrow != wide
     assert narrow == pytest.approx(wide, rel=0.1)
 
@@ -163,11 +169,6 @@ def test_float16_gives_nearly_the_same_loss_and_keeps_its_scale(prepared: Path, 
 def test_a_tracker_that_is_not_installed_is_refused(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"training.trackers: expected installed ones \(tensorboard.*got 'abacus'"):
         train(MODEL, replace(TRAINING, trackers=("abacus",)), VIEWS, prepared, tmp_path, seed=0)
-
-
-def test_losses_that_compare_need_a_teacher(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected only losses without a teacher"):
-        train(MODEL, replace(TRAINING, losses=(LabelKL(),)), VIEWS, prepared, tmp_path, seed=0)
 
 
 def test_frozen_groups_keep_their_weights_and_the_others_change(prepared: Path, tmp_path: Path) -> None:

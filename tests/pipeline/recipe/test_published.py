@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from mlkd.data import SPLITS, Split, prepare, read_split
-from mlkd.losses import presets
 from mlkd.models.network import Model
 from mlkd.models.weights import RandomWeights
 from mlkd.training import optim
@@ -20,6 +19,7 @@ from mlkd.training.config import Training
 from pipeline.recipe.find import RECIPES
 from pipeline.recipe.schema import Trained, load_recipe
 from tests.helpers import layouts
+from tests.helpers.loss_batches import L2D
 
 NAMES = sorted(file.stem for file in (RECIPES / "published").glob("*_*.yaml"))
 QUICK = ("coco_swin_t_mbv2", "voc_r50_r18", "nus_repvgg_a2_a0")
@@ -48,7 +48,7 @@ def small(trained: Trained) -> Model:
 def test_recipe_is_the_published_one(name: str) -> None:
     recipe = load_recipe(name)
     assert recipe.teacher is not None
-    assert recipe.student.training.losses == presets.L2D
+    assert recipe.student.training.losses == L2D
     assert recipe.baseline == replace(recipe.student.training, losses=recipe.baseline.losses)
     assert not recipe.baseline.needs_teacher
     assert recipe.teacher.training.last_epoch == 30

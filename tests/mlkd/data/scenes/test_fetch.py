@@ -235,11 +235,3 @@ def test_a_path_outside_the_folder_is_left_out(tmp_path: Path) -> None:
     pack(tmp_path / "a.deb", {"./usr/share/backgrounds/../../../../evil.jpg": b"x", **contents("cats")})
     unpack(tmp_path / "a.deb", tmp_path / "deep" / "out")
     assert not list(tmp_path.rglob("evil.jpg"))
-
-
-def test_known_packages_are_complete() -> None:
-    names = [package.name for package in fetching.PACKAGES]
-    assert len(set(names)) == len(names) == 5
-    for package in fetching.PACKAGES:
-        assert len(package.sha256) == len(package.digest) == 64
-        assert package.bytes > 10_000_000

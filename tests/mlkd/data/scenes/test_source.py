@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def test_processes_give_the_same_scenes(
 
 
 def test_the_listing_has_labels_and_groups(drawn: Path, listing: Listing) -> None:
-    assert listing.labels.names == ("bar", "disc", "star")
+    assert listing.labels.names == ("leaf", "ruby", "wave")
     assert listing.composed
     assert not made(drawn).needs_fetch()
     assert {split: len(listing.splits[split]) for split in SOURCE_SPLITS} == {"train": 30, "val": 10, "test": 12}
@@ -61,13 +62,11 @@ def test_the_listing_has_labels_and_groups(drawn: Path, listing: Listing) -> Non
 
 
 def test_fingerprint_depends_on_the_files(drawn: Path, tmp_path: Path) -> None:
-    for folder in ("cutouts/disc", "backgrounds"):
-        (tmp_path / folder).mkdir(parents=True)
-        for file in (drawn / folder).iterdir():
-            (tmp_path / folder / file.name).write_bytes(file.read_bytes())
+    for folder in ("cutouts/ruby", "backgrounds"):
+        shutil.copytree(drawn / folder, tmp_path / folder)
     before = made(tmp_path).fingerprint()
     assert before == made(tmp_path).fingerprint()
-    with (tmp_path / "backgrounds" / "0.jpg").open("ab") as file:
+    with (tmp_path / "backgrounds" / "0.png").open("ab") as file:
         file.write(b"x")
     assert made(tmp_path).fingerprint() != before
 

@@ -71,17 +71,12 @@ def test_fingerprint_depends_on_table_and_images(root: Path) -> None:
 @pytest.mark.parametrize("form", layouts.FORMS)
 def test_every_form_gives_the_same_set(form: Literal["tags", "columns", "one_hot", "jsonl"], tmp_path: Path) -> None:
     source = Folder(root=layouts.folder(tmp_path, form), table="tags.jsonl" if form == "jsonl" else "tags.csv")
-    prepare(source, tmp_path / "out", (16,))
-    assert json.loads((tmp_path / "out/labels.json").read_text()) == list(layouts.TAGS)
-    count = 0
-    for split in SPLITS:
-        read = read_split(tmp_path / "out", split)
-        assert read.label_mask is None
-        for name, row in zip(read.names, read.targets, strict=True):
-            assert list(np.flatnonzero(row)) == layouts.labels_of(int(Path(name).stem))
-            count += 1
-    assert count == 20
-    assert sum(json.loads((tmp_path / "out/about.json").read_text())["empty"].values()) == 3
+    listing = source.read(tmp_path, silent)
+    assert listing.labels.names == layouts.TAGS
+    samples = [sample for samples in listing.splits.values() for sample in samples]
+    assert len(samples) == 20
+    for sample in samples:
+        assert (list(sample.positives), sample.unknown) == (layouts.labels_of(int(sample.file.stem)), ())
 
 
 def test_unknown_labels_and_unlabelled_images(tmp_path: Path) -> None:
@@ -165,13 +160,6 @@ def test_errors_name_the_line_of_the_table(lines: list[str], message: str, root:
     write(root, *lines)
     with pytest.raises(ValueError, match=message):
         Folder(root=root, labels=("cat", "owl")).read(root, silent)
-
-
-@pytest.mark.parametrize("line", ['{"file": "a.png"', '["a.png"]', '{"file": "a.png", "tags": "cat"}', '{"tags": []}'])
-def test_errors_name_the_line_of_json_lines(line: str, root: Path) -> None:
-    (root / "tags.jsonl").write_text('{"file": "sub/1.png", "tags": ["cat"]}\n' + line)
-    with pytest.raises(ValueError, match=r"tags.jsonl, line 2: expected "):
-        Folder(root=root, table="tags.jsonl").read(root, silent)
 
 
 def test_errors_name_a_missing_root_or_a_bad_option(root: Path) -> None:

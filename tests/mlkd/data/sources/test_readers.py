@@ -1,10 +1,11 @@
-"""Any content of an annotation file is read or refused with an error that names the file."""
+"""Readers of published layouts: any content of a file is read or refused by name; each file is in the fingerprint."""
 
 from __future__ import annotations
 
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 
 from mlkd.core.progress import silent
 from mlkd.data import Coco, NusWide, Voc
-from mlkd.data.base import ImageSource
 from tests.helpers import layouts
 
 ROUNDS = 60
@@ -21,20 +21,9 @@ ODD = (
     "", " ", "1", "\0", "\ud800", "é\u0301", "../x", "/", "C:\\x", ".", "a" * 300,
 )  # fmt: skip
 PIECES = (
-    b"\0",
-    b"\xff\xfe",
-    b"\xef\xbb\xbf",
-    b"\n\n",
-    b"<",
-    b"&x;",
-    b"..",
-    b"/",
-    b'"',
-    b"9" * 400,
-    b"nan",
-    b"1e999",
+    b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\n\n", b"<", b"&x;", b"..", b"/", b'"', b"9" * 400, b"nan", b"1e999",
     b"\xc3",
-)
+)  # fmt: skip
 XML = (
     b'<?xml version="1.0" encoding="none"?>',
     b'<?xml version="1.0" encoding="utf-16"?>',
@@ -82,18 +71,18 @@ def mutated_json(content: bytes, chance: random.Random) -> bytes:
     return json.dumps(tree).encode()
 
 
-def coco(root: Path) -> tuple[ImageSource, list[Path]]:
+def coco(root: Path) -> tuple[Coco | Voc | NusWide, list[Path]]:
     layouts.coco(root)
     return Coco(root=root), [root / "annotations/instances_train2014.json"]
 
 
-def voc(root: Path) -> tuple[ImageSource, list[Path]]:
+def voc(root: Path) -> tuple[Coco | Voc | NusWide, list[Path]]:
     year = layouts.voc(root) / "VOCdevkit/VOC2007"
     lists = [year / "ImageSets/Main/trainval.txt", year / "ImageSets/Main/test.txt"]
     return Voc(root=root), [*lists, *sorted((year / "Annotations").iterdir())]
 
 
-def nuswide(root: Path) -> tuple[ImageSource, list[Path]]:
+def nuswide(root: Path) -> tuple[Coco | Voc | NusWide, list[Path]]:
     layouts.nuswide(root)
     lists = [
         file for part in ("ImageList", "ConceptsList", "TrainTestLabels") for file in sorted((root / part).iterdir())
@@ -107,7 +96,7 @@ def nuswide(root: Path) -> tuple[ImageSource, list[Path]]:
     ids=["coco, values", "coco, bytes", "voc", "nuswide"],
 )
 def test_a_mutated_file_is_read_or_refused(
-    layout: Callable[[Path], tuple[ImageSource, list[Path]]],
+    layout: Callable[[Path], tuple[Coco | Voc | NusWide, list[Path]]],
     mutated: Callable[[bytes, random.Random], bytes],
     tmp_path: Path,
 ) -> None:
@@ -129,3 +118,22 @@ def test_a_mutated_file_is_read_or_refused(
     assert refused
     assert all(str(tmp_path) in cause for cause in refused)
     assert read
+
+
+@pytest.mark.parametrize("layout", [coco, voc, nuswide])
+def test_the_fingerprint_depends_on_lists_and_on_names_of_images(
+    layout: Callable[[Path], tuple[Coco | Voc | NusWide, list[Path]]], tmp_path: Path
+) -> None:
+    source, files = layout(tmp_path)
+    seen = [source.fingerprint()]
+    assert source.fingerprint() == seen[0]
+    image = next(tmp_path.rglob("*.jpg"))
+    image.rename(image.with_name("renamed.jpg"))
+    seen.append(source.fingerprint())
+    for file in (files[0], files[-1]):
+        file.write_bytes(file.read_bytes() + b"\n")
+        seen.append(source.fingerprint())
+    assert len(set(seen)) == len(seen)
+    assert not source.needs_fetch()
+    with pytest.raises(ValueError, match=r"val_share: expected 0.05 to 0.5, got 0.9"):
+        replace(source, val_share=0.9)
