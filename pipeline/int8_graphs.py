@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.precision import int8, int8_x86
 from export.precision.budget import Budget
+from export.precision.int8 import FAMILIES
 from export.precision.ranges import Ranges
 from export.precision.search import PrecisionResult, fit_openvino, fit_qdq, take_qdq
 from export.precision.select_evaluator import SelectEvaluator
@@ -23,7 +23,6 @@ from pipeline.runner.stage import Context
 log = logging.getLogger(__name__)
 
 SUMMARY, CALIBRATION = "precisions.json", "calibration.json"
-FAMILIES = {"int8": int8.FAMILY, "int8_x86": int8_x86.FAMILY}
 OPENVINO = "openvino/int8_openvino.xml"
 
 

@@ -17,9 +17,8 @@ from export.backends import OnnxRuntime, OpenVino, score_in_batches
 from export.bundle.bundle import PROGRAM, EngineEntry, Parts, read_bundle, write_bundle
 from export.bundle.golden import write_golden
 from export.onnx.to_onnx import to_onnx
-from export.precision.int8 import int8
+from export.precision.int8 import int8, int8_x86
 from export.precision.int8_openvino import int8_openvino
-from export.precision.int8_x86 import int8_x86
 from mlkd.core.files import sha256_of
 from mlkd.core.thresholds import Thresholds
 from mlkd.data.prepared import Split, read_split

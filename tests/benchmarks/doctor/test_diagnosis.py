@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.doctor import Built, Diagnosis, diagnose, pairs, render
 from benchmarks.doctor.findings import Finding
 from export.backends import OnnxRuntime, OpenVino, TensorRt
-from export.precision.int8_x86 import int8_x86
+from export.precision.int8 import int8_x86
 from tests.helpers.convolutions import write_convolutions
 
 

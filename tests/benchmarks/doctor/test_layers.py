@@ -14,8 +14,7 @@ from benchmarks.doctor import onnxruntime, openvino
 from benchmarks.doctor.findings import Finding, find
 from benchmarks.doctor.layers import Layer, least
 from export.backends import OnnxRuntime, OpenVino
-from export.precision.int8 import int8
-from export.precision.int8_x86 import int8_x86
+from export.precision.int8 import int8, int8_x86
 from tests.helpers.convolutions import write_convolutions
 
 CONVOLUTIONS = {f"backbone.blocks.{at}/Conv_0" for at in range(3)}

@@ -16,7 +16,7 @@ from benchmarks.doctor import Drift
 from export.backends import OnnxRuntime, TensorRt, cuda, stamp
 from export.bundle.bundle import Parts, parts_of, write_bundle
 from export.bundle.golden import write_golden
-from export.precision.int8_x86 import int8_x86
+from export.precision.int8 import int8_x86
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
 from pipeline.__main__ import main

@@ -18,7 +18,7 @@ from benchmarks.accuracy import ReferenceScores
 from benchmarks.device.tagger_process import ProcessFailedError
 from export.backends import OpenVino
 from export.bundle.bundle import PROGRAM, read_bundle
-from export.precision.int8_x86 import int8_x86
+from export.precision.int8 import int8_x86
 from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
