@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,9 @@ import pytest
 from benchmarks.accuracy import ReferenceScores, Truth, measure_accuracy
 from benchmarks.parsing import to_json
 from benchmarks.report import render
-from benchmarks.report.devices import read_devices
 from benchmarks.report.gaps import draw_or_name
 from benchmarks.report.render import _view
-from benchmarks.report.rows import read_rows
-from benchmarks.report.scatter import scatter
+from benchmarks.report.scatter import Scatter
 from benchmarks.schema import read_report
 
 FINITE = [-0.5, 0.0, 5e-324, 1.7e308]
@@ -68,14 +67,14 @@ def test_a_page_full_of_bad_numbers_is_written(bench: dict[str, Any], tmp_path: 
     }
 
 
-def test_an_interval_that_does_not_contain_its_map_is_named(bench: dict[str, Any], tmp_path: Path) -> None:
+def test_an_interval_that_does_not_contain_its_map_is_named(
+    bench: dict[str, Any], draw: Callable[..., Scatter], tmp_path: Path
+) -> None:
     bench["rows"][4].update(map=0.0635, map_low=0.0661, map_high=0.0796)
     render(read_report(bench), tmp_path)
     for name in ("report.html", "report.md"):
         assert "interval of openvino-int8 is not drawn: 6.6" in (tmp_path / name).read_text(encoding="utf-8")
-    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], 1040, 500)
-    assert drawing is not None
-    assert {mark.row.name: mark.bar is None for mark in drawing.marks}["openvino-int8"]
+    assert {mark.row.name: mark.bar is None for mark in draw(bench).marks}["openvino-int8"]
 
 
 def test_a_plot_that_fails_is_named_with_its_cause() -> None:
