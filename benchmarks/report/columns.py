@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.report import figures
 from benchmarks.report.rows import ReportRow
@@ -51,14 +52,8 @@ class Column:
 
     def order(self, row: ReportRow) -> str:
         """What the cell sorts by; empty sorts last."""
-        if not self.numeric:
-            return row.text(self.key)
-        value = row.number(self.key)
-        return "" if value is None else repr(value)
-
-
-def _signed_fraction(value: float | None) -> str:
-    return figures.signed(value, digits=2)
+        value = row.number(self.key) if self.numeric else row.value(self.key)
+        return "" if value is None else repr(value) if self.numeric else str(value)
 
 
 def _times_of(key: str, title: str, shown: tuple[str, ...]) -> tuple[Column, ...]:
@@ -80,7 +75,7 @@ COLUMNS: tuple[Column, ...] = (
     *_times_of("end_to_end_ms", "End to end", ("p90",)),
     Column("map", "mAP", "%", figures.points, main=True),
     Column("map_low", "mAP", "95 % interval", main=True, ends=("map_low", "map_high"), pair=figures.interval),
-    Column("delta_map", "Δ mAP", "points", _signed_fraction, main=True),
+    Column("delta_map", "Δ mAP", "points", partial(figures.signed, digits=2), main=True),
     Column("delta_low", "Δ mAP", "95 % interval", ends=("delta_low", "delta_high"), pair=figures.signed_interval),
     Column("flipped", "Decisions", "flipped", figures.share, main=True),
     *_times_of("engine_ms", "Engine only", ("p50",)),

@@ -29,6 +29,6 @@ def intervals_not_drawn(rows: Sequence[ReportRow]) -> list[str]:
     wrong = [(row, row.interval) for row in rows if row.plotted and row.interval and not row.drawn_interval]
     return [
         f"the 95 % interval of {row.name} is not drawn: {figures.interval(*found)} "
-        f"does not contain its mAP {figures.points(row.accuracy)}"
+        f"does not contain its mAP {figures.points(row.map)}"
         for row, found in wrong
     ]

@@ -62,11 +62,7 @@ Pool = Mapping[str, ShownImage]
 
 
 def read_pool(images: Mapping[str, PageImage]) -> dict[str, ShownImage]:
-    """Return images by their id.
-
-    Raises:
-        ValueError: An image is no JPEG in base64.
-    """
+    """Return images by their id; ValueError for one that is no JPEG in base64."""
     return {key: _image(at, key, image) for at, (key, image) in enumerate(images.items())}
 
 

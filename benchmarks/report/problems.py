@@ -121,7 +121,7 @@ def _better_reference(rows: Sequence[ReportRow], verdict: Verdict, distillation:
     beating = [row for row in others if _beats(row, chosen) and not (helped and row.model == "baseline")]
     if not beating:
         return None
-    best = max(beating, key=lambda row: (row.accuracy or 0.0, -(row.latency or 0.0)))
+    best = max(beating, key=lambda row: (row.map or 0.0, -(row.latency or 0.0)))
     return Finding(
         claim=f"A reference beats the recommended engine on {verdict.device.name}.",
         numbers=f"{_named(best)}; recommended: {_named(chosen)}.",
@@ -135,4 +135,4 @@ def _beats(row: ReportRow, chosen: ReportRow) -> bool:
 
 
 def _named(row: ReportRow) -> str:
-    return f"{row.name} {figures.points(row.accuracy)} mAP in {figures.milliseconds(row.latency)} ms (p90)"
+    return f"{row.name} {figures.points(row.map)} mAP in {figures.milliseconds(row.latency)} ms (p90)"

@@ -113,7 +113,7 @@ def fastest_reference(rows: Sequence[ReportRow], limits: Limits) -> ReportRow | 
 
 
 def _describe(row: ReportRow) -> str:
-    return f"{row.name}, {figures.milliseconds(row.latency)} ms with {figures.points(row.accuracy)} mAP"
+    return f"{row.name}, {figures.milliseconds(row.latency)} ms with {figures.points(row.map)} mAP"
 
 
 def as_good(row: ReportRow, best: ReportRow) -> bool:
@@ -131,7 +131,7 @@ def credited(row: ReportRow) -> ReportRow:
 
 
 def _credit(row: ReportRow) -> float:
-    return credited(row).accuracy or 0.0
+    return credited(row).map or 0.0
 
 
 def significantly_different(row: ReportRow, other: ReportRow) -> bool:
@@ -144,14 +144,14 @@ def significantly_different(row: ReportRow, other: ReportRow) -> bool:
     if row.model != other.model:  # then the float scores are others
         pair = (row.interval, other.interval)
     if pair[0] is None or pair[1] is None:
-        return row.accuracy != other.accuracy
+        return row.map != other.map
     return pair[0][1] < pair[1][0] or pair[1][1] < pair[0][0]
 
 
 def misses(row: ReportRow, limits: Limits) -> dict[str, tuple[float, str]]:
     """Return by limit the share of it by which the row misses, and the miss in words."""
     size, missed = row.bytes, {}
-    accuracy, latency = 100 * (row.accuracy or 0.0), row.latency or 0.0
+    accuracy, latency = 100 * (row.map or 0.0), row.latency or 0.0
     if limits.max_p90_ms is not None and latency > limits.max_p90_ms:
         over = f"p90 {figures.milliseconds(latency)} ms, {figures.milliseconds(latency - limits.max_p90_ms)} ms over"
         missed["max_p90_ms"] = (latency - limits.max_p90_ms) / max(limits.max_p90_ms, 1e-9), over
@@ -194,7 +194,7 @@ def why(choice: Choice) -> str:
 
 def _not_counted(row: ReportRow) -> str:
     """Name a gain over the float scores that would have counted, one of more than 1 % of the mAP."""
-    if row.gain <= (1 - KEPT) * (row.accuracy or 0.0):
+    if row.gain <= (1 - KEPT) * (row.map or 0.0):
         return ""
     gain = figures.signed(row.gain, digits=2)
     return f" {row.name} gains {gain} points over the float scores of its model: not counted, as rounding adds none."
@@ -202,7 +202,7 @@ def _not_counted(row: ReportRow) -> str:
 
 def _why(choice: Choice) -> str:
     chosen, best = choice.chosen, choice.best
-    numbers = f"{figures.milliseconds(chosen.latency)} ms end to end (p90) with {figures.points(chosen.accuracy)} mAP"
+    numbers = f"{figures.milliseconds(chosen.latency)} ms end to end (p90) with {figures.points(chosen.map)} mAP"
     if len(choice.alike) == 1:
         return f"{numbers}: the best mAP of those that fit, and no other comes within 1 % of it."
     text = f"{numbers}: the fastest of {len(choice.alike)} engines that tag as well as the best."
@@ -231,6 +231,6 @@ def _refused(rows: Sequence[ReportRow], choice: Choice, limits: Limits) -> list[
         elif row.at in alike:
             reason = f"as good, but slower: {figures.milliseconds(row.latency)} ms"
         else:
-            reason = f"tags worse: mAP {figures.points(row.accuracy)}"
+            reason = f"tags worse: mAP {figures.points(row.map)}"
         refused.append((row.name, reason))
     return refused

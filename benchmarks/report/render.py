@@ -36,11 +36,7 @@ SCRIPTS = ("choose.js", "page.js")
 
 
 def render(report: Report, out: Path) -> None:
-    """Write report.html, report.md, report.json with its schema, chart.svg and chart.png into the folder `out`.
-
-    Raises:
-        ValueError: An image of the report cannot be decoded.
-    """
+    """Write report.html, report.md, report.json with its schema, chart.svg and chart.png into the folder `out`."""
     view = _view(report)
     out.mkdir(parents=True, exist_ok=True)
     draw_slides(view, view["charts"][0][1], out)

@@ -119,12 +119,12 @@ def scatter(
 
 
 def _spot(row: ReportRow, x: Scale, y: Scale) -> tuple[float, float]:
-    return x(row.latency or 0.0), y(100 * (row.accuracy or 0.0))
+    return x(row.latency or 0.0), y(100 * (row.map or 0.0))
 
 
 def _scales(shown: Sequence[ReportRow], frame: Rect) -> tuple[Scale, Scale]:
     latencies = [row.latency or 0.0 for row in shown]
-    heights = [100 * value for row in shown for value in (row.accuracy or 0.0, *(row.drawn_interval or ()))]
+    heights = [100 * value for row in shown for value in (row.map or 0.0, *(row.drawn_interval or ()))]
     low, high = padded(heights, share=0.14, least=1.0)
     return (
         _across(min(latencies), max(latencies), frame),
@@ -190,7 +190,7 @@ def _named(marks: Sequence[Mark], narrow: bool) -> list[Mark]:
         return list(marks)
     first: dict[tuple[str, str, bool], int] = {}
     for mark in marks:
-        row, model, torch = mark.row, mark.row.text("model"), mark.hue == "torch"
+        row, model, torch = mark.row, mark.row.model, mark.hue == "torch"
         if not row.engine and (not narrow or (model == "teacher" and not torch)):
             first.setdefault((row.device, model, torch), row.at)
     known = set(first.values())

@@ -136,20 +136,18 @@ def _cost(chosen: ReportRow | None, teacher: ReportRow | None) -> Card | None:
     size, memory = figures.megabytes(chosen.bytes), figures.count(chosen.peak_rss_mb)
     lines = [f"95 % interval {within}"] if within else []
     lines.append(f"{size} MB on disk, {memory} MB in memory")
-    return Card("At what cost?", f"{figures.points(chosen.accuracy)} mAP", (*lines, *_against(chosen, teacher)))
+    return Card("At what cost?", f"{figures.points(chosen.map)} mAP", (*lines, *_against(chosen, teacher)))
 
 
 def _against(chosen: ReportRow, teacher: ReportRow | None) -> list[str]:
     """The chosen engine beside the teacher: mAP, speed, size."""
-    if teacher is None or teacher.accuracy is None or chosen.accuracy is None:
+    if teacher is None or teacher.map is None or chosen.map is None:
         return []
-    difference = figures.signed(chosen.accuracy - teacher.accuracy)
+    difference = figures.signed(chosen.map - teacher.map)
     faster, smaller = _ratio(teacher.latency, chosen.latency), _ratio(teacher.bytes, chosen.bytes)
     gains = [f"{figures.times(faster)} as fast"] if faster else []
     gains += [f"{figures.times(smaller)} smaller"] if smaller else []
-    return [
-        f"against {teacher.name} ({figures.points(teacher.accuracy)}): {', '.join([f'{difference} points', *gains])}"
-    ]
+    return [f"against {teacher.name} ({figures.points(teacher.map)}): {', '.join([f'{difference} points', *gains])}"]
 
 
 def _ratio(whole: float | None, part: float | None) -> float | None:
