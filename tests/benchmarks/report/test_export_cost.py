@@ -17,7 +17,7 @@ from benchmarks.schema import read_report
 
 def told(bench: dict[str, Any], out: Path) -> tuple[str, str]:
     """The section in the page and in Markdown, empty where there is none."""
-    render(read_report(bench), out)
+    render(read_report(bench | {"images": {}, "grid": [], "mistakes": None}), out)
     page, text = ((out / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
     section = re.search(r'<section id="freezing">.*?</section>', page, re.S)
     part = re.search(r"^## What export cost\n.*?(?=^## )", text, re.S | re.M)

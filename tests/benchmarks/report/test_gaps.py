@@ -45,6 +45,7 @@ def put(facts: Any, place: tuple[Any, ...], value: Any) -> None:
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
 def test_no_number_stops_the_drawings(bench: dict[str, Any], place: tuple[Any, ...]) -> None:
+    bench |= {"images": {}, "grid": [], "mistakes": None}
     for value in PLACES[place]:
         changed = copy.deepcopy(bench)
         put(changed, place, value)
