@@ -21,6 +21,7 @@ from benchmarks.report.devices import read_devices
 from benchmarks.report.rows import read_rows
 from benchmarks.report.scatter import Scatter, scatter
 from benchmarks.schema import read_report
+from tests.helpers import reports
 from tests.helpers.chromium import PROGRAM, Chromium
 
 BOARD = "board"
@@ -100,6 +101,14 @@ def fleet(bench: dict[str, Any]) -> dict[str, Any]:
     """The same bench with three devices."""
     add_board(bench)
     return bench
+
+
+@pytest.fixture(scope="session")
+def example(tmp_path_factory: pytest.TempPathFactory) -> reports.Written:
+    """The files of the example; read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slides, "rasterize", lambda svg: b"")
+        return reports.write(example_bench(), tmp_path_factory.mktemp("example"))
 
 
 @pytest.fixture(scope="session")

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report import figures, render
+from benchmarks.report import figures
 from benchmarks.report.export_cost import PLOT_PX, read_export_cost
 from benchmarks.report.rows import read_rows
 from benchmarks.schema import read_report
+from tests.helpers import reports
 
 
 def told(bench: dict[str, Any], out: Path) -> tuple[str, str]:
     """The section in the page and in Markdown, empty where there is none."""
-    render(read_report(bench | {"images": {}, "grid": [], "mistakes": None}), out)
-    page, text = ((out / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
+    page, text, _ = reports.write(bench | {"images": {}, "grid": [], "mistakes": None}, out)
     section = re.search(r'<section id="freezing">.*?</section>', page, re.S)
     part = re.search(r"^## What export cost\n.*?(?=^## )", text, re.S | re.M)
     return section.group() if section else "", part.group() if part else ""

@@ -95,10 +95,11 @@ def test_a_long_tail_reaches_the_page(bench: dict[str, Any], tmp_path: Path) -> 
     truth = Truth(files=[Path(f"{at}.jpg") for at in range(800)], targets=targets, groups=list(range(800)))
     halves = np.full(80, 0.5, np.float32)
     reference = ReferenceScores(scores_of(noise + 0.4 * targets), halves)
-    for row in bench["rows"]:
+    logits = [noise + 0.4 * targets + 0.05 * rng.standard_normal((800, 80)) for _ in range(2)]
+    found = [measure_accuracy(scores_of(at), truth, halves, labels=names, reference=reference) for at in logits]
+    for at, row in enumerate(bench["rows"]):
         if row["status"] == "measured":
-            scores = scores_of(noise + 0.4 * targets + 0.05 * rng.standard_normal((800, 80)))
-            row.update(to_json(measure_accuracy(scores, truth, halves, labels=names, reference=reference)))
+            row.update(to_json(found[at % 2]))
             assert row["map_low"] < row["map"] < row["map_high"]
             assert row["delta_low"] < row["delta_map"] < row["delta_high"]
     bench["labels"] = names
