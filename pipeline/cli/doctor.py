@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.doctor import Built, Drift, diagnose, measure_drift, pairs, render
+from benchmarks.doctor import Built, Drift, diagnose, measure_drift, pairs
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import read_bundle
 from export.bundle.golden import Golden
@@ -57,7 +57,7 @@ def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None
         except (EngineError, MissingRuntimeError) as cause:
             lacking[int8.name] = str(cause)
             continue
-        print(render(diagnoses[-1]))
+        print(diagnoses[-1])
     for name, reason in lacking.items():
         print(f"{name}: not examined here: {reason}")
     drifts = _drifts(engines, _images(folder, manifest, runs / find_recipe(recipe).stem / "data"))
