@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from mlkd.models.network import Model
 from mlkd.models.weights import FileWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from pipeline.recipe.schema import Recipe
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ def measure(recipe: Recipe, inputs: Mapping[str, Path], out: Path) -> None:
     log.log(level, "teacher: select mAP %.1f, %.1f by chance", 100 * teacher_map, 100 * chance)
     if useless:
         log.warning("teacher: %s", CHECK)
-    (out / SELECT).write_text(json.dumps({"select_map": teacher_map, "chance": float(chance)}) + "\n", encoding="utf-8")
+    write_json(out / SELECT, {"select_map": teacher_map, "chance": float(chance)}, indent=None)
 
 
 def select_maps(recipe: Recipe, folder: Path) -> dict[str, float]:

@@ -76,10 +76,7 @@ class Val:
         return tuned(engine, self.tune, scores[len(self.select) :], self.aim)
 
     def parity(
-        self,
-        reference: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        thresholds: NDArray[np.float32],
+        self, reference: NDArray[np.float32], scores: NDArray[np.float32], thresholds: NDArray[np.float32]
     ) -> Parity:
         """Compare scores with those of a reference on all of val."""
         names, groups = self.select.labels.names, [*self.select.clusters, *self.tune.clusters]

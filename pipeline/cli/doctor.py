@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from export.tagger.engine_choice import backend_of
 from mlkd.data.prepared import read_split
 from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument
 from pipeline.recipe.find import find_recipe
+from pipeline.runner.result import write_json
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -69,7 +69,7 @@ def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None
             "not_examined": lacking,
             "drift": {name: dataclasses.asdict(drift) for name, drift in drifts.items()},
         }
-        out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_json(out, facts)
 
 
 def _images(folder: Path, manifest: Manifest, data: Path) -> tuple[Any, ...]:

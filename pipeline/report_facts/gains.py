@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from export.bundle.manifest import EngineEntry, Manifest
 from mlkd.core.intervals import difference_interval
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import average_precision, mean_average_precision
+from pipeline.runner.result import read_json
 
 
 def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels: Labels) -> Distillation:
@@ -91,7 +91,7 @@ def _engine_p50(row: Row) -> float:
 
 def training(folder: Path) -> list[dict[str, Any]]:
     """The epochs of a net: {epoch, loss terms, select_map, seconds}."""
-    epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    epochs = read_json(folder / "history.json")
     return [{**epoch.pop("losses", {}), **epoch} for epoch in epochs]
 
 

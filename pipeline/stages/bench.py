@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -31,7 +30,7 @@ from pipeline.references import scores
 from pipeline.report_facts import agreement
 from pipeline.report_facts.gains import distillation, int8_gain, training
 from pipeline.report_facts.image_grid import grid
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages import references
 from pipeline.stages.engines import cost
@@ -101,7 +100,7 @@ def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         ],
     )
     _log_results(compared, gain, agreed)
-    (context.out / "bench.json").write_text(json.dumps(to_json(report), indent=1) + "\n", encoding="utf-8")
+    write_json(context.out / "bench.json", to_json(report))
 
 
 def truth_of(test: Split) -> Truth:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import shutil
 import threading
@@ -23,7 +22,6 @@ from benchmarks.run import Job, run_bench
 from benchmarks.schema import DeviceFacts, DeviceResult, ScoreSource, read_report
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
-from mlkd.core.files import write_file
 from mlkd.core.progress import Progress
 from mlkd.data.prepared import read_split
 from pipeline.recipe.schema import Recipe
@@ -74,7 +72,7 @@ def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, con
     )
     for old in set(work.iterdir()) - set(folders.values()):
         shutil.rmtree(old)
-    (context.out / RESULT).write_text(json.dumps(to_json(measured), indent=1) + "\n", encoding="utf-8")
+    result.write_json(context.out / RESULT, to_json(measured))
 
 
 def again(folder: Path) -> dict[str, int]:
@@ -101,7 +99,7 @@ def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], Device
         threads, power_mode = entry.threads, entry.power_mode
         failed = DeviceFacts(name=entry.name, status="failed", reason=reason, threads=threads, power_mode=power_mode)
         return DeviceResult(device=failed)
-    write_file(file, json.dumps(to_json(measured), indent=1) + "\n")
+    result.write_json(file, to_json(measured))
     log.info("%s: measured", entry.name)
     return measured
 

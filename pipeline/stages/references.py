@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -12,14 +11,7 @@ from pathlib import Path
 from benchmarks.accuracy import ReferenceScores, Truth
 from benchmarks.device import machine
 from benchmarks.device.output import ScoreResult
-from benchmarks.measured_models import (
-    Bundle,
-    MeasuredEngine,
-    MeasuredModel,
-    ScoredEngines,
-    model_of_bundle,
-    refusing,
-)
+from benchmarks.measured_models import Bundle, MeasuredEngine, MeasuredModel, ScoredEngines, model_of_bundle, refusing
 from benchmarks.parsing import parse, to_json
 from benchmarks.remote import Local
 from benchmarks.run import Job, score_engines
@@ -31,7 +23,7 @@ from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import INT8, Recipe
 from pipeline.references import scores, torch_rows
 from pipeline.references.bundles import export_model, select_engines
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Stage
 
 log = logging.getLogger(__name__)
@@ -84,7 +76,7 @@ def run(recipe: Recipe, context: Context) -> None:
         _compile(recipe, context)
     results = {"source": engines.source, "results": engines.results}
     facts = {"failed": failed, "notes": [NOTE] if rounded else [], "scored": results}
-    (context.out / FACTS).write_text(json.dumps(to_json(facts), indent=1) + "\n", encoding="utf-8")
+    write_json(context.out / FACTS, to_json(facts))
 
 
 def scored(folder: Path) -> ScoredEngines:

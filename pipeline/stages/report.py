@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from benchmarks.report import CARD, render, write_card
 from benchmarks.schema import DeviceResult, Report, Row, ScoreSource, read_report
 from export.bundle.bundle import Manifest, Parts, parts_of, write_bundle
 from pipeline.runner import result
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages.devices import RESULT
 
@@ -68,7 +67,7 @@ def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
     render(measured, context.out)
     published = {key: getattr(measured, key) for key in ("schema", "devices", "protocol", "rows")}
     numbers = context.out / "measured.json"
-    numbers.write_text(json.dumps(to_json(published), indent=1) + "\n", encoding="utf-8")
+    write_json(numbers, to_json(published))
     parts = parts_of(context.inputs["bundle"] / "bundle")
     manifest = _measured_manifest(parts.manifest, measured)
     write_card(manifest, measured, context.out / CARD)

@@ -40,7 +40,7 @@ def test_keys_have_the_comment_behind_them() -> None:
         """Text.  # no comment"""
 
         three: tuple[int, ...] = field(  # of its first line
-            default=(),
+            default=()
         )
         four: float = 0.5  # share | of all
 

@@ -36,9 +36,7 @@ def test_the_content_of_a_weights_file_counts_and_its_place_does_not(tmp_path: P
         model = replace(recipe.student.model, weights=FileWeights(path=file))
         assert recipe.teacher is not None
         changed = replace(
-            recipe,
-            teacher=replace(recipe.teacher, model=model),
-            student=replace(recipe.student, model=model),
+            recipe, teacher=replace(recipe.teacher, model=model), student=replace(recipe.student, model=model)
         )
         line = stages.pipeline(changed, tmp_path / "runs").stages
         seen.append(

@@ -43,10 +43,7 @@ def test_the_shipped_file_tags_from_anywhere(folder: Path, images: dict[str, Pat
         (["tag", "x.jpg", "--engine", "tensorrt-fp16-sm86"], "expected one that runs on this machine, got tensorrt"),
         (["bench", "--images", "/nowhere/list.txt"], "/nowhere/list.txt"),
         (["scores", "--engine", "tflite", "--images", "LIST", "--out", "out"], "got 'tflite'"),
-        (
-            ["bench", "--images", "EMPTY"],
-            "expected a text file with one image's path a line, or a pack, got no path",
-        ),
+        (["bench", "--images", "EMPTY"], "expected a text file with one image's path a line, or a pack, got no path"),
     ],
 )
 def test_user_errors_are_one_line_and_code_2(
@@ -191,8 +188,7 @@ def test_a_signature_that_nobody_checked_is_said(
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["tag", "IMAGE"], ["info"], ["bench"], ["bench", "--images", "LIST"], ["scores", "--images", "LIST"]],
+    "arguments", [["tag", "IMAGE"], ["info"], ["bench"], ["bench", "--images", "LIST"], ["scores", "--images", "LIST"]]
 )
 def test_no_command_runs_what_another_signed_or_nobody(
     folder: Path,

@@ -51,8 +51,7 @@ def started(folder: Path, *words: str | Path) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize(
-    ("form", "locale"),
-    [("--json", ASCII), ("--csv", UTF_8), ("--verbose", ASCII), ("--verbose", UTF_8)],
+    ("form", "locale"), [("--json", ASCII), ("--csv", UTF_8), ("--verbose", ASCII), ("--verbose", UTF_8)]
 )
 def test_names_that_no_encoding_has_are_printed(
     folder: Path, images: dict[str, Path], tmp_path: Path, form: str, locale: dict[str, str]
