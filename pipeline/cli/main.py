@@ -14,11 +14,7 @@ OK, USER_ERROR, INTERRUPTED = 0, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Returns:
-        0 when it is done, 1 if some devices failed, 2 for an error that the user can fix, 130 when interrupted.
-    """
+    """Run one command; returns 1 if some devices failed, 2 for an error that the user can fix, 130 when interrupted."""
     options = _parser().parse_args(arguments)
     options.recipe = getattr(options, "named", None) or getattr(options, "recipe", None)
     try:

@@ -131,12 +131,13 @@ def _train(
     if chosen is not None:
         factor = read_json(context.inputs[chosen] / CHOSEN)["factor"]
         if factor is None:  # training diverged at every factor of the grid
-            _write_select_map(context.out, None)
+            write_json(context.out / OUTCOME, {"select_map": None}, indent=None)
             return
         training = dataclasses.replace(training, losses=method.losses(factor))
     if not (context.out / OUTCOME).is_file():  # written already: interrupted while removing weights
         write_json(context.out / MACHINE, machine.identity(), indent=None)
-        _write_select_map(context.out, _trained_map(recipe, {**config, "training": training}, context))
+        select_map = _trained_map(recipe, {**config, "training": training}, context)
+        write_json(context.out / OUTCOME, {"select_map": select_map}, indent=None)
     for file in context.out.rglob("*.safetensors"):
         if file.name not in keep:
             file.unlink()
@@ -182,7 +183,3 @@ def _select_map(folder: Path) -> float | None:
     """The best epoch's mAP on select; None if training diverged."""
     value: float | None = read_json(folder / OUTCOME)["select_map"]
     return value
-
-
-def _write_select_map(out: Path, value: float | None) -> None:
-    write_json(out / OUTCOME, {"select_map": value}, indent=None)

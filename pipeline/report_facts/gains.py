@@ -52,10 +52,9 @@ def _by_role(scores: Mapping[str, NDArray[np.float32]], truth: Truth, role: NDAr
 
 
 def int8_gain(manifest: Manifest, rows: Sequence[Row]) -> Int8Gain | None:
-    """Compare the fastest int8 engine, engine alone, with the fp32 graph computed in f32 and in bf16.
+    """Compare the fastest int8 engine, engine alone, with its runtime's fp32 engines in f32 and in bf16.
 
-    Returns:
-        The gain in the int8 engine's own runtime, or None where no int8 engine was measured.
+    None where no int8 engine was measured.
     """
     measured = {row.name: row for row in rows if row.status == "measured"}
     known = [entry for entry in manifest.engines if entry.name in measured]

@@ -105,13 +105,10 @@ class Pipeline:
 
         If several processes were launched together, the first decides and the others join it in distributed stages.
 
-        Args:
-            progress: makes the progress callback of a stage.
-
         Raises:
-            StageError: if a stage fails.
-            ValueError: if another process runs the same recipe.
-            ranks.ProcessGoneError: if another process of the launch ended.
+            StageError: a stage failed.
+            ValueError: another process runs the same recipe.
+            ranks.ProcessGoneError: another process of the launch ended.
         """
         with ranks.joined() as group:
             if not ranks.is_first():

@@ -49,13 +49,21 @@ def stage(recipe: Recipe) -> Stage:
 
 def run(recipe: Recipe, context: Context) -> None:
     """Export a graph for every precision that the engines need, int8 within the accuracy budget where possible."""
-    float_graph = _float_graphs(recipe, context.inputs["onnx"] / FP32, context)
-    families = _families(recipe)
+    precisions = {engine.precision for engine in recipe.export.engines}
+    models, source = context.out / "models", context.inputs["onnx"] / FP32
+    models.mkdir(exist_ok=True)
+    if "fp16" in precisions:
+        fp16(source, models / "fp16.onnx")
+    float_graph = Path(shutil.copyfile(source, models / FP32))
+    families = [name for name in INT8 if name in precisions]
     if families:
         images = _calibration(recipe, context)
         ranges: dict[str, Ranges] = {method: calibrate(float_graph, images, method) for method in METHODS}
-        work = Fitting(context, float_graph, ranges, images, recipe.export.budget)
-        work.fit(families, _evaluator(recipe, context, float_graph))
+        select = read_split(context.inputs["data"], "select")
+        pixels = select.pixels(recipe.student.model.image_px)
+        reference = score(float_graph, pixels)
+        evaluator = SelectEvaluator(pixels, select.targets, select.clusters, reference, select.label_mask)
+        Fitting(context, float_graph, ranges, images, recipe.export.budget).fit(families, evaluator)
 
 
 def graphs(folder: Path) -> tuple[dict[str, Path], dict[str, Any]]:
@@ -81,27 +89,6 @@ def check_budget(results: Sequence[Mapping[str, Any]], budget: Budget) -> None:
         )
     for entry in over:
         log.warning("exported although over budget, because the recipe allows it: %s", entry)
-
-
-def _families(recipe: Recipe) -> list[str]:
-    wanted = {engine.precision for engine in recipe.export.engines}
-    return [name for name in INT8 if name in wanted]
-
-
-def _float_graphs(recipe: Recipe, graph: Path, context: Context) -> Path:
-    """Write models/fp32.onnx and, if an engine needs it, models/fp16.onnx; return the first."""
-    models = context.out / "models"
-    models.mkdir(exist_ok=True)
-    if "fp16" in {engine.precision for engine in recipe.export.engines}:
-        fp16(graph, models / "fp16.onnx")
-    return Path(shutil.copyfile(graph, models / FP32))
-
-
-def _evaluator(recipe: Recipe, context: Context, graph: Path) -> SelectEvaluator:
-    """Return the evaluator on select, with a float graph as the reference."""
-    select = read_split(context.inputs["data"], "select")
-    pixels = select.pixels(recipe.student.model.image_px)
-    return SelectEvaluator(pixels, select.targets, select.clusters, score(graph, pixels), select.label_mask)
 
 
 def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:

@@ -23,12 +23,9 @@ REPORTS = ("report.html", "report.md", "report.json", "report.schema.json", "cha
 
 
 def stage(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
-    """Declare the stage.
+    """Declare the stage; `folder` holds the results of the recipe, `here` is this machine's entry in the device list.
 
-    Args:
-        folder: the results of the recipe.
-        here: this machine's entry in the device list.
-        devices: whether other devices are measured; without, the report keeps what they measured of today's bundle.
+    Without `devices`, the report keeps what other devices measured of today's bundle.
     """
     return Stage(
         name="report",
@@ -42,19 +39,11 @@ def stage(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
 
 
 def run(folder: Path, here: DeviceEntry, context: Context) -> None:
-    """Write the report with what other devices measured, now or before."""
-    earlier = folder / "devices" if _earlier(folder) else None
-    report(here, context.inputs.get("devices", earlier), context)
+    """Write the page with what other devices measured, now or before, and the bundle as it is published.
 
-
-def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
-    """Write the page, and the bundle as it is published: the same files, with the page and the measured numbers.
-
-    Args:
-        here: gives this machine its name.
-        devices: the folder of what other devices measured, if any.
-        context: of the stage.
+    The published bundle has the same files, with the page and the measured numbers.
     """
+    devices = context.inputs.get("devices", folder / "devices" if _earlier(folder) else None)
     measured = read_report(read_json(context.inputs["bench"] / "bench.json"))
     others = parse(list[DeviceResult], read_json(devices / RESULT), ranges=False) if devices else []
     measured = dataclasses.replace(

@@ -158,7 +158,7 @@ def test_before_there_is_a_bundle(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["doctor"]) == 2
-    assert "expected its bundle in runs/scenes/bundle/bundle or dist/scenes, got none" in capsys.readouterr().err
+    assert "expected its bundle at runs/scenes/bundle/bundle or dist/scenes, got none" in capsys.readouterr().err
 
 
 def test_a_bundle_without_int8(
