@@ -74,6 +74,8 @@ def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
     gain = int8_gain(manifest, measured.rows)
     agreed, unchecked = _check_clock(measured_bundles, recipe.bench)
     page = grid(test, manifest, measured.rows, context.out / "scores", seed=recipe.seed)
+    notes = [*_notes(manifest), *references.notes(context.inputs["references"]), *_note_on_teachers(recipe)]
+    notes += [*_notes_on_data(test), *unchecked]
     report = Report(
         schema=VERSION,
         recipe=recipe.name,
@@ -91,13 +93,7 @@ def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         images=page.images,
         grid=page.grid,
         mistakes=page.mistakes,
-        notes=[
-            *_notes(manifest),
-            *references.notes(context.inputs["references"]),
-            *_note_on_teachers(recipe),
-            *_notes_on_data(test),
-            *unchecked,
-        ],
+        notes=notes,
     )
     _log_results(compared, gain, agreed)
     write_json(context.out / "bench.json", to_json(report))
