@@ -18,8 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     options.recipe = getattr(options, "named", None) or getattr(options, "recipe", None)
     try:
-        if options.run is not stages.run:
-            ranks.refuse_several(options.command)
+        if ranks.count() > 1 and options.run is not stages.run:
+            text = f"{options.command}: expected one process, got {ranks.count()}; run it without the launcher"
+            raise ValueError(text)
         code: int | None = options.run(options)
     except KeyboardInterrupt:
         if ranks.is_first():

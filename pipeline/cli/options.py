@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # imported where a command needs them: torch takes seconds
+from pipeline.runner.stage import Pipeline
+
+if TYPE_CHECKING:  # imported where a command needs it: torch takes seconds
     from pipeline.recipe.schema import Recipe
-    from pipeline.runner.stage import Pipeline
 
 RUNS, DIST = Path("runs"), Path("dist")
 

@@ -58,18 +58,15 @@ def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, con
     truth = measuring.truth_of(read_split(context.inputs["data"], "test"))
     bundles, progress = measuring.bundles(context.inputs, nets), _JointProgress(context.progress, len(entries))
     folders = {entry.name: work / _key(entry, bench, seed, context.inputs) for entry in entries}
+    host = _host(context.inputs["bench"])
 
     def measure(device: Device) -> DeviceResult:
-        entry, out = device.entry, folders[device.entry.name]
-        host, timed = _host(context.inputs["bench"]), dataclasses.replace(bench, timeout_s=entry.timeout_s)
-        part = progress.of(entry.name)
-        job = Job(device, truth, manifest.labels, timed, out, seed=seed, progress=part, host=host)
-        return run_bench(job, bundles)
+        name, timed = device.entry.name, dataclasses.replace(bench, timeout_s=device.entry.timeout_s)
+        part = progress.of(name)
+        job = Job(device, truth, manifest.labels, timed, folders[name], seed=seed, progress=part, host=host)
+        return _measure_once(device.entry, folders[name], partial(run_bench, job, bundles))
 
-    measured = run_on_all(
-        [Ssh(entry) for entry in entries],
-        lambda device: _measure_once(device.entry, folders[device.entry.name], partial(measure, device)),
-    )
+    measured = run_on_all([Ssh(entry) for entry in entries], measure)
     for old in set(work.iterdir()) - set(folders.values()):
         shutil.rmtree(old)
     result.write_json(context.out / RESULT, to_json(measured))
