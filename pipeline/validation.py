@@ -37,12 +37,8 @@ class Val:
     @classmethod
     def read(cls, recipe: Recipe, data: Path) -> Val:
         """Read the halves from the folder of the stage data."""
-        return cls(
-            read_split(data, "select"),
-            read_split(data, "tune"),
-            recipe.student.model.image_px,
-            recipe.export.thresholds,
-        )
+        select, tune = read_split(data, "select"), read_split(data, "tune")
+        return cls(select, tune, recipe.student.model.image_px, recipe.export.thresholds)
 
     @property
     def halves(self) -> tuple[Split, Split]:
