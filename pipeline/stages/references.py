@@ -25,6 +25,7 @@ from pipeline.references import scores, torch_rows
 from pipeline.references.bundles import export_model, select_engines
 from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Stage
+from pipeline.stages.precisions import CALIBRATION
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +62,16 @@ def run(recipe: Recipe, context: Context) -> None:
     scores.write(recipe, context)
     teacher, selected = teachers.alone(recipe, context.inputs), select_engines(recipe)
     nets = {**({"teacher": teacher} if teacher else {}), "baseline": context.inputs["baseline"]}
+    rounded = any(engine.precision in INT8 for engine in selected)
+    calibrated = read_json(context.inputs["precisions"] / CALIBRATION)["sha256"] if rounded else ()
     failed = []
     for done, (net, folder) in enumerate(nets.items()):
         context.progress("references", done, len(nets))
-        for engine, reason in export_model(recipe, context, net, folder, selected).items():
+        for engine, reason in export_model(recipe, context, net, folder, selected, calibrated).items():
             log.warning("references: %s-%s is left out: %s", net, engine.name, reason)
             why = {"runtime": engine.backend.kind, "precision": engine.precision, "reason": reason}
             failed.append({"model": net, "name": f"{net}-{engine.name}", **why})
     context.progress("references", len(nets), len(nets))
-    rounded = any(engine.precision in INT8 for engine in selected)
     engines = _score(recipe, context)
     if recipe.bench.torch_compile:
         context.progress("torch.compile", 0, 1)
