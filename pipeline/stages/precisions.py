@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from export.precision import calibration
 from export.precision.budget import Budget
-from export.precision.int8 import FAMILIES
 from export.precision.fp16 import fp16
+from export.precision.int8 import FAMILIES
 from export.precision.ranges import METHODS, Ranges, calibrate
 from export.precision.search import PrecisionResult, fit_openvino, fit_qdq, take_qdq
 from export.precision.select_evaluator import SelectEvaluator, score
