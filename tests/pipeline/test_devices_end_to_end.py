@@ -68,7 +68,7 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
     assert there["map"] == pytest.approx(here["map"], abs=1e-6)
     assert there["map_from"]["device"] == "pi"
     assert here["map_from"]["device"] == "desk"
-    assert rows["pi", "openvino-fp32"]["status"] == "built, not run"
+    assert rows["pi", "openvino-int8"]["status"] == "built, not run"
     assert rows["pi", "teacher-onnxruntime-fp32"]["kind"] == "reference"
     assert ("pi", "student-torch") not in rows
     page = (folder / "report/report.html").read_text()
