@@ -92,15 +92,12 @@ def model_of_bundle(
     """Return the engines of a bundle that was copied to a device.
 
     Args:
-        bundle: the bundle.
+        bundle: the bundle; BundleError if it cannot be read.
         program: its tagger.pyz on the device.
         reasons: by engine, why it cannot run there.
         device: name of the device.
         threads: of each engine.
         runtimes: only engines of these; empty: of all.
-
-    Raises:
-        BundleError: The bundle cannot be read.
     """
     manifest = read_bundle(bundle.folder, verify=False)  # its hashes were checked when it was copied
     engines = []

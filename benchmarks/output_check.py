@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,33 +15,7 @@ from benchmarks.parsing import parse
 
 T = TypeVar("T")
 LONGEST_MACHINE = 20_000  # characters
-ADVICE = "Check that the device's copy of the bundle is complete."
-
-
-def read_process(printed: object) -> Process:
-    """Read what `tagger.pyz bench` printed.
-
-    Raises:
-        ValueError: A value is missing, has another type or is out of range.
-    """
-    try:
-        process = parse(Process, printed)
-        _check_samples(process.samples)
-    except ValueError as cause:
-        raise ValueError(f"Invalid output from the device: {cause}. {ADVICE}") from None
-    return process
-
-
-def read_score_result(printed: object) -> ScoreResult:
-    """Read what `tagger.pyz scores` printed of one engine.
-
-    Raises:
-        ValueError: A value has another type or is out of range.
-    """
-    try:
-        return parse(ScoreResult, printed)
-    except ValueError as cause:
-        raise ValueError(f"Invalid output from the device about its scores: {cause}. {ADVICE}") from None
+ADVICE = ". Check that the device's copy of the bundle is complete."
 
 
 @dataclass(frozen=True)
@@ -59,18 +34,35 @@ class Info:
     machine: dict[str, Any]
 
 
-def read_info(printed: object) -> Info:
-    """Read what `tagger.pyz info --json` printed.
+def read_process(printed: object) -> Process:
+    """Read what `tagger.pyz bench` printed; ValueError if a value is missing, has another type or is out of range."""
+    return _read(Process, printed, lambda process: _check_samples(process.samples), advice=ADVICE)
 
-    Raises:
-        ValueError: A value is missing, has another type or is out of range.
-    """
+
+def read_score_result(printed: object) -> ScoreResult:
+    """Read what `tagger.pyz scores` printed of one engine; ValueError like `read_process`."""
+    return _read(ScoreResult, printed, about=" about its scores", advice=ADVICE)
+
+
+def read_info(printed: object) -> Info:
+    """Read what `tagger.pyz info --json` printed; ValueError like `read_process`."""
+    return _read(Info, printed, lambda info: _check_machine(info.machine))
+
+
+def _read(
+    kind: type[T],
+    printed: object,
+    check: Callable[[T], None] = lambda _: None,
+    *,
+    about: str = "",
+    advice: str = "",
+) -> T:
     try:
-        info = parse(Info, printed)
-        _check_machine(info.machine)
+        parsed = parse(kind, printed)
+        check(parsed)
     except ValueError as cause:
-        raise ValueError(f"Invalid output from the device: {cause}") from None
-    return info
+        raise ValueError(f"Invalid output from the device{about}: {cause}{advice}") from None
+    return parsed
 
 
 def _check_samples(samples: Samples) -> None:

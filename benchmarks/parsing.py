@@ -7,7 +7,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING
 from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -27,7 +27,7 @@ def parse(kind: type[T], value: object, *, ranges: bool = True) -> T:
     Raises:
         ValueError: A value has another type or is out of range; the message begins with its path.
     """
-    parsed: T = _Reader(ranges).read(kind, value)
+    parsed: T = _read(kind, value, ranges)
     return parsed
 
 
@@ -44,63 +44,46 @@ def to_json(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-@dataclass(frozen=True)
-class _Reader:
-    ranges: bool
-
-    def read(self, kind: Any, value: object) -> Any:
-        if dataclasses.is_dataclass(kind):
-            return self._dataclass(kind, value)
-        readers: dict[Any, Callable[[Any, Any], Any]] = {
-            Annotated: self._annotated, Union: self._optional, types.UnionType: self._optional,
-            Literal: self._literal, list: self._list, tuple: self._tuple, dict: self._dict,
-        }  # fmt: skip
-        reader = readers.get(get_origin(kind))
-        return reader(kind, value) if reader else _SCALARS[kind](value)
-
-    def _annotated(self, kind: Any, value: object) -> Any:
-        parsed = self.read(kind.__origin__, value)
-        for check in kind.__metadata__ if self.ranges else ():
+def _read(kind: Any, value: object, ranges: bool) -> Any:
+    origin, inner = get_origin(kind), get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return _read_fields(kind, value, ranges)
+    if origin in (Union, types.UnionType):
+        assert inner[1:] == (types.NoneType,), f"{kind}: only `X | None` is supported"
+        return None if value is None else _read(inner[0], value, ranges)
+    if origin is Annotated:
+        parsed = _read(inner[0], value, ranges)
+        for check in inner[1:] if ranges else ():
             parsed = check(parsed)
         return parsed
+    if origin is Literal:
+        return _expect(value in inner, f"one of {', '.join(map(repr, inner))}", value)
+    if origin in (list, tuple, dict):
+        return _read_items(origin, inner, value, ranges)
+    return value if kind is Any else _read_plain(kind, value)
 
-    def _optional(self, kind: Any, value: object) -> Any:
-        inner, none = get_args(kind)
-        assert none is type(None), f"{kind}: only `X | None` is supported"
-        return None if value is None else self.read(inner, value)
 
-    def _literal(self, kind: Any, value: object) -> Any:
-        choices = get_args(kind)
-        if value not in choices:
-            raise _wrong(f"one of {', '.join(map(repr, choices))}", value)
-        return value
+def _read_items(origin: Any, inner: tuple[Any, ...], value: object, ranges: bool) -> Any:
+    if origin is dict:
+        items = _read_plain(dict, value).items()
+        return {str(key): _within(str(key), inner[1], item, ranges) for key, item in items}
+    items = _read_plain(list, value)
+    if origin is list:
+        return [_within(f"[{index}]", inner[0], item, ranges) for index, item in enumerate(items)]
+    _expect(len(items) == len(inner), f"a list of {len(inner)}", value)
+    return tuple(_read(*pair, ranges) for pair in zip(inner, items, strict=True))
 
-    def _list(self, kind: Any, value: object) -> list[Any]:
-        (inner,) = get_args(kind)
-        return [_within(f"[{index}]", self.read, inner, item) for index, item in enumerate(_instance(list, value))]
 
-    def _tuple(self, kind: Any, value: object) -> tuple[Any, ...]:
-        inner, items = get_args(kind), _instance(list, value)
-        if len(items) != len(inner):
-            raise _wrong(f"a list of {len(inner)}", value)
-        return tuple(self.read(*pair) for pair in zip(inner, items, strict=True))
-
-    def _dict(self, kind: Any, value: object) -> dict[str, Any]:
-        _, inner = get_args(kind)
-        items = _instance(dict, value).items()
-        return {str(key): item if inner is Any else _within(str(key), self.read, inner, item) for key, item in items}
-
-    def _dataclass(self, kind: Any, value: object) -> Any:
-        given = _instance(dict, value)
-        values = {}
-        for field, hint in _fields(kind):
-            has_default = field.default is not MISSING or field.default_factory is not MISSING
-            if has_default and given.get(field.name) is None:
-                continue
-            if field.name not in given:
-                raise ValueError(f"{field.name}: expected a value, got nothing")
-            values[field.name] = _within(field.name, self.read, hint, given[field.name])
-        return kind(**values)
+def _read_fields(kind: Any, value: object, ranges: bool) -> Any:
+    given, values = _read_plain(dict, value), {}
+    for field, hint in _fields(kind):
+        has_default = field.default is not MISSING or field.default_factory is not MISSING
+        if has_default and given.get(field.name) is None:
+            continue
+        if field.name not in given:
+            raise ValueError(f"{field.name}: expected a value, got nothing")
+        values[field.name] = _within(field.name, hint, given[field.name], ranges)
+    return kind(**values)
 
 
 @lru_cache
@@ -109,46 +92,34 @@ def _fields(kind: Any) -> list[tuple[dataclasses.Field[Any], Any]]:
     return [(field, hints[field.name]) for field in dataclasses.fields(kind)]
 
 
-def _within(place: str, read: Callable[[Any, object], Any], kind: Any, value: object) -> Any:
+def _within(place: str, kind: Any, value: object, ranges: bool) -> Any:
     try:
-        return read(kind, value)
+        return _read(kind, value, ranges)
     except ValueError as cause:
         raise ValueError(f"{place}: {cause}") from None
 
 
-def _instance(kind: type[T], value: object) -> T:
-    if not isinstance(value, kind):
-        raise _wrong("a list" if kind is list else "an object", value)
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+_PLAIN: dict[Any, tuple[str, Callable[[object], bool]]] = {
+    float: ("a number", _is_number),
+    int: ("a whole number", lambda value: type(value) is int),
+    str: ("text", lambda value: isinstance(value, str)),
+    bool: ("true or false", lambda value: isinstance(value, bool)),
+    list: ("a list", lambda value: isinstance(value, list)),
+    dict: ("an object", lambda value: isinstance(value, dict)),
+}
+
+
+def _read_plain(kind: Any, value: Any) -> Any:
+    expected, fits = _PLAIN[kind]
+    return kind(_expect(fits(value), expected, value))
+
+
+def _expect(fits: bool, expected: str, value: object) -> Any:
+    if not fits:
+        shown = repr(value)
+        raise ValueError(f"expected {expected}, got {shown if len(shown) <= 60 else f'{shown[:60]}…'}")
     return value
-
-
-def _number(value: object) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) <= sys.float_info.max:
-        raise _wrong("a number", value)
-    return float(value)
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong("a whole number", value)
-    return value
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _wrong("text", value)
-    return value
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise _wrong("true or false", value)
-    return value
-
-
-def _wrong(expected: str, value: object) -> ValueError:
-    shown = repr(value)
-    return ValueError(f"expected {expected}, got {shown if len(shown) <= 60 else f'{shown[:60]}…'}")
-
-
-_SCALARS: dict[Any, Callable[[object], Any]] = {float: _number, int: _whole, str: _text, bool: _flag, Any: lambda x: x}

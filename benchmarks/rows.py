@@ -57,11 +57,7 @@ def measured_row(
     map_from: ScoreSource,
     reference: ReferenceScores | None = None,
 ) -> Row:
-    """Fill a row from its processes and from the file of its scores (N, L).
-
-    Raises:
-        ValueError: The row has no processes, or the scores are not those of the file that was timed.
-    """
+    """Fill a row from its processes and the file of its scores (N, L); ValueError if they are not of one file."""
     timed = add_timing(row, processes)
     if scored.error is not None:
         raise ValueError(scored.error)
@@ -81,11 +77,7 @@ def failed_row(row: Row, cause: Exception | str) -> Row:
 
 
 def load_scores(file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Load scores (N, L) in 0..1 that a device wrote.
-
-    Raises:
-        ValueError: The file holds anything else.
-    """
+    """Load scores (N, L) in 0..1 that a device wrote; ValueError if the file holds anything else."""
     try:
         mapped = np.load(file, mmap_mode="r")  # a header that lies about the size costs no memory
     except (OSError, ValueError, EOFError) as cause:
@@ -100,11 +92,7 @@ def load_scores(file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def add_timing(row: Row, processes: Sequence[Process]) -> Row:
-    """Fill the timing fields of a row from the fresh processes of one engine.
-
-    Raises:
-        ValueError: There is no process, or the processes timed different files.
-    """
+    """Fill the timing fields of a row from the fresh processes of one engine; ValueError if they timed several."""
     if not processes:
         raise ValueError("bench: expected the output of at least one process, got none; raise `processes`")
     first, last = processes[0], processes[-1]

@@ -146,8 +146,8 @@ class Accuracy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement(Accuracy):
-    """What measuring an engine on a device gives; `map_from` is where its scores were computed."""
+class Row(Accuracy, EngineFacts):
+    """One engine or reference on one device: what was measured, or why it was not."""
 
     provider: str | None = None
     compute: str | None = None
@@ -172,13 +172,7 @@ class Measurement(Accuracy):
     temperature_c: Temperature | None = None
     throughput: Throughput | None = None
     sustained: Sustained | None = None
-    map_from: ScoreSource | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row(Measurement, EngineFacts):
-    """One engine or reference on one device: what was measured, or why it was not."""
-
+    map_from: ScoreSource | None = None  # where its scores were computed
     status: Status = "built, not run"
     reason: str | None = None
 
@@ -228,11 +222,7 @@ class Report:
 
 
 def read_report(content: Mapping[str, Any]) -> Report:
-    """Read the content of a report.json or bench.json; a missing optional field has its default.
-
-    Raises:
-        ValueError: The content has another schema or a value of another type.
-    """
+    """Read the content of a report.json or bench.json; ValueError for another schema or a value of another type."""
     if content.get("schema") != VERSION:
         raise ValueError(
             f"report: expected schema {VERSION}, got {content.get('schema')!r}; run bench again with this version"

@@ -37,12 +37,8 @@ class Val:
     @classmethod
     def read(cls, recipe: Recipe, data: Path) -> Val:
         """Read the halves from the folder of the stage data."""
-        return cls(
-            read_split(data, "select"),
-            read_split(data, "tune"),
-            recipe.student.model.image_px,
-            recipe.export.thresholds,
-        )
+        select, tune = read_split(data, "select"), read_split(data, "tune")
+        return cls(select, tune, recipe.student.model.image_px, recipe.export.thresholds)
 
     @property
     def halves(self) -> tuple[Split, Split]:
@@ -76,10 +72,7 @@ class Val:
         return tuned(engine, self.tune, scores[len(self.select) :], self.aim)
 
     def parity(
-        self,
-        reference: NDArray[np.float32],
-        scores: NDArray[np.float32],
-        thresholds: NDArray[np.float32],
+        self, reference: NDArray[np.float32], scores: NDArray[np.float32], thresholds: NDArray[np.float32]
     ) -> Parity:
         """Compare scores with those of a reference on all of val."""
         names, groups = self.select.labels.names, [*self.select.clusters, *self.tune.clusters]

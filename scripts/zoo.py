@@ -27,9 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from export.backends import OnnxRuntime, OpenVino, TensorRt, score_in_batches
 from export.onnx.to_onnx import to_onnx
 from export.precision.fp16 import fp16
-from export.precision.int8 import int8
+from export.precision.int8 import int8, int8_x86
 from export.precision.int8_openvino import int8_openvino
-from export.precision.int8_x86 import int8_x86
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split

@@ -133,20 +133,13 @@ def pick_cores(threads: int, root: Path = ROOT) -> list[int]:
 def pin(threads: int) -> list[int] | None:
     """Bind this process to `threads` cores and say which; None where the system or the core count does not allow it."""
     cores = pick_cores(threads)
-    if len(cores) < threads:
+    if len(cores) < threads or not hasattr(os, "sched_setaffinity"):
         return None
-    return cores if bind(set(cores)) else None
-
-
-def bind(cores: set[int]) -> bool:
-    """Bind this thread, and those it will start, to these logical CPUs; False where the system does not allow it."""
-    if not hasattr(os, "sched_setaffinity"):
-        return False
     try:
         os.sched_setaffinity(0, cores)
     except OSError:
-        return False
-    return True
+        return None
+    return cores
 
 
 def peak_memory_mb() -> float | None:

@@ -16,7 +16,6 @@ from benchmarks.device.image_pack import read_pack
 from benchmarks.device.output import BenchOutput, PrintedRuntime, ScoreResult, Throughput
 from benchmarks.device.protocol import Chain, Settings, measure
 from benchmarks.device.sensors import Sensors
-from export.backends import RuntimeInfo
 from export.backends.host import identity, usable_cores
 from export.bundle.bundle import read_bundle
 from export.tagger import Tagger, choose
@@ -62,7 +61,9 @@ def bench(folder: Path, engine: str | None, sources: Sequence[ImageSource], sett
     with Tagger.from_manifest(folder, manifest, engine, threads=settings.threads) as tagger:
         load_ms = (time.perf_counter_ns() - began) / 1e6
         chain = Chain(decode=tagger.decode, resize=tagger.resize, scores=tagger.scores, decide=tagger.decide)
-        sensors = Sensors(core=pinned[0] if pinned else None, on_gpu=_on_gpu(tagger.runtime_info))
+        ran = tagger.runtime_info
+        on_gpu = ran.provider.startswith("tensorrt") or ran.device.startswith("cuda")
+        sensors = Sensors(core=pinned[0] if pinned else None, on_gpu=on_gpu)
         measured = measure(chain, content, settings, sensors)
         peak_rss_mb = machine.peak_memory_mb()
         engine_file = tagger.engine
@@ -72,7 +73,7 @@ def bench(folder: Path, engine: str | None, sources: Sequence[ImageSource], sett
     return BenchOutput(
         engine=choice.entry.name,
         why=choice.why,
-        ran=PrintedRuntime(**vars(tagger.runtime_info)),
+        ran=PrintedRuntime(**vars(ran)),
         file=choice.entry.file,
         built_here=tagger.rebuilt is not None,
         sha256=sha256_of(engine_file),  # of what ran
@@ -106,11 +107,6 @@ def _throughput(
         return throughput.search(trial, usable_cores(), tagger.max_batch)
 
 
-def _on_gpu(runtime_info: RuntimeInfo) -> bool:
-    """Whether NVIDIA's sensors are the ones to read."""
-    return runtime_info.provider.startswith("tensorrt") or runtime_info.device.startswith("cuda")
-
-
 def score_files(
     folder: Path,
     engines: Sequence[str],
@@ -120,13 +116,10 @@ def score_files(
     batch: int = 32,
     threads: int | None = None,
 ) -> dict[str, ScoreResult]:
-    """Scores (N, L) of every engine for every file into out/ENGINE.npy, decoding each image once.
+    """Write scores (N, L) of every engine to out/ENGINE.npy, decoding each image once (UnreadableImageError).
 
     Returns:
         The result of each engine; one that fails does not disturb the others.
-
-    Raises:
-        UnreadableImageError: An image cannot be decoded.
     """
     manifest = read_bundle(folder)
     out.mkdir(parents=True, exist_ok=True)

@@ -25,11 +25,7 @@ class Range:
     high: float = math.inf
 
     def __call__(self, value: float) -> float:
-        """Return the value.
-
-        Raises:
-            ValueError: The value is out of range.
-        """
+        """Return the value; ValueError if it is out of range."""
         if not self.low <= value <= self.high:
             whole = "whole " if isinstance(value, int) else ""
             raise ValueError(f"expected a {whole}number of {self.low:g} to {self.high:g}, got {value!r:.60}")
@@ -41,11 +37,7 @@ class Range:
 
 
 def check_printable(value: str) -> str:
-    """Return a short text of printable characters.
-
-    Raises:
-        ValueError: The text is empty, too long or holds other characters.
-    """
+    """Return the text; ValueError if it is empty, too long or holds characters that cannot be printed."""
     if not 0 < len(value) <= LONGEST_TEXT or not value.isprintable():
         raise ValueError(f"expected up to {LONGEST_TEXT} printable characters, got {value[:60]!r}")
     return value

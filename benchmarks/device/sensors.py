@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.device.nvml import Nvml
 from benchmarks.device.output import Clock, Energy, SensorChanges, Temperature
+from export.backends.host import text
 
 CHIPS = ("coretemp", "k10temp", "zenpower", "cpu_thermal")  # hwmon's names of what sits in a processor
 ZONES = ("x86_pkg_temp", "cpu-thermal", "cpu_thermal", "CPU-therm", "soc-thermal")  # thermal zones' names of it
@@ -81,7 +82,7 @@ def rapl(root: Path = Path("/")) -> Meters:
     """The processor packages' counters (Intel, and AMD since Zen); empty where only root may read them."""
     meters: Meters = {}
     for zone in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
-        name = _text(zone / "name")
+        name = text(zone / "name")
         used, most = _number(zone / "energy_uj"), _number(zone / "max_energy_range_uj")
         if name and name.startswith("package") and used is not None and most:
             meters[f"RAPL package/{name}"] = used / 1e3, most / 1e3
@@ -93,7 +94,7 @@ def clock_mhz(core: int | None, root: Path = Path("/")) -> float | None:
     kilohertz = _number(root / f"sys/devices/system/cpu/cpu{core or 0}/cpufreq/scaling_cur_freq")
     if kilohertz is not None:
         return kilohertz / 1e3
-    lines = (_text(root / "proc/cpuinfo") or "").splitlines()
+    lines = (text(root / "proc/cpuinfo") or "").splitlines()
     clocks = [float(line.partition(":")[2]) for line in lines if line.startswith("cpu MHz")]
     return clocks[core or 0] if len(clocks) > (core or 0) else None
 
@@ -103,24 +104,16 @@ def temperature_c(root: Path = Path("/")) -> float | None:
     files = [
         file
         for chip in sorted((root / "sys/class/hwmon").glob("hwmon*"))
-        if _text(chip / "name") in CHIPS
+        if text(chip / "name") in CHIPS
         for file in chip.glob("temp*_input")
     ]
     zones = sorted((root / "sys/class/thermal").glob("thermal_zone*"))
-    files += [zone / "temp" for zone in zones if _text(zone / "type") in ZONES]
+    files += [zone / "temp" for zone in zones if text(zone / "type") in ZONES]
     return max((value / 1e3 for value in map(_number, files) if value is not None), default=None)
 
 
 def _number(file: Path) -> float | None:
     try:
-        return float(_text(file) or "")
+        return float(text(file) or "")
     except ValueError:
-        return None
-
-
-def _text(file: Path) -> str | None:
-    """None too where reading fails: RAPL is root's, and a sleeping thermal zone answers with an error."""
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
-    except OSError:
         return None

@@ -2,6 +2,5 @@
 
 from benchmarks.doctor.diagnosis import Built, Diagnosis, diagnose, pairs
 from benchmarks.doctor.drift import Drift, compare, measure_drift
-from benchmarks.doctor.text import render
 
-__all__ = ["Built", "Diagnosis", "Drift", "compare", "diagnose", "measure_drift", "pairs", "render"]
+__all__ = ["Built", "Diagnosis", "Drift", "compare", "diagnose", "measure_drift", "pairs"]

@@ -17,6 +17,7 @@ from export.backends import Backend, OnnxRuntime, OpenVino, Session
 
 FASTER = 1.2  # times float: less is no gain worth the accuracy
 WARM_UP_S, TURNS, QUERIES = 1.0, 15, 8
+NAMED = 4  # layers of a finding that are named
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,19 @@ class Diagnosis:
     change: str
     findings: tuple[Finding, ...]
 
+    def __str__(self) -> str:
+        """The two times, the findings, the verdict and what to change."""
+        times = f"{self.int8_ms:.2f} ms, {self.plain}: {self.plain_ms:.2f} ms"
+        findings = "\n".join(map(_describe, self.findings))
+        verdict = f"  verdict: {self.verdict}\n  change:  {self.change}"
+        return "\n".join(filter(None, (f"{self.int8} ({self.runtime}): {times}", findings, verdict)))
+
+
+def _describe(finding: Finding) -> str:
+    more = len(finding.layers) - NAMED
+    names = ", ".join(finding.layers[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"  {finding.share:4.0%}  {finding.cause}: {finding.text}\n        {names}"
+
 
 def pairs(engines: Sequence[Built]) -> tuple[list[tuple[Built, Built]], dict[str, str]]:
     """Each int8 engine with the float engine to hold it against, and why others cannot be examined, by name."""
@@ -49,7 +63,9 @@ def pairs(engines: Sequence[Built]) -> tuple[list[tuple[Built, Built]], dict[str
     for engine in engines:
         if not engine.precision.startswith("int8"):
             continue
-        reason = engine.backend.unavailable_reason() or _unreadable(engine.backend)
+        reason = engine.backend.unavailable_reason()
+        if reason is None and not isinstance(engine.backend, OnnxRuntime | OpenVino):
+            reason = f"{engine.backend.kind}: its profile is not read"
         twins = [other for other in engines if other.precision == "fp32" and other.backend == engine.backend]
         if reason is None and not twins:
             reason = f"no fp32 engine of {engine.backend.kind} to hold it against"
@@ -82,12 +98,12 @@ def diagnose(int8: Built, plain: Built) -> Diagnosis:
 def judge(int8_ms: float, plain_ms: float, findings: Sequence[Finding]) -> tuple[str, str]:
     """The verdict and what to change, in a line each."""
     gain = plain_ms / int8_ms
-    told = f"{gain:.2f} times as fast as float"
+    speed = f"{gain:.2f} times as fast as float"
     if gain >= FASTER:
-        return f"{told}: int8 pays", "nothing"
+        return f"{speed}: int8 pays", "nothing"
     if not findings:
-        return f"{told}: its profile shows no cause", "take a larger net: this one is over before int8 can gain"
-    return f"{told}: {findings[0].share:.0%} of its time is in {findings[0].text}", findings[0].change
+        return f"{speed}: its profile shows no cause", "take a larger net: this one is over before int8 can gain"
+    return f"{speed}: {findings[0].share:.0%} of its time is in {findings[0].text}", findings[0].change
 
 
 def _layers(engine: Built) -> list[Layer]:
@@ -95,10 +111,6 @@ def _layers(engine: Built) -> list[Layer]:
         return onnxruntime.layers(engine.file, engine.backend)
     assert isinstance(engine.backend, OpenVino)
     return openvino.layers(engine.file, engine.backend)
-
-
-def _unreadable(backend: Backend) -> str | None:
-    return None if isinstance(backend, OnnxRuntime | OpenVino) else f"{backend.kind}: its profile is not read"
 
 
 def _times(first: Session, second: Session) -> tuple[float, float]:

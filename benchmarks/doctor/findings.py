@@ -37,8 +37,8 @@ def find(int8: Sequence[Layer], plain: Sequence[Layer], precision: str) -> tuple
         _slow(int8, plain),
         _remainder(int8),
     ]
-    told = [_finding(cause, layers, total, text, change) for cause, layers, text, change in found]
-    return tuple(sorted((one for one in told if one.share >= NOTABLE), key=lambda one: -one.share))
+    findings = [_finding(cause, layers, total, text, change) for cause, layers, text, change in found]
+    return tuple(sorted((one for one in findings if one.share >= NOTABLE), key=lambda one: -one.share))
 
 
 Found = tuple[str, list[Layer], str, str]  # cause, layers, text, change

@@ -66,17 +66,10 @@ class DeviceEntry:
 
 
 class Run(Protocol):
-    """Run a command of a bundle's tagger.pyz on a device."""
+    """A bundle's tagger.pyz on a device."""
 
     def __call__(self, *arguments: str, timeout_s: float | None = None) -> Any:
-        """Run it.
-
-        Args:
-            arguments: of the command line.
-            timeout_s: when it is killed; None is the `timeout_s` of the device.
-
-        Returns:
-            The JSON object that it prints.
+        """Run a command and return the JSON object that it prints; killed after `timeout_s`, else the device's.
 
         Raises:
             ProcessFailedError: it prints none.

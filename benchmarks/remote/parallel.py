@@ -15,14 +15,9 @@ T = TypeVar("T")
 
 
 def run_on_all(devices: Sequence[D], work: Callable[[D], T]) -> list[T]:
-    """Run `work` on every device at once; those that share a host take turns, or they would time each other.
+    """Run `work` on every device at once and return its results in their order; an exception from it ends all.
 
-    Args:
-        devices: the devices; each is closed after its work, and all at once on an interrupt.
-        work: what to do; an exception from it ends all.
-
-    Returns:
-        The results, in the order of the devices.
+    Devices that share a host take turns, or they would time each other.  Each is closed after its work.
     """
     turns = {_host(device): threading.Lock() for device in devices}
 

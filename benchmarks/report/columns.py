@@ -1,12 +1,24 @@
-"""Columns of the table: what a row says, how it is written and how it sorts."""
+"""Columns of the tables: what a row says, how it is written and how it sorts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.report import figures
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
+
+OPERATING_POINTS = {
+    "half": "scores of at least 0.5",
+    "tuned": "its own thresholds",
+    "top_3": "the three best tags",
+    "oracle_k": "as many tags as are true",
+}
+DECISIONS = {
+    "cf1": "CF1", "mean_precision": "precision", "mean_recall": "recall", "of1": "OF1",
+    "pooled_precision": "pooled precision", "pooled_recall": "pooled recall",
+}  # fmt: skip
 
 Write = Callable[[float | None], str]
 Pair = Callable[[float | None, float | None], str]
@@ -31,27 +43,17 @@ class Column:
     def numeric(self) -> bool:
         return self.write is not None or self.ends is not None
 
-    def cell(self, row: Row) -> str:
+    def cell(self, row: ReportRow) -> str:
         if self.ends is not None:
             return self.pair(*(row.number(end) for end in self.ends)) or figures.ABSENT
         if self.write is None:
             return figures.plain(row.value(self.key))
         return self.write(row.number(self.key))
 
-    def order(self, row: Row) -> str:
+    def order(self, row: ReportRow) -> str:
         """What the cell sorts by; empty sorts last."""
-        if not self.numeric:
-            return row.text(self.key)
-        value = row.number(self.key)
-        return "" if value is None else repr(value)
-
-
-def _signed_fraction(value: float | None) -> str:
-    return figures.signed(value, digits=2)
-
-
-def _signed_interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{_signed_fraction(low)} to {_signed_fraction(high)}"
+        value = row.number(self.key) if self.numeric else row.value(self.key)
+        return "" if value is None else repr(value) if self.numeric else str(value)
 
 
 def _times_of(key: str, title: str, shown: tuple[str, ...]) -> tuple[Column, ...]:
@@ -73,8 +75,8 @@ COLUMNS: tuple[Column, ...] = (
     *_times_of("end_to_end_ms", "End to end", ("p90",)),
     Column("map", "mAP", "%", figures.points, main=True),
     Column("map_low", "mAP", "95 % interval", main=True, ends=("map_low", "map_high"), pair=figures.interval),
-    Column("delta_map", "Δ mAP", "points", _signed_fraction, main=True),
-    Column("delta_low", "Δ mAP", "95 % interval", ends=("delta_low", "delta_high"), pair=_signed_interval),
+    Column("delta_map", "Δ mAP", "points", partial(figures.signed, digits=2), main=True),
+    Column("delta_low", "Δ mAP", "95 % interval", ends=("delta_low", "delta_high"), pair=figures.signed_interval),
     Column("flipped", "Decisions", "flipped", figures.share, main=True),
     *_times_of("engine_ms", "Engine only", ("p50",)),
     Column("bytes", "Size", "MB", figures.megabytes, main=True),
@@ -109,4 +111,15 @@ COLUMNS: tuple[Column, ...] = (
     Column("map_from.instruction_set", "Instruction set"),
     Column("file", "File"),
     Column("sha256", "SHA-256"),
+)
+
+SUSTAINED = (
+    Column("sustained.seconds", "Seconds", write=figures.count),
+    Column("sustained.p50", "p50", write=figures.milliseconds),
+    Column("sustained.p90", "p90", write=figures.milliseconds),
+    Column("sustained.p99", "p99", write=figures.milliseconds),
+    Column("sustained.first_p90", "p90 at first", write=figures.milliseconds),
+    Column("sustained.last_p90", "p90 at last", write=figures.milliseconds),
+    Column("sustained", "Clock, MHz", ends=("sustained.clock_mhz.before", "sustained.clock_mhz.after")),
+    Column("sustained", "Temperature, °C", ends=("sustained.temperature_c.before", "sustained.temperature_c.after")),
 )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.report.figures import points
 from benchmarks.report.placement import Rect
-from benchmarks.report.rows import Facts
 from benchmarks.report.scale import Scale, padded
 
 NETS = ("teacher", "student", "baseline")
@@ -33,7 +32,7 @@ class Curves:
     lines: list[Line]
 
 
-def curves(training: Facts, width: int, height: int) -> Curves | None:
+def curves(training: Mapping[str, Sequence[Any]], width: int, height: int) -> Curves | None:
     """None when no epoch has a mAP."""
     runs = {net: _points(training.get(net) or ()) for net in NETS}
     runs = {net: run for net, run in runs.items() if run}

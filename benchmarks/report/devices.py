@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from benchmarks import schema
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 
 Drawn = TypeVar("Drawn")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -46,13 +46,13 @@ def read_devices(devices: Sequence[schema.DeviceFacts]) -> list[Device]:
     return [Device(at=at, **vars(device)) for at, device in enumerate(devices)]
 
 
-def of_device(rows: Sequence[Row], device: Device) -> list[Row]:
+def of_device(rows: Sequence[ReportRow], device: Device) -> list[ReportRow]:
     """Return the rows of a device."""
     return [row for row in rows if row.device == device.name]
 
 
 def by_device(
-    rows: Sequence[Row], devices: Sequence[Device], draw: Callable[[Sequence[Row]], list[Drawn]]
+    rows: Sequence[ReportRow], devices: Sequence[Device], draw: Callable[[Sequence[ReportRow]], list[Drawn]]
 ) -> list[tuple[Device, list[Drawn]]]:
     """Draw the rows of each device; devices with nothing to draw are left out."""
     return [(device, drawn) for device in devices if (drawn := draw(of_device(rows, device)))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.report import figures
 from benchmarks.report.recommendation import as_good
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 
 ALIKE = 0.1  # what processes of one stable engine may differ by
 
@@ -16,7 +16,7 @@ ALIKE = 0.1  # what processes of one stable engine may differ by
 class Rival:
     """A reference that is as good; it takes `times` as long as the chosen engine, end to end p90."""
 
-    row: Row
+    row: ReportRow
     times: float
     points: float  # of mAP above the chosen engine, as a fraction
     better: bool  # the chosen engine does not count as as good
@@ -30,20 +30,20 @@ class Rival:
         )
 
 
-def rivals(rows: Sequence[Row], chosen: Row) -> list[Rival]:
+def rivals(rows: Sequence[ReportRow], chosen: ReportRow) -> list[Rival]:
     """Return references of the same device whose mAP is not below the chosen engine's interval, the fastest first."""
-    least = chosen.interval[0] if chosen.interval else chosen.accuracy or 0.0
+    least = chosen.interval[0] if chosen.interval else chosen.map or 0.0
     good = [
         row
         for row in rows
-        if not row.engine and row.plotted and row.device == chosen.device and (row.accuracy or 0.0) >= least
+        if not row.engine and row.plotted and row.device == chosen.device and (row.map or 0.0) >= least
     ]
     return sorted((_rival(row, chosen) for row in good), key=lambda rival: rival.times)
 
 
-def _rival(row: Row, chosen: Row) -> Rival:
+def _rival(row: ReportRow, chosen: ReportRow) -> Rival:
     times = (row.latency or 0.0) / (chosen.latency or 1.0)
-    return Rival(row, times, (row.accuracy or 0.0) - (chosen.accuracy or 0.0), not as_good(chosen, row))
+    return Rival(row, times, (row.map or 0.0) - (chosen.map or 0.0), not as_good(chosen, row))
 
 
 def fastest_of_models(rivals: Sequence[Rival]) -> list[Rival]:

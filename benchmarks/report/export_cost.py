@@ -3,204 +3,189 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
+from benchmarks.parsing import parse
 from benchmarks.report import figures
-from benchmarks.report.rows import Facts, Row
+from benchmarks.report.rows import ReportRow
 from benchmarks.report.scale import Scale, padded
+from benchmarks.schema import LabelLoss
 
 PLOT_PX = 180
 
 
-@dataclass(frozen=True)
-class Precision:
-    """One graph; mAP on the select half of val as fractions, None where there is none."""
+@dataclass(frozen=True, kw_only=True)
+class FloatLayer:
+    """A layer left in float, and the score drift that it took away."""
 
-    name: str
-    map: float | None
-    kept: float | None  # of the float mAP
-    fits: bool
-    calibrator: str  # with the mAP that it gave, as each of the others
-    others: tuple[str, ...]
-    verdict: str
-    layers: tuple[tuple[str, float | None], ...]  # left in float, and the score drift that each took away
+    layer: str
+    gain: float | None = None
 
 
-@dataclass(frozen=True)
-class Hurt:
-    """A label that an engine ranks worse than the float engine; AP as fractions."""
+@dataclass(frozen=True, kw_only=True)
+class PrecisionCost:
+    """One graph; mAP on the select half of val and the 95 % interval of its change, as fractions."""
 
-    label: str
-    float_ap: float
-    ap: float
-    positives: int | None
+    precision: str
+    select_map: float | None = None
+    low: float | None = None
+    high: float | None = None
+    kept: float | None = None  # of the float mAP
+    fits: bool | None = None
+    calibrator: str | None = None
+    tried: dict[str, float | None] = field(default_factory=dict)  # mAP by calibrator
+    moved: dict[str, float | None] = field(default_factory=dict)  # mean difference of scores from the float graph's
+    verdict: str = ""
+    float_layers: list[FloatLayer] = field(default_factory=list)
+
+    def calibration(self, name: str) -> str:
+        """Describe what a calibrator gave."""
+        moved = self.moved.get(name)
+        return f"{name} {figures.points(self.tried.get(name))}" + (
+            "" if moved is None else f" ({figures.small(moved)})"
+        )
 
     @property
-    def told(self) -> str:
-        return f"{figures.points(self.float_ap)} → {figures.points(self.ap)}"
+    def others(self) -> str:
+        """The other calibrators, the best first."""
+        ranked = sorted(self.tried, key=lambda name: -(self.tried[name] or 0.0))
+        return ", ".join(self.calibration(name) for name in ranked if name != self.calibrator)
+
+    @property
+    def decision(self) -> str:
+        """The verdict, and the interval that it rests on."""
+        change = figures.signed_interval(self.low, self.high)
+        return "; ".join(filter(None, (self.verdict, change and f"{change} points (95 %)")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstLabel(LabelLoss):
+    """A label that an engine ranks worse than the float engine."""
+
+    positives: int | None = None
 
     @property
     def loss(self) -> float:
+        """Change of AP, negative."""
         return self.ap - self.float_ap
 
 
+@dataclass(frozen=True, kw_only=True)
+class KernelDrift:
+    """How far this processor's int8 kernels are from exact arithmetic, in words."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineCost:
+    """One engine beside the float engine, over all of val."""
+
+    engine: str
+    scored_by: str = ""
+    judged_in: str = ""  # what its scores were computed in
+    meant_for: str = ""
+    delta_map: float | None = None
+    low: float | None = None
+    high: float | None = None
+    flipped: float | None = None
+    max_difference: float | None = None
+    mean_difference: float | None = None
+    drift: KernelDrift | None = None
+    hurt: list[WorstLabel] = field(default_factory=list)
+
+    @property
+    def proxy(self) -> str:
+        """What was scored in place of the engine; empty where it was scored itself."""
+        return "" if self.scored_by == self.engine else self.scored_by
+
+    def spots(self, x: Scale) -> tuple[float, float, float] | None:
+        """Low end, change and high end in the plot."""
+        if (
+            self.low is None
+            or self.delta_map is None
+            or self.high is None
+            or not self.low <= self.delta_map <= self.high
+        ):
+            return None
+        return x(self.low), x(self.delta_map), x(self.high)
+
+
 @dataclass(frozen=True)
-class Engine:
-    """One engine beside the float engine, over all of val; `spots` are low, value and high in pixels of the plot."""
-
-    name: str
-    scored_by: str  # empty: by itself
-    exact: bool  # whether its scores were computed in exact arithmetic, as those of an int8 engine are
-    arithmetic: str  # what its graph is meant for, and what its scores were computed in; empty: not said
-    int8: bool
-    change: str
-    interval: str
-    spots: tuple[float, float, float] | None
-    flipped: str
-    largest: str
-    mean: str
-    drift: str  # of this processor's int8 kernels from exact arithmetic; empty where nobody looked
-    hurt: tuple[Hurt, ...]
-
-
-@dataclass(frozen=True)
-class Freezing:
-    """All that the section shows; `zero` and `budget` are places in the plot."""
+class ExportCost:
+    """All that the section shows; `zero`, `budget` and the `spots` of engines are places in the plot."""
 
     goal: str
     calibration: str
-    precisions: tuple[Precision, ...]
-    compared: bool  # whether it is known how far each calibrator moved scores
-    engines: tuple[Engine, ...]
+    precisions: list[PrecisionCost]
+    engines: list[EngineCost]
+    spots: dict[str, tuple[float, float, float] | None]
+    int8: set[str]  # names of engines
+    keep: float | None
     zero: float
     budget: float | None
     plot_px: int = PLOT_PX
 
     @property
-    def partly_float(self) -> tuple[Precision, ...]:
-        """Those that had to leave layers in float."""
-        return tuple(precision for precision in self.precisions if precision.layers)
+    def worst_labels(self) -> list[tuple[str, list[WorstLabel]]]:
+        """The int8 engines that rank a label worse."""
+        return [(entry.engine, entry.hurt) for entry in self.engines if entry.engine in self.int8 and entry.hurt]
 
     @property
-    def placed(self) -> tuple[Engine, ...]:
-        """Those of which it is known what they are meant for."""
-        return tuple(engine for engine in self.engines if engine.arithmetic)
+    def largest_loss(self) -> float:
+        """The largest loss of AP of all that is shown, negative."""
+        return min(label.loss for _, labels in self.worst_labels for label in labels)
 
-    @property
-    def drifting(self) -> tuple[Engine, ...]:
-        """The int8 engines that were computed in exact arithmetic as well."""
-        return tuple(engine for engine in self.engines if engine.drift)
-
-    @property
-    def lossy(self) -> tuple[Engine, ...]:
-        """The int8 engines that hurt a label."""
-        return tuple(engine for engine in self.engines if engine.int8 and engine.hurt)
-
-    @property
-    def worst(self) -> float:
-        """The biggest loss of all that is shown, negative."""
-        return min(hurt.loss for engine in self.lossy for hurt in engine.hurt)
+    def fits(self, graph: PrecisionCost) -> bool:
+        """Whether a graph is within the budget."""
+        if graph.fits is not None:
+            return graph.fits
+        return self.keep is None or graph.kept is None or graph.kept >= self.keep
 
 
-def read_freezing(facts: Facts | None, rows: Sequence[Row]) -> Freezing | None:
+def read_export_cost(facts: dict[str, Any] | None, rows: Sequence[ReportRow]) -> ExportCost | None:
     """Return what export cost; None where the report does not hold it."""
     if not facts:
         return None
-    keep, whole = facts.get("keep"), facts.get("float_map")
-    budget = None if keep is None or whole is None else (keep - 1) * whole
-    x = _scale(facts.get("parity") or (), budget)
-    int8 = {row.name for row in rows if (row.precision or "").startswith("int8")}
-    return Freezing(
+    keep, float_map = facts.get("keep"), facts.get("float_map")
+    budget = None if keep is None or float_map is None else (keep - 1) * float_map
+    entries = [{**entry, **(entry.get("quality") or {})} for entry in facts.get("precisions") or ()]
+    engines = parse(list[EngineCost], facts.get("parity") or [], ranges=False)
+    x = _scale(engines, budget)
+    return ExportCost(
         goal=_goal(facts),
         calibration=_calibration(facts.get("calibration") or {}),
-        precisions=tuple(_precision(entry, keep) for entry in facts.get("precisions") or ()),
-        compared=any(entry.get("moved") for entry in facts.get("precisions") or ()),
-        engines=tuple(_engine(entry, x, int8) for entry in facts.get("parity") or ()),
+        precisions=parse(list[PrecisionCost], entries, ranges=False),
+        engines=engines,
+        spots={engine.engine: engine.spots(x) for engine in engines},
+        int8={row.name for row in rows if (row.precision or "").startswith("int8")},
+        keep=keep,
         zero=x(0.0),
         budget=None if budget is None else x(budget),
     )
 
 
-def _goal(facts: Facts) -> str:
-    """What the float graph has and how much of it int8 must keep; empty where nobody looked."""
+def _goal(facts: dict[str, Any]) -> str:
+    """The mAP of the float graph and how much of it int8 must keep."""
     if facts.get("float_map") is None:
         return ""
-    found = f"The float student has {figures.points(facts.get('float_map'))} mAP"
+    found = f"The float student has {figures.points(facts['float_map'])} mAP"
     if facts.get("images"):
         found += f" on the {figures.count(facts['images'])} select images of val"
     return found + (f"; at least {100 * facts['keep']:g} % of it must be kept." if facts.get("keep") else ".")
 
 
-def _calibration(facts: Facts) -> str:
-    """From how many images ranges come; empty where nothing was calibrated."""
+def _calibration(facts: dict[str, Any]) -> str:
+    """How many images the ranges come from."""
     if not facts.get("images"):
         return ""
     covered = f" that cover {figures.count(facts['labels'])} labels" if facts.get("labels") else ""
     return f"Ranges come from {figures.count(facts['images'])} training images{covered}."
 
 
-def _precision(entry: Facts, keep: float | None) -> Precision:
-    kept, chosen, tried = entry.get("kept"), entry.get("calibrator"), entry.get("tried") or {}
-    ranked = sorted(tried.items(), key=lambda pair: -(pair[1] or 0.0))
-    moved, quality = entry.get("moved") or {}, entry.get("quality") or {}
-    change = _interval(quality.get("low"), quality.get("high"))
-    told = {name: f"{name} {figures.points(value)}{_moved(moved.get(name))}" for name, value in ranked}
-    return Precision(
-        name=str(entry.get("precision")),
-        map=quality.get("select_map", entry.get("select_map")),
-        kept=kept,
-        fits=bool(quality.get("fits", keep is None or kept is None or kept >= keep)),
-        calibrator=told.get(chosen, f"{chosen} –") if chosen else "",
-        others=tuple(words for name, words in told.items() if name != chosen),
-        verdict="; ".join(filter(None, (str(entry.get("verdict") or ""), change and f"{change} points (95 %)"))),
-        layers=tuple((str(one.get("layer")), one.get("gain")) for one in entry.get("float_layers") or ()),
-    )
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    """In points; empty where there is none."""
-    missing = low is None or high is None
-    return "" if missing else f"{figures.signed(low, digits=2)} to {figures.signed(high, digits=2)}"
-
-
-def _arithmetic(entry: Facts) -> str:
-    meant_for, judged_in = entry.get("meant_for"), entry.get("judged_in")
-    return f"meant for {meant_for}; scores computed in {judged_in}" if meant_for and judged_in else ""
-
-
-def _moved(difference: float | None) -> str:
-    """Mean difference of scores from the float graph's."""
-    return "" if difference is None else f" ({figures.small(difference)})"
-
-
-def _scale(parity: Sequence[Facts], budget: float | None) -> Scale:
+def _scale(engines: Sequence[EngineCost], budget: float | None) -> Scale:
     """From the lowest to the highest end of an interval, with 0 and the budget in sight."""
-    ends = [value for entry in parity for key in ("low", "delta_map", "high") if (value := entry.get(key)) is not None]
+    ends = [value for engine in engines for value in (engine.low, engine.delta_map, engine.high) if value is not None]
     low, high = padded([0.0, *ends, *([] if budget is None else [budget])], share=0.04, least=1e-6)
     return Scale(low, high, 0, PLOT_PX)
-
-
-def _engine(entry: Facts, x: Scale, int8: set[str]) -> Engine:
-    name, scored_by = str(entry.get("engine")), str(entry.get("scored_by") or "")
-    low, value, high = (entry.get(key) for key in ("low", "delta_map", "high"))
-    known = None
-    if low is not None and value is not None and high is not None and low <= value <= high:
-        known = (x(low), x(value), x(high))
-    return Engine(
-        name=name,
-        scored_by="" if scored_by == name else scored_by,
-        exact=entry.get("judged_in") == "exact arithmetic",
-        arithmetic=_arithmetic(entry),
-        int8=name in int8,
-        change=figures.signed(value, digits=2),
-        interval=_interval(low, high),
-        spots=known,
-        flipped=figures.share(entry.get("flipped")),
-        largest=figures.small(entry.get("max_difference")),
-        mean=figures.small(entry.get("mean_difference")),
-        drift=str((entry.get("drift") or {}).get("text") or ""),
-        hurt=tuple(
-            Hurt(str(one.get("label")), one["float_ap"], one["ap"], one.get("positives"))
-            for one in entry.get("hurt") or ()
-        ),
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.device.output import Throughput
 from benchmarks.sections import Agreement
 
 ABSENT = "–"
@@ -25,6 +26,10 @@ def signed(value: float | None, digits: int = 1) -> str:
 
 def interval(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"{points(low)} to {points(high)}".replace("-", MINUS)
+
+
+def signed_interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{signed(low, digits=2)} to {signed(high, digits=2)}"
 
 
 def milliseconds(value: float | None) -> str:
@@ -90,6 +95,11 @@ def between(before: float | None, after: float | None) -> str:
 
 def plural(value: float | None, word: str) -> str:
     return f"{count(value)} {word}{'' if value == 1 else 's'}"
+
+
+def batching(throughput: Throughput) -> str:
+    """The setting of a throughput."""
+    return f"batch {count(throughput.batch)}, {plural(throughput.streams, 'stream')}"
 
 
 def score(value: float | None) -> str:

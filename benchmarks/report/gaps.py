@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from benchmarks.report import figures
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 
 log = logging.getLogger(__name__)
 Drawing = TypeVar("Drawing")
@@ -24,11 +24,11 @@ def draw_or_name(name: str, draw: Callable[[], Drawing], empty: Empty, gaps: lis
         return empty
 
 
-def intervals_not_drawn(rows: Sequence[Row]) -> list[str]:
+def intervals_not_drawn(rows: Sequence[ReportRow]) -> list[str]:
     """A line for each row whose interval does not contain its own mAP."""
     wrong = [(row, row.interval) for row in rows if row.plotted and row.interval and not row.drawn_interval]
     return [
         f"the 95 % interval of {row.name} is not drawn: {figures.interval(*found)} "
-        f"does not contain its mAP {figures.points(row.accuracy)}"
+        f"does not contain its mAP {figures.points(row.map)}"
         for row, found in wrong
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 from benchmarks.sections import GridEntry, Mistakes, PageImage
 
 
@@ -62,11 +62,7 @@ Pool = Mapping[str, ShownImage]
 
 
 def read_pool(images: Mapping[str, PageImage]) -> dict[str, ShownImage]:
-    """Return images by their id.
-
-    Raises:
-        ValueError: An image is no JPEG in base64.
-    """
+    """Return images by their id; ValueError for one that is no JPEG in base64."""
     return {key: _image(at, key, image) for at, (key, image) in enumerate(images.items())}
 
 
@@ -83,7 +79,7 @@ def _image(at: int, key: str, image: PageImage) -> ShownImage:
     return ShownImage(at, image.name, width, height, "data:image/jpeg;base64," + text, outlines)
 
 
-def read_grid(grid: Sequence[GridEntry], pool: Pool, chosen: Row | None) -> list[Shown]:
+def read_grid(grid: Sequence[GridEntry], pool: Pool, chosen: ReportRow | None) -> list[Shown]:
     """Return images on which engines disagree first, else in the order of the report."""
     shown = [_shown(entry, pool, chosen) for entry in grid if entry.image in pool]
     return sorted(shown, key=lambda image: -len(image.others))
@@ -103,7 +99,7 @@ def read_mistakes(mistakes: Mistakes | None, pool: Pool) -> dict[str, list[Shown
     }
 
 
-def _shown(entry: GridEntry, pool: Pool, chosen: Row | None) -> Shown:
+def _shown(entry: GridEntry, pool: Pool, chosen: ReportRow | None) -> Shown:
     engine = chosen.name if chosen is not None and chosen.name in entry.engines else next(iter(entry.engines), "")
     scores = dict(entry.engines.get(engine, ()))
     ranked = sorted(scores.items(), key=lambda pair: -pair[1])

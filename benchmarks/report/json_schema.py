@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -26,6 +27,7 @@ class _ReportSchema(GenerateJsonSchema):
         return super().dataclass_schema(schema) | {"additionalProperties": False}
 
 
+@functools.cache
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema (draft 2020-12) of a report."""
     return {

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.report.images import ShownMistake
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 from benchmarks.schema import Report
 from benchmarks.sections import LabelValues
 
@@ -28,13 +28,13 @@ class Tag(LabelValues):
         return None if last is None or self.teacher is None else last - self.teacher
 
 
-def int8_row(rows: list[Row], named: str | None) -> Row | None:
+def int8_row(rows: list[ReportRow], named: str | None) -> ReportRow | None:
     """The int8 engine the bench names, else the fastest one measured."""
     quantized = [row for row in rows if row.engine and row.measured and (row.precision or "").startswith("int8")]
     return next((row for row in quantized if row.name == named), quantized[0] if quantized else None)
 
 
-def read_tags(report: Report, int8: Row | None, mistakes: Mapping[str, Sequence[ShownMistake]]) -> list[Tag]:
+def read_tags(report: Report, int8: ReportRow | None, mistakes: Mapping[str, Sequence[ShownMistake]]) -> list[Tag]:
     """Return every label of the report, also those the distillation says nothing about."""
     known = {entry.label: entry for entry in report.distillation.labels} if report.distillation else {}
     tags = []

@@ -10,7 +10,7 @@ from benchmarks.report import figures
 from benchmarks.report.devices import read_devices
 from benchmarks.report.markdown import environment
 from benchmarks.report.problems import problems
-from benchmarks.report.rows import Row, read_rows
+from benchmarks.report.rows import ReportRow, read_rows
 from benchmarks.report.verdict import judge
 from benchmarks.schema import Report, Status
 from export.bundle.manifest import EngineEntry, Manifest
@@ -60,17 +60,17 @@ def write_card(manifest: Manifest, report: Report, out: Path) -> None:
     out.write_text(environment(TEMPLATES).get_template("card.md.jinja").render(view), encoding="utf-8")
 
 
-def _own(rows: Sequence[Row], device: str, name: str) -> Row | None:
+def _own(rows: Sequence[ReportRow], device: str, name: str) -> ReportRow | None:
     return next((row for row in rows if row.engine and row.device == device and row.name == name), None)
 
 
-def _never(rows: Sequence[Row], status: Status) -> list[str]:
+def _never(rows: Sequence[ReportRow], status: Status) -> list[str]:
     """The engines with that status somewhere, and measured nowhere."""
     measured = {row.name for row in rows if row.measured}
     return sorted({row.name for row in rows if row.engine and row.status == status} - measured)
 
 
-def _lines(manifest: Manifest, entry: EngineEntry, row: Row | None) -> list[LabelLine]:
+def _lines(manifest: Manifest, entry: EngineEntry, row: ReportRow | None) -> list[LabelLine]:
     return [
         LabelLine(
             name,

@@ -6,28 +6,28 @@ import itertools
 from collections.abc import Sequence
 
 from benchmarks.report.recommendation import significantly_different
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 
 
-def front(rows: Sequence[Row]) -> list[Row]:
+def front(rows: Sequence[ReportRow]) -> list[ReportRow]:
     """Return the engines that no other beats in latency and mAP, the fastest first; equal points are all on the front.
 
     `rows` are of one device; references are never on the front.
     """
-    engines = sorted((row for row in rows if row.engine and row.plotted), key=_fast_then_accurate)
-    best: list[Row] = []
+    engines = sorted((row for row in rows if row.engine and row.plotted), key=lambda row: (row.point[0], -row.point[1]))
+    best: list[ReportRow] = []
     for row in engines:
-        if not best or _accuracy(row) > _accuracy(best[-1]) or _point(row) == _point(best[-1]):
+        if not best or row.point[1] > best[-1].point[1] or row.point == best[-1].point:
             best.append(row)
     return best
 
 
-def overlapping(best: Sequence[Row]) -> list[tuple[Row, Row]]:
+def overlapping(best: Sequence[ReportRow]) -> list[tuple[ReportRow, ReportRow]]:
     """Return neighbours on the front whose intervals overlap: the slower one is not shown to be better."""
     return [(a, b) for a, b in itertools.pairwise(best) if not significantly_different(a, b)]
 
 
-def paired(best: Sequence[Row]) -> list[tuple[Row, Row]]:
+def paired(best: Sequence[ReportRow]) -> list[tuple[ReportRow, ReportRow]]:
     """Return neighbours on the front that differ significantly only by their paired intervals."""
     return [
         (a, b)
@@ -36,14 +36,14 @@ def paired(best: Sequence[Row]) -> list[tuple[Row, Row]]:
     ]
 
 
-def undecided(rows: Sequence[Row], best: Sequence[Row]) -> list[Row]:
+def undecided(rows: Sequence[ReportRow], best: Sequence[ReportRow]) -> list[ReportRow]:
     """Return engines that are slower than the front with no significant difference in mAP."""
     fronts = {row.at for row in best}
     off = [row for row in rows if row.engine and row.plotted and row.at not in fronts]
     return [row for row in off if not any(significantly_different(row, faster) for faster in _beating(row, best))]
 
 
-def front_line(rows: Sequence[Row], best: Sequence[Row]) -> str:
+def front_line(rows: Sequence[ReportRow], best: Sequence[ReportRow]) -> str:
     """Describe the front, and which differences are not significant."""
     if not best:
         return "No engine was measured with both a latency and a mAP."
@@ -57,7 +57,7 @@ def front_line(rows: Sequence[Row], best: Sequence[Row]) -> str:
     return line
 
 
-def _names(pairs: Sequence[tuple[Row, Row]]) -> str:
+def _names(pairs: Sequence[tuple[ReportRow, ReportRow]]) -> str:
     return ", ".join(f"{a.name} and {b.name}" for a, b in pairs)
 
 
@@ -65,21 +65,5 @@ def _overlap(a: tuple[float, float] | None, b: tuple[float, float] | None) -> bo
     return a is not None and b is not None and a[0] <= b[1] and b[0] <= a[1]
 
 
-def _beating(row: Row, best: Sequence[Row]) -> list[Row]:
-    return [other for other in best if _latency(other) <= _latency(row) and _accuracy(other) >= _accuracy(row)]
-
-
-def _accuracy(row: Row) -> float:
-    return row.accuracy or 0.0
-
-
-def _latency(row: Row) -> float:
-    return row.latency or 0.0
-
-
-def _point(row: Row) -> tuple[float, float]:
-    return _latency(row), _accuracy(row)
-
-
-def _fast_then_accurate(row: Row) -> tuple[float, float]:
-    return _latency(row), -_accuracy(row)
+def _beating(row: ReportRow, best: Sequence[ReportRow]) -> list[ReportRow]:
+    return [other for other in best if other.point[0] <= row.point[0] and other.point[1] >= row.point[1]]

@@ -10,7 +10,7 @@ from benchmarks.report import figures
 from benchmarks.report.devices import of_device
 from benchmarks.report.equal_map import ALIKE
 from benchmarks.report.recommendation import KEPT, as_good
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 from benchmarks.report.verdict import Verdict
 from benchmarks.schema import Report
 from benchmarks.sections import Distillation, Finding, PairedDifference
@@ -19,7 +19,7 @@ RISING = 0.005  # mAP: on a flat curve whose epochs scatter by 0.3 points, at mo
 CHECK = "check the order of the teacher's labels, its channels, value range, mean and std"
 
 
-def problems(report: Report, rows: Sequence[Row], verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
+def problems(report: Report, rows: Sequence[ReportRow], verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
     """Return the problems of a run, the most important first."""
     distillation = report.distillation
     candidates = (
@@ -108,7 +108,7 @@ def last_gain(curve: Sequence[float]) -> float | None:
     return gain if gain >= RISING and gain > max(falls) else None
 
 
-def _better_reference(rows: Sequence[Row], verdict: Verdict, distillation: Distillation | None) -> Finding | None:
+def _better_reference(rows: Sequence[ReportRow], verdict: Verdict, distillation: Distillation | None) -> Finding | None:
     """A reference beats the recommended engine: as fast and better, or faster and as good.
 
     A student without a teacher whose paired interval lies below the student's does not.
@@ -121,18 +121,18 @@ def _better_reference(rows: Sequence[Row], verdict: Verdict, distillation: Disti
     beating = [row for row in others if _beats(row, chosen) and not (helped and row.model == "baseline")]
     if not beating:
         return None
-    best = max(beating, key=lambda row: (row.accuracy or 0.0, -(row.latency or 0.0)))
+    best = max(beating, key=lambda row: (row.map or 0.0, -(row.latency or 0.0)))
     return Finding(
         claim=f"A reference beats the recommended engine on {verdict.device.name}.",
         numbers=f"{_named(best)}; recommended: {_named(chosen)}.",
     )
 
 
-def _beats(row: Row, chosen: Row) -> bool:
+def _beats(row: ReportRow, chosen: ReportRow) -> bool:
     ours, theirs = chosen.latency or 0.0, row.latency or 0.0
     better, faster = not as_good(chosen, row), theirs * (1 + ALIKE) < ours
     return (theirs <= ours * (1 + ALIKE) and better) or (faster and as_good(row, chosen))
 
 
-def _named(row: Row) -> str:
-    return f"{row.name} {figures.points(row.accuracy)} mAP in {figures.milliseconds(row.latency)} ms (p90)"
+def _named(row: ReportRow) -> str:
+    return f"{row.name} {figures.points(row.map)} mAP in {figures.milliseconds(row.latency)} ms (p90)"

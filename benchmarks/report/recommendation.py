@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks import schema
 from benchmarks.report import figures
-from benchmarks.report.rows import Row, place
+from benchmarks.report.rows import ReportRow, place
 
 KEPT = 0.99  # of the best mAP: what an engine may lose and still count as as good
 CREDITED = ("map", "map_low", "map_high", "delta_map", "delta_low", "delta_high")
@@ -45,11 +45,11 @@ class Answer:
 class Choice:
     """`alike` are the engines as good as the best, the chosen one among them; `better` is a reference."""
 
-    chosen: Row
-    best: Row
-    alike: tuple[Row, ...]
-    runner_up: Row | None
-    better: Row | None
+    chosen: ReportRow
+    best: ReportRow
+    alike: tuple[ReportRow, ...]
+    runner_up: ReportRow | None
+    better: ReportRow | None
 
 
 def choose(
@@ -88,7 +88,7 @@ def choose(
     )
 
 
-def pick(rows: Sequence[Row], limits: Limits) -> Choice | None:
+def pick(rows: Sequence[ReportRow], limits: Limits) -> Choice | None:
     """Return the fastest (p90) of the engines that are as good as the best, among measured engines within the limits.
 
     An engine is as good if it keeps 99 % of the best mAP, or if the test shows no significant difference to the best;
@@ -106,22 +106,22 @@ def pick(rows: Sequence[Row], limits: Limits) -> Choice | None:
     return Choice(chosen=chosen, best=best, alike=alike, runner_up=runner_up, better=better)
 
 
-def fastest_reference(rows: Sequence[Row], limits: Limits) -> Row | None:
+def fastest_reference(rows: Sequence[ReportRow], limits: Limits) -> ReportRow | None:
     """Return a reference within the limits: it is not in the bundle, but a reader may want to know of it."""
     fitting = [row for row in rows if not row.engine and row.plotted and not misses(row, limits)]
     return min(fitting, key=lambda row: row.latency or 0.0, default=None)
 
 
-def _describe(row: Row) -> str:
-    return f"{row.name}, {figures.milliseconds(row.latency)} ms with {figures.points(row.accuracy)} mAP"
+def _describe(row: ReportRow) -> str:
+    return f"{row.name}, {figures.milliseconds(row.latency)} ms with {figures.points(row.map)} mAP"
 
 
-def as_good(row: Row, best: Row) -> bool:
+def as_good(row: ReportRow, best: ReportRow) -> bool:
     """Whether a row is within 1 % of the best mAP, or not significantly different; its own gain does not count."""
     return _credit(row) >= KEPT * _credit(best) or not significantly_different(credited(row), credited(best))
 
 
-def credited(row: Row) -> Row:
+def credited(row: ReportRow) -> ReportRow:
     """Return the row without its gain over the float scores of its own model, intervals shifted with it.
 
     Rounding adds no mAP: such a gain is chance or comes from another training, and is no reason to prefer an engine.
@@ -130,11 +130,11 @@ def credited(row: Row) -> Row:
     return dataclasses.replace(row, **{name: value - row.gain for name, value in known.items()})
 
 
-def _credit(row: Row) -> float:
-    return credited(row).accuracy or 0.0
+def _credit(row: ReportRow) -> float:
+    return credited(row).map or 0.0
 
 
-def significantly_different(row: Row, other: Row) -> bool:
+def significantly_different(row: ReportRow, other: ReportRow) -> bool:
     """Whether the intervals of two rows do not overlap.
 
     Uses the paired intervals to the float scores where both rows have them, as they are narrower than those of mAP;
@@ -144,14 +144,14 @@ def significantly_different(row: Row, other: Row) -> bool:
     if row.model != other.model:  # then the float scores are others
         pair = (row.interval, other.interval)
     if pair[0] is None or pair[1] is None:
-        return row.accuracy != other.accuracy
+        return row.map != other.map
     return pair[0][1] < pair[1][0] or pair[1][1] < pair[0][0]
 
 
-def misses(row: Row, limits: Limits) -> dict[str, tuple[float, str]]:
+def misses(row: ReportRow, limits: Limits) -> dict[str, tuple[float, str]]:
     """Return by limit the share of it by which the row misses, and the miss in words."""
     size, missed = row.bytes, {}
-    accuracy, latency = 100 * (row.accuracy or 0.0), row.latency or 0.0
+    accuracy, latency = 100 * (row.map or 0.0), row.latency or 0.0
     if limits.max_p90_ms is not None and latency > limits.max_p90_ms:
         over = f"p90 {figures.milliseconds(latency)} ms, {figures.milliseconds(latency - limits.max_p90_ms)} ms over"
         missed["max_p90_ms"] = (latency - limits.max_p90_ms) / max(limits.max_p90_ms, 1e-9), over
@@ -165,7 +165,7 @@ def misses(row: Row, limits: Limits) -> dict[str, tuple[float, str]]:
     return missed
 
 
-def closest(rows: Sequence[Row], limits: Limits) -> Row | None:
+def closest(rows: Sequence[ReportRow], limits: Limits) -> ReportRow | None:
     """Return the measured engine whose worst miss is smallest."""
     measured = [row for row in rows if row.engine and row.plotted]
     return min(
@@ -173,7 +173,7 @@ def closest(rows: Sequence[Row], limits: Limits) -> Row | None:
     )
 
 
-def nothing_fits(rows: Sequence[Row], device: str, limits: Limits) -> str:
+def nothing_fits(rows: Sequence[ReportRow], device: str, limits: Limits) -> str:
     near = closest(rows, limits)
     if near is None:
         return f"{device}: expected a measured engine with latency and mAP, got none; run bench there"
@@ -192,9 +192,9 @@ def why(choice: Choice) -> str:
     return _why(choice) + "".join(_not_counted(row) for row in choice.alike) + better
 
 
-def _not_counted(row: Row) -> str:
+def _not_counted(row: ReportRow) -> str:
     """Name a gain over the float scores that would have counted, one of more than 1 % of the mAP."""
-    if row.gain <= (1 - KEPT) * (row.accuracy or 0.0):
+    if row.gain <= (1 - KEPT) * (row.map or 0.0):
         return ""
     gain = figures.signed(row.gain, digits=2)
     return f" {row.name} gains {gain} points over the float scores of its model: not counted, as rounding adds none."
@@ -202,7 +202,7 @@ def _not_counted(row: Row) -> str:
 
 def _why(choice: Choice) -> str:
     chosen, best = choice.chosen, choice.best
-    numbers = f"{figures.milliseconds(chosen.latency)} ms end to end (p90) with {figures.points(chosen.accuracy)} mAP"
+    numbers = f"{figures.milliseconds(chosen.latency)} ms end to end (p90) with {figures.points(chosen.map)} mAP"
     if len(choice.alike) == 1:
         return f"{numbers}: the best mAP of those that fit, and no other comes within 1 % of it."
     text = f"{numbers}: the fastest of {len(choice.alike)} engines that tag as well as the best."
@@ -217,7 +217,7 @@ def _why(choice: Choice) -> str:
     return f"{text} It is within 1 % of the best, {best.name} ({lost} points)."
 
 
-def _refused(rows: Sequence[Row], choice: Choice, limits: Limits) -> list[tuple[str, str]]:
+def _refused(rows: Sequence[ReportRow], choice: Choice, limits: Limits) -> list[tuple[str, str]]:
     """Return every other engine of the device with the reason why it is not chosen."""
     alike = {row.at for row in choice.alike}
     refused = []
@@ -231,6 +231,6 @@ def _refused(rows: Sequence[Row], choice: Choice, limits: Limits) -> list[tuple[
         elif row.at in alike:
             reason = f"as good, but slower: {figures.milliseconds(row.latency)} ms"
         else:
-            reason = f"tags worse: mAP {figures.points(row.accuracy)}"
+            reason = f"tags worse: mAP {figures.points(row.map)}"
         refused.append((row.name, reason))
     return refused

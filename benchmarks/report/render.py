@@ -13,23 +13,20 @@ from markupsafe import Markup
 
 from benchmarks.parsing import to_json
 from benchmarks.report import figures
-from benchmarks.report.columns import COLUMNS
+from benchmarks.report.columns import COLUMNS, DECISIONS, OPERATING_POINTS, SUSTAINED
 from benchmarks.report.curves import curves
-from benchmarks.report.decisions import read_decisions
 from benchmarks.report.devices import Device, by_device, of_device, read_devices
-from benchmarks.report.export_cost import read_freezing
-from benchmarks.report.families import PRECISIONS, RUNTIMES, precision_of, runtime_of
+from benchmarks.report.export_cost import read_export_cost
 from benchmarks.report.gaps import draw_or_name, intervals_not_drawn
-from benchmarks.report.histograms import histograms
 from benchmarks.report.images import read_grid, read_mistakes, read_pool
 from benchmarks.report.json_schema import json_schema
 from benchmarks.report.labels import SHOWN, int8_row, read_tags
 from benchmarks.report.markdown import environment
 from benchmarks.report.problems import problems
-from benchmarks.report.rows import Row, read_rows
+from benchmarks.report.rows import PRECISIONS, RUNTIMES, ReportRow, read_rows
 from benchmarks.report.scatter import DASHES, INNER, SHAPES, scatter
-from benchmarks.report.series import SUSTAINED, stacks, sustained, throughputs
 from benchmarks.report.slides import draw_slides
+from benchmarks.report.times import histograms, stacks, throughputs
 from benchmarks.report.verdict import answer, judge
 from benchmarks.schema import Report
 from benchmarks.sections import Distillation
@@ -39,11 +36,7 @@ SCRIPTS = ("choose.js", "page.js")
 
 
 def render(report: Report, out: Path) -> None:
-    """Write report.html, report.md, report.json with its schema, chart.svg and chart.png into the folder `out`.
-
-    Raises:
-        ValueError: An image of the report cannot be decoded.
-    """
+    """Write report.html, report.md, report.json with its schema, chart.svg and chart.png into the folder `out`."""
     view = _view(report)
     out.mkdir(parents=True, exist_ok=True)
     draw_slides(view, view["charts"][0][1], out)
@@ -86,13 +79,15 @@ def _view(report: Report) -> dict[str, Any]:
         "tags": tags,
         "tags_shown": SHOWN,
         "mistaken": report.mistakes.engine if report.mistakes else None,
-        "decisions": read_decisions(home, chosen),
+        "decided": next((row for row in [chosen, *home] if row and row.operating_points), None),
+        "operating_points": OPERATING_POINTS,
+        "decisions": DECISIONS,
         "int8": int8,
-        "freezing": draw_or_name("the table of export", lambda: read_freezing(report.freezing, rows), None, gaps),
+        "cost": draw_or_name("the table of export", lambda: read_export_cost(report.freezing, rows), None, gaps),
         "histograms": draw_or_name("the histograms of latency", lambda: by_device(rows, devices, histograms), [], gaps),
         "throughputs": draw_or_name("throughput", lambda: by_device(rows, devices, throughputs), [], gaps),
-        "sustained": sustained(rows),
-        "sustained_titles": SUSTAINED,
+        "sustained": [row for row in rows if row.sustained],
+        "sustained_columns": SUSTAINED,
         "timed": draw_or_name("the parts of latency", lambda: by_device(rows, devices, stacks), [], gaps),
         "grid": grid,
         "pool": sorted({image.at: image for image in used}.values(), key=lambda image: image.at),
@@ -103,9 +98,9 @@ def _view(report: Report) -> dict[str, Any]:
 
 def _drawings(
     training: dict[str, list[dict[str, Any]]],
-    rows: list[Row],
+    rows: list[ReportRow],
     devices: list[Device],
-    to_deploy: list[Row],
+    to_deploy: list[ReportRow],
     gaps: list[str],
 ) -> dict[str, Any]:
     """The charts, and what they and the page's filters tell rows apart by."""
@@ -133,19 +128,19 @@ def _drawings(
         "inner": INNER,
         "dashes": DASHES,
         "kinds_of": {row.at: _filter_keys(row, devices) for row in rows},
-        "runtimes": [name for name in (*RUNTIMES, "other") if name in {runtime_of(row) for row in plotted}],
-        "precisions": [name for name in PRECISIONS if name in {precision_of(row) for row in plotted}],
+        "runtimes": [name for name in (*RUNTIMES, "other") if name in {row.runtime_family for row in plotted}],
+        "precisions": [name for name in PRECISIONS if name in {row.precision_family for row in plotted}],
     }
 
 
-def _filter_keys(row: Row, devices: list[Device]) -> dict[str, Any]:
+def _filter_keys(row: ReportRow, devices: list[Device]) -> dict[str, Any]:
     """What the page's script filters and chooses by; names of devices become places, as they may be anything."""
     same = ("kind", "name", "model", "plotted", "map", "interval", "change", "gain", "bytes")
     return {
         **{name: getattr(row, name) for name in same},
         "device": next((device.at for device in devices if device.name == row.device), None),
-        "runtime": runtime_of(row),
-        "precision": precision_of(row),
+        "runtime": row.runtime_family,
+        "precision": row.precision_family,
         "p90": row.latency,
     }
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks import schema
 
-Facts = Mapping[str, Any]  # what has no class of its own
+RUNTIMES = ("openvino", "onnxruntime", "tensorrt", "torch")
+PRECISION_OF = {"fp32": "fp32", "f32": "fp32", "fp16": "fp16", "f16": "fp16", "bf16": "bf16", "int8": "int8"}
+PRECISIONS = ("fp32", "bf16", "fp16", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row(schema.Row):
+class ReportRow(schema.Row):
     """`at` is the place in the report, which names the row in the page whatever its name holds."""
 
     at: int
@@ -24,11 +26,6 @@ class Row(schema.Row):
         for name in path.split("."):
             value = None if value is None else getattr(value, name)
         return value
-
-    def text(self, path: str) -> str:
-        """Return the value at a path as text, empty for None."""
-        value = self.value(path)
-        return "" if value is None else str(value)
 
     def number(self, path: str) -> float | None:
         """Return the number at a path; None where it was not measured."""
@@ -51,9 +48,9 @@ class Row(schema.Row):
         return self.end_to_end_ms.p90 if self.end_to_end_ms else None
 
     @property
-    def accuracy(self) -> float | None:
-        """The mAP."""
-        return self.map
+    def point(self) -> tuple[float, float]:
+        """Latency and mAP of a plotted row."""
+        return self.latency or 0.0, self.map or 0.0
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -63,7 +60,7 @@ class Row(schema.Row):
     @property
     def drawn_interval(self) -> tuple[float, float] | None:
         """The interval of mAP where it contains the mAP."""
-        ends, value = self.interval, self.accuracy
+        ends, value = self.interval, self.map
         return ends if ends and value is not None and ends[0] <= value <= ends[1] else None
 
     @property
@@ -80,14 +77,14 @@ class Row(schema.Row):
     def elsewhere(self) -> str:
         """Where its mAP comes from if not from its own device; int8 differs between instruction sets."""
         source = self.map_from
-        if self.accuracy is None or source is None or source.device == self.device:
+        if self.map is None or source is None or source.device == self.device:
             return ""
         return f"mAP from {source.device}" + (f" ({source.instruction_set})" if source.instruction_set else "")
 
     @property
     def plotted(self) -> bool:
         """Whether it has a latency and a mAP."""
-        return self.measured and bool(self.latency and self.latency > 0) and self.accuracy is not None
+        return self.measured and bool(self.latency and self.latency > 0) and self.map is not None
 
     @property
     def failure(self) -> str:
@@ -100,42 +97,48 @@ class Row(schema.Row):
         unstable = "unstable" + (f" (processes differ by {100 * self.spread:.0f} %)" if self.spread is not None else "")
         return tuple(filter(None, (unstable if self.unstable else "", self._unsettled)))
 
-    def states(self, chosen: Sequence[Row]) -> tuple[str, ...]:
-        """Return what a reader must know beside the name."""
-        states = (
-            "to deploy" if self.at in [row.at for row in chosen] else "",
-            "" if self.engine else "reference",
-            self.failure,
-            self.elsewhere,
-            "unstable" if self.unstable else "",
-            self._unsettled,
-        )
-        return tuple(filter(None, states))
+    @property
+    def states(self) -> tuple[str, ...]:
+        """What a reader must know beside the name."""
+        kind, unstable = "" if self.engine else "reference", "unstable" if self.unstable else ""
+        return tuple(filter(None, (kind, self.failure, self.elsewhere, unstable, self._unsettled)))
 
     @property
     def _unsettled(self) -> str:
         return "unsettled" if self.settled is False else ""
+
+    @property
+    def runtime_family(self) -> str:
+        """One of RUNTIMES or "other", whatever the row says."""
+        return next((known for known in RUNTIMES if (self.runtime or "").lower().startswith(known)), "other")
+
+    @property
+    def precision_family(self) -> str:
+        """What the products were computed in, else the precision of the file (int8_x86 counts as int8)."""
+        of_file, computed = (self.precision or "").lower(), (self.compute or "").lower()
+        words = [of_file] if of_file.startswith("int8") else [computed, of_file]
+        return next((PRECISION_OF[kind] for word in words for kind in PRECISION_OF if word.startswith(kind)), "fp32")
 
     def label_ap(self, label: int) -> float | None:
         """Return the AP of a label."""
         return self.ap[label] if self.ap is not None and label < len(self.ap) else None
 
 
-def read_rows(rows: Sequence[schema.Row]) -> list[Row]:
+def read_rows(rows: Sequence[schema.Row]) -> list[ReportRow]:
     """Return measured engines from the fastest, then references, then what was built but not run, then failures."""
     return sorted(place(rows), key=lambda row: (_rank(row), row.latency or math.inf))
 
 
-def place(rows: Sequence[schema.Row]) -> list[Row]:
+def place(rows: Sequence[schema.Row]) -> list[ReportRow]:
     """Return the rows in their order, each with its place."""
-    return [Row(at=at, **vars(row)) for at, row in enumerate(rows)]
+    return [ReportRow(at=at, **vars(row)) for at, row in enumerate(rows)]
 
 
 def _pair(low: float | None, high: float | None) -> tuple[float, float] | None:
     return None if low is None or high is None else (low, high)
 
 
-def _rank(row: Row) -> int:
+def _rank(row: ReportRow) -> int:
     if row.measured:
         return 0 if row.engine else 1
     return 3 if row.status == "failed" else 2

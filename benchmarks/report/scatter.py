@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmarks.report.devices import Device, of_device
-from benchmarks.report.families import precision_of, runtime_of
 from benchmarks.report.pareto import front
 from benchmarks.report.placement import Rect, nearest, place
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 from benchmarks.report.scale import Scale, padded
 
 SHAPES = {
@@ -28,7 +27,7 @@ MOST_LABELS = {True: 4, False: 12}  # by narrow
 
 @dataclass(frozen=True)
 class Mark:
-    row: Row
+    row: ReportRow
     x: float
     y: float
     bar: tuple[float, float] | None  # top and bottom of the interval
@@ -95,7 +94,7 @@ class Scatter:
 
 
 def scatter(
-    rows: Sequence[Row], devices: Sequence[Device], chosen: Sequence[Row], width: int, height: int
+    rows: Sequence[ReportRow], devices: Sequence[Device], chosen: Sequence[ReportRow], width: int, height: int
 ) -> Scatter | None:
     """None when there is nothing to plot.  `chosen` are the engines to deploy, at most one a device."""
     shown = [row for row in rows if row.plotted]
@@ -119,13 +118,13 @@ def scatter(
     )
 
 
-def _spot(row: Row, x: Scale, y: Scale) -> tuple[float, float]:
-    return x(row.latency or 0.0), y(100 * (row.accuracy or 0.0))
+def _spot(row: ReportRow, x: Scale, y: Scale) -> tuple[float, float]:
+    return x(row.latency or 0.0), y(100 * (row.map or 0.0))
 
 
-def _scales(shown: Sequence[Row], frame: Rect) -> tuple[Scale, Scale]:
+def _scales(shown: Sequence[ReportRow], frame: Rect) -> tuple[Scale, Scale]:
     latencies = [row.latency or 0.0 for row in shown]
-    heights = [100 * value for row in shown for value in (row.accuracy or 0.0, *(row.drawn_interval or ()))]
+    heights = [100 * value for row in shown for value in (row.map or 0.0, *(row.drawn_interval or ()))]
     low, high = padded(heights, share=0.14, least=1.0)
     return (
         _across(min(latencies), max(latencies), frame),
@@ -147,7 +146,7 @@ def _across(low: float, high: float, frame: Rect) -> Scale:
     )
 
 
-def _marks(shown: Sequence[Row], devices: Sequence[Device], chosen: set[int], x: Scale, y: Scale) -> list[Mark]:
+def _marks(shown: Sequence[ReportRow], devices: Sequence[Device], chosen: set[int], x: Scale, y: Scale) -> list[Mark]:
     """In the order of the rows, without labels."""
     of_name = {device.name: device for device in devices}
     marks = []
@@ -158,9 +157,9 @@ def _marks(shown: Sequence[Row], devices: Sequence[Device], chosen: set[int], x:
             x=spot[0],
             y=spot[1],
             bar=(y(100 * interval[1]), y(100 * interval[0])) if interval else None,
-            shape=precision_of(row),
+            shape=row.precision_family,
             inner=INNER[device.at % len(INNER)] if device else "",
-            hue=runtime_of(row),
+            hue=row.runtime_family,
             chosen=row.at in chosen,
             text=_text(row, device if len(devices) > 1 else None, narrow=x.end < NARROW),
         )
@@ -191,7 +190,7 @@ def _named(marks: Sequence[Mark], narrow: bool) -> list[Mark]:
         return list(marks)
     first: dict[tuple[str, str, bool], int] = {}
     for mark in marks:
-        row, model, torch = mark.row, mark.row.text("model"), mark.hue == "torch"
+        row, model, torch = mark.row, mark.row.model, mark.hue == "torch"
         if not row.engine and (not narrow or (model == "teacher" and not torch)):
             first.setdefault((row.device, model, torch), row.at)
     known = set(first.values())
@@ -199,7 +198,7 @@ def _named(marks: Sequence[Mark], narrow: bool) -> list[Mark]:
     return [mark for mark in ranked if mark.row.engine or mark.row.at in known][:most]
 
 
-def _text(row: Row, device: Device | None, *, narrow: bool) -> str:
+def _text(row: ReportRow, device: Device | None, *, narrow: bool) -> str:
     """`device` is told by its letter where there are several."""
     most = 22 if narrow else 32
     name = row.name if len(row.name) <= most else row.name[: most - 1] + "…"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report.devices import Device
-from benchmarks.report.families import PRECISIONS, RUNTIMES
 from benchmarks.report.markdown import environment
+from benchmarks.report.rows import PRECISIONS, RUNTIMES
 from benchmarks.report.scatter import DASHES, INNER, Scatter
 
 WIDTH, ROW_PX, TITLE_PX = 1040, 18, 36

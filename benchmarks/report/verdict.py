@@ -11,7 +11,7 @@ from benchmarks.report.equal_map import fastest_of_models, headline, rivals
 from benchmarks.report.labels import Tag
 from benchmarks.report.pareto import front, front_line
 from benchmarks.report.recommendation import Choice, Limits, pick, why
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 from benchmarks.schema import Report
 from benchmarks.sections import DeviceVerdict, Distillation, Int8Gain, PairedDifference
 
@@ -31,11 +31,11 @@ class Verdict:
 
     device: Device
     choice: Choice | None
-    front: list[Row]
+    front: list[ReportRow]
     front_line: str
 
     @property
-    def chosen(self) -> Row | None:
+    def chosen(self) -> ReportRow | None:
         return self.choice.chosen if self.choice else None
 
     @property
@@ -54,7 +54,7 @@ class Verdict:
         )
 
 
-def judge(rows: Sequence[Row], devices: Sequence[Device]) -> list[Verdict]:
+def judge(rows: Sequence[ReportRow], devices: Sequence[Device]) -> list[Verdict]:
     """Return one verdict for each device, in their order, by the rule of recommendation.py without limits."""
     verdicts = []
     for device in devices:
@@ -65,7 +65,7 @@ def judge(rows: Sequence[Row], devices: Sequence[Device]) -> list[Verdict]:
 
 
 def answer(
-    report: Report, rows: Sequence[Row], verdicts: Sequence[Verdict], tags: Sequence[Tag], int8: Row | None
+    report: Report, rows: Sequence[ReportRow], verdicts: Sequence[Verdict], tags: Sequence[Tag], int8: ReportRow | None
 ) -> tuple[Card, ...]:
     """Answer the questions of the page; costs are those of the first device that has an engine to deploy."""
     first = next((verdict for verdict in verdicts if verdict.chosen), None)
@@ -81,7 +81,7 @@ def answer(
     return tuple(card for card in cards if card is not None)
 
 
-def _teacher(rows: Sequence[Row], chosen: Row | None) -> Row | None:
+def _teacher(rows: Sequence[ReportRow], chosen: ReportRow | None) -> ReportRow | None:
     """The fastest way the teacher itself was run on the same device."""
     taught = (row for row in rows if row.plotted and row.model == "teacher" and chosen)
     return next((row for row in taught if chosen and row.device == chosen.device), None)
@@ -114,7 +114,7 @@ def _which(verdicts: Sequence[Verdict], first: Verdict | None) -> Card:
     )
 
 
-def _equal(rows: Sequence[Row], chosen: Row | None, gain_low: float | None) -> Card | None:
+def _equal(rows: Sequence[ReportRow], chosen: ReportRow | None, gain_low: float | None) -> Card | None:
     """Latency at equal mAP, against everything else that could have been done.
 
     A student without a teacher is no rival where the paired interval of what the teacher gave lies above 0.
@@ -129,34 +129,32 @@ def _equal(rows: Sequence[Row], chosen: Row | None, gain_low: float | None) -> C
     return Card("Latency at equal mAP?", headline(references), (*lines, basis))
 
 
-def _cost(chosen: Row | None, teacher: Row | None) -> Card | None:
+def _cost(chosen: ReportRow | None, teacher: ReportRow | None) -> Card | None:
     if chosen is None:
         return None
     within = figures.interval(chosen.map_low, chosen.map_high)
     size, memory = figures.megabytes(chosen.bytes), figures.count(chosen.peak_rss_mb)
     lines = [f"95 % interval {within}"] if within else []
     lines.append(f"{size} MB on disk, {memory} MB in memory")
-    return Card("At what cost?", f"{figures.points(chosen.accuracy)} mAP", (*lines, *_against(chosen, teacher)))
+    return Card("At what cost?", f"{figures.points(chosen.map)} mAP", (*lines, *_against(chosen, teacher)))
 
 
-def _against(chosen: Row, teacher: Row | None) -> list[str]:
+def _against(chosen: ReportRow, teacher: ReportRow | None) -> list[str]:
     """The chosen engine beside the teacher: mAP, speed, size."""
-    if teacher is None or teacher.accuracy is None or chosen.accuracy is None:
+    if teacher is None or teacher.map is None or chosen.map is None:
         return []
-    difference = figures.signed(chosen.accuracy - teacher.accuracy)
+    difference = figures.signed(chosen.map - teacher.map)
     faster, smaller = _ratio(teacher.latency, chosen.latency), _ratio(teacher.bytes, chosen.bytes)
     gains = [f"{figures.times(faster)} as fast"] if faster else []
     gains += [f"{figures.times(smaller)} smaller"] if smaller else []
-    return [
-        f"against {teacher.name} ({figures.points(teacher.accuracy)}): {', '.join([f'{difference} points', *gains])}"
-    ]
+    return [f"against {teacher.name} ({figures.points(teacher.map)}): {', '.join([f'{difference} points', *gains])}"]
 
 
 def _ratio(whole: float | None, part: float | None) -> float | None:
     return whole / part if whole and part else None
 
 
-def _tags(tags: Sequence[Tag], int8: Row | None, distillation: Distillation | None) -> Card | None:
+def _tags(tags: Sequence[Tag], int8: ReportRow | None, distillation: Distillation | None) -> Card | None:
     """The labels that lose most from the teacher, and how many lose nothing."""
     losses = [(tag.label, tag.loss) for tag in tags if tag.loss is not None]
     if not losses:

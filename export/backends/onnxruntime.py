@@ -63,7 +63,9 @@ class OnnxRuntime:
         with atomic_output(out_dir) as folder:
             if engine.resolve() != model.resolve():
                 shutil.copyfile(model, folder / model.name)
-            stamp.write(folder / model.name, self._stamp(model, version))
+            precision, graph = stamp.precision_of(model), sha256_of(model)  # providers and threads do not change it
+            made = stamp.Stamp(runtime=version, device="any", precision=precision, options={}, graph=graph)
+            stamp.write(folder / model.name, made)
         return engine
 
     def open(self, engine: Path) -> Session:
@@ -129,15 +131,6 @@ class OnnxRuntime:
         if exact:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         return options
-
-    def _stamp(self, model: Path, version: str) -> stamp.Stamp:
-        return stamp.create(
-            runtime=version,
-            device="any",
-            precision=stamp.precision_of(model),
-            options={},  # providers and threads do not change the graph
-            graph=sha256_of(model),
-        )
 
 
 class _OnnxRuntimeSession(Session):

@@ -128,7 +128,7 @@ class OpenVino:
     def _stamp(self, model: Path, network: Any) -> stamp.Stamp:
         is_quantized = any(node.get_type_name() == "FakeQuantize" for node in network.get_ops())  # by NNCF
         ir_precision = "int8_openvino" if is_quantized else "unknown"
-        return stamp.create(
+        return stamp.Stamp(
             runtime=f"openvino {_version()}",
             device="any",
             precision=stamp.precision_of(model) if model.suffix == ".onnx" else ir_precision,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,8 +26,7 @@ INSTRUCTION_SETS = {
 }
 SAME_IN_NUMPY = frozenset({"avx512_vnni", "avx512f", "avx2", "asimddp", "asimd"})  # the feature is the flag itself
 SUFFIX = ".stamp.json"
-METADATA_PROPS = 14  # field of onnx.ModelProto
-VARINT, BYTES, FIXED = 0, 2, {1: 8, 5: 4}  # protobuf's wire types
+PRECISION = b"\n\tprecision\x12"  # an entry of the graph's metadata in protobuf; its value follows, length first
 AGAIN = "export the bundle again, or rebuild the engine with --rebuild"
 
 
@@ -37,24 +36,11 @@ class Stamp:
 
     runtime: str  # package and version: "openvino 2026.4.1"
     device: str  # the device it was built for: "any", "CPU", "GPU", "SM86"
-    instruction_set: str  # of the CPU it was built on
-    os: str  # "Linux x86_64"
+    instruction_set: str = field(default_factory=lambda: instruction_set())  # of the CPU it was built on
+    os: str = field(default_factory=lambda: os_name())  # "Linux x86_64"
     precision: str  # of the graph: fp32, fp16, int8, ...
     options: dict[str, Any]  # of the builder, as JSON values
     graph: str  # sha256 of the ONNX it was compiled from
-
-
-def create(*, runtime: str, device: str, precision: str, options: dict[str, Any], graph: str) -> Stamp:
-    """Create the stamp of an engine that was built on this machine."""
-    return Stamp(
-        runtime=runtime,
-        device=device,
-        instruction_set=instruction_set(),
-        os=os_name(),
-        precision=precision,
-        options=options,
-        graph=graph,
-    )
 
 
 def path_of(engine: Path) -> Path:
@@ -99,11 +85,10 @@ def origin(model: Path) -> str:
 
 def precision_of(model: Path) -> str:
     """The precision in an ONNX graph's metadata, or "unknown"; read without the package onnx."""
-    try:
-        entries = [dict(_fields(entry)) for number, entry in _fields(model.read_bytes()) if number == METADATA_PROPS]
-    except IndexError:  # no protobuf: the runtime will refuse it
-        return "unknown"
-    return next((entry[2].decode() for entry in entries if entry.get(1) == b"precision" and 2 in entry), "unknown")
+    _, key, rest = model.read_bytes().rpartition(PRECISION)  # the metadata is at the end, behind the weights
+    length = rest[0] if key and rest else 0
+    value = rest[1 : 1 + length]
+    return value.decode() if 0 < length == len(value) < 128 else "unknown"  # a longer one has a length of two bytes
 
 
 def os_name() -> str:
@@ -139,32 +124,6 @@ def _cpu_features() -> Mapping[str, bool]:
             continue
         return features
     return {}
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of the fields of a protobuf message that hold bytes; IndexError for other data."""
-    index = 0
-    while index < len(message):
-        key, index = _varint(message, index)
-        kind = key & 7
-        if kind == VARINT:
-            _, index = _varint(message, index)
-        elif kind in FIXED:
-            index += FIXED[kind]
-        else:
-            length, index = _varint(message, index)
-            if kind != BYTES or index + length > len(message):
-                raise IndexError(f"expected a protobuf message, got a field of kind {kind} with {length} bytes")
-            yield key >> 3, message[index : index + length]
-            index += length
-
-
-def _varint(message: bytes, index: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while message[index] & 0x80:
-        value |= (message[index] & 0x7F) << shift
-        index, shift = index + 1, shift + 7
-    return value | message[index] << shift, index + 1
 
 
 def _refuse(file: Path, problem: str) -> NoReturn:

@@ -60,7 +60,7 @@ class TensorRt:
             timings if library.__name__ == FULL else None,  # TensorRT for RTX measures nothing (no-op since 1.2)
         )
         name = f"{model.stem}-{capability.lower()}.plan"
-        made = stamp.create(
+        made = stamp.Stamp(
             runtime=_version(library),
             device=capability,
             precision=stamp.precision_of(model),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -233,16 +232,5 @@ def _beside(dist: Path, suffix: str) -> Path:
 def flush(folder: Path) -> None:
     """Flush every file below `folder` to the disk, so that a later rename moves complete files."""
     for parent, _, files in os.walk(folder):
-        for name in files:
-            sync(Path(parent, name))
-        sync(Path(parent))
-
-
-def sync(path: Path) -> None:
-    """Flush `path` to the disk; some file systems cannot flush folders."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError) if path.is_dir() else contextlib.nullcontext():
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+        for path in (*files, "."):
+            fsync(Path(parent, path))

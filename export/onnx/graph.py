@@ -80,8 +80,7 @@ def broadcast_constants(model: ModelProto) -> None:
         and _is_broadcast(model, node.output[0], math.prod(constants[node.input[0]]))
     }
     for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = removed.get(name, name)
+        node.input[:] = [removed.get(name, name) for name in node.input]
     drop_dead(model)
     fold_constants(model)
 
@@ -92,9 +91,7 @@ def read_input_once(model: ModelProto) -> None:
     cast = next(node for node in model.graph.node if node.op_type == "Cast" and node.input[0] == source)
     others = [node for node in model.graph.node if node is not cast]
     for node in others:
-        for index, name in enumerate(node.input):
-            if name == source:
-                node.input[index] = cast.output[0]
+        node.input[:] = [cast.output[0] if name == source else name for name in node.input]
     _replace_nodes(model, [cast, *others])
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
 
 from export.onnx import graph, padding
+from export.quiet import quiet
 from mlkd.core.labels import Labels
 
 OLDEST_OPSET = 18  # of torch's exporter; runtimes from 2025 on read 20
@@ -83,7 +81,7 @@ def _share_positions(module: nn.Module) -> None:
 
 def _export(module: nn.Module, image_px: int) -> Any:
     example = torch.zeros(2, image_px, image_px, 3, dtype=torch.uint8)  # a batch of 1 would become a constant
-    with _errors_only("onnxscript"), _errors_only("torch.onnx"):
+    with quiet("onnxscript", "torch.onnx"):  # they warn of operators not folded, which `graph.fold_constants` folds
         program = torch.onnx.export(
             module,
             (example,),
@@ -103,15 +101,3 @@ def _check_labels(module: nn.Module, labels: Labels, image_px: int) -> None:
         count = module(torch.zeros(1, image_px, image_px, 3, dtype=torch.uint8)).shape[1]
     if count != len(labels):
         raise ValueError(f"tagger: expected {len(labels)} labels as in the list, got {count}; load the list beside it")
-
-
-@contextmanager
-def _errors_only(name: str) -> Iterator[None]:
-    """Silence the exporter's warnings of operators that it does not fold; `graph.fold_constants` folds them."""
-    logger = logging.getLogger(name)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnx
+from onnx.helper import get_node_attr_value
 
 from export.onnx import graph
 from export.precision import always_float
@@ -32,7 +33,8 @@ def _join_casts(model: onnx.ModelProto, own: set[str]) -> None:
     once = {tuple(node.output): node for node in reversed(model.graph.node)}
     nodes = list(reversed(once.values()))
     casts = {node.output[0]: node for node in nodes if node.op_type == "Cast" and node.name not in own}
-    halved = {name: node.input[0] for name, node in casts.items() if _target(node) == onnx.TensorProto.FLOAT16}
+    half = onnx.TensorProto.FLOAT16
+    halved = {name: node.input[0] for name, node in casts.items() if get_node_attr_value(node, "to") == half}
     passed = {name: halved[node.input[0]] for name, node in casts.items() if node.input[0] in halved}
     outputs = {passed[value.name]: value.name for value in model.graph.output if value.name in passed}
     nodes = [node for node in nodes if node.output[0] not in passed]
@@ -43,7 +45,3 @@ def _join_casts(model: onnx.ModelProto, own: set[str]) -> None:
     kept = [node for node in nodes if read & set(node.output)]
     del model.graph.node[:]
     model.graph.node.extend(kept)
-
-
-def _target(node: onnx.NodeProto) -> int:
-    return next(int(attribute.i) for attribute in node.attribute if attribute.name == "to")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +9,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from export.quiet import quiet
 
 Ranges = Mapping[str, tuple[float, float]]  # by tensor of the float graph: lowest and highest value
 Method = Literal["min_max", "entropy", "percentile"]
@@ -44,7 +44,7 @@ def calibrate(model: Path, images: NDArray[np.uint8], method: Method) -> dict[st
             extra_options=OPTIONS[method],
         )
         calibrator.set_execution_providers(["CPUExecutionProvider"])
-        with contextlib.redirect_stdout(io.StringIO()):  # calibrators print
+        with quiet():  # calibrators print
             for start in range(0, len(images), BATCH):
                 name = calibrator.infer_session.get_inputs()[0].name
                 calibrator.collect_data(_Reader({name: np.ascontiguousarray(images[start : start + BATCH])}))

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import get_args
 
 from export.backends import Backend, TensorRt
 from export.backends.host import usable_cores
@@ -87,7 +87,7 @@ def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
     Without `threads`, the number in the manifest is limited to the cores that this process can use.
     """
     arguments = dict(entry.backend)
-    kinds = {_kind(backend): backend for backend in get_args(Backend)}
+    kinds: dict[str, type[Backend]] = {backend.kind: backend for backend in get_args(Backend)}
     kind = arguments.get("kind")
     if kind not in kinds:
         raise BundleError(f"engine {entry.name}: backend: expected one of {', '.join(kinds)}, got {kind!r}")
@@ -104,10 +104,6 @@ def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
     except (TypeError, ValueError) as cause:
         raise BundleError(f"engine {entry.name}: backend: {cause}; export the bundle again") from None
     return backend
-
-
-def _kind(backend: Any) -> str:
-    return str(next(field.default for field in dataclasses.fields(backend) if field.name == "kind"))
 
 
 def _ordered(manifest: Manifest, times: EngineTimes | None) -> list[EngineEntry]:

@@ -6,7 +6,6 @@ The folder has versions/NAME, each a whole bundle, and the links `current` and `
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import platform
@@ -16,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from export.backends.base import NO_ROOM
 from export.bundle.bundle import DIGEST, MANIFEST, PROGRAM, SIGNATURE, flush, read_bundle
 from export.bundle.manifest import FileEntry, Manifest
 from export.errors import BundleError
@@ -25,7 +25,6 @@ from mlkd.core.files import fsync, sha256_of
 
 VERSIONS, CURRENT, PREVIOUS, LOCK = "versions", "current", "previous", ".lock"
 NEW, OLD = ".new", ".old"  # beside the versions: one that is being written, one that is being removed
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NAME = re.compile(r"[0-9a-f]{32}(-[0-9a-f]{8})?")
 
 Check = Callable[[Path, Path | None], None]  # raises BundleError for a bundle that must not be used
@@ -115,19 +114,15 @@ def _add_version(bundle: Path, manifest: Manifest, target: Path, key: Path | Non
         new.rename(target)
     except BaseException as cause:
         shutil.rmtree(new, ignore_errors=True)
-        if isinstance(cause, OSError) and cause.errno in DISK_FULL:
-            raise _no_room(manifest, to, cause) from cause
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            size, free = sum(entry.bytes for entry in manifest.files.values()), shutil.disk_usage(to).free
+            raise BundleError(
+                f"{to}: expected room for a bundle of {size / 1e6:.1f} MB, got {free / 1e6:.1f} MB free: "
+                f"{cause.strerror}; free some space; the current version stays"
+            ) from cause
         raise
     fsync(versions)
     return len(manifest.files) - shared, shared
-
-
-def _no_room(manifest: Manifest, to: Path, cause: OSError) -> BundleError:
-    size = sum(entry.bytes for entry in manifest.files.values())
-    return BundleError(
-        f"{to}: expected room for a bundle of {size / 1e6:.1f} MB, got {shutil.disk_usage(to).free / 1e6:.1f} MB free: "
-        f"{cause.strerror}; free some space; the current version stays"
-    )
 
 
 def _copy(bundle: Path, manifest: Manifest, new: Path, existing: dict[str, Path]) -> int:

@@ -11,7 +11,6 @@ from mlkd.losses.partial_softmax import PartialSoftmax
 from mlkd.losses.pkt import Pkt
 from mlkd.losses.reviewkd import ReviewKD
 from mlkd.losses.rkd import Rkd
-from mlkd.models.outputs import Outputs
 
 Loss = Bce | LabelKL | ClassAware | InstanceAware | Asymmetric | Mse | PartialSoftmax | Rkd | Pkt | ReviewKD | Kd
 
@@ -24,7 +23,6 @@ __all__ = [
     "LabelKL",
     "Loss",
     "Mse",
-    "Outputs",
     "PartialSoftmax",
     "Pkt",
     "ReviewKD",

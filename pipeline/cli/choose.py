@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-from pathlib import Path
 
-from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument
+from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument, find_result
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.result import read_json
 
@@ -27,39 +26,23 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Say which engine to deploy within limits, why, and the runner-up."""
-    limits = {name: getattr(options, name) for name in ("max_p90_ms", "min_map", "max_mb")}
-    choose(options.recipe, RUNS, DIST, device=options.device, as_json=options.json, **limits)
-
-
-def choose(
-    recipe: str,
-    runs: Path,
-    dist: Path,
-    *,
-    device: str | None = None,
-    max_p90_ms: float | None = None,
-    min_map: float | None = None,
-    max_mb: float | None = None,
-    as_json: bool = False,
-) -> None:
-    """Print the engine, why, and the runner-up; without `device` for the machine that ran the bench.
-
-    Raises ValueError if nothing was measured or nothing fits.
-    """
     from benchmarks.report.figures import points
     from benchmarks.report.problems import of_distillation
-    from benchmarks.report.recommendation import choose as choose_engine
+    from benchmarks.report.recommendation import choose
     from benchmarks.schema import read_report
     from benchmarks.sections import Distillation
 
-    file = _report(recipe, runs, dist)
+    name = find_recipe(options.recipe).stem
+    files = [RUNS / name / "report" / REPORT, DIST / name / REPORT]
+    file = find_result(options.recipe, "report", files, "bench")
     report = read_report(read_json(file))
-    device = device or report.devices[0].name
-    answer = choose_engine(report.rows, device=device, max_p90_ms=max_p90_ms, min_map=min_map, max_mb=max_mb)
+    device = options.device or report.devices[0].name
+    limits = {name: getattr(options, name) for name in ("max_p90_ms", "min_map", "max_mb")}
+    answer = choose(report.rows, device=device, **limits)
     wrong = [f"{problem.claim} {problem.numbers}" for problem in of_distillation(report.distillation)]
     distillation = report.distillation or Distillation()
     maps = {f"{net}_map": getattr(distillation, f"{net}_map") for net in ("teacher", "student", "baseline")}
-    if as_json:
+    if options.json:
         facts = {"device": device, "report": str(file), **dataclasses.asdict(answer), **maps, "problems": wrong}
         print(json.dumps(facts, indent=1))
         return
@@ -71,12 +54,3 @@ def choose(
     print(f"test mAP in float: teacher {teacher}, student {student}, student without a teacher {baseline}")
     for text in wrong:
         print(f"problem: {text}")
-
-
-def _report(recipe: str, runs: Path, dist: Path) -> Path:
-    name = find_recipe(recipe).stem
-    files = [runs / name / "report" / REPORT, dist / name / REPORT]
-    for file in files:
-        if file.is_file():
-            return file
-    raise ValueError(f"{recipe}: expected its report at {' or '.join(map(str, files))}, got none; run bench first")

@@ -6,6 +6,8 @@ import argparse
 import shutil
 
 from pipeline.cli.options import RUNS, Commands, add_command
+from pipeline.recipe.find import find_recipe
+from pipeline.runner.session import locked
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -15,9 +17,6 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Remove the results of one recipe; dist/ stays."""
-    from pipeline.recipe.find import find_recipe
-    from pipeline.runner.session import locked
-
     folder = RUNS / find_recipe(options.recipe).stem
     if folder.is_dir():
         with locked(folder):

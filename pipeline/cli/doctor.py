@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.doctor import Built, Drift, diagnose, measure_drift, pairs, render
+from benchmarks.doctor import Built, Drift, diagnose, measure_drift, pairs
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import read_bundle
 from export.bundle.golden import Golden
@@ -19,8 +18,9 @@ from export.bundle.manifest import Manifest
 from export.errors import EngineError, MissingRuntimeError
 from export.tagger.engine_choice import backend_of
 from mlkd.data.prepared import read_split
-from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument
+from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument, find_result
 from pipeline.recipe.find import find_recipe
+from pipeline.runner.result import write_json
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -32,14 +32,11 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Say why int8 engines are no faster than float, and whether this CPU computes them right."""
-    doctor(options.recipe, RUNS, DIST, options.json)
-
-
-def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None:
-    """Print a diagnosis of each int8 engine from its profile and scores; with `out`, write it as JSON too."""
+    out: Path | None = options.json
     if out is not None and not out.parent.is_dir():
         raise ValueError(f"--json {out}: expected a file in an existing folder, got {out.parent}; make it")
-    folder = _bundle(recipe, runs, dist)
+    results = RUNS / find_recipe(options.recipe).stem
+    folder = find_result(options.recipe, "bundle", [results / "bundle" / "bundle", DIST / results.name], "export")
     manifest = read_bundle(folder)
     engines = [
         Built(name=entry.name, precision=entry.precision, backend=backend_of(entry), file=folder / entry.file)
@@ -57,10 +54,10 @@ def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None
         except (EngineError, MissingRuntimeError) as cause:
             lacking[int8.name] = str(cause)
             continue
-        print(render(diagnoses[-1]))
+        print(diagnoses[-1])
     for name, reason in lacking.items():
         print(f"{name}: not examined here: {reason}")
-    drifts = _drifts(engines, _images(folder, manifest, runs / find_recipe(recipe).stem / "data"))
+    drifts = _drifts(engines, _images(folder, manifest, results / "data"))
     for name, drift in drifts.items():
         print(f"{name}: {drift}{_instead(drifts, engines) if drift.saturates else ''}")
     if out is not None:
@@ -69,7 +66,7 @@ def doctor(recipe: str, runs: Path, dist: Path, out: Path | None = None) -> None
             "not_examined": lacking,
             "drift": {name: dataclasses.asdict(drift) for name, drift in drifts.items()},
         }
-        out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_json(out, facts)
 
 
 def _images(folder: Path, manifest: Manifest, data: Path) -> tuple[Any, ...]:
@@ -98,12 +95,3 @@ def _instead(drifts: dict[str, Drift], engines: Sequence[Built]) -> str:
     good = [name for name, drift in drifts.items() if not drift.saturates]
     good = good or [engine.name for engine in engines if engine.precision == "fp32"]
     return f"; use {' or '.join(good) or 'an engine in float'}"
-
-
-def _bundle(recipe: str, runs: Path, dist: Path) -> Path:
-    name = find_recipe(recipe).stem
-    folders = [runs / name / "bundle" / "bundle", dist / name]
-    for folder in folders:
-        if folder.is_dir():
-            return folder
-    raise ValueError(f"{recipe}: expected its bundle in {' or '.join(map(str, folders))}, got none; run export first")

@@ -14,16 +14,13 @@ OK, USER_ERROR, INTERRUPTED = 0, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Returns:
-        0 when it is done, 1 if some devices failed, 2 for an error that the user can fix, 130 when interrupted.
-    """
+    """Run one command; returns 1 if some devices failed, 2 for an error that the user can fix, 130 when interrupted."""
     options = _parser().parse_args(arguments)
     options.recipe = getattr(options, "named", None) or getattr(options, "recipe", None)
     try:
-        if options.run is not stages.run:
-            ranks.refuse_several(options.command)
+        if ranks.count() > 1 and options.run is not stages.run:
+            text = f"{options.command}: expected one process, got {ranks.count()}; run it without the launcher"
+            raise ValueError(text)
         code: int | None = options.run(options)
     except KeyboardInterrupt:
         if ranks.is_first():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # imported where a command needs them: torch takes seconds
+from pipeline.runner.stage import Pipeline
+
+if TYPE_CHECKING:  # imported where a command needs it: torch takes seconds
     from pipeline.recipe.schema import Recipe
-    from pipeline.runner.stage import Pipeline
 
 RUNS, DIST = Path("runs"), Path("dist")
 
@@ -21,17 +22,7 @@ Run = Callable[[argparse.Namespace], int | None]
 def add_command(
     commands: Commands[argparse.ArgumentParser], name: str, run: Run, text: str | None = None
 ) -> argparse.ArgumentParser:
-    """Add a command.
-
-    Args:
-        commands: the sub-parsers of the program.
-        name: the word on the command line.
-        run: what it does; returns an exit code, or None for 0.
-        text: its help; by default the first line of the docstring of `run`.
-
-    Returns:
-        The command's parser, to take more options.
-    """
+    """Add a command; its help is `text`, or the first line of the docstring of `run`, which may return an exit code."""
     text = text or (run.__doc__ or "").splitlines()[0]
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(run=run)
@@ -66,6 +57,15 @@ def read_recipe(options: argparse.Namespace) -> Recipe:
 
     find_script()  # fails before anything is trained or measured
     return dataclasses.replace(recipe, bench=recipe.bench.thorough())
+
+
+def find_result(recipe: str, what: str, files: Sequence[Path], command: str) -> Path:
+    """Return the first of the files or folders that exists; raises ValueError that names the command to run."""
+    for file in files:
+        if file.exists():
+            return file
+    places = " or ".join(map(str, files))
+    raise ValueError(f"{recipe}: expected its {what} at {places}, got none; run {command} first")
 
 
 def pipeline_of(recipe: Recipe, options: argparse.Namespace) -> Pipeline:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from pipeline.cli.options import Commands, add_command, add_recipe_options, pipeline_of, read_recipe
-
-if TYPE_CHECKING:
-    from pipeline.runner.stage import Decision
+from pipeline.runner.stage import Decision, duration, size
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -18,8 +15,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Say what would run, why, for about how long, and what teacher and student cost."""
-    from pipeline.cli import costs
-    from pipeline.runner.stage import duration, size
+    from pipeline.cli import costs  # imports torch, which takes seconds
 
     recipe = read_recipe(options)
     pipeline = pipeline_of(recipe, options)
@@ -30,21 +26,18 @@ def run(options: argparse.Namespace) -> None:
     for text in costs.lines(recipe, pipeline.folder / "data" if has_data else None):
         print(text)
     waiting = [decision for decision in decisions if decision.runs]
-    estimated, unknown = (
-        [decision for decision in waiting if (decision.seconds is None) is missing] for missing in (False, True)
-    )
+    estimated = [decision for decision in waiting if decision.seconds is not None]
+    unknown = [decision.stage for decision in waiting if decision.seconds is None]
     totals = []
     if estimated:
         seconds, volume = (sum(getattr(one, name) or 0 for one in estimated) for name in ("seconds", "bytes"))
         totals = [f"about {duration(seconds)}, {size(volume)}"]
     if unknown:
-        totals += [f"no estimate for {', '.join(decision.stage for decision in unknown)}"]
+        totals += [f"no estimate for {', '.join(unknown)}"]
     print("; ".join(totals) or "nothing to do")
 
 
 def _format_decision(decision: Decision) -> str:
-    from pipeline.runner.stage import duration, size
-
     if not decision.runs:
         return f"  skip  {decision.stage:16} {decision.why}"
     about = [duration(decision.seconds)] if decision.seconds is not None else []

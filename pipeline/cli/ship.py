@@ -88,13 +88,11 @@ def on_all(entries: Sequence[DeviceEntry], work: Callable[[Device], Shipped]) ->
 def table(results: Sequence[Shipped]) -> str:
     """One line a device."""
     rows = [("device", "version", "was", "engine")]
-    rows += [(result.device, result.version[:SHOWN], result.was[:SHOWN] or "-", _engine(result)) for result in results]
+    for result in results:
+        engine = f"FAILED: {result.failure}" if result.failure else f"{result.engine}: {result.reason}"
+        rows.append((result.device, result.version[:SHOWN], result.was[:SHOWN] or "-", engine))
     first, second, third = (max(len(row[column]) for row in rows) for column in range(3))
     return "\n".join(f"{row[0]:{first}}  {row[1]:{second}}  {row[2]:{third}}  {row[3]}" for row in rows)
-
-
-def _engine(result: Shipped) -> str:
-    return f"FAILED: {result.failure}" if result.failure else f"{result.engine}: {result.reason}"
 
 
 def _attempt(work: Callable[[Device], Shipped], device: Device) -> Shipped:

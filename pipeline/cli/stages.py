@@ -50,7 +50,8 @@ def publish(folder: Path, dist: Path) -> None:
     measured = report is not None and report.identity["reads"]["bundle"] == bundle.content
     newest = folder / ("report" if measured else "bundle") / "bundle"
     bundles.recover(dist)
-    equal = _equal(newest / bundles.DIGEST, dist / bundles.DIGEST)
+    digest = dist / bundles.DIGEST
+    equal = digest.is_file() and digest.read_bytes() == (newest / bundles.DIGEST).read_bytes()
     if not (equal and _is_whole(dist)):
         signature = dist / bundles.SIGNATURE
         signed = signature.read_bytes() if signature.is_file() else None
@@ -68,7 +69,3 @@ def _is_whole(bundle: Path) -> bool:
     except BundleError:
         return False
     return True
-
-
-def _equal(first: Path, second: Path) -> bool:
-    return second.is_file() and first.read_bytes() == second.read_bytes()

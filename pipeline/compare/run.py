@@ -25,18 +25,10 @@ def compare(
     seeds: int | None = None,
     force: Collection[str] = (),
 ) -> Table:
-    """Run what is not finished of a comparison, and write its page, also when interrupted.
+    """Run what is not finished of a comparison in `folder`, runs/NAME, and write its page, also when interrupted.
 
-    Args:
-        recipe: The recipe with its protocol, `compare`.
-        folder: Results of the recipe, runs/NAME.
-        progress: Gives a stage's progress display.
-        methods: Names of methods; None: all of the protocol.
-        seeds: Number of seeds, from seed 0 on; None: all of the protocol.
-        force: Stages to run again.
-
-    Returns:
-        The table of everything that is finished.
+    Without names of `methods` or the number of `seeds`, all of the protocol run.  Returns the table of everything that
+    is finished.
 
     Raises:
         ValueError: The protocol has no such method, seed or stage, or a loss needs more than the teachers give.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,6 @@ import numpy as np
 
 from benchmarks.accuracy import role_map
 from benchmarks.device import machine
-from mlkd.core.files import write_file
 from mlkd.core.intervals import influence
 from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split
@@ -23,7 +21,7 @@ from mlkd.training.trainer import NonFiniteLossError, train
 from pipeline import stages, teachers
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.stages import teacher
 from pipeline.stages.data import features_folder
@@ -119,7 +117,7 @@ def _choose(names: Mapping[float, str], context: Context) -> None:
     finite = {factor: value for factor, value in maps.items() if value is not None}
     best = max(finite, key=finite.__getitem__, default=None)
     facts = {"factor": best, "select_map": {f"{factor:g}": value for factor, value in maps.items()}}
-    write_file(context.out / CHOSEN, json.dumps(facts, indent=1) + "\n")
+    write_json(context.out / CHOSEN, facts)
 
 
 def _train(
@@ -134,12 +132,13 @@ def _train(
     if chosen is not None:
         factor = read_json(context.inputs[chosen] / CHOSEN)["factor"]
         if factor is None:  # training diverged at every factor of the grid
-            _write_select_map(context.out, None)
+            write_json(context.out / OUTCOME, {"select_map": None}, indent=None)
             return
         training = dataclasses.replace(training, losses=method.losses(factor))
     if not (context.out / OUTCOME).is_file():  # written already: interrupted while removing weights
-        write_file(context.out / MACHINE, json.dumps(machine.identity()) + "\n")
-        _write_select_map(context.out, _trained_map(recipe, {**config, "training": training}, context))
+        write_json(context.out / MACHINE, machine.identity(), indent=None)
+        select_map = _trained_map(recipe, {**config, "training": training}, context)
+        write_json(context.out / OUTCOME, {"select_map": select_map}, indent=None)
     for file in context.out.rglob("*.safetensors"):
         if file.name not in keep:
             file.unlink()
@@ -168,7 +167,7 @@ def _trained_map(recipe: Recipe, config: Mapping[str, Any], context: Context) ->
 def _test(final: str, context: Context) -> None:
     """Write the best epoch's scores of test, mAP by role, and the influence of every image on mAP."""
     if _select_map(context.inputs[final]) is None:
-        write_file(context.out / TEST, json.dumps({"map": None}) + "\n")
+        write_json(context.out / TEST, {"map": None}, indent=None)
         return
     test = read_split(context.inputs["data"], "test")
     scores = evaluate.score_folder(context.inputs[final], test)
@@ -179,14 +178,10 @@ def _test(final: str, context: Context) -> None:
         "major": role_map(scores, test.targets, test.of_role("major"), test.label_mask),
         "minor": role_map(scores, test.targets, test.of_role("minor"), test.label_mask),
     }
-    write_file(context.out / TEST, json.dumps(facts) + "\n")
+    write_json(context.out / TEST, facts, indent=None)
 
 
 def _select_map(folder: Path) -> float | None:
     """The best epoch's mAP on select; None if training diverged."""
     value: float | None = read_json(folder / OUTCOME)["select_map"]
     return value
-
-
-def _write_select_map(out: Path, value: float | None) -> None:
-    write_file(out / OUTCOME, json.dumps({"select_map": value}) + "\n")

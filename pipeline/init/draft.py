@@ -71,7 +71,9 @@ student:
     backbone_scale: 0.3
     batch_size: {batch_size}
     losses:
-{losses}\
+      - {{kind: bce}}
+      - {{kind: label_kl}}
+      # - {{kind: reviewkd, weight: 10, ramp_epochs: 0}}  # best for short training; two to three times slower
 # The baseline is trained like the student, but without a teacher.
 
 export:
@@ -92,27 +94,15 @@ GATES = """\
 """
 
 
-LOSSES = """\
-      - {kind: bce}
-      - {kind: label_kl}
-      # - {kind: reviewkd, weight: 10, ramp_epochs: 0}  # best for short training; two to three times slower
-"""
-
-
 def init(folder: Path, given: Mapping[str, Any], out: Path | None, *, force: bool = False, look: bool = False) -> None:
-    """Describe the folder and write a recipe for it; nothing is written into the folder.
+    """Describe the folder and write a recipe for it to `out`; nothing is written into the folder.
 
-    Args:
-        folder: the user's images.
-        given: keys of the data section that the user has given.
-        out: the recipe file; None: named after the folder, in the current folder.
-        force: replace an earlier recipe.
-        look: write nothing at all, and import no torch.
-
-    Raises:
-        ValueError: its advice names options of this command.
+    `given` holds keys of the data section; `look` writes nothing at all, and imports no torch.  Raises ValueError with
+    advice that names options of this command.
     """
-    out = out or Path(f"{_file_name(folder)}.yaml")
+    if out is None:
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.absolute().name).strip("-_") or "mine"
+        out = Path(f"{name}.yaml")
     if not look:
         _check_out(out, folder, force)
     try:
@@ -131,18 +121,14 @@ def init(folder: Path, given: Mapping[str, Any], out: Path | None, *, force: boo
     if look:
         print("nothing was written; run without --look to write the recipe")
         return
-    _write(out, recipe_text(surveyed))
+    from pipeline.recipe.schema import check, read_recipe  # imports torch, which takes seconds
+
+    text = recipe_text(surveyed)
+    check(read_recipe(text, out))
+    write_file(out, text)
     print(
         f"wrote {out}; next: python -m pipeline plan --recipe {out}; then distill, export and bench with that --recipe"
     )
-
-
-def _write(out: Path, text: str) -> None:
-    """Write the recipe if it is valid.  Raises ValueError."""
-    from pipeline.recipe.schema import check, read_recipe  # imports torch, which takes seconds
-
-    check(read_recipe(text, out))
-    write_file(out, text.encode())
 
 
 def _check_out(out: Path, folder: Path, force: bool) -> None:
@@ -168,17 +154,16 @@ def scale_of(surveyed: Survey) -> Scale:
 
 def recipe_text(surveyed: Survey) -> str:
     """Format the recipe as YAML; the user's text is quoted as JSON, which is valid YAML."""
-    scale, images = scale_of(surveyed), len(surveyed.result.rows)
+    scale, images, rest = scale_of(surveyed), len(surveyed.result.rows), surveyed.not_in_table
     minutes, an_epoch = _minutes(images, scale)
     return RECIPE.format(
         **vars(scale) | {"images": images},
         labels=len(surveyed.result.labels),
         data=_data(surveyed.source),
-        unlabelled=_unlabelled(surveyed),
+        unlabelled=f"  # unlabelled: .  # also train on the {rest} images without tags\n" if rest else "",
         student=LITE0,
         teacher_package=package_of(scale.teacher),
         student_package=package_of(LITE0),
-        losses=LOSSES,
         calibration=max(300, len(surveyed.result.labels)),  # they have to cover every label
         gates="" if images > SMALL else GATES,
         minutes=_format(minutes),
@@ -189,19 +174,12 @@ def recipe_text(surveyed: Survey) -> str:
 def _data(source: Folder) -> str:
     """The data section, with every key that differs from its default."""
     changed = {key.name: getattr(source, key.name) for key in keys(Folder) if getattr(source, key.name) != key.default}
-    return "\n".join(
-        f"  {name}: {_quoted(value)}" for name, value in {"kind": "folder", "root": source.root, **changed}.items()
-    )
+    given = {"kind": "folder", "root": source.root, **changed}
+    return "\n".join(f"  {name}: {json.dumps(value, ensure_ascii=False, default=str)}" for name, value in given.items())
 
 
 def _format(minutes: Mapping[str, float]) -> str:
     return ", ".join(f"{stage}: {value:.2g}" for stage, value in minutes.items())
-
-
-def _unlabelled(surveyed: Survey) -> str:
-    if not surveyed.not_in_table:
-        return ""
-    return f"  # unlabelled: .  # also train on the {surveyed.not_in_table} images without tags\n"
 
 
 def _minutes(images: int, scale: Scale) -> tuple[dict[str, float], dict[str, float]]:
@@ -211,11 +189,3 @@ def _minutes(images: int, scale: Scale) -> tuple[dict[str, float], dict[str, flo
     stages = {"data": max(0.1, images * 0.005 / 60), "teacher_outputs": max(0.1, teacher * FORWARD * 4)}
     epochs = {"teacher": max(0.01, teacher), "student": max(0.01, student), "baseline": max(0.01, student)}
     return stages, epochs
-
-
-def _quoted(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str)
-
-
-def _file_name(folder: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", folder.absolute().name).strip("-_") or "mine"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mlkd.losses import Asymmetric, Bce
+from pipeline.recipe.find import find_beside
 from pipeline.recipe.reader import ConfigError, Fault, read_yaml
 
 KEY = "extends"
 
 
-def read_tree(path: Path, find: Callable[[str, Path], Path], below: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Read a file and merge its keys into those of the recipe that it extends.
+def read_tree(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Read a file and merge its keys into those of the recipe that it extends; `below` are files that extend this one.
 
     Mappings are merged key by key; lists, values, and mappings of another `kind` replace those of the base.
-    `find` finds the file for a name in another file; `below` are the files that extend this one.  Raises ConfigError.
+    Raises ConfigError.
     """
     tree = read_yaml(path)
     if not isinstance(tree, dict):
@@ -27,12 +27,12 @@ def read_tree(path: Path, find: Callable[[str, Path], Path], below: tuple[Path, 
     if not isinstance(base, str):
         raise ConfigError(path, [Fault(KEY, f"expected the name of a recipe or a file, got {base!r}")])
     try:
-        parent = find(base, path)
+        parent = find_beside(base, path)
     except ValueError as cause:
         raise ConfigError(path, [Fault(KEY, str(cause))]) from None
     if parent.resolve() in [file.resolve() for file in (path, *below)]:
         raise ConfigError(path, [Fault(KEY, f"expected another recipe, got {base}, which extends this one")])
-    return _merge(read_tree(parent, find, (*below, path)), tree)
+    return _merge(read_tree(parent, (*below, path)), tree)
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -10,14 +10,7 @@ RECIPES = Path(__file__).with_name("recipes")
 
 
 def find_recipe(name_or_path: str) -> Path:
-    """Find the file of a recipe.
-
-    Args:
-        name_or_path: Name of a recipe in pipeline/recipe/recipes, or path to a YAML file.
-
-    Raises:
-        ValueError: There is no such recipe or file; the message names the closest recipe.
-    """
+    """Find the file of a recipe by its name or path; raises ValueError that names the closest recipe."""
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         if not path.is_file():

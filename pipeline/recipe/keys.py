@@ -32,14 +32,15 @@ def keys(cls: type) -> tuple[Key, ...]:
         if dataclasses.is_dataclass(owner):
             comments |= _comments(textwrap.dedent(inspect.getsource(owner)))
     return tuple(
-        Key(field.name, hints[field.name], _default(field), comments.get(field.name, ""))
+        Key(
+            name=field.name,
+            kind=hints[field.name],
+            default=field.default if field.default_factory is dataclasses.MISSING else field.default_factory(),
+            comment=comments.get(field.name, ""),
+        )
         for field in dataclasses.fields(cls)
         if field.init
     )
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def _comments(source: str) -> dict[str, str]:

@@ -6,19 +6,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
-from mlkd.losses import (
-    Bce,
-    ClassAware,
-    InstanceAware,
-    Kd,
-    LabelKL,
-    Loss,
-    Mse,
-    PartialSoftmax,
-    Pkt,
-    ReviewKD,
-    Rkd,
-)
+from mlkd.losses import Bce, ClassAware, InstanceAware, Kd, LabelKL, Loss, Mse, PartialSoftmax, Pkt, ReviewKD, Rkd
 
 NO_TEACHER, PUBLISHED = "none", "l2d"  # the other methods are compared with both
 

@@ -21,7 +21,7 @@ from mlkd.models.weights import FileWeights, PackageWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from mlkd.training.config import Training
 from pipeline.recipe.extends import completed, read_tree
-from pipeline.recipe.find import find_beside, find_recipe
+from pipeline.recipe.find import find_recipe
 from pipeline.recipe.methods import Compare
 from pipeline.recipe.reader import ConfigError, Fault, build, parse_yaml
 
@@ -150,21 +150,14 @@ class Recipe:
 
 
 def load_recipe(name_or_path: str, data: Path | None = None) -> Recipe:
-    """Load a recipe, which may extend another one.
-
-    Args:
-        name_or_path: Name of a recipe in pipeline/recipe/recipes, or path to a YAML file.
-        data: Replaces `data.root`.
-
-    Returns:
-        The recipe, named after its file.
+    """Load a recipe of the project by name, or a YAML file by path; `data` replaces `data.root`.
 
     Raises:
         ConfigError: The file has faults; the message lists all of them.
         ValueError: There is no such recipe.
     """
     path = find_recipe(name_or_path)
-    tree = read_tree(path, find_beside)
+    tree = read_tree(path)
     if "name" in tree:
         fault = f"expected none: the file's name is the recipe's, got {tree['name']!r}"
         raise ConfigError(path, [Fault("name", fault)])
@@ -174,15 +167,7 @@ def load_recipe(name_or_path: str, data: Path | None = None) -> Recipe:
 
 
 def read_recipe(text: str, path: Path) -> Recipe:
-    """Read a recipe from text.
-
-    Args:
-        text: YAML without `extends`.
-        path: File for error messages; its name is the recipe's.
-
-    Raises:
-        ConfigError: The text has faults; the message lists all of them.
-    """
+    """Read a recipe from YAML without `extends`; it is named after `path`.  Raises ConfigError with all faults."""
     return _built(parse_yaml(text, path), path)
 
 
@@ -196,11 +181,7 @@ def _built(tree: dict[str, Any], path: Path) -> Recipe:
 
 
 def check(recipe: Recipe) -> None:
-    """Check that initial weights and the files of `ready_teachers` exist.
-
-    Raises:
-        ValueError: A file or a package is missing.
-    """
+    """Raise ValueError if initial weights or files of `ready_teachers` are missing."""
     for trained in (recipe.teacher, recipe.student):
         weights = trained.model.weights if trained is not None else None
         if isinstance(weights, PackageWeights):

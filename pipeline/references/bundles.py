@@ -5,28 +5,24 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from export.backends import OnnxRuntime, OpenVino, score_in_batches
 from export.bundle.bundle import PROGRAM, EngineEntry, Parts, read_bundle, write_bundle
 from export.bundle.golden import write_golden
 from export.onnx.to_onnx import to_onnx
-from export.precision.int8 import int8
+from export.precision.int8 import int8, int8_x86
 from export.precision.int8_openvino import int8_openvino
-from export.precision.int8_x86 import int8_x86
 from mlkd.core.files import sha256_of
 from mlkd.core.thresholds import Thresholds
 from mlkd.data.prepared import Split, read_split
 from mlkd.models.checkpoint import load_labels, load_model
-from pipeline.int8_graphs import CALIBRATION
 from pipeline.recipe.schema import INT8, Engine, Recipe
-from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
 from pipeline.validation import BATCH, tuned
 
@@ -48,15 +44,18 @@ def select_engines(recipe: Recipe) -> tuple[Engine, ...]:
 
 
 def export_model(
-    recipe: Recipe, context: Context, model: str, folder: Path, engines: Sequence[Engine]
+    recipe: Recipe, context: Context, model: str, folder: Path, engines: Sequence[Engine], calibrated: Collection[str]
 ) -> dict[Engine, str]:
-    """Write the bundle of the model in `folder` with the engines that can be made; returns why others cannot."""
+    """Write the bundle of the model in `folder` with the engines that can be made; returns why others cannot.
+
+    `calibrated` names the images that calibrated the student's int8 graphs.
+    """
     tune = read_split(context.inputs["data"], "tune")
     failed: dict[Engine, str] = {}
     entries: dict[Engine, EngineEntry] = {}
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        graphs = _graphs(context.inputs, folder, {engine.precision for engine in engines}, work)
+        graphs = _graphs(context.inputs, folder, {engine.precision for engine in engines}, calibrated, work)
         for engine in engines:
             entry = _attempt(partial(_entry, engine, graphs, work, tune, recipe.export.thresholds))
             if isinstance(entry, str):
@@ -101,7 +100,9 @@ def _inside(file: Path, work: Path) -> str:
     return file.relative_to(work).as_posix()
 
 
-def _graphs(inputs: Mapping[str, Path], folder: Path, precisions: set[str], work: Path) -> Graphs:
+def _graphs(
+    inputs: Mapping[str, Path], folder: Path, precisions: set[str], calibrated: Collection[str], work: Path
+) -> Graphs:
     """Export a model in float32 and in these precisions: ONNX graphs to work/models, others to work/graphs."""
     tagger, labels = load_model(folder), load_labels(folder)
     recipe_hash = read_bundle(inputs["bundle"] / "bundle", verify=False).recipe_hash
@@ -112,19 +113,13 @@ def _graphs(inputs: Mapping[str, Path], folder: Path, precisions: set[str], work
     if isinstance(float_graph, str):
         return dict.fromkeys(precisions, f"the export to ONNX failed: {float_graph}")
     graphs: dict[str, Path | str] = {"fp32": float_graph}
+    train = read_split(inputs["data"], "train")
+    rows = [row for row, name in enumerate(train.names) if name in calibrated]
     for precision in sorted(precisions & QUANTIZERS.keys()):
-        images = _calibration_images(inputs, tagger.image_px)
+        images = np.array(train.pixels(tagger.image_px)[rows])
         out = work / ("graphs/int8_openvino.xml" if precision == "int8_openvino" else f"models/{precision}.onnx")
         graphs[precision] = _attempt(partial(QUANTIZERS[precision], float_graph, images, out))
     return graphs
-
-
-def _calibration_images(inputs: Mapping[str, Path], image_px: int) -> NDArray[np.uint8]:
-    """The calibration images of the student's graphs, (N, image_px, image_px, 3)."""
-    calibrated = read_json(inputs["precisions"] / CALIBRATION)["sha256"]
-    train = read_split(inputs["data"], "train")
-    rows = [row for row, name in enumerate(train.names) if name in calibrated]
-    return np.array(train.pixels(image_px)[rows])
 
 
 def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split, aim: Thresholds) -> EngineEntry:

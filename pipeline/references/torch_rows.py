@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import shutil
 import tempfile
 import weakref
@@ -27,7 +26,7 @@ from pipeline.recipe.schema import Recipe
 from pipeline.references import torch_model
 from pipeline.references.torch_model import TorchModel
 from pipeline.references.torch_process import run_in_process
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 from pipeline.tagger_cli import measuring
 
 COMPILED = "torch-compile"
@@ -41,7 +40,7 @@ def compile_student(folder: Path, student: ReferenceScores, threads: int, files:
         answer = run_in_process(torch_model.check_scores, compiled, files, student.scores)
     except ProcessFailedError as cause:
         answer = dataclasses.asdict(ScoreResult(error=str(cause)))
-    (out / FACTS).write_text(json.dumps(answer, indent=1) + "\n", encoding="utf-8")
+    write_json(out / FACTS, answer)
 
 
 def measured_models(

@@ -25,11 +25,7 @@ class AgreementError(ValueError):
 
 
 def find_script() -> Path:
-    """Return the path of the script.
-
-    Raises:
-        AgreementError: The package is installed without the checkout that holds the script.
-    """
+    """Return the path of the script; raises AgreementError where the package is installed without a checkout."""
     if not SCRIPT.is_file():
         raise AgreementError(
             f"{SCRIPT}: file not found. A thorough bench runs this script, which only a checkout of the project has. "
@@ -42,13 +38,7 @@ def check_agreement(bundles: Sequence[Bundle], threads: int) -> Agreement | None
     """Compare our engine-only times with those of benchmark_app.
 
     The check takes the largest model that OpenVINO runs in float: the call from Python, which benchmark_app leaves
-    out, is the smallest share of its time.
-
-    Returns:
-        The facts of the check, or None without an OpenVINO engine in float.
-
-    Raises:
-        AgreementError: The check could not be made.
+    out, is the smallest share of its time.  Without such a model, the result is None.  Raises AgreementError.
     """
     rows: dict[Path, str] = {}
     for bundle in bundles:
@@ -62,11 +52,7 @@ def check_agreement(bundles: Sequence[Bundle], threads: int) -> Agreement | None
 
 
 def run_script(model: Path, threads: int, *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """Run the script in a process of its own and return the facts that it prints.
-
-    Raises:
-        AgreementError: The script is missing, failed, or took longer than `timeout_s`.
-    """
+    """Run the script in a process of its own and return the facts that it prints; raises AgreementError if it fails."""
     command = [sys.executable, str(find_script()), str(model.resolve()), "--threads", str(threads), "--json"]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:

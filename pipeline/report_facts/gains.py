@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from export.bundle.manifest import EngineEntry, Manifest
 from mlkd.core.intervals import difference_interval
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import average_precision, mean_average_precision
+from pipeline.runner.result import read_json
 
 
 def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels: Labels) -> Distillation:
@@ -52,10 +52,9 @@ def _by_role(scores: Mapping[str, NDArray[np.float32]], truth: Truth, role: NDAr
 
 
 def int8_gain(manifest: Manifest, rows: Sequence[Row]) -> Int8Gain | None:
-    """Compare the fastest int8 engine, engine alone, with the fp32 graph computed in f32 and in bf16.
+    """Compare the fastest int8 engine, engine alone, with its runtime's fp32 engines in f32 and in bf16.
 
-    Returns:
-        The gain in the int8 engine's own runtime, or None where no int8 engine was measured.
+    None where no int8 engine was measured.
     """
     measured = {row.name: row for row in rows if row.status == "measured"}
     known = [entry for entry in manifest.engines if entry.name in measured]
@@ -91,7 +90,7 @@ def _engine_p50(row: Row) -> float:
 
 def training(folder: Path) -> list[dict[str, Any]]:
     """The epochs of a net: {epoch, loss terms, select_map, seconds}."""
-    epochs = json.loads((folder / "history.json").read_text(encoding="utf-8"))
+    epochs = read_json(folder / "history.json")
     return [{**epoch.pop("losses", {}), **epoch} for epoch in epochs]
 
 

@@ -45,7 +45,9 @@ def grid(test: Split, manifest: Manifest, rows: Sequence[Row], scores: Path, *, 
     Half of the grid are images that engines disagree on, the rest are any.  Mistakes are those of the engine to
     deploy; where it has no scores, of the first that has.
     """
-    decided, engine = _read_scores(manifest, scores), _to_deploy(rows)
+    decided = _read_scores(manifest, scores)
+    choice = pick([row for row in place(rows) if row.device == rows[0].device], Limits())
+    engine = choice.chosen.name if choice else None
     chosen = choose([values >= thresholds for values, thresholds in decided.values()], len(test), seed)
     named = engine if engine in decided else next(iter(decided), None)
     wrong = mistakes(*decided[named], test.targets, test.label_mask) if named is not None else {}
@@ -102,11 +104,6 @@ def mistakes(
     errors = ((decided != true) & judged).sum(0)
     kept = sorted(found, key=lambda label: (-errors[label], label))[:MOST_MISTAKES]
     return {label: found[label] for label in sorted(kept)}
-
-
-def _to_deploy(rows: Sequence[Row]) -> str | None:
-    choice = pick([row for row in place(rows) if row.device == rows[0].device], Limits())
-    return choice.chosen.name if choice else None
 
 
 def _read_scores(manifest: Manifest, scores: Path) -> Decided:

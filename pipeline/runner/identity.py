@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+NOT_INSTALLED = "not installed"
+
 
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Describe the differences between two identities, four at most."""
@@ -22,40 +24,27 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return "; ".join(texts[:4]) + (f"; and {len(texts) - 4} more" if len(texts) > 4 else "")
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, *, published: bool = False) -> Any:
     """Convert dataclasses, paths and tuples to JSON values.
 
     A field with the metadata `identity: False` changes no result and is left out. A field with `identity: "unless
-    default"` is left out at its default, so that results from before the field existed stay valid.
+    default"` is left out at its default, so that results from before the field existed stay valid. What is `published`
+    has all fields that change a result, but no path, which is private.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (entry for entry in dataclasses.fields(value) if _counts(entry, getattr(value, entry.name)))
-        return {entry.name: plain(getattr(value, entry.name)) for entry in fields}
+        fields = {entry: getattr(value, entry.name) for entry in dataclasses.fields(value)}
+        return {e.name: plain(item, published=published) for e, item in fields.items() if _counts(e, item, published)}
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): plain(item, published=published) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+        return [plain(item, published=published) for item in value]
+    return str(value) if isinstance(value, Path) and not published else value
 
 
-def contents(value: Any) -> Any:
-    """Convert what changes a result to JSON values for publication: without paths, which are private."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value) if _changes(entry)}
-        return {name: contents(item) for name, item in fields.items() if not isinstance(item, Path)}
-    if isinstance(value, Mapping):
-        return {str(key): contents(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [contents(item) for item in value]
-    return value
-
-
-def _changes(entry: dataclasses.Field[Any]) -> bool:
-    return bool(entry.metadata.get("identity", True))
-
-
-def _counts(entry: dataclasses.Field[Any], value: Any) -> bool:
+def _counts(entry: dataclasses.Field[Any], value: Any, published: bool) -> bool:
     mark = entry.metadata.get("identity", True)
+    if published:
+        return bool(mark) and not isinstance(value, Path)
     return bool(value != entry.default) if mark == "unless default" else bool(mark)
 
 
@@ -76,8 +65,8 @@ def _short(value: Any) -> str:
 
 
 def package_version(package: str) -> str:
-    """Return the installed version of a distribution, or "not installed"."""
+    """Return the installed version of a distribution, or NOT_INSTALLED."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED

@@ -34,7 +34,11 @@ def shown(console: Console | None = None) -> Iterator[Callable[[Stage], Report]]
         if not console.is_terminal:
             yield lambda stage: _Lines(stage.name)
             return
-        with _bars(console) as bars:
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+            TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[facts]}"),
+        )  # fmt: skip
+        with Progress(*columns, console=console, transient=True) as bars:
             yield lambda stage: _Bar(bars, stage.name)
 
 
@@ -79,16 +83,6 @@ class _Bar:
             self.what = what
             self.task = self.bars.add_task(f"{self.stage}: {what}", total=total, facts="")
         self.bars.update(self.task, completed=done, total=total, facts=facts_text(facts))
-
-
-@contextmanager
-def _bars(console: Console) -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[facts]}"),
-    )  # fmt: skip
-    with Progress(*columns, console=console, transient=True) as bars:
-        yield bars
 
 
 @contextmanager

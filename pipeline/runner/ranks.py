@@ -27,12 +27,6 @@ def place() -> str:
     return "" if count() == 1 else f", process {int(os.environ['RANK']) + 1} of {count()}"
 
 
-def refuse_several(command: str) -> None:
-    """Raise ValueError if a launcher started a command that does not train more than once."""
-    if count() > 1:
-        raise ValueError(f"{command}: expected one process, got {count()}; run it without the launcher")
-
-
 class ProcessGoneError(RuntimeError):
     """Another process of the launch ended too early."""
 

@@ -59,7 +59,7 @@ def begin(partial: Path, identity: Mapping[str, Any]) -> bool:
         return True
     remove(partial)
     partial.mkdir(parents=True)
-    write_file(partial / STARTED, json.dumps(identity, indent=1, sort_keys=True) + "\n")
+    write_json(partial / STARTED, identity, sort_keys=True)
     return False
 
 
@@ -82,7 +82,7 @@ def finish(partial: Path, folder: Path, *, seconds: float, volatile: tuple[str, 
     lasting = {path: f["sha256"] for path, f in files.items() if not any(fnmatch.fnmatch(path, v) for v in volatile)}
     result = Result(identity, digest(lasting), round(seconds, 1), files)
     os.sync()  # one call, because a stage may write thousands of small files
-    write_file(partial / FINISHED, json.dumps(asdict(result), indent=1, sort_keys=True) + "\n")
+    write_json(partial / FINISHED, asdict(result), sort_keys=True)
     swap(partial, folder)
     return result
 
@@ -116,6 +116,11 @@ def digest(value: Any) -> str:
 def read_json(file: Path) -> Any:
     """Read a JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def write_json(file: Path, value: Any, *, indent: int | None = 1, sort_keys: bool = False) -> None:
+    """Write a JSON file, whole or not at all."""
+    write_file(file, json.dumps(value, indent=indent, sort_keys=sort_keys) + "\n")
 
 
 def remove(folder: Path) -> None:

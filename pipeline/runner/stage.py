@@ -94,9 +94,8 @@ class Pipeline:
         running: set[str] = set()
         for stage in self.stages:
             again = [name for name in stage.reads if name in running]
-            decision = self._decide(stage) if not again else self._decision(stage, f"{again[0]} runs first")
-            decisions.append(decision)
-            if decision.runs:
+            decisions.append(self._decide(stage, f"{again[0]} runs first" if again else None))
+            if decisions[-1].runs:
                 running.add(stage.name)
         return decisions
 
@@ -105,13 +104,10 @@ class Pipeline:
 
         If several processes were launched together, the first decides and the others join it in distributed stages.
 
-        Args:
-            progress: makes the progress callback of a stage.
-
         Raises:
-            StageError: if a stage fails.
-            ValueError: if another process runs the same recipe.
-            ranks.ProcessGoneError: if another process of the launch ended.
+            StageError: a stage failed.
+            ValueError: another process runs the same recipe.
+            ranks.ProcessGoneError: another process of the launch ended.
         """
         with ranks.joined() as group:
             if not ranks.is_first():
@@ -165,21 +161,23 @@ class Pipeline:
     def _context(self, stage: Stage, progress: Progress) -> Context:
         return Context(self._partial(stage.name), {name: self.folder / name for name in stage.reads}, progress)
 
-    def _decide(self, stage: Stage) -> Decision:
-        finished = result.read(self.folder / stage.name)
-        if finished is None:
-            return self._decision(stage, "no result yet")
-        if stage.name in self.force:
-            return self._decision(stage, "forced")
-        damage = result.damage(self.folder / stage.name, finished)
-        if damage is None and finished.identity == (identity := self._identity(stage)):
-            return self._decision(stage, "unchanged, skipped", runs=False)
-        return self._decision(stage, damage or changes(finished.identity, identity))
-
-    def _decision(self, stage: Stage, why: str, *, runs: bool = True) -> Decision:
+    def _decide(self, stage: Stage, why: str | None = None) -> Decision:
+        """Decide whether a stage runs; it does if `why` is known already."""
         last = result.read(self.folder / stage.name)
         seconds, size = (last.seconds, last.bytes) if last else (stage.seconds, stage.bytes)
-        return Decision(stage.name, runs, why, seconds, size)
+        why = why or self._reason(stage, last)
+        return Decision(stage.name, why is not None, "unchanged, skipped" if why is None else why, seconds, size)
+
+    def _reason(self, stage: Stage, last: Result | None) -> str | None:
+        """Return why a stage has to run; None if its last result holds."""
+        if last is None:
+            return "no result yet"
+        if stage.name in self.force:
+            return "forced"
+        if damage := result.damage(self.folder / stage.name, last):
+            return damage
+        identity = self._identity(stage)
+        return None if last.identity == identity else changes(last.identity, identity)
 
     def _identity(self, stage: Stage) -> dict[str, Any]:
         reads = {name: self._finished(name).content for name in stage.reads}

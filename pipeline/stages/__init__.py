@@ -28,16 +28,9 @@ from pipeline.stages import (
 def pipeline(
     recipe: Recipe, folder: Path, force: frozenset[str] = frozenset(), device_list: DeviceList | None = None
 ) -> Pipeline:
-    """Build the stages of a recipe.
+    """Build the stages of a recipe, with results in `folder`; those in `force` run again.
 
-    Args:
-        recipe: what a run is made from.
-        folder: where the results of its stages lie.
-        force: stages to run again.
-        device_list: machines to measure on besides this one.
-
-    Raises:
-        ValueError: for an estimate of a stage that does not exist.
+    Raises ValueError for an estimate of a stage that does not exist.
     """
     here, others = (device_list.here, device_list.others) if device_list else (HERE, ())
     made_by = student.recipe_hash(recipe)  # once: it reads the files of pretrained teachers

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -31,7 +30,7 @@ from pipeline.references import scores
 from pipeline.report_facts import agreement
 from pipeline.report_facts.gains import distillation, int8_gain, training
 from pipeline.report_facts.image_grid import grid
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages import references
 from pipeline.stages.engines import cost
@@ -75,6 +74,8 @@ def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
     gain = int8_gain(manifest, measured.rows)
     agreed, unchecked = _check_clock(measured_bundles, recipe.bench)
     page = grid(test, manifest, measured.rows, context.out / "scores", seed=recipe.seed)
+    notes = [*_notes(manifest), *references.notes(context.inputs["references"]), *_note_on_teachers(recipe)]
+    notes += [*_notes_on_data(test), *unchecked]
     report = Report(
         schema=VERSION,
         recipe=recipe.name,
@@ -92,16 +93,10 @@ def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         images=page.images,
         grid=page.grid,
         mistakes=page.mistakes,
-        notes=[
-            *_notes(manifest),
-            *references.notes(context.inputs["references"]),
-            *_note_on_teachers(recipe),
-            *_notes_on_data(test),
-            *unchecked,
-        ],
+        notes=notes,
     )
     _log_results(compared, gain, agreed)
-    (context.out / "bench.json").write_text(json.dumps(to_json(report), indent=1) + "\n", encoding="utf-8")
+    write_json(context.out / "bench.json", to_json(report))
 
 
 def truth_of(test: Split) -> Truth:

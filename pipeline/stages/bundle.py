@@ -6,7 +6,6 @@ import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,13 @@ from mlkd.core.labels import Labels
 from mlkd.data.prepared import read_split
 from mlkd.models.checkpoint import load_labels
 from pipeline.recipe.schema import INT8, Recipe
-from pipeline.runner.identity import contents
+from pipeline.runner.identity import NOT_INSTALLED, package_version, plain
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages.engines import runtime_of
 from pipeline.validation import BATCH
 
 PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "openvino", "nncf", "tensorrt-rtx-cu13", "numpy", "pillow")
-
-
 GOLDEN = "golden"
 GRAPHS = (".onnx", ".xml")  # what any CPU can run; a TensorRT engine is neither
 
@@ -56,6 +53,7 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
     about, tune = read_json(data / "about.json"), read_split(data, "tune")
     engines = read_json(built / "engines.json")["engines"]
     labels = load_labels(context.inputs["student"])
+    installed = {name: version for name in PACKAGES if (version := package_version(name)) != NOT_INSTALLED}
     images, expected = write_golden_images(recipe, labels, data, built, engines, context.out / GOLDEN)
     sources = {file.relative_to(built).as_posix(): file for file in sorted((built / "models").glob("*.onnx"))}
     sources |= {path: built / path for facts in engines for path in facts["files"]}
@@ -73,7 +71,7 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
         provenance=about["provenance"],
         licences=tuple(about["licences"]),
         weights=_weights(recipe),
-        versions={"edge-tagger": __version__} | {name: metadata.version(name) for name in PACKAGES if _installed(name)},
+        versions={"edge-tagger": __version__} | installed,
         tune_images=len(tune),
         tune_positives=tuple(positive.sum(0).tolist()),
         golden=tuple(f"{GOLDEN}/{file.name}" for file in images),
@@ -122,7 +120,8 @@ def _open(recipe: Recipe, engine: Mapping[str, Any], built: Path) -> Session:
 
 def content_of(recipe: Recipe) -> dict[str, Any]:
     """Return the part of the recipe that the bundle was made from, without paths, for the manifest."""
-    return {name: value for name, value in contents(recipe).items() if name not in ("bench", "compare", "minutes")}
+    content = plain(recipe, published=True)
+    return {name: value for name, value in content.items() if name not in ("bench", "compare", "minutes")}
 
 
 def _entry(facts: Mapping[str, Any], built: Path) -> EngineEntry:
@@ -140,11 +139,3 @@ def _weights(recipe: Recipe) -> tuple[str, ...]:
         licence = trained.model.weights.licence(trained.model.backbone)
         texts.append(f"{name}: {licence or f'{trained.model.backbone}, from random weights'}")
     return (*texts, *(f"teacher: pretrained, {ready.kind}, under its own licence" for ready in recipe.ready_teachers))
-
-
-def _installed(package: str) -> bool:
-    try:
-        metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return False
-    return True

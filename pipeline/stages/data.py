@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -35,7 +34,7 @@ def stage(recipe: Recipe, folder: Path) -> Stage:
 def run(recipe: Recipe, context: Context) -> None:
     """Prepare the images and log what was left out."""
     prepare(recipe.data, context.out, teachers.sizes(recipe), context.progress)
-    skipped = json.loads((context.out / "skipped.json").read_text(encoding="utf-8"))
+    skipped = result.read_json(context.out / "skipped.json")
     if skipped:
         first = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:2])
         log.warning("data: %d left out, all named in skipped.json, the first: %s", len(skipped), first)

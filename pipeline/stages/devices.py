@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import shutil
 import threading
@@ -23,7 +22,6 @@ from benchmarks.run import Job, run_bench
 from benchmarks.schema import DeviceFacts, DeviceResult, ScoreSource, read_report
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
-from mlkd.core.files import write_file
 from mlkd.core.progress import Progress
 from mlkd.data.prepared import read_split
 from pipeline.recipe.schema import Recipe
@@ -60,21 +58,18 @@ def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, con
     truth = measuring.truth_of(read_split(context.inputs["data"], "test"))
     bundles, progress = measuring.bundles(context.inputs, nets), _JointProgress(context.progress, len(entries))
     folders = {entry.name: work / _key(entry, bench, seed, context.inputs) for entry in entries}
+    host = _host(context.inputs["bench"])
 
     def measure(device: Device) -> DeviceResult:
-        entry, out = device.entry, folders[device.entry.name]
-        host, timed = _host(context.inputs["bench"]), dataclasses.replace(bench, timeout_s=entry.timeout_s)
-        part = progress.of(entry.name)
-        job = Job(device, truth, manifest.labels, timed, out, seed=seed, progress=part, host=host)
-        return run_bench(job, bundles)
+        name, timed = device.entry.name, dataclasses.replace(bench, timeout_s=device.entry.timeout_s)
+        part = progress.of(name)
+        job = Job(device, truth, manifest.labels, timed, folders[name], seed=seed, progress=part, host=host)
+        return _measure_once(device.entry, folders[name], partial(run_bench, job, bundles))
 
-    measured = run_on_all(
-        [Ssh(entry) for entry in entries],
-        lambda device: _measure_once(device.entry, folders[device.entry.name], partial(measure, device)),
-    )
+    measured = run_on_all([Ssh(entry) for entry in entries], measure)
     for old in set(work.iterdir()) - set(folders.values()):
         shutil.rmtree(old)
-    (context.out / RESULT).write_text(json.dumps(to_json(measured), indent=1) + "\n", encoding="utf-8")
+    result.write_json(context.out / RESULT, to_json(measured))
 
 
 def again(folder: Path) -> dict[str, int]:
@@ -101,7 +96,7 @@ def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], Device
         threads, power_mode = entry.threads, entry.power_mode
         failed = DeviceFacts(name=entry.name, status="failed", reason=reason, threads=threads, power_mode=power_mode)
         return DeviceResult(device=failed)
-    write_file(file, json.dumps(to_json(measured), indent=1) + "\n")
+    result.write_json(file, to_json(measured))
     log.info("%s: measured", entry.name)
     return measured
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -20,7 +19,7 @@ from export.errors import MissingRuntimeError
 from export.onnx.parity import Parity, check
 from mlkd.core.files import sha256_of
 from pipeline.recipe.schema import INT8, Engine, Recipe
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages.precisions import check_budget, graphs
 from pipeline.validation import Val
@@ -67,7 +66,7 @@ def run(recipe: Recipe, context: Context) -> None:
         log.info("engines: %s", _summary(entries[-1]))
     context.progress("engines", len(entries), len(entries))
     facts = {"engines": entries, "int8": int8}
-    (context.out / "engines.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_json(context.out / "engines.json", facts)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from dataclasses import asdict
 from functools import partial
@@ -15,6 +14,7 @@ from mlkd.core.thresholds import Thresholds
 from mlkd.models.checkpoint import load_labels, load_model
 from mlkd.training import evaluate
 from pipeline.recipe.schema import Recipe
+from pipeline.runner.result import write_json
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages.precisions import FP32
 from pipeline.validation import Val
@@ -43,7 +43,7 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
     expected = val.scores(lambda images: evaluate.scores(tagger, images))
     with OnnxRuntime().open_graph(graph) as session:
         parity = val.parity(expected, val.scores(session), val.thresholds(expected))
-    (context.out / "parity.json").write_text(json.dumps(asdict(parity), indent=1) + "\n", encoding="utf-8")
+    write_json(context.out / "parity.json", asdict(parity))
     log.info(
         "onnx: scores differ by at most %.2g, %.3g %% of decisions flip, mAP %+.3f",
         parity.max_difference,

@@ -1,10 +1,9 @@
-"""The stage references: the teacher and the no-teacher student, frozen as the student is, to be timed beside it."""
+"""Stage references: teacher and baseline exported like the student, to compare latency and mAP with it."""
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -12,14 +11,7 @@ from pathlib import Path
 from benchmarks.accuracy import ReferenceScores, Truth
 from benchmarks.device import machine
 from benchmarks.device.output import ScoreResult
-from benchmarks.measured_models import (
-    Bundle,
-    MeasuredEngine,
-    MeasuredModel,
-    ScoredEngines,
-    model_of_bundle,
-    refusing,
-)
+from benchmarks.measured_models import Bundle, MeasuredEngine, MeasuredModel, ScoredEngines, model_of_bundle, refusing
 from benchmarks.parsing import parse, to_json
 from benchmarks.remote import Local
 from benchmarks.run import Job, score_engines
@@ -31,8 +23,9 @@ from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import INT8, Recipe
 from pipeline.references import scores, torch_rows
 from pipeline.references.bundles import export_model, select_engines
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Stage
+from pipeline.stages.precisions import CALIBRATION
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +37,7 @@ NOTE = (
 
 
 def stage(recipe: Recipe) -> Stage:
-    """For the line; its bundles bring the program of the one that ships."""
+    """Declare the stage; its bundles contain the program of the deployed one."""
     return Stage(
         name="references",
         run=partial(run, recipe),
@@ -62,29 +55,31 @@ def stage(recipe: Recipe) -> Stage:
 
 
 def run(recipe: Recipe, context: Context) -> None:
-    """What the nets in float and their engines say of the test set; a bundle for each net in a folder of its name.
+    """Score the test set with the float32 models and their engines; write a bundle of each model, named after it.
 
-    The teacher's only where it is one net of ours.  A device need not score what does not ship.
-
-    What cannot be exported, rounded to int8 or compiled is told in FACTS with its reason.
+    The teacher is exported only if it is a single TaggerNet.  FACTS names what could not be made, with the reason.
     """
     scores.write(recipe, context)
-    nets = _nets(recipe, context.inputs)
+    teacher, selected = teachers.alone(recipe, context.inputs), select_engines(recipe)
+    nets = {**({"teacher": teacher} if teacher else {}), "baseline": context.inputs["baseline"]}
+    rounded = any(engine.precision in INT8 for engine in selected)
+    calibrated = read_json(context.inputs["precisions"] / CALIBRATION)["sha256"] if rounded else ()
     failed = []
     for done, (net, folder) in enumerate(nets.items()):
         context.progress("references", done, len(nets))
-        for engine, reason in export_model(recipe, context, net, folder, select_engines(recipe)).items():
+        for engine, reason in export_model(recipe, context, net, folder, selected, calibrated).items():
             log.warning("references: %s-%s is left out: %s", net, engine.name, reason)
             why = {"runtime": engine.backend.kind, "precision": engine.precision, "reason": reason}
             failed.append({"model": net, "name": f"{net}-{engine.name}", **why})
     context.progress("references", len(nets), len(nets))
-    rounded = any(engine.precision in INT8 for engine in select_engines(recipe))
     engines = _score(recipe, context)
     if recipe.bench.torch_compile:
-        _compile(recipe, context)
+        context.progress("torch.compile", 0, 1)
+        files, student = read_split(context.inputs["data"], "test").files, scores.read(context.out)["student"]
+        torch_rows.compile_student(context.inputs["student"], student, recipe.bench.threads, files, context.out)
     results = {"source": engines.source, "results": engines.results}
     facts = {"failed": failed, "notes": [NOTE] if rounded else [], "scored": results}
-    (context.out / FACTS).write_text(json.dumps(to_json(facts), indent=1) + "\n", encoding="utf-8")
+    write_json(context.out / FACTS, to_json(facts))
 
 
 def scored(folder: Path) -> ScoredEngines:
@@ -108,36 +103,17 @@ def _score(recipe: Recipe, context: Context) -> ScoredEngines:
         return score_engines(job, models, device.copy_images(test.files), here)
 
 
-def _compile(recipe: Recipe, context: Context) -> None:
-    context.progress("torch.compile", 0, 1)
-    files, student = read_split(context.inputs["data"], "test").files, scores.read(context.out)["student"]
-    torch_rows.compile_student(context.inputs["student"], student, recipe.bench.threads, files, context.out)
-
-
-def in_torch(
-    recipe: Recipe, context: Context, nets: Mapping[str, ReferenceScores], device: str = HERE.name
-) -> list[MeasuredModel]:
+def in_torch(recipe: Recipe, context: Context, nets: Mapping[str, ReferenceScores]) -> list[MeasuredModel]:
     """Return what the stage bench measures besides bundles: models in torch, and rows of references without engine."""
-    return [
-        *torch_rows.measured_models(recipe, context.inputs, nets, device),
-        *_without_engine(context.inputs["references"], device, recipe.bench.threads),
-    ]
+    measured = list(torch_rows.measured_models(recipe, context.inputs, nets, HERE.name))
+    for entry in read_json(context.inputs["references"] / FACTS)["failed"]:
+        known = {key: entry[key] for key in ("name", "model", "runtime", "precision")}
+        row = Row(**known, device=HERE.name, kind="reference", threads=recipe.bench.threads)
+        measured.append(MeasuredModel(refusing(entry["reason"]), (MeasuredEngine(row.name, row, ()),)))
+    return measured
 
 
 def notes(folder: Path) -> list[str]:
     """Return what readers should know of the references in the folder of this stage."""
     texts: list[str] = read_json(folder / FACTS)["notes"]
     return texts
-
-
-def _nets(recipe: Recipe, inputs: Mapping[str, Path]) -> dict[str, Path]:
-    alone = teachers.alone(recipe, inputs)
-    return {**({"teacher": alone} if alone else {}), "baseline": inputs["baseline"]}
-
-
-def _without_engine(folder: Path, device: str, threads: int) -> Iterator[MeasuredModel]:
-    """Rows that say why a reference was not made."""
-    for entry in read_json(folder / FACTS)["failed"]:
-        known = {key: entry[key] for key in ("name", "model", "runtime", "precision")}
-        row = Row(**known, device=device, kind="reference", threads=threads)
-        yield MeasuredModel(refusing(entry["reason"]), (MeasuredEngine(row.name, row, ()),))

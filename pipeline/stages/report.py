@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ from benchmarks.report import CARD, render, write_card
 from benchmarks.schema import DeviceResult, Report, Row, ScoreSource, read_report
 from export.bundle.bundle import Manifest, Parts, parts_of, write_bundle
 from pipeline.runner import result
-from pipeline.runner.result import read_json
+from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Stage
 from pipeline.stages.devices import RESULT
 
@@ -24,12 +23,9 @@ REPORTS = ("report.html", "report.md", "report.json", "report.schema.json", "cha
 
 
 def stage(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
-    """Declare the stage.
+    """Declare the stage; `folder` holds the results of the recipe, `here` is this machine's entry in the device list.
 
-    Args:
-        folder: the results of the recipe.
-        here: this machine's entry in the device list.
-        devices: whether other devices are measured; without, the report keeps what they measured of today's bundle.
+    Without `devices`, the report keeps what other devices measured of today's bundle.
     """
     return Stage(
         name="report",
@@ -43,19 +39,11 @@ def stage(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
 
 
 def run(folder: Path, here: DeviceEntry, context: Context) -> None:
-    """Write the report with what other devices measured, now or before."""
-    earlier = folder / "devices" if _earlier(folder) else None
-    report(here, context.inputs.get("devices", earlier), context)
+    """Write the page with what other devices measured, now or before, and the bundle as it is published.
 
-
-def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
-    """Write the page, and the bundle as it is published: the same files, with the page and the measured numbers.
-
-    Args:
-        here: gives this machine its name.
-        devices: the folder of what other devices measured, if any.
-        context: of the stage.
+    The published bundle has the same files, with the page and the measured numbers.
     """
+    devices = context.inputs.get("devices", folder / "devices" if _earlier(folder) else None)
     measured = read_report(read_json(context.inputs["bench"] / "bench.json"))
     others = parse(list[DeviceResult], read_json(devices / RESULT), ranges=False) if devices else []
     measured = dataclasses.replace(
@@ -68,7 +56,7 @@ def report(here: DeviceEntry, devices: Path | None, context: Context) -> None:
     render(measured, context.out)
     published = {key: getattr(measured, key) for key in ("schema", "devices", "protocol", "rows")}
     numbers = context.out / "measured.json"
-    numbers.write_text(json.dumps(to_json(published), indent=1) + "\n", encoding="utf-8")
+    write_json(numbers, to_json(published))
     parts = parts_of(context.inputs["bundle"] / "bundle")
     manifest = _measured_manifest(parts.manifest, measured)
     write_card(manifest, measured, context.out / CARD)

@@ -55,12 +55,13 @@ def info(options: argparse.Namespace) -> int:
         chosen: dict[str, str | None] = {"engine": choice.entry.name, "why": choice.why}
     except NoEngineError as cause:
         chosen = {"engine": None, "why": str(cause)}
+    aim = manifest.recipe_content.get("export", {}).get("thresholds", {})  # of the recipe
     facts = {name: getattr(manifest, name) for name in ("recipe", "recipe_hash", "image_px", "composed", "measured")}
     facts |= {
         "program": __version__,
         "labels": list(manifest.labels),
         "signature": signature.state(options.bundle, options.require_signature),
-        "thresholds": {"images": manifest.tune_images, **_aim(manifest)},
+        "thresholds": {"images": manifest.tune_images, **{name: aim.get(name) for name in ("aim", "precision")}},
         "engines": [dataclasses.asdict(engine) for engine in engines],
         "engines_measured": times.where if times and times.p50_ms else None,
         "chosen": chosen,
@@ -121,12 +122,6 @@ def _try_opening(
             return wrong_scores(entry, backend, session, golden) if golden else None, built_here
     except Exception as cause:  # every runtime raises its own classes
         return one_line(cause), None
-
-
-def _aim(manifest: Manifest) -> dict[str, Any]:
-    """The aim of the thresholds in the recipe."""
-    config = manifest.recipe_content.get("export", {}).get("thresholds", {})
-    return {name: config.get(name) for name in ("aim", "precision")}
 
 
 def _format(facts: dict[str, Any], engines: list[EngineState]) -> str:

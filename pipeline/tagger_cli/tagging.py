@@ -6,11 +6,9 @@ import argparse
 import csv
 import functools
 import itertools
-import os
 import sys
 from collections.abc import Iterable
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tagger_cli.command import OK, SOME_FAILED, command, count, rebuild_option
@@ -60,7 +58,8 @@ def tag(options: argparse.Namespace) -> int:
             tagger, sources.images, threshold=options.threshold, top_k=options.top_k, labels=options.labels
         )
         with closing(tagged):
-            results = itertools.chain(sources.failed, ((_name(image), result) for image, result in tagged))
+            named = (("-" if isinstance(image, bytes) else str(image), result) for image, result in tagged)
+            results = itertools.chain(sources.failed, named)
             failed = _print(options, results, total, _doubtful(options, tagger))
     if failed:
         print(f"{failed} of {total} images failed", file=sys.stderr)
@@ -113,10 +112,6 @@ def _print(
     finally:
         bar.clear()
     return failed
-
-
-def _name(image: Path | bytes) -> str:
-    return "-" if isinstance(image, bytes) else os.fspath(image)
 
 
 def _names(text: str) -> list[str]:

@@ -87,12 +87,6 @@ def _unfit(findings: list[Finding], manifest: Manifest) -> dict[str, str]:
     }
 
 
-def _good(findings: list[Finding]) -> list[str]:
-    """The engines that pass, in the bundle's order."""
-    failed = {finding.subject for finding in findings if finding.state == "different"}
-    return [finding.subject for finding in findings if finding.step == "engine" and finding.subject not in failed]
-
-
 def _in_this_process(options: argparse.Namespace, manifest: Manifest, golden: Golden, name: str) -> list[Finding]:
     from export.tagger import Tagger
     from export.tagger.selftest import check_engine
@@ -161,5 +155,7 @@ def _alternatives(findings: list[Finding]) -> str:
 
     if not any(finding.cause == CAUSE for finding in findings):
         return ""
-    good = ", ".join(_good(findings)) or "another engine (selftest without --engine names those that pass)"
-    return f"; use {good} on this processor"
+    failed = {finding.subject for finding in findings if finding.state == "different"}
+    good = [finding.subject for finding in findings if finding.step == "engine" and finding.subject not in failed]
+    named = ", ".join(good) or "another engine (selftest without --engine names those that pass)"
+    return f"; use {named} on this processor"

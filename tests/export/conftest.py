@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from export.onnx.to_onnx import to_onnx
+from export.precision.ranges import Ranges, calibrate
 from mlkd.core.labels import Labels
 from mlkd.models.heads import LabelDecoder
 from mlkd.models.network import Model, TaggerNet
@@ -63,6 +64,11 @@ def expected(tagger: TaggerNet, images: NDArray[np.uint8]) -> NDArray[np.float32
 @pytest.fixture(scope="session")
 def calibration() -> NDArray[np.uint8]:
     return draw(64, 200)
+
+
+@pytest.fixture(scope="session")
+def min_max(fp32: Path, calibration: NDArray[np.uint8]) -> Ranges:
+    return calibrate(fp32, calibration, "min_max")
 
 
 def draw(count: int, seed: int) -> NDArray[np.uint8]:

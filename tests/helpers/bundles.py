@@ -139,7 +139,7 @@ def write_plan(plan: Path, model: Path) -> tuple[Path, ...]:
     """No plan at all, but stamped as one of `model` for a GPU of 2020."""
     plan.write_bytes(b"not a plan")
     graph = sha256_of(model)
-    made = stamp.create(runtime="tensorrt_rtx 1.0", device="SM86", precision="fp32", options={}, graph=graph)
+    made = stamp.Stamp(runtime="tensorrt_rtx 1.0", device="SM86", precision="fp32", options={}, graph=graph)
     return plan, stamp.write(plan, made)
 
 

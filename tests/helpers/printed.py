@@ -56,6 +56,12 @@ def throughput(rate: float) -> dict[str, Any]:
     return {"images_per_second": rate, "batch": 8, "streams": 2, "tried": [[8, 2, rate]]}
 
 
+def sustained(seconds: float) -> dict[str, Any]:
+    """A run without a pause."""
+    sensors = {"clock_mhz": {"before": 3000.0, "after": 2500.0}, "temperature_c": {"before": None, "after": None}}
+    return dict.fromkeys(("p50", "p90", "p99", "first_p90", "last_p90"), 2.0) | {"seconds": seconds, **sensors}
+
+
 @dataclass
 class FakeDevice:
     """A device whose program answers at once, from the manifest of each bundle; `overrides` answer by command.
@@ -110,6 +116,7 @@ class FakeDevice:
         return process(
             sha256=manifest.files[engines[0].file].sha256,
             throughput=throughput(rate) if {"--throughput", "--throughput-at"} & set(words) else None,
+            sustained=sustained(float(words[-1])) if "--sustained-s" in words else None,
         )
 
     def _scores(self, manifest: Manifest, engines: list[EngineEntry], words: tuple[str, ...]) -> Any:

@@ -14,9 +14,8 @@ from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import Parts, write_bundle
 from export.bundle.golden import write_golden
 from export.bundle.manifest import ANY_PROCESSOR
-from export.precision.int8 import int8
+from export.precision.int8 import int8, int8_x86
 from export.precision.int8_openvino import int8_openvino
-from export.precision.int8_x86 import int8_x86
 from tests.helpers import bundles, convolutions, saturating, selftests
 
 SATURATING, SEVEN_BITS = "onnxruntime-int8", "onnxruntime-int8-7bit"

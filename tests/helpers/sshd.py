@@ -96,13 +96,11 @@ def new_key(file: Path) -> Path:
     return file
 
 
-def bare_python(folder: Path, runtime: str = "onnxruntime", **fakes: str) -> Path:
-    """A Python that finds numpy, Pillow and one runtime, and nothing else; `fakes` are modules instead of that one."""
+def bare_python(folder: Path, runtime: str = "onnxruntime") -> Path:
+    """A Python that finds numpy, Pillow and one runtime, and nothing else."""
     site = folder / f"lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
     site.mkdir(parents=True)
     (site / "bare.pth").write_text(f"{bare_environment(folder / 'packages', runtime)}\n")
-    for name, source in fakes.items():
-        (site / f"{name}.py").write_text(source)
     base = Path(sys._base_executable)  # type: ignore[attr-defined]
     (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = false\n")
     (folder / "bin").mkdir()

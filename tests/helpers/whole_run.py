@@ -15,8 +15,6 @@ ENGINES = """
   engines:
     - {name: onnxruntime-fp32, precision: fp32, backend: {kind: onnxruntime}}
     - {name: onnxruntime-int8, precision: int8_x86, backend: {kind: onnxruntime}}
-    - {name: onnxruntime-int8-signed, precision: int8, backend: {kind: onnxruntime}}
-    - {name: openvino-fp32, precision: fp32, backend: {kind: openvino}}
     - {name: openvino-int8, precision: int8_openvino, backend: {kind: openvino}}
     - {name: tensorrt-fp16-sm86, precision: fp16, backend: {kind: tensorrt, compute_capability: SM86}}
 """  # of each kind one, as every engine costs seconds

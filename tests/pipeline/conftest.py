@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from export.bundle.bundle import read_bundle
+from export.bundle.bundle import parts_of, read_bundle, write_bundle
 from export.tagger.engine_times import measure_engines
 from tests.helpers import bundles, commands, drawings, whole_run
 
@@ -17,6 +20,15 @@ from tests.helpers import bundles, commands, drawings, whole_run
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("device")
     return bundles.write_colours(work / "colours", work / "work")
+
+
+@pytest.fixture(scope="session")
+def colours(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That bundle with ONNX Runtime's engine alone: in a self-test each engine has a process of its own."""
+    parts, bundle = parts_of(folder), tmp_path_factory.mktemp("colours") / "bundle"
+    manifest = dataclasses.replace(parts.manifest, engines=(parts.manifest.engine("onnxruntime-fp32"),))
+    write_bundle(dataclasses.replace(parts, manifest=manifest), bundle)
+    return bundle
 
 
 @pytest.fixture(scope="session")
@@ -42,15 +54,22 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def work(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the line has run to its end."""
-    folder = tmp_path_factory.mktemp("whole")
-    whole_run.write_recipe(drawn, folder)
-    code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml")
-    assert code == 0, log
+    """Where the pipeline has run to its end, once for all test processes."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "whole"
+    with (shared / "whole.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "finished").is_file():
+            folder.mkdir(exist_ok=True)
+            whole_run.write_recipe(drawn, folder)
+            code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml")
+            assert code == 0, log
+            (folder / "finished").touch()
     return folder
 
 
 @pytest.fixture
 def copied(work: Path, tmp_path: Path) -> Path:
-    """The finished line once more, for tests that go on with it."""
-    return Path(shutil.copytree(work, tmp_path / "copied"))
+    """The finished run once more, for tests that go on with it."""
+    return Path(shutil.copytree(work, tmp_path / "copied", ignore=shutil.ignore_patterns("log.txt")))

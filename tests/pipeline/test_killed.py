@@ -53,7 +53,7 @@ def test_an_export_killed_at_random_ends_with_the_same_scores(work: Path, copied
     assert code == 0, log
     assert equal(work, copied, "runs/tiny/onnx/fp32.onnx")
     assert "precisions: unchanged, skipped" in log
-    assert equal_scores(work / "runs/tiny/bundle/bundle", copied / "dist/tiny", work / "runs/tiny/data") >= 5
+    assert equal_scores(work / "runs/tiny/bundle/bundle", copied / "dist/tiny", work / "runs/tiny/data") == 3
 
 
 def equal(first: Path, second: Path, path: str) -> bool:

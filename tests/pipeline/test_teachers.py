@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from onnx import TensorProto, helper, numpy_helper, save
+from onnx import TensorProto
 
 from benchmarks.report.problems import CHECK
 from mlkd.core.labels import Labels
@@ -33,35 +33,17 @@ from pipeline.runner.identity import plain
 from pipeline.runner.stage import Context
 from pipeline.stages import bench
 from pipeline.stages.student import recipe_hash
-from tests.helpers import drawings, taggers
+from tests.helpers import drawings, foreign, taggers
 
 LABELS = Labels(tuple(sorted(drawings.COLOURS)))
 Write = Callable[..., Recipe]
 
 
-def graph(file: Path, px: int = 40, labels: int = 3) -> Path:
-    """A tagger (B, px, px, 3) uint8 to scores of some labels, by the means of the channels."""
-    weight, bias = np.eye(3, labels, dtype=np.float32), np.full(labels, -128, np.float32)
-    weights = {"axes": np.array([1, 2]), "weight": weight, "bias": bias}
-    nodes = [
-        helper.make_node("Cast", ["images"], ["values"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["values", "axes"], ["means"], keepdims=0),
-        helper.make_node("Gemm", ["means", "weight", "bias"], ["sums"], alpha=0.01, beta=0.01),
-        helper.make_node("Sigmoid", ["sums"], ["scores"]),
-    ]
-    given = helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", px, px, 3])
-    told = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", labels])
-    initial = [numpy_helper.from_array(value, name) for name, value in weights.items()]
-    made = helper.make_graph(nodes, "tagger", [given], [told], initial)
-    save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), file)
-    return file
-
-
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    drawings.draw(folder)
-    return folder
+def onnx_teacher(file: Path, labels: int = 3) -> dict[str, object]:
+    """A tagger (B, 40, 40, 3) uint8 whose logits are 0.01 * the mean of a channel - 1.28."""
+    weight, bias = 2.55 * np.eye(3, labels), np.full(labels, -1.28)
+    foreign.write(file, kind=TensorProto.UINT8, layout="NHWC", px=40, weight=weight, bias=bias, names=())
+    return {"kind": "onnx", "path": str(file), "image_px": 40, "labels_in_order": True}
 
 
 @pytest.fixture
@@ -92,13 +74,12 @@ def test_plan_opens_a_ready_teacher_once(write: Write, tmp_path: Path, monkeypat
     before = onnx._open
     monkeypatch.setattr(onnx, "_open", lambda path: opened.append(path) or before(path))
     (tmp_path / "labels.txt").write_text("\n".join((*LABELS.names, "owl")))
-    file = graph(tmp_path / "a.onnx", labels=4)
-    ready = {"kind": "onnx", "path": str(file), "image_px": 40}
-    recipe = write({**ready, "labels_in_order": True}, {**ready, "labels": str(tmp_path / "labels.txt")})
+    ready = onnx_teacher(tmp_path / "a.onnx", labels=4)
+    recipe = write(ready, {**ready, "labels_in_order": False, "labels": str(tmp_path / "labels.txt")})
     waiting, told = list(costs.lines(recipe, None))[:2]
     assert waiting.endswith("@40: not opened, because it has the labels of the data, which is not read yet")
     assert "@40: 4 labels, " in told
-    assert opened == [file]
+    assert opened == [tmp_path / "a.onnx"]
     folder = folder_of(tmp_path, "owl", "owls", "red")
     with pytest.raises(ValueError, match="without owls"):
         list(costs.lines(replace(recipe, data=folder, ready_teachers=recipe.ready_teachers[1:]), None))
@@ -123,18 +104,10 @@ def folder_of(root: Path, *labels: str) -> Folder:
     return Folder(root=folder)
 
 
-def names(recipe: Recipe) -> list[str]:
-    return [stage.name for stage in stages.pipeline(recipe, Path("runs/tiny")).until("student").stages]
-
-
 def test_a_run_with_teachers_that_are_ready(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net = taggers.save(tmp_path / "net", LABELS, image_px=48)
     losses = ("bce", "label_kl", "class_aware", "instance_aware", "rkd")
-    ready = (
-        {"kind": "checkpoint", "path": str(net)},
-        {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40, "labels_in_order": True},
-    )
-    recipe = write(*ready, losses=losses)
+    recipe = write({"kind": "checkpoint", "path": str(net)}, onnx_teacher(tmp_path / "a.onnx"), losses=losses)
     assert main(["distill", "--recipe", "tiny.yaml"]) == 0
     logged = capsys.readouterr().err
     data, runs = tmp_path / "runs/tiny/data", tmp_path / "runs/tiny"
@@ -194,23 +167,16 @@ def test_a_teacher_of_no_use_is_told(
 
 
 def test_a_teacher_at_chance_is_told_before_it_teaches(
-    write: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    write: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its labels are said to be in the order of the data, and are not."""
-    onnx = {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40, "labels_in_order": True}
-    recipe = write(onnx)
-    assert main(["distill", "--recipe", "tiny.yaml"]) == 0
-    inputs = {"data": tmp_path / "runs/tiny/data"}
+    recipe = write(onnx_teacher(tmp_path / "a.onnx"))
+    stages.pipeline(recipe, tmp_path / "runs").until("data").run()
+    inputs = {"data": tmp_path / "runs/data"}
     split = read_split(inputs["data"], "select")
     rng = np.random.default_rng(5)
-
-    def at_random(*_: object) -> np.ndarray:
-        return rng.random(split.targets.shape)
-
-    caplog.clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teachers.mlkd_teachers, "scores", at_random)
-        teachers.measure(recipe, inputs, tmp_path)
+    monkeypatch.setattr(teachers.mlkd_teachers, "scores", lambda *_: rng.random(split.targets.shape))
+    teachers.measure(recipe, inputs, tmp_path)
     assert f"teacher: {CHECK}" in caplog.text
     assert json.loads((tmp_path / teachers.SELECT).read_text())["chance"] > split.targets.mean()
 
@@ -236,7 +202,7 @@ def test_it_may_be_moved(write: Write, tmp_path: Path) -> None:
 
 def test_stages_and_sizes_follow_the_teachers(write: Write, tmp_path: Path) -> None:
     net = {"kind": "checkpoint", "path": str(taggers.save(tmp_path / "net", LABELS, image_px=24))}
-    onnx = {"kind": "onnx", "path": str(graph(tmp_path / "a.onnx")), "image_px": 40, "labels_in_order": True}
+    onnx = onnx_teacher(tmp_path / "a.onnx")
     folder, inputs = tmp_path / "net", {"teacher": tmp_path / "trained", "data": tmp_path}
     LABELS.write(tmp_path / "labels.json")
     for recipe, sizes, line, along, alone in (
@@ -247,7 +213,8 @@ def test_stages_and_sizes_follow_the_teachers(write: Write, tmp_path: Path) -> N
         (write(net, train=True), [24, 32, 48], ["data", "teacher"], inputs["teacher"], None),
     ):
         assert teachers.sizes(recipe) == sizes
-        assert names(recipe) == [*line, "teacher_outputs", "student"]
+        until_student = stages.pipeline(recipe, Path("runs/tiny")).until("student").stages
+        assert [stage.name for stage in until_student] == [*line, "teacher_outputs", "student"]
         assert teachers.net(recipe, inputs) == along
         assert teachers.alone(recipe, inputs) == alone
     Labels(LABELS.names[::-1]).write(tmp_path / "labels.json")
@@ -263,7 +230,7 @@ def test_a_loss_on_stage_maps_reads_the_trained_teacher(write: Write) -> None:
 
 
 def test_recipes_without_a_teacher_or_with_one_that_gives_too_little(write: Write, tmp_path: Path) -> None:
-    onnx = {"kind": "onnx", "path": str(tmp_path / "a.onnx"), "image_px": 40, "labels_in_order": True}
+    onnx = onnx_teacher(tmp_path / "a.onnx")
     with pytest.raises(ConfigError, match="teacher: expected one to train, or ready_teachers, got neither"):
         write()
     with pytest.raises(ConfigError, match=r"student: expected losses on logits only, .*, got class_aware, rkd; remove"):
@@ -276,6 +243,6 @@ def test_recipes_without_a_teacher_or_with_one_that_gives_too_little(write: Writ
 def test_one_that_is_not_there_is_told_before_anything_runs(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write({"kind": "onnx", "path": str(tmp_path / "none.onnx"), "image_px": 40, "labels_in_order": True})
+    write({**onnx_teacher(tmp_path / "a.onnx"), "path": str(tmp_path / "none.onnx")})
     assert main(["plan", "--recipe", "tiny.yaml"]) == 2
     assert f"ready_teachers: expected the file {tmp_path}/none.onnx, got nothing there" in capsys.readouterr().err

@@ -88,7 +88,6 @@ def test_a_precision_out_of_reach_is_said_with_its_labels(
 
 
 def test_the_aim_of_a_recipe(tmp_path: Path) -> None:
-    drawings.draw(tmp_path)
     recipe = drawings.write_recipe(tmp_path, tmp_path)
     text = recipe.read_text()
     recipe.write_text(text.replace("export:\n", "export:\n  thresholds: {aim: precision, precision: 0.8, prior: 10}\n"))

@@ -169,7 +169,7 @@ def _labels(files: Sequence[CocoFile]) -> tuple[Labels, tuple[Finding, ...]]:
 
 
 def _image_counts(parts: Mapping[str, tuple[int, int]]) -> dict[str, int]:
-    counts = {}
+    counts: dict[str, int] = {}
     for part, (images, with_objects) in parts.items():
         counts |= {f"images in {part}": images, f"images with objects in {part}": with_objects}
     return counts

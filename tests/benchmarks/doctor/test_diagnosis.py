@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.doctor import Built, Diagnosis, diagnose, pairs, render
+from benchmarks.doctor import Built, Diagnosis, diagnose, pairs
 from benchmarks.doctor.findings import Finding
 from export.backends import OnnxRuntime, OpenVino, TensorRt
-from export.precision.int8_x86 import int8_x86
+from export.precision.int8 import int8_x86
 from tests.helpers.convolutions import write_convolutions
 
 
@@ -66,7 +66,7 @@ def test_the_text_names_the_slowest_layers() -> None:
     finding = Finding(cause="pairs", layers=tuple("abcdef"), share=0.314, text="6 pairs", change="mend them")
     told = {"int8": "i", "plain": "p", "runtime": "r 1, cpu", "verdict": "slow", "change": "mend"}
     diagnosis = Diagnosis(**told, int8_ms=2.0, plain_ms=1.0, findings=(finding,))
-    assert render(diagnosis).splitlines() == [
+    assert str(diagnosis).splitlines() == [
         "i (r 1, cpu): 2.00 ms, p: 1.00 ms",
         "   31%  pairs: 6 pairs",
         "        a, b, c, d and 2 more",

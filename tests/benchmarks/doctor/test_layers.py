@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,7 @@ from benchmarks.doctor import onnxruntime, openvino
 from benchmarks.doctor.findings import Finding, find
 from benchmarks.doctor.layers import Layer, least
 from export.backends import OnnxRuntime, OpenVino
-from export.precision.int8 import int8
-from export.precision.int8_x86 import int8_x86
+from export.precision.int8 import int8, int8_x86
 from tests.helpers.convolutions import write_convolutions
 
 CONVOLUTIONS = {f"backbone.blocks.{at}/Conv_0" for at in range(3)}
@@ -31,14 +31,25 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO compiles in every round."""
+    monkeypatch.setattr(openvino, "ROUNDS", 2)
+
+
+@functools.cache
 def quantised(work: Path, activation: str, quantise: Quantise) -> Path:
     images = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     return quantise(work / f"{activation}.onnx", images, work / f"{activation}_{quantise.__name__}.onnx")
 
 
+@functools.cache
+def in_float(work: Path, activation: str) -> list[Layer]:
+    return onnxruntime.layers(work / f"{activation}.onnx", OnnxRuntime())
+
+
 def examined(work: Path, activation: str, quantise: Quantise) -> tuple[list[Layer], dict[str, Finding]]:
-    layers = onnxruntime.layers(quantised(work, activation, quantise), OnnxRuntime())
-    plain = onnxruntime.layers(work / f"{activation}.onnx", OnnxRuntime())
+    layers, plain = onnxruntime.layers(quantised(work, activation, quantise), OnnxRuntime()), in_float(work, activation)
     return layers, {finding.cause: finding for finding in find(layers, plain, quantise.__name__)}
 
 
@@ -80,7 +91,7 @@ def test_pairs_around_an_activation_do_not_fuse(work: Path) -> None:
 
 
 def test_a_float_engine_has_neither_pairs_nor_islands(work: Path) -> None:
-    layers = onnxruntime.layers(work / "Relu.onnx", OnnxRuntime())
+    layers = in_float(work, "Relu")
     assert products(layers, "f32") == CONVOLUTIONS | {"head/MatMul_0"}
     assert not [layer for layer in layers if layer.island or layer.role == "pair"]
     assert all(layer.milliseconds > 0 for layer in layers if layer.role == "product")

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks.remote.requirements import ModuleResult, System, find_problem
+from benchmarks.remote.requirements import ModuleResult, System, find_problem, import_module
 
 GLIBC = "ImportError: /lib/libm.so.6: version `GLIBC_2.27' not found, version `GLIBC_2.34' not found (required by ort)"
 ABSENT = ModuleResult("", "ModuleNotFoundError: No module named it")
@@ -41,6 +43,24 @@ def test_one_runtime_is_enough() -> None:
 )
 def test_what_is_lacking_is_named(module: str, result: ModuleResult, expected: str) -> None:
     assert (problem(["openvino", "onnxruntime"], {module: result}) or "none").startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "version", "error"),
+    [
+        ("__version__ = '1.16.3'", "1.16.3", ""),
+        ("", "unknown", ""),
+        ("raise ImportError('no libc')", "", "ImportError: no libc"),
+        ("import os; os.abort()", "", "exit code -6"),
+        ("import absent_module", "", "ModuleNotFoundError: No module named 'absent_module'"),
+    ],
+)
+def test_a_module_is_imported_in_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, version: str, error: str
+) -> None:
+    (tmp_path / "some_module.py").write_text(source)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert import_module("some_module") == ModuleResult(version, error)
 
 
 @pytest.mark.parametrize("system", [System("3.11", 32, "armv7l", ""), System("3.11", 64, "riscv64", "")])

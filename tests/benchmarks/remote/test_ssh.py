@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.remote import DeviceError, Local, Ssh, agent, ssh
-from benchmarks.remote.base import DeviceEntry
+from benchmarks.remote import DeviceError, Ssh, agent, ssh
 from mlkd.core.processes import PACKAGES
 from tests.helpers import bundles, sshd
 
@@ -54,27 +53,30 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return found
 
 
-def test_a_device_measures_and_scores_like_this_machine(board: Callable[..., Ssh], tmp_path: Path) -> None:
-    bundles.write_colours(tmp_path / "colours", tmp_path / "work")
-    files, results = list(bundles.write_images(tmp_path / "images").values()), []
-    options = ["--engine", "onnxruntime-fp32", "--queries", "5", "--warmup-s", "0.1"]
-    for device in (board(retries=1), Local(DeviceEntry(name="here"))):
-        with closing(device):
-            run, images, scratch = device.place(tmp_path / "colours"), device.copy_images(files), device.scratch()
-            timed = run("bench", *options, "--images", images)
-            run("scores", "--engine", "onnxruntime-fp32", "--images", images, "--out", f"{scratch}/scores")
-            device.fetch(f"{scratch}/scores/onnxruntime-fp32.npy", tmp_path / "scores.npy")
-            results.append((timed["sha256"], timed["images"], np.load(tmp_path / "scores.npy", allow_pickle=False)))
-            assert len(timed["samples"]["end_to_end_ms"]) >= 5
-    assert results[0][:2] == results[1][:2]
-    assert results[0][2].shape == (4, 3)
-    np.testing.assert_array_equal(results[0][2], results[1][2])
+def test_a_device_measures_and_scores(board: Callable[..., Ssh], colours: Path, tmp_path: Path) -> None:
+    """Against the formula of the graph, which is the same in any program."""
+    images = bundles.write_images(tmp_path / "images")
+    with closing(board(retries=1)) as device:
+        run, pack, scratch = device.place(colours), device.copy_images(list(images.values())), device.scratch()
+        common = ["--engine", "onnxruntime-fp32", "--images", pack]
+        timed = run("bench", *common, "--queries", "5", "--warmup-s", "0.1")
+        run("scores", *common, "--out", f"{scratch}/scores")
+        device.fetch(f"{scratch}/scores/onnxruntime-fp32.npy", tmp_path / "scores.npy")
+    assert timed["sha256"] == ssh.sha256_of(colours / "models/fp32.onnx")
+    assert (timed["images"], len(timed["samples"]["end_to_end_ms"])) == (4, 5)
+    logits = np.array([bundles.COLOURS[name] for name in images]) * 12 / 255 - 6
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), 1 / (1 + np.exp(-logits)), atol=0.01)
     assert stored(tmp_path, "scratch/*") == []
 
 
 def test_only_what_changed_is_sent(
-    board: Callable[..., Ssh], bundle: Path, tmp_path: Path, sent: list[tuple[str, int]]
+    board: Callable[..., Ssh],
+    bundle: Path,
+    tmp_path: Path,
+    sent: list[tuple[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(Ssh, "_check_requirements", lambda *_: None)  # which starts a process for each package
     device = board()
     device.place(bundle)
     whole = ["card.md", "expected.npz", "fp32.onnx", "manifest.json", "manifest.sha256", "tagger.pyz"]

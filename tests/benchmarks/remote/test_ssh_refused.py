@@ -11,8 +11,6 @@ import pytest
 from benchmarks.remote import DeviceError, Ssh, connection
 from tests.helpers import sshd
 
-GLIBC = 'raise ImportError("libc.so.6: version `GLIBC_2.99\' not found (required by onnxruntime)")'
-
 
 def test_first_contact_that_fails_says_why(board: Callable[..., Ssh], server: sshd.Server, bundle: Path) -> None:
     stranger, other = sshd.new_key(server.folder / "stranger"), sshd.new_key(server.folder / "other")
@@ -78,26 +76,6 @@ def test_a_device_of_another_kind(
     bare = sshd.bare_python(tmp_path / "bare", "nothing")
     with pytest.raises(DeviceError, match=f"^pi: {reason}"):
         board(python=str(sshd.shim(tmp_path / "python", bare, before))).place(bundle)
-
-
-@pytest.mark.parametrize(
-    ("fakes", "reason"),
-    [
-        ({}, r"onnxruntime: expected it in Python 3\.\d+\.\d+\S*, got none; pip install onnxruntime there"),
-        ({"onnxruntime": "__version__ = '1.16.3'"}, r"onnxruntime: expected at least 1\.19, got 1\.16\.3"),
-        (
-            {"onnxruntime": GLIBC},
-            r"glibc: expected at least 2\.99 for onnxruntime, got \w+ [\d.]+; install a newer system",
-        ),
-        ({"onnxruntime": "import os; os.abort()"}, "onnxruntime: expected that it imports, got: exit code -6"),
-    ],
-)
-def test_a_device_that_lacks_something(
-    board: Callable[..., Ssh], bundle: Path, tmp_path: Path, fakes: dict[str, str], reason: str
-) -> None:
-    bare = sshd.bare_python(tmp_path / "bare", "nothing", **fakes)
-    with pytest.raises(DeviceError, match=f"^pi: {reason}"):
-        board(python=str(bare)).place(bundle)
 
 
 def test_no_space_there(board: Callable[..., Ssh], python: Path, tmp_path: Path) -> None:

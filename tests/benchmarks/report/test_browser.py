@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import schema
-from benchmarks.parsing import parse
 from benchmarks.report import render
 from benchmarks.report.recommendation import choose
 from benchmarks.schema import read_report
@@ -104,10 +104,10 @@ def scatter_engines(rows: list[dict[str, Any]], dice: random.Random) -> None:
                 row.update(delta_low=row["delta_map"] - half / 9, delta_high=row["delta_map"] + half / 9)
 
 
-def asked(rows: list[dict[str, Any]], device: str, limits: dict[str, float | None]) -> list[str]:
+def asked(rows: Sequence[schema.Row], device: str, limits: dict[str, float | None]) -> list[str]:
     """Engine, why and runner-up as Python says them."""
     try:
-        answer = choose([parse(schema.Row, row) for row in rows], device=device, **limits)
+        answer = choose(rows, device=device, **limits)
     except ValueError as error:
         closest = re.search(r"closest is (\S+) \((.*)\): relax that limit(?:; (a reference.*))?$", str(error))
         assert closest is not None
@@ -136,7 +136,8 @@ return {json.dumps(cases)}.map((limits) => {{
   return answers();
 }});
 """)
-    wanted = [[asked(fleet["rows"], device, limits) for device in ("this machine", "board")] for limits in cases]
+    rows = read_report(fleet).rows
+    wanted = [[asked(rows, device, limits) for device in ("this machine", "board")] for limits in cases]
     assert found == wanted
     assert 40 < sum(told[0][0] == "none" for told in wanted) < len(cases) - 40
     assert len({told[0][0] for told in found}) > 3
@@ -150,7 +151,7 @@ def test_the_page_explains_a_choice_that_is_the_best_as_python_does(
     for at, row in enumerate(bench["rows"][:5]):  # the last is the fastest; the others lose a little, shown by pairs
         row.update(map=0.55 + at / 1000, delta_map=at / 1000 - 0.004)
         row.update(delta_low=row["delta_map"] - 1e-4, delta_high=row["delta_map"] + 1e-4)
-    answers = asked(bench["rows"], "this machine", {})
+    answers = asked(read_report(bench).rows, "this machine", {})
     assert "No other of them tags better." in answers[1]
     assert opened(bench, browser, tmp_path).run(HELPERS + "return answers();") == [answers]
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks.report import figures, render
-from benchmarks.report.export_cost import PLOT_PX, read_freezing
+from benchmarks.report import figures
+from benchmarks.report.export_cost import PLOT_PX, read_export_cost
 from benchmarks.report.rows import read_rows
 from benchmarks.schema import read_report
+from tests.helpers import reports
 
 
 def told(bench: dict[str, Any], out: Path) -> tuple[str, str]:
     """The section in the page and in Markdown, empty where there is none."""
-    render(read_report(bench), out)
-    page, text = ((out / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
+    page, text, _ = reports.write(bench | {"images": {}, "grid": [], "mistakes": None}, out)
     section = re.search(r'<section id="freezing">.*?</section>', page, re.S)
     part = re.search(r"^## What export cost\n.*?(?=^## )", text, re.S | re.M)
     return section.group() if section else "", part.group() if part else ""
@@ -116,15 +116,16 @@ def test_only_int8_engines_list_the_labels_hurt(bench: dict[str, Any], tmp_path:
 
 
 def test_intervals_lie_in_the_plot_where_their_numbers_say(bench: dict[str, Any]) -> None:
-    freezing = read_freezing(bench["freezing"], read_rows(read_report(bench).rows))
-    assert freezing is not None
-    assert freezing.budget is not None
-    per_px = -0.01 * 0.5561 / (freezing.budget - freezing.zero)
-    for engine, facts in zip(freezing.engines, bench["freezing"]["parity"], strict=True):
-        assert engine.spots is not None
-        found = [(spot - freezing.zero) * per_px for spot in engine.spots]
+    cost = read_export_cost(bench["freezing"], read_rows(read_report(bench).rows))
+    assert cost is not None
+    assert cost.budget is not None
+    per_px = -0.01 * 0.5561 / (cost.budget - cost.zero)
+    for facts in bench["freezing"]["parity"]:
+        spots = cost.spots[facts["engine"]]
+        assert spots is not None
+        found = [(spot - cost.zero) * per_px for spot in spots]
         assert found == pytest.approx([facts[key] for key in ("low", "delta_map", "high")], abs=per_px / 5)
-        assert all(0 < spot < PLOT_PX for spot in engine.spots)
+        assert all(0 < spot < PLOT_PX for spot in spots)
 
 
 def test_a_graph_tells_its_interval_and_that_images_were_too_few(bench: dict[str, Any], tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.report.pareto import front, front_line, overlapping, paired, undecided
-from benchmarks.report.rows import Row
+from benchmarks.report.rows import ReportRow
 from tests.helpers.rows import measured
 
 FEW = st.sampled_from([1.0, 2.0, 3.0, 5.0, 8.0])  # few values, so that ties are common
 
 
-def row(at: int, latency: float | None, accuracy: float | None, **more: Any) -> Row:
-    return Row(at=at, **vars(measured(f"r{at}", latency, accuracy, **more)))
+def row(at: int, latency: float | None, accuracy: float | None, **more: Any) -> ReportRow:
+    return ReportRow(at=at, **vars(measured(f"r{at}", latency, accuracy, **more)))
 
 
 def beaten(a: tuple[float, float], others: list[tuple[float, float]]) -> bool:

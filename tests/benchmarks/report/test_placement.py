@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.report.devices import read_devices
 from benchmarks.report.placement import Rect, _inside, place
-from benchmarks.report.rows import read_rows
 from benchmarks.report.scale import Scale, linear_ticks, log_ticks
-from benchmarks.report.scatter import INNER, MOST_LABELS, scatter
-from benchmarks.schema import read_report
+from benchmarks.report.scatter import INNER, MOST_LABELS, Scatter
+
+Draw = Callable[..., Scatter]
 
 
 def apart(a: Rect, b: Rect) -> bool:
@@ -26,10 +26,9 @@ def apart(a: Rect, b: Rect) -> bool:
 
 @pytest.mark.parametrize(("width", "height"), [(1040, 500), (380, 480)])
 def test_labels_of_the_chart_cover_neither_each_other_nor_a_point(
-    bench: dict[str, Any], width: int, height: int
+    draw: Draw, bench: dict[str, Any], width: int, height: int
 ) -> None:
-    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], width, height)
-    assert drawing is not None
+    drawing = draw(bench, width, height)
     assert len(drawing.marks) == 7  # five engines and two references ran
     labelled = [mark for mark in drawing.marks if mark.label is not None]
     assert len(labelled) == min(7, MOST_LABELS[width < 600])
@@ -53,66 +52,56 @@ def test_labels_of_the_chart_cover_neither_each_other_nor_a_point(
         ("fp32", "f32", "fp32"),
     ],
 )
-def test_shape_tells_what_was_computed(bench: dict[str, Any], precision: str, compute: str | None, shape: str) -> None:
+def test_shape_tells_what_was_computed(
+    draw: Draw, bench: dict[str, Any], precision: str, compute: str | None, shape: str
+) -> None:
     bench["rows"][0].update(precision=precision, compute=compute)
-    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], 1040, 500)
-    assert drawing is not None
+    drawing = draw(bench)
     assert next(mark.shape for mark in drawing.marks if mark.row.at == 0) == shape
 
 
-def test_devices_are_told_apart_without_colour(fleet: dict[str, Any]) -> None:
-    rows = read_rows(read_report(fleet).rows)
-    drawing = scatter(
-        rows, read_devices(read_report(fleet).devices), [row for row in rows if row.name == "openvino-int8"], 1040, 500
-    )
-    assert drawing is not None
+def test_devices_are_told_apart_without_colour(draw: Draw, fleet: dict[str, Any]) -> None:
+    drawing = draw(fleet, chosen=("openvino-int8",))
     assert {(mark.row.device, mark.inner) for mark in drawing.marks} == {("this machine", ""), ("board", INNER[1])}
     assert [front.dashes for front in drawing.fronts] == ["", "7 4"]
     assert {mark.text for mark in drawing.marks if mark.chosen} == {"A openvino-int8", "B openvino-int8"}
     assert all(mark.label is not None for mark in drawing.marks if mark.chosen)
 
 
-def test_the_engine_to_ship_lies_on_top_and_has_its_name_beside_it(bench: dict[str, Any]) -> None:
-    rows = read_rows(read_report(bench).rows)
+def test_the_engine_to_ship_lies_on_top_and_has_its_name_beside_it(draw: Draw, bench: dict[str, Any]) -> None:
     for row in bench["rows"]:
         if row["status"] == "measured":
             row["map"], row["end_to_end_ms"]["p90"] = 0.5, 12.0 if row["name"] == "teacher-torch" else 1.0
-    drawing = scatter(rows, read_devices(read_report(bench).devices), [rows[0]], 1040, 500)
-    assert drawing is not None
+    drawing = draw(bench, chosen=("openvino-int8",))
     assert [mark.chosen for mark in drawing.marks] == [False] * 6 + [True]
     assert [mark.row.engine for mark in drawing.marks] == [False] * 2 + [True] * 5
     assert min(mark.x for mark in drawing.marks) > drawing.frame.left + 130  # pixels: room for a name
 
 
 @pytest.mark.parametrize(("width", "height"), [(1040, 500), (380, 480)])
-def test_equal_latencies_have_an_axis(bench: dict[str, Any], width: int, height: int) -> None:
+def test_equal_latencies_have_an_axis(draw: Draw, bench: dict[str, Any], width: int, height: int) -> None:
     for row in bench["rows"]:
         if row["status"] == "measured":
             row["end_to_end_ms"]["p90"] = 1.0
-    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], width, height)
-    assert drawing is not None
+    drawing = draw(bench, width, height)
     assert drawing.x.high / drawing.x.low == pytest.approx(2)
     assert len(drawing.x_ticks) >= 2
     assert drawing.frame.left < drawing.marks[0].x < drawing.frame.right
 
 
-def test_few_references_are_named_where_room_is_short(bench: dict[str, Any]) -> None:
+def test_few_references_are_named_where_room_is_short(draw: Draw, bench: dict[str, Any]) -> None:
     for row in copy.deepcopy(bench["rows"][8:10]):
         bench["rows"] += [{**row, "name": f"{row['name']}-{i}"} for i in range(3)]
-    drawings = [
-        scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], *size)
-        for size in ((1040, 500), (380, 480))
-    ]
-    named = [[mark.row for mark in drawing.marks if mark.label is not None] for drawing in drawings if drawing]
+    drawings = (draw(bench), draw(bench, 380, 480))
+    named = [[mark.row for mark in drawing.marks if mark.label is not None] for drawing in drawings]
     assert sorted(row.name for row in named[0] if not row.engine) == ["student-torch", "teacher-torch"]
     assert sum(row.engine for row in named[0]) == 5
     assert [row.engine for row in named[1]] == [True] * MOST_LABELS[True]  # no teacher out of torch
 
 
-def test_a_map_from_elsewhere_is_marked(bench: dict[str, Any]) -> None:
+def test_a_map_from_elsewhere_is_marked(draw: Draw, bench: dict[str, Any]) -> None:
     bench["rows"][0]["map_from"]["device"] = "another"
-    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], 1040, 500)
-    assert drawing is not None
+    drawing = draw(bench)
     assert [mark.text for mark in drawing.marks if "†" in mark.text] == ["onnxruntime-fp32 †"]
 
 
@@ -140,9 +129,8 @@ def test_the_part_of_a_line_inside_a_rectangle(x: float, y: float, to_x: float, 
     assert length == pytest.approx(share * math.dist((x, y), (to_x, to_y)), abs=0.05)
 
 
-def test_latency_axis_is_logarithmic_and_accuracy_axis_points_up(bench: dict[str, Any]) -> None:
-    drawing = scatter(read_rows(read_report(bench).rows), read_devices(read_report(bench).devices), [], 1040, 500)
-    assert drawing is not None
+def test_latency_axis_is_logarithmic_and_accuracy_axis_points_up(draw: Draw, bench: dict[str, Any]) -> None:
+    drawing = draw(bench)
     at = {mark.row.name: mark for mark in drawing.marks}
     assert at["openvino-int8"].x < at["openvino-fp32"].x < at["teacher-torch"].x
     assert at["teacher-torch"].y < at["student-torch"].y

@@ -14,15 +14,10 @@ import pytest
 from benchmarks.report import render
 from benchmarks.report.markdown import escape_markdown
 from benchmarks.schema import read_report
+from tests.helpers import reports
 
 HOSTILE = '<script>alert("1")</script>'
 HOSTILE_FILE = '"></svg><img src=x onerror=alert(2)>|`[a](b)'
-
-
-def files(bench: dict[str, Any], out: Path) -> tuple[str, str, dict[str, Any]]:
-    render(read_report(bench), out)
-    page, text = ((out / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
-    return page, text, json.loads((out / "report.json").read_text(encoding="utf-8"))
 
 
 def renamed(bench: dict[str, Any]) -> dict[str, Any]:
@@ -48,8 +43,8 @@ def renamed(bench: dict[str, Any]) -> dict[str, Any]:
     return hostile
 
 
-def test_every_row_label_image_and_fact_is_told(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, text, _ = files(bench, tmp_path)
+def test_every_row_label_image_and_fact_is_told(bench: dict[str, Any], example: reports.Written) -> None:
+    page, text, _ = example
     names = [row["name"] for row in bench["rows"]] + bench["labels"] + bench["notes"]
     told = [
         *names,
@@ -68,7 +63,7 @@ def test_numbers_reach_page_and_markdown(bench: dict[str, Any], tmp_path: Path) 
     bench["rows"][0]["end_to_end_ms"]["p99"] = 77.77
     bench["rows"][0]["map_minor"] = 0.12345
     bench["distillation"]["labels"][3]["teacher"] = 0.9876
-    page, text, _ = files(bench, tmp_path)
+    page, text, _ = reports.write(bench, tmp_path)
     for number in ("77.8", "12.3", "98.8"):
         assert number in page
         assert number in text
@@ -78,7 +73,7 @@ def test_decisions_of_the_chosen_engine_are_told(bench: dict[str, Any], tmp_path
     for at, row in enumerate(bench["rows"]):
         if row["operating_points"]:
             row["operating_points"]["top_3"]["mean_recall"] = 0.3011 + at / 1000
-    page, text, facts = files(bench, tmp_path)
+    page, text, facts = reports.write(bench, tmp_path)
     chosen = [row["name"] for row in bench["rows"]].index(facts["verdict"][0]["engine"])
     number = f"{100 * (0.3011 + chosen / 1000):.1f}"
     assert f'<td class="number">{number}</td>' in page
@@ -86,12 +81,12 @@ def test_decisions_of_the_chosen_engine_are_told(bench: dict[str, Any], tmp_path
     assert "as many tags as are true" in page
     for row in bench["rows"]:
         row["operating_points"] = None
-    page, text, _ = files(bench, tmp_path)
+    page, text, _ = reports.write(bench, tmp_path)
     assert "as many tags as are true" not in page + text
 
 
-def test_json_holds_the_facts_of_the_bench(bench: dict[str, Any], tmp_path: Path) -> None:
-    *_, facts = files(bench, tmp_path)
+def test_json_holds_the_facts_of_the_bench(bench: dict[str, Any], example: reports.Written) -> None:
+    facts = copy.deepcopy(example.facts)
     assert facts == json.loads(json.dumps(bench)) | {"verdict": facts["verdict"]}
     (told,) = facts["verdict"]
     assert told.pop("why").startswith("4.17 ms end to end (p90) with 55.4 mAP: the fastest of 5 engines")
@@ -106,13 +101,13 @@ def test_json_holds_the_facts_of_the_bench(bench: dict[str, Any], tmp_path: Path
 def test_nan_becomes_null(bench: dict[str, Any], tmp_path: Path) -> None:
     bench["rows"][0]["ap"][2] = float("nan")
     bench["rows"][0]["map"] = float("inf")
-    *_, facts = files(bench, tmp_path)
+    *_, facts = reports.write(bench, tmp_path)
     assert facts["rows"][0]["ap"][2] is None
     assert facts["rows"][0]["map"] is None
 
 
 def test_hostile_names_stay_text(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, text, facts = files(renamed(bench), tmp_path)
+    page, text, facts = reports.write(renamed(bench), tmp_path)
     assert html.escape(HOSTILE) in page.replace("&#34;", "&quot;")
     assert page.count("<script") == 1
     assert page.count("</script") == 1
@@ -129,15 +124,15 @@ def test_hostile_names_stay_text(bench: dict[str, Any], tmp_path: Path) -> None:
         assert len(widths) == 1, "a name has added a column"
 
 
-def test_page_needs_no_network(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, *_ = files(bench, tmp_path)
+def test_page_needs_no_network(example: reports.Written) -> None:
+    page = example.page
     assert re.findall(r"https?://", page) == []
     assert re.findall(r"url\(|@import|<link|<iframe", page) == []
     assert {address[:5] for address in re.findall(r' (?:src|href)="([^"#]*)"', page)} == {"data:"}
 
 
-def test_static_chart_marks_what_ran_and_nothing_else(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, *_ = files(bench, tmp_path)
+def test_static_chart_marks_what_ran_and_nothing_else(bench: dict[str, Any], example: reports.Written) -> None:
+    page = example.page
     chart = page[page.index('class="plot wide"') :]
     chart = chart[: chart.index("</svg>")]
     marks = re.findall(r'<g class="mark[^"]*" data-row="(\d+)".*?<path class="point([^"]*)"', chart, re.S)
@@ -160,7 +155,7 @@ def empty(bench: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_nothing_measured_is_said(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, text, facts = files(empty(bench), tmp_path)
+    page, text, facts = reports.write(empty(bench), tmp_path)
     assert "no engine was measured" in page
     assert "No engine was measured" in text
     assert [(told["engine"], told["pareto_front"]) for told in facts["verdict"]] == [(None, [])]
@@ -168,7 +163,7 @@ def test_nothing_measured_is_said(bench: dict[str, Any], tmp_path: Path) -> None
 
 
 def test_a_schema_alone_is_a_page(tmp_path: Path) -> None:
-    page, text, _ = files({"schema": 3}, tmp_path)
+    page, text, _ = reports.write({"schema": 3}, tmp_path)
     assert "there is no chart" in page
     assert "What each tag paid" not in page
     assert "None" not in page + text
@@ -191,7 +186,7 @@ def test_a_schema_alone_is_a_page(tmp_path: Path) -> None:
 )
 def test_a_missing_section_leaves_the_rest(bench: dict[str, Any], tmp_path: Path, key: str) -> None:
     del bench[key]
-    page, text, _ = files(bench, tmp_path)
+    page, text, _ = reports.write(bench, tmp_path)
     assert "openvino-int8" in page
     assert "openvino-int8" in text
 
@@ -211,7 +206,7 @@ def test_an_image_that_is_no_jpeg_is_refused(bench: dict[str, Any], tmp_path: Pa
 
 def test_devices_and_what_they_lack_are_told(fleet: dict[str, Any], tmp_path: Path) -> None:
     fleet["rows"][-1]["map_from"] = {"device": "this machine", "instruction_set": "avx512_vnni"}
-    page, text, facts = files(fleet, tmp_path)
+    page, text, facts = reports.write(fleet, tmp_path)
     for told in (page, text):
         assert "was not measured: ssh: lost: no route" in told
         assert "agrees with benchmark" in told
@@ -225,7 +220,7 @@ def test_devices_and_what_they_lack_are_told(fleet: dict[str, Any], tmp_path: Pa
 
 def test_a_harness_that_disagrees_is_not_called_agreeing(bench: dict[str, Any], tmp_path: Path) -> None:
     bench["agreement"].update(difference=0.08, agrees=False, null_ok=False)
-    page, text, _ = files(bench, tmp_path)
+    page, text, _ = reports.write(bench, tmp_path)
     for told in (page, text):
         assert "DISAGREES with benchmark" in told
         assert "WHICH IS TOO MUCH" in told

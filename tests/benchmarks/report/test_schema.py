@@ -18,13 +18,11 @@ from benchmarks.schema import Row, read_report
 KEYS = ("devices", "agreement", "rows", "images", "grid", "mistakes", "verdict", "notes", "labels", "distillation")
 
 
-def published(bench: dict[str, Any], out: Path) -> tuple[dict[str, Any], jsonschema.Draft202012Validator]:
+Published = tuple[dict[str, Any], jsonschema.Draft202012Validator]
+
+
+def read(out: Path) -> Published:
     """The report, and a validator of the schema that is written beside it."""
-    render(read_report(bench), out)
-    return read(out)
-
-
-def read(out: Path) -> tuple[dict[str, Any], jsonschema.Draft202012Validator]:
     schema, facts = (
         json.loads((out / name).read_text(encoding="utf-8")) for name in ("report.schema.json", "report.json")
     )
@@ -32,19 +30,25 @@ def read(out: Path) -> tuple[dict[str, Any], jsonschema.Draft202012Validator]:
     return facts, jsonschema.Draft202012Validator(schema)
 
 
-def test_a_full_report_is_valid(rendered: Path) -> None:
-    facts, validator = read(rendered)
+@pytest.fixture(scope="module")
+def example(rendered: Path) -> Published:
+    return read(rendered)
+
+
+def test_a_full_report_is_valid(example: Published) -> None:
+    facts, validator = example
     assert [error.message for error in validator.iter_errors(facts)] == []
 
 
 def test_a_minimal_report_is_valid(tmp_path: Path) -> None:
     row = {"name": "a", "device": "here", "kind": "engine", "status": "failed"}
-    facts, validator = published({"schema": 3, "rows": [row], "devices": [{"name": "here"}]}, tmp_path)
+    render(read_report({"schema": 3, "rows": [row], "devices": [{"name": "here"}]}), tmp_path)
+    facts, validator = read(tmp_path)
     assert [error.message for error in validator.iter_errors(facts)] == []
 
 
-def test_the_schema_is_generated_from_the_classes(rendered: Path) -> None:
-    _, validator = read(rendered)
+def test_the_schema_is_generated_from_the_classes(example: Published) -> None:
+    _, validator = example
     assert validator.schema == json_schema()
     row = validator.schema["$defs"]["Row"]
     assert set(row["properties"]) == set(row["required"]) == {field.name for field in dataclasses.fields(Row)}
@@ -64,9 +68,9 @@ def test_the_schema_is_generated_from_the_classes(rendered: Path) -> None:
         (("grid", 0, "true"), "cat"),
     ],
 )
-def test_a_missing_key_or_a_wrong_value_is_refused(rendered: Path, path: tuple[Any, ...], value: Any) -> None:
+def test_a_missing_key_or_a_wrong_value_is_refused(example: Published, path: tuple[Any, ...], value: Any) -> None:
     """None: the key is taken away."""
-    facts, validator = read(rendered)
+    facts, validator = example
     broken = inner = copy.deepcopy(facts)
     for key in path[:-1]:
         inner = inner[key]

@@ -6,23 +6,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import render
-from benchmarks.schema import read_report
+from tests.helpers import reports
 
 
-def files(bench: dict[str, Any], out: Path) -> tuple[str, str]:
-    render(read_report(bench), out)
-    page, text = ((out / name).read_text(encoding="utf-8") for name in ("report.html", "report.md"))
-    return page, text
-
-
-def test_throughput_and_sustained_runs_stand_apart(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, text = files(bench, tmp_path)
-    assert "Held for minutes" not in page + text
+def test_throughput_and_sustained_runs_stand_apart(
+    bench: dict[str, Any], example: reports.Written, tmp_path: Path
+) -> None:
+    assert "Held for minutes" not in example.page + example.text
     held = {"seconds": 600, "p50": 4.0, "p90": 5.0, "p99": 6.0, "first_p90": 4.4, "last_p90": 7.77}
     sensors = {"clock_mhz": {"before": 2400, "after": 1500}, "temperature_c": {"before": None, "after": None}}
     bench["rows"][4]["sustained"] = {**held, **sensors}
-    page, text = files(bench, tmp_path)
+    page, text, _ = reports.write(bench, tmp_path)
     for told in (page, text):
         assert "Held for minutes" in told
         assert "7.77" in told
@@ -32,8 +26,8 @@ def test_throughput_and_sustained_runs_stand_apart(bench: dict[str, Any], tmp_pa
     assert re.findall(r'style="width:([0-9.]+)%"', section[: section.index("</section>")])[:2] == ["100.0", "63.16"]
 
 
-def test_histograms_of_every_engine(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, _ = files(bench, tmp_path)
+def test_histograms_of_every_engine(example: reports.Written) -> None:
+    page = example.page
     drawn = re.findall(r'<svg class="histogram".*?</svg>', page, re.S)
     assert len(drawn) == 5
     assert 'aria-label="p50 3.90, p90 4.17, p99 5.11 ms"' in drawn[0]
@@ -41,8 +35,8 @@ def test_histograms_of_every_engine(bench: dict[str, Any], tmp_path: Path) -> No
     assert heights == [round(66 * count / 500, 1) for count in (40, 500, 200, 28)]
 
 
-def test_an_image_is_held_once(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, _ = files(bench, tmp_path)
+def test_an_image_is_held_once(bench: dict[str, Any], example: reports.Written) -> None:
+    page = example.page
     for image in bench["images"].values():
         assert page.count(image["jpeg_base64"]) == 1
     assert page.count('href="#image-3"') == 2  # in the grid and among the mistakes
@@ -56,7 +50,7 @@ def test_engines_that_differ_alike_are_told_together(bench: dict[str, Any], tmp_
         {**bench["grid"][1], "engines": unlike},
         {**bench["grid"][2], "engines": {**dict.fromkeys(unlike, said[1:]), "openvino-int8": said}},
     ]
-    page, _ = files(bench, tmp_path)
+    page = reports.write(bench, tmp_path).page
     lost = f"−{said[0][0]}"
     assert re.findall(r'<p class="other">(.*?)</p>', page) == [
         f"onnxruntime-int8, openvino-bf16: {lost}",
@@ -71,7 +65,7 @@ def test_the_most_labels_are_folded(bench: dict[str, Any], tmp_path: Path) -> No
     ]
     for row in bench["rows"]:
         row["ap"] = None
-    page, _ = files(bench, tmp_path)
+    page = reports.write(bench, tmp_path).page
     first, more = page.split('<details class="more">')
     assert first.count('<span class="label">label ') == 100
     assert '<span class="label">label 999</span>' in first  # the biggest loss
@@ -82,7 +76,7 @@ def test_the_most_labels_are_folded(bench: dict[str, Any], tmp_path: Path) -> No
 
 def test_an_unstable_engine_is_marked_without_its_name(bench: dict[str, Any], tmp_path: Path) -> None:
     bench["rows"][0]["settled"] = False  # slow, so that a phone has no room for its name
-    page, _ = files(bench, tmp_path)
+    page = reports.write(bench, tmp_path).page
     chart = page[page.index('class="plot narrow"') :]
     mark = re.search(r'<g class="mark" data-row="0".*?</text>', chart[: chart.index("</svg>")], re.S)
     assert mark is not None
@@ -90,15 +84,15 @@ def test_an_unstable_engine_is_marked_without_its_name(bench: dict[str, Any], tm
     assert "processes differ by over 10 %" in page
 
 
-def test_the_parts_of_the_engine_to_ship_are_numbers(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, _ = files(bench, tmp_path)
+def test_the_parts_of_the_engine_to_ship_are_numbers(example: reports.Written) -> None:
+    page = example.page
     assert re.findall(r'<small class="told">(.*?)</small>', page) == [
         "decode 0.820 · resize 0.310 · infer 2.40 · post 0.090"
     ]
 
 
-def test_mistakes_of_a_label_are_under_it(bench: dict[str, Any], tmp_path: Path) -> None:
-    page, _ = files(bench, tmp_path)
+def test_mistakes_of_a_label_are_under_it(example: reports.Written) -> None:
+    page = example.page
     (opened,) = re.findall(r"<details><summary>.*?</details>", page, re.S)
     assert '<span class="label">airplane</span>' in opened
     assert re.findall(r"(○ missed|✗ not there)</span> <span class=\"quiet\">([^<]*)<", opened) == [

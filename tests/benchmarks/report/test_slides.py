@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,7 @@ import resvg_py
 from PIL import Image
 
 from benchmarks.report import render
-from benchmarks.report.devices import read_devices
-from benchmarks.report.rows import read_rows
-from benchmarks.report.scatter import scatter
+from benchmarks.report.scatter import Scatter
 from benchmarks.report.slides import PNG_ZOOM, rasterize, signs
 from benchmarks.schema import read_report
 
@@ -55,19 +54,12 @@ def test_hostile_names_are_drawn_as_text(bench: dict[str, Any], tmp_path: Path) 
     assert heading.text == name.replace("\x07", "□") + ": latency against mAP"
 
 
-def test_signs_that_occur_are_explained(bench: dict[str, Any]) -> None:
+def test_signs_that_occur_are_explained(bench: dict[str, Any], draw: Callable[..., Scatter]) -> None:
     bench["rows"][1]["unstable"] = False
-    report = read_report(bench)
-    plain = scatter(read_rows(report.rows), read_devices(report.devices), [], 1040, 500)
-    assert plain is not None
-    assert signs(plain) == ""
+    assert signs(draw(bench)) == ""
     bench["rows"][0].update(settled=False, map_from={"device": "another"})
-    report = read_report(bench)
-    rows = read_rows(report.rows)
-    full = scatter(rows, read_devices(report.devices), rows[:1], 1040, 500)
-    assert full is not None
-    told = "ring and bold: to deploy · ~ timing unstable or unsettled · † mAP measured on another device"
-    assert signs(full) == told
+    all_signs = "ring and bold: to deploy · ~ timing unstable or unsettled · † mAP measured on another device"
+    assert signs(draw(bench, chosen=("openvino-int8",))) == all_signs
 
 
 def test_a_long_legend_has_more_lines(bench: dict[str, Any], tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from export.backends import cuda
 from export.precision.fp16 import fp16
-from export.precision.int8 import int8
+from export.precision.int8 import INT8
+from export.precision.qdq import quantize
+from export.precision.ranges import Ranges
 
 
 @pytest.fixture(scope="session")
@@ -20,8 +20,8 @@ def halved(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quantized(fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return int8(fp32, calibration, tmp_path_factory.mktemp("quantized") / "int8.onnx")
+def quantized(fp32: Path, min_max: Ranges, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return quantize(fp32, min_max, tmp_path_factory.mktemp("quantized") / "int8.onnx", INT8)
 
 
 @pytest.fixture

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from export.backends import Backend, OnnxRuntime, OpenVino, Session, TensorRt, stamp
 from export.errors import EngineError, MissingRuntimeError
@@ -149,6 +151,19 @@ def test_a_foreign_engine(backend: Any, fp32: Path, tmp_path: Path) -> None:
                 backend.open(foreign)
 
 
+@pytest.mark.parametrize("backend", [OnnxRuntime(), OpenVino()], ids=lambda backend: backend.kind)
+def test_a_graph_that_is_no_tagger(backend: Any, tmp_path: Path) -> None:
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 8, 8])
+    scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 3, 8, 8])
+    graph = helper.make_graph([helper.make_node("Relu", ["images"], ["scores"])], "g", [images], [scores])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "o.onnx")
+    with pytest.raises(
+        EngineError, match=r"o.onnx: expected uint8 \(batch, H, W, 3\) to float scores \(batch, L\), got"
+    ):
+        backend.compile(tmp_path / "o.onnx", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("backend", EVERY, ids=lambda backend: backend.kind)
 def test_a_runtime_that_is_not_installed(
     backend: Any, fp32: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -169,3 +184,20 @@ def test_a_runtime_that_is_not_installed(
 @pytest.mark.parametrize("backend", EVERY, ids=lambda backend: backend.kind)
 def test_can_be_rebuilt_from_its_fields(backend: Any) -> None:
     assert type(backend)(**dataclasses.asdict(backend)) == backend
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (OnnxRuntime, "device", "tpu"),
+        (OnnxRuntime, "threads", 0),
+        (OpenVino, "threads", 100_000),
+        (OpenVino, "compute", "int8"),
+        (OpenVino, "device", "cpu"),
+        (OpenVino, "device", "CPU,GPU"),
+        (TensorRt, "compute_capability", "SM87"),
+    ],
+)
+def test_fields_out_of_range(kind: Any, field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"{kind.kind}.{field}: expected .*got '?{value}"):
+        kind(**{field: value})

@@ -83,8 +83,8 @@ def test_a_name_that_is_gone_is_noticed() -> None:
     assert not listed("tensorrt 10.3.0", ("IBuilderConfig", "set_compute_capability"))
 
 
-def test_version_10_documents_every_operator_of_a_graph(fp32: Path) -> None:
-    operators = {node.op_type for node in onnx.load(fp32).graph.node}
+def test_version_10_documents_every_operator_of_a_graph(fp32: Path, halved: Path, quantized: Path) -> None:
+    operators = {node.op_type for graph in (fp32, halved, quantized) for node in onnx.load(graph).graph.node}
     assert operators - set(LISTS["operators of onnx-tensorrt 10.1"].split()) == set()
 
 

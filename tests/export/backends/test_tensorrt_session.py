@@ -92,7 +92,7 @@ def engine(
         file = tmp_path / "some.plan"
         file.write_bytes(b"plan")
         runtime = f"{request.param} 10.3.0"
-        made = stamp.create(runtime=runtime, device="SM87", precision=precision, options={}, graph="")
+        made = stamp.Stamp(runtime=runtime, device="SM87", precision=precision, options={}, graph="")
         stamp.write(file, made)
         return file
 

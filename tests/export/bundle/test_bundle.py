@@ -7,24 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from export.backends import OnnxRuntime, OpenVino
+from export.backends import OpenVino
 from export.bundle import bundle
 from export.bundle.bundle import Manifest, Parts, parts_of, read_bundle, write_bundle
 from export.errors import BundleError
 from tests.helpers import bundles
 from tests.helpers.bundles import write_plain
 from tests.helpers.manifests import rewrite
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("bundle")
-    return write_plain(work / "built", work / "one.onnx")
-
-
-@pytest.fixture
-def copy(built: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(built, tmp_path / "copy")
 
 
 def test_what_was_written_is_read_back(built: Path) -> None:
@@ -102,27 +91,15 @@ def test_an_engine_file_outside_the_hashes_is_refused(copy: Path) -> None:
         read_bundle(copy)
 
 
-def test_an_engine_without_a_source_is_not_written(tmp_path: Path) -> None:
-    entry = bundles.engine("a", OnnxRuntime(), ("models/fp32.onnx",))
-    with pytest.raises(BundleError, match=r"expected a source for its file models/fp32.onnx, got none"):
-        write_bundle(Parts(manifest=bundles.manifest(entry), sources={}), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_engine_without_the_graph_it_was_compiled_from_is_not_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sources", [[], ["a.xml"]], ids=["nothing", "not the graph that it was compiled from"])
+def test_an_engine_without_a_source_is_not_written(tmp_path: Path, sources: list[str]) -> None:
     entry = bundles.engine("a", OpenVino(), ("a.xml",), graph="models/fp32.onnx")
     (tmp_path / "a.xml").write_text("<net/>")
-    with pytest.raises(BundleError, match=r"expected a source for its file models/fp32.onnx, got none"):
-        write_bundle(Parts(manifest=bundles.manifest(entry), sources={"a.xml": tmp_path / "a.xml"}), tmp_path / "out")
-
-
-def test_the_manifest_keeps_what_report_adds(tmp_path: Path) -> None:
-    model = tmp_path / "m"
-    built = write_plain(tmp_path / "a", model, measured=True, measured_on={"cpu": "x", "cores": 2})
-    manifest = read_bundle(built)
-    assert manifest.measured
-    assert manifest.measured_on == {"cpu": "x", "cores": 2}
-    assert dataclasses.replace(manifest, measured=False) != manifest
+    parts = Parts(manifest=bundles.manifest(entry), sources={name: tmp_path / name for name in sources})
+    missing = "models/fp32.onnx" if sources else "a.xml"
+    with pytest.raises(BundleError, match=rf"expected a source for its file {missing}, got none"):
+        write_bundle(parts, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_bundle_written_again_keeps_the_program_that_was_measured(built: Path, tmp_path: Path) -> None:

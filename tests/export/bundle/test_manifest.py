@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,7 @@ from export.bundle.bundle import Manifest, Parts, parts_of, read_bundle, write_b
 from export.errors import BundleError
 from export.tagger.engine_choice import backend_of
 from tests.helpers import bundles
-from tests.helpers.bundles import write_plain
 from tests.helpers.manifests import rewrite
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("manifest")
-    return write_plain(work / "built", work / "one.onnx")
-
-
-@pytest.fixture
-def copy(built: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(built, tmp_path / "copy")
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "models/../../x", "a//b", "./a", "a\\..\\b", "C:/x", ""])

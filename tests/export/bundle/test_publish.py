@@ -11,17 +11,6 @@ from export.errors import BundleError
 from tests.helpers.bundles import write_plain
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("bundle")
-    return write_plain(work / "built", work / "one.onnx")
-
-
-@pytest.fixture
-def copy(built: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(built, tmp_path / "copy")
-
-
 def test_publish_swaps_and_leaves_nothing_beside(built: Path, tmp_path: Path) -> None:
     dist = tmp_path / "dist" / "colours"
     publish(built, dist)

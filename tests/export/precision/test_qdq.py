@@ -8,25 +8,22 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from export.backends import OnnxRuntime
 from export.onnx import graph
-from export.precision.int8 import FAMILY, int8
-from export.precision.int8_x86 import int8_x86
+from export.precision.int8 import FAMILIES, INT8, INT8_X86, int8, int8_x86
 from export.precision.qdq import check_signed, layers, quantize
-from export.precision.ranges import calibrate
+from export.precision.ranges import Ranges
 from mlkd.core.metrics import mean_average_precision
 
-FAMILIES = {"int8": int8, "int8_x86": int8_x86}
+FROM_IMAGES = {"int8": int8, "int8_x86": int8_x86}
 
 
 @pytest.fixture(scope="module")
-def models(
-    fp32: Path, calibration: NDArray[np.uint8], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, onnx.ModelProto]:
+def models(fp32: Path, min_max: Ranges, tmp_path_factory: pytest.TempPathFactory) -> dict[str, onnx.ModelProto]:
     folder = tmp_path_factory.mktemp("qdq")
-    files = {name: make(fp32, calibration, folder / f"{name}.onnx") for name, make in FAMILIES.items()}
+    files = {name: quantize(fp32, min_max, folder / f"{name}.onnx", family) for name, family in FAMILIES.items()}
     return {name: onnx.load(file) for name, file in files.items()}
 
 
@@ -98,44 +95,22 @@ def test_signed_graph_is_what_tensorrt_takes(models: dict[str, onnx.ModelProto])
             assert tensors[node.input[0]].data_type == TensorProto.INT8, "a bias was quantized"
 
 
-def test_both_branches_of_a_residual(models: dict[str, onnx.ModelProto]) -> None:
-    model = models["int8"]
-    producers: dict[str, NodeProto] = {value: node for node in model.graph.node for value in node.output}
-    tensors = {tensor.name for tensor in model.graph.initializer}
-    residual = [
-        node
-        for node in model.graph.node
-        if node.op_type == "Add" and node.name.startswith("backbone") and not tensors & set(node.input)
-    ]
-    assert residual
-    for node in residual:
-        assert [producers[name].op_type for name in node.input] == ["DequantizeLinear"] * 2, node.name
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_metadata(models: dict[str, onnx.ModelProto], fp32: Path, name: str) -> None:
     assert graph.read_metadata(models[name]) == graph.read_metadata(onnx.load(fp32)) | {"precision": name}
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_again_gives_equal_bytes(
+def test_images_give_the_same_bytes_again(
     models: dict[str, onnx.ModelProto], fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path, name: str
 ) -> None:
-    again = FAMILIES[name](fp32, calibration, tmp_path / "again.onnx")
+    again = FROM_IMAGES[name](fp32, calibration, tmp_path / "again.onnx")
     assert again.read_bytes() == models[name].SerializeToString(deterministic=True)
 
 
-@pytest.mark.parametrize("images", [np.zeros((0, 32, 32, 3), np.uint8), np.zeros((4, 32, 32, 3), np.float32)])
-def test_nothing_to_calibrate_on(fp32: Path, tmp_path: Path, images: NDArray[np.uint8]) -> None:
-    with pytest.raises(ValueError, match=r"calibration: expected uint8 \(K, H, W, 3\) with K >= 1, got"):
-        int8(fp32, images, tmp_path / "no.onnx")
-
-
-def test_a_layer_kept_in_float_reads_what_was_not_rounded(
-    fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path
-) -> None:
+def test_a_layer_kept_in_float_reads_what_was_not_rounded(fp32: Path, min_max: Ranges, tmp_path: Path) -> None:
     kept = next(name for name in layers(fp32) if "/Add" in name)
-    model = onnx.load(int8(fp32, calibration, tmp_path / "int8.onnx", keep_float=[kept]))
+    model = onnx.load(quantize(fp32, min_max, tmp_path / "int8.onnx", INT8, [kept]))
     made = {value: node.op_type for node in model.graph.node for value in node.output}
     for node in model.graph.node:
         if node.name in layers(fp32):
@@ -144,10 +119,11 @@ def test_a_layer_kept_in_float_reads_what_was_not_rounded(
 
 
 def test_who_writes_for_a_float_layer_is_float_where_outputs_are_rounded(
-    fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path
+    fp32: Path, min_max: Ranges, tmp_path: Path
 ) -> None:
     """Its weights stay float too; with only the reader in float, the rounding of the writer's output would remain."""
-    model = onnx.load(int8_x86(fp32, calibration, tmp_path / "x86.onnx", keep_float=["backbone.conv1.4/Conv_0"]))
+    kept = ["backbone.conv1.4/Conv_0"]
+    model = onnx.load(quantize(fp32, min_max, tmp_path / "x86.onnx", INT8_X86, kept))
     made = {value: node.op_type for node in model.graph.node for value in node.output}
     read = {node.name: [made.get(name) for name in node.input[:2]] for node in model.graph.node}
     assert read["backbone.conv1.4/Conv_0"] == ["Relu", None]
@@ -168,14 +144,13 @@ def test_a_sum_with_one_branch_in_float_is_found(models: dict[str, onnx.ModelPro
         check_signed(model, integer)
 
 
-def test_a_layer_that_there_is_not(fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_a_layer_that_there_is_not(fp32: Path, min_max: Ranges, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"keep_float: expected layers of fp32.onnx, got \['no/Conv_0'\]"):
-        int8(fp32, calibration, tmp_path / "no.onnx", keep_float=["no/Conv_0"])
+        quantize(fp32, min_max, tmp_path / "no.onnx", INT8, ["no/Conv_0"])
 
 
-def test_ranges_become_scales(fp32: Path, calibration: NDArray[np.uint8], tmp_path: Path) -> None:
-    ranges = dict.fromkeys(calibrate(fp32, calibration[:4], "min_max"), (-2.54, 1.0))
-    model = onnx.load(quantize(fp32, ranges, tmp_path / "int8.onnx", FAMILY))
+def test_ranges_become_scales(fp32: Path, min_max: Ranges, tmp_path: Path) -> None:
+    model = onnx.load(quantize(fp32, dict.fromkeys(min_max, (-2.54, 1.0)), tmp_path / "int8.onnx", INT8))
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     scales = [float(stored[node.input[1]]) for node in model.graph.node if node.op_type == "QuantizeLinear"]
     assert len(scales) > 10

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from export.bundle.bundle import read_bundle
+from export.bundle.golden import Golden
 from export.tagger import engine_times
-from tests.helpers import bundles
+from tests.helpers import bundles, selftests
+from tests.helpers.stopwatch import Stopwatch
+from tests.helpers.versions import write
 
 
 @pytest.fixture(autouse=True)
@@ -28,19 +32,44 @@ def in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_times, "p50_ms", lambda *_: next(times))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
+def stopwatch(in_order: None, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
+    """Times OpenVINO faster than ONNX Runtime, and counts."""
+    made = Stopwatch()
+    monkeypatch.setattr(engine_times, "p50_ms", made)
+    return made
+
+
+@pytest.fixture(scope="session")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("rebuilding")
     return bundles.write_colours(work / "colours", work / "work")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stale(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another graph, with the manifest in order, beside engines that were compiled from the one before."""
     return bundles.write_stale(colours, tmp_path_factory.mktemp("stale"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def selftested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle for self-tests, which tests copy to change it."""
+    return selftests.write(tmp_path_factory.mktemp("selftest"))
+
+
+@pytest.fixture(scope="session")
+def golden(selftested: Path) -> Golden:
+    return Golden.read(selftested, read_bundle(selftested))
+
+
+@pytest.fixture(scope="session")
+def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three bundles to install."""
+    return write(tmp_path_factory.mktemp("versions"))
+
+
+@pytest.fixture(scope="session")
 def pixels() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (5, bundles.PX, bundles.PX, 3), np.uint8)
 

@@ -23,13 +23,6 @@ ROOT = Path(__file__).parents[3]
 ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime-fp32", "openvino-fp32", "tensorrt-fp16-sm86"
 
 
-@pytest.fixture
-def stopwatch(in_order: None, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
-    made = Stopwatch()
-    monkeypatch.setattr(engine_times, "p50_ms", made)
-    return made
-
-
 def test_the_fastest_is_measured_once_and_remembered(colours: Path, stopwatch: Stopwatch) -> None:
     assert cached_times(colours, read_bundle(colours)) is None
     name, why = loaded(colours)

@@ -15,12 +15,7 @@ from export.bundle import signature
 from export.bundle.bundle import read_bundle
 from export.errors import BundleError
 from export.tagger.installing import Installed, install, rollback
-from tests.helpers.versions import back, card, fails, names, passes, put, write
-
-
-@pytest.fixture(scope="module")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return write(tmp_path_factory.mktemp("versions"))
+from tests.helpers.versions import back, card, fails, names, passes, put
 
 
 def test_the_last_good_one_is_kept_and_older_ones_go(versions: dict[str, Path], tmp_path: Path) -> None:

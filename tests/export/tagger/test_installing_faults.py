@@ -18,18 +18,13 @@ from export.errors import BundleError
 from export.tagger import installing
 from export.tagger.installing import Installed, install, rollback
 from tests.helpers.kills import killed_before
-from tests.helpers.versions import back, card, fails, names, put, write
+from tests.helpers.versions import back, card, fails, names, put
 
 
 @pytest.fixture
 def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes most of the time, and a kill of the process does not depend on it."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-@pytest.fixture(scope="module")
-def versions(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return write(tmp_path_factory.mktemp("versions"))
 
 
 def test_a_bundle_that_is_refused_changes_nothing(versions: dict[str, Path], tmp_path: Path) -> None:

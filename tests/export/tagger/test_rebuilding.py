@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import resource
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from export.backends import OpenVino, TensorRt
 from export.bundle.bundle import read_bundle
 from export.errors import NoEngineError
 from export.tagger import Tagger, rebuilding
+from tests.helpers.small_disk import largest_file
 
 OPENVINO = "openvino-fp32"
 Never = Callable[[type, str], None]  # the fixture: a method that must not be called
@@ -143,18 +143,9 @@ def test_a_cache_that_cannot_be_written_is_named(stale: Path, cache: Path, tmp_p
         Tagger.load(stale, OPENVINO)
 
 
-@pytest.fixture
-def small_disk() -> Iterator[None]:
-    """No file may be longer than 600 bytes: what a full disk does to a process that writes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.mark.usefixtures("small_disk")
 def test_a_cache_without_room_is_named(stale: Path, cache: Path) -> None:
-    with pytest.raises(OSError, match=rf"{cache}/\w+: expected a writable folder .*free some space") as raised:
+    text = rf"{cache}/\w+: expected a writable folder .*free some space"
+    with largest_file(600), pytest.raises(OSError, match=text) as raised:
         Tagger.load(stale, OPENVINO, rebuild=True)
     assert isinstance(raised.value.__cause__, OSError)
     assert raised.value.errno == raised.value.__cause__.errno in (errno.ENOSPC, errno.EFBIG)

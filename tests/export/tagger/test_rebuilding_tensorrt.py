@@ -42,7 +42,7 @@ class Gpu:
         out_dir.mkdir(parents=True, exist_ok=True)
         self.builds += 1
         plan = shutil.copyfile(model, out_dir / "fp32-sm90.plan")
-        made = stamp.create(runtime=self.version, device="SM90", precision="fp32", options={}, graph=sha256_of(model))
+        made = stamp.Stamp(runtime=self.version, device="SM90", precision="fp32", options={}, graph=sha256_of(model))
         stamp.write(plan, made)
         return plan
 

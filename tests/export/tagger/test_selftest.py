@@ -25,19 +25,9 @@ from tests.helpers.selftests import ENGINE, engine_findings
 NAMES = ["golden/1.jpg", "golden/2.jpg", "golden/3.png", "golden/4.jpg"]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return selftests.write(tmp_path_factory.mktemp("selftest"))
-
-
-@pytest.fixture(scope="module")
-def golden(folder: Path) -> Golden:
-    return Golden.read(folder, read_bundle(folder))
-
-
 @pytest.mark.parametrize("engine", [ENGINE, "openvino-fp32"])
-def test_where_the_bundle_was_made_everything_is_the_same(folder: Path, golden: Golden, engine: str) -> None:
-    findings = check_images(golden, bundles.PX) + engine_findings(folder, golden, engine)
+def test_where_the_bundle_was_made_everything_is_the_same(selftested: Path, golden: Golden, engine: str) -> None:
+    findings = check_images(golden, bundles.PX) + engine_findings(selftested, golden, engine)
     assert [(one.state, one.note) for one in findings] == [("same", "")] * (2 * 4 + 3)
     assert [one.subject for one in findings if one.step == "decode"] == NAMES
 
@@ -69,11 +59,11 @@ def scaling(factor: float) -> Callable[[onnx.ModelProto], None]:
 def test_another_engine_is_named(
     change: Callable[[onnx.ModelProto], None],
     expected: tuple[str, str],
-    folder: Path,
+    selftested: Path,
     golden: Golden,
     tmp_path: Path,
 ) -> None:
-    other = selftests.with_model(folder, tmp_path, change)
+    other = selftests.with_model(selftested, tmp_path, change)
     engine, whole, _ = engine_findings(other, golden)
     assert (engine.state, engine.cause) == expected
     assert whole.state == expected[0]
@@ -112,9 +102,11 @@ def test_a_limit_holds_for_the_largest_and_the_mean_difference() -> None:
 
 
 @pytest.mark.parametrize("exchanged", ["labels", "thresholds"])
-def test_a_manifest_that_prints_other_tags_fails(folder: Path, golden: Golden, tmp_path: Path, exchanged: str) -> None:
+def test_a_manifest_that_prints_other_tags_fails(
+    selftested: Path, golden: Golden, tmp_path: Path, exchanged: str
+) -> None:
     """Its engines and their scores are as they were."""
-    parts = parts_of(folder)
+    parts = parts_of(selftested)
     if exchanged == "labels":
         manifest = dataclasses.replace(parts.manifest, labels=("green", "red", "blue"))
     else:
@@ -127,15 +119,15 @@ def test_a_manifest_that_prints_other_tags_fails(folder: Path, golden: Golden, t
     assert re.match(r"golden/\d\.\w+: expected .*(red|green).*, got ", tags.note)
 
 
-def test_scores_that_are_no_numbers_have_no_difference(folder: Path, golden: Golden, tmp_path: Path) -> None:
+def test_scores_that_are_no_numbers_have_no_difference(selftested: Path, golden: Golden, tmp_path: Path) -> None:
     """JSON has no NaN."""
-    engine, *_ = engine_findings(selftests.with_model(folder, tmp_path, scaling(float("nan"))), golden)
+    engine, *_ = engine_findings(selftests.with_model(selftested, tmp_path, scaling(float("nan"))), golden)
     assert (engine.state, engine.largest) == ("different", None)
 
 
 @pytest.mark.parametrize("lost", ["decoded_3", "pixels_0", f"scores:{ENGINE}", f"thresholds:{ENGINE}", "labels", "all"])
-def test_expectations_that_lack_something_are_refused(lost: str, folder: Path, tmp_path: Path) -> None:
-    other = selftests.with_expected(folder, tmp_path, lambda arrays: arrays.pop(lost) if lost != "all" else None)
+def test_expectations_that_lack_something_are_refused(lost: str, selftested: Path, tmp_path: Path) -> None:
+    other = selftests.with_expected(selftested, tmp_path, lambda arrays: arrays.pop(lost) if lost != "all" else None)
     if lost == "all":
         (other / "golden/expected.npz").write_bytes(b"nothing")
     with pytest.raises(BundleError, match=r"expected\.npz: expected the results of golden images, got: .*export again"):
@@ -158,8 +150,8 @@ def test_expectations_that_lack_something_are_refused(lost: str, folder: Path, t
     ],
 )
 def test_expectations_of_another_kind_are_refused(
-    name: str, change: Callable[[Any], Any], message: str, folder: Path, tmp_path: Path
+    name: str, change: Callable[[Any], Any], message: str, selftested: Path, tmp_path: Path
 ) -> None:
-    other = selftests.with_expected(folder, tmp_path, lambda arrays: arrays.update({name: change(arrays[name])}))
+    other = selftests.with_expected(selftested, tmp_path, lambda arrays: arrays.update({name: change(arrays[name])}))
     with pytest.raises(BundleError, match=message):
         Golden.read(other, read_bundle(other))

@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from export.bundle.bundle import read_bundle
 from export.bundle.golden import Golden
 from export.tagger.selftest import check_images
 from mlkd.core import images
@@ -19,16 +18,6 @@ from tests.helpers import bundles, selftests
 from tests.helpers.selftests import engine_findings, states
 
 PX = bundles.PX
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return selftests.write(tmp_path_factory.mktemp("selftest"))
-
-
-@pytest.fixture(scope="module")
-def golden(folder: Path) -> Golden:
-    return Golden.read(folder, read_bundle(folder))
 
 
 Decode = Callable[[Path, int], Image.Image]
@@ -111,7 +100,7 @@ SAME = ("same", "")
 def test_another_decoder_is_named(
     swapped: Decode,
     expected: list[tuple[str, str]],
-    folder: Path,
+    selftested: Path,
     golden: Golden,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -119,7 +108,7 @@ def test_another_decoder_is_named(
     findings = check_images(golden, PX)
     assert states(findings, "decode") == expected
     assert states(findings, "resize") == [SAME] * 4  # its own input is stored
-    engine, whole, _ = engine_findings(folder, golden)
+    engine, whole, _ = engine_findings(selftested, golden)
     assert engine.state == "same"
     if swapped in (with_blue_first, over_black, without_inversion, without_progressive):
         assert whole.state == "different"
@@ -184,10 +173,10 @@ def test_another_resize_is_named(
 
 
 def test_a_decoders_rounding_may_move_scores_further_than_an_engine_may(
-    folder: Path, golden: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    selftested: Path, golden: Golden, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(images, "decode", rounding_up)
-    whole = engine_findings(folder, golden)[1]
+    whole = engine_findings(selftested, golden)[1]
     assert whole.state == "close"
     assert whole.largest is not None
     assert 1e-3 < whole.largest < 0.15

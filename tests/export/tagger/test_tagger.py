@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,19 +23,13 @@ ENGINES = ("onnxruntime-fp32", "openvino-fp32")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("tagger")
-    return bundles.write_colours(work / "colours", work / "work")
-
-
-@pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return bundles.write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def tagger(folder: Path, request: pytest.FixtureRequest) -> Iterator[Tagger]:
-    with Tagger.load(folder, request.param) as opened:
+def tagger(colours: Path, request: pytest.FixtureRequest) -> Iterator[Tagger]:
+    with Tagger.load(colours, request.param) as opened:
         yield opened
 
 
@@ -94,8 +89,8 @@ def test_threshold_and_top_k(tagger: Tagger, images: dict[str, Path]) -> None:
             tagger.tag(images["red"], threshold=wrong)
 
 
-def test_each_label_has_its_own_threshold(folder: Path, images: dict[str, Path]) -> None:
-    with Tagger.load(folder, "onnxruntime-fp32") as opened:
+def test_each_label_has_its_own_threshold(colours: Path, images: dict[str, Path]) -> None:
+    with Tagger.load(colours, "onnxruntime-fp32") as opened:
         red = next(tag.score for tag in opened.tag(images["yellow"], threshold=0.0) if tag.label == "red")
         limits = (float(np.nextafter(np.float32(red), 2)), 0.0, 0.0)
         entry = dataclasses.replace(opened.choice.entry, thresholds=limits)
@@ -126,15 +121,15 @@ def test_a_truncated_image_is_refused(tagger: Tagger, images: dict[str, Path]) -
         tagger.tag(images["red"].read_bytes()[:200])
 
 
-def test_the_first_engine_that_runs_here_is_chosen_unless_they_are_measured(folder: Path) -> None:
-    choice = choose(read_bundle(folder))
+def test_the_first_engine_that_runs_here_is_chosen_unless_they_are_measured(colours: Path) -> None:
+    choice = choose(read_bundle(colours))
     assert choice.entry.name == "onnxruntime-fp32"
     assert choice.why == "the first in the bundle's order that runs here"
     assert choice.rejected.startswith("tensorrt-fp16-sm86: ")
 
 
-def test_the_fastest_that_was_measured_is_chosen(folder: Path) -> None:
-    manifest = read_bundle(folder)
+def test_the_fastest_that_was_measured_is_chosen(colours: Path) -> None:
+    manifest = read_bundle(colours)
     measured = EngineTimes(
         p50_ms={"onnxruntime-fp32": 3.0, "openvino-fp32": 2.0}, unusable={"tensorrt-fp16-sm86": "no GPU"}, where="there"
     )
@@ -151,21 +146,21 @@ def test_the_fastest_that_was_measured_is_chosen(folder: Path) -> None:
     assert choose(manifest, "onnxruntime-fp32", times=measured).why == "requested"
 
 
-def test_an_engine_that_failed_when_it_was_measured_runs_when_it_is_asked_for(folder: Path) -> None:
+def test_an_engine_that_failed_when_it_was_measured_runs_when_it_is_asked_for(colours: Path) -> None:
     failed = EngineTimes(p50_ms={}, unusable={"onnxruntime-fp32": "it ended the process"}, where="there")
-    manifest = read_bundle(folder)
+    manifest = read_bundle(colours)
     assert choose(manifest, times=failed).entry.name == "openvino-fp32"
     assert choose(manifest, "onnxruntime-fp32", times=failed).entry.name == "onnxruntime-fp32"
 
 
-def test_an_engine_that_cannot_run_here_says_what_it_lacks(folder: Path) -> None:
+def test_an_engine_that_cannot_run_here_says_what_it_lacks(colours: Path) -> None:
     with pytest.raises(NoEngineError, match=r"expected one that runs on this machine, got tensorrt-fp16-sm86: \w+"):
-        Tagger.load(folder, "tensorrt-fp16-sm86")
+        Tagger.load(colours, "tensorrt-fp16-sm86")
 
 
-def test_an_unknown_engine_is_refused_with_those_there_are(folder: Path) -> None:
+def test_an_unknown_engine_is_refused_with_those_there_are(colours: Path) -> None:
     with pytest.raises(BundleError, match=r"expected one of tensorrt-fp16-sm86, onnxruntime-fp32.*got 'tflite'"):
-        Tagger.load(folder, "tflite")
+        Tagger.load(colours, "tflite")
 
 
 def test_the_backend_is_rebuilt_with_other_threads() -> None:
@@ -183,17 +178,19 @@ def test_a_foreign_backend_is_refused(change: dict[str, Any], message: str) -> N
         backend_of(dataclasses.replace(entry, backend=entry.backend | change))
 
 
-def test_a_changed_engine_file_never_reaches_a_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = bundles.write_colours(tmp_path / "colours", tmp_path / "work")
-    model = folder / "models/fp32.onnx"
+def test_a_changed_engine_file_never_reaches_a_runtime(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = shutil.copytree(colours, tmp_path / "changed")
+    model = changed / "models/fp32.onnx"
     model.write_bytes(model.read_bytes()[::-1])
     monkeypatch.setattr(OnnxRuntime, "open", lambda *_: pytest.fail("a runtime got a file that was changed"))
     with pytest.raises(BundleError, match=r"fp32.onnx: expected sha256"):
-        Tagger.load(folder, "onnxruntime-fp32")
+        Tagger.load(changed, "onnxruntime-fp32")
 
 
-def test_another_way_to_make_images_ready_is_refused(folder: Path, tmp_path: Path) -> None:
-    parts = parts_of(folder)
+def test_another_way_to_make_images_ready_is_refused(colours: Path, tmp_path: Path) -> None:
+    parts = parts_of(colours)
     other = dataclasses.replace(parts.manifest, preprocessing=parts.manifest.preprocessing | {"resize": "nearest"})
     write_bundle(dataclasses.replace(parts, manifest=other), tmp_path / "bundle")
     with pytest.raises(

@@ -100,7 +100,7 @@ def test_a_large_image_takes_little_more_memory_than_its_pixels(tmp_path: Path) 
     """4 bytes a pixel in Pillow; laid over white as a whole it took five times that."""
     if not Path("/proc/self/status").exists():
         pytest.skip("this system does not tell a process's memory")
-    width, height = 4000, 2500
+    width, height = 5000, 4000
     write_png(tmp_path / "large.png", width, height)
     command = [sys.executable, "-c", PEAK, str(tmp_path / "large.png")]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)

@@ -9,25 +9,29 @@ from typing import Any
 import pytest
 
 from benchmarks.parsing import to_json
-from pipeline.cli.choose import choose
+from pipeline.__main__ import main
 from tests.helpers.rows import measured
 
 
-def write_report(runs: Path, **content: Any) -> None:
-    (runs / "scenes/report").mkdir(parents=True)
-    (runs / "scenes/report/report.json").write_text(json.dumps(content))
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
-def test_a_report_without_its_optional_fields_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def write_report(**content: Any) -> None:
+    file = Path("runs/scenes/report/report.json")
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(content))
+
+
+def test_a_report_without_its_optional_fields_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     row = {key: value for key, value in to_json(measured("int8", 2.0, 0.5)).items() if value is not None}
-    write_report(
-        tmp_path, schema=3, rows=[row, {"name": "gpu", "device": "here", "kind": "engine", "reason": "no GPU"}]
-    )
-    choose("scenes", tmp_path, tmp_path / "dist", device="here", as_json=True)
+    write_report(schema=3, rows=[row, {"name": "gpu", "device": "here", "kind": "engine", "reason": "no GPU"}])
+    assert main(["choose", "--device", "here", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["engine"], answer["teacher_map"], answer["problems"]) == ("int8", None, [])
     assert answer["refused"] == [["gpu", "built, not run: no GPU"]]
-    choose("scenes", tmp_path, tmp_path / "dist", device="here")
+    assert main(["choose", "--device", "here"]) == 0
     assert "test mAP in float: teacher –, student –" in capsys.readouterr().out
 
 
@@ -35,10 +39,10 @@ def test_a_report_without_its_optional_fields_is_read(tmp_path: Path, capsys: py
     ("content", "message"),
     [
         ({"schema": 2}, "report: expected schema 3, got 2; run bench again"),
-        ({"schema": 3, "rows": [{"name": 4}]}, r"report: rows: \[0\]: name: expected text, got 4; run bench again"),
+        ({"schema": 3, "rows": [{"name": 4}]}, "report: rows: [0]: name: expected text, got 4; run bench again"),
     ],
 )
-def test_another_report_is_refused(tmp_path: Path, content: dict[str, Any], message: str) -> None:
-    write_report(tmp_path, **content)
-    with pytest.raises(ValueError, match=message):
-        choose("scenes", tmp_path, tmp_path / "dist", device="here")
+def test_another_report_is_refused(content: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write_report(**content)
+    assert main(["choose"]) == 2
+    assert message in capsys.readouterr().err

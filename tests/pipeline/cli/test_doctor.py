@@ -16,7 +16,7 @@ from benchmarks.doctor import Drift
 from export.backends import OnnxRuntime, TensorRt, cuda, stamp
 from export.bundle.bundle import Parts, parts_of, write_bundle
 from export.bundle.golden import write_golden
-from export.precision.int8_x86 import int8_x86
+from export.precision.int8 import int8_x86
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
 from pipeline.__main__ import main
@@ -56,6 +56,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work / "bundle"
 
 
+@pytest.fixture
+def published(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundle is in dist/scenes of the current folder."""
+    monkeypatch.chdir(tmp_path)
+    Path("dist").mkdir()
+    Path("dist/scenes").symlink_to(bundle)
+
+
 @pytest.mark.parametrize("place", ["runs/scenes/bundle/bundle", "dist/scenes"])
 def test_examines_the_bundle(
     bundle: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -80,17 +88,15 @@ def test_examines_the_bundle(
     assert written["drift"]["onnxruntime-int8_x86"]["exact_map"] is None
 
 
+@pytest.mark.usefixtures("published")
 def test_scores_are_compared_on_select_where_the_run_has_it(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     random = np.random.default_rng(3)
     pixels = random.integers(0, 256, (40, PX, PX, 3), dtype=np.uint8)
     targets = (random.random((40, 3)) < 0.4).astype(np.uint8)
     split = SimpleNamespace(labels=Labels(bundles.LABELS), pixels=lambda _: pixels, targets=targets, label_mask=None)
     monkeypatch.setattr(doctor, "read_split", lambda *_: split)
-    monkeypatch.chdir(tmp_path)
-    Path("dist").mkdir()
-    Path("dist/scenes").symlink_to(bundle)
     Path("runs/scenes/data").mkdir(parents=True)
     Path("runs/scenes/data/select.json").touch()
     assert main(["doctor", "--json", "found.json"]) == 0
@@ -141,30 +147,21 @@ def test_an_engine_that_will_not_open_holds_no_other_up(
     assert "onnxruntime-foreign: not examined here: " in capsys.readouterr().out
 
 
-def test_nowhere_to_write_is_said_before_anything_is_measured(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("dist").mkdir()
-    Path("dist/scenes").symlink_to(bundle)
+@pytest.mark.usefixtures("published")
+def test_nowhere_to_write_is_said_before_anything_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--json", "gone/found.json"]) == 2
     told = capsys.readouterr()
     assert "--json gone/found.json: expected a file in an existing folder, got gone; make it" in told.err
     assert told.out == ""
 
 
-def test_before_there_is_a_bundle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_without_a_bundle_or_without_int8(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["doctor"]) == 2
-    assert "expected its bundle in runs/scenes/bundle/bundle or dist/scenes, got none" in capsys.readouterr().err
-
-
-def test_a_bundle_without_int8(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    bundles.write_colours(Path("dist/scenes"), tmp_path / "work")
+    assert "expected its bundle at runs/scenes/bundle/bundle or dist/scenes, got none" in capsys.readouterr().err
+    Path("dist").mkdir()
+    Path("dist/scenes").symlink_to(folder)
     assert main(["doctor"]) == 2
     assert "expected int8 engines, got " in capsys.readouterr().err

@@ -19,18 +19,12 @@ from pipeline.cli.ship import Shipped, on_all, table
 from pipeline.cli.signing import write_keys, write_signature
 from pipeline.cli.stages import publish
 from pipeline.runner import result
-from tests.helpers import bundles, one_engine, sshd
+from tests.helpers import bundles, sshd
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return sshd.bare_python(tmp_path_factory.mktemp("bare") / "python")
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("colours")
-    return one_engine.write(work / "bundle", work / "work")
 
 
 @pytest.fixture

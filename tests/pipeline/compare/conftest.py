@@ -13,6 +13,7 @@ from tests.helpers import drawings, taggers
 
 PROTOCOL = """
 extends: base.yaml
+data: {{train: 32, val: 24, test: 16}}
 teacher: null
 ready_teachers: [{{kind: checkpoint, path: {teacher}}}]
 compare:
@@ -25,10 +26,9 @@ compare:
 
 
 @pytest.fixture(scope="session")
-def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    drawings.draw(folder)
-    drawings.write_recipe(folder, folder, "base")
+def recipe_file(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compared")
+    drawings.write_recipe(drawn, folder, "base")
     teacher = taggers.save(folder / "teacher", Labels(tuple(sorted(drawings.COLOURS))), seed=9)
     (folder / "tiny.yaml").write_text(PROTOCOL.format(teacher=teacher))
     return folder / "tiny.yaml"

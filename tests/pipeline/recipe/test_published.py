@@ -22,7 +22,7 @@ from tests.helpers import layouts
 from tests.helpers.loss_batches import L2D
 
 NAMES = sorted(file.stem for file in (RECIPES / "published").glob("*_*.yaml"))
-QUICK = ("coco_swin_t_mbv2", "voc_r50_r18", "nus_repvgg_a2_a0")
+QUICK = ("coco_swin_t_mbv2",)  # a transformer and a convolutional model
 LEARNING = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 PX = 32
 

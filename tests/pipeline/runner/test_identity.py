@@ -11,7 +11,7 @@ from mlkd.models.weights import FileWeights
 from pipeline import stages
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import stage
-from pipeline.runner.identity import contents, package_version, plain
+from pipeline.runner.identity import package_version, plain
 from pipeline.stages import bundle
 from tests.helpers import drawings
 
@@ -36,9 +36,7 @@ def test_the_content_of_a_weights_file_counts_and_its_place_does_not(tmp_path: P
         model = replace(recipe.student.model, weights=FileWeights(path=file))
         assert recipe.teacher is not None
         changed = replace(
-            recipe,
-            teacher=replace(recipe.teacher, model=model),
-            student=replace(recipe.student, model=model),
+            recipe, teacher=replace(recipe.teacher, model=model), student=replace(recipe.student, model=model)
         )
         line = stages.pipeline(changed, tmp_path / "runs").stages
         seen.append(
@@ -68,11 +66,12 @@ def test_a_bundle_is_made_again_for_every_version_that_it_tells(
             assert line._identity(declared) != before, package
 
 
-def test_contents_keep_what_changes_a_result_and_no_path() -> None:
+def test_published_content_keeps_what_changes_a_result_and_no_path() -> None:
     weights = FileWeights(path=Path("/home/someone/private/net.safetensors"))
-    told = contents({"weights": weights, "sizes": (64, 96), "none": None})
+    told = plain({"weights": weights, "sizes": (64, 96), "none": None}, published=True)
     assert told == {"weights": {"kind": "file", "mean": None, "std": None}, "sizes": [64, 96], "none": None}
     recipe = load_recipe("scenes")
     changed = replace(recipe.student, training=replace(recipe.student.training, trackers=(), save_steps=3))
-    assert contents(replace(recipe, student=changed)) == contents(recipe)
-    assert contents(recipe)["student"]["training"]["epochs"] == 3
+    content = plain(recipe, published=True)
+    assert plain(replace(recipe, student=changed), published=True) == content
+    assert content["student"]["training"]["epochs"] == 3

@@ -18,28 +18,25 @@ from tests.helpers import bundles, saturating
 COLOURS = Labels(bundles.LABELS)
 
 
+def recipe_of(image_px: int, golden_images: int) -> Any:
+    model = SimpleNamespace(image_px=image_px)
+    return SimpleNamespace(student=SimpleNamespace(model=model), export=SimpleNamespace(golden_images=golden_images))
+
+
 def test_images_that_are_gone_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = tuple(tmp_path / f"{name}.jpg" for name in bundles.COLOURS)
     pixels = np.zeros((len(files), bundles.PX, bundles.PX, 3), np.uint8)
     monkeypatch.setattr(bundle, "read_split", lambda *_: _Split(files, pixels))
     bundles.write_onnx(tmp_path / "fp32.onnx")
-    engine: dict[str, Any] = {
-        "name": "a",
-        "precision": "fp32",
-        "not_run": "no such device",
-        "thresholds_of": "fp32.onnx",
-    }
-    engine["thresholds"] = (0.5, 0.5, 0.5)
-    recipe: Any = SimpleNamespace(
-        student=SimpleNamespace(model=SimpleNamespace(image_px=bundles.PX)), export=SimpleNamespace(golden_images=2)
-    )
+    engine = {"name": "a", "precision": "fp32", "not_run": "no such device", "thresholds_of": "fp32.onnx"}
+    engines, recipe = [{**engine, "thresholds": (0.5, 0.5, 0.5)}], recipe_of(bundles.PX, 2)
     expected = (
         rf"golden images: expected at least one readable image among the .* of tune, got none; the first is {files[0]}"
     )
     with pytest.raises(ValueError, match=expected):
-        bundle.write_golden_images(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
+        bundle.write_golden_images(recipe, COLOURS, tmp_path, tmp_path, engines, tmp_path / "golden")
     bundles.write_images(tmp_path)
-    images, _ = bundle.write_golden_images(recipe, COLOURS, tmp_path, tmp_path, [engine], tmp_path / "golden")
+    images, _ = bundle.write_golden_images(recipe, COLOURS, tmp_path, tmp_path, engines, tmp_path / "golden")
     assert len(images) == 2
 
 
@@ -52,19 +49,9 @@ def test_an_int8_engine_has_the_scores_of_exact_arithmetic(
     files = tuple(bundles.write_images(tmp_path).values())
     monkeypatch.setattr(bundle, "read_split", lambda *_: _Split(files, np.stack([load(file, side) for file in files])))
     graph = saturating.write_saturating_graph(tmp_path / "int8.onnx")
-    engine: dict[str, Any] = {
-        "name": "a",
-        "precision": "int8",
-        "not_run": None,
-        "thresholds_of": scored,
-        "graph": graph.name,
-    }
-    engine["thresholds"] = (0.5,) * count
-    labels = Labels(tuple(map(str, range(count))))
-    recipe: Any = SimpleNamespace(
-        student=SimpleNamespace(model=SimpleNamespace(image_px=side)), export=SimpleNamespace(golden_images=4)
-    )
-    _, file = bundle.write_golden_images(recipe, labels, tmp_path, tmp_path, [engine], tmp_path / "golden")
+    engine = {"name": "a", "precision": "int8", "not_run": None, "thresholds_of": scored, "graph": graph.name}
+    engines, labels = [{**engine, "thresholds": (0.5,) * count}], Labels(tuple(map(str, range(count))))
+    _, file = bundle.write_golden_images(recipe_of(side, 4), labels, tmp_path, tmp_path, engines, tmp_path / "golden")
     with np.load(file) as arrays:
         pixels, scores = np.stack([arrays[f"pixels_{at}"] for at in range(4)]), arrays["scores:a"]
     expected = ReferenceEvaluator(str(graph)).run(None, {"images": pixels})[0]

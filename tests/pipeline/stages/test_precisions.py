@@ -12,22 +12,22 @@ import onnx
 import pytest
 
 from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt, cuda, stamp
-from export.onnx import graph
+from export.onnx.graph import read_metadata
 from export.onnx.parity import Gates, ParityLimits
 from export.precision.budget import Budget
 from export.precision.select_evaluator import score
 from mlkd.core import thresholds
 from mlkd.core.files import sha256_of
 from mlkd.core.metrics import average_precision, mean_average_precision
+from mlkd.core.progress import silent
 from mlkd.core.thresholds import Thresholds
 from mlkd.data.prepared import Split, read_split
-from pipeline import stages
-from pipeline.recipe.schema import Engine, Export, Recipe, load_recipe
+from pipeline.recipe.schema import Engine, Export, Recipe
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
 from pipeline.stages import engines as building
+from pipeline.stages import onnx as onnx_stage
 from pipeline.stages import precisions
-from tests.helpers import drawings
 
 FP32 = Engine(name="fp32", precision="fp32", backend=OnnxRuntime())
 SIGNED = Engine(name="signed", precision="int8", backend=OnnxRuntime())
@@ -38,18 +38,11 @@ ANYTHING = Gates(fp32=ParityLimits(), bf16=ParityLimits(), fp16=ParityLimits(), 
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    folder = tmp_path_factory.mktemp("drawn")
-    drawings.draw(folder)
-    return load_recipe(str(drawings.write_recipe(folder, folder)))
-
-
-@pytest.fixture(scope="module")
-def runs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the line has come to the float graph."""
-    folder = tmp_path_factory.mktemp("runs")
-    stages.pipeline(recipe, folder).until("onnx").run()
-    return folder
+def graph(recipe: Recipe, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the stage onnx."""
+    out = tmp_path_factory.mktemp("graph") / "onnx"
+    onnx_stage.run(recipe, "made by a test", context(runs, out, student=runs / "student"))
+    return out
 
 
 def frozen(recipe: Recipe, budget: Budget, *engines: Engine, gates: Gates = ANYTHING) -> Recipe:
@@ -59,15 +52,14 @@ def frozen(recipe: Recipe, budget: Budget, *engines: Engine, gates: Gates = ANYT
 
 def context(runs: Path, out: Path, **inputs: Path) -> Context:
     out.mkdir(parents=True)
-    names = ("data", "onnx")
-    return Context(out, {**{name: runs / name for name in names}, **inputs}, lambda *_: None)
+    return Context(out, {"data": runs / "data", **inputs}, silent)
 
 
 @pytest.fixture(scope="module")
-def made(recipe: Recipe, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(recipe: Recipe, runs: Path, graph: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a stage that made graphs of every int8 family."""
     out = tmp_path_factory.mktemp("made") / "precisions"
-    precisions.run(frozen(recipe, Budget(keep=0.3), FP32, SIGNED, X86, NNCF), context(runs, out))
+    precisions.run(frozen(recipe, Budget(keep=0.3), FP32, SIGNED, X86, NNCF), context(runs, out, onnx=graph))
     return out
 
 
@@ -86,18 +78,18 @@ def test_a_graph_for_every_precision_that_the_engines_need(made: Path) -> None:
         assert entry["moved"].keys() == entry["tried"].keys(), "how near to float each came"
     assert stamp.origin(found["int8_openvino"]) in {sha256_of(found["fp32"]), sha256_of(found["int8_x86"])}
     int8 = onnx.load(found["int8"])
-    assert graph.read_metadata(int8)["precision"] == "int8"
+    assert read_metadata(int8)["precision"] == "int8"
     convolutions = [
         {node.name for node in model.graph.node if node.op_type == "Conv"} for model in (int8, onnx.load(found["fp32"]))
     ]
     assert convolutions[0] == convolutions[1] != set()
 
 
-def test_float_engines_alone_need_no_calibration(recipe: Recipe, runs: Path, tmp_path: Path) -> None:
+def test_float_engines_alone_need_no_calibration(recipe: Recipe, runs: Path, graph: Path, tmp_path: Path) -> None:
     out = tmp_path / "precisions"
-    precisions.run(frozen(recipe, Budget(), FP32), context(runs, out))
+    precisions.run(frozen(recipe, Budget(), FP32), context(runs, out, onnx=graph))
     assert precisions.graphs(out) == ({"fp32": out / "models/fp32.onnx"}, {"precisions": []})
-    assert (out / "models/fp32.onnx").read_bytes() == (runs / "onnx/fp32.onnx").read_bytes()
+    assert (out / "models/fp32.onnx").read_bytes() == (graph / "fp32.onnx").read_bytes()
     assert not (out / "calibration.json").exists()
 
 

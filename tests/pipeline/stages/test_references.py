@@ -18,63 +18,59 @@ from benchmarks.accuracy import ReferenceScores
 from benchmarks.device.tagger_process import ProcessFailedError
 from export.backends import OpenVino
 from export.bundle.bundle import PROGRAM, read_bundle
-from export.precision.int8_x86 import int8_x86
+from export.precision.int8 import int8_x86
 from mlkd.core.files import sha256_of
-from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
+from mlkd.core.progress import silent
 from mlkd.core.thresholds import Thresholds, tune
 from mlkd.data.prepared import read_split
 from mlkd.training import evaluate
-from pipeline import stages, teachers
-from pipeline.recipe.schema import DEFAULT_ENGINES, Engine, Recipe, load_recipe
+from pipeline import teachers
+from pipeline.recipe.schema import DEFAULT_ENGINES, Engine, Recipe
 from pipeline.references import bundles as reference_bundles
 from pipeline.references import scores as reference_scores
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
 from pipeline.stages import bench, references
-from tests.helpers import bundles, drawings, taggers
+from tests.helpers import bundles, drawings
 
-LABELS = Labels(tuple(sorted(drawings.COLOURS)))
-ENGINES = tuple(engine for engine in DEFAULT_ENGINES if engine.name.startswith(("onnxruntime", "openvino")))
+NAMES = ["onnxruntime-int8", "openvino-fp32"]
+ENGINES = tuple(engine for engine in DEFAULT_ENGINES if engine.name in NAMES)
 AIM = Thresholds(aim="precision", precision=0.7, prior=1e6)  # one threshold for all labels
-BACKENDS = {engine.name: engine for engine in ENGINES if engine.name in ("onnxruntime-fp32", "openvino-int8")}
-NAMES = ["onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-int8"]
 EXPORTED = {"teacher": 48, "baseline": 32}  # image size
 
 
 @pytest.fixture(scope="module")
-def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    folder = tmp_path_factory.mktemp("drawn")
-    drawings.draw(folder)
-    read = load_recipe(str(drawings.write_recipe(folder, folder)))
-    return dataclasses.replace(read, export=dataclasses.replace(read.export, engines=ENGINES, thresholds=AIM))
+def two_engines(recipe: Recipe) -> Recipe:
+    return with_engines(recipe, *ENGINES)
+
+
+def with_engines(recipe: Recipe, *engines: Engine) -> Recipe:
+    return dataclasses.replace(recipe, export=dataclasses.replace(recipe.export, engines=engines, thresholds=AIM))
 
 
 @pytest.fixture(scope="module")
-def inputs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def inputs(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Real images, models with random weights, and a bundle with a program that differs from today's."""
-    runs = tmp_path_factory.mktemp("runs")
-    stages.pipeline(recipe, runs).until("data").run()
-    models = {**EXPORTED, "student": 32}
-    for seed, (model, px) in enumerate(models.items()):
-        taggers.save(runs / model, LABELS, seed=seed, image_px=px, bias=0.0)
+    work = tmp_path_factory.mktemp("inputs")
     train = read_split(runs / "data", "train")
-    (runs / "precisions").mkdir()
+    (work / "precisions").mkdir()
     calibrated = dict(list(zip(train.names, train.hashes, strict=True))[3:40:3])
-    (runs / "precisions" / "calibration.json").write_text(json.dumps({"sha256": calibrated}))
-    (runs / "bundle").mkdir()
-    plain = bundles.write_plain(runs / "plain", runs / "model", labels=LABELS.names, image_px=32)
-    program = Path(shutil.copyfile(plain / PROGRAM, runs / PROGRAM))
+    (work / "precisions" / "calibration.json").write_text(json.dumps({"sha256": calibrated}))
+    (work / "bundle").mkdir()
+    plain = bundles.write_plain(work / "plain", work / "model", labels=train.labels.names, image_px=32)
+    program = Path(shutil.copyfile(plain / PROGRAM, work / PROGRAM))
     with zipfile.ZipFile(program, "a") as archive:
         archive.writestr("of.txt", "an earlier day")
     golden = {"golden/1.png": read_split(runs / "data", "tune").files[0]}
-    bundles.changed(plain, runs / "bundle" / "bundle", {PROGRAM: program, **golden})
-    return {name: runs / name for name in ("data", *models, "precisions", "bundle")}
+    bundles.changed(plain, work / "bundle" / "bundle", {PROGRAM: program, **golden})
+    trained = {name: runs / name for name in ("data", "teacher", "student", "baseline")}
+    return trained | {name: work / name for name in ("precisions", "bundle")}
 
 
 def run(recipe: Recipe, inputs: dict[str, Path], out: Path) -> Path:
     out.mkdir(exist_ok=True)
-    references.run(recipe, Context(out, inputs, lambda *_: None))
+    references.run(recipe, Context(out, inputs, silent))
     return out
 
 
@@ -86,7 +82,7 @@ def calibrated() -> list[NDArray[np.uint8]]:
 
 @pytest.fixture(scope="module")
 def made(
-    recipe: Recipe,
+    two_engines: Recipe,
     inputs: dict[str, Path],
     tmp_path_factory: pytest.TempPathFactory,
     calibrated: list[NDArray[np.uint8]],
@@ -97,7 +93,7 @@ def made(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(reference_bundles.QUANTIZERS, "int8_x86", recorded)
-        return run(recipe, inputs, tmp_path_factory.mktemp("references"))
+        return run(two_engines, inputs, tmp_path_factory.mktemp("references"))
 
 
 @pytest.fixture
@@ -129,7 +125,7 @@ def test_models_and_engines_have_scored_the_test_set(made: Path, inputs: dict[st
             assert (result.error, result.sha256) == (None, manifest.files[manifest.engine(name).file].sha256)
             difference = np.abs(np.load(scored.folder / f"{model}-{name}.npy") - eager).max()
             assert difference < 1e-4 if "fp32" in name else 1e-4 < difference < 0.2, name
-    assert models["student"].thresholds.shape == (len(LABELS.names),)
+    assert models["student"].thresholds.shape == (len(test.labels),)
     assert scored.source.device == bench.HERE.name
 
 
@@ -139,7 +135,7 @@ def test_both_models_have_the_engines_for_cpus(made: Path) -> None:
     for model, px in EXPORTED.items():
         manifest = read_bundle(made / model)
         assert [engine.name for engine in manifest.engines] == NAMES
-        assert (manifest.image_px, manifest.labels) == (px, LABELS.names)
+        assert (manifest.image_px, manifest.labels) == (px, tuple(sorted(drawings.COLOURS)))
     (note,) = references.notes(made)
     assert "no other was tried" in note
 
@@ -148,7 +144,7 @@ def test_thresholds_are_tuned_on_the_models_own_scores(made: Path, inputs: dict[
     split, models = read_split(inputs["data"], "tune"), reference_scores.read(made)
     for model in EXPORTED:
         scores, manifest = evaluate.score_folder(inputs[model], split), read_bundle(made / model)
-        own, entry = tune(scores, split.targets, AIM), manifest.engine("onnxruntime-fp32")
+        own, entry = tune(scores, split.targets, AIM), manifest.engine("openvino-fp32")
         np.testing.assert_allclose(entry.thresholds, own, atol=1e-4)
         np.testing.assert_allclose(models[model].thresholds, own, atol=1e-6)
         assert (entry.thresholds_from, entry.thresholds_sha256) == (entry.name, manifest.files[entry.file].sha256)
@@ -160,10 +156,10 @@ def test_golden_scores_are_those_of_the_engines(made: Path) -> None:
     for model in EXPORTED:
         manifest = read_bundle(made / model)
         expected = np.load(made / model / manifest.golden_expected)
-        for name, engine in BACKENDS.items():
-            with engine.backend.open(made / model / manifest.engine(name).file) as session:
+        for engine in ENGINES:
+            with engine.backend.open(made / model / manifest.engine(engine.name).file) as session:
                 scores = session(expected["pixels_0"][None])
-            np.testing.assert_allclose(scores, expected[f"scores:{name}"], atol=1e-6)
+            np.testing.assert_allclose(scores, expected[f"scores:{engine.name}"], atol=1e-6)
 
 
 @pytest.mark.usefixtures("made")
@@ -179,7 +175,7 @@ def test_int8_is_calibrated_on_the_students_images(
 
 @pytest.mark.usefixtures("exported")
 def test_an_engine_that_cannot_be_made_becomes_a_row_with_the_reason(
-    recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_engines: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied = reference_bundles.to_onnx
 
@@ -187,54 +183,54 @@ def test_an_engine_that_cannot_be_made_becomes_a_row_with_the_reason(
         return fails() if tagger.image_px == EXPORTED["teacher"] else copied(tagger, *arguments, **options)
 
     monkeypatch.setattr(reference_bundles, "to_onnx", without_teacher)
-    monkeypatch.setattr(reference_bundles, "QUANTIZERS", {"int8_x86": int8_x86, "int8_openvino": fails})
-    folder = run(recipe, inputs, tmp_path)
+    monkeypatch.setattr(reference_bundles, "QUANTIZERS", {"int8_x86": fails})
+    folder = run(two_engines, inputs, tmp_path)
     assert not (folder / "teacher").exists()
-    assert [engine.name for engine in read_bundle(folder / "baseline").engines] == NAMES[:-1], "the others are made"
+    assert [engine.name for engine in read_bundle(folder / "baseline").engines] == NAMES[1:], "the others are made"
     failed = {entry["name"]: entry["reason"] for entry in read_json(folder / references.FACTS)["failed"]}
     assert failed == {
         **{f"teacher-{name}": "the export to ONNX failed: no such operator" for name in NAMES},
-        "baseline-openvino-int8": "no such operator",
+        "baseline-onnxruntime-int8": "no such operator",
     }
     zeros = ReferenceScores(np.zeros((1, 3), np.float32), np.zeros(3, np.float32))
     scores = dict.fromkeys(("teacher", "student"), zeros)
-    context = Context(tmp_path, {**inputs, "references": folder}, lambda *_: None)
-    models = references.in_torch(recipe, context, scores)
+    context = Context(tmp_path, {**inputs, "references": folder}, silent)
+    models = references.in_torch(two_engines, context, scores)
     by_name = {engine.name: model for model in models for engine in model.runnable}
     assert list(by_name) == ["teacher-torch", "student-torch", *failed]
-    model = by_name["baseline-openvino-int8"]
+    model = by_name["baseline-onnxruntime-int8"]
     row = model.engines[0].row
     assert (row.model, row.kind, row.threads) == ("baseline", "reference", 1)
-    assert (row.runtime, row.precision) == ("openvino", "int8_openvino")
+    assert (row.runtime, row.precision) == ("onnxruntime", "int8_x86")
     with pytest.raises(ProcessFailedError, match=r"^no such operator$"):
-        model.program("bench", "--engine", "baseline-openvino-int8", timeout_s=1)
+        model.program("bench", "--engine", row.name, timeout_s=1)
 
 
 @pytest.mark.usefixtures("exported")
 def test_a_full_disk_ends_the_stage(
-    recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_engines: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> Path:
         raise OSError(errno.ENOSPC, "no room")
 
     monkeypatch.setattr(reference_bundles, "to_onnx", full)
     with pytest.raises(OSError, match="no room"):
-        run(recipe, inputs, tmp_path)
+        run(two_engines, inputs, tmp_path)
 
 
 @pytest.mark.usefixtures("exported")
 def test_only_a_single_teacher_in_torch_is_a_reference(
-    recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_engines: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(teachers, "alone", lambda *_: None)
-    engines = (Engine(name="fp32", precision="fp32", backend=OpenVino()),)
-    few = dataclasses.replace(recipe, export=dataclasses.replace(recipe.export, engines=engines))
-    folder = run(few, inputs, tmp_path)
+    float_only = with_engines(two_engines, Engine(name="fp32", precision="fp32", backend=OpenVino()))
+    folder = run(float_only, inputs, tmp_path)
     assert [path.name for path in folder.iterdir() if (path / PROGRAM).exists()] == ["baseline"]
     assert references.notes(folder) == [], "no note on int8 without int8 engines"
 
 
-def test_the_stage_runs_again_for_other_engines_and_another_program(recipe: Recipe) -> None:
-    stage = references.stage(recipe)
+def test_the_stage_runs_again_for_other_engines_and_another_program(two_engines: Recipe) -> None:
+    stage = references.stage(with_engines(two_engines, *DEFAULT_ENGINES))
     assert stage.reads == ("data", "teacher", "student", "baseline", "precisions", "bundle")
-    assert [engine.name for engine in stage.config["engines"]] == NAMES
+    selected = ["onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-int8"]
+    assert [engine.name for engine in stage.config["engines"]] == selected

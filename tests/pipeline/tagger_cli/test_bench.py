@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import shutil
 import subprocess
@@ -16,8 +15,8 @@ import pytest
 from benchmarks.device import tagger_process
 from benchmarks.device.image_pack import read_pack
 from benchmarks.device.tagger_process import ProcessFailedError
-from pipeline.tagger_cli import main
 
+Images = dict[str, Path]
 ENGINES = ("tensorrt-fp16-sm86", "onnxruntime-fp32", "openvino-fp32")
 
 
@@ -65,12 +64,9 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return recorder
 
 
-def test_the_table_has_the_figures_of_every_engine_or_why_not(
-    folder: Path, recorder: Recorder, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_has_the_figures_of_every_engine_or_why_not(run: Any, recorder: Recorder) -> None:
     options = ["--queries", "7", "--warmup-s", "0.5", "--threads", "2", "--least-s", "1"]
-    assert main(["bench", "--bundle", str(folder), *options]) == 0
-    head, *rows, lacking, _, _, machine = capsys.readouterr().out.splitlines()
+    head, *rows, lacking, _, _, machine = run("bench", *options)[0].splitlines()
     columns = ["p50 ms", "p90 ms", "engine ms", "images/s", "load ms", "file MB", "memory MB"]
     assert re.split("  +", head.strip()) == columns
     assert lacking.startswith(f"not measured: {ENGINES[0]}: ")
@@ -78,23 +74,17 @@ def test_the_table_has_the_figures_of_every_engine_or_why_not(
     assert rows[1].split() == [ENGINES[2], "3.00", "8.20", "0.50", "1234", "99", "2.3", "-"]
     assert len(head) == len(rows[0])
     assert " cores: " in machine
-    assert recorder.command == [sys.executable, str(folder / "tagger.pyz")]
-    assert [words[:3] for words in recorder.told] == [
-        ["bench", "--engine", name] for name in ENGINES[1:] for _ in range(2)
-    ]
+    assert recorder.command == [sys.executable, str(run.bundle / "tagger.pyz")]
+    named = [["bench", "--engine", name] for name in ENGINES[1:] for _ in range(2)]
+    assert [words[:3] for words in recorder.told] == named
     given = " ".join(recorder.told[2])
     assert "--queries 7 --least-s 1.0 --warmup-s 0.5 --threads 2 --throughput" in given
-    golden = [file.read_bytes() for file in (folder / "golden").glob("[0-9]*")]
+    golden = [file.read_bytes() for file in (run.bundle / "golden").glob("[0-9]*")]
     assert sorted(recorder.measured_with) == sorted(golden)
 
 
 def test_images_of_ones_own_a_sample_of_them_and_none_that_is_broken(
-    folder: Path,
-    images: dict[str, Path],
-    recorder: Recorder,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    run: Any, images: Images, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = tmp_path / "own"
     own.mkdir()
@@ -102,27 +92,36 @@ def test_images_of_ones_own_a_sample_of_them_and_none_that_is_broken(
         shutil.copy(file, own / f"{name}\n.jpg")
     (own / "broken.jpg").write_text("no image")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"bytes that are none")))
-    bench = ["bench", "--bundle", str(folder), "--engine", ENGINES[1]]
-    assert main([*bench, str(own), "-", str(tmp_path / "*.gif")]) == 0
+    bench = ["bench", "--engine", ENGINES[1]]
+    _, err = run(*bench, own, "-", tmp_path / "*.gif")
     assert sorted(recorder.measured_with) == sorted(file.read_bytes() for file in images.values())
-    err = capsys.readouterr().err
     assert "image broken.jpg: expected" in err
     assert "image 19 bytes: expected" in err
     assert "*.gif: expected an image" in err
-    assert main([*bench, str(own), "--sample", "2", "--seed", "3"]) == 0
+    run(*bench, own, "--sample", "2", "--seed", "3")
     assert len(recorder.measured_with) <= 2
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(images["red"].read_bytes())))
-    assert main([*bench, "-"]) == 0
+    run(*bench, "-")
     assert recorder.measured_with == [images["red"].read_bytes()]
 
 
-def test_without_an_image_that_can_be_read_nothing_is_measured(
-    folder: Path, recorder: Recorder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["EMPTY"], "expected at least one readable image, got none"),
+        (["--throughput"], "expected --images FILE"),
+        (["--sustained-s", "1"], "expected --images FILE"),
+        (["--images", "list.txt", "x.jpg"], "expected one --engine and no other images with --images"),
+        (
+            ["--images", "list.txt", "--engine", ENGINES[1], "--engine", ENGINES[2]],
+            "expected one --engine and no other images with --images",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(
+    run: Any, recorder: Recorder, tmp_path: Path, words: list[str], message: str
 ) -> None:
-    assert main(["bench", "--bundle", str(folder), str(tmp_path)]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "expected at least one readable image, got none" in err
+    assert message in run.refuse("bench", *(tmp_path if word == "EMPTY" else word for word in words))
     assert recorder.told == []
 
 
@@ -130,54 +129,22 @@ def test_without_an_image_that_can_be_read_nothing_is_measured(
     ("engines", "code"), [((ENGINES[0],), 1), ((ENGINES[0], ENGINES[1]), 1), ((ENGINES[1],), 0), (("tflite",), 2)]
 )
 def test_an_engine_that_was_asked_for_and_failed_is_an_error(
-    folder: Path, recorder: Recorder, engines: tuple[str, ...], code: int
+    run: Any, recorder: Recorder, engines: tuple[str, ...], code: int
 ) -> None:
-    named = [word for engine in engines for word in ("--engine", engine)]
-    assert main(["bench", "--bundle", str(folder), *named]) == code
+    run("bench", *(word for engine in engines for word in ("--engine", engine)), code=code)
 
 
-@pytest.mark.parametrize("more", [["x.jpg"], ["--engine", ENGINES[1], "--engine", ENGINES[2]]])
-def test_one_process_measures_one_engine(
-    folder: Path, images: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
-) -> None:
-    (tmp_path / "list.txt").write_text(str(images["red"]))
-    assert main(["bench", "--bundle", str(folder), "--images", str(tmp_path / "list.txt"), *more]) == 2
-    assert "expected one --engine and no other images with --images" in capsys.readouterr().err
-
-
-def test_an_engine_that_fails_is_a_line_below_the_table(
-    folder: Path, recorder: Recorder, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_engine_that_fails_is_a_line_below_the_table(run: Any, recorder: Recorder) -> None:
     recorder.failing = ENGINES[2]
-    assert main(["bench", "--bundle", str(folder)]) == 0
-    out = capsys.readouterr().out
-    assert f"\nnot measured: {ENGINES[2]}: tagger: no memory here\n" in out
-    assert main(["bench", "--bundle", str(folder), "--engine", ENGINES[1], "--engine", ENGINES[2]]) == 1
-
-
-@pytest.mark.parametrize("words", [["--throughput"], ["--sustained-s", "1"]])
-def test_what_the_table_has_no_place_for_is_refused(
-    folder: Path, recorder: Recorder, capsys: pytest.CaptureFixture[str], words: list[str]
-) -> None:
-    assert main(["bench", "--bundle", str(folder), *words]) == 2
-    assert "expected --images FILE" in capsys.readouterr().err
-    assert recorder.told == []
+    assert f"\nnot measured: {ENGINES[2]}: tagger: no memory here\n" in run("bench")[0]
+    run("bench", "--engine", ENGINES[1], "--engine", ENGINES[2], code=1)
 
 
 def test_the_shipped_file_measures_itself(folder: Path, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-I",
-        str(folder / "tagger.pyz"),
-        "bench",
-        "--engine",
-        ENGINES[1],
-        "--engine",
-        ENGINES[0],
-    ]
-    command += ["--queries", "2", "--warmup-s", "0"]
+    command = [sys.executable, "-I", str(folder / "tagger.pyz"), "bench", "--queries", "2", "--warmup-s", "0"]
+    command += ["--engine", ENGINES[1], "--engine", ENGINES[0]]
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=os.environ, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert ended.stderr == ""
     assert ended.returncode == 1
     _, onnxruntime, lacking, *_ = ended.stdout.splitlines()

@@ -16,13 +16,7 @@ from export.errors import BundleError
 from export.tagger.selftest_process import self_test
 from pipeline.cli.signing import write_keys, write_signature
 from pipeline.tagger_cli import main
-from tests.helpers import bundles, one_engine
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("colours")
-    return one_engine.write(work / "bundle", work / "work")
+from tests.helpers import bundles
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import shutil
 import subprocess
@@ -12,18 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from export import __version__
 from export.backends import OnnxRuntime, OpenVino
 from export.bundle.bundle import parts_of, write_bundle
-from export.bundle.signature import line, message
 from export.tagger.engine_choice import EngineTimes
+from pipeline.cli.signing import write_keys, write_signature
 from pipeline.tagger_cli import main
 from tests.helpers import bundles
 
 pytestmark = pytest.mark.usefixtures("cache")
+Images = dict[str, Path]
+ENGINE = "onnxruntime-fp32"
 
 
 def test_the_shipped_file_tags_from_anywhere(folder: Path, images: dict[str, Path], tmp_path: Path) -> None:
@@ -43,33 +42,21 @@ def test_the_shipped_file_tags_from_anywhere(folder: Path, images: dict[str, Pat
         (["tag", "x.jpg", "--engine", "tensorrt-fp16-sm86"], "expected one that runs on this machine, got tensorrt"),
         (["bench", "--images", "/nowhere/list.txt"], "/nowhere/list.txt"),
         (["scores", "--engine", "tflite", "--images", "LIST", "--out", "out"], "got 'tflite'"),
-        (
-            ["bench", "--images", "EMPTY"],
-            "expected a text file with one image's path a line, or a pack, got no path",
-        ),
+        (["bench", "--images", "EMPTY"], "expected a text file with one image's path a line, or a pack, got no path"),
     ],
 )
-def test_user_errors_are_one_line_and_code_2(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
+def test_user_errors_are_one_line_and_code_2(run: Any, tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "EMPTY").write_text("\n")
     (tmp_path / "LIST").write_text("x.jpg\n")
-    words = [str(tmp_path / word) if word in ("EMPTY", "LIST", "out") else word for word in arguments]
-    assert main([*words, "--bundle", str(folder)]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
+    err = run.refuse(*(tmp_path / word if word in ("EMPTY", "LIST", "out") else word for word in arguments))
     assert len(err.splitlines()) == 1
     assert re.search(message, err)
 
 
-def test_a_folder_without_a_bundle_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", "--bundle", str(tmp_path)]) == 2
-    assert "manifest.json: expected a file of the bundle, got none" in capsys.readouterr().err
-
-
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+def test_a_folder_without_a_bundle_is_said(run: Any, tmp_path: Path) -> None:
+    assert "manifest.json: expected a file of the bundle, got none" in run.refuse("info", bundle=tmp_path)
     with pytest.raises(ValueError, match=r"manifest.json"):
-        main(["info", "--debug", "--bundle", str(tmp_path)])
+        run("info", "--debug", bundle=tmp_path)
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["tag"], ["tag", "x.jpg", "--top-k", "0"], ["bench", "--nonsense"]])
@@ -80,18 +67,14 @@ def test_a_wrong_command_line_is_code_2(arguments: list[str], capsys: pytest.Cap
     assert "usage: tagger" in capsys.readouterr().err
 
 
-def test_info_says_what_the_bundle_is_what_runs_here_and_why(
-    folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["info", "--bundle", str(folder)]) == 0
-    head, signed, tuned, plan, onnxruntime, _, engine, program, machine = capsys.readouterr().out.splitlines()
+def test_info_says_what_the_bundle_is_what_runs_here_and_why(run: Any, images: Images) -> None:
+    head, signed, tuned, plan, onnxruntime, _, engine, program, machine = run("info")[0].splitlines()
     assert head == "colours (c0ffeec0ffee), 3 labels, 16 px"
     assert signed == "bundle: unsigned"
     assert tuned == "thresholds: tuned on 20 images"
     assert re.fullmatch(r"  tensorrt-fp16-sm86 +0\.0 MB +cannot run here: .*", plan)
     assert re.fullmatch(r"  onnxruntime-fp32 +0\.0 MB +\d\.\d\d ms  runs here", onnxruntime)
-    assert main(["info", "--bundle", str(folder), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = run.json("info", "--json")
     assert facts["labels"] == list(bundles.LABELS)
     fastest = min((one for one in facts["engines"] if one["here_ms"]), key=lambda one: float(one["here_ms"]))
     assert facts["chosen"]["engine"] == fastest["name"]
@@ -100,8 +83,8 @@ def test_info_says_what_the_bundle_is_what_runs_here_and_why(
     assert program == f"program: tagger {__version__}"
     assert facts["program"] == __version__
     assert machine.startswith(f"machine: {facts['machine']['cpu']}, ")
-    assert main(["tag", "--verbose", "--bundle", str(folder), str(images["red"])]) == 0
-    assert f"engine {fastest['name']}: {facts['chosen']['why']}; " in capsys.readouterr().err
+    _, err = run("tag", "--verbose", images["red"])
+    assert f"engine {fastest['name']}: {facts['chosen']['why']}; " in err
 
 
 @pytest.mark.parametrize(
@@ -111,54 +94,41 @@ def test_info_says_what_the_bundle_is_what_runs_here_and_why(
         ({"aim": "precision", "precision": 0.9}, "tuned for a precision of at least 0.9 on 20 images"),
     ],
 )
-def test_info_says_what_thresholds_were_tuned_for(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: dict[str, Any], told: str
-) -> None:
-    parts = parts_of(folder)
+def test_info_says_what_thresholds_were_tuned_for(run: Any, tmp_path: Path, config: dict[str, Any], told: str) -> None:
+    parts = parts_of(run.bundle)
     about = dataclasses.replace(parts.manifest, recipe_content={"export": {"thresholds": config}})
     write_bundle(dataclasses.replace(parts, manifest=about), tmp_path / "bundle")
-    assert main(["info", "--bundle", str(tmp_path / "bundle")]) == 0
-    assert f"thresholds: {told}\n" in capsys.readouterr().out
+    out, _ = run("info", "--engine", ENGINE, bundle=tmp_path / "bundle")
+    assert f"thresholds: {told}\n" in out
 
 
-def test_info_says_once_what_several_engines_lack(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_info_says_once_what_several_engines_lack(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for backend in (OnnxRuntime, OpenVino):
         monkeypatch.setattr(backend, "unavailable_reason", lambda _: "no runtime; install one")
-    assert main(["info", "--bundle", str(folder), "--engine", "openvino-fp32"]) == 0
-    out = capsys.readouterr().out
+    out, _ = run("info", "--engine", "openvino-fp32")
     assert out.count("no runtime; install one") == 1
     assert re.search(r"openvino-fp32 .* cannot run here: see onnxruntime-fp32\n", out)
     assert "\nengine: none can run here\n" in out
 
 
-def test_info_tries_again_what_failed_before(
-    folder: Path, images: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_info_tries_again_what_failed_before(run: Any, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_memory(*_: object) -> None:
         raise RuntimeError("out of memory")
 
     with monkeypatch.context() as patched:
         patched.setattr(OnnxRuntime, "open", no_memory)
-        assert main(["info", "--bundle", str(folder)]) == 0
-        assert re.search(r"onnxruntime-fp32 .* cannot run here: out of memory", capsys.readouterr().out)
-    assert main(["tag", "--verbose", "--bundle", str(folder), str(images["red"])]) == 0
-    assert "onnxruntime-fp32: out of memory" in capsys.readouterr().err
-    assert main(["info", "--bundle", str(folder)]) == 0
-    assert re.search(r"onnxruntime-fp32 .* ms  runs here", capsys.readouterr().out)
+        assert re.search(r"onnxruntime-fp32 .* cannot run here: out of memory", run("info")[0])
+    assert "onnxruntime-fp32: out of memory" in run("tag", "--verbose", images["red"])[1]
+    assert re.search(r"onnxruntime-fp32 .* ms  runs here", run("info")[0])
 
 
-def test_info_opens_no_engine_that_ends_the_process(
-    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_info_opens_no_engine_that_ends_the_process(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     open_engine = OnnxRuntime.open
     monkeypatch.setattr(OnnxRuntime, "open", lambda backend, file: opened.append(file) or open_engine(backend, file))
-    ends = EngineTimes(p50_ms={}, unusable={"onnxruntime-fp32": "it ended the process"}, where="here")
+    ends = EngineTimes(p50_ms={}, unusable={ENGINE: "it ended the process"}, where="here")
     monkeypatch.setattr("export.tagger.engine_times.measure_engines", lambda *_, **__: ends)
-    assert main(["info", "--bundle", str(folder), "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
+    facts = run.json("info", "--json")
     assert opened == []
     assert facts["engines"][1]["lacks"] == "it ended the process"
     assert facts["chosen"]["engine"] == "openvino-fp32"
@@ -169,64 +139,53 @@ def signed(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     """A signed bundle, the public key of who signed it, and that of another."""
     work = tmp_path_factory.mktemp("signed")
     bundle = Path(shutil.copytree(folder, work / "bundle"))
-    private = Ed25519PrivateKey.generate()
-    signature = private.sign(message((bundle / "manifest.json").read_bytes()))
-    (bundle / "manifest.sig").write_bytes(line(private.public_key(), signature))
-    for name, key in (("mine", private.public_key()), ("other", Ed25519PrivateKey.generate().public_key())):
-        (work / name).write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    return bundle, work / "mine", work / "other"
+    private, public = write_keys(work / "mine")
+    write_signature(bundle, private)
+    return bundle, public, write_keys(work / "other")[1]
 
 
-def test_a_signature_that_nobody_checked_is_said(
-    signed: tuple[Path, Path, Path], images: dict[str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_signature_that_nobody_checked_is_said(run: Any, signed: tuple[Path, Path, Path], images: Images) -> None:
     bundle, key, _ = signed
-    tag = ["tag", "--bundle", str(bundle), "--engine", "onnxruntime-fp32", str(images["red"])]
-    assert main(tag) == 0
-    assert capsys.readouterr().err.startswith("bundle: signed, signature not checked: ")
-    assert main([*tag, "--require-signature", str(key)]) == 0
-    assert capsys.readouterr() == (f"{images['red']}: red 1.00\n", "")
-    assert main(["info", "--bundle", str(bundle), "--require-signature", str(key)]) == 0
-    assert f"bundle: signed, checked with {key}\n" in capsys.readouterr().out
+    tag = ["tag", "--engine", ENGINE, images["red"]]
+    assert run(*tag, bundle=bundle)[1].startswith("bundle: signed, signature not checked: ")
+    assert run(*tag, "--require-signature", key, bundle=bundle) == (f"{images['red']}: red 1.00\n", "")
+    out, _ = run("info", "--engine", ENGINE, "--require-signature", key, bundle=bundle)
+    assert f"bundle: signed, checked with {key}\n" in out
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["tag", "IMAGE"], ["info"], ["bench"], ["bench", "--images", "LIST"], ["scores", "--images", "LIST"]],
+    [
+        ["tag", "IMAGE"],
+        ["info"],
+        ["bench"],
+        ["bench", "--images", "LIST"],
+        ["scores", "--images", "LIST"],
+        ["selftest"],
+    ],
 )
 def test_no_command_runs_what_another_signed_or_nobody(
-    folder: Path,
-    signed: tuple[Path, Path, Path],
-    images: dict[str, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    arguments: list[str],
+    run: Any, signed: tuple[Path, Path, Path], images: Images, tmp_path: Path, arguments: list[str]
 ) -> None:
     (tmp_path / "list.txt").write_text(str(images["red"]))
     given = {"IMAGE": str(images["red"]), "LIST": str(tmp_path / "list.txt")}
-    words = [given.get(word, word) for word in arguments]
-    words += ["--engine", "onnxruntime-fp32"] + (["--out", str(tmp_path / "out")] if words[0] == "scores" else [])
+    words = [given.get(word, word) for word in arguments] + ["--engine", ENGINE]
+    words += ["--out", str(tmp_path / "out")] if words[0] == "scores" else []
     bundle, key, other = signed
-    for where, by in ((bundle, other), (folder, key)):
-        assert main([*words, "--bundle", str(where), "--require-signature", str(by)]) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert "expected a signature by" in err
+    for where, by in ((bundle, other), (run.bundle, key)):
+        assert "expected a signature by" in run.refuse(*words, "--require-signature", by, bundle=where)
     assert not (tmp_path / "out").exists()
 
 
-def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_is_one_line(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("export.bundle.bundle.read_bundle", interrupted)
-    assert main(["info"]) == 130
-    assert capsys.readouterr().err == "tagger: interrupted\n"
+    assert run("info", code=130)[1] == "tagger: interrupted\n"
 
 
-def test_an_error_inside_a_runtime_is_one_line(
-    folder: Path, images: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_inside_a_runtime_is_one_line(run: Any, images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     class RuntimesOwnError(Exception):
         pass
 
@@ -234,6 +193,4 @@ def test_an_error_inside_a_runtime_is_one_line(
         raise RuntimesOwnError("kernel 7\nhas failed")
 
     monkeypatch.setattr(OnnxRuntime, "open", broken)
-    words = ["--bundle", str(folder), "--engine", "onnxruntime-fp32"]
-    assert main(["tag", *words, str(images["red"])]) == 2
-    assert capsys.readouterr().err == "tagger: kernel 7 has failed\n"
+    assert run.refuse("tag", "--engine", ENGINE, images["red"]) == "tagger: kernel 7 has failed\n"

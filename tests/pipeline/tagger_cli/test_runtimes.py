@@ -46,10 +46,9 @@ def test_a_runtime_that_ends_the_process_is_found_out_before_it_does(
     folder: Path, images: dict[str, Path], tmp_path: Path, one_dies: dict[str, str | Path]
 ) -> None:
     """As on an old processor, which lacks an instruction: at the first start, whatever the command."""
-    for _ in range(2):
-        tagged = run(folder, "tag", "--verbose", images["red"], **one_dies)
-        assert tagged.returncode == 0, tagged.stderr
-        assert tagged.stdout == f"{images['red']}: red 1.00\n"
+    tagged = run(folder, "tag", "--verbose", images["red"], **one_dies)
+    assert tagged.returncode == 0, tagged.stderr
+    assert tagged.stdout == f"{images['red']}: red 1.00\n"
     assert "engine openvino-fp32: " in tagged.stderr
     (record,) = tmp_path.glob("cache/edge-tagger/imports/onnxruntime-*.json")
     assert json.loads(record.read_text()) == {"end": "SIGILL"}
@@ -102,18 +101,14 @@ def test_how_an_import_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sou
     assert runtime_import._probe("some_runtime") == end
 
 
-@pytest.mark.parametrize("fault", ["raise OSError('libgomp.so.1: cannot open shared object file')", "1 / 0"])
 def test_a_runtime_that_cannot_be_imported_is_named_and_passed_over(
-    folder: Path, images: dict[str, Path], tmp_path: Path, fault: str
+    folder: Path, images: dict[str, Path], tmp_path: Path
 ) -> None:
-    packages = {
-        "PYTHONPATH": package(tmp_path / "packages", "onnxruntime", fault),
-        "XDG_CACHE_HOME": tmp_path / "cache",
-    }
-    tagged = run(folder, "tag", "--verbose", images["red"], **packages)
+    place = package(tmp_path / "packages", "onnxruntime", "1 / 0")
+    tagged = run(folder, "tag", "--verbose", images["red"], PYTHONPATH=place, XDG_CACHE_HOME=tmp_path / "cache")
     assert (tagged.returncode, tagged.stdout) == (0, f"{images['red']}: red 1.00\n")
-    got = "libgomp.so.1: cannot open shared object file" if "OSError" in fault else "division by zero"
-    assert f"onnxruntime-fp32: onnxruntime: expected the package onnxruntime, got {got}; " in tagged.stderr
+    lacking = "onnxruntime-fp32: onnxruntime: expected the package onnxruntime, got division by zero; "
+    assert lacking in tagged.stderr
 
 
 def nothing_can_be_written() -> None:

@@ -12,13 +12,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from export.tagger import output
-from pipeline.tagger_cli import main
 
 pytestmark = pytest.mark.usefixtures("cache")
 MANY = 400
@@ -37,10 +37,11 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tagged(folder: Path, capsys: pytest.CaptureFixture[str], *words: str | Path, code: int = 0) -> tuple[str, str]:
-    """What is printed on standard output and standard error."""
-    assert main(["tag", "--bundle", str(folder), *map(str, words)]) == code
-    return capsys.readouterr()
+def ended(folder: Path, *words: str | Path, shell: str = "", **more: Any) -> subprocess.CompletedProcess[str]:
+    """The shipped file in a process that has ended; with redirections of the shell."""
+    command = [sys.executable, str(folder / "tagger.pyz"), *map(str, words)]
+    command = ["sh", "-c", f'"$@" {shell}', "sh", *command] if shell else command
+    return subprocess.run(command, **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more)
 
 
 def started(folder: Path, *words: str | Path) -> subprocess.Popen[str]:
@@ -50,22 +51,19 @@ def started(folder: Path, *words: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=buffered)
 
 
-@pytest.mark.parametrize(
-    ("form", "locale"),
-    [("--json", ASCII), ("--csv", UTF_8), ("--verbose", ASCII), ("--verbose", UTF_8)],
-)
+@pytest.mark.parametrize(("form", "locale"), [("--json", ASCII), ("--csv", UTF_8), ("--verbose", ASCII)])
 def test_names_that_no_encoding_has_are_printed(
     folder: Path, images: dict[str, Path], tmp_path: Path, form: str, locale: dict[str, str]
 ) -> None:
     for name in (b"\xff.jpg", "日本\n.jpg".encode()):
         shutil.copy(images["red"], os.fsencode(tmp_path) + b"/" + name)
     (tmp_path / os.fsdecode(b"\xff-broken.jpg")).touch()
-    command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--engine", "onnxruntime-fp32", form, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, env=os.environ | locale, check=False)
-    assert ended.returncode == 1, ended.stderr
-    assert b"Traceback" not in ended.stderr
-    assert ended.stderr.splitlines()[-1] == b"1 of 3 images failed"
-    out = ended.stdout.decode("utf-8")
+    words = ["tag", "--engine", "onnxruntime-fp32", form, tmp_path]
+    tagged = ended(folder, *words, env=os.environ | locale, text=False)
+    assert tagged.returncode == 1, tagged.stderr
+    assert b"Traceback" not in tagged.stderr
+    assert tagged.stderr.splitlines()[-1] == b"1 of 3 images failed"
+    out = tagged.stdout.decode("utf-8")
     if form == "--json":
         found = [json.loads(line) for line in out.splitlines()]
         names = {os.fsencode(one["image"]) for one in found}
@@ -89,18 +87,16 @@ def test_a_reader_that_goes_away_is_no_error(folder: Path, images: dict[str, Pat
 
 
 def test_without_a_standard_input_files_are_tagged(folder: Path, images: dict[str, Path]) -> None:
-    command = [sys.executable, str(folder / "tagger.pyz"), "tag", str(images["red"])]
-    ended = subprocess.run(["sh", "-c", '"$@" <&-', "sh", *command], capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
+    tagged = ended(folder, "tag", images["red"], shell="<&-")
+    assert tagged.returncode == 0, tagged.stderr
 
 
 @pytest.mark.parametrize("closed", [">&-", ">&- 2>&-"])
 def test_without_a_standard_output_one_line_says_so(folder: Path, images: dict[str, Path], closed: str) -> None:
-    command = [sys.executable, str(folder / "tagger.pyz"), "tag", str(images["red"])]
-    ended = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *command], capture_output=True, text=True)
-    assert ended.returncode == 2
+    tagged = ended(folder, "tag", images["red"], shell=closed)
+    assert tagged.returncode == 2
     told = "tagger: standard output: expected it open, got it closed; redirect it to /dev/null instead\n"
-    assert ended.stderr == (told if closed == ">&-" else "")
+    assert tagged.stderr == (told if closed == ">&-" else "")
 
 
 INTERRUPTED = """
@@ -111,17 +107,6 @@ class Interrupting:
             raise KeyboardInterrupt
 sys.meta_path.insert(0, Interrupting())
 """
-
-
-def test_an_interrupt_while_modules_are_loaded_is_one_line(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED)
-    ended = subprocess.run(
-        [sys.executable, str(folder / "tagger.pyz"), "info"], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
-    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "tagger: interrupted\n")
-
-
 SWALLOWING = """
 import os, signal
 try:
@@ -132,30 +117,29 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("package", ["argparse", "numpy", "onnxruntime"])
-def test_an_interrupt_that_an_import_turns_into_an_error_is_still_one(
-    folder: Path, images: dict[str, Path], tmp_path: Path, package: str
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [("sitecustomize", INTERRUPTED), *((name, SWALLOWING) for name in ("argparse", "numpy", "onnxruntime"))],
+)
+def test_an_interrupt_while_modules_are_loaded_is_one_line(
+    folder: Path, images: dict[str, Path], tmp_path: Path, module: str, source: str
 ) -> None:
-    """As NumPy does among others, and Python where a class is made."""
-    (tmp_path / f"{package}.py").write_text(SWALLOWING)
-    words = ["tag", "--engine", "onnxruntime-fp32", str(images["red"])]
-    ended = subprocess.run(
-        [sys.executable, str(folder / "tagger.pyz"), *words], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
-    )  # fmt: skip
-    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "tagger: interrupted\n")
+    """Also one that an import turns into an error, as NumPy does among others, and Python where a class is made."""
+    (tmp_path / f"{module}.py").write_text(source)
+    words = ["tag", "--engine", "onnxruntime-fp32", images["red"]]
+    tagged = ended(folder, *words, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (tagged.returncode, tagged.stdout, tagged.stderr) == (130, "", "tagger: interrupted\n")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
 def test_a_full_disk_is_one_line(folder: Path, images: dict[str, Path]) -> None:
-    command = [sys.executable, str(folder / "tagger.pyz"), "tag", "--csv", str(images["red"])]
     with Path("/dev/full").open("w") as full:
-        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert ended.returncode == 2, ended.stderr
-    line = ended.stderr.splitlines()[-1]
+        tagged = ended(folder, "tag", "--csv", images["red"], stdout=full)
+    assert tagged.returncode == 2, tagged.stderr
+    line = tagged.stderr.splitlines()[-1]
     assert line.startswith("tagger: ")
     assert "No space left on device" in line
-    assert "Exception ignored" not in ended.stderr
+    assert "Exception ignored" not in tagged.stderr
 
 
 def test_the_first_start_says_what_takes_a_moment(
@@ -186,16 +170,12 @@ class Terminal(io.StringIO):
 
 
 def test_many_images_have_a_bar_on_a_terminal_that_leaves_nothing(
-    folder: Path,
-    images: dict[str, Path],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    run: Any, images: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output, "EVERY_S", 1e-9)
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     files = [*images.values(), tmp_path / "missing.jpg", *images.values()]
-    out, _ = tagged(folder, capsys, *files, code=1)
+    out, _ = run("tag", *files, code=1)
     assert len(out.splitlines()) == len(files) - 1
     shown = terminal.getvalue()
     assert " 2 of 9, " in shown

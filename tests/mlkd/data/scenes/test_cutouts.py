@@ -33,7 +33,7 @@ def test_cutouts_are_cropped_and_shrunk(cutouts: list[Cutout]) -> None:
         alpha = np.asarray(cutout.image)[..., 3]
         assert max(cutout.image.size) <= PX
         assert max(cutout.half.size) <= PX // 2
-        assert all(edge.any() for edge in (alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]))
+        assert all(edge.any() for edge in (alpha[:2], alpha[-2:], alpha[:, :2], alpha[:, -2:]))  # a tip may fade
 
 
 def test_near_duplicates_of_a_test_cutout_go_to_test(drawn: Path, tmp_path: Path, cutouts: list[Cutout]) -> None:

@@ -73,7 +73,7 @@ def mutated_json(content: bytes, chance: random.Random) -> bytes:
 
 def coco(root: Path) -> tuple[Coco | Voc | NusWide, list[Path]]:
     layouts.coco(root)
-    return Coco(root=root), [root / f"annotations/instances_{part}2014.json" for part in ("val", "train")]
+    return Coco(root=root), [root / "annotations/instances_train2014.json"]
 
 
 def voc(root: Path) -> tuple[Coco | Voc | NusWide, list[Path]]:

@@ -8,11 +8,11 @@ from typing import get_args
 from mlkd.data import Source
 from mlkd.losses import Loss
 from pipeline.recipe.keys import keys
-from pipeline.recipe.reference_page import PAGE, page
+from scripts.recipe_page import PAGE, page
 
 
 def test_page_is_up_to_date() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m pipeline.recipe.reference_page"
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m scripts.recipe_page"
 
 
 def test_every_kind_has_a_section_and_every_link_has_a_target() -> None:
@@ -40,7 +40,7 @@ def test_keys_have_the_comment_behind_them() -> None:
         """Text.  # no comment"""
 
         three: tuple[int, ...] = field(  # of its first line
-            default=(),
+            default=()
         )
         four: float = 0.5  # share | of all
 

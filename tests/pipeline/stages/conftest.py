@@ -1,0 +1,27 @@
+"""The tiny recipe, its prepared images, and models with random weights in place of trained ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mlkd.core.labels import Labels
+from pipeline import stages
+from pipeline.recipe.schema import Recipe, load_recipe
+from tests.helpers import drawings, taggers
+
+
+@pytest.fixture(scope="session")
+def recipe(drawn: Path) -> Recipe:
+    return load_recipe(str(drawings.write_recipe(drawn, drawn)))
+
+
+@pytest.fixture(scope="session")
+def runs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of the stages data, teacher, student and baseline."""
+    folder = tmp_path_factory.mktemp("runs")
+    stages.pipeline(recipe, folder).until("data").run()
+    for seed, (model, px) in enumerate({"teacher": 48, "baseline": 32, "student": 32}.items()):
+        taggers.save(folder / model, Labels(tuple(sorted(drawings.COLOURS))), seed=seed, image_px=px, bias=0.0)
+    return folder
