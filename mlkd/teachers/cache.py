@@ -1,17 +1,12 @@
-"""The cache of teacher outputs for all augmented views of the training images, used by every student.
-
-Outputs are appended to raw files view by view, so that a full disk raises OSError and a view is complete or absent.
-"""
+"""The cache of teacher outputs for all augmented views of the training images, used by every student."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,95 +14,12 @@ from jaxtyping import Float
 from numpy.typing import DTypeLike, NDArray
 from torch import Tensor
 
-from mlkd.core.files import write_file
-from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
-from mlkd.data.loader import AugmentedImages, workers
-from mlkd.data.prepared import Split, read_split
+from mlkd.data.prepared import Split
 from mlkd.losses import Loss
-from mlkd.losses.base import positives
-from mlkd.models import frozen
-from mlkd.models.feature_cache import FeatureCache, open_cache
 from mlkd.models.outputs import Outputs
-from mlkd.teachers import ReadyTeacher, Teacher, load
-from mlkd.teachers.checkpoint import LoadedCheckpoint
 
-MAPS_BYTES = 8 << 30  # of the stage maps of all views; above it the teacher runs along with each student
-_BATCH = 64
-_ABOUT = "about.json"
-
-
-def record(
-    teachers: Sequence[ReadyTeacher],
-    data: Path,
-    views: Views,
-    out: Path,
-    *,
-    seed: int,
-    maps: int = 0,
-    frozen_groups: int = 0,
-    features: Path | None = None,
-    progress: Progress = silent,
-) -> None:
-    """Write the outputs of a teacher or an ensemble for all views of the training images; resumes at the last view.
-
-    Logits (V, N, L), pooled features (V, N, F) and embeddings (P, D) are stored in float16; embeddings only of the
-    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  The
-    deepest `maps` stage maps (V, N, C, H, W) of the first teacher that has some are stored too, unless all are more
-    than MAPS_BYTES.  Where `frozen_groups` of a single teacher stayed frozen, it continues from their features in the
-    folder `features`.  `data` is a prepared set, `out` an existing folder, empty or with some complete views.
-
-    Raises:
-        ValueError: A teacher lacks a label, or its outputs are nan or infinite.
-    """
-    split = read_split(data, "train")
-    about = _about(out)
-    if about.get("done") == views.count:
-        return
-    teacher = load(teachers, split.labels, stage_maps=maps > 0)
-    cache: FeatureCache | None = None
-    if features and frozen_groups and isinstance(teacher, LoadedCheckpoint):
-        frozen.freeze(teacher.tagger, frozen_groups)
-        cache = open_cache(teacher.tagger, split, views, seed, features)
-    total = views.count * len(split)
-    with ExitStack() as stack, torch.inference_mode():
-        files = _Files(out, about.get("bytes", {}), stack)
-        for view in range(about.get("done", 0), views.count):
-            images = AugmentedImages(split, teacher.sizes, views, seed, view)
-            if cache and isinstance(teacher, LoadedCheckpoint):
-                computed = _from_features(teacher, cache, view, progress)
-            else:
-                computed = _from_images(teacher, split, images)
-            for indices, every in computed:
-                outputs = _with_maps(every, maps, total)
-                _append(files, split, indices, outputs)
-                progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, total)
-            facts: dict[str, Any] = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush()}
-            for name, values in (("embeddings", outputs.embeddings), ("pooled", outputs.pooled)):
-                facts[name] = None if values is None else values.shape[-1]
-            facts["maps"] = [list(values.shape[1:]) for values in outputs.features or ()]
-            write_file(out / _ABOUT, json.dumps(facts, indent=1) + "\n")
-
-
-def _from_images(
-    teacher: Teacher, split: Split, images: AugmentedImages
-) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
-    for indices, batches in images.batches(_rows(split), workers(cuda=torch.cuda.is_available(), ranks=1)):
-        aspects = split.aspects[indices] if teacher.pads else None
-        yield indices, teacher(dict(zip(teacher.sizes, batches, strict=True)), aspects)
-
-
-def _from_features(
-    teacher: LoadedCheckpoint, cache: FeatureCache, view: int, progress: Progress
-) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
-    features = cache.view(view, progress)
-    for rows in _rows(cache.split):
-        indices = np.array(rows)
-        yield indices, teacher.from_features(cache.cut, features[indices])
-
-
-def _rows(split: Split) -> list[range]:
-    return [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
+ABOUT = "about.json"
 
 
 @dataclass(frozen=True)
@@ -126,7 +38,7 @@ class TeacherOutputs:
     @classmethod
     def read(cls, folder: Path, split: Split) -> TeacherOutputs:
         """Open the outputs in a folder.  Raises ValueError if they are incomplete or of other images."""
-        about = _about(folder)
+        about = read_about(folder)
         views = Views(**about["views"]) if about else None
         if views is None or about["done"] < views.count:
             raise ValueError(
@@ -190,67 +102,6 @@ class TeacherOutputs:
         return embeddings.view(len(indices), labels, stored.shape[1])
 
 
-class _Files:
-    """Raw files to append to; an incomplete view of an interrupted run is cut off."""
-
-    def __init__(self, out: Path, sizes: Mapping[str, int], stack: ExitStack) -> None:
-        self.out, self.sizes, self.stack = out, sizes, stack
-        self.open: dict[str, BinaryIO] = {}
-
-    def append(self, name: str, values: NDArray[Any]) -> None:
-        """Append an array to the file `name`.  Raises OSError when the disk is full."""
-        if name not in self.open:
-            self.open[name] = self.stack.enter_context((self.out / f"{name}.raw").open("ab"))
-            self.open[name].truncate(self.sizes.get(name, 0))
-        self.open[name].write(np.ascontiguousarray(values).data)
-
-    def flush(self) -> dict[str, int]:
-        """Force all files to the disk; returns their sizes in bytes."""
-        for file in self.open.values():
-            file.flush()
-            os.fsync(file.fileno())
-        return {name: os.fstat(file.fileno()).st_size for name, file in self.open.items()}
-
-
-def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
-    _check_finite(split, indices, outputs)
-    logits = _half(outputs.logits)
-    targets = torch.from_numpy(split.targets[indices]).float()
-    label_mask = None if split.label_mask is None else torch.from_numpy(split.label_mask[indices])
-    mask = positives(targets, label_mask, torch.from_numpy(logits).float())
-    files.append("logits", logits)
-    files.append("positive", np.packbits(mask.numpy(), axis=1))
-    if outputs.embeddings is not None:
-        files.append("embeddings", _half(outputs.embeddings[mask]))
-    if outputs.pooled is not None:
-        files.append("pooled", _half(outputs.pooled))
-    for stage, values in enumerate(outputs.features or ()):
-        files.append(f"map{stage}", _half(values))
-
-
-def _with_maps(outputs: Outputs, count: int, images: int) -> Outputs:
-    """Only the deepest `count` stage maps, or none where those of all images are too large."""
-    maps = (outputs.features or ())[-count:] if count else ()
-    size = sum(2 * images * values[0].numel() for values in maps)
-    return replace(outputs, features=maps if maps and size <= MAPS_BYTES else None)
-
-
-def _check_finite(split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
-    for output in ("logits", "embeddings", "pooled"):
-        values: Tensor | None = getattr(outputs, output)
-        bad = torch.zeros(len(indices)) if values is None else (~torch.isfinite(values)).flatten(1).any(1)
-        if bad.any():
-            name = split.names[indices[int(bad.nonzero()[0])]]
-            raise ValueError(
-                f"teacher outputs: expected finite {output}, got others for {name}; choose another teacher"
-            )
-
-
-def _half(values: Float[Tensor, "..."]) -> NDArray[np.float16]:
-    limit = float(np.finfo(np.float16).max)
-    return np.asarray(values.clamp(-limit, limit).numpy(), np.float16)
-
-
 def _map_file(folder: Path, name: str, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
     if 0 in shape:
         return np.zeros(shape, dtype)
@@ -264,6 +115,6 @@ def _other_images_error(folder: Path, split: Split, got: str) -> ValueError:
     )
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    file = folder / _ABOUT
+def read_about(folder: Path) -> dict[str, Any]:
+    file = folder / ABOUT
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}

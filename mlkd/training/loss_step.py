@@ -26,7 +26,7 @@ from mlkd.training.memory_bank import MemoryBank
 class LossComputer:
     """Computes the loss terms of a run.
 
-    `outputs` is a folder of `teachers.cache.record`; `teacher`, that of a trained model, is loaded only where a loss
+    `outputs` is a folder of `teachers.record.record`; `teacher`, that of a trained model, is loaded only where a loss
     needs stage maps that `outputs` lack.  Raises ValueError if a loss needs what neither has.
     """
 

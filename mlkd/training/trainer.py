@@ -66,7 +66,7 @@ def train(
         data: Folder of a prepared set.
         out: An existing folder, empty or of an interrupted run.
         seed: Of the initial weights, the order of images, augmentation and dropout.
-        teacher_outputs: Folder that `teachers.cache.record` wrote.
+        teacher_outputs: Folder that `teachers.record.record` wrote.
         teacher: Folder of a trained model, used only by losses on stage maps.
         features: Folder of the features of frozen layers, shared by all trainings on `data`; without it they are
             computed in every step.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mlkd.core.labels import Labels
 from mlkd.models import frozen
-from mlkd.teachers import cache
+from mlkd.teachers.record import record
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.stage import Context, Stage
@@ -38,7 +38,7 @@ def run(recipe: Recipe, context: Context) -> None:
     if recipe.ready_teachers:
         teachers.measure(recipe, context.inputs, context.out)
     data = context.inputs["data"]
-    cache.record(
+    record(
         teachers.teachers(recipe, context.inputs),
         data,
         recipe.views,

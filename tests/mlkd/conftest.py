@@ -51,6 +51,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load_in_process() -> Iterator[None]:
     """Augment images in the test process; starting another one takes longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("mlkd.models.feature_cache", "mlkd.teachers.cache", "mlkd.training.trainer"):
+        for module in ("mlkd.models.feature_cache", "mlkd.teachers.record", "mlkd.training.trainer"):
             patch.setattr(f"{module}.workers", lambda **_: 0)
         yield

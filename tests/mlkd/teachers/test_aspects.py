@@ -15,9 +15,10 @@ from mlkd.core.labels import Labels
 from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
 from mlkd.models.outputs import Outputs
-from mlkd.teachers import cache, scores
+from mlkd.teachers import scores
 from mlkd.teachers.base import Aspects, ImagesBySize
 from mlkd.teachers.cache import TeacherOutputs
+from mlkd.teachers.record import record
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def test_aspect_ratios_in_evaluation(prepared: Path) -> None:
 def test_aspect_ratios_in_every_view_of_an_ensemble(prepared: Path, tmp_path: Path) -> None:
     split, views = read_split(prepared, "train"), Views(count=2)
     teachers: Any = (Echo(), Echo(pads=False))
-    cache.record(teachers, prepared, views, tmp_path, seed=0)
+    record(teachers, prepared, views, tmp_path, seed=0)
     logits = TeacherOutputs.read(tmp_path, split).logits
     expected = np.array([1 + int(file.stem) / 4 for file in split.files]) / 2  # the mean of both
     np.testing.assert_allclose(logits[..., 0], np.stack([expected, expected]), rtol=1e-3)

@@ -18,8 +18,9 @@ from mlkd.losses import Bce, ClassAware, LabelKL
 from mlkd.losses.rkd import Rkd
 from mlkd.models import checkpoint
 from mlkd.models.outputs import Outputs
-from mlkd.teachers import CheckpointTeacher, cache
+from mlkd.teachers import CheckpointTeacher
 from mlkd.teachers.cache import TeacherOutputs
+from mlkd.teachers.record import record
 from tests.helpers import taggers
 
 VIEWS = Views(count=2)
@@ -46,7 +47,7 @@ def teacher(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Checkpo
 @pytest.fixture(scope="module")
 def outputs(teacher: CheckpointTeacher, prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("outputs")
-    cache.record([teacher], prepared, VIEWS, out, seed=0)
+    record([teacher], prepared, VIEWS, out, seed=0)
     return out
 
 
@@ -92,7 +93,7 @@ def test_outputs_are_those_of_the_teacher(teacher: CheckpointTeacher, prepared: 
 def test_unknown_decisions_have_embeddings_where_the_teacher_is_confident(
     teacher: CheckpointTeacher, partly_known: Path, tmp_path: Path
 ) -> None:
-    cache.record([teacher], partly_known, VIEWS, tmp_path, seed=0)
+    record([teacher], partly_known, VIEWS, tmp_path, seed=0)
     split = read_split(partly_known, "train")
     assert split.label_mask is not None
     stored, everyone = TeacherOutputs.read(tmp_path, split), np.arange(len(split))
@@ -121,12 +122,12 @@ def test_an_interrupted_recording_resumes_at_its_view(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=interrupt)
+        record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=interrupt)
     assert (tmp_path / "logits.raw").stat().st_size == (outputs / "logits.raw").stat().st_size, "half a view is there"
     with pytest.raises(ValueError, match=r"expected a complete set in .*, got none; run teacher_outputs first"):
         TeacherOutputs.read(tmp_path, read_split(prepared, "train"))
     seen: list[int] = []
-    cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=lambda w, d, t, f=None: seen.append(d))
+    record([teacher], prepared, VIEWS, tmp_path, seed=0, progress=lambda w, d, t, f=None: seen.append(d))
     assert min(seen) > 24  # the first view of the 24 images was not computed again
     for name in (*RAW, "about.json"):
         assert (tmp_path / name).read_bytes() == (outputs / name).read_bytes(), name
@@ -140,17 +141,17 @@ def test_a_full_disk_raises_and_recording_resumes_when_there_is_space(
     resource.setrlimit(resource.RLIMIT_FSIZE, (one_view + 100, before[1]))
     try:
         with pytest.raises(OSError, match="File too large"):
-            cache.record([teacher], prepared, VIEWS, tmp_path, seed=0)
+            record([teacher], prepared, VIEWS, tmp_path, seed=0)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert json.loads((tmp_path / "about.json").read_text())["done"] == 1
-    cache.record([teacher], prepared, VIEWS, tmp_path, seed=0)
+    record([teacher], prepared, VIEWS, tmp_path, seed=0)
     assert all((tmp_path / name).read_bytes() == (outputs / name).read_bytes() for name in RAW)
 
 
 def test_finished_outputs_are_not_computed_again(teacher: CheckpointTeacher, prepared: Path, outputs: Path) -> None:
     before = {file.name: file.stat().st_mtime_ns for file in outputs.iterdir()}
-    cache.record([], prepared, VIEWS, outputs, seed=0)
+    record([], prepared, VIEWS, outputs, seed=0)
     assert {file.name: file.stat().st_mtime_ns for file in outputs.iterdir()} == before
 
 
@@ -168,7 +169,7 @@ def test_an_ensemble_is_stored_as_one_teacher(teacher: CheckpointTeacher, prepar
     batches = []
     for name, teachers in (("both", [teacher, small]), ("first", [teacher]), ("second", [small])):
         (tmp_path / name).mkdir()
-        cache.record(teachers, prepared, VIEWS, tmp_path / name, seed=0)
+        record(teachers, prepared, VIEWS, tmp_path / name, seed=0)
         batches.append(TeacherOutputs.read(tmp_path / name, split).batch(chosen, 1))
     both, first, second = batches
     torch.testing.assert_close(both.logits, (first.logits + second.logits) / 2, atol=2e-3, rtol=2e-3)
@@ -191,13 +192,13 @@ def test_a_loss_that_needs_a_missing_output_is_named(prepared: Path, outputs: Pa
 def test_outputs_that_are_nan_are_refused_with_the_image(prepared: Path, tmp_path: Path) -> None:
     broken = CheckpointTeacher(path=taggers.save(tmp_path / "net", LABELS, bias=float("nan")))
     with pytest.raises(ValueError, match="teacher outputs: expected finite logits, got others for train/0; "):
-        cache.record([broken], prepared, VIEWS, tmp_path, seed=0)
+        record([broken], prepared, VIEWS, tmp_path, seed=0)
 
 
 def test_the_deepest_stage_maps_are_stored_for_losses_that_compare_them(
     teacher: CheckpointTeacher, prepared: Path, tmp_path: Path
 ) -> None:
-    cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, maps=2)
+    record([teacher], prepared, VIEWS, tmp_path, seed=0, maps=2)
     split = read_split(prepared, "train")
     rows = np.array([3, 0, 7])
     taught = TeacherOutputs.read(tmp_path, split).batch(rows, 1)
@@ -214,8 +215,8 @@ def test_the_deepest_stage_maps_are_stored_for_losses_that_compare_them(
 def test_stage_maps_that_are_too_large_are_left_out(
     teacher: CheckpointTeacher, prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache, "MAPS_BYTES", 1000)
-    cache.record([teacher], prepared, VIEWS, tmp_path, seed=0, maps=2)
+    monkeypatch.setattr("mlkd.teachers.record.MAPS_BYTES", 1000)
+    record([teacher], prepared, VIEWS, tmp_path, seed=0, maps=2)
     assert TeacherOutputs.read(tmp_path, read_split(prepared, "train")).maps == ()
     assert not list(tmp_path.glob("map*"))
 
@@ -226,7 +227,7 @@ def test_outputs_continue_from_the_features_of_frozen_layers(
     for name in ("first", "second"):
         out = tmp_path / name
         out.mkdir()
-        cache.record([teacher], prepared, VIEWS, out, seed=0, frozen_groups=2, features=tmp_path / "features")
+        record([teacher], prepared, VIEWS, out, seed=0, frozen_groups=2, features=tmp_path / "features")
     assert len(list((tmp_path / "features").glob("*.npy"))) == VIEWS.count
     split = read_split(prepared, "train")
     rows = np.arange(len(split))

@@ -8,7 +8,8 @@ import pytest
 
 from mlkd.core.labels import Labels
 from mlkd.data.augment import Views
-from mlkd.teachers import CheckpointTeacher, cache
+from mlkd.teachers import CheckpointTeacher
+from mlkd.teachers.record import record
 from tests.helpers import taggers
 
 
@@ -21,5 +22,5 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def outputs(prepared: Path, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of two views."""
     out = tmp_path_factory.mktemp("outputs")
-    cache.record([CheckpointTeacher(path=teacher)], prepared, Views(count=2), out, seed=0)
+    record([CheckpointTeacher(path=teacher)], prepared, Views(count=2), out, seed=0)
     return out
