@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +36,9 @@ class Cut:
 
     @torch.no_grad()
     def features(self, images: UInt8[Tensor, "B H W 3"]) -> Float16[Tensor, "B ..."]:
-        """Compute what the frozen front gives for images; the front has to be in eval mode."""
-        return _input_of(self.tagger.backbone, self.boundary, self.tagger.normalise(images)).half()
+        """Compute what the frozen front gives for images, in eval mode."""
+        with _evaluating(self.tagger):
+            return _input_of(self.tagger.backbone, self.boundary, self.tagger.normalise(images)).half()
 
     def inputs(self, features: Float16[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
         """Return stored features as the tail reads them."""
@@ -72,10 +75,8 @@ def cut(tagger: TaggerNet) -> Cut | None:
     backbone = tagger.backbone
     probe = torch.randint(0, 256, (_PROBES, tagger.image_px, tagger.image_px, 3), dtype=torch.uint8)
     inputs = tagger.normalise(probe.to(tagger.mean.device))
-    modes = {module: module.training for module in tagger.modules()}
-    tagger.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _evaluating(tagger):
             boundary, front = _front(backbone, inputs)
             if not front:
                 return None
@@ -84,6 +85,14 @@ def cut(tagger: TaggerNet) -> Cut | None:
             return Cut(tagger, boundary, tail) if torch.equal(tail(features), backbone(inputs)) else None
     except _FAULTS:
         return None
+
+
+@contextmanager
+def _evaluating(tagger: TaggerNet) -> Iterator[None]:
+    modes = {module: module.training for module in tagger.modules()}
+    tagger.eval()
+    try:
+        yield
     finally:
         for module, training in modes.items():
             module.training = training
