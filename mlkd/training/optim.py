@@ -24,7 +24,7 @@ def optimiser(tagger: TaggerNet, adapters: nn.Module, training: Training) -> Opt
             if parameters:
                 peak = training.learning_rate * scale
                 groups.append({"params": parameters, "weight_decay": decay, "lr": peak, "peak": peak})
-    return (AdamW if training.optimiser == "adamw" else Adam)(groups)
+    return (AdamW if training.optimiser == "adamw" else Adam)(groups, fused=True)
 
 
 def share_of_peak(schedule: str, step: int, steps: int, warmup: float) -> float:
