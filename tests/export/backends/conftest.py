@@ -14,6 +14,13 @@ from export.precision.qdq import quantize
 from export.precision.ranges import Ranges
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip before graphs are made that only a GPU would run."""
+    if item.get_closest_marker("gpu") and (reason := cuda.unavailable_reason()):
+        pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def halved(fp32: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fp16(fp32, tmp_path_factory.mktemp("halved") / "fp16.onnx")

@@ -28,6 +28,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @NO_OP
+@pytest.mark.slow
 def test_timings_reach_the_next_build(tmp_path: Path, root: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Through TensorRT for RTX, which takes and gives timings that are always empty."""
     graph = write_convolutions(tmp_path / "small.onnx", "Relu")

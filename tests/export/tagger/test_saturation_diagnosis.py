@@ -84,6 +84,7 @@ def test_only_engines_that_the_cpu_computes_are_explained(folder: Path, monkeypa
     assert saturation_diagnosis.saturation(backend, backend, [], scores, scores + 1, 0.1) is None
 
 
+@pytest.mark.slow
 def test_an_engine_of_eight_bits_on_this_very_processor(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if not saturates():
         pytest.skip("this processor computes int8 exactly; make arm emulates one that does not")
