@@ -24,7 +24,8 @@ def optimiser(tagger: TaggerNet, adapters: nn.Module, training: Training) -> Opt
             if parameters:
                 peak = training.learning_rate * scale
                 groups.append({"params": parameters, "weight_decay": decay, "lr": peak, "peak": peak})
-    return (AdamW if training.optimiser == "adamw" else Adam)(groups, fused=True)
+    # not fused: on a CPU that step (torch 2.15) ignores strides, which may differ between gradient and parameter
+    return (AdamW if training.optimiser == "adamw" else Adam)(groups)
 
 
 def share_of_peak(schedule: str, step: int, steps: int, warmup: float) -> float:
