@@ -80,6 +80,11 @@ class Loader:
         return images.batches(rows, self.workers)
 
 
+def in_order(split: Split, size: int = 64) -> list[range]:
+    """Return the rows of a split in batches, in order; the last may be smaller."""
+    return [range(start, min(start + size, len(split))) for start in range(0, len(split), size)]
+
+
 def workers(cuda: bool, ranks: int) -> int:
     """Number of processes that prepare images: one for training on a CPU, whose cores more would take."""
     return min(8, max(1, (os.cpu_count() or 1) // ranks - 1)) if cuda else 1

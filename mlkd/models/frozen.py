@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +12,7 @@ from jaxtyping import Float, Float16, UInt8
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from mlkd.models.network import TaggerNet
+from mlkd.models.network import TaggerNet, evaluating
 
 _PROBES = 2  # images that prove the cut
 _FAULTS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError)  # of a backbone that is no chain of modules
@@ -37,7 +35,7 @@ class Cut:
     @torch.no_grad()
     def features(self, images: UInt8[Tensor, "B H W 3"]) -> Float16[Tensor, "B ..."]:
         """Compute what the frozen front gives for images, in eval mode."""
-        with _evaluating(self.tagger):
+        with evaluating(self.tagger):
             return _input_of(self.tagger.backbone, self.boundary, self.tagger.normalise(images)).half()
 
     def inputs(self, features: Float16[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
@@ -76,7 +74,7 @@ def cut(tagger: TaggerNet) -> Cut | None:
     probe = torch.randint(0, 256, (_PROBES, tagger.image_px, tagger.image_px, 3), dtype=torch.uint8)
     inputs = tagger.normalise(probe.to(tagger.mean.device))
     try:
-        with torch.no_grad(), _evaluating(tagger):
+        with torch.no_grad(), evaluating(tagger):
             boundary, front = _front(backbone, inputs)
             if not front:
                 return None
@@ -85,17 +83,6 @@ def cut(tagger: TaggerNet) -> Cut | None:
             return Cut(tagger, boundary, tail) if torch.equal(tail(features), backbone(inputs)) else None
     except _FAULTS:
         return None
-
-
-@contextmanager
-def _evaluating(tagger: TaggerNet) -> Iterator[None]:
-    modes = {module: module.training for module in tagger.modules()}
-    tagger.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 class _Reached(Exception):  # noqa: N818  (no error: it ends a forward pass early)

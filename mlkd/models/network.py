@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +56,18 @@ class Model:
         weights = self.weights if pretrained else RandomWeights()
         normalisation = weights.load_into(backbone, self.backbone, self.image_px)
         return TaggerNet(self, backbone, labels, *normalisation)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Set a model to eval mode, and each of its modules back to its own mode at the end."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 class TaggerNet(nn.Module):
@@ -113,13 +127,8 @@ class TaggerNet(nn.Module):
             ValueError: The backbone has no stage maps.
         """
         images = torch.zeros(1, self.image_px, self.image_px, 3, dtype=torch.uint8, device=self.mean.device)
-        modes = {module: module.training for module in self.modules()}
-        try:
-            with torch.set_grad_enabled(trainable):
-                maps = self.eval()(images, features=True).features
-        finally:
-            for module, training in modes.items():
-                module.training = training
+        with evaluating(self), torch.set_grad_enabled(trainable):
+            maps = self(images, features=True).features
         return tuple((m.shape[1], m.shape[2], m.shape[3]) for m in maps if m.requires_grad or not trainable)
 
     def _with_stage_maps(self, backbone: Any, inputs: Float[Tensor, "B ..."]) -> tuple[Tensor, tuple[Tensor, ...]]:

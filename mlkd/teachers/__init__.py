@@ -18,11 +18,13 @@ def load(teachers: Sequence[ReadyTeacher], labels: Labels, *, stage_maps: bool =
     Raises:
         ValueError: A teacher cannot be read or lacks a label.
     """
-    loaded = [teacher.load(labels) for teacher in teachers]
-    for at, teacher in enumerate(teachers):
-        if stage_maps and isinstance(teacher, CheckpointTeacher):
-            loaded[at] = teacher.load(labels, stage_maps=True)
-            break
+    mapped = next((t for t in teachers if isinstance(t, CheckpointTeacher)), None) if stage_maps else None
+    loaded = [
+        teacher.load(labels, stage_maps=teacher is mapped)
+        if isinstance(teacher, CheckpointTeacher)
+        else teacher.load(labels)
+        for teacher in teachers
+    ]
     return loaded[0] if len(loaded) == 1 else Ensemble(tuple(loaded))
 
 

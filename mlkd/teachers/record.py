@@ -22,7 +22,7 @@ from torch import Tensor
 from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
-from mlkd.data.loader import AugmentedImages, workers
+from mlkd.data.loader import AugmentedImages, in_order, workers
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses.base import positives
 from mlkd.models import frozen
@@ -33,7 +33,6 @@ from mlkd.teachers.cache import ABOUT, read_about
 from mlkd.teachers.checkpoint import LoadedCheckpoint
 
 MAPS_BYTES = 8 << 30  # of the stage maps of all views; above it the teacher runs along with each student
-_BATCH = 64
 
 
 def record(
@@ -91,7 +90,7 @@ def record(
 def _from_images(
     teacher: Teacher, split: Split, images: AugmentedImages
 ) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
-    for indices, batches in images.batches(_rows(split), workers(cuda=torch.cuda.is_available(), ranks=1)):
+    for indices, batches in images.batches(in_order(split), workers(cuda=torch.cuda.is_available(), ranks=1)):
         aspects = split.aspects[indices] if teacher.pads else None
         yield indices, teacher(dict(zip(teacher.sizes, batches, strict=True)), aspects)
 
@@ -100,13 +99,9 @@ def _from_features(
     teacher: LoadedCheckpoint, cache: FeatureCache, view: int, progress: Progress
 ) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
     features = cache.view(view, progress)
-    for rows in _rows(cache.split):
+    for rows in in_order(cache.split):
         indices = np.array(rows)
         yield indices, teacher.from_features(cache.cut, features[indices])
-
-
-def _rows(split: Split) -> list[range]:
-    return [range(start, min(start + _BATCH, len(split))) for start in range(0, len(split), _BATCH)]
 
 
 class _Files:
