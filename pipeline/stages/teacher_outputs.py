@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mlkd.core.labels import Labels
 from mlkd.models import frozen
@@ -24,7 +25,7 @@ def stage(recipe: Recipe) -> Stage:
         config={
             "views": recipe.views,
             "seed": recipe.seed,
-            "stage_maps_for": recipe.student.model if _needs_maps(recipe) else None,
+            "stage_maps_for": _student_with_maps(recipe),
             **teachers.ready(recipe),
         },
         version=3,  # frozen layers in float16
@@ -53,6 +54,12 @@ def run(recipe: Recipe, context: Context) -> None:
 
 def _needs_maps(recipe: Recipe) -> bool:
     return "features" in recipe.student.training.needs
+
+
+def _student_with_maps(recipe: Recipe) -> dict[str, Any] | None:
+    """What decides how many stage maps are stored; None if no loss compares them."""
+    student = recipe.student
+    return {"model": student.model, "frozen_groups": student.training.frozen_groups} if _needs_maps(recipe) else None
 
 
 def _count_maps(recipe: Recipe, data: Path) -> int:
