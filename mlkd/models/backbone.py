@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mlkd.models.depthwise import replace_depthwise
+
 # EfficientViT of MIT needs pooling before its classifier, which starts with a convolution.
 POOLING = ("efficientvit_b", "efficientvit_l")
 
@@ -30,6 +32,7 @@ def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
         ) from cause
     if pools:
         backbone.head = nn.Identity()
+    replace_depthwise(backbone)
     return backbone.to(memory_format=memory_format(name))
 
 
