@@ -7,6 +7,7 @@ interval.  docs/statistics.md has the coverage that scripts/interval_simulation.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -197,5 +198,11 @@ def _two_parts(
 
 def _independent(chosen: Bools, groups: Groups) -> Floats:
     """The effective number (L,) of independent `chosen` images: n² over the number of related ordered pairs."""
-    related = (chosen * sums_of_related(chosen.astype(np.float64), groups)).sum(0)
-    return np.asarray(chosen.sum(0) ** 2 / np.maximum(related, 1), dtype=np.float64)
+    return _independent_of(chosen.tobytes(), chosen.shape[1], tuple(names_of(group) for group in groups))
+
+
+@functools.lru_cache(maxsize=4)  # all engines of a bench have the same targets
+def _independent_of(chosen: bytes, labels: int, groups: tuple[tuple[str, ...], ...]) -> Floats:
+    images = np.frombuffer(chosen, dtype=bool).reshape(-1, labels)
+    related = (images * sums_of_related(images.astype(np.float64), groups)).sum(0)
+    return np.asarray(images.sum(0) ** 2 / np.maximum(related, 1), dtype=np.float64)
