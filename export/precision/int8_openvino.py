@@ -15,7 +15,7 @@ from export.quiet import quiet
 # By their names in `to_onnx`: the normalization of the input, the head, whose small products save no time in int8 and
 # lose mAP, and the scores.
 IN_FLOAT = r"tagger/|head[./]|scores$"
-Method = Literal["nncf", "min_max", "histogram"]
+Method = Literal["histogram", "nncf", "min_max"]  # in the order in which they are tried
 METHODS: tuple[Method, ...] = get_args(Method)
 ESTIMATORS = {"nncf": None, "min_max": "MINMAX", "histogram": "HISTOGRAM"}  # None: the default of NNCF
 

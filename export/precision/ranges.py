@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from export.quiet import quiet
 
 Ranges = Mapping[str, tuple[float, float]]  # by tensor of the float graph: lowest and highest value
-Method = Literal["min_max", "entropy", "percentile"]
+Method = Literal["percentile", "min_max", "entropy"]  # in the order in which they are tried
 METHODS: tuple[Method, ...] = get_args(Method)
 
 BATCH = 16  # all activations of a batch are in memory

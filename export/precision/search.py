@@ -1,7 +1,9 @@
 """Selects, per runtime family, the int8 graph closest to float32 that meets the budget with the fewest float layers.
 
-Closeness is the mean score drift over all decisions.  mAP on *select* above that of the float graph is chance: clipped
-activations can gain half a point there, and lose one on images of unseen things.
+Calibrators are tried in the order in which they are usually closest, until one meets the budget with all layers in
+int8 and a small expected loss; if none does, the closest is used.  Closeness is the mean score drift over all
+decisions.  mAP on *select* above that of the float graph is chance: clipped activations can gain half a point there,
+and lose one on images of unseen things.
 """
 
 from __future__ import annotations
@@ -9,20 +11,24 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import OpenVino
 from export.precision.budget import Budget, FloatFallback, FloatLayer, Quality, fewest, rank
-from export.precision.int8_openvino import METHODS, int8_openvino
+from export.precision.int8_openvino import METHODS, Method, int8_openvino
 from export.precision.qdq import Family, forced_to_float, layers, quantize
 from export.precision.ranges import Ranges
 from export.precision.select_evaluator import SelectEvaluator, score
 from mlkd.core.progress import Progress, silent
+
+Name = TypeVar("Name", bound=str)
+SMALL_LOSS = 2  # expected loss, as a multiple of what the budget allows; scores out of calibration raise it
 
 
 @dataclass(frozen=True)
@@ -56,14 +62,14 @@ class PrecisionResult:
 
 def fit_qdq(
     graph: Path,
-    ranges: Mapping[str, Ranges],
+    ranges: Mapping[str, Callable[[], Ranges]],
     family: Family,
     evaluator: SelectEvaluator,
     budget: Budget,
     out: Path,
     progress: Progress = silent,
 ) -> PrecisionResult:
-    """Write the Q/DQ graph with the best `ranges` (by calibrator) and the fewest layers in float that meet the budget.
+    """Write the Q/DQ graph with the fewest layers in float that meets the budget, with the `ranges` of one calibrator.
 
     Layers are ranked by score drift on some images; their number is decided on all images.
     """
@@ -71,16 +77,15 @@ def fit_qdq(
         candidate = Path(folder) / "candidate.onnx"
 
         def scores(calibrator: str, keep_float: Collection[str] = ()) -> NDArray[np.float32]:
-            return score(quantize(graph, ranges[calibrator], candidate, family, keep_float), evaluator.pixels)
+            return score(quantize(graph, ranges[calibrator](), candidate, family, keep_float), evaluator.pixels)
 
-        all_int8 = {calibrator: scores(calibrator) for calibrator in ranges}
-        best = _closest(evaluator, all_int8)
+        all_int8, best = _until_one_fits(tuple(ranges), scores, evaluator, budget)
 
         def measure(keep_float: Collection[str]) -> Quality:
             return evaluator.quality(scores(best, keep_float), budget.keep)
 
         def drifts(keep_float: Collection[str]) -> NDArray[np.floating]:
-            quantized = quantize(graph, ranges[best], candidate, family, keep_float)
+            quantized = quantize(graph, ranges[best](), candidate, family, keep_float)
             return evaluator.drift_by_image(quantized, budget.images)
 
         fallback = FloatFallback((), evaluator.quality(all_int8[best], budget.keep))
@@ -88,7 +93,7 @@ def fit_qdq(
         most = int(budget.float_layers * len(names))
         if not fallback.quality.within_budget and most:
             fallback = fewest(rank(names, drifts, progress)[:most], measure)
-    quantize(graph, ranges[best], out, family, [entry.layer for entry in fallback.layers])
+    quantize(graph, ranges[best](), out, family, [entry.layer for entry in fallback.layers])
     forced = (FloatLayer(name, None) for name in forced_to_float(graph, family, fallback.layers))
     return _result(family.precision, best, evaluator, all_int8, fallback.quality, (*fallback.layers, *forced))
 
@@ -96,11 +101,14 @@ def fit_qdq(
 def fit_openvino(
     graph: Path, images: NDArray[np.uint8], evaluator: SelectEvaluator, budget: Budget, out: Path
 ) -> PrecisionResult:
-    """Write NNCF's int8 graph for OpenVINO, with the range estimator whose scores are closest to the float graph's."""
+    """Write NNCF's int8 graph for OpenVINO, with the first of its range estimators that meets the budget."""
     with tempfile.TemporaryDirectory() as folder:
-        files = {method: int8_openvino(graph, images, Path(folder) / f"{method}.xml", method) for method in METHODS}
-        scores = {str(method): score(file, evaluator.pixels) for method, file in files.items()}
-        best = _closest(evaluator, scores)
+
+        def score_of(method: Method) -> NDArray[np.float32]:
+            file = int8_openvino(graph, images, Path(folder) / f"{method}.xml", method)
+            return score(file, evaluator.pixels)
+
+        scores, best = _until_one_fits(METHODS, score_of, evaluator, budget)
         out.parent.mkdir(parents=True, exist_ok=True)
         chosen = Path(folder) / f"{best}.xml"
         for source, target in zip(OpenVino().files(chosen), OpenVino().files(out), strict=True):
@@ -127,8 +135,17 @@ def _rank_of(quality: Quality) -> tuple[bool, float]:
     return quality.within_budget, -quality.mean_score_drift
 
 
-def _closest(evaluator: SelectEvaluator, scores: Mapping[str, NDArray[np.float32]]) -> str:
-    return min(scores, key=lambda calibrator: evaluator.mean_score_drift(scores[calibrator]))
+def _until_one_fits(
+    names: Sequence[Name], score_of: Callable[[Name], NDArray[np.float32]], evaluator: SelectEvaluator, budget: Budget
+) -> tuple[dict[Name, NDArray[np.float32]], Name]:
+    """The scores by calibrator up to the first that meets the budget, and that one; else all, and the closest."""
+    scores: dict[Name, NDArray[np.float32]] = {}
+    for name in names:
+        scores[name] = score_of(name)
+        quality = evaluator.quality(scores[name], budget.keep)
+        if quality.within_budget and 1 - quality.expected_map_ratio <= SMALL_LOSS * (1 - budget.keep):
+            return scores, name
+    return scores, min(scores, key=lambda name: evaluator.mean_score_drift(scores[name]))
 
 
 def _result(

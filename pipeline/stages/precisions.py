@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ def stage(recipe: Recipe) -> Stage:
     return Stage(
         name="precisions",
         run=partial(run, recipe),
-        version=3,  # exact arithmetic, 7-bit weights for x86, a gate with an interval
+        version=4,  # calibrators are tried until one meets the budget
         reads=("data", "onnx"),
         config={
             "precisions": sorted({engine.precision for engine in recipe.export.engines}),
@@ -62,7 +63,7 @@ def run(recipe: Recipe, context: Context) -> None:
     families = [name for name in INT8 if name in precisions]
     if families:
         images = _calibration(recipe, context)
-        ranges: dict[str, Ranges] = {method: calibrate(float_graph, images, method) for method in METHODS}
+        ranges = {method: functools.cache(partial(calibrate, float_graph, images, method)) for method in METHODS}
         select = read_split(context.inputs["data"], "select")
         pixels = select.pixels(recipe.student.model.image_px)
         reference = score(float_graph, pixels)
@@ -97,11 +98,11 @@ def check_budget(results: Sequence[Mapping[str, Any]], budget: Budget) -> None:
 
 @dataclass(frozen=True)
 class _Int8:
-    """What the int8 graphs of one float graph are made from; `ranges` by calibration method."""
+    """What the int8 graphs of one float graph are made from; `ranges` by calibrator, computed when asked for."""
 
     context: Context
     graph: Path
-    ranges: Mapping[str, Ranges]
+    ranges: Mapping[str, Callable[[], Ranges]]
     images: NDArray[np.uint8]
     evaluator: SelectEvaluator
     budget: Budget
