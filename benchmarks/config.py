@@ -21,8 +21,9 @@ class Bench:
     threads: int = 1
     images: int = 64  # of the test set, decoded again in every query
     warm_up_s: float = 10.0
-    throughput: bool = True
-    torch_compile: bool = True  # time the student compiled by torch as well; needs a C++ compiler
+    throughput: bool = False  # search for the best batch and streams, half a minute an engine
+    all_references: bool = False  # besides the teacher's engines the baseline's, and teacher and student in torch
+    torch_compile: bool = False  # time the student compiled by torch as well; needs a C++ compiler
     sustained_s: float = 0.0  # end to end without a pause, once per engine
     timeout_s: float = 600.0
 
@@ -35,13 +36,16 @@ class Bench:
                 raise ValueError(f"bench.{name}: expected at least 0, got {getattr(self, name)}")
 
     def thorough(self) -> Bench:
-        """Return the same with at least 1,024 queries and 10 s a process, and ten sustained minutes per engine."""
+        """Return every measurement, with at least 1,024 queries and 10 s a process, and ten sustained minutes an engine."""
         return dataclasses.replace(
             self,
             queries=max(self.queries, THOROUGH_QUERIES),
             least_s=max(self.least_s, THOROUGH_LEAST_S),
             sustained_s=max(self.sustained_s, SUSTAINED_S),
             reference_processes=max(self.reference_processes, self.processes),
+            throughput=True,
+            all_references=True,
+            torch_compile=True,
         )
 
     def protocol(self) -> dict[str, str]:

@@ -42,9 +42,10 @@ def stage(recipe: Recipe) -> Stage:
         name="references",
         run=partial(run, recipe),
         reads=("data", *teachers.reads(recipe), "student", "baseline", "precisions", "bundle"),
-        version=3,
+        version=4,
         config={
             "engines": select_engines(recipe),
+            "all": recipe.bench.all_references,
             "torch_compile": recipe.bench.torch_compile,
             "thresholds": recipe.export.thresholds,
             **teachers.ready(recipe),
@@ -61,7 +62,9 @@ def run(recipe: Recipe, context: Context) -> None:
     """
     scores.write(recipe, context)
     teacher, selected = teachers.alone(recipe, context.inputs), select_engines(recipe)
-    nets = {**({"teacher": teacher} if teacher else {}), "baseline": context.inputs["baseline"]}
+    nets = {"teacher": teacher} if teacher else {}
+    if recipe.bench.all_references:
+        nets["baseline"] = context.inputs["baseline"]
     rounded = any(engine.precision in INT8 for engine in selected)
     calibrated = read_json(context.inputs["precisions"] / CALIBRATION)["sha256"] if rounded else ()
     failed = []
@@ -105,7 +108,8 @@ def _score(recipe: Recipe, context: Context) -> ScoredEngines:
 
 def in_torch(recipe: Recipe, context: Context, nets: Mapping[str, ReferenceScores]) -> list[MeasuredModel]:
     """Return what the stage bench measures besides bundles: models in torch, and rows of references without engine."""
-    measured = list(torch_rows.measured_models(recipe, context.inputs, nets, HERE.name))
+    wanted = recipe.bench.all_references or recipe.bench.torch_compile
+    measured = list(torch_rows.measured_models(recipe, context.inputs, nets, HERE.name)) if wanted else []
     for entry in read_json(context.inputs["references"] / FACTS)["failed"]:
         known = {key: entry[key] for key in ("name", "model", "runtime", "precision")}
         row = Row(**known, device=HERE.name, kind="reference", threads=recipe.bench.threads)

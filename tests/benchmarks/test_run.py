@@ -28,8 +28,8 @@ from export.bundle.bundle import Parts, read_bundle, write_bundle
 from tests.helpers import bundles
 from tests.helpers.printed import FakeDevice, fails, process, throughput
 
-SMALL = Bench(processes=2, queries=12, images=4, warm_up_s=0.1, sustained_s=0.2)
-ONE_PROCESS = Bench(processes=1, queries=12, images=4, warm_up_s=0.1, throughput=False)
+SMALL = Bench(processes=2, queries=12, images=4, warm_up_s=0.1, throughput=True, sustained_s=0.2)
+ONE_PROCESS = Bench(processes=1, queries=12, images=4, warm_up_s=0.1)
 
 
 @pytest.fixture(scope="module")
