@@ -36,7 +36,7 @@ class Bench:
                 raise ValueError(f"bench.{name}: expected at least 0, got {getattr(self, name)}")
 
     def thorough(self) -> Bench:
-        """Return every measurement, with at least 1,024 queries and 10 s a process, and ten sustained minutes an engine."""
+        """Return every measurement, with at least 1,024 queries and 10 s a process, and ten minutes an engine."""
         return dataclasses.replace(
             self,
             queries=max(self.queries, THOROUGH_QUERIES),

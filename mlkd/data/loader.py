@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,9 +80,17 @@ class Loader:
         return images.batches(rows, self.workers)
 
 
-def in_order(split: Split, size: int = 64) -> list[range]:
-    """Return the rows of a split in batches, in order; the last may be smaller."""
-    return [range(start, min(start + size, len(split))) for start in range(0, len(split), size)]
+def in_order(images: Sized, size: int) -> list[range]:
+    """Return the rows of images in batches, in order; the last may be smaller."""
+    return [range(start, min(start + size, len(images))) for start in range(0, len(images), size)]
+
+
+def scored_at_once(image_px: int, *, cuda: bool) -> int:
+    """Batch size of forward passes without training: small on a CPU, whose caches hold the maps of few images.
+
+    16 images of 96 px a batch take half the time of 64 (AVX2).
+    """
+    return 256 if cuda else max(8, min(64, 150_000 // image_px**2))
 
 
 def workers(cuda: bool, ranks: int) -> int:

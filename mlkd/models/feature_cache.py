@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mlkd.core.files import create_array, fsync
 from mlkd.core.progress import Progress
 from mlkd.data.augment import Views
-from mlkd.data.loader import AugmentedImages, in_order, workers
+from mlkd.data.loader import AugmentedImages, in_order, scored_at_once, workers
 from mlkd.data.prepared import Split
 from mlkd.models.frozen import Cut, cut
 from mlkd.models.network import TaggerNet
@@ -73,7 +73,8 @@ class FeatureCache:
         tagger, total = self.cut.tagger, len(self.split)
         cuda = tagger.mean.device.type == "cuda"
         images = AugmentedImages(self.split, (tagger.image_px,), self.views, self.seed, number)
-        for indices, (batch,) in images.batches(in_order(self.split), workers(cuda=cuda, ranks=1)):
+        rows = in_order(self.split, scored_at_once(tagger.image_px, cuda=cuda))
+        for indices, (batch,) in images.batches(rows, workers(cuda=cuda, ranks=1)):
             out[indices] = self.cut.features(batch.to(tagger.mean.device)).cpu().numpy()
             progress(f"frozen features of view {number + 1}", int(indices[-1]) + 1, total)
         out.flush()

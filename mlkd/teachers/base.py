@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mlkd.core.labels import Labels
 from mlkd.data.base import join_names
+from mlkd.data.loader import in_order, scored_at_once
 from mlkd.data.prepared import Split
 from mlkd.models.outputs import Outputs
 
@@ -85,13 +86,14 @@ class Ensemble:
         )
 
 
-def scores(teacher: Teacher, split: Split, batch_size: int = 64) -> NDArray[np.float32]:
+def scores(teacher: Teacher, split: Split) -> NDArray[np.float32]:
     """Sigmoid scores (N, L) of all images of a split."""
     pixels = {px: split.pixels(px) for px in teacher.sizes}
+    at_once = scored_at_once(max(teacher.sizes), cuda=torch.cuda.is_available())
     parts: list[NDArray[np.float32]] = []
     with torch.inference_mode():
-        for start in range(0, len(split), batch_size):
-            rows = slice(start, start + batch_size)
+        for indices in in_order(split, at_once):
+            rows = slice(indices.start, indices.stop)
             batch = {px: torch.from_numpy(np.array(images[rows])) for px, images in pixels.items()}
             aspects = split.aspects[rows] if teacher.pads else None
             parts.append(teacher(batch, aspects).logits.sigmoid().numpy())

@@ -22,7 +22,7 @@ from torch import Tensor
 from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
-from mlkd.data.loader import AugmentedImages, in_order, workers
+from mlkd.data.loader import AugmentedImages, in_order, scored_at_once, workers
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses.base import positives
 from mlkd.models import frozen
@@ -90,7 +90,9 @@ def record(
 def _from_images(
     teacher: Teacher, split: Split, images: AugmentedImages
 ) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
-    for indices, batches in images.batches(in_order(split), workers(cuda=torch.cuda.is_available(), ranks=1)):
+    cuda = torch.cuda.is_available()
+    rows = in_order(split, scored_at_once(max(teacher.sizes), cuda=cuda))
+    for indices, batches in images.batches(rows, workers(cuda=cuda, ranks=1)):
         aspects = split.aspects[indices] if teacher.pads else None
         yield indices, teacher(dict(zip(teacher.sizes, batches, strict=True)), aspects)
 
@@ -99,7 +101,8 @@ def _from_features(
     teacher: LoadedCheckpoint, cache: FeatureCache, view: int, progress: Progress
 ) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
     features = cache.view(view, progress)
-    for rows in in_order(cache.split):
+    at_once = scored_at_once(cache.cut.tagger.image_px, cuda=torch.cuda.is_available())
+    for rows in in_order(cache.split, at_once):
         indices = np.array(rows)
         yield indices, teacher.from_features(cache.cut, features[indices])
 

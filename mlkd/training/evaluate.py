@@ -8,22 +8,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mlkd.data.loader import in_order, scored_at_once
 from mlkd.data.prepared import Split
 from mlkd.models.checkpoint import load_model
-from mlkd.models.network import TaggerNet
+from mlkd.models.network import TaggerNet, evaluating
 
 
-def scores(model: TaggerNet, pixels: NDArray[np.uint8], batch_size: int = 64) -> NDArray[np.float32]:
+def scores(model: TaggerNet, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Sigmoid scores (N, L) of uint8 pixels (N, H, W, 3), computed in eval mode; the mode is restored."""
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
+    at_once = scored_at_once(model.image_px, cuda=device.type == "cuda")
     parts: list[NDArray[np.float32]] = []
-    with torch.inference_mode():
-        for start in range(0, len(pixels), batch_size):
-            batch = torch.from_numpy(np.array(pixels[start : start + batch_size])).to(device)
+    with torch.inference_mode(), evaluating(model):
+        for rows in in_order(pixels, at_once):
+            batch = torch.from_numpy(np.array(pixels[rows.start : rows.stop])).to(device)
             parts.append(model(batch).logits.float().sigmoid().cpu().numpy())
-    model.train(was_training)
     return np.concatenate(parts)
 
 

@@ -15,7 +15,7 @@ from mlkd.core.labels import Labels
 from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
 from mlkd.models.outputs import Outputs
-from mlkd.teachers import scores
+from mlkd.teachers import base, scores
 from mlkd.teachers.base import Aspects, ImagesBySize
 from mlkd.teachers.cache import TeacherOutputs
 from mlkd.teachers.record import record
@@ -43,9 +43,10 @@ def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "aspect", lambda file: 1 + int(file.stem) / 4)
 
 
-def test_aspect_ratios_in_evaluation(prepared: Path) -> None:
+def test_aspect_ratios_in_evaluation(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "scored_at_once", lambda px, cuda: 3)
     split = read_split(prepared, "test")
-    got = scores(Echo(), split, batch_size=3)
+    got = scores(Echo(), split)
     expected = [1 + int(file.stem) / 4 for file in split.files]
     np.testing.assert_allclose(np.log(got / (1 - got))[:, 0], expected, rtol=1e-4)
 
