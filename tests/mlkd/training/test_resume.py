@@ -65,7 +65,10 @@ def test_a_resumed_run_ends_with_the_same_files(
     monkeypatch.undo()
     saved = checkpoint.read(tmp_path / checkpoint.LAST)[1]["step"]
     assert saved == {3: 3, 5: 4}[killed_at]  # every second step, and where an epoch of three ends
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)  # of a machine or a setting that has changed meanwhile
     run(tmp_path)
+    assert torch.get_num_threads() == threads
     for name in (checkpoint.BEST, checkpoint.LAST):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
     epochs, expected = (json.loads((out / "history.json").read_text()) for out in (tmp_path, whole))
