@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from jaxtyping import Float, Float16, UInt8
 from timm.models import group_parameters
 from torch import Tensor, nn
 
+from mlkd.models.folded import fold_batch_norms
 from mlkd.models.network import TaggerNet, evaluating
 
 _PROBES = 2  # images that prove the cut
@@ -35,8 +37,11 @@ class Cut:
     @torch.no_grad()
     def features(self, images: UInt8[Tensor, "B H W 3"]) -> Float16[Tensor, "B ..."]:
         """Compute what the frozen front gives for images, in eval mode."""
-        with evaluating(self.tagger):
-            return _input_of(self.tagger.backbone, self.boundary, self.tagger.normalise(images)).half()
+        return _input_of(self._folded.backbone, self.boundary, self._folded.normalise(images)).half()
+
+    @cached_property
+    def _folded(self) -> TaggerNet:
+        return fold_batch_norms(self.tagger)
 
     def inputs(self, features: Float16[Tensor, "B ..."]) -> Float[Tensor, "B ..."]:
         """Return stored features as the tail reads them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from mlkd.core.labels import Labels
 from mlkd.losses.base import Need
 from mlkd.models import checkpoint
+from mlkd.models.folded import fold_batch_norms
 from mlkd.models.frozen import Cut
 from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
@@ -76,7 +78,12 @@ class LoadedCheckpoint:
         return str(next(self.tagger.parameters()).device)
 
     def __call__(self, images: ImagesBySize, _: Aspects | None = None, /) -> Outputs:
-        return self._chosen(self.tagger(images[self.tagger.image_px].to(self.runs_on), features=self.stage_maps))
+        tagger = self.tagger if self.stage_maps else self._folded  # logits are proved to be equal, maps are not
+        return self._chosen(tagger(images[self.tagger.image_px].to(self.runs_on), features=self.stage_maps))
+
+    @cached_property
+    def _folded(self) -> TaggerNet:
+        return fold_batch_norms(self.tagger)
 
     def from_features(self, cut: Cut, features: NDArray[np.float16]) -> Outputs:
         """Outputs for what the frozen front gave for B images."""
