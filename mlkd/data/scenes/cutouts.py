@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,16 +57,16 @@ def read_cutouts(
     skipped: dict[str, str] = {}
     seen: set[bytes] = set()
     jobs = [(label, path) for label, paths in enumerate(files.values()) for path in paths]
-    for done, (label, path) in enumerate(jobs):
-        progress("cut-outs", done, len(jobs))
-        name = path.relative_to(root).as_posix()
-        content = hashlib.sha256(path.read_bytes()).digest()
-        raw = "the same file again" if content in seen else _read(path, name, label, image_px)
-        seen.add(content)
-        if isinstance(raw, str):
-            skipped[name] = raw
-        else:
-            raws.append(raw)
+    with ThreadPoolExecutor() as pool:  # Pillow decodes and resizes without Python's lock
+        read = pool.map(lambda job: _read(job[1], job[1].relative_to(root).as_posix(), job[0], image_px), jobs)
+        for done, ((_, path), raw) in enumerate(zip(jobs, read, strict=True)):
+            progress("cut-outs", done, len(jobs))
+            content = hashlib.sha256(path.read_bytes()).digest()
+            if isinstance(raw, str) or content in seen:
+                skipped[path.relative_to(root).as_posix()] = raw if isinstance(raw, str) else "the same file again"
+            else:
+                raws.append(raw)
+            seen.add(content)
     progress("cut-outs", len(jobs), len(jobs))
     return _assign(raws, list(files), caps, image_px), skipped
 
