@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -95,7 +98,21 @@ def scored_at_once(image_px: int, *, cuda: bool) -> int:
 
 def workers(cuda: bool, ranks: int) -> int:
     """Number of processes that prepare images: one for training on a CPU, whose cores more would take."""
-    return min(8, max(1, (os.cpu_count() or 1) // ranks - 1)) if cuda else 1
+    return min(16, max(1, (os.cpu_count() or 1) // ranks - 1)) if cuda else 1
+
+
+def read_ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:
+    """Yield the same batches; a thread reads so many ahead, so that no step waits for the disk."""
+    with ThreadPoolExecutor(1) as thread:
+        pending = deque(thread.submit(next, batches, None) for _ in range(count))
+        while (batch := pending.popleft().result()) is not None:
+            pending.append(thread.submit(next, batches, None))
+            yield batch
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to the device; to CUDA from pinned memory, so that the copy waits for no kernel."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 class AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
@@ -115,7 +132,8 @@ class AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
     def batches(self, rows: Sequence[Sequence[int]], processes: int) -> Iterator[Batch]:
         """Yield batches of these rows, prepared by so many processes.  Raises DeadWorkerError."""
         try:
-            for indices, *images in DataLoader(self, batch_sampler=map(list, rows), num_workers=processes):
+            options = {"num_workers": processes, "pin_memory": torch.cuda.is_available()}
+            for indices, *images in DataLoader(self, batch_sampler=map(list, rows), **options):
                 yield indices.numpy(), tuple(images)
         except RuntimeError as cause:
             if not str(cause).startswith("DataLoader worker (pid"):

@@ -28,6 +28,7 @@ def create_accelerator(training: Training, out: Path) -> Accelerator:
     if training.precision == "fp16" and not cuda:
         raise ValueError("training.precision: expected CUDA for fp16, got a machine without it; use bf16 or fp32")
     names = {"auto": "bf16" if cuda else "no", "fp32": "no"}  # as accelerate calls them
+    torch.backends.cudnn.benchmark = True  # the fastest convolution for the one size of all batches; no effect on a CPU
     AcceleratorState._reset_state()  # a process has one; its next run may use another precision
     accelerator = Accelerator(
         cpu=not torch.accelerator.is_available(),  # otherwise the processes of torchrun do not connect on a CPU

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mlkd.data.loader import to_device
 from mlkd.data.prepared import Split
 from mlkd.losses import ClassAware
 from mlkd.losses.base import LossInputs
@@ -67,9 +68,9 @@ class LossComputer:
         """
         student = student.each(Tensor.float)  # autocast may have computed it in half precision
         teacher = self._teacher(rows, images, view) if self.needs_teacher else student
-        targets = torch.from_numpy(self.split.targets[rows].astype(np.float32)).to(self.device)
+        targets = to_device(torch.from_numpy(self.split.targets[rows].astype(np.float32)), self.device)
         mask = self.split.label_mask
-        label_mask = None if mask is None else torch.from_numpy(mask[rows]).to(self.device)
+        label_mask = None if mask is None else to_device(torch.from_numpy(mask[rows]), self.device)
         own = LossInputs(student, teacher, targets, label_mask)
         whole = distributed.gather(own, self.needs_of_whole_batch) if self.needs_of_whole_batch else own
         terms: dict[str, Tensor] = {}
@@ -84,7 +85,7 @@ class LossComputer:
 
     def _teacher(self, rows: NDArray[np.int64], images: Sequence[Tensor], view: int) -> Outputs:
         assert self.teacher_outputs is not None, "__init__ has checked"
-        outputs = self.teacher_outputs.batch(rows, view).each(lambda tensor: tensor.to(self.device))
+        outputs = self.teacher_outputs.batch(rows, view).each(lambda tensor: to_device(tensor, self.device))
         if self.teacher is None:
             return outputs
         with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 
@@ -24,8 +25,10 @@ def optimiser(tagger: TaggerNet, adapters: nn.Module, training: Training) -> Opt
             if parameters:
                 peak = training.learning_rate * scale
                 groups.append({"params": parameters, "weight_decay": decay, "lr": peak, "peak": peak})
-    # not fused: on a CPU that step (torch 2.15) ignores strides, which may differ between gradient and parameter
-    return (AdamW if training.optimiser == "adamw" else Adam)(groups)
+    # on a CPU the fused step (torch 2.15) ignores strides, which may differ between gradient and parameter; on CUDA it
+    # refuses such tensors
+    fused = next(tagger.parameters()).device.type == "cuda"
+    return (AdamW if training.optimiser == "adamw" else Adam)(groups, fused=fused)
 
 
 def share_of_peak(schedule: str, step: int, steps: int, warmup: float) -> float:
@@ -54,9 +57,12 @@ def optimiser_tensors(adam: Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimiser(adam: Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restore the state that `optimiser_tensors` returned."""
+    """Restore the state that `optimiser_tensors` returned, with the strides of the parameters."""
+    parameters = [parameter for group in adam.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
+        like = parameters[int(index)]
+        strided = torch.empty_like(like, device="cpu").copy_(value) if value.shape == like.shape else value
+        state.setdefault(int(index), {})[name] = strided
     adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})

@@ -20,7 +20,7 @@ from torch import Tensor
 from mlkd.core.metrics import mean_average_precision
 from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
-from mlkd.data.loader import Batch, Loader, workers
+from mlkd.data.loader import Batch, Loader, read_ahead, to_device, workers
 from mlkd.data.prepared import read_split
 from mlkd.models import checkpoint, frozen
 from mlkd.models.feature_cache import open_cache
@@ -171,7 +171,7 @@ class _Run:
             return batches
         with self.accelerator.main_process_first():
             features = self.features.view(self.loader.view(epoch), self.progress)
-        return ((rows, (torch.from_numpy(features[rows]), *images)) for rows, images in batches)
+        return read_ahead((rows, (torch.from_numpy(features[rows]), *images)) for rows, images in batches)
 
     def _step(self, epoch: int, batches: Iterator[Batch]) -> dict[str, float]:
         training, count = self.training, self.training.accumulate
@@ -197,7 +197,7 @@ class _Run:
         return step_terms
 
     def _terms(self, epoch: int, rows: NDArray[np.int64], images: tuple[Tensor, ...]) -> dict[str, Tensor]:
-        on_device = [batch.to(self.device) for batch in images]
+        on_device = [to_device(batch, self.device) for batch in images]
         with self.accelerator.autocast():
             student = self.wrapped(on_device[0])
         view, epochs = self.loader.view(epoch), self.step / self.steps_per_epoch

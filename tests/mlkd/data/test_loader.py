@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mlkd.data.augment import Views
-from mlkd.data.loader import DeadWorkerError, Loader
+from mlkd.data.loader import Batch, DeadWorkerError, Loader, read_ahead, to_device
 from mlkd.data.prepared import read_split
 
 
@@ -65,6 +67,41 @@ def test_an_epoch_without_a_step_is_refused(prepared: Path) -> None:
     assert loader(prepared).steps_per_epoch(2) == 1
     with pytest.raises(ValueError, match="accumulate: expected at most the 3 batches of an epoch, got 4"):
         loader(prepared).steps_per_epoch(4)
+
+
+def numbered(count: int, read: list[int], thread: set[int]) -> Iterator[Batch]:
+    for number in range(count):
+        read.append(number)
+        thread.add(threading.get_ident())
+        yield np.array([number]), ()
+    raise RuntimeError("disk")
+
+
+def test_batches_are_read_ahead_in_a_thread() -> None:
+    read: list[int] = []
+    threads: set[int] = set()
+    ahead = read_ahead(numbered(5, read, threads), 2)
+    assert next(ahead)[0] == [0]
+    ahead.close()  # waits for the thread
+    assert read == [0, 1, 2]
+    assert threads.isdisjoint({threading.get_ident()})
+
+
+def test_an_error_of_reading_ahead_follows_the_batches_before_it() -> None:
+    ahead = read_ahead(numbered(3, [], set()))
+    assert [int(next(ahead)[0][0]) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="disk"):
+        next(ahead)
+    assert list(read_ahead(iter(()))) == []
+
+
+def test_cuda_reads_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensor, asked = torch.ones(2), []
+    assert to_device(tensor, torch.device("cpu")) is tensor
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: asked.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *where, **how: asked.append((where, how)))
+    to_device(tensor, torch.device("cuda"))
+    assert asked == ["pinned", ((torch.device("cuda"),), {"non_blocking": True})]
 
 
 @dataclass(frozen=True)

@@ -53,3 +53,28 @@ def test_the_rate_rises_and_then_falls(schedule: str, first: float, fifth: float
     assert shares[20:] == sorted(shares[20:], reverse=True)
     assert shares[60] == pytest.approx(0.5)
     assert shares[-1] < 0.01
+
+
+def test_a_restored_state_has_the_strides_of_its_parameter() -> None:
+    """The file has none, and the fused step of CUDA refuses a state whose strides differ."""
+    tagger = MODEL.build(3)
+    before, after = (optim.optimiser(tagger, nn.ModuleDict(), training()) for _ in range(2))
+    for parameter in tagger.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    before.step()
+    stored = {name: value.contiguous() for name, value in optim.optimiser_tensors(before).items()}
+    optim.restore_optimiser(after, stored)
+    averages = [(p, after.state[p]["exp_avg"]) for p in tagger.parameters() if p.requires_grad]
+    assert any(not parameter.is_contiguous() for parameter, _ in averages)
+    for parameter, average in averages:
+        assert average.stride() == parameter.stride()
+        assert torch.equal(average, before.state[parameter]["exp_avg"])
+        assert after.state[parameter]["step"] == 1
+
+
+def test_the_step_is_fused_on_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    tagger = MODEL.build(3)
+    assert optim.optimiser(tagger, nn.ModuleDict(), training()).defaults["fused"] is False
+    monkeypatch.setattr(optim, "AdamW", lambda groups, fused: fused)
+    monkeypatch.setattr(torch.Tensor, "device", torch.device("cuda"))
+    assert optim.optimiser(tagger, nn.ModuleDict(), training()) is True

@@ -166,6 +166,14 @@ def test_float16_gives_nearly_the_same_loss_and_keeps_its_scale(prepared: Path, 
     assert checkpoint.read(tmp_path / checkpoint.LAST)[1]["scaler"]["scale"] > 0
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_run_on_cuda_resumes(prepared: Path, trained: Path, tmp_path: Path) -> None:
+    for stop_epoch in (1, 3):
+        train(MODEL, replace(TRAINING, stop_epoch=stop_epoch), VIEWS, prepared, tmp_path, seed=0)
+    assert history(tmp_path)[-1]["losses"]["bce"] == pytest.approx(history(trained)[-1]["losses"]["bce"], rel=0.1)
+
+
 def test_a_tracker_that_is_not_installed_is_refused(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"training.trackers: expected installed ones \(tensorboard.*got 'abacus'"):
         train(MODEL, replace(TRAINING, trackers=("abacus",)), VIEWS, prepared, tmp_path, seed=0)
