@@ -97,13 +97,18 @@ def pick(rows: Sequence[ReportRow], limits: Limits) -> Choice | None:
     fitting = [row for row in rows if row.engine and row.plotted and not misses(row, limits)]
     if not fitting:
         return None
-    best = max(fitting, key=lambda row: (_credit(row), -(row.latency or 0.0)))
-    alike = tuple(row for row in fitting if as_good(row, best))
-    chosen = min(alike, key=lambda row: (row.latency or 0.0, -_credit(row)))
-    next_best = pick([row for row in fitting if row is not chosen], limits)
-    runner_up = next_best.chosen if next_best else None
+    best, alike, chosen = _fastest_as_good(fitting)
+    others = [row for row in fitting if row is not chosen]
+    runner_up = _fastest_as_good(others)[2] if others else None
     better = fastest_reference([row for row in rows if not as_good(chosen, row)], limits)
     return Choice(chosen=chosen, best=best, alike=alike, runner_up=runner_up, better=better)
+
+
+def _fastest_as_good(fitting: Sequence[ReportRow]) -> tuple[ReportRow, tuple[ReportRow, ...], ReportRow]:
+    """Return the best of some rows, those that are as good, and the fastest of these."""
+    best = max(fitting, key=lambda row: (_credit(row), -(row.latency or 0.0)))
+    alike = tuple(row for row in fitting if as_good(row, best))
+    return best, alike, min(alike, key=lambda row: (row.latency or 0.0, -_credit(row)))
 
 
 def fastest_reference(rows: Sequence[ReportRow], limits: Limits) -> ReportRow | None:

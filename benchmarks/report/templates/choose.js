@@ -37,15 +37,20 @@ function misses(row, limits) {
 
 const candidates = (rows) => rows.filter((row) => row.kind === "engine" && row.plotted);
 
+function fastestAsGood(fitting) {
+  const best = least(fitting, (row) => [-credited(row).map, row.p90]);
+  const alike = fitting.filter((row) => asGood(row, best));
+  return { best, alike, chosen: least(alike, (row) => [row.p90, -credited(row).map]) };
+}
+
 function pick(rows, limits) {
   const fitting = candidates(rows).filter((row) => Object.keys(misses(row, limits)).length === 0);
   if (fitting.length === 0) return null;
-  const best = least(fitting, (row) => [-credited(row).map, row.p90]);
-  const alike = fitting.filter((row) => asGood(row, best));
-  const chosen = least(alike, (row) => [row.p90, -credited(row).map]);
-  const next = pick(fitting.filter((row) => row !== chosen), limits);
-  const better = fastestReference(rows.filter((row) => !asGood(chosen, row)), limits);
-  return { chosen, best, alike, runnerUp: next && next.chosen, better };
+  const choice = fastestAsGood(fitting);
+  const others = fitting.filter((row) => row !== choice.chosen);
+  const runnerUp = others.length === 0 ? null : fastestAsGood(others).chosen;
+  const better = fastestReference(rows.filter((row) => !asGood(choice.chosen, row)), limits);
+  return { ...choice, runnerUp, better };
 }
 
 function fastestReference(rows, limits) {

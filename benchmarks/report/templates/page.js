@@ -17,7 +17,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
 }
 
 const tip = document.getElementById("tip");
-const tableRow = (at) => document.querySelector(`table.sortable tr[data-row="${at}"]`);
+const parts = Map.groupBy(document.querySelectorAll("[data-row]"), (part) => part.dataset.row);
+const tableRow = (at) => parts.get(at).find((part) => part.matches("table.sortable tr"));
+const marksOf = (at) => parts.get(at).filter((part) => part.matches(".mark"));
 const facts = new Map([...document.querySelectorAll("tr[data-facts]")].map((row) => [row.dataset.row, JSON.parse(row.dataset.facts)]));
 
 function describe(row) {
@@ -61,9 +63,8 @@ for (const mark of document.querySelectorAll(".mark")) {
   for (const end of ["pointerleave", "blur"]) mark.addEventListener(end, () => hide(mark));
 }
 for (const row of document.querySelectorAll("table.sortable tr[data-row]")) {
-  const marks = document.querySelectorAll(`.mark[data-row="${row.dataset.row}"]`);
-  row.addEventListener("pointerenter", () => marks.forEach((mark) => mark.classList.add("near")));
-  row.addEventListener("pointerleave", () => marks.forEach((mark) => mark.classList.remove("near")));
+  row.addEventListener("pointerenter", () => marksOf(row.dataset.row).forEach((mark) => mark.classList.add("near")));
+  row.addEventListener("pointerleave", () => marksOf(row.dataset.row).forEach((mark) => mark.classList.remove("near")));
 }
 
 const filters = [...document.querySelectorAll("input[data-filter]")];
@@ -77,7 +78,7 @@ function limitsAsked() {
 }
 
 function drawFront(path, shown) {
-  const spots = front(shown).map((row) => path.parentNode.querySelector(`.mark[data-row="${row.at}"]`).dataset);
+  const spots = front(shown).map((row) => marksOf(row.at).find((mark) => mark.parentNode === path.parentNode).dataset);
   path.setAttribute("d", spots.length === 0 ? "" : `M${spots[0].x} ${spots[0].y}` +
     spots.slice(1).map(({ x, y }) => `H${x}V${y}`).join("") + `H${path.dataset.right}`);
 }
@@ -98,7 +99,7 @@ function update() {
   const toShip = new Set([...document.querySelectorAll("#answers > li")].map((item) => tell(item, shown.filter((row) => String(row.device) === item.dataset.device), limits)));
   for (const row of rows) {
     const beyond = row.kind === "engine" && row.plotted && Object.keys(misses(row, limits)).length > 0;
-    for (const part of document.querySelectorAll(`[data-row="${row.at}"]`)) {
+    for (const part of parts.get(row.at)) {
       part.classList.toggle("off", row.off);
       part.classList.toggle("beyond", beyond);
       part.classList.toggle("chosen", toShip.has(row.at));

@@ -44,6 +44,12 @@ def test_the_rule_by_hand(limits: dict[str, float], engine: str, runner_up: str 
     assert (answer.engine, answer.runner_up) == (engine, runner_up)
 
 
+def test_as_many_engines_as_you_like() -> None:
+    rows = [row(f"engine{number}", 2.0 + number, 40.0 + number / 1000) for number in range(1100)]
+    answer = choose(rows, device="here")
+    assert (answer.engine, answer.runner_up) == ("engine0", "engine1")
+
+
 def test_why_and_who_is_refused() -> None:
     answer = choose(ROWS, device="here", max_p90_ms=8)
     assert answer.why == (

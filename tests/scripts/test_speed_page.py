@@ -1,0 +1,30 @@
+"""The large page of `make speed` has what it is asked for, and loads."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from scripts.speed import page
+from tests.helpers.chromium import PROGRAM, Chromium
+
+
+@pytest.mark.skipif(PROGRAM is None, reason="needs Chromium: make system")
+def test_a_page_of_so_many_engines_and_labels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(page, "GRID", 1)
+    monkeypatch.setattr(page, "IMAGES", 4)
+    monkeypatch.setattr(page, "MISTAKES", 2)
+    written = page.write_page(tmp_path, engines=3, labels=5)
+    with tempfile.TemporaryDirectory() as profile:
+        browser = Chromium(Path(profile))
+        try:
+            assert 0 < page.opening_s(browser, written) < 60
+            counted = browser.open(written).run(
+                'return ["table.sortable tbody tr", ".plot.wide .mark", ".labels > li", ".mistakes li"]'
+                ".map((what) => document.querySelectorAll(what).length);"
+            )
+        finally:
+            browser.close()
+    assert counted == [3, 3, 5, 10]
