@@ -74,10 +74,8 @@ arm: .venv/.stamp  ## run a bundle on emulated ARM and older x86 processors (Deb
 	@command -v qemu-aarch64-static >/dev/null || apt-get install -y -q --no-install-recommends qemu-user-static
 	$(TEST_ENV) .venv/bin/python -m pytest -m slow tests/test_emulated.py
 
-speed: .venv/.stamp  ## compare the speed of losses, metrics and decoding with plain implementations
-	.venv/bin/python scripts/speed_losses.py
-	.venv/bin/python scripts/speed_metrics.py
-	.venv/bin/python scripts/speed_decode.py
+speed: .venv/.stamp  ## measure losses, metrics, data, training and the report page against plain ways and limits
+	.venv/bin/python -m scripts.speed
 
 clean:  ## remove results and caches; dist/ and .venv/ stay
 	rm -rf runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

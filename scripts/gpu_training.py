@@ -39,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as name:
         trial = Trial(
             folder=Path(name),
+            outputs=Path(name) / "outputs",
             images=chosen.images,
             labels=LABELS,
             student=Model(backbone=chosen.backbone, image_px=chosen.px, head=HEAD),
@@ -67,10 +68,10 @@ def measure(trial: Trial) -> None:
     """Train in each way, and print a line for each."""
     cuda = torch.cuda.is_available()
     trial.write_set()
-    teacher = trial.write_teacher()
-    trial.record(teacher)
+    trial.write_teacher()
+    trial.record()
     ways: dict[str, Callable[[Clock], None]] = {
-        "plain loop": lambda clock: plain_loop(trial, teacher, clock),
+        "plain loop": lambda clock: plain_loop(trial, clock),
         "student without a teacher": lambda clock: trial.steps("alone", clock),
         "distilled": lambda clock: trial.steps("distilled", clock, losses=PUBLISHED),
     }
@@ -88,14 +89,14 @@ def measure(trial: Trial) -> None:
         print(f"{name:26}{rate:10.1f}{computing(clock):>14}{rate / plain:14.2f}x")
 
 
-def plain_loop(trial: Trial, teacher_folder: Path, clock: Clock) -> None:
+def plain_loop(trial: Trial, clock: Clock) -> None:
     """Train as one writes it first, without this project's loop, stored outputs and losses."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     split, batch, epochs = read_split(trial.data, "train"), trial.training.batch_size, trial.training.epochs
     images = AugmentedImages(split, (trial.student.image_px,), trial.views, seed=0, view=0)
     loading = workers(cuda=device.type == "cuda", ranks=1)
     loader = DataLoader(images, batch_size=batch, shuffle=True, drop_last=True, num_workers=loading)
-    teacher = checkpoint.load_model(teacher_folder).to(device)
+    teacher = checkpoint.load_model(trial.teacher_folder).to(device)
     student = trial.student.build(len(split.labels)).to(device).train()
     optimiser = torch.optim.AdamW(student.parameters(), lr=trial.training.learning_rate)
     steps = itertools.count(1)

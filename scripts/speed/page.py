@@ -16,12 +16,22 @@ from PIL import Image
 
 from benchmarks.report import render, slides
 from benchmarks.schema import read_report
-from tests.helpers.chromium import Chromium
+from scripts.speed.ratio import Ratio, Way
+from tests.helpers.chromium import PROGRAM, Chromium
 
+RATIOS = (Ratio(what="A page of 200 engines × 500 labels opens, s", top=("page",), limit=2, at_least=False),)
 EXAMPLE = Path(__file__).parents[2] / "tests/benchmarks/report/example.json"
 GRID, LABELS_WITH_MISTAKES, MISTAKES = 18, 60, 6  # the most that a bench gives a page
 IMAGES = GRID + LABELS_WITH_MISTAKES * MISTAKES
 BINS = 40
+
+
+def ways(folder: Path) -> dict[str, Way]:
+    """Seconds in a browser that is started for each page; nothing without Chromium."""
+    if PROGRAM is None:
+        return {}
+    written = write_page(folder)
+    return {"page": lambda: opening_s(written, folder)}
 
 
 def large_bench(engines: int, labels: int) -> dict[str, Any]:
@@ -78,7 +88,11 @@ def write_page(folder: Path, engines: int = 200, labels: int = 500) -> Path:
     return folder / "report.html"
 
 
-def opening_s(browser: Chromium, page: Path) -> float:
+def opening_s(page: Path, profile: Path) -> float:
     """Seconds from navigation until the page is complete, its script included, which is the last thing in it."""
-    tab = browser.open(page, width=1280)
-    return float(tab.run('return performance.getEntriesByType("navigation")[0].domComplete;')) / 1000
+    browser = Chromium(profile)
+    try:
+        tab = browser.open(page, width=1280)
+        return float(tab.run('return performance.getEntriesByType("navigation")[0].domComplete;')) / 1000
+    finally:
+        browser.close()

@@ -14,7 +14,7 @@ from torch.profiler import profile
 
 from mlkd.core.labels import Labels
 from mlkd.data.augment import Views
-from mlkd.models import checkpoint
+from mlkd.models import checkpoint, frozen
 from mlkd.models.network import Model
 from mlkd.teachers import CheckpointTeacher
 from mlkd.teachers.record import record
@@ -34,6 +34,7 @@ class Trial:
     student: Model
     teacher: Model
     training: Training
+    outputs: Path  # of the teacher
     views: Views = field(default_factory=lambda: Views(count=1))
 
     @property
@@ -41,8 +42,8 @@ class Trial:
         return self.folder / "data"
 
     @property
-    def outputs(self) -> Path:
-        return self.folder / "outputs"
+    def teacher_folder(self) -> Path:
+        return self.folder / "teacher"
 
     def write_set(self) -> None:
         """Write splits with random pixels and POSITIVES labels an image, as the data stage does."""
@@ -61,27 +62,42 @@ class Trial:
             tree = lists | dict.fromkeys(("names", "files", "groups", "sha256"), ids)
             (self.data / f"{split}.json").write_text(json.dumps(tree), encoding="utf-8")
 
-    def write_teacher(self) -> Path:
-        """Save a teacher with random weights, and return its folder."""
-        folder = self.folder / "teacher"
-        folder.mkdir()
+    def write_teacher(self) -> None:
+        """Save a teacher with random weights."""
+        self.teacher_folder.mkdir()
         names = tuple(f"label {number}" for number in range(self.labels))
         weights = self.teacher.build(self.labels).state_dict()
-        checkpoint.save_model(folder / checkpoint.BEST, weights, self.teacher, Labels(names), {})
-        return folder
+        checkpoint.save_model(self.teacher_folder / checkpoint.BEST, weights, self.teacher, Labels(names), {})
 
-    def record(self, teacher: Path) -> None:
-        """Store the outputs of the teacher for every view."""
+    def record(self) -> None:
+        """Store the outputs of the teacher for every view, with the stage maps that the losses compare."""
         self.outputs.mkdir()
-        record([CheckpointTeacher(path=teacher)], self.data, self.views, self.outputs, seed=0)
+        student = self.student.build(self.labels)
+        frozen.freeze(student, self.training.frozen_groups)
+        maps = len(student.stage_shapes(trainable=True)) if "features" in self.training.needs else 0
+        teachers = [CheckpointTeacher(path=self.teacher_folder)]
+        record(teachers, self.data, self.views, self.outputs, seed=0, maps=maps)
 
-    def steps(self, name: str, watch: Clock, **changes: object) -> None:
-        """Train a student from its start, as the pipeline does, with `changes` of the training."""
+    def steps(self, name: str, clock: Clock, *, cached: bool = True, **changes: object) -> None:
+        """Train a student from its start, as the pipeline does, with `changes` of the training.
+
+        With `cached`, what frozen layers give is read from the disk.
+        """
         out = self.folder / name
         out.mkdir()
         training = replace(self.training, **changes)  # type: ignore[arg-type]
-        outputs = self.outputs if training.needs_teacher else None
-        train(self.student, training, self.views, self.data, out, seed=0, teacher_outputs=outputs, progress=watch)
+        train(
+            self.student,
+            training,
+            self.views,
+            self.data,
+            out,
+            seed=0,
+            teacher_outputs=self.outputs if training.needs_teacher else None,
+            teacher=self.teacher_folder if training.needs_teacher else None,
+            features=self.folder / "features" if cached else None,
+            progress=clock,
+        )
 
 
 class Clock:

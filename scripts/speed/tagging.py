@@ -1,6 +1,6 @@
 """How near tag_many comes to what decoding and engine allow together, and how soon a process gives its first tag.
 
-Run it as `python scripts/speed_tagging.py BUNDLE [ENGINE ...]`.  With C cores, d seconds to decode and resize an image
+Run it as `python -m scripts.speed.tagging BUNDLE [ENGINE ...]`.  With C cores, d seconds to decode and resize an image
 and e seconds to score one, each measured alone on one thread in the same batches, the bound is C / (d + e).  Where
 others use the machine too, C processes that decode and score in turn, each with a session of its own, say what is left.
 """
@@ -20,14 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from export.backends.host import allowed
 from export.bundle.bundle import read_bundle
 from export.tagger import Tagger, tag_many
 from export.tagger.engine_times import measure_engines
 from export.tagger.parallel import BATCH
-from scripts.speed_decode import draw
+from scripts.speed.data import draw
 
 ROUNDS, STARTS = 7, 15
 
