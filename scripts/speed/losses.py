@@ -21,6 +21,7 @@ from scripts.speed.ratio import Ratio, Way, seconds
 CALLS = 5
 BATCH = (64, 80, 768)  # images, labels, length of an embedding
 LARGE = (256, 1000, 128)
+POOLED = (256, 512)  # images, length of a feature
 
 RATIOS = (
     Ratio(what="CD + ID: loops ÷ ours", top=("CD + ID, loops",), bottom=("CD + ID",), limit=3),
@@ -46,8 +47,7 @@ def ways(_: Path) -> dict[str, Way]:
     # the times are those of the system handing out the same pages again and again
     torch.zeros(31 * 2**20, dtype=torch.uint8)
     few, tail, many = uniform(*BATCH[:2], 3), long_tailed(*BATCH[:2]), uniform(*LARGE[:2], 5)
-    images = torch.randn(256, 512, requires_grad=True), torch.randn(256, 512)
-    embeddings, large = vectors(BATCH), vectors(LARGE)
+    embeddings, large, images = vectors(BATCH), vectors(LARGE), vectors(POOLED)
     steps: dict[str, Callable[[], object]] = {
         "CD + ID, loops": partial(gradient, direct.structural, *embeddings, few),
         "CD + ID": partial(gradient, ours, *embeddings, few),

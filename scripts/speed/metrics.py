@@ -21,7 +21,7 @@ RATIOS = (
         what="Interval of that mAP: bootstrap of 1,000 ÷ ours",
         top=("bootstrap",),
         bottom=("interval of mAP",),
-        limit=100,
+        limit=10,
     ),
 )
 
