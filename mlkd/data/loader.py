@@ -132,8 +132,9 @@ class AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
     def batches(self, rows: Sequence[Sequence[int]], processes: int) -> Iterator[Batch]:
         """Yield batches of these rows, prepared by so many processes.  Raises DeadWorkerError."""
         try:
-            options = {"num_workers": processes, "pin_memory": torch.cuda.is_available()}
-            for indices, *images in DataLoader(self, batch_sampler=map(list, rows), **options):
+            pinned = torch.cuda.is_available()
+            loader = DataLoader(self, batch_sampler=map(list, rows), num_workers=processes, pin_memory=pinned)
+            for indices, *images in loader:
                 yield indices.numpy(), tuple(images)
         except RuntimeError as cause:
             if not str(cause).startswith("DataLoader worker (pid"):
