@@ -23,6 +23,7 @@ RATIOS = (
         top=("student, nothing cached",),
         bottom=("augmentation",),
         limit=20,
+        cause="a view is a chain of small operations, which suffer most from other work on the machine",
     ),
 )
 
