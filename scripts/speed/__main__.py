@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     here = machine.describe()
     print(f"{here['cpu']}, {here['cores']} cores, {here['instruction_set']}; medians of {chosen.rounds} rounds\n")
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:  # Chromium may still write its profile
         ways: dict[str, Way] = {}
         for subject in chosen.only:
             folder = Path(name) / subject

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,12 @@ def test_a_page_of_so_many_engines_and_labels(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(page, "MISTAKES", 2)
     written = page.write_page(tmp_path, engines=3, labels=5)
     assert 0 < page.opening_s(written, tmp_path / "profile") < 60
-    with tempfile.TemporaryDirectory() as profile:
-        browser = Chromium(Path(profile))
-        try:
-            counted = browser.open(written).run(
-                'return ["table.sortable tbody tr", ".plot.wide .mark", ".labels > li", ".mistakes li"]'
-                ".map((what) => document.querySelectorAll(what).length);"
-            )
-        finally:
-            browser.close()
+    browser = Chromium(tmp_path / "another")
+    try:
+        counted = browser.open(written).run(
+            'return ["table.sortable tbody tr", ".plot.wide .mark", ".labels > li", ".mistakes li"]'
+            ".map((what) => document.querySelectorAll(what).length);"
+        )
+    finally:
+        browser.close()
     assert counted == [3, 3, 5, 10]
