@@ -108,7 +108,8 @@ def fit_openvino(
             file = int8_openvino(graph, images, Path(folder) / f"{method}.xml", method)
             return score(file, evaluator.pixels)
 
-        scores, best = _until_one_fits(METHODS, score_of, evaluator, budget)
+        by_method, best = _until_one_fits(METHODS, score_of, evaluator, budget)
+        scores = {str(method): values for method, values in by_method.items()}
         out.parent.mkdir(parents=True, exist_ok=True)
         chosen = Path(folder) / f"{best}.xml"
         for source, target in zip(OpenVino().files(chosen), OpenVino().files(out), strict=True):

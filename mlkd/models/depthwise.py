@@ -18,16 +18,17 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if not (torch.is_grad_enabled() and weight.requires_grad and self._is_slow(input)):
-            return super()._conv_forward(input, weight, bias)
-        outputs: Tensor = _Depthwise.apply(input, weight, self.stride, self.padding)
+            outputs: Tensor = super()._conv_forward(input, weight, bias)
+            return outputs
+        outputs = _Depthwise.apply(input, weight, self.stride, self.padding)
         return outputs if bias is None else outputs + bias[:, None, None]
 
     def _is_slow(self, inputs: Tensor) -> bool:
         if inputs.device.type != "cpu" or inputs.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
             return False
-        sides, paddings, strides = inputs.shape[-2:], self.padding, self.stride
-        sizes = zip(sides, self.kernel_size, paddings, strides, strict=True)
-        return any((side + 2 * int(padding) - k) // stride + 1 < k for side, k, padding, stride in sizes)
+        assert not isinstance(self.padding, str), "replace_depthwise has checked"
+        sizes = zip(inputs.shape[-2:], self.kernel_size, self.padding, self.stride, strict=True)
+        return any((side + 2 * padding - k) // stride + 1 < k for side, k, padding, stride in sizes)
 
 
 def replace_depthwise(net: nn.Module) -> None:
@@ -49,14 +50,13 @@ class _Depthwise(torch.autograd.Function):
         return torch.conv2d(inputs, weight, None, stride, padding, (1, 1), len(weight))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
         inputs, weight = ctx.saved_tensors
         of_inputs = None
         if ctx.needs_input_grad[0]:
-            of_inputs = torch.nn.grad.conv2d_input(
-                inputs.shape, weight, gradient, ctx.stride, ctx.padding, groups=len(weight)
-            )
+            sizes = ctx.stride, ctx.padding, (1, 1), False, (0, 0), len(weight), (True, False, False)
+            of_inputs, _, _ = torch.ops.aten.convolution_backward(gradient, inputs, weight, None, *sizes)
         return of_inputs, weight_gradient(inputs, gradient, weight.shape[-2:], ctx.stride, ctx.padding), None, None
 
 

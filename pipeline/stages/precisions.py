@@ -63,7 +63,9 @@ def run(recipe: Recipe, context: Context) -> None:
     families = [name for name in INT8 if name in precisions]
     if families:
         images = _calibration(recipe, context)
-        ranges = {method: functools.cache(partial(calibrate, float_graph, images, method)) for method in METHODS}
+        ranges: dict[str, Callable[[], Ranges]] = {
+            method: functools.cache(partial(calibrate, float_graph, images, method)) for method in METHODS
+        }
         select = read_split(context.inputs["data"], "select")
         pixels = select.pixels(recipe.student.model.image_px)
         reference = score(float_graph, pixels)
