@@ -7,16 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.report.problems import CHECK
-from mlkd import teachers as mlkd_teachers
 from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
-from mlkd.core.metrics import mean_average_precision
-from mlkd.data.prepared import read_split
 from mlkd.models.checkpoint import BEST, load_labels, read_facts
-from mlkd.models.network import Model
+from mlkd.models.config import Model
 from mlkd.models.weights import FileWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from pipeline.recipe.schema import Recipe
@@ -75,6 +69,13 @@ def hashes(recipe: Recipe) -> dict[str, list[str]]:
 
 def measure(recipe: Recipe, inputs: Mapping[str, Path], out: Path) -> None:
     """Measure the teachers together on select and log their mAP beside that of random scores; write SELECT to `out`."""
+    import numpy as np
+
+    from benchmarks.report.problems import CHECK
+    from mlkd import teachers as mlkd_teachers
+    from mlkd.core.metrics import mean_average_precision
+    from mlkd.data.prepared import read_split
+
     split = read_split(inputs["data"], "select")
     scores = mlkd_teachers.scores(mlkd_teachers.load(teachers(recipe, inputs), split.labels), split)
     teacher_map = mean_average_precision(scores, split.targets, split.label_mask)
@@ -102,6 +103,8 @@ def select_maps(recipe: Recipe, folder: Path) -> dict[str, float]:
 
 def log_maps(found: Mapping[str, float]) -> None:
     """Log the select mAP of teacher, student and baseline, with a warning if the teacher does not help."""
+    from benchmarks.report.problems import CHECK
+
     if found.keys() != {"teacher", "student", "baseline"}:
         return
     teacher, student, baseline = (100 * found[net] for net in ("teacher", "student", "baseline"))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
 from numpy.typing import NDArray
-from torch import Tensor
-from torchvision.transforms.v2 import functional
 
-from mlkd.data.rand_augment import MAGNITUDES, rand_augment
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+    from torch import Tensor
 
+
+MAGNITUDES = 31  # of an operation of RandAugment
 ASPECT = (3 / 4, 4 / 3)  # of a crop by area, as torchvision's RandomResizedCrop
 GREY = 127
 
@@ -49,6 +49,12 @@ class Views:
 
     def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> UInt8[Tensor, "H W 3"]:
         """Return view number `view` of image `row`, from its pixels (H, W, 3), the same at any resolution."""
+
+        import torch
+        from torchvision.transforms.v2 import functional
+
+        from mlkd.data.rand_augment import rand_augment
+
         rng = np.random.default_rng([seed, row, view])
         share_y, share_x, y, x, mirrored, bright, contrast, side, cut_y, cut_x = rng.random(10)
         height, width = pixels.shape[:2]
@@ -83,6 +89,9 @@ def _sides_by_area(area_min: float, rng: np.random.Generator) -> tuple[float, fl
 
 
 def _cut_inside(image: Tensor, share: float, y: float, x: float) -> Tensor:
+    import torch
+    from torchvision.transforms.v2 import functional
+
     height, width = image.shape[1:]
     h, w = round(height * share), round(width * share)
     grey = torch.tensor(GREY, dtype=image.dtype)
@@ -92,6 +101,10 @@ def _cut_inside(image: Tensor, share: float, y: float, x: float) -> Tensor:
 
 def _cut_anywhere(image: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     """DeVries & Taylor 2017, with a random colour as in the published code; a part may be outside the image."""
+
+    import torch
+    from torchvision.transforms.v2 import functional
+
     height, width = image.shape[1:]
     y, x = rng.random(2)
     colour = torch.from_numpy(rng.integers(0, 256, 3).astype(np.uint8))[:, None, None]

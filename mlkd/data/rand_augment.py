@@ -10,7 +10,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-MAGNITUDES = 31
+from mlkd.data.augment import MAGNITUDES
+
 TRANSLATION = 150 / 331  # largest, as a fraction of the side
 FILL = 127.0  # grey, for pixels outside the image
 

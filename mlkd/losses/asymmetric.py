@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from typing import TYPE_CHECKING, Literal
 
 from mlkd.losses.base import BaseLoss, LossInputs, wide
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
 
 
 def asymmetric(
@@ -32,6 +31,10 @@ def asymmetric(
         gamma_positive: Focal exponent of positives.
         clip: Subtracted from the scores of negatives, 0 or more and below 1; a lower score costs nothing.
     """
+
+    import torch
+    from torch.nn.functional import logsigmoid
+
     z = wide(logits)
     positive = targets > 0
     log_yes = logsigmoid(z)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
-from typing import ClassVar, Literal, NamedTuple
-
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 from mlkd.models.outputs import Outputs
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
 
 Need = Literal["teacher", "embeddings", "pooled", "features"]
 CONFIDENT = 0.8  # a teacher's score from which an unknown decision counts as positive
@@ -88,6 +88,9 @@ def positives(
     targets: Float[Tensor, "B L"], label_mask: Bool[Tensor, "B L"] | None, teacher: Float[Tensor, "B L"]
 ) -> Bool[Tensor, "B L"]:
     """Known positives and, among unknown decisions, teacher scores of at least CONFIDENT; `teacher` holds logits."""
+
+    import torch
+
     if label_mask is None:
         return targets > 0
     return torch.where(label_mask, targets > 0, teacher.sigmoid() >= CONFIDENT)
@@ -95,6 +98,9 @@ def positives(
 
 def wide(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """The values in at least float32: in half precision squares overflow and small differences vanish."""
+
+    import torch
+
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 

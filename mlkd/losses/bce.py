@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
-
-from jaxtyping import Bool, Float
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from typing import TYPE_CHECKING, Literal
 
 from mlkd.losses.base import BaseLoss, LossInputs, wide
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
 
 
 def bce(
@@ -25,6 +25,9 @@ def bce(
     Args:
         positive_weight: Factor of positives, one for all labels or L of them.
     """
+
+    from torch.nn.functional import binary_cross_entropy_with_logits
+
     z = wide(logits)
     counted = None if label_mask is None else label_mask.to(z)
     weight = z.new_tensor(positive_weight)

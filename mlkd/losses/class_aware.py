@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
-
-from jaxtyping import Bool, Float
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mlkd.losses.base import BaseLoss, LossInputs, Need
-from mlkd.losses.structure import columns_of_three, structure
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
 
 
 def class_aware(
@@ -19,6 +19,8 @@ def class_aware(
 
     Yang et al. 2023, class-aware part.  A label with fewer than three positives in the batch gives 0.
     """
+    from mlkd.losses.structure import columns_of_three, structure
+
     image, label, sizes = columns_of_three(positive)
     return structure(student[image, label], teacher[image, label], sizes) / len(positive)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-from jaxtyping import Bool, Float
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mlkd.losses.base import BaseLoss, LossInputs, Need
-from mlkd.losses.structure import columns_of_three, structure
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
 
 
 def instance_aware(
@@ -19,6 +19,8 @@ def instance_aware(
 
     Yang et al. 2023, instance-aware part.  An image with fewer than three positives gives 0.
     """
+    from mlkd.losses.structure import columns_of_three, structure
+
     label, image, sizes = columns_of_three(positive.T)
     return structure(student[image, label], teacher[image, label], sizes) / len(positive)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import log_softmax
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mlkd.losses.base import BaseLoss, LossInputs, Need, check_temperature, wide
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 def kd(student: Float[Tensor, "B L"], teacher: Float[Tensor, "B L"], temperature: float = 4.0) -> Float[Tensor, ""]:
     """KL(teacher || student) of the softmax over labels times temperature^2, mean over images.  Hinton et al. 2015."""
+
+    from torch.nn.functional import log_softmax
+
     s = wide(student)
     log_s = log_softmax(s / temperature, dim=1)
     log_t = log_softmax(teacher.detach().to(s) / temperature, dim=1)

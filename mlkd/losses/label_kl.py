@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import logsigmoid
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mlkd.losses.base import BaseLoss, LossInputs, Need, check_temperature, wide
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 def bernoulli_kl(student: Float[Tensor, "B L"], teacher: Float[Tensor, "B L"]) -> Float[Tensor, "B L"]:
     """KL(teacher || student) of the Bernoulli distribution of each logit."""
+
+    from torch.nn.functional import logsigmoid
+
     yes = teacher.sigmoid() * (logsigmoid(teacher) - logsigmoid(student))
     no = (-teacher).sigmoid() * (logsigmoid(-teacher) - logsigmoid(-student))
     return yes + no

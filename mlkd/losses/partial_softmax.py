@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
-from torch.nn.functional import log_softmax
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
 from mlkd.losses.label_kl import bernoulli_kl
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+    from torch import Tensor
 
 
 def partial_softmax(
@@ -42,6 +41,10 @@ def _among(
     logits: Float[Tensor, "B L"], chosen: Bool[Tensor, "B L"]
 ) -> tuple[Float[Tensor, "B L"], Float[Tensor, "B 1"]]:
     """Log-softmax and log-sum-exp over the chosen labels; finite but meaningless elsewhere."""
+
+    import torch
+    from torch.nn.functional import log_softmax
+
     masked = logits.where(chosen, torch.finfo(logits.dtype).min)  # -inf would give nan where none is chosen
     return log_softmax(masked, dim=1), masked.logsumexp(1, keepdim=True)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 _EPSILON = 1e-7  # of the published code, in norms and logarithms
 
@@ -25,6 +25,9 @@ def pkt(student: Float[Tensor, "B Fs"], teacher: Float[Tensor, "B Ft"]) -> Float
 
 def _neighbours(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
     """Cosine similarities mapped to [0, 1], each row divided by its sum."""
+
+    import torch
+
     directions = features / (torch.linalg.vector_norm(features, dim=1, keepdim=True) + _EPSILON)
     similarities: Tensor = (directions @ directions.T + 1) / 2
     return similarities / similarities.sum(1, keepdim=True)

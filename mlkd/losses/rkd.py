@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
-
-import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import smooth_l1_loss
-from torch.utils.checkpoint import checkpoint
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
 
 _CELLS = 2**21  # cosines held at once: 16 MiB in float64
 
@@ -27,6 +25,9 @@ def rkd(
     Park et al. 2019.  A distance is divided by the mean of the non-zero distances; the student's mean carries gradient.
     A cosine is 0 where two of the three images coincide.  Computed in float64, which autocast does not touch.
     """
+
+    from torch.nn.functional import smooth_l1_loss
+
     s, t = student.double(), teacher.detach().double()
     distances_s, distances_t = _distances(s), _distances(t)
     distance = smooth_l1_loss(_relative(distances_s), _relative(distances_t))
@@ -36,6 +37,8 @@ def rkd(
 
 def _distances(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
     # this mode gives gradient 0 at distance 0; the matrix-product mode never gives exactly 0
+    import torch
+
     return torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
 
 
@@ -45,6 +48,8 @@ def _relative(distances: Float[Tensor, "B B"]) -> Float[Tensor, "B B"]:
 
 
 def _inverse(distances: Float[Tensor, "B B"]) -> Float[Tensor, "B B"]:
+    import torch
+
     return distances.where(distances > 0, torch.inf).reciprocal()
 
 
@@ -56,6 +61,9 @@ def _products(features: Float[Tensor, "B F"]) -> Float[Tensor, "B B"]:
 
 def _angle(*geometry: Float[Tensor, "B B"]) -> Float[Tensor, ""]:
     """Mean over all triples, in chunks of vertices that the backward pass recomputes: no B^3 tensor is ever stored."""
+
+    from torch.utils.checkpoint import checkpoint
+
     images = len(geometry[0])
     step = max(1, _CELLS // images**2)
     total = geometry[0].new_zeros(())
@@ -72,6 +80,8 @@ def _angle_at(
     products_t: Float[Tensor, "B B"],
     inverse_t: Float[Tensor, "B B"],
 ) -> Float[Tensor, ""]:
+    from torch.nn.functional import smooth_l1_loss
+
     cosines_s, cosines_t = _cosines(vertices, products_s, inverse_s), _cosines(vertices, products_t, inverse_t)
     return smooth_l1_loss(cosines_s, cosines_t, reduction="sum")
 

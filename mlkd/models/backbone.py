@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+
 import timm
 import torch
 from jaxtyping import Float
@@ -16,8 +18,9 @@ POOLING = ("efficientvit_b", "efficientvit_l")
 def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
     """A timm model that returns feature maps or tokens, in the memory layout that trains fastest on a CPU.
 
-    Raises ValueError for a model that always pools.
+    Raises ValueError for a model that timm does not have, and for one that always pools.
     """
+    check(name)
     pools = name.startswith(POOLING)
     options = {"pretrained": pretrained, "num_classes": 0} | ({} if pools else {"global_pool": ""})
     backbone: nn.Module
@@ -34,6 +37,14 @@ def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
         backbone.head = nn.Identity()
     replace_depthwise(backbone)
     return backbone.to(memory_format=memory_format(name))
+
+
+def check(name: str) -> None:
+    """Raise ValueError unless timm has the model."""
+    if not timm.is_model(name):
+        close = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f"; did you mean {', '.join(close)}?" if close else "; see timm.list_models()"
+        raise ValueError(f"model.backbone: expected a timm model, got {name!r}{hint}")
 
 
 def channels(backbone: nn.Module, name: str, image_px: int) -> int:

@@ -6,16 +6,19 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from safetensors import safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from mlkd.core.files import write_file
 from mlkd.core.labels import Labels
+from mlkd.models.config import Model
 from mlkd.models.heads import Head
-from mlkd.models.network import Model, TaggerNet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mlkd.models.network import TaggerNet
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
@@ -23,18 +26,20 @@ LAST = "last.safetensors"
 
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Replace `path` atomically by a file with the tensors, and `facts` as JSON."""
+    from safetensors.torch import save
+
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_file(path, save(on_cpu, metadata={"facts": json.dumps(facts, sort_keys=True)}))
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and facts that `write` stored.  Raises ValueError for a missing or damaged file."""
-    return _read(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no mapping)
+    return _read(path, "pt", lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no mapping)
 
 
 def read_facts(path: Path) -> dict[str, Any]:
     """Only the facts, without reading the tensors.  Raises ValueError for a missing or damaged file."""
-    return _read(path, lambda _: {})[1]
+    return _read(path, "np", lambda _: {})[1]
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -68,11 +73,13 @@ def load_labels(folder: Path, name: str = BEST) -> Labels:
     return Labels(tuple(read_facts(folder / name)["labels"]))
 
 
-def _read(path: Path, tensors: Callable[[Any], dict[str, Tensor]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(
+    path: Path, framework: Literal["pt", "np"], tensors: Callable[[Any], dict[str, Tensor]]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise ValueError(f"checkpoint: expected the file {path}, got none; run the stage that writes it")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework=framework) as file:
             return tensors(file), json.loads(file.metadata()["facts"])
     except Exception as cause:  # safetensors has untyped exceptions of its own
         raise ValueError(f"checkpoint {path}: expected a complete safetensors file, got {cause}; delete it") from cause

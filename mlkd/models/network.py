@@ -2,60 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
-import timm
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from mlkd.models.backbone import channels, create, memory_format, tokens
-from mlkd.models.heads import Head, LabelDecoder
+from mlkd.models.backbone import channels, memory_format, tokens
+from mlkd.models.config import Model
 from mlkd.models.outputs import Outputs
-from mlkd.models.weights import PackageWeights, RandomWeights, Weights
 
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """Configuration of a tagger.
-
-    Raises:
-        ValueError: timm has no such backbone, the size is out of range, or the weights are of another backbone.
-    """
-
-    backbone: str
-    image_px: int
-    weights: Weights = field(default_factory=RandomWeights)
-    head: Head = field(default_factory=LabelDecoder)
-
-    def __post_init__(self) -> None:
-        if not timm.is_model(self.backbone):
-            close = difflib.get_close_matches(self.backbone, timm.list_models(), n=3)
-            hint = f"; did you mean {', '.join(close)}?" if close else "; see timm.list_models()"
-            raise ValueError(f"model.backbone: expected a timm model, got {self.backbone!r}{hint}")
-        if not 16 <= self.image_px <= 4096:
-            raise ValueError(f"model.image_px: expected 16..4096, got {self.image_px}")
-        if isinstance(self.weights, PackageWeights):
-            self.weights.check_backbone(self.backbone)
-
-    def build(self, labels: int, *, pretrained: bool = True) -> TaggerNet:
-        """Build the module; new weights come from torch's global random state.
-
-        Args:
-            labels: Number of labels.
-            pretrained: Whether to load `weights`; False where the tensors of a checkpoint follow.
-
-        Raises:
-            ValueError: The backbone always pools or does not accept `image_px`, or the weights do not fit.
-        """
-        backbone = create(self.backbone, self.image_px)
-        weights = self.weights if pretrained else RandomWeights()
-        normalisation = weights.load_into(backbone, self.backbone, self.image_px)
-        return TaggerNet(self, backbone, labels, *normalisation)
+__all__ = ["Model", "TaggerNet", "evaluating"]
 
 
 @contextmanager

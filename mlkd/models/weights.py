@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor, nn
-
-from mlkd.models import state_file
-from mlkd.models.backbone import create
 from mlkd.models.weight_packages import PACKAGES, package_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -49,6 +47,9 @@ class PackageWeights:
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Copy the tensors; returns the mean and standard deviation, of values in 0..1, that they were trained with."""
+
+        import torch
+
         self.check_backbone(backbone_name)
         file = next(self.check().glob("models/*.pth"))
         _copy_in_order(torch.load(file, map_location="cpu", weights_only=True), backbone, str(file.name))
@@ -70,6 +71,8 @@ class HubWeights:
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Download the tensors or read them from the cache, and copy them."""
+        from mlkd.models.backbone import create
+
         source = create(backbone_name, image_px, pretrained=True)  # timm resizes position embeddings while loading
         backbone.load_state_dict(source.state_dict())
         return _timm_normalisation(backbone)
@@ -94,6 +97,8 @@ class FileWeights:
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Copy the tensors; raises ValueError that names those that are missing, of another shape or unknown."""
+        from mlkd.models import state_file
+
         tensors = state_file.read(self.path)
         where = f"weights {self.path}, backbone {backbone_name}"
         backbone.load_state_dict(state_file.fit(tensors, backbone, where), strict=False)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
-import torch
-from jaxtyping import UInt8
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from mlkd.core.labels import Labels
 from mlkd.data.base import join_names
@@ -19,7 +16,11 @@ from mlkd.data.loader import in_order, scored_at_once
 from mlkd.data.prepared import Split
 from mlkd.models.outputs import Outputs
 
-ImagesBySize = Mapping[int, UInt8[Tensor, "B H W 3"]]  # B images by size in pixels
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+    from torch import Tensor
+
+ImagesBySize: TypeAlias = "Mapping[int, UInt8[Tensor, 'B H W 3']]"  # B images by size in pixels
 SHOWN = 5  # names in a message
 Aspects = NDArray[np.float64]  # (B,) width divided by height of the images before they were resized to squares
 
@@ -77,6 +78,9 @@ class Ensemble:
 
     def __call__(self, images: ImagesBySize, aspects: Aspects | None = None, /) -> Outputs:
         """Combined outputs of all teachers."""
+
+        import torch
+
         outputs = [teacher(images, aspects) for teacher in self.teachers]
         return Outputs(
             logits=torch.stack([output.logits for output in outputs]).mean(0),
@@ -88,6 +92,9 @@ class Ensemble:
 
 def scores(teacher: Teacher, split: Split) -> NDArray[np.float32]:
     """Sigmoid scores (N, L) of all images of a split."""
+
+    import torch
+
     pixels = {px: split.pixels(px) for px in teacher.sizes}
     at_once = scored_at_once(max(teacher.sizes), cuda=torch.cuda.is_available())
     parts: list[NDArray[np.float32]] = []
@@ -120,6 +127,8 @@ def find_columns(teacher: object, names: Sequence[str], labels: Labels) -> list[
 
 
 def _concatenate(parts: Sequence[Tensor | None]) -> Tensor | None:
+    import torch
+
     present = [part for part in parts if part is not None]
     return torch.cat(present, dim=-1) if present else None
 

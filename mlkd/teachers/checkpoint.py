@@ -6,20 +6,20 @@ import dataclasses
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mlkd.core.labels import Labels
 from mlkd.losses.base import Need
 from mlkd.models import checkpoint
-from mlkd.models.folded import fold_batch_norms
-from mlkd.models.frozen import Cut
-from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
 from mlkd.teachers.base import Aspects, ImagesBySize, find_columns
+
+if TYPE_CHECKING:
+    from mlkd.models.frozen import Cut
+    from mlkd.models.network import TaggerNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,9 @@ class CheckpointTeacher:
 
         Raises ValueError for labels that it was not trained for.
         """
+
+        import torch
+
         own = checkpoint.load_labels(self.folder)
         columns = find_columns(self.path, own.names, labels or own)
         tagger = checkpoint.load_model(self.folder)
@@ -83,10 +86,15 @@ class LoadedCheckpoint:
 
     @cached_property
     def _folded(self) -> TaggerNet:
+        from mlkd.models.folded import fold_batch_norms
+
         return fold_batch_norms(self.tagger)
 
     def from_features(self, cut: Cut, features: NDArray[np.float16]) -> Outputs:
         """Outputs for what the frozen front gave for B images."""
+
+        import torch
+
         inputs = cut.inputs(torch.from_numpy(features).to(self.runs_on))
         return self._chosen(self.tagger.outputs(cut.tail, inputs, features=self.stage_maps))
 

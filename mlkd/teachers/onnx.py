@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mlkd.core.labels import Labels
@@ -168,6 +167,8 @@ class _LoadedGraph:
         return (self.config.image_px,)
 
     def __call__(self, inputs: ImagesBySize, aspects: Aspects | None = None, /) -> Outputs:
+        import torch
+
         pixels = inputs[self.config.image_px].numpy()
         if self.pads:
             assert aspects is not None, "the caller has checked `pads`"
@@ -203,6 +204,8 @@ class _LoadedGraph:
         return values
 
     def _logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        import torch
+
         low, high = float(values.min()), float(values.max())
         if self.config.output == "logits":
             if values.size >= ENOUGH_VALUES and low >= 0 and high <= 1:
@@ -220,7 +223,9 @@ class _LoadedGraph:
 
 def _open(path: Path) -> Any:
     """A session on CUDA where the machine and ONNX Runtime have it, else on the CPU."""
+
     import onnxruntime
+    import torch
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY

@@ -6,16 +6,16 @@ import argparse
 import dataclasses
 import json
 
-from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument, find_result
+from pipeline.cli.options import DIST, RUNS, add_recipe_argument, find_result
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.result import read_json
 
 REPORT = "report.json"
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The command choose."""
-    parser = add_command(commands, "choose", run)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.set_defaults(run=run)
     add_recipe_argument(parser)
     parser.add_argument("--device", metavar="NAME", help="default: the machine that ran the bench")
     parser.add_argument("--max-p90-ms", type=float, metavar="MS", help="end to end")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from pipeline.cli.options import RUNS, Commands, add_command
+from pipeline.cli.options import RUNS
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.session import locked
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The command clean."""
-    add_command(commands, "clean", run).add_argument("--recipe", default="scenes", metavar="NAME|FILE")
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.set_defaults(run=run)
+    parser.add_argument("--recipe", default="scenes", metavar="NAME|FILE")
 
 
 def run(options: argparse.Namespace) -> None:

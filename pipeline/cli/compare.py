@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline.cli.options import RUNS, Commands, add_command, add_recipe_options, read_recipe
+from pipeline.cli.options import RUNS, add_recipe_options, read_recipe
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The command compare."""
-    parser = add_command(commands, "compare", run)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.set_defaults(run=run)
     add_recipe_options(parser)
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="some of the recipe's; default: all")
     parser.add_argument("--seeds", type=int, metavar="N", help="the first N of the recipe's; default: all")

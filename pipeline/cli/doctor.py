@@ -18,14 +18,14 @@ from export.bundle.manifest import Manifest
 from export.errors import EngineError, MissingRuntimeError
 from export.tagger.engine_choice import backend_of
 from mlkd.data.prepared import read_split
-from pipeline.cli.options import DIST, RUNS, Commands, add_command, add_recipe_argument, find_result
+from pipeline.cli.options import DIST, RUNS, add_recipe_argument, find_result
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.result import write_json
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The command doctor."""
-    parser = add_command(commands, "doctor", run)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.set_defaults(run=run)
     add_recipe_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there as well")
 

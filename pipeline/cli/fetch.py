@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline.cli.options import Commands, add_command
 
-
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The command fetch."""
-    add_command(commands, "fetch", run)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.set_defaults(run=run)
 
 
 def run(_: argparse.Namespace) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from pipeline.cli.options import Commands, add_command
 from pipeline.init.options import add_options, read_options
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The command init."""
-    parser = add_command(commands, "init", run)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.set_defaults(run=run)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="images, and a table that says their tags")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the recipe to write; default: FOLDER's name.yaml")
     parser.add_argument("--force", action="store_true", help="replace a recipe that this command wrote")

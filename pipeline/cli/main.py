@@ -1,24 +1,47 @@
-"""The command line of the pipeline: parse, run one command, and report errors in one block."""
+"""The command line of the pipeline: parse, run one command, and report errors in one block.
+
+Only the module of the command is imported, so that help and short commands start at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from export import __version__
-from pipeline.cli import choose, clean, compare, doctor, fetch, init, plan, ship, signing, stages
 from pipeline.runner import ranks
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
+RUNS_STAGES = "stages"  # the module whose commands several processes may run together
+
+COMMANDS = {  # command -> its module in pipeline/cli, what it does
+    "distill": (RUNS_STAGES, "train teacher, student and baseline"),
+    "export": (RUNS_STAGES, "export and quantize the student, and write the bundle"),
+    "bench": (RUNS_STAGES, "measure the bundle and report"),
+    "report": (RUNS_STAGES, "write the report again from what was measured"),
+    "compare": ("compare", "train the student with every method and compare them"),
+    "plan": ("plan", "say what would run, why, for about how long, and what teacher and student cost"),
+    "doctor": ("doctor", "say why int8 engines are no faster than float, and whether this CPU computes them right"),
+    "choose": ("choose", "say which engine to deploy within limits, why, and the runner-up"),
+    "init": ("init", "look at a folder of your images, say what is understood, and write a recipe for it"),
+    "keygen": ("keygen", "make a pair of keys: a private one that signs bundles, and a public one that checks them"),
+    "sign": ("sign", "sign a bundle that was exported; its manifest, and through it every file"),
+    "verify": ("verify", "check every file of a bundle, and with a key who signed it"),
+    "ship": ("ship", "install the bundle of a recipe on every device of a list, and say who runs what"),
+    "fetch": ("fetch", "fetch the images that the default recipe composes, for a machine that goes offline"),
+    "clean": ("clean", "remove the results of one recipe; dist/ stays"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns 1 if some devices failed, 2 for an error that the user can fix, 130 when interrupted."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(*arguments[:1]).parse_args(arguments)
     options.recipe = getattr(options, "named", None) or getattr(options, "recipe", None)
     try:
-        if ranks.count() > 1 and options.run is not stages.run:
+        if ranks.count() > 1 and COMMANDS[options.command][0] != RUNS_STAGES:
             text = f"{options.command}: expected one process, got {ranks.count()}; run it without the launcher"
             raise ValueError(text)
         code: int | None = options.run(options)
@@ -44,12 +67,16 @@ def _format_error(cause: BaseException, options: argparse.Namespace) -> str:
     return "\n".join([*block, "next: fix the problem above and rerun the command; --debug shows where it happened"])
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(chosen: str = "") -> argparse.ArgumentParser:
+    """Build the parser of all commands; only the chosen one has its options."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline", description="Distil, export, measure and deploy a tagger."
     )
     parser.add_argument("--version", action="version", version=f"edge-tagger {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
-    for verb in (stages, compare, plan, doctor, choose, init, signing, ship, fetch, clean):
-        verb.add(commands)
+    for name, (module, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        if name == chosen:
+            command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+            import_module(f"pipeline.cli.{module}").add(command)
     return parser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,20 +14,6 @@ if TYPE_CHECKING:  # imported where a command needs it: torch takes seconds
     from pipeline.recipe.schema import Recipe
 
 RUNS, DIST = Path("runs"), Path("dist")
-
-Commands = argparse._SubParsersAction  # of argparse.ArgumentParser
-Run = Callable[[argparse.Namespace], int | None]
-
-
-def add_command(
-    commands: Commands[argparse.ArgumentParser], name: str, run: Run, text: str | None = None
-) -> argparse.ArgumentParser:
-    """Add a command; its help is `text`, or the first line of the docstring of `run`, which may return an exit code."""
-    text = text or (run.__doc__ or "").splitlines()[0]
-    parser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser
 
 
 def add_recipe_argument(command: argparse.ArgumentParser) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline.cli.options import Commands, add_command, add_recipe_options, pipeline_of, read_recipe
+from pipeline.cli.options import add_recipe_options, pipeline_of, read_recipe
 from pipeline.runner.stage import Decision, duration, size
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The command plan."""
-    add_recipe_options(add_command(commands, "plan", run))
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add_recipe_options(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:

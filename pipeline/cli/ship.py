@@ -14,7 +14,7 @@ from benchmarks.remote import Device, DeviceEntry, DeviceError, Local, Ssh, run_
 from export.bundle import signature
 from export.bundle.bundle import PROGRAM, read_bundle
 from export.errors import BundleError
-from pipeline.cli.options import DIST, Commands, add_command
+from pipeline.cli.options import DIST
 from pipeline.cli.signing import find
 
 log = logging.getLogger(__name__)
@@ -34,9 +34,9 @@ class Shipped:
     failure: str = ""
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The command ship."""
-    parser = add_command(commands, "ship", ship)
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    parser.set_defaults(run=ship)
     parser.add_argument("bundle", nargs="?", default="scenes", metavar="RECIPE|FOLDER", help="default: scenes")
     parser.add_argument("--devices", type=Path, required=True, metavar="FILE", help="devices.yaml: where to install")
     parser.add_argument("--rollback", action="store_true", help="back to the version before, on each of them")

@@ -1,8 +1,7 @@
-"""Keys and signatures on the desk: keygen, sign, verify."""
+"""Keys and signatures of bundles, for keygen, sign and verify."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 
@@ -18,43 +17,9 @@ from cryptography.hazmat.primitives.serialization import (
 from export.bundle import signature
 from export.bundle.bundle import MANIFEST, SIGNATURE, read_bundle
 from mlkd.core.files import write_file
-from pipeline.cli.options import DIST, Commands, add_command
 
 OTHERS = 0o077
 KEY = Path("~/.config/edge-tagger/signing.pem")
-
-
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The commands keygen, sign and verify."""
-    made = add_command(commands, "keygen", keygen)
-    made.add_argument("--out", type=Path, default=KEY, metavar="FILE", help=f"default: {KEY}")
-    signed, verified = add_command(commands, "sign", sign), add_command(commands, "verify", verify)
-    signed.add_argument("--key", type=Path, default=KEY, metavar="FILE", help=f"private; default: {KEY}")
-    verified.add_argument(
-        "--require-signature", type=Path, metavar="KEY", help="the public key that has to have signed"
-    )
-    for parser in (signed, verified):
-        parser.add_argument("bundle", nargs="?", default="scenes", metavar="RECIPE|FOLDER", help="default: scenes")
-
-
-def keygen(options: argparse.Namespace) -> None:
-    """Make a pair of keys: a private one that signs bundles, and a public one that checks them."""
-    private, public = write_keys(options.out.expanduser())
-    print(f"{private}: the private key; keep it for yourself, and keep a copy where no one else can read it")
-    print(f"{public}: the public key, {signature.fingerprint(signature.read_key(public))}; give it to the devices")
-
-
-def sign(options: argparse.Namespace) -> None:
-    """Sign a bundle that was exported; its manifest, and through it every file."""
-    folder = find(options.bundle, DIST)
-    print(f"{folder}: signed by {write_signature(folder, options.key.expanduser())}")
-
-
-def verify(options: argparse.Namespace) -> None:
-    """Check every file of a bundle, and with a key who signed it."""
-    folder, key = find(options.bundle, DIST), options.require_signature
-    manifest = read_bundle(folder, key=key)
-    print(f"{folder}: {len(manifest.files)} files as the manifest says; {signature.state(folder, key)}")
 
 
 def find(name: str, dist: Path) -> Path:

@@ -8,21 +8,21 @@ from pathlib import Path
 from export.bundle import bundle as bundles
 from export.errors import BundleError
 from mlkd.core.files import write_file
-from pipeline.cli.options import DIST, Commands, add_command, add_recipe_options, pipeline_of, read_recipe
+from pipeline.cli.options import DIST, add_recipe_options, pipeline_of, read_recipe
 from pipeline.runner import ranks, result
 
-COMMANDS = {  # command -> its last stages, help
-    "distill": (("student", "baseline"), "train teacher, student and baseline"),
-    "export": (("references",), "export and quantize the student, and write the bundle"),
-    "bench": (("report",), "measure the bundle and report"),
-    "report": (("report",), "write the report again from what was measured"),
+LAST = {  # the last stages of each command
+    "distill": ("student", "baseline"),
+    "export": ("references",),
+    "bench": ("report",),
+    "report": ("report",),
 }
 
 
-def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    """The commands that run stages."""
-    for name, (_, text) in COMMANDS.items():
-        add_recipe_options(add_command(commands, name, run, text))
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a command that runs stages."""
+    add_recipe_options(parser)
+    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     from pipeline.runner.progress import shown
 
     recipe = read_recipe(options)
-    pipeline = pipeline_of(recipe, options).until(*COMMANDS[options.command][0])
+    pipeline = pipeline_of(recipe, options).until(*LAST[options.command])
     if not ranks.is_first():
         pipeline.run()
         return

@@ -19,17 +19,17 @@ from mlkd.models.checkpoint import BEST
 from mlkd.training import evaluate
 from mlkd.training.trainer import NonFiniteLossError, train
 from pipeline import stages, teachers
+from pipeline.declarations import distill
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context, Pipeline, Stage
-from pipeline.stages import teacher
 from pipeline.stages.data import features_folder
 
 FOLDER = "compare"
 OUTCOME, MACHINE, CHOSEN = "outcome.json", "machine.json", "chosen.json"
 TEST, INFLUENCE, SCORES = "test.json", "influence.npy", "scores.npy"
-LOGS = (*teacher.LOGS, MACHINE)
+LOGS = (*distill.LOGS, MACHINE)
 
 
 def pipeline(recipe: Recipe, folder: Path, force: Collection[str] = ()) -> Pipeline:
@@ -105,7 +105,7 @@ def _training(
         reads=(*inputs, chosen) if chosen else inputs,
         version=3,  # frozen layers keep their statistics
         config=config,
-        packages=teacher.PACKAGES,
+        packages=distill.PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, recipe.student.model),
     )

@@ -16,7 +16,7 @@ from mlkd.core.thresholds import Thresholds
 from mlkd.data import Source
 from mlkd.data.augment import Views
 from mlkd.losses import Loss
-from mlkd.models.network import Model
+from mlkd.models.config import Model
 from mlkd.models.weights import FileWeights, PackageWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from mlkd.training.config import Training

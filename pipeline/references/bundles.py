@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from export.backends import OnnxRuntime, OpenVino, score_in_batches
+from export.backends import OnnxRuntime, score_in_batches
 from export.bundle.bundle import PROGRAM, EngineEntry, Parts, read_bundle, write_bundle
 from export.bundle.golden import write_golden
 from export.onnx.to_onnx import to_onnx
@@ -22,7 +22,7 @@ from mlkd.core.files import sha256_of
 from mlkd.core.thresholds import Thresholds
 from mlkd.data.prepared import Split, read_split
 from mlkd.models.checkpoint import load_labels, load_model
-from pipeline.recipe.schema import INT8, Engine, Recipe
+from pipeline.recipe.schema import Engine, Recipe
 from pipeline.runner.stage import Context
 from pipeline.validation import BATCH, tuned
 
@@ -30,17 +30,6 @@ T = TypeVar("T")
 MAX_REASON = 300  # characters
 QUANTIZERS: dict[str, Callable[..., Path]] = {"int8": int8, "int8_x86": int8_x86, "int8_openvino": int8_openvino}
 Graphs = Mapping[str, Path | str]  # by precision: the file, or the reason why there is none
-
-
-def select_engines(recipe: Recipe) -> tuple[Engine, ...]:
-    """The recipe's first float32 and first int8 engine of each CPU runtime."""
-    selected: dict[tuple[str, bool], Engine] = {}
-    for engine in recipe.export.engines:
-        compute = getattr(engine.backend, "compute", "f32")
-        on_cpu = isinstance(engine.backend, (OnnxRuntime, OpenVino)) and engine.backend.device.lower() == "cpu"
-        if on_cpu and engine.precision in ("fp32", *INT8) and compute == "f32":
-            selected.setdefault((engine.backend.kind, engine.precision in INT8), engine)
-    return tuple(selected.values())
 
 
 def export_model(

@@ -1,28 +1,14 @@
-"""All stages of a recipe, in order: one file a stage, with its declaration and its body."""
+"""All stages of a recipe, in order; each has its function `run` in the file of its name."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
 
+from pipeline.declarations import bench, distill, export
 from pipeline.recipe.device_list import HERE, DeviceList
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.stage import Pipeline, Stage
-from pipeline.stages import (
-    baseline,
-    bench,
-    bundle,
-    data,
-    devices,
-    engines,
-    onnx,
-    precisions,
-    references,
-    report,
-    student,
-    teacher,
-    teacher_outputs,
-)
 
 
 def pipeline(
@@ -33,21 +19,21 @@ def pipeline(
     Raises ValueError for an estimate of a stage that does not exist.
     """
     here, others = (device_list.here, device_list.others) if device_list else (HERE, ())
-    made_by = student.recipe_hash(recipe)  # once: it reads the files of pretrained teachers
+    made_by = distill.recipe_hash(recipe)  # once: it reads the files of pretrained teachers
     stages = (
-        data.stage(recipe, folder),
-        *((teacher.stage(recipe, recipe.teacher),) if recipe.teacher else ()),
-        teacher_outputs.stage(recipe),
-        student.stage(recipe),
-        baseline.stage(recipe),
-        onnx.stage(recipe, made_by),
-        precisions.stage(recipe),
-        engines.stage(recipe),
-        bundle.stage(recipe, made_by),
-        references.stage(recipe),
-        bench.stage(recipe, here),
-        *((devices.stage(recipe, folder, others),) if others else ()),
-        report.stage(folder, here, devices=bool(others)),
+        distill.data(recipe, folder),
+        *((distill.teacher(recipe, recipe.teacher),) if recipe.teacher else ()),
+        distill.teacher_outputs(recipe),
+        distill.student(recipe),
+        distill.baseline(recipe),
+        export.onnx(recipe, made_by),
+        export.precisions(recipe),
+        export.engines(recipe),
+        export.bundle(recipe, made_by),
+        export.references(recipe),
+        bench.bench(recipe, here),
+        *((bench.devices(recipe, folder, others),) if others else ()),
+        bench.report(folder, here, devices=bool(others)),
     )
     return Pipeline(_with_estimates(stages, recipe.estimates), folder, force)
 

@@ -2,30 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from mlkd.training.trainer import train
-from pipeline import teachers
 from pipeline.recipe.schema import Recipe
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.stage import Context
 from pipeline.stages.data import features_folder
-from pipeline.stages.teacher import LOGS, PACKAGES
-
-
-def stage(recipe: Recipe) -> Stage:
-    """Declare the stage."""
-    model, training = recipe.student.model, recipe.baseline
-    return Stage(
-        name="baseline",
-        run=partial(run, recipe),
-        reads=("data",),
-        config={"model": model, "training": training, "views": recipe.views, "seed": recipe.seed},
-        version=3,  # frozen layers keep their statistics
-        packages=PACKAGES,
-        volatile=LOGS,
-        outside=partial(teachers.first_weights, model),
-        distributed=True,
-    )
 
 
 def run(recipe: Recipe, context: Context) -> None:

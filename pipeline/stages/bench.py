@@ -6,13 +6,10 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.accuracy import ReferenceScores, Truth
 from benchmarks.config import Bench
-from benchmarks.device import machine
 from benchmarks.measured_models import Bundle
 from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry, Local
@@ -23,7 +20,6 @@ from benchmarks.sections import Agreement, Distillation, Finding, Int8Gain
 from export.bundle.bundle import MANIFEST, Manifest, read_bundle
 from mlkd.core.metrics import labels_without_positives
 from mlkd.data.prepared import Split, read_split
-from pipeline import teachers
 from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import Recipe
 from pipeline.references import scores
@@ -31,32 +27,11 @@ from pipeline.report_facts import agreement
 from pipeline.report_facts.gains import distillation, int8_gain, training
 from pipeline.report_facts.image_grid import grid
 from pipeline.runner.result import read_json, write_json
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.stage import Context
 from pipeline.stages import references
 from pipeline.stages.engines import cost
 
 log = logging.getLogger(__name__)
-
-
-def stage(recipe: Recipe, here: DeviceEntry) -> Stage:
-    """Declare the stage; `here` is this machine's entry in the list of devices."""
-    timed = dataclasses.replace(recipe.bench, threads=here.threads or recipe.bench.threads)
-    return Stage(
-        name="bench",
-        run=partial(run, dataclasses.replace(recipe, bench=timed), here),
-        version=6,
-        reads=("data", *teachers.reads(recipe), "student", "baseline", "engines", "bundle", "references"),
-        config={"bench": timed, "seed": recipe.seed, **_asked(here), **teachers.ready(recipe)},
-        packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
-        outside=lambda: {**machine.identity(), **teachers.hashes(recipe)},
-    )
-
-
-def _asked(here: DeviceEntry) -> dict[str, Any]:
-    """What besides threads of the entry changes numbers; what came later than results only where it says so."""
-    said = {name: getattr(here, name) for name in ("python", "rebuild", "power_mode")}
-    said = {name: value for name, value in said.items() if value != getattr(HERE, name)}
-    return {"runtimes": here.runtimes, **said}
 
 
 def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:

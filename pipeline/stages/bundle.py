@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from export import __version__
 from export.backends import Session, score_in_batches
-from export.bundle import program
 from export.bundle.bundle import EngineEntry, Manifest, Parts, write_bundle
 from export.bundle.golden import choose_golden, write_golden
 from mlkd.core.files import sha256_of
@@ -19,32 +17,16 @@ from mlkd.core.images import PREPROCESSING
 from mlkd.core.labels import Labels
 from mlkd.data.prepared import read_split
 from mlkd.models.checkpoint import load_labels
+from pipeline.declarations.export import BUNDLED, content_of
 from pipeline.recipe.schema import INT8, Recipe
-from pipeline.runner.identity import NOT_INSTALLED, package_version, plain
+from pipeline.runner.identity import NOT_INSTALLED, package_version
 from pipeline.runner.result import read_json
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.stage import Context
 from pipeline.stages.engines import runtime_of
 from pipeline.validation import BATCH
 
-PACKAGES = ("torch", "timm", "onnx", "onnxruntime-gpu", "openvino", "nncf", "tensorrt-rtx-cu13", "numpy", "pillow")
 GOLDEN = "golden"
 GRAPHS = (".onnx", ".xml")  # what any CPU can run; a TensorRT engine is neither
-
-
-def stage(recipe: Recipe, made_by: str) -> Stage:
-    """Declare the stage; the program that is put into the bundle is part of its identity.
-
-    `made_by` is the hash of what the student was trained from.
-    """
-    return Stage(
-        name="bundle",
-        run=partial(run, recipe, made_by),
-        reads=("data", "student", "onnx", "engines"),
-        version=5,  # the manifest has the version of the program
-        config={"hash": made_by, "content": content_of(recipe)},
-        packages=PACKAGES,
-        outside=lambda: {"program": program.digest()},
-    )
 
 
 def run(recipe: Recipe, made_by: str, context: Context) -> None:
@@ -53,7 +35,7 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
     about, tune = read_json(data / "about.json"), read_split(data, "tune")
     engines = read_json(built / "engines.json")["engines"]
     labels = load_labels(context.inputs["student"])
-    installed = {name: version for name in PACKAGES if (version := package_version(name)) != NOT_INSTALLED}
+    installed = {name: version for name in BUNDLED if (version := package_version(name)) != NOT_INSTALLED}
     images, expected = write_golden_images(recipe, labels, data, built, engines, context.out / GOLDEN)
     sources = {file.relative_to(built).as_posix(): file for file in sorted((built / "models").glob("*.onnx"))}
     sources |= {path: built / path for facts in engines for path in facts["files"]}
@@ -116,12 +98,6 @@ def _open(recipe: Recipe, engine: Mapping[str, Any], built: Path) -> Session:
         backend = next(one.backend for one in recipe.export.engines if one.name == engine["name"])
         return backend.open(built / engine["files"][0])
     return runtime_of(scored).open_graph(scored)
-
-
-def content_of(recipe: Recipe) -> dict[str, Any]:
-    """Return the part of the recipe that the bundle was made from, without paths, for the manifest."""
-    content = plain(recipe, published=True)
-    return {name: value for name, value in content.items() if name not in ("bench", "compare", "minutes")}
 
 
 def _entry(facts: Mapping[str, Any], built: Path) -> EngineEntry:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlkd.data import Source, prepare
+from mlkd.data import prepare
 from mlkd.data.scenes.fetch import fetch as fetch_images
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
@@ -17,18 +16,6 @@ from pipeline.runner import ranks, result
 from pipeline.runner.stage import Context, Pipeline, Stage
 
 log = logging.getLogger(__name__)
-
-
-def stage(recipe: Recipe, folder: Path) -> Stage:
-    """Declare the stage; `folder` holds the results of the recipe."""
-    return Stage(
-        name="data",
-        run=partial(run, recipe),
-        config={"source": recipe.data, "sizes": teachers.sizes(recipe)},
-        packages=("numpy", "pillow", "pillow-heif"),
-        version=7,  # about.json counts images; findings in plain words
-        outside=partial(_fingerprint, recipe.data, folder),
-    )
 
 
 def run(recipe: Recipe, context: Context) -> None:
@@ -66,14 +53,3 @@ def fetch_if_needed(recipe: Recipe, pipeline: Pipeline, progress: Callable[[Stag
 def fetch(progress: Callable[[Stage], Any]) -> None:
     """Fetch the images of the default recipe."""
     fetch_images(progress(Stage(name="fetch", run=lambda _: None)))
-
-
-def _fingerprint(source: Source, folder: Path) -> Mapping[str, Any]:
-    """Return the fingerprint of the source; if the fetched images are gone, the one of the last run."""
-    try:
-        return {"images": source.fingerprint()}
-    except ValueError:
-        before = result.read(folder / "data")
-        if not source.needs_fetch():
-            raise
-        return before.identity["outside"] if before else {"images": "not fetched yet"}

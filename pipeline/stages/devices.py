@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import shutil
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,29 +23,16 @@ from export.bundle.bundle import read_bundle
 from export.errors import BundleError
 from mlkd.core.progress import Progress
 from mlkd.data.prepared import read_split
-from pipeline.recipe.schema import Recipe
+from pipeline.declarations.bench import RESULT
 from pipeline.references import scores
 from pipeline.runner import result
 from pipeline.runner.identity import plain
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.stage import Context
 from pipeline.stages import bench as measuring
 
 log = logging.getLogger(__name__)
 
 FACTS = "device.json"
-RESULT = "devices.json"
-
-
-def stage(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...]) -> Stage:
-    """Declare the stage; what it has measured so far lies in `folder`/devices.work."""
-    return Stage(
-        name="devices",
-        run=partial(run, recipe.bench, recipe.seed, others, folder / "devices.work"),
-        reads=("data", "bundle", "references", "bench"),
-        version=2,
-        config={"bench": recipe.bench, "seed": recipe.seed, "devices": others},
-        outside=partial(again, folder / "devices"),
-    )
 
 
 def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, context: Context) -> None:
@@ -70,13 +56,6 @@ def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, con
     for old in set(work.iterdir()) - set(folders.values()):
         shutil.rmtree(old)
     result.write_json(context.out / RESULT, to_json(measured))
-
-
-def again(folder: Path) -> dict[str, int]:
-    """Return a new value each time while a device of the finished result was not measured, so that it is retried."""
-    file = folder / RESULT
-    devices = [entry["device"] for entry in result.read_json(file)] if file.is_file() else []
-    return {"again": time.time_ns()} if any(device["status"] != "measured" for device in devices) else {}
 
 
 def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], DeviceResult]) -> DeviceResult:

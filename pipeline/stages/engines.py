@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +19,13 @@ from export.onnx.parity import Parity, check
 from mlkd.core.files import sha256_of
 from pipeline.recipe.schema import INT8, Engine, Recipe
 from pipeline.runner.result import read_json, write_json
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.stage import Context
 from pipeline.stages.precisions import check_budget, graphs
 from pipeline.validation import Val
 
 log = logging.getLogger(__name__)
 
 EXACT = "exact arithmetic"
-
-
-def stage(recipe: Recipe) -> Stage:
-    """Declare the stage."""
-    export = recipe.export
-    return Stage(
-        name="engines",
-        run=partial(run, recipe),
-        reads=("data", "onnx", "precisions"),
-        version=6,  # int8 results without quantization-aware training
-        config={
-            "engines": export.engines,
-            "parity": export.parity,
-            "thresholds": export.thresholds,
-            "allow": export.budget.allow,
-            "seed": recipe.seed,
-        },
-        packages=("onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
-    )
 
 
 def run(recipe: Recipe, context: Context) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from dataclasses import asdict
-from functools import partial
 
 from export.backends import OnnxRuntime
 from export.onnx.parity import check
@@ -15,23 +14,11 @@ from mlkd.models.checkpoint import load_labels, load_model
 from mlkd.training import evaluate
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.result import write_json
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.stage import Context
 from pipeline.stages.precisions import FP32
 from pipeline.validation import Val
 
 log = logging.getLogger(__name__)
-
-
-def stage(recipe: Recipe, made_by: str) -> Stage:
-    """Declare the stage; `made_by` is the hash of what the student was trained from."""
-    return Stage(
-        name="onnx",
-        run=partial(run, recipe, made_by),
-        reads=("data", "student"),
-        version=4,
-        config={"recipe": made_by, "parity": recipe.export.parity.fp32},
-        packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu"),
-    )
 
 
 def run(recipe: Recipe, made_by: str, context: Context) -> None:

@@ -8,7 +8,6 @@ import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,31 +24,13 @@ from export.precision.select_evaluator import SelectEvaluator, score
 from mlkd.data.prepared import read_split
 from pipeline.recipe.schema import INT8, Recipe
 from pipeline.runner.result import read_json, write_json
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.stage import Context
 
 log = logging.getLogger(__name__)
 
 FP32 = "fp32.onnx"
 OPENVINO = "openvino/int8_openvino.xml"
 SUMMARY, CALIBRATION = "precisions.json", "calibration.json"
-
-
-def stage(recipe: Recipe) -> Stage:
-    """Declare the stage."""
-    budget = recipe.export.budget
-    return Stage(
-        name="precisions",
-        run=partial(run, recipe),
-        version=4,  # calibrators are tried until one meets the budget
-        reads=("data", "onnx"),
-        config={
-            "precisions": sorted({engine.precision for engine in recipe.export.engines}),
-            "calibration_images": recipe.export.calibration_images,
-            "budget": {name: getattr(budget, name) for name in ("keep", "float_layers", "images")},
-            "seed": recipe.seed,
-        },
-        packages=("onnx", "onnxruntime-gpu", "openvino", "nncf"),
-    )
 
 
 def run(recipe: Recipe, context: Context) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 from benchmarks.accuracy import ReferenceScores, Truth
@@ -22,9 +21,10 @@ from pipeline import teachers
 from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import INT8, Recipe
 from pipeline.references import scores, torch_rows
-from pipeline.references.bundles import export_model, select_engines
+from pipeline.references.bundles import export_model
+from pipeline.references.selection import select_engines
 from pipeline.runner.result import read_json, write_json
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.stage import Context
 from pipeline.stages.precisions import CALIBRATION
 
 log = logging.getLogger(__name__)
@@ -34,25 +34,6 @@ NOTE = (
     "The references' int8 graphs have their ranges from the images that calibrated the student's, by one method "
     "(min_max in Q/DQ graphs, NNCF's own in OpenVINO's): no other was tried, no layer left in float, nothing trained."
 )
-
-
-def stage(recipe: Recipe) -> Stage:
-    """Declare the stage; its bundles contain the program of the deployed one."""
-    return Stage(
-        name="references",
-        run=partial(run, recipe),
-        reads=("data", *teachers.reads(recipe), "student", "baseline", "precisions", "bundle"),
-        version=4,
-        config={
-            "engines": select_engines(recipe),
-            "all": recipe.bench.all_references,
-            "torch_compile": recipe.bench.torch_compile,
-            "thresholds": recipe.export.thresholds,
-            **teachers.ready(recipe),
-        },
-        packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf"),
-        outside=lambda: {**machine.identity(), **teachers.hashes(recipe)},
-    )
 
 
 def run(recipe: Recipe, context: Context) -> None:

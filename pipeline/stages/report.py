@@ -3,39 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry
 from benchmarks.report import CARD, render, write_card
 from benchmarks.schema import DeviceResult, Report, Row, ScoreSource, read_report
 from export.bundle.bundle import Manifest, Parts, parts_of, write_bundle
-from pipeline.runner import result
+from pipeline.declarations.bench import RESULT, earlier
 from pipeline.runner.result import read_json, write_json
-from pipeline.runner.stage import Context, Stage
-from pipeline.stages.devices import RESULT
+from pipeline.runner.stage import Context
 
 T = TypeVar("T", Row, ScoreSource)
 REPORTS = ("report.html", "report.md", "report.json", "report.schema.json", "chart.svg", "chart.png")
-
-
-def stage(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
-    """Declare the stage; `folder` holds the results of the recipe, `here` is this machine's entry in the device list.
-
-    Without `devices`, the report keeps what other devices measured of today's bundle.
-    """
-    return Stage(
-        name="report",
-        run=partial(run, folder, here),
-        reads=("bundle", "bench", *(("devices",) if devices else ())),
-        config={"here": here.name, "power_mode": here.power_mode},
-        version=7,
-        packages=("jinja2", "pydantic", "resvg-py"),
-        outside=partial(_earlier, folder),
-    )
 
 
 def run(folder: Path, here: DeviceEntry, context: Context) -> None:
@@ -43,7 +25,7 @@ def run(folder: Path, here: DeviceEntry, context: Context) -> None:
 
     The published bundle has the same files, with the page and the measured numbers.
     """
-    devices = context.inputs.get("devices", folder / "devices" if _earlier(folder) else None)
+    devices = context.inputs.get("devices", folder / "devices" if earlier(folder) else None)
     measured = read_report(read_json(context.inputs["bench"] / "bench.json"))
     others = parse(list[DeviceResult], read_json(devices / RESULT), ranges=False) if devices else []
     measured = dataclasses.replace(
@@ -102,11 +84,3 @@ def _notes_on_rows(rows: Sequence[Row]) -> list[str]:
         elif row.built_here:
             notes.append(f"{row.name} on {row.device}: built there, not the bundle's own file")
     return notes
-
-
-def _earlier(folder: Path) -> Mapping[str, Any]:
-    """The devices' result, if it is of today's bundle."""
-    devices, bundle = result.read(folder / "devices"), result.read(folder / "bundle")
-    if devices is None or bundle is None or devices.identity["reads"]["bundle"] != bundle.content:
-        return {}
-    return {"devices": devices.content}

@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mlkd.core.labels import Labels
 from mlkd.models import frozen
 from mlkd.teachers.record import record
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.stage import Context
 from pipeline.stages.data import features_folder
-from pipeline.stages.teacher import PACKAGES
-
-
-def stage(recipe: Recipe) -> Stage:
-    """Declare the stage."""
-    return Stage(
-        name="teacher_outputs",
-        run=partial(run, recipe),
-        reads=("data", *teachers.reads(recipe)),
-        config={
-            "views": recipe.views,
-            "seed": recipe.seed,
-            "stage_maps_for": _student_with_maps(recipe),
-            **teachers.ready(recipe),
-        },
-        version=3,  # frozen layers in float16
-        packages=(*PACKAGES, *(["onnxruntime-gpu"] if recipe.ready_teachers else [])),
-        outside=partial(teachers.hashes, recipe),
-    )
 
 
 def run(recipe: Recipe, context: Context) -> None:
@@ -54,12 +33,6 @@ def run(recipe: Recipe, context: Context) -> None:
 
 def _needs_maps(recipe: Recipe) -> bool:
     return "features" in recipe.student.training.needs
-
-
-def _student_with_maps(recipe: Recipe) -> dict[str, Any] | None:
-    """What decides how many stage maps are stored; None if no loss compares them."""
-    student = recipe.student
-    return {"model": student.model, "frozen_groups": student.training.frozen_groups} if _needs_maps(recipe) else None
 
 
 def _count_maps(recipe: Recipe, data: Path) -> int:

@@ -1,9 +1,5 @@
 """Heads that compute an embedding for each label."""
 
-from mlkd.models.heads.label_attention import LabelAttention
-from mlkd.models.heads.label_decoder import LabelDecoder
-from mlkd.models.heads.pooled import Pooled
-
-Head = LabelDecoder | LabelAttention | Pooled
+from mlkd.models.heads.config import Head, LabelAttention, LabelDecoder, Pooled
 
 __all__ = ["Head", "LabelAttention", "LabelDecoder", "Pooled"]

@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from mlkd.models.heads.config import LabelAttention
 from mlkd.models.outputs import Outputs
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelAttention:
-    """A head with far fewer operations than a decoder: two 1x1 convolutions, one softmax, one matrix product."""
-
-    kind: Literal["label_attention"] = "label_attention"
-    embedding: int = 128
-
-    def __post_init__(self) -> None:
-        if self.embedding < 1:
-            raise ValueError(f"head {self.kind}: embedding: expected at least 1, got {self.embedding}")
-
-    def build(self, channels: int, labels: int) -> nn.Module:
-        """A head for feature tokens of `channels`."""
-        return LabelAttentionHead(self, channels, labels)
 
 
 class LabelAttentionHead(nn.Module):

@@ -2,42 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
+from mlkd.models.heads.config import LabelDecoder
 from mlkd.models.outputs import Outputs
-
-
-@dataclass(frozen=True, kw_only=True)
-class LabelDecoder:
-    """Decoder head; the published one has embedding 768, heads 8, feed_forward 2048 and frozen queries."""
-
-    kind: Literal["label_decoder"] = "label_decoder"
-    embedding: int = 128
-    heads: int = 4
-    feed_forward: int = 256
-    dropout: float = 0.1
-    learned_queries: bool = False
-
-    def __post_init__(self) -> None:
-        if self.embedding < 1 or self.heads < 1 or self.embedding % self.heads:
-            raise ValueError(
-                f"head {self.kind}: embedding: expected a multiple of heads ({self.heads}), got {self.embedding}"
-            )
-        if self.feed_forward < 1 or not 0 <= self.dropout < 1:
-            raise ValueError(
-                f"head {self.kind}: expected feed_forward >= 1 and 0 <= dropout < 1, "
-                f"got {self.feed_forward} and {self.dropout}"
-            )
-
-    def build(self, channels: int, labels: int) -> nn.Module:
-        """A head for feature tokens of `channels`."""
-        return LabelDecoderHead(self, channels, labels)
 
 
 class LabelDecoderHead(nn.Module):

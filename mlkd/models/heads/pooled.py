@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mlkd.models.outputs import Outputs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pooled:
-    """Average pooling and one linear layer, without hyper-parameters."""
-
-    kind: Literal["pooled"] = "pooled"
-
-    def build(self, channels: int, labels: int) -> nn.Module:
-        """A head for feature tokens of `channels`."""
-        return PooledHead(channels, labels)
 
 
 class PooledHead(nn.Module):

@@ -1,0 +1,51 @@
+"""The configuration of a tagger: backbone, head and initial weights; without torch, which takes seconds to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mlkd.models.heads import Head, LabelDecoder
+from mlkd.models.weights import PackageWeights, RandomWeights, Weights
+
+if TYPE_CHECKING:
+    from mlkd.models.network import TaggerNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Configuration of a tagger.
+
+    Raises:
+        ValueError: The size is out of range, or the weights are of another backbone.
+    """
+
+    backbone: str
+    image_px: int
+    weights: Weights = field(default_factory=RandomWeights)
+    head: Head = field(default_factory=LabelDecoder)
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.image_px <= 4096:
+            raise ValueError(f"model.image_px: expected 16..4096, got {self.image_px}")
+        if isinstance(self.weights, PackageWeights):
+            self.weights.check_backbone(self.backbone)
+
+    def build(self, labels: int, *, pretrained: bool = True) -> TaggerNet:
+        """Build the module; new weights come from torch's global random state.
+
+        Args:
+            labels: Number of labels.
+            pretrained: Whether to load `weights`; False where the tensors of a checkpoint follow.
+
+        Raises:
+            ValueError: timm has no such backbone, the backbone always pools or does not accept `image_px`, or the
+                weights do not fit.
+        """
+        from mlkd.models.backbone import create
+        from mlkd.models.network import TaggerNet
+
+        backbone = create(self.backbone, self.image_px)
+        weights = self.weights if pretrained else RandomWeights()
+        normalisation = weights.load_into(backbone, self.backbone, self.image_px)
+        return TaggerNet(self, backbone, labels, *normalisation)

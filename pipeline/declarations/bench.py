@@ -1,0 +1,82 @@
+"""Declarations of the stages of `bench`: bench, devices, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.device import machine
+from benchmarks.remote.base import DeviceEntry
+from pipeline import teachers
+from pipeline.declarations import body
+from pipeline.recipe.device_list import HERE
+from pipeline.recipe.schema import Recipe
+from pipeline.runner import result
+from pipeline.runner.stage import Stage
+
+RESULT = "devices.json"  # of the stage devices
+
+
+def bench(recipe: Recipe, here: DeviceEntry) -> Stage:
+    """`here` is this machine's entry in the list of devices."""
+    timed = dataclasses.replace(recipe.bench, threads=here.threads or recipe.bench.threads)
+    return Stage(
+        name="bench",
+        run=body("bench", dataclasses.replace(recipe, bench=timed), here),
+        version=6,
+        reads=("data", *teachers.reads(recipe), "student", "baseline", "engines", "bundle", "references"),
+        config={"bench": timed, "seed": recipe.seed, **_asked(here), **teachers.ready(recipe)},
+        packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
+        outside=lambda: {**machine.identity(), **teachers.hashes(recipe)},
+    )
+
+
+def _asked(here: DeviceEntry) -> dict[str, Any]:
+    """What besides threads of the entry changes numbers; what came later than results only where it says so."""
+    said = {name: getattr(here, name) for name in ("python", "rebuild", "power_mode")}
+    said = {name: value for name, value in said.items() if value != getattr(HERE, name)}
+    return {"runtimes": here.runtimes, **said}
+
+
+def devices(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...]) -> Stage:
+    """What it has measured so far lies in `folder`/devices.work."""
+    return Stage(
+        name="devices",
+        run=body("devices", recipe.bench, recipe.seed, others, folder / "devices.work"),
+        reads=("data", "bundle", "references", "bench"),
+        version=2,
+        config={"bench": recipe.bench, "seed": recipe.seed, "devices": others},
+        outside=partial(again, folder / "devices"),
+    )
+
+
+def report(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
+    """Without `devices`, the report keeps what other devices measured of today's bundle."""
+    return Stage(
+        name="report",
+        run=body("report", folder, here),
+        reads=("bundle", "bench", *(("devices",) if devices else ())),
+        config={"here": here.name, "power_mode": here.power_mode},
+        version=7,
+        packages=("jinja2", "pydantic", "resvg-py"),
+        outside=partial(earlier, folder),
+    )
+
+
+def again(folder: Path) -> dict[str, int]:
+    """Return a new value each time while a device of the finished result was not measured, so that it is retried."""
+    file = folder / RESULT
+    devices = [entry["device"] for entry in result.read_json(file)] if file.is_file() else []
+    return {"again": time.time_ns()} if any(device["status"] != "measured" for device in devices) else {}
+
+
+def earlier(folder: Path) -> Mapping[str, Any]:
+    """The devices' result, if it is of today's bundle."""
+    devices, bundle = result.read(folder / "devices"), result.read(folder / "bundle")
+    if devices is None or bundle is None or devices.identity["reads"]["bundle"] != bundle.content:
+        return {}
+    return {"devices": devices.content}
