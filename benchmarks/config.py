@@ -1,12 +1,13 @@
-"""Numbers of the measurement protocol, as a recipe gives them."""
+"""Configuration of the measurements: the protocol of a recipe, and the devices of devices.yaml."""
 
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
 
-from benchmarks.device import timing
-
+RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
+HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_:\[][A-Za-z0-9_.:%\[\]-]*")
 THOROUGH_QUERIES, THOROUGH_LEAST_S, SUSTAINED_S = 1024, 10.0, 600.0
 
 
@@ -50,6 +51,8 @@ class Bench:
 
     def protocol(self) -> dict[str, str]:
         """Describe the protocol for the readers of a report."""
+        from benchmarks.device import timing
+
         least = f" and at least {self.least_s:g} s" if self.least_s else ""
         described = {
             "stream": "single: batch 1, the next query starts when the last has ended",
@@ -77,3 +80,38 @@ class Bench:
         if self.sustained_s:
             described["sustained"] = f"{self.sustained_s:g} s end to end without a pause, each engine once, at the end"
         return described
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceEntry:
+    """One device of devices.yaml."""
+
+    name: str
+    host: str | None = None  # None: this machine; else a Host of the user's ssh config, or user@address
+    port: int | None = None  # None: the ssh config's
+    python: str = "python3"  # of this machine: the Python that runs this
+    folder: str = ".cache/edge-tagger"  # of copied files: absolute, or relative to the home folder
+    install: str = field(default="edge-tagger", metadata={"identity": False})  # where `ship` installs, likewise
+    runtimes: tuple[str, ...] = ()  # measure only engines of these; empty: of all
+    threads: int | None = None  # None: the recipe's
+    power_mode: str | None = None  # only recorded
+    rebuild: bool = False  # build engines on the device that were not built for it
+    retries: int = 3  # after the connection is lost
+    timeout_s: float = 600.0  # of one command
+
+    def __post_init__(self) -> None:
+        for name in ("name", "python", "folder", "install"):
+            self._check(name, bool(getattr(self, name)) and getattr(self, name).isprintable(), "printable text")
+        # a host that begins with "-" would be read as an option by ssh
+        self._check("host", self.host is None or HOST.fullmatch(self.host) is not None, "a Host or user@address")
+        self._check("python", not self.python.startswith("-"), "a program")
+        self._check("port", self.port is None or 0 < self.port < 65536, "1 to 65535")
+        self._check("runtimes", set(self.runtimes) <= set(RUNTIMES), f"some of {', '.join(RUNTIMES)}")
+        self._check("threads", self.threads is None or self.threads > 0, "at least 1")
+        self._check("retries", self.retries >= 0, "at least 0")
+        self._check("timeout_s", self.timeout_s > 0, "more than 0")
+
+    def _check(self, key: str, good: bool, expected: str) -> None:
+        if not good:
+            got = getattr(self, key)
+            raise ValueError(f"device {self.name!r}: {key}: expected {expected}, got {got!r}; correct devices.yaml")

@@ -17,7 +17,8 @@ from PIL import Image
 
 from export.backends import OnnxRuntime, stamp
 from export.errors import EngineError
-from mlkd.data import prepare, read_split
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import read_split
 from mlkd.models.outputs import Outputs
 from tests.helpers import bundles
 from tests.mlkd.losses import test_contract as loss_contract

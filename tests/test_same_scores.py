@@ -20,7 +20,9 @@ from export.bundle.bundle import read_bundle
 from export.tagger import Tagger
 from export.tagger.engine_choice import backend_of
 from mlkd.core.images import load
-from mlkd.data import Folder, prepare, read_split
+from mlkd.data import Folder
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import read_split
 from tests.helpers import bundles, selftests, wild
 
 PX = bundles.PX

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -10,12 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks.config import DeviceEntry
 from benchmarks.device.tagger_process import Program
 from export.bundle.bundle import PROGRAM, read_bundle
 from mlkd.core.files import write_file
-
-RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
-HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_:\[][A-Za-z0-9_.:%\[\]-]*")
 
 
 class DeviceError(ValueError):
@@ -28,41 +25,6 @@ class NoRoomError(DeviceError):
 
 class UnfitError(DeviceError):
     """The device answers, but lacks what a bundle needs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DeviceEntry:
-    """One device of devices.yaml."""
-
-    name: str
-    host: str | None = None  # None: this machine; else a Host of the user's ssh config, or user@address
-    port: int | None = None  # None: the ssh config's
-    python: str = "python3"  # of this machine: the Python that runs this
-    folder: str = ".cache/edge-tagger"  # of copied files: absolute, or relative to the home folder
-    install: str = field(default="edge-tagger", metadata={"identity": False})  # where `ship` installs, likewise
-    runtimes: tuple[str, ...] = ()  # measure only engines of these; empty: of all
-    threads: int | None = None  # None: the recipe's
-    power_mode: str | None = None  # only recorded
-    rebuild: bool = False  # build engines on the device that were not built for it
-    retries: int = 3  # after the connection is lost
-    timeout_s: float = 600.0  # of one command
-
-    def __post_init__(self) -> None:
-        for name in ("name", "python", "folder", "install"):
-            self._check(name, bool(getattr(self, name)) and getattr(self, name).isprintable(), "printable text")
-        # a host that begins with "-" would be read as an option by ssh
-        self._check("host", self.host is None or HOST.fullmatch(self.host) is not None, "a Host or user@address")
-        self._check("python", not self.python.startswith("-"), "a program")
-        self._check("port", self.port is None or 0 < self.port < 65536, "1 to 65535")
-        self._check("runtimes", set(self.runtimes) <= set(RUNTIMES), f"some of {', '.join(RUNTIMES)}")
-        self._check("threads", self.threads is None or self.threads > 0, "at least 1")
-        self._check("retries", self.retries >= 0, "at least 0")
-        self._check("timeout_s", self.timeout_s > 0, "more than 0")
-
-    def _check(self, key: str, good: bool, expected: str) -> None:
-        if not good:
-            got = getattr(self, key)
-            raise ValueError(f"device {self.name!r}: {key}: expected {expected}, got {got!r}; correct devices.yaml")
 
 
 class Run(Protocol):

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from export.backends import stamp
 from export.errors import EngineError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MOST_THREADS = 1024
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -66,6 +67,9 @@ class Session(ABC):
         Raises:
             ValueError: Another dtype or shape, too large a batch, or a closed session.
         """
+
+        import numpy as np
+
         if not self._open:
             raise ValueError(f"{self.engine.name}: expected an open session, got a closed one; open the engine again")
         self._check(images)
@@ -78,6 +82,8 @@ class Session(ABC):
             self._release()
 
     def _check(self, images: NDArray[Any]) -> None:
+        import numpy as np
+
         largest = self.max_batch or images.shape[0] if images.ndim else 0
         if images.dtype == np.uint8 and images.shape[1:] == self.image and 1 <= images.shape[0] <= largest:
             return  # before any text is formatted, which takes longer than the check
@@ -106,6 +112,9 @@ def score_in_batches(
     score: Callable[[NDArray[np.uint8]], NDArray[np.float32]], images: NDArray[np.uint8], batch: int
 ) -> NDArray[np.float32]:
     """Score images (N, H, W, 3), possibly memory-mapped, in batches of at most `batch`; returns (N, L)."""
+
+    import numpy as np
+
     parts = [score(np.array(images[start : start + batch])) for start in range(0, len(images), batch)]
     return np.concatenate(parts)
 

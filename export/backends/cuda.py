@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 LIBRARY = "libcuda.so.1"  # part of the driver
 COMPUTE_MAJOR, COMPUTE_MINOR = 75, 76  # CUdevice_attribute

@@ -8,10 +8,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from export.backends import cuda, onnxruntime_kernels, runtime_import, stamp
 from export.backends.base import (
@@ -26,6 +23,10 @@ from export.backends.base import (
 from export.backends.onnxruntime_kernels import Kernel
 from export.errors import EngineError, MissingRuntimeError
 from mlkd.core.files import sha256_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 ERRORS_ONLY = 3  # onnxruntime's log severity
@@ -135,6 +136,7 @@ class OnnxRuntime:
 
 class _OnnxRuntimeSession(Session):
     def __init__(self, engine: Path, backend: OnnxRuntime, *, exact: bool = False) -> None:
+        import numpy as np
         import onnxruntime
 
         self.kernels: list[Kernel] | None = None

@@ -5,10 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from export.backends import host, openvino_layers, runtime_import, stamp
 from export.backends.base import (
@@ -22,6 +19,10 @@ from export.backends.base import (
     require_float_products,
 )
 from export.errors import EngineError, MissingRuntimeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CAPABILITIES = {"f32": "FP32", "bf16": "BF16", "f16": "FP16"}
 EXACT = "LP_TRANSFORMS_MODE"  # without low-precision transformations products stay in float
@@ -172,6 +173,8 @@ class OpenVinoSession(Session):
 
     def _bind(self, batch: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Bind our own memory to input and output."""
+
+        import numpy as np
         import openvino
 
         images, scores = np.empty((batch, *self.image), np.uint8), np.empty((batch, self._labels), np.float32)

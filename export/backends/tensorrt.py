@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from export.backends import cuda, runtime_import, stamp, tensorrt_caches
 from export.backends.base import RuntimeInfo, Session, atomic_output, check_file
 from export.backends.tensorrt_build import OPTIONS, build, listen
 from export.errors import EngineError, MissingRuntimeError
 from mlkd.core.files import sha256_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DEVICE = "device"
 RTX, FULL = "tensorrt_rtx", "tensorrt"
@@ -175,6 +176,8 @@ class _TensorRtSession(Session):
             )
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        import numpy as np
+
         scores = np.empty((len(images), self._labels), np.float32)
         self._stream.enter()
         if not self._context.set_input_shape(self._input, images.shape):

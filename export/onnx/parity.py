@@ -6,11 +6,13 @@ The comparison needs real images with targets: random input says nothing about a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.config import Gates as Gates
+from export.config import ParityLimits as ParityLimits
 from mlkd.core.groups import Groups
 from mlkd.core.intervals import difference_interval
 from mlkd.core.metrics import average_precision
@@ -39,46 +41,6 @@ class Parity:
     low: float  # end of its 95 % confidence interval
     high: float
     hurt: tuple[LabelLoss, ...]  # the ten labels with the largest loss of AP, largest first
-
-
-@dataclass(frozen=True, kw_only=True)
-class ParityLimits:
-    """The largest differences that are allowed; None is not checked.
-
-    `map_loss` is exceeded if the whole 95 % interval of the change of mAP is below it, because a few hundred images do
-    not tell a loss of one point from none.
-    """
-
-    max_difference: float | None = None
-    mean_difference: float | None = None
-    flipped: float | None = None
-    map_loss: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value is not None and not 0 <= value <= 1:
-                raise ValueError(f"parity.{name}: expected 0..1 or none, got {value}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gates:
-    """Limits for each precision that an engine may compute in; `int8` is for all families of quantized graphs.
-
-    Quantized scores may change, decisions and ranks may not: a budget of 99 % of any mAP allows a loss of up to 0.01.
-    """
-
-    fp32: ParityLimits = field(default_factory=lambda: ParityLimits(max_difference=1e-3, flipped=1e-4, map_loss=1e-4))
-    bf16: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.02, map_loss=0.003))
-    fp16: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.005, map_loss=0.001))
-    int8: ParityLimits = field(default_factory=lambda: ParityLimits(flipped=0.05, map_loss=0.01))
-
-    def of(self, precision: str, compute: str) -> ParityLimits:
-        """The limits for a graph's precision on a backend whose float products are f32, bf16 or f16."""
-        if precision.startswith("int8"):
-            return self.int8
-        if compute == "bf16":
-            return self.bf16
-        return self.fp16 if precision == "fp16" or compute == "f16" else self.fp32
 
 
 def differences(

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from export.config import Budget as Budget
 from mlkd.core.progress import Progress, silent
 
 NOISE = 2.0  # standard errors that a layer's gain has to exceed
-
-_LIMITS = {"keep": (0, 1), "float_layers": (0, 1), "images": (1, 10**9)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """The accuracy that int8 has to keep on *select*, and how many layers may stay in float for it."""
-
-    keep: float = 0.99  # smallest ratio to the float mAP; 0.99 is MLPerf's rule, 0.999 its stricter one
-    float_layers: float = 0.25  # largest share of the layers that may stay in float
-    images: int = 256  # of select, on which layers are compared
-    allow: bool = field(default=False, metadata={"identity": False})  # export a graph over budget all the same
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in _LIMITS.items():
-            if not low <= getattr(self, name) <= high:
-                raise ValueError(f"export.budget.{name}: expected {low}..{high}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

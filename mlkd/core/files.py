@@ -7,10 +7,11 @@ import hashlib
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import DTypeLike
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import DTypeLike
 
 BLOCK_BYTES = 1 << 20
 
@@ -58,6 +59,8 @@ def create_array(file: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.mem
     The disk space is allocated at once: a full disk raises OSError here, where a write through the map would end the
     process with SIGBUS.
     """
+    import numpy as np
+
     mapped: np.memmap[Any, Any] = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with file.open("r+b") as stream:

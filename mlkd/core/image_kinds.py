@@ -8,8 +8,6 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from PIL import Image
-
 SUFFIXES = (  # in lower case
     *(".jpg", ".jpeg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"),
 )
@@ -25,6 +23,8 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\0", b"MM\0*
 @functools.cache
 def plugins() -> dict[str, str]:
     """The suffixes and formats of PLUGINS that Pillow can read; registers pillow-heif if it is installed."""
+    from PIL import Image
+
     with contextlib.suppress(ImportError):
         import pillow_heif  # type: ignore[import-not-found, unused-ignore]
 

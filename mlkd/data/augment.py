@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
+    import numpy as np
     from jaxtyping import UInt8
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -50,6 +49,7 @@ class Views:
     def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> UInt8[Tensor, "H W 3"]:
         """Return view number `view` of image `row`, from its pixels (H, W, 3), the same at any resolution."""
 
+        import numpy as np
         import torch
         from torchvision.transforms.v2 import functional
 
@@ -81,6 +81,9 @@ class Views:
 
 def _sides_by_area(area_min: float, rng: np.random.Generator) -> tuple[float, float]:
     """Fractions of height and width: the first of ten draws that fits, else the whole, as in torchvision."""
+
+    import numpy as np
+
     low, high = np.log(ASPECT)
     for area, aspect in zip(rng.uniform(area_min, 1, 10), np.exp(rng.uniform(low, high, 10)), strict=True):
         if max(area * aspect, area / aspect) <= 1:
@@ -102,6 +105,7 @@ def _cut_inside(image: Tensor, share: float, y: float, x: float) -> Tensor:
 def _cut_anywhere(image: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     """DeVries & Taylor 2017, with a random colour as in the published code; a part may be outside the image."""
 
+    import numpy as np
     import torch
     from torchvision.transforms.v2 import functional
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from mlkd.data.base import Bounds, Sample, hash_fraction
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 TRAIN_VAL_TEST: Bounds = ((0.70, "train"), (0.80, "val"), (1.0, "test"))  # for images without any split
 IN_EACH_SPLIT = 3  # positives from which on every split gets one
@@ -138,6 +140,9 @@ def split_val(targets: NDArray[np.uint8], keys: Sequence[str]) -> NDArray[np.boo
     Rare labels of the targets (N, L) come first; each image goes to the half with fewer positives of the label.  Images
     with equal keys, which are hashes, stay together.  Raises ValueError for fewer than two different images.
     """
+
+    import numpy as np
+
     rows_of: dict[str, list[int]] = {}
     for row, key in enumerate(keys):
         rows_of.setdefault(key, []).append(row)

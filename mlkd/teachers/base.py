@@ -6,23 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from mlkd.core.labels import Labels
 from mlkd.data.base import join_names
-from mlkd.data.loader import in_order, scored_at_once
-from mlkd.data.prepared import Split
 from mlkd.models.outputs import Outputs
 
 if TYPE_CHECKING:
+    import numpy as np
     from jaxtyping import UInt8
+    from numpy.typing import NDArray
     from torch import Tensor
+
+    from mlkd.data.prepared import Split
 
 ImagesBySize: TypeAlias = "Mapping[int, UInt8[Tensor, 'B H W 3']]"  # B images by size in pixels
 SHOWN = 5  # names in a message
-Aspects = NDArray[np.float64]  # (B,) width divided by height of the images before they were resized to squares
+# (B,) width divided by height of the images before they were resized to squares
+Aspects: TypeAlias = "NDArray[np.float64]"
 
 
 class Teacher(Protocol):
@@ -93,7 +92,10 @@ class Ensemble:
 def scores(teacher: Teacher, split: Split) -> NDArray[np.float32]:
     """Sigmoid scores (N, L) of all images of a split."""
 
+    import numpy as np
     import torch
+
+    from mlkd.data.loader import in_order, scored_at_once
 
     pixels = {px: split.pixels(px) for px in teacher.sizes}
     at_once = scored_at_once(max(teacher.sizes), cuda=torch.cuda.is_available())
@@ -138,6 +140,10 @@ def pad_images(pixels: NDArray[np.uint8], aspects: Aspects, value: int, *, corne
 
     An image is placed in the middle of its square, or in the top left corner.
     """
+
+    import numpy as np
+    from PIL import Image
+
     px = pixels.shape[1]
     padded = np.full_like(pixels, value)
     for square, image, aspect in zip(padded, pixels, aspects, strict=True):

@@ -8,9 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlkd.core.labels import Labels
 from mlkd.losses.base import Need
 from mlkd.models import checkpoint
@@ -18,6 +15,9 @@ from mlkd.models.outputs import Outputs
 from mlkd.teachers.base import Aspects, ImagesBySize, find_columns
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mlkd.models.frozen import Cut
     from mlkd.models.network import TaggerNet
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mlkd.core.labels import Labels
 from mlkd.losses.base import Need
 from mlkd.models.outputs import Outputs
 from mlkd.teachers.base import Aspects, ImagesBySize, SingleTeacher, find_columns, pad_images
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 log = logging.getLogger(__name__)
 
 CLIP = 1e-6  # distance of scores from 0 and 1: a float32 score closer to 1 does not determine its logit
 ENOUGH_VALUES = 64  # so many logits are never all in 0..1
-_TYPES = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32, "tensor(float16)": np.float16}
+_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 _ERRORS_ONLY = 3  # log severity of ONNX Runtime
 
 
@@ -58,7 +60,7 @@ class OnnxTeacher:
     def __post_init__(self) -> None:
         if not 16 <= self.image_px <= 4096:
             raise ValueError(f"image_px: expected 16..4096, got {self.image_px}")
-        if not np.isfinite(self.mean).all() or not np.isfinite(self.std).all() or min(self.std) <= 0:
+        if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
             raise ValueError(f"std: expected finite means and deviations above 0, got {self.mean} and {self.std}")
         if not 0 <= self.padding_value <= 255:
             raise ValueError(f"padding_value: expected 0..255, got {self.padding_value}")
@@ -112,6 +114,9 @@ class OnnxTeacher:
 
     def _input_type(self, session: Any) -> Any:
         """The type of the input; its shape is checked."""
+
+        import numpy as np
+
         inputs = session.get_inputs()
         shape = (self.image_px,) * 2 + (3,) if self.layout == "NHWC" else (3,) + (self.image_px,) * 2
         listed = ", ".join(f"{node.type} {node.shape}" for node in inputs)
@@ -121,8 +126,8 @@ class OnnxTeacher:
                 f"teacher {self.path}: expected one input of uint8, float or float16 (B, {shape[0]}, {shape[1]}, "
                 f"{shape[2]}), got {listed}; correct layout or image_px"
             )
-        dtype = _TYPES[inputs[0].type]
-        if dtype is np.uint8 and (self.mean, self.std, self.white) != ((0.0,) * 3, (1.0,) * 3, 1):
+        dtype = np.dtype(_TYPES[inputs[0].type])
+        if dtype == np.uint8 and (self.mean, self.std, self.white) != ((0.0,) * 3, (1.0,) * 3, 1):
             raise ValueError(
                 f"teacher {self.path}: expected no mean, std and white for a graph that reads uint8, got {self.mean}, "
                 f"{self.std} and {self.white}; leave them out"
@@ -178,14 +183,20 @@ class _LoadedGraph:
 
     def _values(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """The input of the graph for pixels (B, H, W, 3)."""
+
+        import numpy as np
+
         values: NDArray[Any] = pixels if self.config.channels == "rgb" else pixels[..., ::-1]
-        if self.dtype is not np.uint8:
+        if self.dtype != np.uint8:
             mean, std = (np.array(three, np.float32) for three in (self.config.mean, self.config.std))
             values = ((values.astype(np.float32) / (255 / self.config.white) - mean) / std).astype(self.dtype)
         return np.ascontiguousarray(values if self.config.layout == "NHWC" else values.transpose(0, 3, 1, 2))
 
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """The output (B, L); a graph with a fixed batch size runs in parts, the last one filled up."""
+
+        import numpy as np
+
         node = self.session.get_inputs()[0]
         size = node.shape[0] if isinstance(node.shape[0], int) else len(images)
         parts = []
@@ -204,6 +215,7 @@ class _LoadedGraph:
         return values
 
     def _logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        import numpy as np
         import torch
 
         low, high = float(values.min()), float(values.max())

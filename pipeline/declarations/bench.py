@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.config import DeviceEntry
 from benchmarks.device import machine
-from benchmarks.remote.base import DeviceEntry
 from pipeline import teachers
 from pipeline.declarations import body
 from pipeline.recipe.device_list import HERE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.remote import DeviceEntry
+from benchmarks.config import DeviceEntry
 from pipeline.recipe.reader import build, read_yaml
 
 HERE = DeviceEntry(name="this machine")

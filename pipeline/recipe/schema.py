@@ -10,9 +10,8 @@ from typing import Any, Literal, get_args
 
 from benchmarks.config import Bench
 from export.backends import Backend, OnnxRuntime, OpenVino, TensorRt
-from export.onnx.parity import Gates
-from export.precision.budget import Budget
-from mlkd.core.thresholds import Thresholds
+from export.config import Budget, Gates
+from mlkd.core.threshold_aim import Thresholds
 from mlkd.data import Source
 from mlkd.data.augment import Views
 from mlkd.losses import Loss

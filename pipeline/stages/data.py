@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mlkd.data import prepare
+from mlkd.data.preparation import prepare
 from mlkd.data.scenes.fetch import fetch as fetch_images
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe

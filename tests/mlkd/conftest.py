@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from mlkd.core.labels import Labels
-from mlkd.data import prepare
 from mlkd.data.base import Listing, Sample
+from mlkd.data.preparation import prepare
 
 COLOURS = ((250, 30, 30), (30, 250, 30), (30, 30, 250))
 COUNTS = {"train": 24, "val": 12, "test": 8}

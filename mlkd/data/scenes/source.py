@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
-from os import sched_getaffinity
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
-from PIL import Image
+from typing import TYPE_CHECKING, Literal
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import SOURCE_SPLITS, ImageSource, Listing, Sample
 from mlkd.data.paths import fingerprint_files
-from mlkd.data.scenes.backgrounds import read_backgrounds
-from mlkd.data.scenes.compose import Pools, Scene, compose
-from mlkd.data.scenes.cutouts import Cutout, read_cutouts
 from mlkd.data.scenes.fetch import fetched_images
 from mlkd.data.scenes.mapping import Sources, folder_backgrounds, folder_cutouts, mapped_sources, read_mapping
 
-CHUNK = 250
+if TYPE_CHECKING:
+    from mlkd.data.scenes.composer import Composer
+
 PROVENANCE = (
     "Composed scenes: cut-outs of Debian's tuxpaint-stamps-default and openclipart-png on crops of photographs of its "
     "wallpaper packages. Not photographs of real scenes."
@@ -93,6 +84,10 @@ class Scenes(ImageSource):
 
     def read(self, work: Path, progress: Progress) -> Listing:
         """Compose all scenes into work/pictures/SPLIT/000001.jpg; each depends only on seed, split and number."""
+        from mlkd.data.scenes.backgrounds import read_backgrounds
+        from mlkd.data.scenes.composer import Composer, pools
+        from mlkd.data.scenes.cutouts import read_cutouts
+
         sources = self._sources()
         cutouts, skipped = read_cutouts(sources.cutouts, sources.root, self.image_px, sources.at_most, progress)
         photographs, unreadable = read_backgrounds(sources.backgrounds, self.image_px)
@@ -100,19 +95,21 @@ class Scenes(ImageSource):
         themes = [[labels.index(name) for name in names] for names in sources.themes.values()]
         splits: dict[str, list[Sample]] = {}
         for number, split in enumerate(SOURCE_SPLITS):
-            composer = _Composer(pools(cutouts, split), themes, photographs[split], self.image_px, (self.seed, number))
+            composer = Composer(pools(cutouts, split), themes, photographs[split], self.image_px, (self.seed, number))
             splits[split] = self._write(composer, split, work, progress)
         provenance, licences = PROVENANCE, LICENCES
         if self.cutouts and self.backgrounds:  # only their names, because a bundle publishes them
             provenance, licences = f"Composed scenes from {self.cutouts.name} on {self.backgrounds.name}", ()
         return Listing(labels, splits, provenance, licences, composed=True, skipped=skipped | unreadable)
 
-    def _write(self, composer: _Composer, split: str, work: Path, progress: Progress) -> list[Sample]:
+    def _write(self, composer: Composer, split: str, work: Path, progress: Progress) -> list[Sample]:
+        from mlkd.data.scenes.composer import CHUNK, scenes
+
         folder = work / "pictures" / split
         folder.mkdir(parents=True, exist_ok=True)
         count = int(getattr(self, split))
         samples = []
-        for index, scene in enumerate(_scenes(composer, count)):
+        for index, scene in enumerate(scenes(composer, count)):
             if index % CHUNK == 0:
                 progress(f"scenes, {split}", index, count)
             file = folder / f"{index + 1:06d}.jpg"
@@ -122,50 +119,3 @@ class Scenes(ImageSource):
             samples.append(Sample(name, file, positives, scene.group, scene.boxes, shared=scene.shared))
         progress(f"scenes, {split}", count, count)
         return samples
-
-
-def pools(cutouts: list[Cutout], split: str) -> Pools:
-    """Group the split's cut-outs by label and near-duplicate group."""
-    groups: defaultdict[int, defaultdict[str, list[Cutout]]] = defaultdict(lambda: defaultdict(list))
-    for cutout in cutouts:
-        if cutout.split == split:
-            groups[cutout.label][cutout.group].append(cutout)
-    return {label: list(of_label.values()) for label, of_label in groups.items()}
-
-
-@dataclass(frozen=True)
-class _Composer:
-    """All that a process needs to compose scenes of one split."""
-
-    pools: Pools
-    themes: list[list[int]]
-    photographs: list[Image.Image]
-    image_px: int
-    seeds: tuple[int, int]
-
-    def scene(self, index: int) -> Scene:
-        rng = np.random.default_rng([*self.seeds, index])
-        return compose(self.pools, self.themes, self.photographs, self.image_px, rng)
-
-
-_composers: list[_Composer] = []  # in a worker process: the one that it was started with
-
-
-def _start_worker(composer: _Composer) -> None:
-    _composers[:] = [composer]
-
-
-def _chunk(start: int, stop: int) -> list[Scene]:
-    return [_composers[0].scene(index) for index in range(start, stop)]
-
-
-def _scenes(composer: _Composer, count: int) -> Iterator[Scene]:
-    """All scenes in order; several processes compose many scenes, with equal results."""
-    processes = min(len(sched_getaffinity(0)), 8)
-    if processes == 1 or count < 4 * CHUNK:
-        yield from (composer.scene(index) for index in range(count))
-        return
-    with ProcessPoolExecutor(processes, get_context("spawn"), _start_worker, (composer,)) as pool:
-        starts = range(0, count, CHUNK)
-        for part in pool.map(_chunk, starts, [min(start + CHUNK, count) for start in starts]):
-            yield from part

@@ -12,7 +12,6 @@ from mlkd.core.image_kinds import image_files, unread_images
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, Listing, Sample
-from mlkd.data.copies import group_equal_files
 from mlkd.data.paths import fingerprint_files, fingerprint_names, is_dead_link, is_utf8, relative_paths
 from mlkd.data.sources.file_names import FileNames, resolve_files
 from mlkd.data.sources.rows import Row, Table, combine_rows, refuse_unlearnable
@@ -77,6 +76,8 @@ class Folder(TableOptions, ImageSource):
         unassigned: list[Sample] = []
         one_split = len({row.split for row in result.rows}) == 1  # all images in train, for example, are not split
         without_split = {row.file: self.root / row.file for row in result.rows if row.split is None or one_split}
+        from mlkd.data.copies import group_equal_files
+
         groups = group_equal_files(without_split)
         for done, row in enumerate(result.rows):
             if done % 500 == 0:

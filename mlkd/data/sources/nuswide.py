@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
-from typing import Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Literal
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import LABELS_WITH_IMAGES, Finding, ImageSource, LeftOut, Listing, Sample, count_labels_with_images
 from mlkd.data.paths import fingerprint_files, fingerprint_names, is_file, read_text, relative_paths
 from mlkd.data.splits import check_val_share, split_by_hash, train_val
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 PARTS = ("Train", "Test")
 PUBLISHED = {"Train images": 161_789, "Test images": 107_859, LABELS_WITH_IMAGES: 81}
@@ -50,6 +51,9 @@ class NusWide(ImageSource):
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
         """List the images; one whose file is missing is skipped and named."""
+
+        import numpy as np
+
         labels = _concepts(self.root / "ConceptsList" / "Concepts81.txt")
         lists = {part: _lines(self.root / "ImageList" / f"{part}Imagelist.txt") for part in PARTS}
         self._check_total(sum(map(len, lists.values())))
@@ -119,6 +123,9 @@ def _concepts(file: Path) -> Labels:
 
 def _targets(folder: Path, part: str, labels: Labels, count: int) -> NDArray[np.bool_]:
     """(count, L), from one file a label with a 0 or 1 in each line."""
+
+    import numpy as np
+
     targets = np.zeros((count, len(labels)), dtype=np.bool_)
     for column, name in enumerate(labels.names):
         file = folder / f"Labels_{name}_{part}.txt"
@@ -157,6 +164,9 @@ def _samples(
     names: list[str], targets: NDArray[np.bool_], folder: Path, existing: set[str], left_out: LeftOut
 ) -> list[Sample]:
     """The images whose file exists; `left_out` receives the others."""
+
+    import numpy as np
+
     samples = []
     for line, row in zip(names, targets, strict=True):
         path = PureWindowsPath(line)  # the lists have backslashes; slashes are read as well

@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 
 from mlkd.core.progress import silent
-from mlkd.data import SPLITS, Folder, prepare, read_split
+from mlkd.data import Folder
 from mlkd.data.base import Sample
 from mlkd.data.copies import move_copies, photograph_greys, same_photograph_groups
 from mlkd.data.leakage import Decoded
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import SPLITS, read_split
 from mlkd.data.splits import TRAIN_VAL_TEST
 
 TAGS = ("cat", "dog", "owl")

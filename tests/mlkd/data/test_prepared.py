@@ -10,8 +10,10 @@ from PIL import Image
 from mlkd.core.images import load
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data import SPLITS, Scenes, prepare, read_split
+from mlkd.data import Scenes
 from mlkd.data.base import Listing, Sample
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import SPLITS, read_split
 
 
 @dataclass

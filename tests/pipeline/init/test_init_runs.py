@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from export.bundle.bundle import read_bundle
-from mlkd.data import read_split
+from mlkd.data.prepared import read_split
 from pipeline import stages
 from pipeline.recipe.schema import load_recipe
 from tests.helpers.tagged_folder import draw, write_table

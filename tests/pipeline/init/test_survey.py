@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from mlkd.core.progress import silent
-from mlkd.data import Folder, read_split
+from mlkd.data import Folder
 from mlkd.data.base import Listing
+from mlkd.data.prepared import read_split
 from pipeline import stages
 from pipeline.init import survey
 from pipeline.recipe.schema import load_recipe

@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mlkd.data import SPLITS, Split, prepare, read_split
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import SPLITS, Split, read_split
 from mlkd.models.network import Model
 from mlkd.models.weights import RandomWeights
 from mlkd.training import optim

@@ -13,7 +13,7 @@ from benchmarks.remote import DeviceEntry
 from benchmarks.schema import DeviceFacts, Report, Row, ScoreSource
 from export.backends import OnnxRuntime
 from mlkd.core.labels import Labels
-from mlkd.data import Split
+from mlkd.data.prepared import Split
 from pipeline.report_facts import agreement
 from pipeline.stages import bench, report
 from tests.helpers import bundles, rows

@@ -7,9 +7,11 @@ import pytest
 
 from mlkd.core.cache import cache_root
 from mlkd.core.progress import silent
-from mlkd.data import Scenes, prepare, read_split
+from mlkd.data import Scenes
 from mlkd.data.base import SOURCE_SPLITS, Listing
-from mlkd.data.scenes import source as scenes
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import read_split
+from mlkd.data.scenes import composer
 
 
 def contents(listing: Listing) -> dict[str, str]:
@@ -43,8 +45,8 @@ def test_a_scene_depends_only_on_seed_split_and_number(drawn: Path, listing: Lis
 def test_processes_give_the_same_scenes(
     drawn: Path, listing: Listing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scenes, "CHUNK", 7)
-    monkeypatch.setattr(scenes, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(composer, "CHUNK", 7)
+    monkeypatch.setattr(composer, "sched_getaffinity", lambda pid: {0, 1})
     assert contents(made(drawn).read(tmp_path, silent)) == contents(listing)
 
 

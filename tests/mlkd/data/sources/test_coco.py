@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from mlkd.core.progress import silent
-from mlkd.data import Coco, prepare
+from mlkd.data import Coco
+from mlkd.data.preparation import prepare
 from tests.helpers import layouts
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from mlkd.core.progress import silent
-from mlkd.data import Coco, prepare
+from mlkd.data import Coco
 from mlkd.data.base import Listing
+from mlkd.data.preparation import prepare
 from mlkd.data.sources.coco_layout import CocoPart
 from tests.helpers import layouts
 from tests.helpers.coco_exports import (

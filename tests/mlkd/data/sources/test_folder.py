@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from mlkd.core.progress import silent
-from mlkd.data import SPLITS, Folder, prepare, read_split
+from mlkd.data import Folder
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import SPLITS, read_split
 from tests.helpers import layouts
 
 COUNT = 60

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from mlkd.core.progress import silent
-from mlkd.data import NusWide, prepare, read_split
+from mlkd.data import NusWide
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import read_split
 from tests.helpers import layouts
 
 

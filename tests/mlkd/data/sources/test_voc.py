@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from mlkd.core.progress import silent
-from mlkd.data import Voc, prepare, read_split
+from mlkd.data import Voc
 from mlkd.data.audit import compare_counts
 from mlkd.data.base import Sample
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import read_split
 from mlkd.data.sources.voc import VOC_LABELS
 from tests.helpers import layouts
 
