@@ -103,13 +103,13 @@ def select_maps(recipe: Recipe, folder: Path) -> dict[str, float]:
 
 def log_maps(found: Mapping[str, float]) -> None:
     """Log the select mAP of teacher, student and baseline, with a warning if the teacher does not help."""
-    from benchmarks.report.problems import CHECK
-
     if found.keys() != {"teacher", "student", "baseline"}:
         return
     teacher, student, baseline = (100 * found[net] for net in ("teacher", "student", "baseline"))
     log.info("select mAP: teacher %.1f, student %.1f, student without a teacher %.1f", teacher, student, baseline)
     if teacher < baseline:
+        from benchmarks.report.problems import CHECK
+
         log.warning("the teacher has a lower mAP than the student without a teacher: %s, or train it longer", CHECK)
     if student <= baseline:
         log.warning("distillation does not help: the student is not better than without a teacher")

@@ -11,7 +11,7 @@ from pathlib import Path
 def fingerprint_files(files: Iterable[Path], root: Path) -> str:
     """Hash the names below `root` and the sizes of `files`; a missing file counts as size -1."""
     digest = hashlib.sha256()
-    for file in sorted(files):
+    for file in sorted(files, key=lambda file: file.parts):  # the order of paths; comparing them is slow
         size = file.stat().st_size if file.is_file() else -1
         digest.update(f"{file.relative_to(root).as_posix()}\0{size}\n".encode())
     return digest.hexdigest()

@@ -27,7 +27,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run what the command needs and has not finished."""
-    from pipeline import stages, teachers
+    from pipeline import teachers
     from pipeline.runner.progress import shown
 
     recipe = read_recipe(options)
@@ -36,7 +36,6 @@ def run(options: argparse.Namespace) -> None:
         pipeline.run()
         return
     with shown() as progress:
-        stages.data.fetch_if_needed(recipe, pipeline, progress)
         pipeline.run(progress)
         teachers.log_maps(teachers.select_maps(recipe, pipeline.folder))
         if options.command != "distill":

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from mlkd.core.progress import Progress
-from pipeline import stages
 from pipeline.compare import runs
 from pipeline.compare.page import render
 from pipeline.compare.table import Table, read_table
@@ -36,7 +35,6 @@ def compare(
     """
     selected, count = _methods(recipe, methods), _seeds(recipe, seeds)
     pipeline = runs.pipeline(recipe, folder, force)
-    stages.data.fetch_if_needed(recipe, pipeline, progress)
     grids = [runs.stage_name("chosen", method) for method in selected if method.scaled]
     tests = [[runs.stage_name("test", method, seed) for method in selected] for seed in range(count)]
     for targets in (grids, *tests):

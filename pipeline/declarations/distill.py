@@ -25,6 +25,7 @@ def data(recipe: Recipe, folder: Path) -> Stage:
     return Stage(
         name="data",
         run=body("data", recipe),
+        prepare=body("data", recipe, function="prepare_run"),
         config={"source": recipe.data, "sizes": teachers.sizes(recipe)},
         packages=("numpy", "pillow", "pillow-heif"),
         version=7,  # about.json counts images; findings in plain words

@@ -38,6 +38,7 @@ class Stage:
 
     name: str
     run: Callable[[Context], None]
+    prepare: Callable[[Progress], None] = lambda _: None  # before a run, and before its identity: fetches files
     reads: tuple[str, ...] = ()
     config: Any = None  # dataclasses, JSON values, or a mapping of both
     version: int = 1  # raised when the code changes the result of equal inputs
@@ -145,6 +146,7 @@ class Pipeline:
             result.remove(partial)
             result.remove(self.folder / f"{stage.name}.work")  # files that a stage keeps between runs
         check_space(stage.name, self.folder, decision.bytes)
+        stage.prepare(progress)
         resumed = result.begin(partial, self._identity(stage))
         log.info("%s: %s%s", stage.name, decision.why, "; resuming" if resumed else "")
         if stage.distributed:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+from mlkd.core.progress import Progress
 from mlkd.data.preparation import prepare
 from mlkd.data.scenes.fetch import fetch as fetch_images
+from mlkd.models import backbone
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
 from pipeline.runner import ranks, result
-from pipeline.runner.stage import Context, Pipeline, Stage
+from pipeline.runner.stage import Context, Stage
 
 log = logging.getLogger(__name__)
 
@@ -43,13 +43,15 @@ def features_folder(context: Context) -> Path:
     return folder
 
 
-def fetch_if_needed(recipe: Recipe, pipeline: Pipeline, progress: Callable[[Stage], Any]) -> None:
-    """Fetch the images of the demo data if the data stage needs them and is going to run."""
-    data = pipeline.until("data")
-    if recipe.data.needs_fetch() and data.plan()[0].runs:
-        fetch_images(progress(dataclasses.replace(data.stages[0], name="fetch")))
+def prepare_run(recipe: Recipe, progress: Progress) -> None:
+    """Check the names of the backbones before anything takes long, and fetch the images of the demo data."""
+    for trained in (recipe.teacher, recipe.student):
+        if trained is not None:
+            backbone.check(trained.model.backbone)
+    if recipe.data.needs_fetch():
+        fetch_images(progress)
 
 
-def fetch(progress: Callable[[Stage], Any]) -> None:
+def fetch(progress: Callable[[Stage], Progress]) -> None:
     """Fetch the images of the default recipe."""
     fetch_images(progress(Stage(name="fetch", run=lambda _: None)))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import yaml
 
@@ -47,7 +50,7 @@ class Sources:
 
 def read_mapping(path: Path = MAPPING) -> Mapping:
     """Read the rules of scenes.yaml, in its order."""
-    tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    tree = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     rules = tuple(
         LabelRule(label, theme, tuple(rule["from"]), tuple(rule.get("not", ())), rule.get("at_most"))
         for theme, labels in tree["themes"].items()
@@ -75,17 +78,16 @@ def mapped_sources(root: Path, mapping: Mapping) -> Sources:
     """Apply the rules to the packages unpacked below `root`.  Raises ValueError for a label without cut-outs."""
     names = _short_names(root, mapping)
     never = matcher(mapping.never)
+    drawn = [(name, name.rpartition("/")[2][:-4], file) for name, file in names.items() if name.endswith(".png")]
+    drawn = [(name, stem, file) for name, stem, file in drawn if not never.match(stem)]
     cutouts: dict[str, list[Path]] = {}
     themes: dict[str, tuple[str, ...]] = {}
     for rule in mapping.rules:
         included, excluded = matcher(rule.patterns), matcher(rule.without)
         files = [
-            file
-            for name, file in names.items()
-            if name.endswith(".png")
-            and included.match(name)
-            and not (excluded.match(PurePosixPath(name).stem) or excluded.match(name))
-            and not never.match(PurePosixPath(name).stem)
+            Path(file)
+            for name, stem, file in drawn
+            if included.match(name) and not (excluded.match(stem) or excluded.match(name))
         ]
         if not files:
             raise ValueError(
@@ -95,18 +97,29 @@ def mapped_sources(root: Path, mapping: Mapping) -> Sources:
         themes[rule.theme] = (*themes.get(rule.theme, ()), rule.name)
     is_background = matcher(mapping.backgrounds)
     at_most = {rule.name: rule.at_most for rule in mapping.rules if rule.at_most is not None}
-    backgrounds = [file for name, file in names.items() if is_background.match(name)]
+    backgrounds = [Path(file) for name, file in names.items() if is_background.match(name)]
     return Sources(root, cutouts, at_most, themes, root, backgrounds)
 
 
-def _short_names(root: Path, mapping: Mapping) -> dict[str, Path]:
+def _short_names(root: Path, mapping: Mapping) -> dict[str, str]:
+    """Return the files of all images by their short names; as text, because there are ten thousand."""
     names = {
-        f"{short}/{file.relative_to(root / folder).as_posix()}": file
+        f"{short}{file[len(str(root / folder)) :]}": file
         for short, folder in mapping.roots.items()
-        for file in (root / folder).rglob("*")
-        if file.suffix in (".png", ".jpg") and not file.is_symlink()
+        for file in _files(str(root / folder))
+        if file.endswith((".png", ".jpg"))
     }
     return dict(sorted(names.items()))
+
+
+def _files(folder: str) -> Iterator[str]:
+    """List all files below a folder except symbolic links; nothing where the folder is missing."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            elif not entry.is_symlink():
+                yield entry.path
 
 
 def folder_cutouts(root: Path) -> dict[str, list[Path]]:
