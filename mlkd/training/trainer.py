@@ -228,7 +228,7 @@ class _Run:
         training = self.training
         speed = self.totals.steps * training.accumulate * training.batch_size / max(self.totals.seconds, 1e-9)
         facts = {**self.totals.means(), "images/s": speed}
-        self.progress("epochs", self.step, training.last_epoch * self.steps_per_epoch, facts)
+        self.progress("steps", self.step, training.last_epoch * self.steps_per_epoch, facts)
         if self.step % TRACK_STEPS == 0:
             self.accelerator.log({**facts, "learning_rate": self.optimiser.param_groups[-1]["lr"]}, step=self.step)
 

@@ -6,29 +6,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from mlkd.core.labels import Labels
-from mlkd.data import Folder
-from mlkd.models.cost import cost
-from mlkd.models.network import Model
 from mlkd.teachers import OnnxTeacher, ReadyTeacher
-from pipeline.recipe.schema import Recipe
-
-ONE_TO_ONE = np.ones(1)  # an aspect ratio
-ASSUMED = 80  # labels, as COCO has, where nothing is known yet
+from pipeline import costs
+from pipeline.estimates import ASSUMED_LABELS, labels_of
+from pipeline.recipe.schema import Recipe, Trained
 
 
 def lines(recipe: Recipe, data: Path | None) -> Iterator[str]:
     """One for each teacher, one for the student; `data` is the prepared set if there is one."""
-    labels = _labels(recipe, data)
-    note = "" if labels else f", per {ASSUMED} labels (assumed: the images are not read yet)"
+    labels = labels_of(recipe, data)
+    note = "" if labels else f", per {ASSUMED_LABELS} labels (assumed: the images are not read yet)"
     for ready in recipe.ready_teachers:
         yield f"teacher  {_describe_pretrained(ready, labels)}"
     for name, trained in (("teacher", recipe.teacher), ("student", recipe.student)):
         if trained is not None:
-            yield f"{name}  {_describe(trained.model, len(labels or ()) or ASSUMED)}{note}"
+            yield f"{name}  {_describe(trained, len(labels or ()) or ASSUMED_LABELS)}{note}"
 
 
 def _describe_pretrained(teacher: ReadyTeacher, labels: Labels | None) -> str:
@@ -36,27 +29,22 @@ def _describe_pretrained(teacher: ReadyTeacher, labels: Labels | None) -> str:
     name = f"{teacher.path} @{teacher.image_px}"
     if labels is None and isinstance(teacher, OnnxTeacher) and teacher.labels_in_order:
         return f"{name}: not opened, because it has the labels of the data, which is not read yet"
+    import numpy as np
+    import torch
+
     loaded = teacher.load(labels)
     image = {teacher.image_px: torch.zeros(1, teacher.image_px, teacher.image_px, 3, dtype=torch.uint8)}
+    square = np.ones(1)  # an aspect ratio
     with torch.inference_mode():
-        loaded(image, ONE_TO_ONE)  # to warm up
+        loaded(image, square)  # to warm up
         began = time.perf_counter()
-        loaded(image, ONE_TO_ONE)
+        loaded(image, square)
     taken_ms = 1000 * (time.perf_counter() - began)
     return f"{name}: {loaded.label_count} labels, {taken_ms:.1f} ms an image on {loaded.runs_on}"
 
 
-def _labels(recipe: Recipe, data: Path | None) -> Labels | None:
-    """Return the labels of the prepared set or of a folder's table; None if only the data stage can read them."""
-    if data is not None:
-        return Labels.read(data / "labels.json")
-    if isinstance(recipe.data, Folder):
-        return Labels(recipe.data.labels or recipe.data.read_rows().labels)
-    return None
-
-
-def _describe(model: Model, labels: int) -> str:
-    numbers = cost(model, labels)
+def _describe(trained: Trained, labels: int) -> str:
+    model, numbers = trained.model, costs.count(trained.model, trained.training.frozen_groups, labels)
     head = f"{model.head.kind} {getattr(model.head, 'embedding', '')}".strip()
     share = 100 * numbers.head_multiply_adds / numbers.multiply_adds
     return (

@@ -16,16 +16,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Say what would run, why, for about how long, and what teacher and student cost."""
-    from pipeline.cli import costs  # imports torch, which takes seconds
+    from pipeline.cli import costs
 
     recipe = read_recipe(options)
     pipeline = pipeline_of(recipe, options)
     decisions = pipeline.plan()
-    for decision in decisions:
-        print(_format_decision(decision))
     has_data = any(decision.stage == "data" and not decision.runs for decision in decisions)
-    for text in costs.lines(recipe, pipeline.folder / "data" if has_data else None):
-        print(text)
+    texts = list(costs.lines(recipe, pipeline.folder / "data" if has_data else None))
+    counted = pipeline_of(recipe, options)
+    if [stage.work for stage in counted.stages] != [stage.work for stage in pipeline.stages]:
+        decisions = counted.plan()  # with the sizes of models that were not known before
+    print("\n".join([*map(_format_decision, decisions), *texts]))
     waiting = [decision for decision in decisions if decision.runs]
     estimated = [decision for decision in waiting if decision.seconds is not None]
     unknown = [decision.stage for decision in waiting if decision.seconds is None]

@@ -12,13 +12,14 @@ from pipeline.compare.page import render
 from pipeline.compare.table import Table, read_table
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
-from pipeline.runner.stage import Pipeline, Stage
+from pipeline.runner.speed import Expected
+from pipeline.runner.stage import Pipeline
 
 
 def compare(
     recipe: Recipe,
     folder: Path,
-    progress: Callable[[Stage], Progress],
+    progress: Callable[[Expected], Progress],
     *,
     methods: Sequence[str] | None = None,
     seeds: int | None = None,
@@ -46,7 +47,7 @@ def compare(
     return table
 
 
-def _run(pipeline: Pipeline, targets: Sequence[str], progress: Callable[[Stage], Progress]) -> Pipeline:
+def _run(pipeline: Pipeline, targets: Sequence[str], progress: Callable[[Expected], Progress]) -> Pipeline:
     """Run what the targets need; returns the pipeline without the forced stages that ran."""
     part = pipeline.until("teacher_outputs", *targets)
     part.run(progress)

@@ -17,9 +17,6 @@ from pipeline.init.survey import Survey, survey
 from pipeline.recipe.keys import keys
 
 LITE0, LITE2 = "tf_efficientnet_lite0", "tf_efficientnet_lite2"
-# Seconds per image on 2 cores without a GPU, forward and backward at 96 px; other sizes scale with the area.
-SECONDS = {LITE0: 0.009, LITE2: 0.012}
-FORWARD = 0.35  # the share of the forward pass
 SMALL = 2_000  # images up to which the accuracy gates are wider
 MARK = "written by `python -m pipeline init`"  # in the recipes of this command
 
@@ -79,9 +76,6 @@ student:
 export:
   calibration_images: {calibration}
 {gates}
-# estimates for `plan`, on 2 cores without a GPU
-minutes: {{{minutes}}}
-minutes_an_epoch: {{{minutes_an_epoch}}}
 """
 
 # In a small validation set a single prediction weighs much, and many change by chance.
@@ -155,7 +149,6 @@ def scale_of(surveyed: Survey) -> Scale:
 def recipe_text(surveyed: Survey) -> str:
     """Format the recipe as YAML; the user's text is quoted as JSON, which is valid YAML."""
     scale, images, rest = scale_of(surveyed), len(surveyed.result.rows), surveyed.not_in_table
-    minutes, an_epoch = _minutes(images, scale)
     return RECIPE.format(
         **vars(scale) | {"images": images},
         labels=len(surveyed.result.labels),
@@ -166,8 +159,6 @@ def recipe_text(surveyed: Survey) -> str:
         student_package=package_of(LITE0),
         calibration=max(300, len(surveyed.result.labels)),  # they have to cover every label
         gates="" if images > SMALL else GATES,
-        minutes=_format(minutes),
-        minutes_an_epoch=_format(an_epoch),
     )
 
 
@@ -176,16 +167,3 @@ def _data(source: Folder) -> str:
     changed = {key.name: getattr(source, key.name) for key in keys(Folder) if getattr(source, key.name) != key.default}
     given = {"kind": "folder", "root": source.root, **changed}
     return "\n".join(f"  {name}: {json.dumps(value, ensure_ascii=False, default=str)}" for name, value in given.items())
-
-
-def _format(minutes: Mapping[str, float]) -> str:
-    return ", ".join(f"{stage}: {value:.2g}" for stage, value in minutes.items())
-
-
-def _minutes(images: int, scale: Scale) -> tuple[dict[str, float], dict[str, float]]:
-    """Rough estimates for stages and for epochs: 70 % of the images are in train, and the cost scales with the area."""
-    teacher = SECONDS[scale.teacher] * (scale.teacher_px / 96) ** 2 * 0.7 * images / 60
-    student = SECONDS[LITE0] * (scale.student_px / 96) ** 2 * 0.7 * images / 60
-    stages = {"data": max(0.1, images * 0.005 / 60), "teacher_outputs": max(0.1, teacher * FORWARD * 4)}
-    epochs = {"teacher": max(0.01, teacher), "student": max(0.01, student), "baseline": max(0.01, student)}
-    return stages, epochs

@@ -10,6 +10,7 @@ from pipeline.recipe.find import find_beside
 from pipeline.recipe.reader import ConfigError, Fault, read_yaml
 
 KEY = "extends"
+FORMER = ("minutes", "minutes_an_epoch")  # keys of earlier versions without effect: estimates are measured
 
 
 def read_tree(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def completed(tree: dict[str, Any]) -> dict[str, Any]:
             "baseline: expected a training, got null: every report compares the student with it; remove the key to use "
             "the student's own training without a teacher"
         )
+    tree = {key: value for key, value in tree.items() if key not in FORMER}
     trainings: dict[str, Any] = {name: _training(tree.get(name)) for name in ("teacher", "student")}
     trainings["baseline"] = tree["baseline"] if "baseline" in tree else _without_teacher(trainings["student"])
     if (epochs := tree.get("epochs")) is not None:

@@ -108,10 +108,6 @@ class Recipe:
     export: Export = field(default_factory=Export)
     bench: Bench = field(default_factory=Bench)
     compare: Compare = field(default_factory=Compare)
-    minutes: dict[str, float] = field(default_factory=dict)  # estimates by stage, for `plan` before the first run
-    minutes_an_epoch: dict[str, float] = field(
-        default_factory=dict, metadata={"identity": False}
-    )  # estimates by stage that trains
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
@@ -121,15 +117,6 @@ class Recipe:
             if training.needs_teacher:
                 raise ValueError(f"{name}: expected only losses without a teacher, got another; use bce only")
         self._check_teachers()
-
-    @property
-    def estimates(self) -> dict[str, float]:
-        """Minutes by stage; for trainings, the minutes of an epoch times the epochs."""
-        trainings = {"student": self.student.training, "baseline": self.baseline}
-        if self.teacher is not None:
-            trainings["teacher"] = self.teacher.training
-        epochs = {name: training.last_epoch for name, training in trainings.items()}
-        return self.minutes | {name: value * epochs.get(name, 1) for name, value in self.minutes_an_epoch.items()}
 
     def lacking(self, losses: Sequence[Loss]) -> list[str]:
         """The kinds of losses with a weight above 0 that need outputs which the teachers do not give."""

@@ -15,6 +15,7 @@ from pipeline.runner import ranks, result
 from pipeline.runner.identity import changes, package_version, plain
 from pipeline.runner.result import Result
 from pipeline.runner.session import locked, timed
+from pipeline.runner.speed import Expected, Work, read_speeds
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +47,12 @@ class Stage:
     outside: Callable[[], Mapping[str, Any]] = dict
     volatile: tuple[str, ...] = ()  # patterns of outputs that no reader depends on (logs, times)
     distributed: bool = False  # all processes of a launch run it together; otherwise only the first
-    seconds: float | None = None  # estimates, until measured
-    bytes: int | None = None
+    work: Work = field(default_factory=Work)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a stage runs, and why; estimates are from its last run, else from the recipe, else None."""
+    """Whether a stage runs, why, for how long and with how much disk space; None where nothing is known."""
 
     stage: str
     runs: bool
@@ -100,10 +100,13 @@ class Pipeline:
                 running.add(stage.name)
         return decisions
 
-    def run(self, progress: Callable[[Stage], Progress] = lambda _: silent) -> None:
+    def run(self, progress: Callable[[Expected], Progress] = lambda _: silent) -> None:
         """Run the stages that have to run and skip the others; a kill loses nothing that is finished.
 
         If several processes were launched together, the first decides and the others join it in distributed stages.
+
+        Args:
+            progress: Makes the progress callback of a stage.
 
         Raises:
             StageError: a stage failed.
@@ -115,11 +118,15 @@ class Pipeline:
                 self._join(group)
                 return
             with locked(self.folder):
-                for stage in self.stages:
+                planned: list[Decision] = []
+                for index, stage in enumerate(self.stages):
                     result.recover(self._partial(stage.name), self.folder / stage.name)
                     decision = self._decide(stage)
                     if decision.runs:
-                        self._run_one(stage, decision, progress(stage), group)
+                        planned = planned or self.plan()  # once: it hashes what the stages depend on
+                        later_s = sum(one.seconds or 0.0 for one in planned[index + 1 :] if one.runs)
+                        expected = Expected(stage.name, decision.seconds, later_s)
+                        self._run_one(stage, decision, progress(expected), group)
                     else:
                         log.info("%s: %s", stage.name, decision.why)
             group.send(None)
@@ -156,6 +163,7 @@ class Pipeline:
             if stage.distributed:
                 group.wait()
             done = result.finish(partial, folder, seconds=seconds, volatile=stage.volatile)
+            stage.work.record(stage.name, seconds, self.folder.parent)
         except FAULTS as cause:
             raise stage_error(cause, stage.name, partial) from cause
         log.info("%s: done in %s, %s", stage.name, duration(done.seconds), size(done.bytes))
@@ -166,7 +174,9 @@ class Pipeline:
     def _decide(self, stage: Stage, why: str | None = None) -> Decision:
         """Decide whether a stage runs; it does if `why` is known already."""
         last = result.read(self.folder / stage.name)
-        seconds, size = (last.seconds, last.bytes) if last else (stage.seconds, stage.bytes)
+        seconds = stage.work.seconds(stage.name, read_speeds(self.folder.parent))
+        size = last.bytes if last else stage.work.bytes
+        size = None if size is None else size + stage.work.work_bytes
         why = why or self._reason(stage, last)
         return Decision(stage.name, why is not None, "unchanged, skipped" if why is None else why, seconds, size)
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from pipeline import estimates
 from pipeline.declarations import bench, distill, export
 from pipeline.recipe.device_list import HERE, DeviceList
 from pipeline.recipe.schema import Recipe
-from pipeline.runner.stage import Pipeline, Stage
+from pipeline.runner.stage import Pipeline
 
 
 def pipeline(
     recipe: Recipe, folder: Path, force: frozenset[str] = frozenset(), device_list: DeviceList | None = None
 ) -> Pipeline:
-    """Build the stages of a recipe, with results in `folder`; those in `force` run again.
-
-    Raises ValueError for an estimate of a stage that does not exist.
-    """
+    """Build the stages of a recipe, with results in `folder`; those in `force` run again."""
     here, others = (device_list.here, device_list.others) if device_list else (HERE, ())
     made_by = distill.recipe_hash(recipe)  # once: it reads the files of pretrained teachers
     stages = (
@@ -35,14 +33,5 @@ def pipeline(
         *((bench.devices(recipe, folder, others),) if others else ()),
         bench.report(folder, here, devices=bool(others)),
     )
-    return Pipeline(_with_estimates(stages, recipe.estimates), folder, force)
-
-
-def _with_estimates(stages: tuple[Stage, ...], minutes: dict[str, float]) -> tuple[Stage, ...]:
-    names = {stage.name for stage in stages} | {"teacher"}  # a recipe may extend one that has it
-    for name in minutes.keys() - names:
-        raise ValueError(f"minutes.{name}: expected one of {', '.join(sorted(names))}, got {name!r}; correct the name")
-    return tuple(
-        dataclasses.replace(stage, seconds=60 * minutes[stage.name]) if stage.name in minutes else stage
-        for stage in stages
-    )
+    work = estimates.work(recipe, folder, devices=len(others))
+    return Pipeline(tuple(dataclasses.replace(stage, work=work[stage.name]) for stage in stages), folder, force)

@@ -13,7 +13,8 @@ from mlkd.models import backbone
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
 from pipeline.runner import ranks, result
-from pipeline.runner.stage import Context, Stage
+from pipeline.runner.speed import Expected
+from pipeline.runner.stage import Context
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,6 @@ def prepare_run(recipe: Recipe, progress: Progress) -> None:
         fetch_images(progress)
 
 
-def fetch(progress: Callable[[Stage], Progress]) -> None:
+def fetch(progress: Callable[[Expected], Progress]) -> None:
     """Fetch the images of the default recipe."""
-    fetch_images(progress(Stage(name="fetch", run=lambda _: None)))
+    fetch_images(progress(Expected("fetch")))
