@@ -6,9 +6,11 @@ import contextlib
 import fnmatch
 import os
 import re
-from collections.abc import Iterator
+import sys
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import yaml
 
@@ -74,42 +76,48 @@ def matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(parts) if parts else r"(?!)")
 
 
+def select(names: Sequence[str], patterns: tuple[str, ...]) -> list[str]:
+    """Select from sorted names those that match a pattern; only names that begin as the pattern does are compared."""
+    found: set[str] = set()
+    for choice in (choice for pattern in patterns for choice in alternatives(pattern)):
+        beginning = re.split(r"[*?[]", choice, maxsplit=1)[0]
+        first, end = bisect_left(names, beginning), bisect_left(names, beginning + chr(sys.maxunicode))
+        found.update(filter(re.compile(fnmatch.translate(choice)).match, names[first:end]))
+    return sorted(found)
+
+
 def mapped_sources(root: Path, mapping: Mapping) -> Sources:
     """Apply the rules to the packages unpacked below `root`.  Raises ValueError for a label without cut-outs."""
-    names = _short_names(root, mapping)
-    never = matcher(mapping.never)
-    drawn = [(name, name.rpartition("/")[2][:-4], file) for name, file in names.items() if name.endswith(".png")]
-    drawn = [(name, stem, file) for name, stem, file in drawn if not never.match(stem)]
+    files = _short_names(root, mapping)
+    names, never = sorted(files), matcher(mapping.never)
     cutouts: dict[str, list[Path]] = {}
     themes: dict[str, tuple[str, ...]] = {}
     for rule in mapping.rules:
-        included, excluded = matcher(rule.patterns), matcher(rule.without)
-        files = [
-            Path(file)
-            for name, stem, file in drawn
-            if included.match(name) and not (excluded.match(stem) or excluded.match(name))
+        excluded = matcher(rule.without)
+        stems = {name: PurePosixPath(name).stem for name in select(names, rule.patterns) if name.endswith(".png")}
+        cutouts[rule.name] = [
+            Path(files[name])
+            for name, stem in stems.items()
+            if not (excluded.match(stem) or excluded.match(name) or never.match(stem))
         ]
-        if not files:
+        if not cutouts[rule.name]:
             raise ValueError(
                 f"label {rule.name!r}: expected cut-outs below {root}, got none; rerun `python -m pipeline fetch`"
             )
-        cutouts[rule.name] = files
         themes[rule.theme] = (*themes.get(rule.theme, ()), rule.name)
-    is_background = matcher(mapping.backgrounds)
     at_most = {rule.name: rule.at_most for rule in mapping.rules if rule.at_most is not None}
-    backgrounds = [Path(file) for name, file in names.items() if is_background.match(name)]
+    backgrounds = [Path(files[name]) for name in select(names, mapping.backgrounds)]
     return Sources(root, cutouts, at_most, themes, root, backgrounds)
 
 
 def _short_names(root: Path, mapping: Mapping) -> dict[str, str]:
     """Return the files of all images by their short names; as text, because there are ten thousand."""
-    names = {
+    return {
         f"{short}{file[len(str(root / folder)) :]}": file
         for short, folder in mapping.roots.items()
         for file in _files(str(root / folder))
         if file.endswith((".png", ".jpg"))
     }
-    return dict(sorted(names.items()))
 
 
 def _files(folder: str) -> Iterator[str]:
