@@ -26,13 +26,13 @@ from mlkd.training import evaluate
 from pipeline import stages, teachers
 from pipeline.__main__ import main
 from pipeline.cli import costs
+from pipeline.declarations.distill import recipe_hash
 from pipeline.recipe.reader import ConfigError
 from pipeline.recipe.schema import Recipe, load_recipe
 from pipeline.references import scores as floats
 from pipeline.runner.identity import plain
 from pipeline.runner.stage import Context
 from pipeline.stages import bench
-from pipeline.stages.student import recipe_hash
 from tests.helpers import drawings, foreign, taggers
 
 LABELS = Labels(tuple(sorted(drawings.COLOURS)))

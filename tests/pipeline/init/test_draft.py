@@ -37,11 +37,8 @@ def test_one_number_is_the_length_of_training(folder: Path, init: Any) -> None:
     init.accept(folder)
     text = Path(RECIPE).read_text()
     assert re.findall(r"\bepochs: (\d+)", text) == ["20"]
-    before, after = load_recipe(RECIPE), read_recipe(text.replace("epochs: 20", "epochs: 40"), Path("a.yaml"))
+    after = read_recipe(text.replace("epochs: 20", "epochs: 40"), Path("a.yaml"))
     assert after.teacher.training.epochs == after.student.training.epochs == after.baseline.epochs == 40
-    for stage in ("teacher", "student", "baseline"):
-        assert after.estimates[stage] == pytest.approx(2 * before.estimates[stage])
-    assert after.estimates["data"] == before.estimates["data"]
 
 
 def test_the_commented_line_adds_images_without_tags(folder: Path, tmp_path: Path, init: Any) -> None:

@@ -9,10 +9,10 @@ import pytest
 from mlkd.losses import ClassAware
 from mlkd.models.weights import FileWeights
 from pipeline import stages
+from pipeline.declarations.export import BUNDLED
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import stage
 from pipeline.runner.identity import package_version, plain
-from pipeline.stages import bundle
 from tests.helpers import drawings
 
 
@@ -59,7 +59,7 @@ def test_a_bundle_is_made_again_for_every_version_that_it_tells(
     monkeypatch.setattr(stage.Pipeline, "_finished", lambda *_: SimpleNamespace(content="equal"))
     (declared,) = (one for one in line.stages if one.name == "bundle")
     before = line._identity(declared)
-    for package in bundle.PACKAGES:
+    for package in BUNDLED:
         other = lambda name, updated=package: "another" if name == updated else package_version(name)  # noqa: E731
         with monkeypatch.context() as patched:
             patched.setattr(stage, "package_version", other)

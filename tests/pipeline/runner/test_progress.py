@@ -2,50 +2,84 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 
 import pytest
-from rich.console import Console
 
 from pipeline.runner import progress
 from pipeline.runner.progress import facts_text, shown
-from pipeline.runner.stage import Stage
+from pipeline.runner.speed import Expected
 
-STAGE = Stage(name="teacher", run=lambda _: None)
+FACTS = {"bce": 0.51234, "label_kl": 1.2, "reviewkd": 251.0, "images/s": 812.3}
 
 
-def test_without_a_terminal_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
     now = 0.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
-    console = Console(file=io.StringIO(), force_terminal=False)
-    with shown(console) as stages:
-        report = progress._Lines("teacher", lambda: now)
-        assert isinstance(stages(STAGE), progress._Lines)
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_without_a_terminal_a_line_now_and_then() -> None:
+    clock, stream = Clock(), io.StringIO()
+    with shown(stream) as stages:
+        assert isinstance(stages(Expected("teacher")), progress._Lines)
+        report = progress._Lines(progress._TimeLeft(Expected("teacher", later_s=600.0), clock))
         for done in range(61):
-            now = float(done)
-            report("epochs", done, 60, {"bce": 0.51234, "images/s": 812.3})
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
+            clock.now = float(done)
+            report("steps", done, 60, {"bce": 0.51234, "images/s": 812.3})
+    lines = stream.getvalue().splitlines()
     assert len(lines) == 6
-    assert lines[0].split(" ", 1)[1] == "teacher: epochs 10 of 60, 50 s left  bce 0.512  images/s 812"
-    assert lines[-1].split(" ", 1)[1].startswith("teacher: epochs 60 of 60, 0 s left")
+    assert lines[0].split(" ", 1)[1] == (
+        "teacher: steps 10 of 60, 50 s left, 11 min of the run  bce 0.512  images/s 812"
+    )
+    assert lines[-1].split(" ", 1)[1].startswith("teacher: steps 60 of 60, 0 s left, 10 min of the run")
 
 
-def test_in_a_terminal_a_bar_with_what_is_known() -> None:
-    console = Console(file=io.StringIO(), force_terminal=True, width=160)
-    with shown(console) as stages:
-        stages(STAGE)("select", 1, 4)
-        stages(STAGE)("epochs", 3, 4, {"bce": 0.5})
+def test_what_is_left_is_known_before_the_first_item_and_never_less_than_the_part_needs() -> None:
+    clock = Clock()
+    left = progress._TimeLeft(Expected("student", 100.0, 40.0), clock)
+    assert left.update("features", 0, 10) == (100.0, 140.0)
+    clock.now = 30.0
+    assert left.update("features", 10, 10) == (70.0, 110.0)  # other parts follow
+    assert left.update("steps", 0, 50) == (70.0, 110.0)
+    clock.now = 40.0
+    assert left.update("steps", 5, 50) == (90.0, 130.0)  # slower than expected: 2 s a step
+    clock.now = 130.0
+    assert left.update("steps", 50, 50) == (0.0, 40.0)
+    assert progress._TimeLeft(Expected("student"), clock).update("steps", 0, 50) == (None, None)
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_terminal_of_any_width_shows_bar_steps_and_what_is_left(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    with shown(terminal) as stages:
+        report = stages(Expected("teacher_outputs", 100.0, 3600.0))
+        report("frozen features of view 2", 1, 8000, FACTS)
+        report = stages(Expected("student", 100.0, 3600.0))
+        report("steps", 503, 625, FACTS)
         logging.getLogger("pipeline.runner.stage").info("a line above the bar")
-    assert isinstance(console.file, io.StringIO)
-    text = console.file.getvalue()
-    for part in ("teacher: epochs", "3/4", "bce 0.5", "a line above the bar"):
-        assert part in text
+    assert "a line above the bar" in terminal.getvalue()
+    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()))
+    bar = next(line for line in lines if line.startswith("student: steps"))
+    assert len(bar.rstrip()) <= width
+    assert re.match(r"student: steps ━+[╸╺]?━* 503/625 left: 1:40, run 1:01:40 bce 0", bar)
+    assert ("images/s 812" in bar) == (width == 160)
+    features = next(line for line in lines if line.startswith("teacher_outputs"))
+    assert re.match(r"teacher_outputs: frozen features of view 2 .*1/8000 left: 1:40, run 1:01:40", features)
 
 
 def test_logging_is_as_before_afterwards() -> None:
     logger = logging.getLogger("pipeline")
     handlers = list(logger.handlers)
-    with shown(Console(file=io.StringIO())):
+    with shown(io.StringIO()):
         assert len(logger.handlers) == len(handlers) + 1
     assert logger.handlers == handlers
     assert logger.propagate

@@ -13,7 +13,6 @@ from pipeline.__main__ import main
 from pipeline.cli import stages as cli_stages
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner.stage import Pipeline
-from pipeline.stages import data
 from tests.helpers import launches
 
 
@@ -89,16 +88,15 @@ def test_what_learns_is_distributed(tmp_path: Path) -> None:
     assert distributed == ["teacher", "student", "baseline"]
 
 
-def test_only_the_first_fetches_shows_and_publishes(
+def test_only_the_first_shows_and_publishes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ran: list[str] = []
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Pipeline, "run", lambda line, *_: ran.append("line"))
-    for module, name in ((data, "fetch_if_needed"), (cli_stages, "publish")):
-        monkeypatch.setattr(module, name, lambda *_, name=name: ran.append(name))
-    for rank, expected in (("0", ["fetch_if_needed", "line", "publish"]), ("1", ["line"])):
+    monkeypatch.setattr(cli_stages, "publish", lambda *_: ran.append("publish"))
+    for rank, expected in (("0", ["line", "publish"]), ("1", ["line"])):
         ran.clear()
         monkeypatch.setenv("RANK", rank)
         assert main(["export"]) == 0

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mlkd.core.progress import silent
 from pipeline.runner import result
+from pipeline.runner.speed import FILE, Expected, Work, read_speeds
 from tests.helpers.recorder import Recorder
 
 
@@ -55,14 +58,36 @@ def test_plan_says_why(recorder: Recorder, changes: dict[str, Any], why: str) ->
 
 
 def test_plan_of_nothing_all_and_a_changed_input(recorder: Recorder) -> None:
-    first, _ = recorder.line(seconds=12.0, bytes=34).plan()
-    assert (first.why, first.seconds, first.bytes) == ("no result yet", 12.0, 34)
+    first, _ = recorder.line(work=Work(units=6, unit_s=2.0, bytes=34, work_bytes=7)).plan()
+    assert (first.why, first.seconds, first.bytes) == ("no result yet", 12.0, 34 + 7)
     recorder.run()
     decisions = recorder.line().plan()
     assert [decision.runs for decision in decisions] == [False, False]
     assert decisions[0].bytes == result.read(recorder.folder / "first").bytes > 0
     recorder.line("b").until("first").run()
     assert recorder.line("b").plan()[1].why == "its input first has changed"
+
+
+def test_estimates_come_from_the_speed_of_the_last_run_of_equal_work(recorder: Recorder) -> None:
+    work = Work(units=4, kind="net", unit_s=100.0)
+    recorder.run(work=work)
+    took = result.read(recorder.folder / "first").seconds
+    assert read_speeds(recorder.folder.parent)["first net"] == pytest.approx(took / 4, abs=0.02)
+    (recorder.folder.parent / FILE).write_text('{"first net": 3.0}')
+    first, _ = recorder.line("b", work=replace(work, units=10)).plan()
+    assert first.seconds == 30.0
+    other, _ = recorder.line("b", work=replace(work, kind="another net")).plan()
+    assert other.seconds == 400.0
+    (recorder.folder.parent / FILE).write_text("damaged")
+    assert recorder.line("b", work=work).plan()[0].seconds == 400.0
+
+
+def test_the_progress_of_a_stage_knows_what_runs_after_it(recorder: Recorder) -> None:
+    expected: list[Expected] = []
+    line = recorder.line(work=Work(unit_s=2.0))
+    second = replace(line.stages[1], work=Work(units=3, unit_s=5.0))
+    replace(line, stages=(line.stages[0], second)).run(lambda one: expected.append(one) or silent)
+    assert expected == [Expected("first", 2.0, 15.0), Expected("second", 15.0, 0.0)]
 
 
 def test_force_and_its_typo(recorder: Recorder) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.runner import result
 from pipeline.runner import stage as stages
+from pipeline.runner.speed import Work
 from pipeline.runner.stage import Context, Pipeline, Stage, StageError
 from tests.helpers.recorder import Recorder
 
@@ -164,10 +165,10 @@ def test_a_full_disk_says_what_and_where_and_loses_nothing(tmp_path: Path) -> No
 def test_no_room_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(stages.shutil, "disk_usage", lambda _: usage._replace(free=300_000_000))
-    line = Pipeline((Stage(name="big", run=lambda _: pytest.fail("ran"), bytes=2_000_000_000),), tmp_path)
+    line = Pipeline((Stage(name="big", run=lambda _: pytest.fail("ran"), work=Work(bytes=2_000_000_000)),), tmp_path)
     with pytest.raises(StageError, match=r"stage big: expected 2.2 GB free on the disk of .*, got 300.0 MB"):
         line.run()
-    Pipeline((Stage(name="small", run=lambda _: None, bytes=1000),), tmp_path).run()
+    Pipeline((Stage(name="small", run=lambda _: None, work=Work(bytes=1000)),), tmp_path).run()
 
 
 HOLDER = """

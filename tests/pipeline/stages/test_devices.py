@@ -14,9 +14,10 @@ from benchmarks.remote import DeviceEntry
 from benchmarks.run import Job
 from benchmarks.schema import DeviceFacts, DeviceResult
 from mlkd.core.progress import silent
+from pipeline.declarations import bench as declarations
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner.stage import Context
-from pipeline.stages import bench, devices
+from pipeline.stages import devices
 
 
 class Fake:
@@ -90,6 +91,6 @@ def test_a_new_bench_here_is_no_reason_to_measure_elsewhere_again(tmp_path: Path
 def test_what_changes_numbers_here_is_a_reason_to_measure_again(changes: dict[str, Any]) -> None:
     def config(**changes: Any) -> Any:
         entry = DeviceEntry(**{"name": "desk"} | changes)
-        return bench.stage(load_recipe("scenes"), entry).config
+        return declarations.bench(load_recipe("scenes"), entry).config
 
     assert config(**changes) != config() == config(name="other")

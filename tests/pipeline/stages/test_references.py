@@ -26,6 +26,7 @@ from mlkd.core.thresholds import Thresholds, tune
 from mlkd.data.prepared import read_split
 from mlkd.training import evaluate
 from pipeline import teachers
+from pipeline.declarations import export
 from pipeline.recipe.schema import DEFAULT_ENGINES, Engine, Recipe
 from pipeline.references import bundles as reference_bundles
 from pipeline.references import scores as reference_scores
@@ -230,7 +231,7 @@ def test_only_a_single_teacher_in_torch_is_a_reference(
 
 
 def test_the_stage_runs_again_for_other_engines_and_another_program(two_engines: Recipe) -> None:
-    stage = references.stage(with_engines(two_engines, *DEFAULT_ENGINES))
+    stage = export.references(with_engines(two_engines, *DEFAULT_ENGINES))
     assert stage.reads == ("data", "teacher", "student", "baseline", "precisions", "bundle")
     selected = ["onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-int8"]
     assert [engine.name for engine in stage.config["engines"]] == selected

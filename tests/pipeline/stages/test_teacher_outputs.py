@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from pipeline.declarations import distill
 from pipeline.recipe.schema import Recipe, load_recipe
 from pipeline.runner.identity import plain
-from pipeline.stages import teacher_outputs
 
 
 def test_another_number_of_frozen_stages_needs_other_stage_maps() -> None:
@@ -18,4 +18,4 @@ def test_another_number_of_frozen_stages_needs_other_stage_maps() -> None:
 
 
 def config(recipe: Recipe) -> object:
-    return plain(teacher_outputs.stage(recipe).config)
+    return plain(distill.teacher_outputs(recipe).config)
