@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import re
 import types
 import typing
@@ -14,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
@@ -97,11 +97,36 @@ def _read(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
     if typing.get_origin(kind) is tuple and dataclasses.is_dataclass(_choices(typing.get_args(kind)[0])[0]):
         return _read_list(typing.get_args(kind)[0], value, path, faults)
     try:
-        read = TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
-    except (ValidationError, TypeError):
-        faults.append(Fault(path, _mismatch(kind, value)))
-        return None
+        read = _read_simple(kind, value)
+    except TypeError:
+        from pydantic import TypeAdapter, ValidationError  # takes 0.1 s, and a valid recipe rarely needs it
+
+        try:
+            read = TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+        except (ValidationError, TypeError):
+            faults.append(Fault(path, _mismatch(kind, value)))
+            return None
     return read.expanduser().absolute() if isinstance(read, Path) else read
+
+
+def _read_simple(kind: Any, value: Any) -> Any:
+    """Read a value of the most frequent kinds as pydantic reads it; raises TypeError for any other."""
+    choices = _choices(kind)
+    if value is None and type(None) in choices:
+        return None
+    kinds = [choice for choice in choices if choice is not type(None)]
+    if len(kinds) != 1:
+        raise TypeError(kind)
+    (kind,) = kinds
+    if kind in (int, str, bool) and type(value) is kind:
+        return value
+    if kind is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if kind is Path and isinstance(value, str):
+        return Path(value)
+    if typing.get_origin(kind) is typing.Literal and value in typing.get_args(kind) and isinstance(value, str):
+        return value
+    raise TypeError(kind)
 
 
 def _read_list(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:

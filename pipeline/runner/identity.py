@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -64,6 +65,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else text[:37] + "…"
 
 
+@functools.cache  # it parses the whole description of the package
 def package_version(package: str) -> str:
     """Return the installed version of a distribution, or NOT_INSTALLED."""
     try:

@@ -16,7 +16,6 @@ from mlkd.core.cache import cache_root
 from mlkd.core.files import sha256_of
 from mlkd.core.progress import Progress, silent
 from mlkd.data.scenes.packages import PACKAGES, Package
-from mlkd.data.scenes.unpack import UnpackError, unpack
 
 log = logging.getLogger(__name__)
 
@@ -164,6 +163,8 @@ def _fetch_error(packages: Sequence[Package], cause: str) -> FetchError:
 
 def _unpack_all(root: Path, packages: list[Package], files: dict[str, tuple[str, Path]], progress: Progress) -> None:
     """Add the packages to those that are unpacked."""
+    from mlkd.data.scenes.unpack import UnpackError, unpack
+
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     record = _record(root)

@@ -8,12 +8,13 @@ import os
 import re
 import sys
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import yaml
 
+WILD = re.compile(r"[*?[]")
 MAPPING = Path(__file__).with_name("scenes.yaml")
 
 
@@ -70,19 +71,30 @@ def alternatives(pattern: str) -> list[str]:
     return [full for option in choice.group(1).split(",") for full in alternatives(head + option + tail)]
 
 
-def matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """Compile one expression for all patterns; `*` also matches a slash; without a pattern nothing matches."""
-    parts = [fnmatch.translate(choice) for pattern in patterns for choice in alternatives(pattern)]
-    return re.compile("|".join(parts) if parts else r"(?!)")
+def matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """Return whether a text matches one of the patterns; `*` also matches a slash; without a pattern nothing matches.
+
+    Only patterns with more than a `*` at the end need a regular expression, which takes long to compile.
+    """
+    choices = [choice for pattern in patterns for choice in alternatives(pattern)]
+    whole = {choice for choice in choices if not WILD.search(choice)}
+    beginnings = tuple(choice[:-1] for choice in choices if choice[-1:] == "*" and not WILD.search(choice[:-1]))
+    others = [choice for choice in choices if choice not in whole and choice[:-1] not in beginnings]
+    expression = re.compile("|".join(map(fnmatch.translate, others)) if others else r"(?!)")
+    return lambda text: text in whole or text.startswith(beginnings) or expression.match(text) is not None
 
 
 def select(names: Sequence[str], patterns: tuple[str, ...]) -> list[str]:
     """Select from sorted names those that match a pattern; only names that begin as the pattern does are compared."""
     found: set[str] = set()
+    near: Iterable[str]
     for choice in (choice for pattern in patterns for choice in alternatives(pattern)):
-        beginning = re.split(r"[*?[]", choice, maxsplit=1)[0]
+        beginning = WILD.split(choice, maxsplit=1)[0]
         first, end = bisect_left(names, beginning), bisect_left(names, beginning + chr(sys.maxunicode))
-        found.update(filter(re.compile(fnmatch.translate(choice)).match, names[first:end]))
+        near = names[first:end]
+        if near and choice != f"{beginning}*":  # else all of them match
+            near = filter(re.compile(fnmatch.translate(choice)).match, near)
+        found.update(near)
     return sorted(found)
 
 
@@ -96,9 +108,7 @@ def mapped_sources(root: Path, mapping: Mapping) -> Sources:
         excluded = matcher(rule.without)
         stems = {name: PurePosixPath(name).stem for name in select(names, rule.patterns) if name.endswith(".png")}
         cutouts[rule.name] = [
-            Path(files[name])
-            for name, stem in stems.items()
-            if not (excluded.match(stem) or excluded.match(name) or never.match(stem))
+            Path(files[name]) for name, stem in stems.items() if not (excluded(stem) or excluded(name) or never(stem))
         ]
         if not cutouts[rule.name]:
             raise ValueError(
@@ -113,9 +123,9 @@ def mapped_sources(root: Path, mapping: Mapping) -> Sources:
 def _short_names(root: Path, mapping: Mapping) -> dict[str, str]:
     """Return the files of all images by their short names; as text, because there are ten thousand."""
     return {
-        f"{short}{file[len(str(root / folder)) :]}": file
-        for short, folder in mapping.roots.items()
-        for file in _files(str(root / folder))
+        short + file.removeprefix(folder): file
+        for short, folder in ((short, str(root / inside)) for short, inside in mapping.roots.items())
+        for file in _files(folder)
         if file.endswith((".png", ".jpg"))
     }
 

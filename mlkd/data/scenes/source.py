@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import SOURCE_SPLITS, ImageSource, Listing, Sample
-from mlkd.data.paths import fingerprint_files
+from mlkd.data.paths import fingerprint_files, relative_name
 from mlkd.data.scenes.fetch import fetched_images
 from mlkd.data.scenes.mapping import Sources, folder_backgrounds, folder_cutouts, mapped_sources, read_mapping
 
@@ -62,8 +62,7 @@ class Scenes(ImageSource):
         sources = self._sources()
         rules = {
             "labels": {
-                label: [file.relative_to(sources.root).as_posix() for file in files]
-                for label, files in sources.cutouts.items()
+                label: [relative_name(file, sources.root) for file in files] for label, files in sources.cutouts.items()
             },
             "at_most": sources.at_most,
             "themes": sources.themes,
