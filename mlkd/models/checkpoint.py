@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
-
-from safetensors import safe_open
+from typing import TYPE_CHECKING, Any, get_args
 
 from mlkd.core.files import write_file
 from mlkd.core.labels import Labels
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 BEST = "best.safetensors"
 LAST = "last.safetensors"
+HEADER_BYTES = 100_000_000  # the longest header that the format allows
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -34,12 +34,23 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and facts that `write` stored.  Raises ValueError for a missing or damaged file."""
-    return _read(path, "pt", lambda file: {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118  (no mapping)
+    from safetensors import safe_open
+
+    with _readable(path), safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
+        return tensors, json.loads(file.metadata()["facts"])
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """Only the facts, without reading the tensors.  Raises ValueError for a missing or damaged file."""
-    return _read(path, "np", lambda _: {})[1]
+    """Only the facts, from the header of the file.  Raises ValueError for a missing or damaged file."""
+    with _readable(path), path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(min(length, HEADER_BYTES)))
+        facts: dict[str, Any] = json.loads(header.pop("__metadata__")["facts"])
+        size = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
+        if path.stat().st_size != size:
+            raise ValueError(f"{path.stat().st_size} bytes instead of {size}")
+        return facts
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -73,13 +84,12 @@ def load_labels(folder: Path, name: str = BEST) -> Labels:
     return Labels(tuple(read_facts(folder / name)["labels"]))
 
 
-def _read(
-    path: Path, framework: Literal["pt", "np"], tensors: Callable[[Any], dict[str, Tensor]]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise ValueError that names the file if it is missing or damaged."""
     if not path.is_file():
         raise ValueError(f"checkpoint: expected the file {path}, got none; run the stage that writes it")
     try:
-        with safe_open(path, framework=framework) as file:
-            return tensors(file), json.loads(file.metadata()["facts"])
+        yield
     except Exception as cause:  # safetensors has untyped exceptions of its own
         raise ValueError(f"checkpoint {path}: expected a complete safetensors file, got {cause}; delete it") from cause

@@ -10,7 +10,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import yaml
 
@@ -106,7 +106,8 @@ def mapped_sources(root: Path, mapping: Mapping) -> Sources:
     themes: dict[str, tuple[str, ...]] = {}
     for rule in mapping.rules:
         excluded = matcher(rule.without)
-        stems = {name: PurePosixPath(name).stem for name in select(names, rule.patterns) if name.endswith(".png")}
+        drawn = [name for name in select(names, rule.patterns) if name.endswith(".png")]
+        stems = {name: name.rpartition("/")[2].removesuffix(".png") for name in drawn}
         cutouts[rule.name] = [
             Path(files[name]) for name, stem in stems.items() if not (excluded(stem) or excluded(name) or never(stem))
         ]
