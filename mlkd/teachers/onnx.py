@@ -112,11 +112,8 @@ class OnnxTeacher:
             )
         return str(fitting[0])
 
-    def _input_type(self, session: Any) -> Any:
+    def _input_type(self, session: Any) -> str:
         """The type of the input; its shape is checked."""
-
-        import numpy as np
-
         inputs = session.get_inputs()
         shape = (self.image_px,) * 2 + (3,) if self.layout == "NHWC" else (3,) + (self.image_px,) * 2
         listed = ", ".join(f"{node.type} {node.shape}" for node in inputs)
@@ -126,8 +123,8 @@ class OnnxTeacher:
                 f"teacher {self.path}: expected one input of uint8, float or float16 (B, {shape[0]}, {shape[1]}, "
                 f"{shape[2]}), got {listed}; correct layout or image_px"
             )
-        dtype = np.dtype(_TYPES[inputs[0].type])
-        if dtype == np.uint8 and (self.mean, self.std, self.white) != ((0.0,) * 3, (1.0,) * 3, 1):
+        dtype = _TYPES[inputs[0].type]
+        if dtype == "uint8" and (self.mean, self.std, self.white) != ((0.0,) * 3, (1.0,) * 3, 1):
             raise ValueError(
                 f"teacher {self.path}: expected no mean, std and white for a graph that reads uint8, got {self.mean}, "
                 f"{self.std} and {self.white}; leave them out"
@@ -154,7 +151,7 @@ def _read_names(text: str, *, as_json: bool) -> tuple[str, ...]:
 class _LoadedGraph:
     config: OnnxTeacher
     session: Any
-    dtype: Any
+    dtype: str
     output: str
     columns: list[int]
     label_count: int
@@ -183,18 +180,16 @@ class _LoadedGraph:
 
     def _values(self, pixels: NDArray[np.uint8]) -> NDArray[Any]:
         """The input of the graph for pixels (B, H, W, 3)."""
-
         import numpy as np
 
         values: NDArray[Any] = pixels if self.config.channels == "rgb" else pixels[..., ::-1]
-        if self.dtype != np.uint8:
+        if self.dtype != "uint8":
             mean, std = (np.array(three, np.float32) for three in (self.config.mean, self.config.std))
             values = ((values.astype(np.float32) / (255 / self.config.white) - mean) / std).astype(self.dtype)
         return np.ascontiguousarray(values if self.config.layout == "NHWC" else values.transpose(0, 3, 1, 2))
 
     def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """The output (B, L); a graph with a fixed batch size runs in parts, the last one filled up."""
-
         import numpy as np
 
         node = self.session.get_inputs()[0]
@@ -215,7 +210,6 @@ class _LoadedGraph:
         return values
 
     def _logits(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        import numpy as np
         import torch
 
         low, high = float(values.min()), float(values.max())
@@ -230,7 +224,7 @@ class _LoadedGraph:
             raise ValueError(
                 f"teacher {self.config.path}: expected scores in 0..1, got {low:.4g}..{high:.4g}; set output: logits"
             )
-        return np.asarray(torch.from_numpy(values).logit(CLIP).numpy())
+        return torch.from_numpy(values).logit(CLIP).numpy()
 
 
 def _open(path: Path) -> Any:
