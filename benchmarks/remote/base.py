@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.config import DeviceEntry
+from benchmarks.config import DeviceEntry as DeviceEntry
 from benchmarks.device.tagger_process import Program
 from export.bundle.bundle import PROGRAM, read_bundle
 from mlkd.core.files import write_file
