@@ -46,9 +46,11 @@ def features_folder(context: Context) -> Path:
 
 def prepare_run(recipe: Recipe, progress: Progress) -> None:
     """Check the names of the backbones before anything takes long, and fetch the images of the demo data."""
-    for trained in (recipe.teacher, recipe.student):
-        if trained is not None:
-            backbone.check(trained.model.backbone)
+    for name, trained in (("teacher", recipe.teacher), ("student", recipe.student)):
+        try:
+            backbone.check(trained.model.backbone if trained else recipe.student.model.backbone)
+        except ValueError as cause:
+            raise ValueError(f"{name}.{cause}") from None
     if recipe.data.needs_fetch():
         fetch_images(progress)
 

@@ -12,7 +12,11 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["pipeline.stages"])
+STAGES = [  # their modules, which a command imports when it runs them
+    f"pipeline.stages.{name}"
+    for name in ("data", "student", "teacher_outputs", "onnx", "engines", "bundle", "references", "bench", "report")
+]
+_CONTEXT.set_forkserver_preload(STAGES)
 
 
 @dataclass(frozen=True)
