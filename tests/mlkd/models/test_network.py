@@ -85,7 +85,7 @@ def test_unknown_backbone_names_close_ones() -> None:
         ValueError,
         match=r"model.backbone: expected a timm model, got 'tf_efficientnet_lite9'; did you mean tf_efficientnet_lite",
     ):
-        replace(SMALL, backbone="tf_efficientnet_lite9")
+        replace(SMALL, backbone="tf_efficientnet_lite9").build(3)
 
 
 @pytest.mark.parametrize("backbone", STAGES)
