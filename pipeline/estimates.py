@@ -23,7 +23,8 @@ from pipeline.runner.identity import plain
 from pipeline.runner.speed import Work
 
 ASSUMED_LABELS = 80  # as COCO has, where nothing is known yet
-PIXEL_S, FULL = 1.2e-6, 2.5  # a training image of one pixel with frozen layers; times as long without
+IMAGE_S, PIXEL_S = 0.0075, 5.5e-7  # a training image with frozen layers, and each of its pixels
+FULL = 2.0  # times as long without frozen layers
 STORED_VIEW = 0.5  # computing the stored features of a view, in epochs
 BYTES_A_PARAMETER = 20  # weights, their average, the optimiser's state
 SHARES = 0.7, 0.1, 0.2  # train, val and test of a source that does not say
@@ -93,7 +94,7 @@ def _trainings(recipe: Recipe, images: Images, folder: Path) -> dict[str, Work]:
         return Work(
             units=images.train * passes,
             kind=f"{_name(model, how)} {'+'.join(sorted(loss.kind for loss in how.losses if loss.weight))}",
-            unit_s=PIXEL_S * model.image_px**2 * (1 if how.frozen_groups else FULL),
+            unit_s=(IMAGE_S + PIXEL_S * model.image_px**2) * (1 if how.frozen_groups else FULL),
             bytes=BYTES_A_PARAMETER * (cost.parameters if cost else 5_000_000),
             work_bytes=values if cost and values <= cost.features_limit else 0,
         )
@@ -107,7 +108,7 @@ def _trainings(recipe: Recipe, images: Images, folder: Path) -> dict[str, Work]:
     outputs = Work(
         units=kept,
         kind=_name(model, how),
-        unit_s=PIXEL_S * model.image_px**2 / 4,
+        unit_s=(IMAGE_S + PIXEL_S * model.image_px**2) / 4,
         bytes=2 * kept * count + _map_bytes(recipe, count, kept),
     )
     return {"teacher": training(model, how), "teacher_outputs": outputs, "student": student, "baseline": baseline}
