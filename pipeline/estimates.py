@@ -27,6 +27,7 @@ IMAGE_S, PIXEL_S = 0.0075, 5.5e-7  # a training image with frozen layers, and ea
 FULL = 2.0  # times as long without frozen layers
 STORED_VIEW = 0.5  # computing the stored features of a view, in epochs
 BYTES_A_PARAMETER = 20  # weights, their average, the optimiser's state
+THROUGHPUT_S = 30.0  # the search for batch and streams of an engine
 SHARES = 0.7, 0.1, 0.2  # train, val and test of a source that does not say
 
 
@@ -133,16 +134,19 @@ def _map_bytes(recipe: Recipe, labels: int, kept: int) -> int:
 def _exports(recipe: Recipe, images: Images, devices: int) -> dict[str, Work]:
     """Constant parts count as so many images more."""
     bench, engines = recipe.bench, len(recipe.export.engines)
-    references = 2 * len(select_engines(recipe)) + 4  # of teacher and baseline, and the models in torch
+    models = 2 if bench.all_references else 1  # the teacher, and the baseline
+    references = models * (len(select_engines(recipe)) + 2)  # and those in torch
     area, px = recipe.student.model.image_px**2, f"{recipe.student.model.backbone} {recipe.student.model.image_px} px"
     families = len({engine.precision for engine in recipe.export.engines} & set(INT8))
     calibrated = families * (recipe.export.calibration_images + images.val // 2 + 1000)
     starts = engines * bench.processes + references * bench.reference_processes
     queries = bench.queries + 500  # the start of a process and its warm-up
+    units = starts * queries + engines * images.test / 10
+    more_s = engines * (bench.sustained_s + (THROUGHPUT_S if bench.throughput else 0.0))
     measured = Work(
-        units=starts * queries + engines * images.test / 10,
-        kind=f"{px}{' sustained' if bench.sustained_s else ''}",
-        unit_s=1.2e-6 * area + 0.004 + (engines * bench.sustained_s / (starts * queries)),
+        units=units,
+        kind=f"{px} {'throughput' if bench.throughput else ''} {bench.sustained_s:g} s",
+        unit_s=0.004 + 5e-7 * area + more_s / units,
         bytes=10_000_000,
     )
     return {
