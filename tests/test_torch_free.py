@@ -55,8 +55,7 @@ def test_every_torch_free_module_imports_without_torch() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_init_prints_everything_before_it_imports_torch(tmp_path: Path) -> None:
-    """Only the check of the recipe that it writes needs it."""
+def test_init_needs_no_torch(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     for number in range(12):
         place = folder / ("cat" if number % 2 else "dog")
@@ -68,9 +67,9 @@ def test_init_prints_everything_before_it_imports_torch(tmp_path: Path) -> None:
     assert looked.returncode == 0, looked.stderr
     assert looked.stdout.endswith("nothing was written; run without --look to write the recipe\n")
     written = run(code, str(folder), "--out", str(tmp_path / "mine.yaml"))
-    assert "a torch-free module imported" in written.stderr
-    assert written.stdout == "".join(looked.stdout.splitlines(keepends=True)[:-1])
-    assert not (tmp_path / "mine.yaml").exists()
+    assert written.returncode == 0, written.stderr
+    assert written.stdout.startswith("".join(looked.stdout.splitlines(keepends=True)[:-1]))
+    assert (tmp_path / "mine.yaml").is_file()
 
 
 def test_the_learning_part_would_be_noticed() -> None:

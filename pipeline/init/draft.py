@@ -91,7 +91,7 @@ GATES = """\
 def init(folder: Path, given: Mapping[str, Any], out: Path | None, *, force: bool = False, look: bool = False) -> None:
     """Describe the folder and write a recipe for it to `out`; nothing is written into the folder.
 
-    `given` holds keys of the data section; `look` writes nothing at all, and imports no torch.  Raises ValueError with
+    `given` holds keys of the data section; `look` writes nothing at all.  Raises ValueError with
     advice that names options of this command.
     """
     if out is None:
@@ -115,7 +115,7 @@ def init(folder: Path, given: Mapping[str, Any], out: Path | None, *, force: boo
     if look:
         print("nothing was written; run without --look to write the recipe")
         return
-    from pipeline.recipe.schema import check, read_recipe  # imports torch, which takes seconds
+    from pipeline.recipe.schema import check, read_recipe
 
     text = recipe_text(surveyed)
     check(read_recipe(text, out))

@@ -175,7 +175,7 @@ def test_a_teacher_at_chance_is_told_before_it_teaches(
     inputs = {"data": tmp_path / "runs/data"}
     split = read_split(inputs["data"], "select")
     rng = np.random.default_rng(5)
-    monkeypatch.setattr(teachers.mlkd_teachers, "scores", lambda *_: rng.random(split.targets.shape))
+    monkeypatch.setattr("mlkd.teachers.scores", lambda *_: rng.random(split.targets.shape))
     teachers.measure(recipe, inputs, tmp_path)
     assert f"teacher: {CHECK}" in caplog.text
     assert json.loads((tmp_path / teachers.SELECT).read_text())["chance"] > split.targets.mean()

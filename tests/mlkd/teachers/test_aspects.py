@@ -15,7 +15,7 @@ from mlkd.core.labels import Labels
 from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
 from mlkd.models.outputs import Outputs
-from mlkd.teachers import base, scores
+from mlkd.teachers import scores
 from mlkd.teachers.base import Aspects, ImagesBySize
 from mlkd.teachers.cache import TeacherOutputs
 from mlkd.teachers.record import record
@@ -44,7 +44,7 @@ def by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_aspect_ratios_in_evaluation(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "scored_at_once", lambda px, cuda: 3)
+    monkeypatch.setattr("mlkd.data.loader.scored_at_once", lambda px, cuda: 3)
     split = read_split(prepared, "test")
     got = scores(Echo(), split)
     expected = [1 + int(file.stem) / 4 for file in split.files]

@@ -136,11 +136,11 @@ def test_a_killed_fetch_resumes(archive: Archive, monkeypatch: pytest.MonkeyPatc
     def killed(package: Path, out: Path) -> str:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fetching, "unpack", killed)
+    monkeypatch.setattr("mlkd.data.scenes.unpack.unpack", killed)
     with pytest.raises(KeyboardInterrupt):
         fetch()
     assert not fetching.images_root().exists()
-    monkeypatch.setattr(fetching, "unpack", unpack)
+    monkeypatch.setattr("mlkd.data.scenes.unpack.unpack", unpack)
     whole, cut = (next(fetching.downloads().glob(f"{name}_*.deb")) for name in ("cats", "dogs"))
     cut.write_bytes(cut.read_bytes()[:50])
     assert sha256_of(whole) == archive.packages[0].sha256
