@@ -138,12 +138,14 @@ class _Bar:
         self._clear()
 
     def __call__(self, what: str, done: int, total: int, facts: Mapping[str, float] | None = None, /) -> None:
-        if what != self.what:
-            self._clear()
-            self.what = what
-            self.task = self.bars.add_task(f"{self.left.expected.stage}: {what}", total=total, left="", facts="")
         left = "left: " + ", run ".join(map(_clock, self.left.update(what, done, total)))
-        self.bars.update(self.task, completed=done, total=total, left=left, facts=facts_text(facts))
+        fields = {"completed": done, "total": total, "left": left, "facts": facts_text(facts)}
+        if what == self.what:
+            self.bars.update(self.task, **fields)
+            return
+        self._clear()
+        self.what = what
+        self.task = self.bars.add_task(f"{self.left.expected.stage}: {what}", **fields)
 
     def _clear(self) -> None:
         for task in self.bars.task_ids:

@@ -63,9 +63,9 @@ def test_a_terminal_of_any_width_shows_bar_steps_and_what_is_left(width: int, mo
     with shown(terminal) as stages:
         report = stages(Expected("teacher_outputs", 100.0, 3600.0))
         report("frozen features of view 2", 1, 8000, FACTS)
+        logging.getLogger("pipeline.runner.stage").info("a line above the bar")
         report = stages(Expected("student", 100.0, 3600.0))
         report("steps", 503, 625, FACTS)
-        logging.getLogger("pipeline.runner.stage").info("a line above the bar")
     assert "a line above the bar" in terminal.getvalue()
     lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue()))
     bar = next(line for line in lines if line.startswith("student: steps"))
