@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mlkd.core.progress import Progress as Report
 from pipeline.runner.speed import Expected
@@ -139,7 +139,7 @@ class _Bar:
 
     def __call__(self, what: str, done: int, total: int, facts: Mapping[str, float] | None = None, /) -> None:
         left = "left: " + ", run ".join(map(_clock, self.left.update(what, done, total)))
-        fields = {"completed": done, "total": total, "left": left, "facts": facts_text(facts)}
+        fields: dict[str, Any] = {"completed": done, "total": total, "left": left, "facts": facts_text(facts)}
         if what == self.what:
             self.bars.update(self.task, **fields)
             return
