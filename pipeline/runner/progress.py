@@ -15,7 +15,7 @@ from pipeline.runner.speed import Expected
 from pipeline.runner.stage import duration
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 log = logging.getLogger(__name__)
 
@@ -135,12 +135,13 @@ class _Bar:
     def __init__(self, bars: Progress, left: _TimeLeft) -> None:
         self.bars, self.left = bars, left
         self.what = ""
+        self.task: TaskID | None = None
         self._clear()
 
     def __call__(self, what: str, done: int, total: int, facts: Mapping[str, float] | None = None, /) -> None:
         left = "left: " + ", run ".join(map(_clock, self.left.update(what, done, total)))
         fields: dict[str, Any] = {"completed": done, "total": total, "left": left, "facts": facts_text(facts)}
-        if what == self.what:
+        if what == self.what and self.task is not None:
             self.bars.update(self.task, **fields)
             return
         self._clear()
