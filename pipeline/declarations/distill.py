@@ -51,7 +51,7 @@ def teacher(recipe: Recipe, teacher: Trained) -> Stage:
         run=body("teacher", recipe, teacher),
         reads=("data",),
         config={**plain(teacher), "views": recipe.views, "seed": recipe.seed},
-        version=3,  # frozen layers keep their statistics
+        version=4,  # own weight gradient of depthwise convolutions on small maps
         packages=PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, teacher.model),
@@ -72,7 +72,7 @@ def teacher_outputs(recipe: Recipe) -> Stage:
             "stage_maps_for": maps if "features" in student.training.needs else None,
             **teachers.ready(recipe),
         },
-        version=3,  # frozen layers in float16
+        version=4,  # batch norms of frozen layers folded
         packages=(*PACKAGES, *(["onnxruntime-gpu"] if recipe.ready_teachers else [])),
         outside=partial(teachers.hashes, recipe),
     )
@@ -86,7 +86,7 @@ def student(recipe: Recipe) -> Stage:
         run=body("student", recipe),
         reads=("data", *live, "teacher_outputs"),
         config={**plain(recipe.student), "seed": recipe.seed},
-        version=5,  # frozen layers keep their statistics
+        version=6,  # own weight gradient of depthwise convolutions on small maps
         packages=PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, recipe.student.model),
@@ -112,7 +112,7 @@ def baseline(recipe: Recipe) -> Stage:
         run=body("baseline", recipe),
         reads=("data",),
         config={"model": model, "training": training, "views": recipe.views, "seed": recipe.seed},
-        version=3,  # frozen layers keep their statistics
+        version=4,  # own weight gradient of depthwise convolutions on small maps
         packages=PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, model),
