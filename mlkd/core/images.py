@@ -111,9 +111,10 @@ def reduced(source: Path | bytes, image_px: int) -> object:
         return None
 
 
-def aspect(source: Path) -> float:
+def aspect(source: Path | bytes) -> float:
     """Width divided by height of the upright image, from the header alone.  Raises UnreadableImageError."""
-    with _reading(source.name), _stream(source) as stream, _identified(stream) as image:
+    name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
+    with _reading(name), _stream(source) as stream, _identified(stream) as image:
         width, height = image.size
         turned = _orientation(image) >= 5
         return height / width if turned else width / height

@@ -4,8 +4,9 @@ from mlkd.data.scenes.source import Scenes
 from mlkd.data.sources.coco import Coco
 from mlkd.data.sources.folder import Folder
 from mlkd.data.sources.nuswide import NusWide
+from mlkd.data.sources.shards import Shards
 from mlkd.data.sources.voc import Voc
 
-Source = Scenes | Coco | Voc | NusWide | Folder
+Source = Scenes | Coco | Voc | NusWide | Folder | Shards
 
-__all__ = ["Coco", "Folder", "NusWide", "Scenes", "Source", "Voc"]
+__all__ = ["Coco", "Folder", "NusWide", "Scenes", "Shards", "Source", "Voc"]

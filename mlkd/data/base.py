@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
+from mlkd.data.shards.member import Member
+from mlkd.data.shards.order import Order
 
 SOURCE_SPLITS = ("train", "val", "test")
 LABELS_WITH_IMAGES = "labels with images"  # a count of a published data set
@@ -44,7 +46,7 @@ class Sample:
     """One image file with its labels."""
 
     name: str  # unique in the data set
-    file: Path
+    file: Path | Member
     positives: tuple[int, ...]  # columns of the labels that the image has
     group: str  # images of one group stay in one split
     boxes: tuple[Box, ...] = ()  # of the objects, where the source has them
@@ -106,6 +108,7 @@ class Listing:
     declared: dict[str, int] = field(default_factory=dict)  # images of each label in the source's files, if it has such
     left_out: LeftOutLabels = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    streamed: Order | None = None  # of the training images, where they stay in shards and no arrays are made of them
 
 
 class ImageSource(Protocol):

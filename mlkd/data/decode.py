@@ -6,7 +6,7 @@ import hashlib
 import multiprocessing
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -24,10 +24,14 @@ from mlkd.core.images import UnreadableImageError, decode, reduced, resize
 from mlkd.core.progress import Progress
 from mlkd.data.base import Finding, LeftOut, Sample
 from mlkd.data.leakage import Decoded
+from mlkd.data.shards.member import Member
 
 CHUNK = 64  # images that a process takes at a time
 MANY = 500  # images from which on it pays to start processes: two cores break even at about 500
 UNREADABLE = "unreadable image"  # reason for which images are left out
+
+File = Path | Member
+Arrays = Mapping[int, Path | None]  # the .npy file by size; None: images are decoded, and not stored
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,7 @@ class DecodeResult:
 
 
 def decode_split(
-    split: str, samples: Sequence[Sample], arrays: dict[int, Path], progress: Progress, left_out: LeftOut
+    split: str, samples: Sequence[Sample], arrays: Arrays, progress: Progress, left_out: LeftOut
 ) -> tuple[list[Decoded], list[DecodeResult]]:
     """Decode a split into arrays by size, with a row for every image; unreadable images go to `left_out`.
 
@@ -58,13 +62,14 @@ def decode_split(
     return decoded, results
 
 
-def decode_files(files: Sequence[Path], arrays: dict[int, Path], progress: Callable[[int], None]) -> list[DecodeResult]:
+def decode_files(files: Sequence[File], arrays: Arrays, progress: Callable[[int], None]) -> list[DecodeResult]:
     """Fill a new (N, px, px, 3) .npy at every size from N files; the row of an unreadable file stays black.
 
     `progress` gets the number of files that are done.  Raises RuntimeError if a process dies.
     """
     for px, file in arrays.items():
-        create_array(file, np.uint8, (len(files), px, px, 3)).flush()
+        if file is not None:
+            create_array(file, np.uint8, (len(files), px, px, 3)).flush()
     processes = len(sched_getaffinity(0))
     if processes > 1 and len(files) >= MANY:
         return _in_processes(files, arrays, progress, processes)
@@ -76,7 +81,7 @@ def decode_files(files: Sequence[Path], arrays: dict[int, Path], progress: Calla
 
 
 def _in_processes(
-    files: Sequence[Path], arrays: dict[int, Path], progress: Callable[[int], None], processes: int
+    files: Sequence[File], arrays: Arrays, progress: Callable[[int], None], processes: int
 ) -> list[DecodeResult]:
     """Every process writes its own rows, so that the result does not depend on their order."""
     starts = range(0, len(files), CHUNK)
@@ -100,7 +105,7 @@ def _in_processes(
     return [result for start in starts for result in results[start]]
 
 
-def _format_death(codes: Sequence[int | None], suspects: Sequence[Path]) -> str:
+def _format_death(codes: Sequence[int | None], suspects: Sequence[File]) -> str:
     ended_by_pool = (None, 0, -signal.SIGTERM)
     codes = [code for code in codes if code not in ended_by_pool]
     killed = [signal.Signals(-code).name for code in codes if code is not None and code < 0]
@@ -111,9 +116,9 @@ def _format_death(codes: Sequence[int | None], suspects: Sequence[Path]) -> str:
     )
 
 
-def _decode_chunk(files: Sequence[Path], arrays: dict[int, Path], start: int) -> list[DecodeResult]:
+def _decode_chunk(files: Sequence[File], arrays: Arrays, start: int) -> list[DecodeResult]:
     """Write the rows from `start` on in every array."""
-    maps = {px: np.load(file, mmap_mode="r+") for px, file in arrays.items()}
+    maps = {px: np.load(file, mmap_mode="r+") if file else None for px, file in arrays.items()}
     results: list[DecodeResult] = []
     for row, file in enumerate(files, start):
         try:
@@ -123,7 +128,8 @@ def _decode_chunk(files: Sequence[Path], arrays: dict[int, Path], start: int) ->
             results.append(DecodeResult(unreadable=f"{file}: {cause}"))
             continue
         for px, view in views.items():
-            maps[px][row] = view
+            if (array := maps[px]) is not None:
+                array[row] = view
         results.append(DecodeResult(hashlib.sha256(content).hexdigest(), scaled=scaled))
     return results
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +16,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mlkd.data.augment import Views
+from mlkd.data.decode import decode_sizes
 from mlkd.data.prepared import Split
 
 Batch = tuple[NDArray[np.int64], tuple[Tensor, ...]]  # rows of the split, and their images at each size
+
+Item = TypeVar("Item")
 
 
 class DeadWorkerError(RuntimeError):
@@ -119,27 +123,36 @@ class AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
     """One view of every image of a split, at each size."""
 
     def __init__(self, split: Split, sizes: tuple[int, ...], views: Views, seed: int, view: int) -> None:
-        self.pixels = [split.pixels(px) for px in sizes]
+        self.split, self.sizes = split, sizes
+        self.arrays = [] if split.shards else [split.pixels(px) for px in sizes]
         self.views, self.seed, self.view = views, seed, view
 
     def __len__(self) -> int:
-        return len(self.pixels[0])
+        return len(self.split)
 
     def __getitem__(self, row: int) -> tuple[int | Tensor, ...]:
-        images = (self.views.apply(pixels[row], seed=self.seed, row=row, view=self.view) for pixels in self.pixels)
-        return row, *images
+        if self.split.shards:
+            pixels = list(decode_sizes(self.split.shards.read(row, row + 1)[0], self.sizes)[0].values())
+        else:
+            pixels = [array[row] for array in self.arrays]
+        return row, *(self.views.apply(image, seed=self.seed, row=row, view=self.view) for image in pixels)
 
     def batches(self, rows: Sequence[Sequence[int]], processes: int) -> Iterator[Batch]:
         """Yield batches of these rows, prepared by so many processes.  Raises DeadWorkerError."""
-        try:
-            pinned = torch.cuda.is_available()
-            loader = DataLoader(self, batch_sampler=map(list, rows), num_workers=processes, pin_memory=pinned)
-            for indices, *images in loader:
-                yield indices.numpy(), tuple(images)
-        except RuntimeError as cause:
-            if not str(cause).startswith("DataLoader worker (pid"):
-                raise
-            raise DeadWorkerError(
-                f"images: expected the loading process to live, got: {cause}; "
-                "memory or /dev/shm may be full: free some, or lower batch_size, and rerun the command"
-            ) from cause
+        pinned = torch.cuda.is_available()
+        loader = DataLoader(self, batch_sampler=map(list, rows), num_workers=processes, pin_memory=pinned)
+        for indices, *images in living(loader):
+            yield indices.numpy(), tuple(images)
+
+
+def living(batches: Iterable[Item]) -> Iterator[Item]:
+    """Yield the items of a DataLoader.  Raises DeadWorkerError if one of its processes dies."""
+    try:
+        yield from batches
+    except RuntimeError as cause:
+        if not str(cause).startswith("DataLoader worker (pid"):
+            raise
+        raise DeadWorkerError(
+            f"images: expected the loading process to live, got: {cause}; "
+            "memory or /dev/shm may be full: free some, or lower batch_size, and rerun the command"
+        ) from cause

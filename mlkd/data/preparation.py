@@ -17,11 +17,20 @@ from mlkd.core.progress import Progress, silent
 from mlkd.data.audit import audit, compare_counts, count_labels
 from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, LeftOut, Listing
 from mlkd.data.copies import unite_copies
-from mlkd.data.decode import UNREADABLE, DecodeResult, decode_split, scaling_findings, unsupported_findings
+from mlkd.data.decode import UNREADABLE, Arrays, DecodeResult, decode_split, scaling_findings, unsupported_findings
 from mlkd.data.leakage import COPY, Decoded, group_keys, refuse_leaks, refuse_unlabelled
+from mlkd.data.shards.index import write_index
+from mlkd.data.shards.member import Member
+from mlkd.data.shards.order import Order
 from mlkd.data.splits import split_val
 
 _log = logging.getLogger(__name__)
+
+NOT_COMPARED = Finding(
+    "Training images in shards are compared by content alone.",
+    "Re-encoded or resized copies in two splits are not found; scripts/to_shards.py removes them.",
+    note=True,
+)
 
 
 def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Progress = silent) -> None:
@@ -41,7 +50,10 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
     left_out.causes.update(listing.skipped)
     decoded, findings = _decode(listing, out, sizes, progress, left_out)
     arrays = {split: out / f"{split}.{min(sizes)}.npy" for split in decoded}
-    decoded, copies = unite_copies(listing, decoded, arrays, left_out)
+    if listing.streamed:  # the shards are split already, and greys of all images are not at hand
+        copies = [NOT_COMPARED]
+    else:
+        decoded, copies = unite_copies(listing, decoded, arrays, left_out)
     _write_json(out / "skipped.json", left_out.causes)
     parts = _parts(decoded, listing, out)
     samples = [image.sample for part in parts.values() for image in part]
@@ -49,8 +61,11 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
     targets, label_mask = {}, {}
     for name, images in parts.items():
         targets[name], label_mask[name] = _targets(images, len(listing.labels))
-        _write_split(out, name, images, targets[name], label_mask[name])
-    _write_pixels(out, parts, sizes)
+        streamed = listing.streamed if name == "train" else None
+        _write_split(out, name, images, targets[name], label_mask[name], streamed)
+    _write_pixels(
+        out, {name: images for name, images in parts.items() if name != "train" or not listing.streamed}, sizes
+    )
     listing.labels.write(out / "labels.json")
     about = {
         "provenance": listing.provenance,
@@ -73,7 +88,9 @@ def _decode(
     decoded: dict[str, list[Decoded]] = {}
     results: list[tuple[str, DecodeResult]] = []
     for split, samples in listing.splits.items():
-        arrays = {px: out / f"{split}.{px}.npy" for px in sizes}
+        arrays: Arrays = {px: out / f"{split}.{px}.npy" for px in sizes}
+        if split == "train" and listing.streamed:
+            arrays = {min(sizes): None}
         decoded[split], of_split = decode_split(split, samples, arrays, progress, left_out)
         results += [(sample.name, result) for sample, result in zip(samples, of_split, strict=True)]
     samples = [sample for some in listing.splits.values() for sample in some]
@@ -115,7 +132,8 @@ def _targets(images: Sequence[Decoded], labels: int) -> tuple[NDArray[np.uint8],
 def _write_pixels(out: Path, parts: Mapping[str, Sequence[Decoded]], sizes: Sequence[int]) -> None:
     """Turn the arrays of train, val and test into those of the parts; each is complete before one is replaced."""
     for px in sizes:
-        arrays = {split: np.load(out / f"{split}.{px}.npy", mmap_mode="r") for split in SOURCE_SPLITS}
+        files = {split: out / f"{split}.{px}.npy" for split in SOURCE_SPLITS}
+        arrays = {split: np.load(file, mmap_mode="r") for split, file in files.items() if file.is_file()}
         changed = [name for name, images in parts.items() if not _is_whole(name, images, arrays)]
         for name in changed:
             fresh = create_array(out / f"{name}.{px}.partial", np.uint8, (len(parts[name]), px, px, 3))
@@ -134,20 +152,28 @@ def _is_whole(name: str, images: Sequence[Decoded], arrays: Mapping[str, NDArray
 
 
 def _write_split(
-    out: Path, name: str, images: Sequence[Decoded], targets: NDArray[np.uint8], label_mask: NDArray[np.bool_]
+    out: Path,
+    name: str,
+    images: Sequence[Decoded],
+    targets: NDArray[np.uint8],
+    label_mask: NDArray[np.bool_],
+    streamed: Order | None,
 ) -> None:
     np.save(out / f"{name}.targets.npy", targets)
     (out / f"{name}.known.npy").unlink(missing_ok=True)
     if not label_mask.all():
         np.save(out / f"{name}.known.npy", label_mask)
     samples = [image.sample for image in images]
+    files = [sample.file for sample in samples]
+    if streamed:
+        write_index(out, [file for file in files if isinstance(file, Member)], streamed)
     tree = {
         "names": [sample.name for sample in samples],
-        "files": [_stored_path(sample.file, out) for sample in samples],
+        "files": [_stored_path(file, out) for file in files if isinstance(file, Path)],
         "groups": [sample.group for sample in samples],
-        "shared": [list(sample.shared) for sample in samples],
+        "shared": [] if streamed else [list(sample.shared) for sample in samples],
         "sha256": [image.sha256 for image in images],
-        "boxes": [[list(asdict(box).values()) for box in sample.boxes] for sample in samples],
+        "boxes": [] if streamed else [[list(asdict(box).values()) for box in sample.boxes] for sample in samples],
     }
     (out / f"{name}.json").write_text(json.dumps(tree, ensure_ascii=False), encoding="utf-8")
 

@@ -26,7 +26,9 @@ LIMIT_BYTES = 8 << 30  # of all views; above it the frozen part runs in every st
 
 
 def open_cache(tagger: TaggerNet, split: Split, views: Views, seed: int, folder: Path) -> FeatureCache | None:
-    """The cache of a tagger's frozen front; None without a front that can be cut, or above LIMIT_BYTES."""
+    """The cache of a tagger's frozen front; None above LIMIT_BYTES, of streamed images, or if no front can be cut."""
+    if split.shards:
+        return None
     found = cut(tagger)
     if found is None:
         return None

@@ -31,6 +31,11 @@ NORMALISATIONS: Mapping[str, Normalisation] = {
 }
 
 
+def evenly_spread(images: int) -> NDArray[np.int64]:
+    """Return the rows of at most IMAGES images, evenly spread over all."""
+    return np.linspace(0, images - 1, min(IMAGES, images)).astype(np.int64)
+
+
 def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -> None:
     """Refuse a backbone that differs from the model in which its pretrained weights were trained.
 
@@ -48,8 +53,7 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
     if not any(isinstance(module, nn.BatchNorm2d) for module in tagger.backbone.modules()):
         log.info("%s: the backbone has no batch norms, so the weights cannot be checked on images", where)
         return
-    rows = np.linspace(0, len(images) - 1, min(IMAGES, len(images))).astype(int)
-    values = torch.from_numpy(np.array(images[rows])).float().permute(0, 3, 1, 2) / 255
+    values = torch.from_numpy(np.array(images[evenly_spread(len(images))])).float().permute(0, 3, 1, 2) / 255
     values = values.to(tagger.mean.device)
     loaded = (tuple((tagger.mean / 255).tolist()), tuple((tagger.std / 255).tolist()))
     distance = _distance(tagger.backbone, values, loaded)
@@ -63,7 +67,7 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
     best = min(others, key=others.__getitem__)
     if others[best] < min(BETTER * distance, NEAR):
         raise ValueError(
-            f"{where}: expected batch-norm inputs on {len(rows)} images as in training, got a mean divergence of "
+            f"{where}: expected batch-norm inputs on {len(values)} images as in training, got a mean divergence of "
             f"{distance:.3f} nats where {best} gives {others[best]:.3f}; the weights were trained with another "
             "epsilon, padding, mean/std or channel order: name the backbone that they were trained in (timm's tf_ "
             "models have TensorFlow's padding and epsilon), or correct mean and std"

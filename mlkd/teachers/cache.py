@@ -36,23 +36,25 @@ class TeacherOutputs:
     seed: int
 
     @classmethod
-    def read(cls, folder: Path, split: Split) -> TeacherOutputs:
-        """Open the outputs in a folder.  Raises ValueError if they are incomplete or of other images."""
+    def read(cls, folder: Path, split: Split, rows: range | None = None) -> TeacherOutputs:
+        """Open the outputs of these rows, or of all.  Raises ValueError if they are incomplete or of other images."""
+        chosen = slice(None) if rows is None else slice(rows.start, rows.stop)
+        targets = split.targets[chosen]
         about = read_about(folder)
         views = Views(**about["views"]) if about else None
         if views is None or about["done"] < views.count:
             raise ValueError(
                 f"teacher outputs: expected a complete set in {folder}, got none; run teacher_outputs first"
             )
-        shape = (views.count, *split.targets.shape)
+        shape = (views.count, *targets.shape)
         if about["bytes"]["logits"] != 2 * np.prod(shape):
             got = about["bytes"]["logits"] // (2 * views.count)
-            raise _other_images_error(folder, split, f"{got} decisions")
+            raise _other_images_error(folder, targets, f"{got} decisions")
         positive = _map_file(folder, "positive", np.uint8, (*shape[:2], -(-shape[2] // 8)))
-        known = True if split.label_mask is None else split.label_mask
+        known = True if split.label_mask is None else split.label_mask[chosen]
         stored = np.unpackbits(positive[0], axis=1, count=shape[2])
-        if not np.array_equal(stored * known, split.targets * known):
-            raise _other_images_error(folder, split, "those of other images")
+        if not np.array_equal(stored * known, targets * known):
+            raise _other_images_error(folder, targets, "those of other images")
         counts = np.bitwise_count(positive).sum(2, dtype=np.int64)
         return cls(
             logits=_map_file(folder, "logits", np.float16, shape),
@@ -108,9 +110,9 @@ def _map_file(folder: Path, name: str, dtype: DTypeLike, shape: tuple[int, ...])
     return np.asarray(np.memmap(folder / f"{name}.raw", dtype, mode="r", shape=shape))
 
 
-def _other_images_error(folder: Path, split: Split, got: str) -> ValueError:
+def _other_images_error(folder: Path, targets: NDArray[np.uint8], got: str) -> ValueError:
     return ValueError(
-        f"teacher outputs in {folder}: expected those of {split.targets.shape} images and labels, got {got}; "
+        f"teacher outputs in {folder}: expected those of {targets.shape} images and labels, got {got}; "
         "remove the folder and rerun the command"
     )
 

@@ -1,6 +1,7 @@
 """Records the outputs of teachers for all augmented views of the training images.
 
 Outputs are appended to raw files view by view, so that a full disk raises OSError and a view is complete or absent.
+Outputs of images in shards have a folder for each shard, and several processes share the shards.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +24,7 @@ from torch import Tensor
 from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
-from mlkd.data.loader import AugmentedImages, in_order, scored_at_once, workers
+from mlkd.data.loader import AugmentedImages, Batch, in_order, scored_at_once, workers
 from mlkd.data.prepared import Split, read_split
 from mlkd.losses.base import positives
 from mlkd.models import frozen
@@ -31,6 +33,7 @@ from mlkd.models.outputs import Outputs
 from mlkd.teachers import ReadyTeacher, Teacher, load
 from mlkd.teachers.cache import ABOUT, read_about
 from mlkd.teachers.checkpoint import LoadedCheckpoint
+from mlkd.teachers.sharded import folders
 
 MAPS_BYTES = 8 << 30  # of the stage maps of all views; above it the teacher runs along with each student
 
@@ -45,6 +48,8 @@ def record(
     maps: int = 0,
     frozen_groups: int = 0,
     features: Path | None = None,
+    rank: int = 0,
+    ranks: int = 1,
     progress: Progress = silent,
 ) -> None:
     """Write the outputs of a teacher or an ensemble for all views of the training images; resumes at the last view.
@@ -55,54 +60,76 @@ def record(
     than MAPS_BYTES.  Where `frozen_groups` of a single teacher stayed frozen, it continues from their features in the
     folder `features`.  `data` is a prepared set, `out` an existing folder, empty or with some complete views.
 
+    If the images are in shards, each of `ranks` processes writes the outputs of its own shards; then frozen layers run
+    in every view.
+
     Raises:
         ValueError: A teacher lacks a label, or its outputs are nan or infinite.
     """
     split = read_split(data, "train")
-    about = read_about(out)
-    if about.get("done") == views.count:
+    parts = folders(out, split)[rank::ranks]
+    done = sum(read_about(folder).get("done", 0) * len(rows) for folder, rows in parts)
+    total = views.count * sum(len(rows) for _, rows in parts)
+    if done == total:
         return
     teacher = load(teachers, split.labels, stage_maps=maps > 0)
     cache: FeatureCache | None = None
     if features and frozen_groups and isinstance(teacher, LoadedCheckpoint):
         frozen.freeze(teacher.tagger, frozen_groups)
         cache = open_cache(teacher.tagger, split, views, seed, features)
-    total = views.count * len(split)
-    with ExitStack() as stack, torch.inference_mode():
-        files = _Files(out, about.get("bytes", {}), stack)
-        for view in range(about.get("done", 0), views.count):
-            images = AugmentedImages(split, teacher.sizes, views, seed, view)
+    cuda = torch.cuda.is_available()
+    processes, at_once = workers(cuda=cuda, ranks=ranks), scored_at_once(max(teacher.sizes), cuda=cuda)
+    with torch.inference_mode():
+        for view in range(views.count):
+            waiting = {
+                folder: [rows[batch.start : batch.stop] for batch in in_order(rows, at_once)]
+                for folder, rows in parts
+                if read_about(folder).get("done", 0) == view
+            }
+            batches = [batch for of_folder in waiting.values() for batch in of_folder]
             if cache and isinstance(teacher, LoadedCheckpoint):
-                computed = _from_features(teacher, cache, view, progress)
+                computed = _from_features(teacher, cache, view, batches, progress)
             else:
-                computed = _from_images(teacher, split, images)
-            for indices, every in computed:
-                outputs = _with_maps(every, maps, total)
-                _append(files, split, indices, outputs)
-                progress("teacher outputs", view * len(split) + int(indices[-1]) + 1, total)
-            facts: dict[str, Any] = {"views": asdict(views), "seed": seed, "done": view + 1, "bytes": files.flush()}
-            for name, values in (("embeddings", outputs.embeddings), ("pooled", outputs.pooled)):
-                facts[name] = None if values is None else values.shape[-1]
-            facts["maps"] = [list(values.shape[1:]) for values in outputs.features or ()]
-            write_file(out / ABOUT, json.dumps(facts, indent=1) + "\n")
+                images = AugmentedImages(split, teacher.sizes, views, seed, view)
+                computed = _from_images(teacher, images, images.batches(batches, processes))
+            for folder, of_folder in waiting.items():
+                facts: dict[str, Any] = {"views": asdict(views), "seed": seed, "done": view + 1}
+                for count in _write_view(folder, split, islice(computed, len(of_folder)), facts, maps):
+                    done += count
+                    progress("teacher outputs", done, total)
+
+
+def _write_view(
+    folder: Path, split: Split, computed: Iterator[tuple[NDArray[np.int64], Outputs]], facts: dict[str, Any], maps: int
+) -> Iterator[int]:
+    """Append a view of the images of a folder, and record it with `facts`; yields the size of each batch."""
+    folder.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        files = _Files(folder, read_about(folder).get("bytes", {}), stack)
+        for indices, every in computed:
+            outputs = _with_maps(every, maps, facts["views"]["count"] * len(split))
+            _append(files, split, indices, outputs)
+            yield len(indices)
+        facts["bytes"] = files.flush()
+    for name, values in (("embeddings", outputs.embeddings), ("pooled", outputs.pooled)):
+        facts[name] = None if values is None else values.shape[-1]
+    facts["maps"] = [list(values.shape[1:]) for values in outputs.features or ()]
+    write_file(folder / ABOUT, json.dumps(facts, indent=1) + "\n")
 
 
 def _from_images(
-    teacher: Teacher, split: Split, images: AugmentedImages
+    teacher: Teacher, images: AugmentedImages, batches: Iterator[Batch]
 ) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
-    cuda = torch.cuda.is_available()
-    rows = in_order(split, scored_at_once(max(teacher.sizes), cuda=cuda))
-    for indices, batches in images.batches(rows, workers(cuda=cuda, ranks=1)):
-        aspects = split.aspects[indices] if teacher.pads else None
-        yield indices, teacher(dict(zip(teacher.sizes, batches, strict=True)), aspects)
+    for indices, by_size in batches:
+        aspects = images.split.aspects_of(indices) if teacher.pads else None
+        yield indices, teacher(dict(zip(teacher.sizes, by_size, strict=True)), aspects)
 
 
 def _from_features(
-    teacher: LoadedCheckpoint, cache: FeatureCache, view: int, progress: Progress
+    teacher: LoadedCheckpoint, cache: FeatureCache, view: int, batches: Sequence[range], progress: Progress
 ) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
     features = cache.view(view, progress)
-    at_once = scored_at_once(cache.cut.tagger.image_px, cuda=torch.cuda.is_available())
-    for rows in in_order(cache.split, at_once):
+    for rows in batches:
         indices = np.array(rows)
         yield indices, teacher.from_features(cache.cut, features[indices])
 

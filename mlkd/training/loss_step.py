@@ -18,7 +18,7 @@ from mlkd.losses.base import LossInputs
 from mlkd.models import checkpoint
 from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
-from mlkd.teachers.cache import TeacherOutputs
+from mlkd.teachers.sharded import open_outputs
 from mlkd.training import distributed
 from mlkd.training.config import Training
 from mlkd.training.memory_bank import MemoryBank
@@ -41,7 +41,7 @@ class LossComputer:
         self.split, self.losses, self.device = split, [loss for loss in training.losses if loss.weight], device
         self.needs_teacher = training.needs_teacher
         self.needs_of_whole_batch = {need for loss in self.losses if loss.compares_images for need in loss.needs}
-        self.teacher_outputs = TeacherOutputs.read(outputs, split) if outputs else None
+        self.teacher_outputs = open_outputs(outputs, split) if outputs else None
         if self.teacher_outputs:
             self.teacher_outputs.require(self.losses)
         sizes = [loss.memory for loss in self.losses if isinstance(loss, ClassAware)]

@@ -22,10 +22,11 @@ from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
 from mlkd.data.loader import Batch, Loader, read_ahead, to_device, workers
 from mlkd.data.prepared import read_split
+from mlkd.data.shards.loader import ShardLoader
 from mlkd.models import checkpoint, frozen
 from mlkd.models.feature_cache import open_cache
 from mlkd.models.network import Model
-from mlkd.models.weight_check import check_weights
+from mlkd.models.weight_check import check_weights, evenly_spread
 from mlkd.training import evaluate, history, optim
 from mlkd.training.accelerator import create_accelerator, wrap
 from mlkd.training.config import Training
@@ -109,7 +110,7 @@ class _Run:
         torch.manual_seed(seed)
         self.tagger = model.build(len(split.labels)).to(self.device)
         if not (out / checkpoint.LAST).is_file():
-            check_weights(self.tagger, model, split.pixels(model.image_px))
+            check_weights(self.tagger, model, split.pixels_of(model.image_px, evenly_spread(len(split))))
         frozen.freeze(self.tagger, training.frozen_groups)
         outputs = self.losses.teacher_outputs
         views, view_seed = (outputs.views, outputs.seed) if outputs else (views, seed)
@@ -128,7 +129,8 @@ class _Run:
 
     def _loader(self, views: Views, view_seed: int) -> Loader:
         teacher, own = self.losses.teacher, () if self.features else (self.model.image_px,)
-        return Loader(
+        kind = ShardLoader if self.losses.split.shards else Loader
+        return kind(
             split=self.losses.split,
             sizes=own if teacher is None else (*own, teacher.image_px),
             views=views,

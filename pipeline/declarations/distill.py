@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mlkd.data import Source
+from mlkd.data import Shards, Source
 from mlkd.models.weight_packages import PACKAGES as WEIGHT_PACKAGES
 from pipeline import teachers
 from pipeline.declarations import body
@@ -75,6 +75,7 @@ def teacher_outputs(recipe: Recipe) -> Stage:
         version=4,  # batch norms of frozen layers folded
         packages=(*PACKAGES, *(["onnxruntime-gpu"] if recipe.ready_teachers else [])),
         outside=partial(teachers.hashes, recipe),
+        distributed=isinstance(recipe.data, Shards),
     )
 
 

@@ -105,7 +105,7 @@ def _graphs(
     train = read_split(inputs["data"], "train")
     rows = [row for row, name in enumerate(train.names) if name in calibrated]
     for precision in sorted(precisions & QUANTIZERS.keys()):
-        images = np.array(train.pixels(tagger.image_px)[rows])
+        images = train.pixels_of(tagger.image_px, rows)
         out = work / ("graphs/int8_openvino.xml" if precision == "int8_openvino" else f"models/{precision}.onnx")
         graphs[precision] = _attempt(partial(QUANTIZERS[precision], float_graph, images, out))
     return graphs

@@ -17,14 +17,19 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
+def number() -> int:
+    """Return the number of this process, from 0."""
+    return int(os.environ["RANK"]) if count() > 1 else 0
+
+
 def is_first() -> bool:
     """Return whether this is the process that decides, writes and logs; True for a single process."""
-    return count() == 1 or os.environ["RANK"] == "0"
+    return number() == 0
 
 
 def place() -> str:
     """Describe which process this is, for error messages; empty for a single process."""
-    return "" if count() == 1 else f", process {int(os.environ['RANK']) + 1} of {count()}"
+    return "" if count() == 1 else f", process {number() + 1} of {count()}"
 
 
 class ProcessGoneError(RuntimeError):

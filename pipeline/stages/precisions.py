@@ -175,4 +175,4 @@ def _calibration(recipe: Recipe, context: Context) -> NDArray[np.uint8]:
     covers = {"images": len(rows), "labels": int(train.targets[rows].any(0).sum())}
     text = json.dumps({"covers": covers, "sha256": chosen}, indent=1, ensure_ascii=False)
     (context.out / CALIBRATION).write_text(text + "\n", encoding="utf-8")
-    return np.array(train.pixels(recipe.student.model.image_px)[rows])
+    return train.pixels_of(recipe.student.model.image_px, rows)

@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlkd.core.labels import Labels
+from mlkd.data import Shards
 from mlkd.models import frozen
 from mlkd.teachers.record import record
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
+from pipeline.runner import ranks
 from pipeline.runner.stage import Context
 from pipeline.stages.data import features_folder
 
 
 def run(recipe: Recipe, context: Context) -> None:
     """Record the outputs of all teachers; measure pretrained ones on select first."""
-    if recipe.ready_teachers:
+    if recipe.ready_teachers and ranks.is_first():
         teachers.measure(recipe, context.inputs, context.out)
-    data = context.inputs["data"]
+    data, shared = context.inputs["data"], isinstance(recipe.data, Shards)
     record(
         teachers.teachers(recipe, context.inputs),
         data,
@@ -27,6 +29,8 @@ def run(recipe: Recipe, context: Context) -> None:
         maps=_count_maps(recipe, data) if _needs_maps(recipe) else 0,
         frozen_groups=recipe.teacher.training.frozen_groups if recipe.teacher else 0,
         features=features_folder(context),
+        rank=ranks.number() if shared else 0,
+        ranks=ranks.count() if shared else 1,
         progress=context.progress,
     )
 
