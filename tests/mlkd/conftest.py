@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from mlkd.core.labels import Labels
+from mlkd.data import Shards
 from mlkd.data.base import Listing, Sample
 from mlkd.data.preparation import prepare
+from mlkd.data.shards.write import write_shards
 
 COLOURS = ((250, 30, 30), (30, 250, 30), (30, 30, 250))
 COUNTS = {"train": 24, "val": 12, "test": 8}
@@ -44,6 +46,22 @@ class Squares:
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("data") / "prepared"
     prepare(Squares(), out, (32, 24))
+    return out
+
+
+@pytest.fixture(scope="session")
+def shards(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same images as shards of three, eight of them for training."""
+    root = tmp_path_factory.mktemp("shards") / "root"
+    write_shards(prepared, root, images=3, seed=0)
+    return root
+
+
+@pytest.fixture(scope="session")
+def streamed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared set of the shards, with four streams that shuffle five images."""
+    out = tmp_path_factory.mktemp("data") / "streamed"
+    prepare(Shards(root=shards, streams=4, shuffle=5), out, (32, 24))
     return out
 
 
