@@ -132,7 +132,8 @@ class AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
 
     def __getitem__(self, row: int) -> tuple[int | Tensor, ...]:
         if self.split.shards:
-            pixels = list(decode_sizes(self.split.shards.read(row, row + 1)[0], self.sizes)[0].values())
+            decoded, _ = decode_sizes(self.split.shards.read(row, row + 1)[0], self.sizes)
+            pixels = [decoded[px] for px in self.sizes]
         else:
             pixels = [array[row] for array in self.arrays]
         return row, *(self.views.apply(image, seed=self.seed, row=row, view=self.view) for image in pixels)

@@ -117,8 +117,8 @@ class _Streams(IterableDataset[tuple[Tensor, ...]]):
         """Return the view of the epoch at each size."""
         loader = self.loader
         try:
-            pixels, _ = decode_sizes(content, loader.sizes)
+            decoded, _ = decode_sizes(content, loader.sizes)
         except UnreadableImageError as cause:
             raise ValueError(f"{loader.index.place(row)}: expected the image of the data stage, got: {cause}") from None
-        view = loader.view(self.epoch)
-        return [loader.views.apply(image, seed=loader.view_seed, row=row, view=view) for image in pixels.values()]
+        pixels, view = [decoded[px] for px in loader.sizes], loader.view(self.epoch)
+        return [loader.views.apply(image, seed=loader.view_seed, row=row, view=view) for image in pixels]
