@@ -22,10 +22,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", help="name or path of the recipe with the data source")
     parser.add_argument("out", type=Path, help="new folder for the shards")
+    parser.add_argument("--data", type=Path, help="root of the images, in place of the recipe's")
     parser.add_argument("--images", type=int, default=1000, help="in a shard (default: 1000)")
     parser.add_argument("--seed", type=int, default=0, help="of the order of images (default: 0)")
     options = parser.parse_args()
-    source = load_recipe(options.recipe).data
+    source = load_recipe(options.recipe, options.data).data
     if source.needs_fetch():
         fetch()
     options.out.absolute().parent.mkdir(parents=True, exist_ok=True)

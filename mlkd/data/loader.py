@@ -102,7 +102,8 @@ def scored_at_once(image_px: int, *, cuda: bool) -> int:
 
 def workers(cuda: bool, ranks: int) -> int:
     """Number of processes that prepare images: one for training on a CPU, whose cores more would take."""
-    return min(16, max(1, (os.cpu_count() or 1) // ranks - 1)) if cuda else 1
+    on_this_machine = min(ranks, int(os.environ.get("LOCAL_WORLD_SIZE", ranks)))  # torchrun and accelerate set it
+    return min(16, max(1, (os.cpu_count() or 1) // on_this_machine - 1)) if cuda else 1
 
 
 def read_ahead(batches: Iterator[Batch], count: int = 2) -> Iterator[Batch]:

@@ -61,7 +61,6 @@ def _members(shard: Path) -> Iterator[Member]:
             for entry in tar:
                 if entry.isfile():
                     yield Member(shard, entry.name, entry.offset_data, entry.size)
-                tar.members.clear()  # it would keep the headers of all
             end = tar.offset
     except (tarfile.TarError, OSError) as cause:
         raise ValueError(f"{shard}: expected an uncompressed tar file, got {cause}; copy or write it again") from None

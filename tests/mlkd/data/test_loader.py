@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from mlkd.data.augment import Views
-from mlkd.data.loader import Batch, DeadWorkerError, Loader, read_ahead, to_device
+from mlkd.data.loader import Batch, DeadWorkerError, Loader, read_ahead, to_device, workers
 from mlkd.data.prepared import read_split
 
 
@@ -102,6 +102,14 @@ def test_cuda_reads_from_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *where, **how: asked.append((where, how)))
     to_device(tensor, torch.device("cuda"))
     assert asked == ["pinned", ((torch.device("cuda"),), {"non_blocking": True})]
+
+
+def test_processes_share_the_cores_of_their_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 32)
+    assert [workers(cuda=True, ranks=ranks) for ranks in (1, 8, 64)] == [16, 3, 1]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    assert [workers(cuda=True, ranks=ranks) for ranks in (1, 8, 64)] == [16, 3, 3]
+    assert workers(cuda=False, ranks=64) == 1
 
 
 @dataclass(frozen=True)
