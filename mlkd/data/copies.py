@@ -24,6 +24,11 @@ HASH_DISTANCE = 12  # of 64 bits; a coarse filter, the 24x24 greys decide
 FLAT = 0.03  # of 255: standard deviation below which an image has a single tone
 RE_ENCODED = 0.05  # root mean square error of a re-encoded or resized copy, relative to the greys' standard deviation
 LEAST_ERROR = 1.5  # grey levels of error from rounding and compression alone
+NOT_COMPARED = Finding(
+    "Training images in shards are compared by content alone.",
+    "Re-encoded or resized copies in two splits are not found; scripts/to_shards.py removes them.",
+    note=True,
+)
 
 
 def group_equal_files(files: Mapping[str, Path]) -> dict[str, str]:
@@ -46,8 +51,11 @@ def unite_copies(
     """Return the splits with all copies of a photograph in one of them; what is dropped goes to `left_out`.
 
     `arrays` has the .npy file of the pixels of each split.  Composed images have parts in common and are no copies.
+    Images in shards are not compared.
     """
     remaining, findings = {split: list(images) for split, images in splits.items()}, list[Finding]()
+    if listing.streamed:  # the pixels of train are not at hand
+        return remaining, [NOT_COMPARED]
     if not listing.composed:
         pixels = {split: np.load(array, mmap_mode="r") for split, array in arrays.items()}
         greys = photograph_greys(pixels[split][image.row] for split, images in splits.items() for image in images)

@@ -26,12 +26,6 @@ from mlkd.data.splits import split_val
 
 _log = logging.getLogger(__name__)
 
-NOT_COMPARED = Finding(
-    "Training images in shards are compared by content alone.",
-    "Re-encoded or resized copies in two splits are not found; scripts/to_shards.py removes them.",
-    note=True,
-)
-
 
 def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Progress = silent) -> None:
     """Read a source and write the prepared set into `out`, with an array of each split for each of `sizes` in pixels.
@@ -50,10 +44,7 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
     left_out.causes.update(listing.skipped)
     decoded, findings = _decode(listing, out, sizes, progress, left_out)
     arrays = {split: out / f"{split}.{min(sizes)}.npy" for split in decoded}
-    if listing.streamed:  # the shards are split already, and greys of all images are not at hand
-        copies = [NOT_COMPARED]
-    else:
-        decoded, copies = unite_copies(listing, decoded, arrays, left_out)
+    decoded, copies = unite_copies(listing, decoded, arrays, left_out)
     _write_json(out / "skipped.json", left_out.causes)
     parts = _parts(decoded, listing, out)
     samples = [image.sample for part in parts.values() for image in part]
@@ -61,11 +52,8 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
     targets, label_mask = {}, {}
     for name, images in parts.items():
         targets[name], label_mask[name] = _targets(images, len(listing.labels))
-        streamed = listing.streamed if name == "train" else None
-        _write_split(out, name, images, targets[name], label_mask[name], streamed)
-    _write_pixels(
-        out, {name: images for name, images in parts.items() if name != "train" or not listing.streamed}, sizes
-    )
+        _write_split(out, name, images, targets[name], label_mask[name], listing.streamed if name == "train" else None)
+    _write_pixels(out, parts, sizes)
     listing.labels.write(out / "labels.json")
     about = {
         "provenance": listing.provenance,
@@ -130,11 +118,15 @@ def _targets(images: Sequence[Decoded], labels: int) -> tuple[NDArray[np.uint8],
 
 
 def _write_pixels(out: Path, parts: Mapping[str, Sequence[Decoded]], sizes: Sequence[int]) -> None:
-    """Turn the arrays of train, val and test into those of the parts; each is complete before one is replaced."""
+    """Turn the arrays of train, val and test into those of the parts; each is complete before one is replaced.
+
+    Images in shards have no array.
+    """
     for px in sizes:
         files = {split: out / f"{split}.{px}.npy" for split in SOURCE_SPLITS}
         arrays = {split: np.load(file, mmap_mode="r") for split, file in files.items() if file.is_file()}
-        changed = [name for name, images in parts.items() if not _is_whole(name, images, arrays)]
+        stored = {name: images for name, images in parts.items() if all(image.array in arrays for image in images)}
+        changed = [name for name, images in stored.items() if not _is_whole(name, images, arrays)]
         for name in changed:
             fresh = create_array(out / f"{name}.{px}.partial", np.uint8, (len(parts[name]), px, px, 3))
             for row, image in enumerate(parts[name]):

@@ -240,8 +240,9 @@ def _open(path: Path) -> Any:
     if cuda:
         onnxruntime.preload_dlls()
     wanted = "CUDAExecutionProvider" if cuda else "CPUExecutionProvider"
+    settings = {"device_id": torch.cuda.current_device()} if cuda else {}  # of this process
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[wanted], provider_options=[settings])
     except Exception as cause:  # ONNX Runtime's exceptions have no common base class
         raise ValueError(f"teacher {path}: expected a graph for ONNX Runtime, got: {cause}; choose another") from cause
     if session.get_providers()[0] != wanted:

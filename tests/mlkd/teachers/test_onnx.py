@@ -173,3 +173,20 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
 def test_ranges_are_checked(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=r"(image_px|std|padding_value): expected"):
         replace(OnnxTeacher(path=Path("a.onnx"), image_px=32), **{name: value})
+
+
+def test_each_process_runs_it_on_its_own_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings: list[dict[str, Any]] = []
+
+    def open_session(*_: Any, **options: Any) -> Any:
+        settings.append(options)
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("onnxruntime.preload_dlls", lambda: None)
+    monkeypatch.setattr("onnxruntime.InferenceSession", open_session)
+    with pytest.raises(ValueError, match="got: no such device"):
+        OnnxTeacher(path=foreign.write(tmp_path / "a.onnx"), image_px=32, layout="NCHW").load(LABELS)
+    assert settings == [{"providers": ["CUDAExecutionProvider"], "provider_options": [{"device_id": 3}]}]
