@@ -10,7 +10,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from mlkd.data import prepare
+from mlkd.data.preparation import prepare
 from mlkd.data.scenes.fetch import fetch
 from mlkd.data.shards.write import write_shards
 from pipeline.recipe.schema import load_recipe

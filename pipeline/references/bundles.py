@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from export.backends import OnnxRuntime, score_in_batches
 from export.bundle.bundle import PROGRAM, EngineEntry, Parts, read_bundle, write_bundle
 from export.bundle.golden import write_golden

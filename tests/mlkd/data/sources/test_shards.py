@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from mlkd.core.images import load
-from mlkd.data import Scenes, Shards, prepare, read_split
+from mlkd.data import Scenes, Shards
+from mlkd.data.preparation import prepare
+from mlkd.data.prepared import read_split
 from mlkd.data.shards.write import write_shards
 
 
