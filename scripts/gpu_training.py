@@ -112,7 +112,7 @@ def plain_loop(trial: Trial, clock: Clock) -> None:
             loss.backward()
             optimiser.step()
             loss.item()
-            clock("epochs", next(steps), epochs * len(loader))
+            clock("steps", next(steps), epochs * len(loader))
 
 
 def computing(clock: Clock) -> str:

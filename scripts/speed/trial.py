@@ -114,7 +114,7 @@ class Clock:
 
     def __call__(self, what: str, done: int, total: int, _: Mapping[str, float] | None = None, /) -> None:
         """Take the time of step `done` of `total`, but not of the first one of an epoch, which waits for more."""
-        if what != "epochs":
+        if what != "steps":
             return
         per_epoch = total // self.epochs
         epoch, step = divmod(done - 1, per_epoch)

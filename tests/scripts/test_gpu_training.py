@@ -76,7 +76,7 @@ def test_the_clock_leaves_out_the_first_epoch_and_what_is_between_epochs(monkeyp
     clock = Clock(3, recording)
     for step in range(18):
         now[0] += 10 if step % 6 == 0 else 1
-        clock("epochs", step + 1, 18)
+        clock("steps", step + 1, 18)
         clock("teacher outputs", 1, 1)
     assert clock.seconds == [1.0] * 5
     assert clock.images_per_s(4) == 4
