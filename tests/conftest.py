@@ -1,7 +1,8 @@
-"""What all tests share: the longest file begins first, or one process would end alone with it; ssh server and cache."""
+"""What all tests share: the order of files, folders that are made once, ssh server and cache."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -10,8 +11,19 @@ import hypothesis
 import pytest
 
 from tests.helpers import sshd
+from tests.helpers.commands import STAGES
+from tests.helpers.once import Once, once_in
 
-LONGEST = "test_end_to_end.py"
+# the files that take longest, or one process would end alone with one of them
+FIRST = (
+    "test_end_to_end.py", "test_ssh.py", "test_precisions.py", "test_zoo.py", "test_ship.py", "test_distributed.py",
+    "test_installing_faults.py", "test_cli.py", "test_runtimes.py", "test_streams.py", "test_compare.py",
+    "test_install.py", "test_search.py", "test_weights.py", "test_cost.py",
+)  # fmt: skip
+LAST = ("test_references.py", "test_devices_end_to_end.py")  # they read the run that test_end_to_end.py makes
+
+# what processes of tests fork from imports these once
+PRELOAD = ["pipeline.references.torch_process", *STAGES, "pipeline.__main__", "accelerate", "tests.helpers.launches"]
 
 
 def pytest_configure() -> None:
@@ -23,7 +35,19 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name != LONGEST)
+    position = {name: number for number, name in enumerate(FIRST)} | dict.fromkeys(LAST, len(FIRST) + 1)
+    items.sort(key=lambda item: position.get(item.path.name, len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    """After modules that have set less."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Fills a folder once for all test processes; it is read only."""
+    return once_in(tmp_path_factory)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from export.bundle.program import PARTS, build_pyz
 from tests.helpers import bundles
+from tests.helpers.once import Once
 
 ROOT = Path(__file__).parents[1]
 BLOCKED = ("torch", "torchvision", "jaxtyping", "timm", "onnx", "accelerate", "pydantic", "rich", "yaml")
@@ -92,9 +93,11 @@ for name in sys.argv[3:]:
 
 
 @pytest.mark.parametrize(("runtime", "engine"), [("onnxruntime", "onnxruntime-fp32"), ("openvino", "openvino-fp32")])
-def test_the_program_tags_with_numpy_pillow_and_one_runtime(tmp_path: Path, runtime: str, engine: str) -> None:
+def test_the_program_tags_with_numpy_pillow_and_one_runtime(
+    once: Once, tmp_path: Path, runtime: str, engine: str
+) -> None:
     """A bare Python that finds only these packages: no torch, no checkout, no other runtime."""
-    bundle = bundles.write_colours(tmp_path / "colours", tmp_path / "work")
+    bundle = bundles.shared_colours(once)
     image = bundles.write_images(tmp_path / "images")["red"]
     ended = subprocess.run(
         [*bare_program(bundle, tmp_path / "packages", runtime), "tag", "--verbose", "--json", str(image)],
@@ -108,8 +111,8 @@ def test_the_program_tags_with_numpy_pillow_and_one_runtime(tmp_path: Path, runt
     assert f"engine {engine}: " in ended.stderr
 
 
-def test_two_programs_at_once_rebuild_one_engine(tmp_path: Path) -> None:
-    bundle = bundles.write_stale(bundles.write_colours(tmp_path / "colours", tmp_path / "work"), tmp_path)
+def test_two_programs_at_once_rebuild_one_engine(once: Once, tmp_path: Path) -> None:
+    bundle = bundles.write_stale(bundles.shared_colours(once), tmp_path)
     image = bundles.write_images(tmp_path / "images")["red"]
     command = bare_program(bundle, tmp_path / "packages", "openvino")
     command += ["tag", "--verbose", "--rebuild", "--engine", "openvino-fp32", "--threshold", "0.4", str(image)]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import bundles
+from tests.helpers.once import Once
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def colours(once: Once) -> Path:
     """A bundle of three engines, one of which no machine of ours can open; read only."""
-    work = tmp_path_factory.mktemp("colours")
-    return bundles.write_colours(work / "colours", work / "work")
+    return bundles.shared_colours(once)

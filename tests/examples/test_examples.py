@@ -13,14 +13,14 @@ from PIL import Image
 from export.bundle.bundle import read_bundle
 from export.tagger import Tagger
 from tests.helpers import bundles
+from tests.helpers.once import Once
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("bundle")
-    return bundles.write_colours(work / "colours", work / "work")
+def bundle(once: Once) -> Path:
+    return bundles.shared_colours(once)
 
 
 def run(name: str, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:

@@ -15,17 +15,30 @@ from export.precision.ranges import Ranges, calibrate
 from mlkd.core.labels import Labels
 from mlkd.models.heads import LabelDecoder
 from mlkd.models.network import Model, TaggerNet
+from tests.helpers.once import Once
 
 PX = 32
 LABELS = Labels(("red", "green", "blue", "top", "middle"))
+HEAD = LabelDecoder(embedding=32, heads=4, feed_forward=64, dropout=0)
+MODEL = Model(backbone="test_resnet", image_px=PX, head=HEAD)
 
 
 @pytest.fixture(scope="session")
-def tagger() -> TaggerNet:
-    """Trained for seconds, so that int8 can be judged by mAP."""
+def trained(once: Once) -> Path:
+    """The folder of the tagger's weights and graph."""
+
+    def export(folder: Path) -> None:
+        module = train()
+        torch.save(module.state_dict(), folder / "weights.pt")
+        to_onnx(module, LABELS, PX, folder / "fp32.onnx", recipe_hash="c0ffee")
+
+    return once("trained", export)
+
+
+def train() -> TaggerNet:
+    """Train for seconds, so that int8 can be judged by mAP."""
     torch.manual_seed(0)
-    head = LabelDecoder(embedding=32, heads=4, feed_forward=64, dropout=0)
-    module = Model(backbone="test_resnet", image_px=PX, head=head).build(len(LABELS)).train()
+    module = MODEL.build(len(LABELS)).train()
     images = draw(512, 0)
     wanted = torch.from_numpy(targets_of(images)).float()
     optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
@@ -39,8 +52,15 @@ def tagger() -> TaggerNet:
 
 
 @pytest.fixture(scope="session")
-def fp32(tagger: TaggerNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return to_onnx(tagger, LABELS, PX, tmp_path_factory.mktemp("export") / "fp32.onnx", recipe_hash="c0ffee")
+def tagger(trained: Path) -> TaggerNet:
+    module = MODEL.build(len(LABELS))
+    module.load_state_dict(torch.load(trained / "weights.pt"))
+    return module.eval()
+
+
+@pytest.fixture(scope="session")
+def fp32(trained: Path) -> Path:
+    return trained / "fp32.onnx"
 
 
 @pytest.fixture(scope="session")

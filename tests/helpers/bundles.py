@@ -19,6 +19,7 @@ from export.bundle.bundle import EngineEntry, Manifest, Parts, parts_of, write_b
 from export.bundle.golden import write_golden
 from mlkd.core.files import sha256_of
 from mlkd.core.images import PREPROCESSING
+from tests.helpers.once import Once
 
 LABELS = ("red", "green", "blue")
 PX = 16
@@ -100,6 +101,11 @@ def write_plain(folder: Path, model: Path, **changes: Any) -> Path:
     sources = dict.fromkeys(("models/fp32.onnx", "card.md", "golden/1.png", "golden/expected.npz"), model)
     write_bundle(Parts(manifest=manifest(entry, **changes), sources=sources), folder)
     return folder
+
+
+def shared_colours(once: Once) -> Path:
+    """The bundle of `write_colours` for all test processes; read only."""
+    return once("colours", lambda work: write_colours(work / "colours", work / "work")) / "colours"
 
 
 def write_colours(folder: Path, work: Path, **changes: Any) -> Path:

@@ -16,7 +16,6 @@ STAGES = [  # their modules, which a command imports when it runs them
     f"pipeline.stages.{name}"
     for name in ("data", "student", "teacher_outputs", "onnx", "engines", "bundle", "references", "bench", "report")
 ]
-_CONTEXT.set_forkserver_preload(STAGES)
 
 
 @dataclass(frozen=True)

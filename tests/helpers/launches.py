@@ -11,12 +11,10 @@ import time
 from pathlib import Path
 
 from pipeline.runner.stage import Context, Pipeline, Stage, StageError
-from tests.helpers.commands import STAGES
 
 REPOSITORY = Path(__file__).parents[2]
 NOTES = "notes.txt"
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([*STAGES, "accelerate", "tests.helpers.launches"])
 
 
 def run(work: Path, fault: str) -> None:

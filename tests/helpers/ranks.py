@@ -92,7 +92,6 @@ def train_student(prepared: Path, outputs: Path, out: Path) -> None:
 
 def run(prepared: Path, outputs: Path, folder: Path) -> None:
     """Train into `folder`/student, and write what process N measured to `folder`/N.pt."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.helpers.ranks"])  # imports torch once
     arguments = (prepared, outputs, folder)
     multiprocessing.start_processes(_work, arguments, PROCESSES, start_method="forkserver")
 

@@ -11,7 +11,8 @@ import numpy as np
 from export.tagger.engine_choice import backend_of
 from tests.helpers import drawings
 
-ENGINES = """
+EXPORT = """
+  thresholds: {aim: precision, precision: 0.6, prior: 3}
   engines:
     - {name: onnxruntime-fp32, precision: fp32, backend: {kind: onnxruntime}}
     - {name: onnxruntime-int8, precision: int8_x86, backend: {kind: onnxruntime}}
@@ -22,7 +23,7 @@ ENGINES = """
 
 def write_recipe(drawn: Path, folder: Path) -> None:
     recipe = drawings.write_recipe(drawn, folder)
-    recipe.write_text(recipe.read_text().replace("export:\n", f"export:{ENGINES}"))
+    recipe.write_text(recipe.read_text().replace("export:\n", f"export:{EXPORT}"))
 
 
 def facts(file: Path) -> Any:

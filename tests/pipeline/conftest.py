@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +12,12 @@ import pytest
 from export.bundle.bundle import parts_of, read_bundle, write_bundle
 from export.tagger.engine_times import measure_engines
 from tests.helpers import bundles, commands, drawings, whole_run
+from tests.helpers.once import Once
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("device")
-    return bundles.write_colours(work / "colours", work / "work")
+def folder(once: Once) -> Path:
+    return bundles.shared_colours(once)
 
 
 @pytest.fixture(scope="session")
@@ -46,27 +44,20 @@ def cache(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    drawings.draw(folder)
-    return folder
+def drawn(once: Once) -> Path:
+    return once("drawn", drawings.draw)
 
 
 @pytest.fixture(scope="session")
-def work(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the pipeline has run to its end, once for all test processes."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "whole"
-    with (shared / "whole.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "finished").is_file():
-            folder.mkdir(exist_ok=True)
-            whole_run.write_recipe(drawn, folder)
-            code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml")
-            assert code == 0, log
-            (folder / "finished").touch()
-    return folder
+def work(drawn: Path, once: Once) -> Path:
+    """Where the pipeline has run to its end."""
+
+    def run(folder: Path) -> None:
+        whole_run.write_recipe(drawn, folder)
+        code, log = commands.run(folder, "bench", "--recipe", "tiny.yaml")
+        assert code == 0, log
+
+    return once("whole", run)
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,24 @@ ALL = [*WITH_DECODER, *(case(backbone, head) for head in HEADS[1:] for backbone 
 
 
 @pytest.fixture(scope="module")
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    backbone, head = request.param
-    images = nets.images(32)
-    tagger = nets.tagger(backbone, head, images)
-    with torch.no_grad():
-        scores = tagger(torch.from_numpy(images)).logits.sigmoid().numpy()
-    graph = tmp_path_factory.mktemp("zoo") / "fp32.onnx"
-    return Case(tagger, to_onnx(tagger, nets.LABELS, nets.PX, graph, recipe_hash="0"), images, scores)
+def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Head], Case]:
+    """Exports a model, once whatever the order of the tests."""
+
+    @lru_cache(len(HEADS_ONCE))
+    def export(backbone: str, head: Head) -> Case:
+        images = nets.images(32)
+        tagger = nets.tagger(backbone, head, images)
+        with torch.no_grad():
+            scores = tagger(torch.from_numpy(images)).logits.sigmoid().numpy()
+        graph = tmp_path_factory.mktemp("zoo") / "fp32.onnx"
+        return Case(tagger, to_onnx(tagger, nets.LABELS, nets.PX, graph, recipe_hash="0"), images, scores)
+
+    return export
+
+
+@pytest.fixture
+def exported(request: pytest.FixtureRequest, export: Callable[[str, Head], Case]) -> Case:
+    return export(*request.param)
 
 
 @pytest.mark.parametrize("exported", ALL, indirect=True)

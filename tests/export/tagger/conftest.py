@@ -14,6 +14,7 @@ from export.bundle.bundle import read_bundle
 from export.bundle.golden import Golden
 from export.tagger import engine_times
 from tests.helpers import bundles, selftests
+from tests.helpers.once import Once
 from tests.helpers.stopwatch import Stopwatch
 from tests.helpers.versions import write
 
@@ -41,9 +42,8 @@ def stopwatch(in_order: None, monkeypatch: pytest.MonkeyPatch) -> Stopwatch:
 
 
 @pytest.fixture(scope="session")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    work = tmp_path_factory.mktemp("rebuilding")
-    return bundles.write_colours(work / "colours", work / "work")
+def colours(once: Once) -> Path:
+    return bundles.shared_colours(once)
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +53,9 @@ def stale(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def selftested(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def selftested(once: Once) -> Path:
     """A bundle for self-tests, which tests copy to change it."""
-    return selftests.write(tmp_path_factory.mktemp("selftest"))
+    return once("selftest", selftests.write) / "bundle"
 
 
 @pytest.fixture(scope="session")

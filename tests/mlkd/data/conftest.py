@@ -8,14 +8,13 @@ import pytest
 
 from mlkd.data import Scenes
 from tests.helpers import drawings
+from tests.helpers.once import Once
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn(once: Once) -> Path:
     """Folders cutouts/LABEL/*.png and backgrounds/*.png."""
-    root = tmp_path_factory.mktemp("drawn")
-    drawings.draw(root)
-    return root
+    return once("drawn", drawings.draw)
 
 
 @pytest.fixture

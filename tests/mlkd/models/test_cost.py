@@ -17,9 +17,9 @@ from mlkd.models.weights import HubWeights
 from pipeline.recipe.find import RECIPES
 from pipeline.recipe.schema import load_recipe
 
-SMALL = Model(backbone="mobilenetv4_conv_small_050", image_px=64)
+SMALL = Model(backbone="test_efficientnet", image_px=64)
 PUBLISHED = LabelDecoder(embedding=768, heads=8, feed_forward=2048)
-POSITIONS, CHANNELS = 4, 1280  # of its last map at 64 px
+POSITIONS, CHANNELS = 4, 256  # of its last map at 64 px
 
 
 def by_hooks(module: nn.Module, px: int = 64) -> int:
@@ -45,7 +45,7 @@ def built(model: Model) -> TaggerNet:
         return model.build(5)
 
 
-@pytest.mark.parametrize("backbone", ["mobilenetv4_conv_small_050", "resnet18"])
+@pytest.mark.parametrize("backbone", ["mobilenetv4_conv_small_050", "test_resnet"])
 def test_backbone(backbone: str) -> None:
     model = replace(SMALL, backbone=backbone)
     tagger, counted = built(model), cost(model, 5)

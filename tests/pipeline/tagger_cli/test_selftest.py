@@ -13,11 +13,12 @@ import pytest
 
 from pipeline.cli.signing import write_keys, write_signature
 from tests.helpers import selftests
+from tests.helpers.once import Once
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return selftests.write(tmp_path_factory.mktemp("selftest"))
+def folder(once: Once) -> Path:
+    return once("selftest", selftests.write) / "bundle"
 
 
 def test_the_shipped_program_says_what_it_compared(folder: Path, tmp_path: Path) -> None:
