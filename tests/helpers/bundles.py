@@ -190,6 +190,13 @@ def _retuned(entry: EngineEntry, sources: Mapping[str, Path]) -> EngineEntry:
     return entry if entry.thresholds_sha256 in own else dataclasses.replace(entry, thresholds_sha256=own[0])
 
 
+def with_manifest(bundle: Path, out: Path, **changes: Any) -> Path:
+    """The bundle with another manifest."""
+    parts = parts_of(bundle)
+    write_bundle(dataclasses.replace(parts, manifest=dataclasses.replace(parts.manifest, **changes)), out)
+    return out
+
+
 def restamped(bundle: Path, out: Path, work: Path, **changes: str) -> Path:
     """The bundle with another stamp beside OpenVINO's engine."""
     file = work / "stamp.json"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.backends import Session
+from export.bundle.bundle import EngineEntry, Manifest
 from export.tagger import Tagger
 
 
@@ -25,6 +27,11 @@ class Stopwatch:
         self.timed.append(session.runtime_info.provider)
         self.images = list(images)
         return self.openvino_ms if session.runtime_info.provider == "openvino" else 2.0
+
+
+def timed(manifest: Manifest, p50_ms: Mapping[str, float | None]) -> tuple[EngineEntry, ...]:
+    """The manifest's engines as they were measured with the bundle."""
+    return tuple(dataclasses.replace(entry, p50_ms=p50_ms[entry.name]) for entry in manifest.engines)
 
 
 def loaded(folder: Path, **options: Any) -> tuple[str, str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from export.bundle.bundle import parts_of, read_bundle, write_bundle
+from export.bundle.bundle import read_bundle
 from export.tagger.engine_times import measure_engines
 from tests.helpers import bundles, commands, drawings, whole_run
 from tests.helpers.once import Once
@@ -23,10 +22,8 @@ def folder(once: Once) -> Path:
 @pytest.fixture(scope="session")
 def colours(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That bundle with ONNX Runtime's engine alone: in a self-test each engine has a process of its own."""
-    parts, bundle = parts_of(folder), tmp_path_factory.mktemp("colours") / "bundle"
-    manifest = dataclasses.replace(parts.manifest, engines=(parts.manifest.engine("onnxruntime-fp32"),))
-    write_bundle(dataclasses.replace(parts, manifest=manifest), bundle)
-    return bundle
+    engines = (read_bundle(folder).engine("onnxruntime-fp32"),)
+    return bundles.with_manifest(folder, tmp_path_factory.mktemp("colours") / "bundle", engines=engines)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from export.backends import OnnxRuntime, OpenVino, Session, host
-from export.bundle.bundle import parts_of, read_bundle, write_bundle
+from export.bundle.bundle import read_bundle
 from export.errors import NoEngineError
 from export.tagger import Tagger, engine_times
 from export.tagger.engine_times import cached_times, measure_engines, p50_ms
-from tests.helpers.stopwatch import Stopwatch, loaded
+from tests.helpers import bundles
+from tests.helpers.stopwatch import Stopwatch, loaded, timed
 
 ROOT = Path(__file__).parents[3]
 ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime-fp32", "openvino-fp32", "tensorrt-fp16-sm86"
@@ -53,10 +53,7 @@ def test_an_engine_asked_for_by_name_is_not_measured(colours: Path, cache: Path,
 
 
 def another_bundle(folder: Path, _: pytest.MonkeyPatch, out: Path) -> Path:
-    parts = parts_of(folder)
-    manifest = dataclasses.replace(parts.manifest, recipe="another")
-    write_bundle(dataclasses.replace(parts, manifest=manifest), out)
-    return out
+    return bundles.with_manifest(folder, out, recipe="another")
 
 
 def another_machine(folder: Path, monkeypatch: pytest.MonkeyPatch, _: Path) -> Path:
@@ -85,13 +82,9 @@ def test_what_is_remembered_holds_for_one_bundle_machine_and_set_of_runtimes(
 
 def with_times(colours: Path, out: Path, **changes: Any) -> Path:
     """The bundle as measured on this machine, but for `changes`; ONNX Runtime is the faster one."""
-    parts = parts_of(colours)
-    times = {ONNXRUNTIME: 0.5, OPENVINO: 0.7, TENSORRT: None}
-    engines = tuple(dataclasses.replace(entry, p50_ms=times[entry.name]) for entry in parts.manifest.engines)
     here = {**host.identity(), "runtimes": host.runtimes(), **changes}
-    manifest = dataclasses.replace(parts.manifest, engines=engines, measured=True, measured_on=here)
-    write_bundle(dataclasses.replace(parts, manifest=manifest), out)
-    return out
+    engines = timed(read_bundle(colours), {ONNXRUNTIME: 0.5, OPENVINO: 0.7, TENSORRT: None})
+    return bundles.with_manifest(colours, out, engines=engines, measured=True, measured_on=here)
 
 
 def test_a_bundle_that_was_measured_on_this_machine_is_not_timed_again(

@@ -33,9 +33,7 @@ def test_a_stale_engine_is_passed_over_unless_asked_for(colours: Path, tmp_path:
     work = tmp_path / "work"
     work.mkdir()
     old = bundles.restamped(colours, tmp_path / "bundle", work, graph="0" * 64)
-    parts = parts_of(old)
-    backwards = dataclasses.replace(parts.manifest, engines=parts.manifest.engines[::-1])
-    write_bundle(dataclasses.replace(parts, manifest=backwards), tmp_path / "bundle")
+    bundles.with_manifest(old, old, engines=read_bundle(old).engines[::-1])
     with Tagger.load(old) as tagger:
         assert tagger.choice.entry.name == "onnxruntime-fp32"
         stale = f"{OPENVINO}: engine {OPENVINO}: expected one built from models/fp32.onnx"
@@ -100,11 +98,9 @@ def test_an_engine_that_was_never_built_is_its_graph_until_the_device_builds_it(
 
 
 def test_what_nncf_made_cannot_be_rebuilt(stale: Path, tmp_path: Path, never: Never) -> None:
-    parts = parts_of(stale)
-    entry = parts.manifest.engine(OPENVINO)
+    entry = read_bundle(stale).engine(OPENVINO)
     engines = (dataclasses.replace(entry, name="openvino-int8", precision="int8_openvino"), entry)
-    manifest = dataclasses.replace(parts.manifest, engines=engines)
-    write_bundle(dataclasses.replace(parts, manifest=manifest), tmp_path / "bundle")
+    bundles.with_manifest(stale, tmp_path / "bundle", engines=engines)
     Tagger.load(tmp_path / "bundle", OPENVINO, rebuild=True).close()  # of the same graph, but not the engine asked for
     never(OpenVino, "compile")
     message = r"stale.* cannot be rebuilt here: expected a graph of int8_openvino in the bundle, got models/fp32.onnx"

@@ -14,7 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from export.backends import OnnxRuntime, RuntimeInfo
-from export.bundle.bundle import parts_of, read_bundle, write_bundle
+from export.bundle.bundle import read_bundle
 from export.bundle.golden import Golden
 from export.errors import BundleError
 from export.tagger.limits import LIMITS, Limit, score_limit
@@ -106,13 +106,10 @@ def test_a_manifest_that_prints_other_tags_fails(
     selftested: Path, golden: Golden, tmp_path: Path, exchanged: str
 ) -> None:
     """Its engines and their scores are as they were."""
-    parts = parts_of(selftested)
-    if exchanged == "labels":
-        manifest = dataclasses.replace(parts.manifest, labels=("green", "red", "blue"))
-    else:
-        engines = [dataclasses.replace(entry, thresholds=(0.5, 1.0, 0.5)) for entry in parts.manifest.engines]
-        manifest = dataclasses.replace(parts.manifest, engines=tuple(engines))
-    write_bundle(dataclasses.replace(parts, manifest=manifest), tmp_path / "other")
+    engines = read_bundle(selftested).engines
+    thresholds = tuple(dataclasses.replace(entry, thresholds=(0.5, 1.0, 0.5)) for entry in engines)
+    changes: dict[str, Any] = {"labels": {"labels": ("green", "red", "blue")}, "thresholds": {"engines": thresholds}}
+    bundles.with_manifest(selftested, tmp_path / "other", **changes[exchanged])
     engine, whole, tags = engine_findings(tmp_path / "other", golden)
     assert (engine.state, whole.state) == ("same", "same")
     assert (tags.step, tags.state, tags.cause) == ("tags", "different", f"{exchanged} in the manifest")

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from export.backends import OnnxRuntime
-from export.bundle.bundle import parts_of, read_bundle, write_bundle
+from export.bundle.bundle import read_bundle
 from export.errors import BundleError, NoEngineError
 from export.tagger import EngineTimes, Tagger, choose
 from export.tagger.engine_choice import backend_of
@@ -190,9 +190,8 @@ def test_a_changed_engine_file_never_reaches_a_runtime(
 
 
 def test_another_way_to_make_images_ready_is_refused(colours: Path, tmp_path: Path) -> None:
-    parts = parts_of(colours)
-    other = dataclasses.replace(parts.manifest, preprocessing=parts.manifest.preprocessing | {"resize": "nearest"})
-    write_bundle(dataclasses.replace(parts, manifest=other), tmp_path / "bundle")
+    other = read_bundle(colours).preprocessing | {"resize": "nearest"}
+    bundles.with_manifest(colours, tmp_path / "bundle", preprocessing=other)
     with pytest.raises(
         BundleError, match=r"preprocessing\.resize: expected 'plain, .*', got 'nearest'; use the tagger"
     ):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 import logging
@@ -18,11 +17,12 @@ from typing import Any
 import pytest
 
 from export.backends import OpenVino, Session
-from export.bundle.bundle import parts_of, read_bundle, write_bundle
+from export.bundle.bundle import read_bundle
 from export.tagger import EngineTimes, Tagger
 from export.tagger.engine_times import cached_times, measure_engines
 from export.tagger.times_cache import exclusive, file_of
-from tests.helpers.stopwatch import Stopwatch, loaded
+from tests.helpers import bundles
+from tests.helpers.stopwatch import Stopwatch, loaded, timed
 
 ROOT = Path(__file__).parents[3]
 ONNXRUNTIME, OPENVINO, TENSORRT = "onnxruntime-fp32", "openvino-fp32", "tensorrt-fp16-sm86"
@@ -78,13 +78,10 @@ def test_without_a_cache_the_bundles_own_times_hold(
     """Those of a machine like this; each engine that is taken is checked first."""
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    parts = parts_of(colours)
-    times = {ONNXRUNTIME: 0.5, OPENVINO: 0.4, TENSORRT: None}
-    engines = tuple(dataclasses.replace(entry, p50_ms=times[entry.name]) for entry in parts.manifest.engines)
+    engines = timed(read_bundle(colours), {ONNXRUNTIME: 0.5, OPENVINO: 0.4, TENSORRT: None})
     for architecture, expected in ((platform.machine(), OPENVINO), ("another", ONNXRUNTIME)):
-        manifest = dataclasses.replace(parts.manifest, engines=engines, measured_on={"architecture": architecture})
-        write_bundle(dataclasses.replace(parts, manifest=manifest), tmp_path / architecture)
-        name, why = loaded(tmp_path / architecture)
+        facts = {"engines": engines, "measured_on": {"architecture": architecture}}
+        name, why = loaded(bundles.with_manifest(colours, tmp_path / architecture, **facts))
         assert name == expected
         if expected == OPENVINO:
             assert why == "the fastest on a machine like this, 0.40 ms measured with the bundle"

@@ -18,13 +18,6 @@ from pipeline.runner import result
 from tests.helpers import commands, drawings
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drawn")
-    drawings.draw(folder)
-    return folder
-
-
 @pytest.fixture
 def recipe(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)

@@ -74,7 +74,7 @@ def made(work: Path) -> Path:
 def exported(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exporting and scoring in torch take most of the time: the float graphs are copied, the scores left out."""
 
-    def copied(tagger: Any, _: Labels, __: int, out: Path, **___: Any) -> Path:
+    def copied(tagger: Any, _: Any, __: int, out: Path, **___: Any) -> Path:
         model = next(name for name, px in EXPORTED.items() if px == tagger.image_px)
         return Path(shutil.copyfile(made / model / "models" / "fp32.onnx", out))
 

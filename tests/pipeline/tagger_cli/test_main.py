@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import shutil
 import subprocess
@@ -14,7 +13,6 @@ import pytest
 
 from export import __version__
 from export.backends import OnnxRuntime, OpenVino
-from export.bundle.bundle import parts_of, write_bundle
 from export.tagger.engine_choice import EngineTimes
 from pipeline.cli.signing import write_keys, write_signature
 from pipeline.tagger_cli import main
@@ -95,10 +93,9 @@ def test_info_says_what_the_bundle_is_what_runs_here_and_why(run: Any, images: I
     ],
 )
 def test_info_says_what_thresholds_were_tuned_for(run: Any, tmp_path: Path, config: dict[str, Any], told: str) -> None:
-    parts = parts_of(run.bundle)
-    about = dataclasses.replace(parts.manifest, recipe_content={"export": {"thresholds": config}})
-    write_bundle(dataclasses.replace(parts, manifest=about), tmp_path / "bundle")
-    out, _ = run("info", "--engine", ENGINE, bundle=tmp_path / "bundle")
+    content = {"export": {"thresholds": config}}
+    bundle = bundles.with_manifest(run.bundle, tmp_path / "bundle", recipe_content=content)
+    out, _ = run("info", "--engine", ENGINE, bundle=bundle)
     assert f"thresholds: {told}\n" in out
 
 

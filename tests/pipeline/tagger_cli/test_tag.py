@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 
 from export.backends import OnnxRuntime
-from export.bundle.bundle import parts_of, write_bundle
 from export.tagger import Tagger, engine_choice
 from export.tagger import tagger as tagger_module
 from pipeline.tagger_cli import main
@@ -114,10 +113,8 @@ def test_only_the_labels_that_are_wanted(run: Any, images: Images, tmp_path: Pat
     assert run("tag", images["red"], "--labels", "blue")[0].endswith(": nothing above its threshold\n")
     err = run.refuse("tag", yellow, "--labels", "blue,gren")
     assert re.search("label: expected one of 3 known labels, got 'gren'; did you mean green", err)
-    parts = parts_of(run.bundle)
-    about = dataclasses.replace(parts.manifest, labels=("red, dark", "green", "blue"))
-    write_bundle(dataclasses.replace(parts, manifest=about), tmp_path / "bundle")
-    out, _ = run("tag", yellow, "--labels", '"red, dark",blue', bundle=tmp_path / "bundle")
+    bundle = bundles.with_manifest(run.bundle, tmp_path / "bundle", labels=("red, dark", "green", "blue"))
+    out, _ = run("tag", yellow, "--labels", '"red, dark",blue', bundle=bundle)
     assert out == f"{yellow}: red, dark 1.00\n"
 
 
