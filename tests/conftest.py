@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -16,11 +17,11 @@ from tests.helpers.once import Once, once_in
 
 # the files that take longest, or one process would end alone with one of them
 FIRST = (
-    "test_end_to_end.py", "test_ssh.py", "test_precisions.py", "test_zoo.py", "test_ship.py", "test_distributed.py",
+    "test_end_to_end.py", "test_ssh.py", "test_zoo.py", "test_ship.py", "test_distributed.py",
     "test_installing_faults.py", "test_cli.py", "test_runtimes.py", "test_streams.py", "test_compare.py",
     "test_install.py", "test_search.py", "test_weights.py", "test_cost.py",
 )  # fmt: skip
-LAST = ("test_references.py", "test_devices_end_to_end.py")  # they read the run that test_end_to_end.py makes
+LAST = ("test_precisions.py", "test_references.py", "test_devices_end_to_end.py")  # read the run of the first
 
 # what processes of tests fork from imports these once
 PRELOAD = ["pipeline.references.torch_process", *STAGES, "pipeline.__main__", "accelerate", "tests.helpers.launches"]
@@ -40,8 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """After modules that have set less."""
+    """Overwrite what modules have set; keep the garbage collector from searching all that was imported."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -46,6 +46,7 @@ def case(backbone: str, head: Head) -> Any:
 
 HEADS_ONCE = [*(case(*pair) for pair in FAST), case("test_resnet", Pooled())]
 WITH_DECODER = [*HEADS_ONCE, *(case(backbone, DECODER) for backbone in NETS)]
+BUILT = [pytest.param(*FAST[:1], id="test_vit-label_decoder", marks=pytest.mark.slow), *WITH_DECODER[1:]]
 ALL = [*WITH_DECODER, *(case(backbone, head) for head in HEADS[1:] for backbone in NETS)]
 
 
@@ -85,7 +86,7 @@ def run(backend: Any, case: Case, folder: Path) -> Iterator[tuple[int, NDArray[n
             yield batch, session(case.images[:batch])
 
 
-@pytest.mark.parametrize("exported", WITH_DECODER, indirect=True)
+@pytest.mark.parametrize("exported", BUILT, indirect=True)
 def test_tensorrt_takes_it(exported: Case, tmp_path: Path) -> None:
     """Its real parser and builder, for a GPU that is not there; nothing is said of what the engines compute."""
     pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX has wheels for x86-64 Linux only")

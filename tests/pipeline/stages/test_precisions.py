@@ -22,27 +22,32 @@ from mlkd.core.metrics import average_precision, mean_average_precision
 from mlkd.core.progress import silent
 from mlkd.core.thresholds import Thresholds
 from mlkd.data.prepared import Split, read_split
-from pipeline.recipe.schema import Engine, Export, Recipe
+from pipeline.recipe.schema import Engine, Export, Recipe, load_recipe
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
 from pipeline.stages import engines as building
-from pipeline.stages import onnx as onnx_stage
 from pipeline.stages import precisions
 
 FP32 = Engine(name="fp32", precision="fp32", backend=OnnxRuntime())
-SIGNED = Engine(name="signed", precision="int8", backend=OnnxRuntime())
 X86 = Engine(name="x86", precision="int8_x86", backend=OnnxRuntime())
-NNCF = Engine(name="nncf", precision="int8_openvino", backend=OpenVino())
 AIM = Thresholds(aim="precision", precision=0.6, prior=3)
 ANYTHING = Gates(fp32=ParityLimits(), bf16=ParityLimits(), fp16=ParityLimits(), int8=ParityLimits())
 
 
 @pytest.fixture(scope="module")
-def graph(recipe: Recipe, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the stage onnx."""
-    out = tmp_path_factory.mktemp("graph") / "onnx"
-    onnx_stage.run(recipe, "made by a test", context(runs, out, student=runs / "student"))
-    return out
+def recipe(work: Path) -> Recipe:
+    return load_recipe(str(work / "tiny.yaml"))
+
+
+@pytest.fixture(scope="module")
+def runs(work: Path) -> Path:
+    return work / "runs/tiny"
+
+
+@pytest.fixture(scope="module")
+def made(runs: Path) -> Path:
+    """The folder of a stage that made graphs for every engine of the recipe."""
+    return runs / "precisions"
 
 
 def frozen(recipe: Recipe, budget: Budget, *engines: Engine, gates: Gates = ANYTHING) -> Recipe:
@@ -55,38 +60,30 @@ def context(runs: Path, out: Path, **inputs: Path) -> Context:
     return Context(out, {"data": runs / "data", **inputs}, silent)
 
 
-@pytest.fixture(scope="module")
-def made(recipe: Recipe, runs: Path, graph: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a stage that made graphs of every int8 family."""
-    out = tmp_path_factory.mktemp("made") / "precisions"
-    precisions.run(frozen(recipe, Budget(keep=0.3), FP32, SIGNED, X86, NNCF), context(runs, out, onnx=graph))
-    return out
-
-
 def test_a_graph_for_every_precision_that_the_engines_need(made: Path) -> None:
     found, told = precisions.graphs(made)
     assert {name: file.name for name, file in found.items()} == {
         "fp32": "fp32.onnx",
-        "int8": "int8.onnx",
+        "fp16": "fp16.onnx",
         "int8_x86": "int8_x86.onnx",
         "int8_openvino": "int8_openvino.xml",
     }
-    assert [entry["precision"] for entry in told["precisions"]] == ["int8", "int8_x86", "int8_openvino"]
+    assert [entry["precision"] for entry in told["precisions"]] == ["int8_x86", "int8_openvino"]
     for entry in told["precisions"]:
         assert entry["verdict"] == "within the budget"
         assert entry["kept"] == pytest.approx(entry["quality"]["select_map"] / told["float_map"])
         assert entry["moved"].keys() == entry["tried"].keys(), "how near to float each came"
     assert stamp.origin(found["int8_openvino"]) in {sha256_of(found["fp32"]), sha256_of(found["int8_x86"])}
-    int8 = onnx.load(found["int8"])
-    assert read_metadata(int8)["precision"] == "int8"
+    int8 = onnx.load(found["int8_x86"])
+    assert read_metadata(int8)["precision"] == "int8_x86"
     convolutions = [
         {node.name for node in model.graph.node if node.op_type == "Conv"} for model in (int8, onnx.load(found["fp32"]))
     ]
     assert convolutions[0] == convolutions[1] != set()
 
 
-def test_float_engines_alone_need_no_calibration(recipe: Recipe, runs: Path, graph: Path, tmp_path: Path) -> None:
-    out = tmp_path / "precisions"
+def test_float_engines_alone_need_no_calibration(recipe: Recipe, runs: Path, tmp_path: Path) -> None:
+    out, graph = tmp_path / "precisions", runs / "onnx"
     precisions.run(frozen(recipe, Budget(), FP32), context(runs, out, onnx=graph))
     assert precisions.graphs(out) == ({"fp32": out / "models/fp32.onnx"}, {"precisions": []})
     assert (out / "models/fp32.onnx").read_bytes() == (graph / "fp32.onnx").read_bytes()
@@ -124,7 +121,7 @@ def built(recipe: Recipe, runs: Path, made: Path, out: Path) -> list[dict[str, A
 def test_every_engine_is_held_to_the_float_engine_on_all_of_val(
     recipe: Recipe, runs: Path, made: Path, tmp_path: Path
 ) -> None:
-    recipe = frozen(recipe, Budget(), FP32, SIGNED, X86)
+    recipe = frozen(recipe, Budget(), FP32, X86)
     entries = {entry["name"]: entry for entry in built(recipe, runs, made, tmp_path / "out")}
     halves = [read_split(runs / "data", name) for name in ("select", "tune")]
     pixels, targets = np.concatenate([half.pixels(32) for half in halves]), np.concatenate([h.targets for h in halves])
@@ -138,22 +135,21 @@ def test_every_engine_is_held_to_the_float_engine_on_all_of_val(
         assert parity["delta_map"] == pytest.approx(gained, abs=1e-9)
         decided = [one >= np.array(entries["fp32"]["thresholds"]) for one in (scores[name], scores["fp32"])]
         assert parity["flipped"] == pytest.approx((decided[0] != decided[1]).mean(), abs=1e-9)
-    assert entries["signed"]["parity"]["max_difference"] > 0
+    assert entries["x86"]["parity"]["max_difference"] > 0
     select = slice(0, len(halves[0]))
-    for name in ("signed", "x86"):
-        with OnnxRuntime().open(tmp_path / "out" / entries[name]["files"][0]) as session:
-            kernels = session(pixels[select])
-        drift = entries[name]["drift"]
-        assert drift["largest"] == pytest.approx(np.abs(kernels - scores[name][select]).max(), abs=1e-6)
-        for key, found in (("exact_map", scores[name][select]), ("kernels_map", kernels)):
-            assert drift[key] == pytest.approx(mean_average_precision(found, targets[select]), abs=1e-9)
+    with OnnxRuntime().open(tmp_path / "out" / entries["x86"]["files"][0]) as session:
+        kernels = session(pixels[select])
+    drift = entries["x86"]["drift"]
+    assert drift["largest"] == pytest.approx(np.abs(kernels - scores["x86"][select]).max(), abs=1e-6)
+    for key, found in (("exact_map", scores["x86"][select]), ("kernels_map", kernels)):
+        assert drift[key] == pytest.approx(mean_average_precision(found, targets[select]), abs=1e-9)
     assert entries["fp32"]["drift"] is None
     for name, entry in entries.items():
         assert_tuned(entry, scores[name][len(halves[0]) :], halves[1], recipe.export.thresholds)
         assert (entry["thresholds_from"], entry["thresholds_of"]) == (name, entry["files"][0])
     cost = building.cost(tmp_path / "out")
-    assert [entry["engine"] for entry in cost["parity"]] == ["fp32", "signed", "x86"]
-    assert cost["parity"][1]["drift"] == entries["signed"]["drift"]
+    assert [entry["engine"] for entry in cost["parity"]] == ["fp32", "x86"]
+    assert cost["parity"][1]["drift"] == drift
 
 
 def assert_tuned(entry: dict[str, Any], scores: np.ndarray, tune: Split, aim: Thresholds) -> None:
@@ -167,9 +163,9 @@ def assert_tuned(entry: dict[str, Any], scores: np.ndarray, tune: Split, aim: Th
 
 def test_an_engine_behind_its_gate_is_not_built(recipe: Recipe, runs: Path, made: Path, tmp_path: Path) -> None:
     gates = dataclasses.replace(ANYTHING, int8=ParityLimits(max_difference=1e-9))
-    built(frozen(recipe, Budget(allow=True), FP32, SIGNED, gates=gates), runs, made, tmp_path / "allowed")
-    with pytest.raises(ValueError, match=r"parity of signed: max_difference: expected at most 1e-09"):
-        built(frozen(recipe, Budget(), FP32, SIGNED, gates=gates), runs, made, tmp_path / "refused")
+    built(frozen(recipe, Budget(allow=True), FP32, X86, gates=gates), runs, made, tmp_path / "allowed")
+    with pytest.raises(ValueError, match=r"parity of x86: max_difference: expected at most 1e-09"):
+        built(frozen(recipe, Budget(), FP32, X86, gates=gates), runs, made, tmp_path / "refused")
 
 
 def test_what_only_the_device_can_build_ships_as_its_graph(
