@@ -1,7 +1,5 @@
 """What all tests share: the order of files, folders that are made once, ssh server and cache."""
 
-from __future__ import annotations
-
 import gc
 import multiprocessing
 import os

@@ -1,7 +1,5 @@
 """Links, recipe keys and commands in the documentation exist; nothing in it is about one machine."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

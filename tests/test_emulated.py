@@ -1,7 +1,5 @@
 """A bundle on processors that this machine is not, by emulation: right or wrong shows, fast or slow does not."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The program in environments of the oldest Python and packages that it supports, fetched for the purpose."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """What `pip install .` installs: all files of the four packages, their dependencies, two programs."""
 
-from __future__ import annotations
-
 import ast
 import importlib
 import subprocess

@@ -1,7 +1,5 @@
 """What runs on the device reaches neither torch nor the tools of the desk."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 import os

@@ -1,7 +1,5 @@
 """The numbers of the protocol and what is said of them."""
 
-from __future__ import annotations
-
 import pytest
 
 from benchmarks.config import Bench

@@ -1,7 +1,5 @@
 """What a device prints is used only where its types and ranges are those that it must have."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Bundles measured by their own program: one real measurement, and the rest on a device that answers at once."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import json

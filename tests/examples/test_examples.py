@@ -1,7 +1,5 @@
 """Every program in examples/ does what it says."""
 
-from __future__ import annotations
-
 import re
 import runpy
 from pathlib import Path

@@ -1,7 +1,5 @@
 """One small tagger with the real head, exported once for all tests of this folder."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A real bundle small enough for every test: three labels that say which colour fills an image."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import json

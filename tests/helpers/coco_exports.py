@@ -1,7 +1,5 @@
 """Data sets of thirty drawings as labelling tools export them in COCO's format."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The pipeline's command line in processes of their own that can be killed, without importing torch for each anew."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import resource

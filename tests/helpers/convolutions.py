@@ -1,7 +1,5 @@
 """A small convolutional tagger with an activation to choose, for tests that quantize and run it."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

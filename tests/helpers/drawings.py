@@ -1,7 +1,5 @@
 """Cut-outs and backgrounds that a test draws itself, and a recipe that is small enough for it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

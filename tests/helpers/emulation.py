@@ -3,8 +3,6 @@
 Results are those of the emulated processor; times are not, and /proc/cpuinfo stays this machine's.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import os

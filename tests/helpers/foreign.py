@@ -1,7 +1,5 @@
 """ONNX taggers of other projects, as small graphs."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

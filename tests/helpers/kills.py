@@ -1,7 +1,5 @@
 """Work that is killed in a process of its own just before it changes the file system for the Nth time."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

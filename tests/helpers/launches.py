@@ -1,7 +1,5 @@
 """A line of three stages, the second distributed, run by two processes: by torchrun, or started bare and so quicker."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import socket

@@ -3,8 +3,6 @@
 Image number n has the labels whose bit is set in n: one in eight is empty, every label is in half of them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Random batches for the tests of the losses: 8 images, 6 labels, student and teacher of different widths."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 from typing import get_args

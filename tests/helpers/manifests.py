@@ -1,7 +1,5 @@
 """Manifests that were changed with a purpose."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

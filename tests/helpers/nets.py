@@ -1,7 +1,5 @@
 """Random weights that show every fault of an export, and the images for them."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

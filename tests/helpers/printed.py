@@ -1,7 +1,5 @@
 """What the program of a bundle prints on a device."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 from collections.abc import Callable

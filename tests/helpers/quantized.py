@@ -1,7 +1,5 @@
 """Bundles with int8 engines, whose expected scores are those of exact arithmetic: they hold on every processor."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Two processes that train together: a student by `train`, and the gradients of every loss between images."""
 
-from __future__ import annotations
-
 import os
 from datetime import timedelta
 from pathlib import Path

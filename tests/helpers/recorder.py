@@ -1,7 +1,5 @@
 """Two small stages that say what was run."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from dataclasses import dataclass

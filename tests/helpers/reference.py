@@ -1,7 +1,5 @@
 """Definitions written a second time, as plain loops in float64; what the tests trust."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

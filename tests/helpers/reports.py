@@ -1,7 +1,5 @@
 """The files of a report, as a reader opens them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """Rows of a report, as a bench would measure them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from benchmarks.schema import Percentiles, Row

@@ -1,7 +1,5 @@
 """A Q/DQ graph whose products do not fit into 16 bits: kernels of x86 without VNNI compute it wrong."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Bundles for the self-test: golden images that are rich enough to show a fault, and engines that have one."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 from pathlib import Path

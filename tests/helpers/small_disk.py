@@ -1,7 +1,5 @@
 """A disk that takes no file longer than a limit: what a full disk does to a process that writes."""
 
-from __future__ import annotations
-
 import contextlib
 import resource
 from collections.abc import Iterator

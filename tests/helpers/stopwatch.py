@@ -1,7 +1,5 @@
 """Engines whose speed a test decides."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Folders of tagged images, as a user has them before `init`."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

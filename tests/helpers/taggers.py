@@ -1,7 +1,5 @@
 """Taggers with random weights, saved as a training run saves its best one."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

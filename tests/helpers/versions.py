@@ -1,7 +1,5 @@
 """Three bundles to install one after another, and what is installed in a folder."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The tiny recipe that runs the whole pipeline in tests."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

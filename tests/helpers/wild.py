@@ -1,7 +1,5 @@
 """Images as people have them: every kind of file, mode and trick, all of one drawing of four colours."""
 
-from __future__ import annotations
-
 import io
 import struct
 import zlib

@@ -1,7 +1,5 @@
 """A bundle of two colours with a cache for each file, and a finished run of the whole pipeline."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

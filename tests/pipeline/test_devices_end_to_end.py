@@ -1,7 +1,5 @@
 """The bundle of a whole run measured on devices over ssh."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

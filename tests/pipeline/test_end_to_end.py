@@ -1,7 +1,5 @@
 """The whole pipeline on scenes composed from drawn cut-outs."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """Runs that are killed at random moments end with the same weights and scores."""
 
-from __future__ import annotations
-
 import random
 import shutil
 import time

@@ -1,7 +1,5 @@
 """Recipes whose teachers are ready: nets of ours, ONNX files, several as one."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

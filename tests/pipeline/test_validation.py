@@ -1,7 +1,5 @@
 """What the manifest says of an engine's scores of tune."""
 
-from __future__ import annotations
-
 import json
 import logging
 from pathlib import Path

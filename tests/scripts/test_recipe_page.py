@@ -1,7 +1,5 @@
 """docs/recipe.md has every key of a recipe."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import get_args
 

@@ -1,7 +1,5 @@
 """Which engines are held against which, and one examined from end to end."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

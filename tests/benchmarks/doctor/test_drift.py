@@ -1,7 +1,5 @@
 """Int8 kernels of this processor beside exact arithmetic."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Causes, shares and the verdict, from layers written by hand."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

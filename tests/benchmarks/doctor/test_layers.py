@@ -1,7 +1,5 @@
 """Real int8 engines that gain nothing, read through their runtimes' own profiles."""
 
-from __future__ import annotations
-
 import functools
 import platform
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """A device behind a real OpenSSH server, with a Python that finds numpy, Pillow and one runtime; a made-up ssh."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What a device may print, and an agent whose caller is gone; no server is needed."""
 
-from __future__ import annotations
-
 import json
 import re
 import subprocess

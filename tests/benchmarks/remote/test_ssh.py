@@ -1,7 +1,5 @@
 """A device behind a real OpenSSH server, with a Python that finds numpy, Pillow and one runtime."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import threading

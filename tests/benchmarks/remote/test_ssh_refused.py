@@ -1,7 +1,5 @@
 """Devices that cannot be used, each behind a real OpenSSH server, and the line that says why."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """A made-up bench with the shape of a real one, in example.json: an example for tests, no measurement."""
 
-from __future__ import annotations
-
 import base64
 import copy
 import functools

@@ -1,7 +1,5 @@
 """What export cost, as page and Markdown tell it."""
 
-from __future__ import annotations
-
 import html
 import re
 from pathlib import Path

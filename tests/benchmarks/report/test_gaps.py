@@ -1,7 +1,5 @@
 """Numbers that cannot be drawn leave a named gap on the page, whatever they are and wherever they stand."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable

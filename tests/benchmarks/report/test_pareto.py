@@ -1,7 +1,5 @@
 """The front against a brute-force oracle."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from hypothesis import given

@@ -1,7 +1,5 @@
 """Direct labels and axes."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

@@ -1,7 +1,5 @@
 """What a reader is told first: each problem with its numbers where it is there, and nothing where it is not."""
 
-from __future__ import annotations
-
 import itertools
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The files: complete, escaped, self-contained."""
 
-from __future__ import annotations
-
 import copy
 import html
 import json

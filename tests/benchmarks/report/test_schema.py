@@ -1,7 +1,5 @@
 """report.json against its published schema."""
 
-from __future__ import annotations
-
 import copy
 import dataclasses
 import json

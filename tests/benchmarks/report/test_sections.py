@@ -1,7 +1,5 @@
 """What stands beside the chart: throughput, sustained runs, histograms, images and mistakes."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The chart for slides: the page's drawing, always the same bytes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from functools import partial

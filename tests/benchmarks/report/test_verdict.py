@@ -1,7 +1,5 @@
 """Which engine is chosen and what is claimed about it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pytest

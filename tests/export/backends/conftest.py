@@ -1,7 +1,5 @@
 """Graphs of the small tagger in other precisions, and a machine that seems to have a GPU."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

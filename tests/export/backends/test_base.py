@@ -1,7 +1,5 @@
 """What all backends share: engines are written whole or not at all."""
 
-from __future__ import annotations
-
 import errno
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """What holds for every backend of the union."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import shutil

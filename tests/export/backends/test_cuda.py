@@ -1,7 +1,5 @@
 """The calls of the driver, against a driver made of ordinary memory."""
 
-from __future__ import annotations
-
 import ctypes
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Exact arithmetic for Q/DQ graphs, and machines whose int8 kernels saturate."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

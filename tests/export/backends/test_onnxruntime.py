@@ -1,7 +1,5 @@
 """What is particular to ONNX Runtime."""
 
-from __future__ import annotations
-
 import importlib.abc
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """TensorRT's real parser and builder, which need no GPU; running an engine does."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import sys

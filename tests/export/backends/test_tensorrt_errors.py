@@ -1,7 +1,5 @@
 """What TensorRT's real parser and builder refuse, and how the error says where in the net."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

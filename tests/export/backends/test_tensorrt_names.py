@@ -5,8 +5,6 @@ tensorrt_names.json holds what the packages `tensorrt-cu12-bindings` 10.3.0 (as 
 those that the parser's own documentation of 10.1 marks as supported.
 """
 
-from __future__ import annotations
-
 import ast
 import functools
 import json

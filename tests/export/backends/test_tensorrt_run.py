@@ -1,7 +1,5 @@
 """Engines of TensorRT on a GPU: as ONNX Runtime on the CPU scores the same graph."""
 
-from __future__ import annotations
-
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

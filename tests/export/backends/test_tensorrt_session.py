@@ -1,7 +1,5 @@
 """A session of TensorRT over a library and a stream that only answer: what it does when they refuse."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from pathlib import Path

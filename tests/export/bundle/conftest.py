@@ -1,7 +1,5 @@
 """A bundle whose files are only bytes, and a copy to change."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Bundles signed by one key, opened with the same, with another, and without any."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Pad nodes in front of convolutions become the convolutions' own padding; all others stay and compute the same."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

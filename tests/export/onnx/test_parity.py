@@ -1,7 +1,5 @@
 """Differences counted by hand and by scikit-learn, and gates that close."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, replace
 from typing import Any

@@ -1,7 +1,5 @@
 """The exported file: what it computes, what is in it, and that it is always the same."""
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Every family of nets, with every head, computes in every runtime what it computes in torch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache

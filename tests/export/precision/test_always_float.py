@@ -1,7 +1,5 @@
 """Which nodes stay in float, on the exported graph and on a plain classifier."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

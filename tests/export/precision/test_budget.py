@@ -1,7 +1,5 @@
 """Which layers go back to float, on costs that are known."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Collection
 

@@ -1,7 +1,5 @@
 """The calibration set: every label, always the same images."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

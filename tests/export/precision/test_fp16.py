@@ -1,7 +1,5 @@
 """Half precision inside, full precision where scores come out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

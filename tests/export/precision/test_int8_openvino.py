@@ -1,7 +1,5 @@
 """NNCF's graph: int8 in the middle, float at both ends, silent."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The two families of Q/DQ graphs: what is quantized, how, and that scores stay float."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Ranges against what the tensors really hold, computed once more by hand."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

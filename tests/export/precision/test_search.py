@@ -1,7 +1,5 @@
 """A net that int8 hurts comes back within its budget, or the verdict says that it does not."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from functools import cache, partial

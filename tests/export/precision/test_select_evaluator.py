@@ -1,7 +1,5 @@
 """Int8 graphs are judged in exact arithmetic, and not by the noise of a few images."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Bundles of which some engines cannot be opened as they were shipped, and a device without a cache."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable
 from pathlib import Path

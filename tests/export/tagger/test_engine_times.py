@@ -1,7 +1,5 @@
 """Which engine is the fastest here: measured once, and remembered for this bundle, machine and runtimes."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Versions that come and go in a folder."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

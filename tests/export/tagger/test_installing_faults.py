@@ -1,7 +1,5 @@
 """Installs that are killed, fail, or meet another one: what was there stays, whole."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os

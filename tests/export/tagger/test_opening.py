@@ -1,7 +1,5 @@
 """Engines of a bundle that cannot be opened as they were shipped: what is said, and what is opened instead."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path

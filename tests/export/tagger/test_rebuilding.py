@@ -1,7 +1,5 @@
 """Engines that the device builds for itself, with a real runtime."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import shutil

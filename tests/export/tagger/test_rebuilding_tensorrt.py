@@ -1,7 +1,5 @@
 """Plans for a GPU that is not the one they were built for; the GPU is played by ONNX Runtime."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable
 from pathlib import Path

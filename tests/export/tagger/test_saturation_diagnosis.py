@@ -1,7 +1,5 @@
 """An int8 engine that this processor's kernels compute wrong: found, named, and not used."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

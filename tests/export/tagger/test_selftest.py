@@ -1,7 +1,5 @@
 """Engines that differ, and expectations that do not hold together."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Each fault of a device is put in place for real, and has to be found at its step and called by its name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What is remembered survives processes that end, and what cannot be remembered is no failure."""
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

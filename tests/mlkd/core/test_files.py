@@ -1,7 +1,5 @@
 """A file has its old content or its new one, never a part of it."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Which files are read as images, and which are only recognised."""
 
-from __future__ import annotations
-
 import os
 import sys
 import types

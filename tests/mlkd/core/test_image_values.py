@@ -1,7 +1,5 @@
 """Values of more or fewer than 8 bits, converted to 8 bits."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Decoding of images of all kinds, of damaged files, and of files that are no images."""
 
-from __future__ import annotations
-
 import errno
 import io
 import os

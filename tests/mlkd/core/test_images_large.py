@@ -1,7 +1,5 @@
 """Images of many pixels: made smaller before anything is computed, one at a time, in little more than their memory."""
 
-from __future__ import annotations
-
 import struct
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Tuned thresholds, against loops that count."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What is expected of tuned thresholds on other images, against loops that count."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Cut-outs and photographs that a test draws."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The asymmetric loss's gradient: that of the cross-entropy, times focal weights that are constants."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

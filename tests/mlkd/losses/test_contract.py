@@ -1,7 +1,5 @@
 """The contract of every loss."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import get_args
 

@@ -1,7 +1,5 @@
 """Unknown decisions are not negatives: losses on the targets ignore them."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

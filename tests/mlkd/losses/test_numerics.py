@@ -1,7 +1,5 @@
 """Every loss stays finite, and close to itself in half precision."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import Tensor

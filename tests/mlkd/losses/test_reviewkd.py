@@ -1,7 +1,5 @@
 """ReviewKD's adapter: shapes, the fusion by hand, gradients to the model and to itself."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """RKD in chunks: the same value and gradient, little memory, and images that coincide."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """The structural losses use positives only, of any number and position."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Values against plain loops in float64, and the published total."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Parameters and multiply-adds against counts made another way."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from math import prod
 from typing import Any

@@ -1,7 +1,5 @@
 """Features of a frozen front are computed once, are those of a pass over the images, and are complete or absent."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

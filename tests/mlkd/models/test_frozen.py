@@ -1,7 +1,5 @@
 """A frozen front gives constant features, and the rest of the backbone continues from them as if nothing was cut."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

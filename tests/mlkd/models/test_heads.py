@@ -1,7 +1,5 @@
 """The contract of every head, and each head's numbers from a plain loop."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args

@@ -1,7 +1,5 @@
 """Pretrained weights in a model that computes something else are refused, on real photographs."""
 
-from __future__ import annotations
-
 import copy
 import logging
 from dataclasses import replace

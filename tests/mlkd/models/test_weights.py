@@ -1,7 +1,5 @@
 """Initial weights of a backbone: from a package, from timm's hub, from a file."""
 
-from __future__ import annotations
-
 import functools
 import re
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A foreign teacher: its inputs, its outputs, and graphs that do not match their description."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

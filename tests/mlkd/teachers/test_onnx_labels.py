@@ -1,7 +1,5 @@
 """The label names of a foreign teacher, by which its columns are found."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

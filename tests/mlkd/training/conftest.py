@@ -1,7 +1,5 @@
 """A teacher with random weights and its outputs, for all tests of training."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Which stage maps the trained module adapts for a loss."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 

@@ -1,7 +1,5 @@
 """Two processes with half a batch each give the results of one process with the whole batch."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

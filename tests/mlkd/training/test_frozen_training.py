@@ -1,7 +1,5 @@
 """Training from the features of frozen layers and from stored stage maps gives what training from images gives."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

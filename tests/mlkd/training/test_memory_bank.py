@@ -1,7 +1,5 @@
 """Embeddings that are stored between batches, against a plain list of the positives of each label."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """A run that is interrupted at any step and resumed ends with the weights of an uninterrupted one."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The command choose on reports of this and of an earlier version."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

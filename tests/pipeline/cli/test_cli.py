@@ -1,7 +1,5 @@
 """What the user sees of a run: errors in one block that says what, where, expected, got and the next step."""
 
-from __future__ import annotations
-
 import os
 import re
 import time

@@ -1,7 +1,5 @@
 """Images as users have them: some cannot be read, some are odd, some tags are unknown."""
 
-from __future__ import annotations
-
 import csv
 import json
 import logging

@@ -1,7 +1,5 @@
 """`python -m pipeline doctor`: the bundle of a run or the published one, in text and as JSON."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

@@ -1,7 +1,5 @@
 """A bundle shipped to a device behind a real OpenSSH server and to this machine, and brought back."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from functools import partial

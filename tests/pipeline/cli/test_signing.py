@@ -1,7 +1,5 @@
 """Keys and signatures from the command line, with files as they are on disk."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import stat

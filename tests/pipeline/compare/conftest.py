@@ -1,7 +1,5 @@
 """A comparison whose teacher is a checkpoint with random weights: only students are trained."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

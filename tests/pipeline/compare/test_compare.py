@@ -1,7 +1,5 @@
 """A comparison of two methods from the command line: a part of it, killed, resumed, and its table."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import time

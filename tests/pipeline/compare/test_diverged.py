@@ -1,7 +1,5 @@
 """A comparison whose trainings diverge or are interrupted; training is replaced by a stand-in."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The stages of a comparison, and errors before any of them runs."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A folder of tagged images, and the command `init`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The advice of `init`: every key that an error names is an option, and following the advice solves the problem."""
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections.abc import Callable, Sequence

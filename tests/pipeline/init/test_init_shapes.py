@@ -3,8 +3,6 @@
 The expected labels are counted here, from how each set is made.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 from collections import Counter

@@ -1,7 +1,5 @@
 """Models in torch answer like the program of a bundle, each bench in a process of its own."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator

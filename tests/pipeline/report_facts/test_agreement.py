@@ -1,7 +1,5 @@
 """The process in which a thorough bench checks its clock, and an installation that cannot do so."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

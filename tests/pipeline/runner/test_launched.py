@@ -1,7 +1,5 @@
 """The line as torchrun starts it, and killed and started again."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

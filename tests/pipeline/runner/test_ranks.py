@@ -1,7 +1,5 @@
 """Several processes of one launch: the first decides, all run what is distributed, an error in one ends all."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

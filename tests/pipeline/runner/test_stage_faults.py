@@ -1,7 +1,5 @@
 """What a stage that is stopped, killed or out of room leaves behind, and how the next run mends it."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

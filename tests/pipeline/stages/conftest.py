@@ -1,7 +1,5 @@
 """The tiny recipe, its prepared images, and models with random weights in place of trained ones."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Golden images of the stage bundle."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,5 @@
 """Several devices at once, without any: what one of them does is made up here."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From the float graph to engines: what int8 keeps, gates that close."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a whole run has of teacher and baseline, and rows with the reason where an engine cannot be made."""
 
-from __future__ import annotations
-
 import dataclasses
 import errno
 import shutil

@@ -1,7 +1,5 @@
 """The stored outputs follow what the student compares."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

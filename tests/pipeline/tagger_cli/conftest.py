@@ -1,7 +1,5 @@
 """Commands of `tagger.pyz` in this process."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

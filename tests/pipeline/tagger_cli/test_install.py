@@ -1,7 +1,5 @@
 """`tagger.pyz install` and `rollback`, with the self-test of the bundle's own program."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The program as a whole: what is wrong is said in one line, and what the bundle is."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

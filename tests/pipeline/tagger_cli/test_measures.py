@@ -1,7 +1,5 @@
 """`tagger.pyz bench --images` and `tagger.pyz scores`, whose output the pipeline reads."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

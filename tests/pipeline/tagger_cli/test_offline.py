@@ -1,7 +1,5 @@
 """Nothing leaves the device: no runtime opens a socket to a network or writes into the home folder."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """The command line of the program, where engines of the bundle do not fit the device."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

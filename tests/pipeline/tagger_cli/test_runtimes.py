@@ -1,7 +1,5 @@
 """`tagger.pyz` where a runtime ends the process that imports it, and where nothing can be written."""
 
-from __future__ import annotations
-
 import json
 import os
 import resource

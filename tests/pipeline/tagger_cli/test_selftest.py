@@ -1,7 +1,5 @@
 """`tagger.pyz selftest`: what it prints of golden images and engines that differ, and of those that do not."""
 
-from __future__ import annotations
-
 import shutil
 import subprocess
 import sys

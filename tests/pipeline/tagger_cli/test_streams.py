@@ -1,7 +1,5 @@
 """`tagger.pyz tag` and what it writes to: odd names, readers that leave, interrupts, terminals."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """`tagger.pyz tag`: from the words of a command line to lines, whatever the images and their names are."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import io

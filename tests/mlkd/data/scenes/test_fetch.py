@@ -1,7 +1,5 @@
 """Fetching without a network: the test builds the packages, apt-get and apt-cache."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -1,7 +1,5 @@
 """Rows of tables with any quotes, delimiters and encoding; lines are counted as an editor counts them."""
 
-from __future__ import annotations
-
 import csv
 import io
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The file of a row, and several rows of one file."""
 
-from __future__ import annotations
-
 import unicodedata
 from pathlib import Path
 

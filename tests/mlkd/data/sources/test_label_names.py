@@ -1,7 +1,5 @@
 """Names of numbers, spellings of one label, and separators of tags."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Readers of published layouts: any content of a file is read or refused by name; each file is in the fingerprint."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable, Iterator
