@@ -1,6 +1,5 @@
 """What all tests share: the order of files, folders that are made once, ssh server and cache."""
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -30,7 +29,6 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("tests", database=None)  # the checkout may be read-only
     hypothesis.settings.load_profile("tests")
-    gc.disable()  # while modules are imported
 
 
 @pytest.hookimpl(trylast=True)
@@ -40,10 +38,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Overwrite what modules have set; the garbage collector need not search what was imported."""
+    """Overwrite what modules have set."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    gc.freeze()
-    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ export:
   budget: {{keep: 0.5}}
   parity: {{fp32: {{max_difference: 1e-3, map_loss: 0.01}}, bf16: {{}}, fp16: {{}}, int8: {{}}}}
 bench:
-  {{processes: 1, queries: 8, images: 4, warm_up_s: 0.1, all_references: true}}
+  {{processes: 1, queries: 8, images: 4, warm_up_s: 0.1}}
 """
 
 

@@ -10,7 +10,7 @@ from export.tagger.engine_choice import backend_of
 from tests.helpers import drawings
 
 EXPORT = """
-  thresholds: {aim: precision, precision: 0.6, prior: 3}
+  thresholds: {aim: precision, precision: 0.8, prior: 3}
   engines:
     - {name: onnxruntime-fp32, precision: fp32, backend: {kind: onnxruntime}}
     - {name: onnxruntime-int8, precision: int8_x86, backend: {kind: onnxruntime}}

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from export.backends import stamp
-from export.precision.budget import Budget, FloatLayer
+from export.precision.budget import Budget, FloatLayer, Quality
 from export.precision.int8 import FAMILIES, INT8
 from export.precision.qdq import quantize
 from export.precision.ranges import METHODS, Ranges, calibrate
@@ -108,6 +108,20 @@ def test_the_layer_that_hurts_goes_back_to_float(
     assert evaluator.map_of(scores) == result.quality.select_map, "what is judged is what is written"
     assert result.map_ratio == result.quality.select_map / evaluator.float_map
     assert result.quality.mean_score_drift == pytest.approx(np.abs(scores - evaluator.float_scores).mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("is_significant", "within_budget", "verdict"),
+    [
+        (True, True, "within the budget"),
+        (True, False, "over the budget"),
+        (False, True, "too few images to decide by mAP; score drift is small enough"),
+        (False, False, "too few images to decide by mAP; score drift is over the budget"),
+    ],
+)
+def test_the_verdict_says_by_what_it_was_decided(is_significant: bool, within_budget: bool, verdict: str) -> None:
+    quality = Quality(0.5, -0.1, 0.1, 0.01, 0.99, is_significant=is_significant, within_budget=within_budget)
+    assert PrecisionResult("int8", "min_max", {}, 1.0, quality).verdict == verdict
 
 
 def test_without_layers_in_float_it_is_over_the_budget(

@@ -68,7 +68,7 @@ def test_a_graph_for_every_precision_that_the_engines_need(made: Path) -> None:
     }
     assert [entry["precision"] for entry in told["precisions"]] == ["int8_x86", "int8_openvino"]
     for entry in told["precisions"]:
-        assert entry["verdict"] == "within the budget"
+        assert entry["verdict"].endswith(("within the budget", "small enough"))
         assert entry["kept"] == pytest.approx(entry["quality"]["select_map"] / told["float_map"])
         assert entry["moved"].keys() == entry["tried"].keys(), "how near to float each came"
     assert stamp.origin(found["int8_openvino"]) in {sha256_of(found["fp32"]), sha256_of(found["int8_x86"])}

@@ -39,7 +39,9 @@ EXPORTED = {"teacher": 48, "baseline": 32}  # image size
 
 @pytest.fixture(scope="module")
 def recipe(work: Path) -> Recipe:
-    return load_recipe(str(work / "tiny.yaml"))
+    """That of the run, which has the teacher's engines, with all references."""
+    recipe = load_recipe(str(work / "tiny.yaml"))
+    return dataclasses.replace(recipe, bench=dataclasses.replace(recipe.bench, all_references=True))
 
 
 def with_engines(recipe: Recipe, *engines: Engine) -> Recipe:
@@ -70,11 +72,11 @@ def made(work: Path) -> Path:
 
 @pytest.fixture
 def exported(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exporting and scoring in torch take most of the time: the float graphs are copied, the scores left out."""
+    """Exporting and scoring in torch take most of the time: float graphs of the run are copied, the scores left out."""
+    graphs = {48: made / "teacher/models/fp32.onnx", 32: made.parent / "onnx/fp32.onnx"}
 
     def copied(tagger: Any, _: Any, __: int, out: Path, **___: Any) -> Path:
-        model = next(name for name, px in EXPORTED.items() if px == tagger.image_px)
-        return Path(shutil.copyfile(made / model / "models" / "fp32.onnx", out))
+        return Path(shutil.copyfile(graphs[tagger.image_px], out))
 
     monkeypatch.setattr(reference_bundles, "to_onnx", copied)
     monkeypatch.setattr(reference_scores, "write", lambda *_: None)
@@ -85,27 +87,25 @@ def fails(*_: Any, **__: Any) -> Any:
 
 
 def test_models_and_engines_have_scored_the_test_set(made: Path, inputs: dict[str, Path]) -> None:
-    scored, test = references.scored(made), read_split(inputs["data"], "test")
+    scored, test, manifest = references.scored(made), read_split(inputs["data"], "test"), read_bundle(made / "teacher")
     models = reference_scores.read(made)
-    for model in EXPORTED:
-        eager, manifest = evaluate.score_folder(inputs[model], test), read_bundle(made / model)
-        np.testing.assert_allclose(models[model].scores, eager, atol=1e-6)
-        for name in NAMES:
-            result = scored.results[f"{model}-{name}"]
-            assert (result.error, result.sha256) == (None, manifest.files[manifest.engine(name).file].sha256)
-            difference = np.abs(np.load(scored.folder / f"{model}-{name}.npy") - eager).max()
-            assert difference < 1e-4 if "fp32" in name else 1e-4 < difference < 0.2, name
-    assert models["student"].thresholds.shape == (len(test.labels),)
+    eager = {model: evaluate.score_folder(inputs[model], test) for model in (*EXPORTED, "student")}
+    for model, scores in eager.items():
+        np.testing.assert_allclose(models[model].scores, scores, atol=1e-6)
+    for name in NAMES:
+        result = scored.results[f"teacher-{name}"]
+        assert (result.error, result.sha256) == (None, manifest.files[manifest.engine(name).file].sha256)
+        difference = np.abs(np.load(scored.folder / f"teacher-{name}.npy") - eager["teacher"]).max()
+        assert difference < 1e-4 if "fp32" in name else 1e-4 < difference < 0.2, name
     assert scored.source.device == bench.HERE.name
 
 
-def test_both_models_have_the_engines_for_cpus(made: Path) -> None:
+def test_the_teacher_has_the_engines_for_cpus(made: Path) -> None:
     assert read_json(made / references.FACTS)["failed"] == []
-    assert {folder.name for folder in made.iterdir() if folder.is_dir()} == {*EXPORTED, "scores", "torch"}
-    for model, px in EXPORTED.items():
-        manifest = read_bundle(made / model)
-        assert [engine.name for engine in manifest.engines] == NAMES
-        assert (manifest.image_px, manifest.labels) == (px, tuple(sorted(drawings.COLOURS)))
+    assert {folder.name for folder in made.iterdir() if folder.is_dir()} == {"teacher", "scores", "torch"}
+    manifest = read_bundle(made / "teacher")
+    assert [engine.name for engine in manifest.engines] == NAMES
+    assert (manifest.image_px, manifest.labels) == (EXPORTED["teacher"], tuple(sorted(drawings.COLOURS)))
     (note,) = references.notes(made)
     assert "no other was tried" in note
 
@@ -113,23 +113,24 @@ def test_both_models_have_the_engines_for_cpus(made: Path) -> None:
 def test_thresholds_are_tuned_on_the_models_own_scores(recipe: Recipe, made: Path, inputs: dict[str, Path]) -> None:
     split, models = read_split(inputs["data"], "tune"), reference_scores.read(made)
     for model in EXPORTED:
-        scores, manifest = evaluate.score_folder(inputs[model], split), read_bundle(made / model)
-        own, entry = tune(scores, split.targets, recipe.export.thresholds), manifest.engine("onnxruntime-fp32")
-        np.testing.assert_allclose(entry.thresholds, own, atol=1e-4)
+        scores = evaluate.score_folder(inputs[model], split)
+        own = tune(scores, split.targets, recipe.export.thresholds)
         np.testing.assert_allclose(models[model].thresholds, own, atol=1e-6)
-        assert (entry.thresholds_from, entry.thresholds_sha256) == (entry.name, manifest.files[entry.file].sha256)
-        assert entry.tune_map == pytest.approx(mean_average_precision(scores, split.targets), abs=0.01)
         assert max(np.abs(own - tune(scores, split.targets, Thresholds()))) > 1e-2, "the aim matters"
+    manifest = read_bundle(made / "teacher")
+    entry, scores = manifest.engine(NAMES[0]), evaluate.score_folder(inputs["teacher"], split)
+    np.testing.assert_allclose(entry.thresholds, models["teacher"].thresholds, atol=1e-4)
+    assert (entry.thresholds_from, entry.thresholds_sha256) == (entry.name, manifest.files[entry.file].sha256)
+    assert entry.tune_map == pytest.approx(mean_average_precision(scores, split.targets), abs=0.01)
 
 
 def test_golden_scores_are_those_of_the_engines(made: Path) -> None:
-    for model in EXPORTED:
-        manifest = read_bundle(made / model)
-        expected = np.load(made / model / manifest.golden_expected)
-        pixels = np.stack([expected[f"pixels_{number}"] for number in range(len(manifest.golden))])
-        for name in NAMES:
-            scores = scored_by(made / model, manifest.engine(name), pixels)
-            np.testing.assert_allclose(scores, expected[f"scores:{name}"], atol=1e-6)
+    manifest = read_bundle(made / "teacher")
+    expected = np.load(made / "teacher" / manifest.golden_expected)
+    pixels = np.stack([expected[f"pixels_{number}"] for number in range(len(manifest.golden))])
+    for name in NAMES:
+        scores = scored_by(made / "teacher", manifest.engine(name), pixels)
+        np.testing.assert_allclose(scores, expected[f"scores:{name}"], atol=1e-6)
 
 
 @pytest.mark.usefixtures("exported")
