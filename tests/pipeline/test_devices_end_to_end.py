@@ -12,7 +12,7 @@ from benchmarks.schema import read_report
 from pipeline import stages
 from pipeline.__main__ import main
 from pipeline.recipe.device_list import DeviceList, read_device_list
-from pipeline.recipe.schema import load_recipe
+from pipeline.recipe.schema import Recipe, load_recipe
 from pipeline.runner import result
 from tests.helpers import sshd
 from tests.helpers.whole_run import facts
@@ -32,6 +32,15 @@ def ssh(server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
 
+def with_all_references(work: Path) -> Recipe:
+    """The recipe of the run, which has measured them."""
+    text = (work / "tiny.yaml").read_text()
+    (work / "tiny.yaml").write_text(text.replace("bench:\n  {", "bench:\n  {all_references: true, "))
+    recipe = load_recipe("./tiny.yaml")
+    stages.pipeline(recipe, work / "runs/tiny").until("report").run()
+    return recipe
+
+
 @pytest.mark.slow
 def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothing(
     copied: Path, ssh: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -43,11 +52,7 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
         {"name": "pi", "host": "board", "python": str(python), "folder": str(tmp_path / "store"), "retries": 0},
         {"name": "gone", "host": "no-such-host.invalid", "retries": 0},
     ]
-    Path("tiny.yaml").write_text(
-        Path("tiny.yaml").read_text().replace("bench:\n  {", "bench:\n  {all_references: true, ")
-    )
-    recipe, folder = load_recipe("tiny.yaml"), copied / "runs/tiny"
-    stages.pipeline(recipe, folder).until("report").run()
+    recipe, folder = with_all_references(copied), copied / "runs/tiny"
     bench = (folder / "bench/stage.json").stat().st_mtime_ns
 
     def run(listed: list[dict[str, Any]] | None) -> dict[str, Any]:
