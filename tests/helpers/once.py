@@ -19,7 +19,7 @@ def once_in(factory: pytest.TempPathFactory) -> Once:
         folder = shared / name
         with (shared / f"{name}.made").open("a+") as made:
             fcntl.flock(made, fcntl.LOCK_EX)
-            if made.tell() == 0:
+            if made.seek(0, os.SEEK_END) == 0:  # nobody has written while this process waited
                 folder.mkdir()
                 make(folder)
                 made.write("made")
