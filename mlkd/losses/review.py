@@ -15,9 +15,9 @@ from mlkd.losses.reviewkd import Shape
 class Review(nn.Module):
     """Fuses stage maps from deep to shallow; each fusion also passes its map to the next shallower one."""
 
-    def __init__(self, student: Sequence[Shape], teacher: Sequence[Shape]) -> None:
+    def __init__(self, student: Sequence[Shape], teacher: Sequence[Shape], channels: int) -> None:
         super().__init__()
-        middle = min(512, student[-1][0])
+        middle = min(channels, student[-1][0])
         self.stages = nn.ModuleList(
             Fusion(given[0], middle, wanted, fuses=depth < len(student) - 1)
             for depth, (given, wanted) in enumerate(zip(student, teacher, strict=True))

@@ -40,6 +40,12 @@ class ReviewKD(BaseLoss):
 
     kind: Literal["reviewkd"] = "reviewkd"
     ramp_epochs: float = 20.0
+    channels: int = 512  # most channels of the fused maps
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels < 1:
+            raise ValueError(f"loss {self.kind}: channels: expected at least 1, got {self.channels}")
 
     def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
         import torch
@@ -74,4 +80,4 @@ class ReviewKD(BaseLoss):
                 f"loss {self.kind}: expected a student with a trainable stage and a teacher with stage maps, got "
                 f"{student} and {teacher}; lower frozen_groups"
             )
-        return Review(student[-stages:], teacher[-stages:])
+        return Review(student[-stages:], teacher[-stages:], self.channels)

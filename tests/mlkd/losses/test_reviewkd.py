@@ -79,14 +79,16 @@ def test_fusion_by_hand() -> None:
         np.testing.assert_allclose(got.detach().numpy(), wanted, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("last", "middle"), [(12, 12), (1280, 512)])
-def test_maps_are_reduced_to_the_students_last_width_or_512(last: int, middle: int) -> None:
-    adapter = ReviewKD().adapter([(6, 4, 4), (last, 2, 2)], TEACHER[:2])
+@pytest.mark.parametrize(("last", "options", "middle"), [(12, {}, 12), (1280, {}, 512), (1280, {"channels": 96}, 96)])
+def test_maps_are_reduced_to_the_students_last_width_or_fewer(last: int, options: dict[str, int], middle: int) -> None:
+    adapter = ReviewKD(**options).adapter([(6, 4, 4), (last, 2, 2)], TEACHER[:2])
     widths = {m.out_channels for m in adapter.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)}
     assert widths == {middle, 2}
 
 
 def test_maps_without_the_adapter_are_refused() -> None:
+    with pytest.raises(ValueError, match="loss reviewkd: channels: expected at least 1, got 0"):
+        ReviewKD(channels=0)
     with pytest.raises(ValueError, match=r"student maps: expected .*\(2, 5, 14, 12\).* got .*the adapter first"):
         loss_of(maps(STUDENT), maps(TEACHER))
     with pytest.raises(ValueError, match="loss reviewkd: expected a student with a trainable stage"):
