@@ -78,7 +78,8 @@ def record(
         frozen.freeze(teacher.tagger, frozen_groups)
         cache = open_cache(teacher.tagger, split, views, seed, features)
     cuda = torch.cuda.is_available()
-    processes, at_once = workers(cuda=cuda, ranks=ranks), scored_at_once(max(teacher.sizes), cuda=cuda)
+    processes = workers(cuda=cuda, ranks=ranks)
+    at_once = 64 if cache else scored_at_once(max(teacher.sizes), cuda=cuda)  # maps behind frozen layers are small
     with torch.inference_mode():
         for view in range(views.count):
             waiting = {

@@ -15,7 +15,7 @@ from export import __version__
 from pipeline.runner import ranks
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
-WAITING = "OMP_WAIT_POLICY"  # beside another load, threads that spin while they wait take each other's cores
+SPIN = "GOMP_SPINCOUNT"  # beside another load, threads that wait and spin for long take the others' cores
 RUNS_STAGES = "stages"  # the module whose commands several processes may run together
 
 COMMANDS = {  # command -> its module in pipeline/cli, what it does
@@ -39,7 +39,8 @@ COMMANDS = {  # command -> its module in pipeline/cli, what it does
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns 1 if some devices failed, 2 for an error that the user can fix, 130 when interrupted."""
-    os.environ.setdefault(WAITING, "PASSIVE")  # before torch reads it
+    if not {"OMP_WAIT_POLICY", SPIN} & os.environ.keys():
+        os.environ[SPIN] = "10000"  # before torch reads it
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser(*arguments[:1]).parse_args(arguments)
     options.recipe = getattr(options, "named", None) or getattr(options, "recipe", None)

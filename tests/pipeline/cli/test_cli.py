@@ -182,16 +182,17 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert listed >= {"distill", "export", "bench", "report", "compare", "plan", "init", "fetch", "clean"}
 
 
-@pytest.mark.parametrize(("set_by_user", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_that_wait_leave_their_core_unless_the_user_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch, set_by_user: str | None, expected: str
+@pytest.mark.parametrize(("by_user", "expected"), [(None, "10000"), ("OMP_WAIT_POLICY", None), ("GOMP_SPINCOUNT", "7")])
+def test_threads_that_wait_leave_their_core_soon_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, by_user: str | None, expected: str | None
 ) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", set_by_user or "")
-    if set_by_user is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, "7")  # so that it is restored
+        if name != by_user:
+            monkeypatch.delenv(name)
     with pytest.raises(SystemExit):
         main(["--version"])
-    assert os.environ["OMP_WAIT_POLICY"] == expected
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
 def test_clean_removes_one_recipe(recipe: Path, tmp_path: Path) -> None:
