@@ -16,8 +16,8 @@ from mlkd.data.paths import relative_paths
 from mlkd.models.config import Model
 from mlkd.training.config import Training
 from pipeline import costs, teachers
+from pipeline.recipe.reference_engines import select_engines
 from pipeline.recipe.schema import INT8, Recipe
-from pipeline.references.selection import select_engines
 from pipeline.runner import result
 from pipeline.runner.identity import plain
 from pipeline.runner.speed import Work

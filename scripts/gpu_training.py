@@ -22,8 +22,8 @@ from mlkd.data.loader import AugmentedImages, workers
 from mlkd.data.prepared import read_split
 from mlkd.losses import Bce, ClassAware, InstanceAware, LabelKL
 from mlkd.models import checkpoint
+from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
-from mlkd.models.network import Model
 from mlkd.training.config import Training
 from scripts.speed import direct
 from scripts.speed.trial import Clock, Trial

@@ -32,9 +32,10 @@ from export.precision.int8_openvino import int8_openvino
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split
+from mlkd.models.config import Model
 from mlkd.models.cost import cost
 from mlkd.models.heads import LabelDecoder
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 from mlkd.models.weights import PackageWeights
 from scripts.zoo_page import NETS, page
 

@@ -75,7 +75,7 @@ class Views:
             image = _cut_inside(image, self.cutout_max * side, cut_y, cut_x)
         if self.cutout:
             image = _cut_anywhere(image, self.cutout, rng)
-        image = rand_augment(image, self.rand_augment, self.magnitude, rng)
+        image = rand_augment(image, self.rand_augment, self.magnitude / (MAGNITUDES - 1), rng)
         return image.permute(1, 2, 0).contiguous()
 
 

@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.shards.member import Member
-from mlkd.data.shards.order import Order
+from mlkd.data.shard_index.member import Member
+from mlkd.data.shard_index.order import Order
 
 SOURCE_SPLITS = ("train", "val", "test")
 LABELS_WITH_IMAGES = "labels with images"  # a count of a published data set

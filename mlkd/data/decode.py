@@ -24,7 +24,7 @@ from mlkd.core.images import UnreadableImageError, decode, reduced, resize
 from mlkd.core.progress import Progress
 from mlkd.data.base import Finding, LeftOut, Sample
 from mlkd.data.leakage import Decoded
-from mlkd.data.shards.member import Member
+from mlkd.data.shard_index.member import Member
 
 CHUNK = 64  # images that a process takes at a time
 MANY = 500  # images from which on it pays to start processes: two cores break even at about 500

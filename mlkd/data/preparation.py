@@ -19,9 +19,9 @@ from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, LeftOut, Listing
 from mlkd.data.copies import unite_copies
 from mlkd.data.decode import UNREADABLE, Arrays, DecodeResult, decode_split, scaling_findings, unsupported_findings
 from mlkd.data.leakage import COPY, Decoded, group_keys, refuse_leaks, refuse_unlabelled
-from mlkd.data.shards.index import write_index
-from mlkd.data.shards.member import Member
-from mlkd.data.shards.order import Order
+from mlkd.data.shard_index.index import write_index
+from mlkd.data.shard_index.member import Member
+from mlkd.data.shard_index.order import Order
 from mlkd.data.splits import split_val
 
 _log = logging.getLogger(__name__)

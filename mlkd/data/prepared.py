@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mlkd.core import images
 from mlkd.core.labels import Labels
 from mlkd.data.base import Box
-from mlkd.data.shards.index import ShardIndex, read_index
+from mlkd.data.shard_index.index import ShardIndex, read_index
 
 SPLITS = ("train", "select", "tune", "test")
 

@@ -10,16 +10,14 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from mlkd.data.augment import MAGNITUDES
-
 TRANSLATION = 150 / 331  # largest, as a fraction of the side
 FILL = 127.0  # grey, for pixels outside the image
 
 
 def rand_augment(
-    image: UInt8[Tensor, "3 H W"], operations: int, magnitude: int, rng: np.random.Generator
+    image: UInt8[Tensor, "3 H W"], operations: int, strength: float, rng: np.random.Generator
 ) -> UInt8[Tensor, "3 H W"]:
-    """Apply `operations` random ones in turn, each at `magnitude` 0..30, in a random direction if it has two.
+    """Apply `operations` random ones in turn, each at `strength` 0..1, in a random direction if it has two.
 
     Differs from torchvision's defaults: bilinear, filled with grey, and translations of whole pixels.  All operations
     are relative to the image size except sharpness, which works on neighbouring pixels.
@@ -27,7 +25,7 @@ def rand_augment(
     for _ in range(operations):
         operation = _OPERATIONS[int(rng.integers(len(_OPERATIONS)))]
         direction = -1 if rng.random() < 0.5 else 1
-        image = operation(image, direction * magnitude / (MAGNITUDES - 1))
+        image = operation(image, direction * strength)
     return image
 
 

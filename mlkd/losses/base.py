@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Need = Literal["teacher", "embeddings", "pooled", "features"]
+Shape = tuple[int, int, int]  # channels, height, width of a stage map
 CONFIDENT = 0.8  # a teacher's score from which an unknown decision counts as positive
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from mlkd.losses.reviewkd import Shape
+from mlkd.losses.base import Shape
 
 
 class Review(nn.Module):

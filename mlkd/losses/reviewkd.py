@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
+from mlkd.losses.base import BaseLoss, LossInputs, Need, Shape, wide
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor, nn
-
-Shape = tuple[int, int, int]  # channels, height, width of a stage map
 
 
 def hierarchical_context(student: Float[Tensor, "B C H W"], teacher: Float[Tensor, "B C H W"]) -> Float[Tensor, ""]:

@@ -48,4 +48,4 @@ class Model:
         backbone = create(self.backbone, self.image_px)
         weights = self.weights if pretrained else RandomWeights()
         normalisation = weights.load_into(backbone, self.backbone, self.image_px)
-        return TaggerNet(self, backbone, labels, *normalisation)
+        return TaggerNet(self.backbone, self.image_px, self.head, backbone, labels, *normalisation)

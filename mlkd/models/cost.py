@@ -8,7 +8,8 @@ import torch
 from timm.utils.model import reparameterize_model
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.config import Model
+from mlkd.models.network import TaggerNet
 
 
 @dataclass(frozen=True, kw_only=True)

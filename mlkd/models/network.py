@@ -11,10 +11,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from mlkd.models.backbone import channels, memory_format, tokens
-from mlkd.models.config import Model
+from mlkd.models.heads import Head
 from mlkd.models.outputs import Outputs
-
-__all__ = ["Model", "TaggerNet", "evaluating"]
 
 
 @contextmanager
@@ -37,20 +35,22 @@ class TaggerNet(nn.Module):
 
     def __init__(
         self,
-        config: Model,
+        name: str,
+        image_px: int,
+        head: Head,
         backbone: nn.Module,
         labels: int,
         mean: tuple[float, float, float],
         std: tuple[float, float, float],
     ) -> None:
         super().__init__()
-        self.image_px = config.image_px
-        self.backbone_name = config.backbone
+        self.image_px = image_px
+        self.backbone_name = name
         self.register_buffer("mean", torch.tensor(mean) * 255)
         self.register_buffer("std", torch.tensor(std) * 255)
         self.backbone = backbone
-        self.memory_format = memory_format(config.backbone)
-        self.head = config.head.build(channels(backbone, config.backbone, config.image_px), labels)
+        self.memory_format = memory_format(name)
+        self.head = head.build(channels(backbone, name, image_px), labels)
 
     def forward(self, images: UInt8[Tensor, "B H W 3"], *, features: bool = False) -> Outputs:
         """Compute logits, embeddings and pooled features.

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.config import Model
+from mlkd.models.network import TaggerNet
 from mlkd.models.weights import Normalisation, RandomWeights
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from jaxtyping import Float16, UInt8
 from torch import Tensor, nn
 
-from mlkd.losses.reviewkd import ReviewKD, Shape
+from mlkd.losses.base import Shape
+from mlkd.losses.reviewkd import ReviewKD
 from mlkd.models.frozen import Cut
 from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs

@@ -24,8 +24,8 @@ from mlkd.data.loader import Batch, Loader, read_ahead, to_device, workers
 from mlkd.data.prepared import read_split
 from mlkd.data.shards.loader import ShardLoader
 from mlkd.models import checkpoint, frozen
+from mlkd.models.config import Model
 from mlkd.models.feature_cache import open_cache
-from mlkd.models.network import Model
 from mlkd.models.weight_check import check_weights, evenly_spread
 from mlkd.training import evaluate, history, optim
 from mlkd.training.accelerator import create_accelerator, wrap

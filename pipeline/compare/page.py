@@ -13,7 +13,7 @@ from benchmarks.report import figures
 from benchmarks.report.markdown import environment
 from benchmarks.report.render import TEMPLATES as REPORT_TEMPLATES
 from mlkd.core.files import write_file
-from mlkd.models.network import Model
+from mlkd.models.config import Model
 from pipeline.compare import runs
 from pipeline.compare.plot import draw_panels, is_drawable
 from pipeline.compare.statistics import Gain, Spread

@@ -8,8 +8,8 @@ from benchmarks.device import machine
 from export.bundle import program
 from pipeline import teachers
 from pipeline.declarations import body
+from pipeline.recipe.reference_engines import select_engines
 from pipeline.recipe.schema import Recipe
-from pipeline.references.selection import select_engines
 from pipeline.runner.identity import plain
 from pipeline.runner.stage import Stage
 

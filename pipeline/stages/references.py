@@ -19,10 +19,10 @@ from export.bundle.bundle import MANIFEST
 from mlkd.data.prepared import read_split
 from pipeline import teachers
 from pipeline.recipe.device_list import HERE
+from pipeline.recipe.reference_engines import select_engines
 from pipeline.recipe.schema import INT8, Recipe
 from pipeline.references import scores, torch_rows
 from pipeline.references.bundles import export_model
-from pipeline.references.selection import select_engines
 from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context
 from pipeline.stages.precisions import CALIBRATION

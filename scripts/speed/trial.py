@@ -15,7 +15,7 @@ from torch.profiler import profile
 from mlkd.core.labels import Labels
 from mlkd.data.augment import Views
 from mlkd.models import checkpoint, frozen
-from mlkd.models.network import Model
+from mlkd.models.config import Model
 from mlkd.teachers import CheckpointTeacher
 from mlkd.teachers.record import record
 from mlkd.training.config import Training

@@ -11,8 +11,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from export.onnx.to_onnx import to_onnx
 from export.precision.ranges import Ranges, calibrate
 from mlkd.core.labels import Labels
+from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 from tests.helpers.once import Once
 
 PX = 32

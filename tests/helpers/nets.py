@@ -6,8 +6,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mlkd.core.labels import Labels
+from mlkd.models.config import Model
 from mlkd.models.heads import Head
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 from scripts.zoo import batch_norms, settle
 
 PX = 64

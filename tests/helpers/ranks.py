@@ -12,8 +12,8 @@ from torch.nn.parallel import DistributedDataParallel
 from mlkd.data.augment import Views
 from mlkd.losses import Bce, ClassAware, LabelKL, Loss, Pkt
 from mlkd.losses.base import LossInputs
+from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
-from mlkd.models.network import Model
 from mlkd.models.outputs import Outputs
 from mlkd.training import trainer
 from mlkd.training.config import Training

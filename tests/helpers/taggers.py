@@ -7,8 +7,8 @@ import torch
 
 from mlkd.core.labels import Labels
 from mlkd.models import checkpoint
+from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
-from mlkd.models.network import Model
 
 MODEL = Model(backbone="test_resnet", image_px=32, head=LabelDecoder(embedding=8, heads=2, feed_forward=8))
 

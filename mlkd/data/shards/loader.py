@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from mlkd.core.images import UnreadableImageError
 from mlkd.data.decode import decode_sizes
 from mlkd.data.loader import Batch, Loader, living
-from mlkd.data.shards.index import ShardIndex
+from mlkd.data.shard_index.index import ShardIndex
 
 
 @dataclass(frozen=True, kw_only=True)

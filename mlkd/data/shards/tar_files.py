@@ -20,7 +20,7 @@ from typing import Any
 from mlkd.core.image_kinds import NAMED
 from mlkd.core.labels import Labels
 from mlkd.data.base import Box, Sample
-from mlkd.data.shards.member import Member, read_range
+from mlkd.data.shard_index.member import Member, read_range
 
 _KEY = re.compile(r"(?P<key>(?:.*/)?[^/.]+)\.(?P<kind>[^/]+)")
 _END_BYTES = 512  # zeros that mark the end of a tar file

@@ -12,7 +12,7 @@ from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import SOURCE_SPLITS, ImageSource, Listing, Sample
 from mlkd.data.paths import fingerprint_files, read_text
-from mlkd.data.shards.order import Order
+from mlkd.data.shard_index.order import Order
 from mlkd.data.shards.tar_files import read_shard
 
 DATASET = "dataset.json"

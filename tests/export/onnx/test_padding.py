@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from export.onnx.padding import pads_into_convolutions
 from export.onnx.to_onnx import to_onnx
 from mlkd.core.labels import Labels
+from mlkd.models.config import Model
 from mlkd.models.heads import Pooled
-from mlkd.models.network import Model
 from mlkd.models.outputs import Outputs
 
 

@@ -49,7 +49,7 @@ import sys, torch
 from pathlib import Path
 from export.onnx.to_onnx import to_onnx
 from mlkd.core.labels import Labels
-from mlkd.models.network import Model
+from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
 labels = Labels(tuple(sys.argv[3:]))
 head = LabelDecoder(embedding=32, heads=4, feed_forward=64)

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from mlkd.data.rand_augment import FILL, MAGNITUDES, rand_augment
+from mlkd.data.augment import MAGNITUDES
+from mlkd.data.rand_augment import FILL, rand_augment
 
 PX = 96  # where torchvision, which truncates translations, gets the same whole pixels
 
@@ -13,7 +14,7 @@ def sample(seed: int = 3) -> torch.Tensor:
 
 
 def ours(image: torch.Tensor, operations: int, magnitude: int, seed: int) -> torch.Tensor:
-    return rand_augment(image, operations, magnitude, np.random.default_rng(seed))
+    return rand_augment(image, operations, magnitude / (MAGNITUDES - 1), np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("magnitude", [9, 29])
@@ -41,7 +42,7 @@ def far(first: np.ndarray, second: np.ndarray) -> float:
 
 def test_operations_are_applied_in_turn() -> None:
     rng, image = np.random.default_rng(7), sample()
-    one_by_one = rand_augment(rand_augment(image, 1, 9, rng), 1, 9, rng)
+    one_by_one = rand_augment(rand_augment(image, 1, 0.3, rng), 1, 0.3, rng)
     assert torch.equal(ours(image, 2, 9, 7), one_by_one)
     assert torch.equal(ours(image, 0, 9, 7), image)
 

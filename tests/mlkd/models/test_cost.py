@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mlkd.models.config import Model
 from mlkd.models.cost import cost
 from mlkd.models.heads import LabelAttention, LabelDecoder, Pooled
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 from mlkd.models.weights import HubWeights
 from pipeline.recipe.find import RECIPES
 from pipeline.recipe.schema import load_recipe

@@ -10,9 +10,10 @@ from mlkd.core.progress import silent
 from mlkd.data.augment import Views
 from mlkd.data.prepared import Split, read_split
 from mlkd.models import feature_cache, frozen
+from mlkd.models.config import Model
 from mlkd.models.feature_cache import FeatureCache, open_cache
 from mlkd.models.heads import Pooled
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 
 pytestmark = pytest.mark.usefixtures("load_in_process")
 VIEWS = Views(count=2)

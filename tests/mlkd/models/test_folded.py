@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from mlkd.models.config import Model
 from mlkd.models.folded import fold_batch_norms
 from mlkd.models.heads import Pooled
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 
 
 def build(backbone: str) -> TaggerNet:

@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from mlkd.models import frozen
+from mlkd.models.config import Model
 from mlkd.models.heads import Pooled
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 
 CHAINS = [
     ("tf_efficientnet_lite0", 64, 3, "blocks.2"),

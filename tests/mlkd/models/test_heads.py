@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from mlkd.core.labels import Labels
 from mlkd.models import checkpoint
+from mlkd.models.config import Model
 from mlkd.models.heads import Head, LabelAttention, LabelDecoder, Pooled
-from mlkd.models.network import Model
 
 DECODER = LabelDecoder(embedding=8, heads=2, feed_forward=4)
 EVERY = [DECODER, LabelAttention(embedding=8), Pooled()]

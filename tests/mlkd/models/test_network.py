@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from mlkd.models import frozen
+from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder, Pooled
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 from mlkd.models.weights import PackageWeights
 
 SMALL = Model(backbone="mobilenetv3_small_050", image_px=48, head=LabelDecoder(embedding=16, heads=2, feed_forward=8))

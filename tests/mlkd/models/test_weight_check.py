@@ -13,8 +13,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 
+from mlkd.models.config import Model
 from mlkd.models.heads import Pooled
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 from mlkd.models.weight_check import check_weights
 from mlkd.models.weight_packages import PACKAGES
 from mlkd.models.weights import FileWeights, PackageWeights, RandomWeights

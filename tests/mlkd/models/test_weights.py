@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from mlkd.models.config import Model
 from mlkd.models.heads import LabelAttention, LabelDecoder
-from mlkd.models.network import Model
 from mlkd.models.weights import FileWeights, HubWeights, PackageWeights, RandomWeights
 from pipeline.recipe.reader import build
 

@@ -5,8 +5,9 @@ import torch
 
 from mlkd.losses import Bce, Loss, ReviewKD
 from mlkd.models import frozen
+from mlkd.models.config import Model
 from mlkd.models.heads import Pooled
-from mlkd.models.network import Model, TaggerNet
+from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
 from mlkd.training.config import Training
 from mlkd.training.distillation_module import DistillationModule

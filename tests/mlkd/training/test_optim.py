@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
-from mlkd.models.network import Model
 from mlkd.training import optim
 from mlkd.training.config import Training
 

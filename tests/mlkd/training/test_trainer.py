@@ -13,8 +13,8 @@ from mlkd.core.metrics import mean_average_precision
 from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
 from mlkd.models import checkpoint
+from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
-from mlkd.models.network import Model
 from mlkd.training import evaluate, trainer
 from mlkd.training.config import Training
 from mlkd.training.trainer import train

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mlkd.data.preparation import prepare
 from mlkd.data.prepared import SPLITS, Split, read_split
-from mlkd.models.network import Model
+from mlkd.models.config import Model
 from mlkd.models.weights import RandomWeights
 from mlkd.training import optim
 from mlkd.training.config import Training

@@ -15,9 +15,9 @@ from mlkd.core.images import load
 from mlkd.data.augment import Views
 from mlkd.data.loader import Batch
 from mlkd.data.prepared import read_split
-from mlkd.data.shards import index as index_file
+from mlkd.data.shard_index import index as index_file
+from mlkd.data.shard_index.member import Member, read_range
 from mlkd.data.shards.loader import ShardLoader
-from mlkd.data.shards.member import Member, read_range
 
 
 def loader(streamed: Path, **changes: object) -> ShardLoader:

@@ -12,7 +12,7 @@ import pytest
 
 from mlkd.core.labels import Labels
 from mlkd.data.base import Box
-from mlkd.data.shards.member import Member
+from mlkd.data.shard_index.member import Member
 from mlkd.data.shards.tar_files import read_shard, write_shard
 
 LABELS = Labels(("cat", "dog", "red owl"))

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mlkd.data.shards.member import Member, read_range
-from mlkd.data.shards.order import Order
+from mlkd.data.shard_index.member import Member, read_range
+from mlkd.data.shard_index.order import Order
 
 
 @dataclass(frozen=True)
