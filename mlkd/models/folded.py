@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from mlkd.models.network import TaggerNet, evaluating
+from mlkd.models.network import TaggerNet
 
 _PROBES = 2  # images that prove the folded net
 _TOLERANCE = 1e-3  # of its logits; the largest difference of a sound net is 1e-5
@@ -54,8 +54,7 @@ def _pairs(tagger: TaggerNet, images: Tensor) -> list[tuple[str, str]]:
         elif isinstance(module, nn.BatchNorm2d):
             hooks.append(module.register_forward_pre_hook(before))
     try:
-        with evaluating(tagger):
-            tagger(images)
+        tagger(images)
     finally:
         for hook in hooks:
             hook.remove()
