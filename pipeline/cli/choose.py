@@ -15,7 +15,6 @@ REPORT = "report.json"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.set_defaults(run=run)
     add_recipe_argument(parser)
     parser.add_argument("--device", metavar="NAME", help="default: the machine that ran the bench")
     parser.add_argument("--max-p90-ms", type=float, metavar="MS", help="end to end")

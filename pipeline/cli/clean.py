@@ -12,7 +12,6 @@ from pipeline.runner.session import locked
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.set_defaults(run=run)
     parser.add_argument("--recipe", default="scenes", metavar="NAME|FILE")
 
 

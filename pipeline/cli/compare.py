@@ -9,7 +9,6 @@ from pipeline.cli.options import RUNS, add_recipe_options, read_recipe
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.set_defaults(run=run)
     add_recipe_options(parser)
     parser.add_argument("--methods", nargs="+", metavar="NAME", help="some of the recipe's; default: all")
     parser.add_argument("--seeds", type=int, metavar="N", help="the first N of the recipe's; default: all")

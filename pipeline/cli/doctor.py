@@ -25,7 +25,6 @@ from pipeline.runner.result import write_json
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.set_defaults(run=run)
     add_recipe_argument(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the findings there as well")
 

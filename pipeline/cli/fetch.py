@@ -6,8 +6,7 @@ import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command."""
-    parser.set_defaults(run=run)
+    """Add nothing: the command has no options."""
 
 
 def run(_: argparse.Namespace) -> None:

@@ -10,7 +10,6 @@ from pipeline.init.options import add_options, read_options
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.set_defaults(run=run)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="images, and a table that says their tags")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the recipe to write; default: FOLDER's name.yaml")
     parser.add_argument("--force", action="store_true", help="replace a recipe that this command wrote")

@@ -11,7 +11,6 @@ from pipeline.cli.signing import KEY, write_keys
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.set_defaults(run=run)
     parser.add_argument("--out", type=Path, default=KEY, metavar="FILE", help=f"default: {KEY}")
 
 

@@ -82,5 +82,7 @@ def _parser(chosen: str = "") -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=text, description=text)
         if name == chosen:
             command.add_argument("--debug", action="store_true", help="show the traceback of an error")
-            import_module(f"pipeline.cli.{module}").add(command)
+            implementation = import_module(f"pipeline.cli.{module}")
+            implementation.add(command)
+            command.set_defaults(run=implementation.run)
     return parser

@@ -11,7 +11,6 @@ from pipeline.runner.stage import Decision, duration, size
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_recipe_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:

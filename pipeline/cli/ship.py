@@ -36,14 +36,13 @@ class Shipped:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.set_defaults(run=ship)
     parser.add_argument("bundle", nargs="?", default="scenes", metavar="RECIPE|FOLDER", help="default: scenes")
     parser.add_argument("--devices", type=Path, required=True, metavar="FILE", help="devices.yaml: where to install")
     parser.add_argument("--rollback", action="store_true", help="back to the version before, on each of them")
     parser.add_argument("--require-signature", type=Path, metavar="KEY", help="ship only what this public key signed")
 
 
-def ship(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Install the bundle of a recipe on every device of a list, and say who runs what."""
     from pipeline.recipe.device_list import read_device_list
 

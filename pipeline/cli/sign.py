@@ -11,7 +11,6 @@ from pipeline.cli.signing import KEY, find, write_signature
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.set_defaults(run=run)
     parser.add_argument("--key", type=Path, default=KEY, metavar="FILE", help=f"private; default: {KEY}")
     parser.add_argument("bundle", nargs="?", default="scenes", metavar="RECIPE|FOLDER", help="default: scenes")
 

@@ -22,7 +22,6 @@ LAST = {  # the last stages of each command
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of a command that runs stages."""
     add_recipe_options(parser)
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> None:

@@ -13,7 +13,6 @@ from pipeline.cli.signing import find
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.set_defaults(run=run)
     parser.add_argument("--require-signature", type=Path, metavar="KEY", help="the public key that has to have signed")
     parser.add_argument("bundle", nargs="?", default="scenes", metavar="RECIPE|FOLDER", help="default: scenes")
 
