@@ -46,9 +46,7 @@ class OnnxTeacher:
     white: Literal[1, 255] = 1  # the largest value of a float input, before mean and std
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    padding: Literal["none", "center", "corner"] = (
-        "none"  # to a square, with the image in the middle or top left corner
-    )
+    padding: Literal["none", "center", "corner"] = "none"  # to a square, the image in its middle or top left corner
     padding_value: int = 0  # 0..255, of all channels
     output: Literal["scores", "logits"] = "scores"
     output_name: str | None = None  # the one to use of several outputs (B, K)
@@ -229,7 +227,6 @@ class _LoadedGraph:
 
 def _open(path: Path) -> Any:
     """A session on CUDA where the machine and ONNX Runtime have it, else on the CPU."""
-
     import onnxruntime
     import torch
 

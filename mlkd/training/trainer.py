@@ -20,27 +20,23 @@ from torch import Tensor
 from mlkd.core.metrics import mean_average_precision
 from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
-from mlkd.data.loader import Batch, Loader, read_ahead, to_device, workers
+from mlkd.data.loader import Batch, read_ahead, to_device
 from mlkd.data.prepared import read_split
-from mlkd.data.shards.loader import ShardLoader
 from mlkd.models import checkpoint, frozen
 from mlkd.models.config import Model
 from mlkd.models.feature_cache import open_cache
 from mlkd.models.weight_check import check_weights, evenly_spread
 from mlkd.training import evaluate, history, optim
 from mlkd.training.accelerator import create_accelerator, wrap
+from mlkd.training.batches import create_loader
 from mlkd.training.config import Training
 from mlkd.training.distillation_module import DistillationModule
+from mlkd.training.divergence import DIVERGED, NonFiniteLossError, diverged, non_finite
 from mlkd.training.loss_step import LossComputer
 from mlkd.training.run_state import RunState
 
 log = logging.getLogger(__name__)
-DIVERGED = "diverged.safetensors"
 TRACK_STEPS = 20  # steps between two points of a tracked curve
-
-
-class NonFiniteLossError(RuntimeError):
-    """A loss or a gradient became nan or infinite; the message names step, term and images."""
 
 
 def train(
@@ -104,7 +100,7 @@ class _Run:
     ) -> None:
         self.model, self.training, self.out, self.seed, self.progress = model, training, out, seed, progress
         self.accelerator = create_accelerator(training, out)
-        self.device, self.ranks = self.accelerator.device, self.accelerator.num_processes
+        self.device = self.accelerator.device
         split, self.select = read_split(data, "train"), read_split(data, "select")
         self.losses = LossComputer(split, training, teacher_outputs, teacher, self.device)
         torch.manual_seed(seed)
@@ -115,7 +111,10 @@ class _Run:
         outputs = self.losses.teacher_outputs
         views, view_seed = (outputs.views, outputs.seed) if outputs else (views, seed)
         self.features = open_cache(self.tagger, split, views, view_seed, features) if features else None
-        self.loader = self._loader(views, view_seed)
+        own_px, teacher_net = [] if self.features else [model.image_px], self.losses.teacher
+        sizes = [*own_px, *([teacher_net.image_px] if teacher_net else [])]
+        size, ranks = training.batch_size, self.accelerator
+        self.loader = create_loader(self.losses.split, sizes, views, view_seed, seed=seed, batch_size=size, ranks=ranks)
         self.steps_per_epoch = self.loader.steps_per_epoch(training.accumulate)
         cut = self.features.cut if self.features else None
         self.module = DistillationModule(self.tagger, training, self.losses.teacher_shapes, cut).to(self.device)
@@ -126,21 +125,6 @@ class _Run:
         self.state = RunState(*parts)
         self.step, self.best, self.best_epoch = 0, -1.0, 0
         self.totals = history.EpochTotals()
-
-    def _loader(self, views: Views, view_seed: int) -> Loader:
-        teacher, own = self.losses.teacher, () if self.features else (self.model.image_px,)
-        kind = ShardLoader if self.losses.split.shards else Loader
-        return kind(
-            split=self.losses.split,
-            sizes=own if teacher is None else (*own, teacher.image_px),
-            views=views,
-            view_seed=view_seed,
-            seed=self.seed,
-            batch_size=self.training.batch_size,
-            rank=self.accelerator.process_index,
-            ranks=self.ranks,
-            workers=workers(cuda=self.device.type == "cuda", ranks=self.ranks),
-        )
 
     @property
     def epoch(self) -> int:
@@ -209,22 +193,15 @@ class _Run:
         """The terms averaged over processes.  Raises NonFiniteLossError if one is nan or infinite."""
         reduced: Any = self.accelerator.reduce(torch.stack([v.detach() for v in terms.values()]), reduction="mean")
         means = dict(zip(terms, reduced.tolist(), strict=True))
-        bad = [name for name, value in means.items() if not np.isfinite(value)]
-        if bad:
-            in_this_process = any(not torch.isfinite(value) for value in terms.values())
-            raise self._diverged(f"losses, got {bad} not finite", rows if in_this_process else None)
+        if bad := non_finite(means):
+            here = rows if non_finite({name: value.item() for name, value in terms.items()}) else rows[:0]
+            raise self._diverged(f"losses, got {bad} not finite", here)
         return means
 
-    def _diverged(self, what: str, rows: NDArray[np.int64] | None) -> NonFiniteLossError:
+    def _diverged(self, what: str, rows: NDArray[np.int64]) -> NonFiniteLossError:
         """The error, after saving the state for inspection; the last regular checkpoint is not touched."""
         self.save(DIVERGED)
-        names = [self.losses.split.names[row] for row in ([] if rows is None else rows)]
-        log.error("images of the step that diverged: %s", ", ".join(names) or "of another process")
-        shown = f"on images {', '.join(names[:8])}, …" if names else "in another process"
-        return NonFiniteLossError(
-            f"training step {self.step}: expected finite {what} {shown}; lower the learning rate or that loss's "
-            f"weight; the current weights are in {self.out / DIVERGED}"
-        )
+        return diverged(self.step, what, [self.losses.split.names[row] for row in rows], self.out / DIVERGED)
 
     def _report_progress(self) -> None:
         training = self.training

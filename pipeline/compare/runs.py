@@ -17,7 +17,8 @@ from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split
 from mlkd.models.checkpoint import BEST
 from mlkd.training import evaluate
-from mlkd.training.trainer import NonFiniteLossError, train
+from mlkd.training.divergence import NonFiniteLossError
+from mlkd.training.trainer import train
 from pipeline import stages, teachers
 from pipeline.declarations import distill
 from pipeline.recipe.methods import Method
@@ -103,7 +104,7 @@ def _training(
         name=name,
         run=partial(_train, recipe, method, config, chosen, keep),
         reads=(*inputs, chosen) if chosen else inputs,
-        version=3,  # frozen layers keep their statistics
+        version=4,  # fused step of the optimiser
         config=config,
         packages=distill.PACKAGES,
         volatile=LOGS,

@@ -15,7 +15,7 @@ from mlkd.losses.base import LossInputs
 from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
 from mlkd.models.outputs import Outputs
-from mlkd.training import trainer
+from mlkd.training import batches, trainer
 from mlkd.training.config import Training
 from mlkd.training.distributed import gather
 
@@ -98,7 +98,7 @@ def _work(rank: int, prepared: Path, outputs: Path, folder: Path) -> None:
     numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "LOCAL_WORLD_SIZE": PROCESSES}
     os.environ |= {name: str(number) for name, number in numbers.items()}  # as torchrun sets them
     os.environ |= {"GLOO_SOCKET_IFNAME": "lo", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-    trainer.workers = lambda **_: 0  # type: ignore[assignment]  # a worker would import torch again
+    batches.workers = lambda **_: 0  # type: ignore[assignment]  # a worker would import torch again
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", f"file://{folder}/meeting", timedelta(seconds=120), PROCESSES, rank)
     student = DistributedDataParallel(Net(7, seed=0))

@@ -69,6 +69,6 @@ def streamed(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def load_in_process() -> Iterator[None]:
     """Augment images in the test process; starting another one takes longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("mlkd.models.feature_cache", "mlkd.teachers.record", "mlkd.training.trainer"):
+        for module in ("mlkd.models.feature_cache", "mlkd.teachers.record", "mlkd.training.batches"):
             patch.setattr(f"{module}.workers", lambda **_: 0)
         yield

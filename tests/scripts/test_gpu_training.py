@@ -24,7 +24,7 @@ def test_every_way_of_training_has_a_line_and_nothing_is_left(
 ) -> None:
     monkeypatch.setattr(gpu_training, "HEAD", LabelDecoder(embedding=8, heads=2, feed_forward=8))
     monkeypatch.setattr(gpu_training, "LABELS", 6)
-    for module in ("mlkd.teachers.record", "mlkd.training.trainer", "scripts.gpu_training"):
+    for module in ("mlkd.teachers.record", "mlkd.training.batches", "scripts.gpu_training"):
         monkeypatch.setattr(f"{module}.workers", lambda **_: 0)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gpu_training.main([*TINY, "--teacher", "test_resnet"])

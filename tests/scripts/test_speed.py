@@ -52,7 +52,7 @@ def test_every_ratio_has_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr(metrics, "LABELS", 3)
     monkeypatch.setattr(data, "COUNT", 2)
     monkeypatch.setattr(training, "default_trial", tiny_trial)
-    for module in ("mlkd.models.feature_cache", "mlkd.teachers.record", "mlkd.training.trainer"):
+    for module in ("mlkd.models.feature_cache", "mlkd.teachers.record", "mlkd.training.batches"):
         monkeypatch.setattr(f"{module}.workers", lambda **_: 0)
     subjects = [name for name in SUBJECTS if name != "page"]  # it needs Chromium
     main(["--rounds", "1", "--only", *subjects])

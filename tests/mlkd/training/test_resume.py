@@ -14,7 +14,8 @@ from mlkd.models import checkpoint
 from mlkd.models.heads import LabelDecoder
 from mlkd.training import trainer as training_loop
 from mlkd.training.config import Training
-from mlkd.training.trainer import NonFiniteLossError, train
+from mlkd.training.divergence import NonFiniteLossError
+from mlkd.training.trainer import train
 from tests.helpers import taggers
 
 STUDENT = replace(taggers.MODEL, image_px=24, head=LabelDecoder(embedding=4, heads=2, feed_forward=4))

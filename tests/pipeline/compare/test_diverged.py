@@ -12,7 +12,7 @@ import pytest
 from mlkd.core.labels import Labels
 from mlkd.core.progress import silent
 from mlkd.losses import LabelKL, Mse
-from mlkd.training.trainer import NonFiniteLossError
+from mlkd.training.divergence import NonFiniteLossError
 from pipeline.compare import run, runs
 from pipeline.compare.table import Table
 from pipeline.recipe.methods import Compare, Method
