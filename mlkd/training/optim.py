@@ -25,10 +25,20 @@ def optimiser(tagger: TaggerNet, adapters: nn.Module, training: Training) -> Opt
             if parameters:
                 peak = training.learning_rate * scale
                 groups.append({"params": parameters, "weight_decay": decay, "lr": peak, "peak": peak})
-    # on a CPU the fused step (torch 2.15) ignores strides, which may differ between gradient and parameter; on CUDA it
-    # refuses such tensors
-    fused = next(tagger.parameters()).device.type == "cuda"
-    return (AdamW if training.optimiser == "adamw" else Adam)(groups, fused=fused)
+    adam = (AdamW if training.optimiser == "adamw" else Adam)(groups, fused=True)
+    adam.register_step_pre_hook(_align_gradients)
+    return adam
+
+
+def _align_gradients(adam: Optimizer, *_: object) -> None:
+    """Give gradients the strides of their parameters: the fused step ignores others on a CPU and refuses them on CUDA.
+
+    torch 2.11 to 2.15; a convolution in channels-last memory may have a contiguous gradient.
+    """
+    for group in adam.param_groups:
+        for parameter in group["params"]:
+            if parameter.grad is not None and parameter.grad.stride() != parameter.stride():
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
 
 
 def share_of_peak(schedule: str, step: int, steps: int, warmup: float) -> float:

@@ -51,7 +51,7 @@ def teacher(recipe: Recipe, teacher: Trained) -> Stage:
         run=body("teacher", recipe, teacher),
         reads=("data",),
         config={**plain(teacher), "views": recipe.views, "seed": recipe.seed},
-        version=4,  # own weight gradient of depthwise convolutions on small maps
+        version=5,  # fused step of the optimiser
         packages=PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, teacher.model),
@@ -87,7 +87,7 @@ def student(recipe: Recipe) -> Stage:
         run=body("student", recipe),
         reads=("data", *live, "teacher_outputs"),
         config={**plain(recipe.student), "seed": recipe.seed},
-        version=6,  # own weight gradient of depthwise convolutions on small maps
+        version=7,  # fused step of the optimiser
         packages=PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, recipe.student.model),
@@ -113,7 +113,7 @@ def baseline(recipe: Recipe) -> Stage:
         run=body("baseline", recipe),
         reads=("data",),
         config={"model": model, "training": training, "views": recipe.views, "seed": recipe.seed},
-        version=4,  # own weight gradient of depthwise convolutions on small maps
+        version=5,  # fused step of the optimiser
         packages=PACKAGES,
         volatile=LOGS,
         outside=partial(teachers.first_weights, model),
