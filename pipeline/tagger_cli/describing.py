@@ -89,7 +89,7 @@ def _state(
     rebuild = options.rebuild and options.engine in (None, entry.name)
     lacks = None if times is None or rebuild else times.unusable.get(entry.name)
     built_here = None
-    if lacks is None:
+    if lacks is None and not _has_just_run(options, manifest, entry, times):
         lacks, built_here = _try_opening(
             options, manifest, entry, rebuild, check=times is not None and not times.checked
         )
@@ -103,6 +103,18 @@ def _state(
         lacks=lacks,
         built_here=built_here,
     )
+
+
+def _has_just_run(
+    options: argparse.Namespace, manifest: Manifest, entry: EngineEntry, times: EngineTimes | None
+) -> bool:
+    """Whether the engine was opened and checked for `times`, from its file in the bundle."""
+    from export.tagger.engine_choice import backend_of
+    from export.tagger.opening import built_here
+
+    if options.engine is not None or times is None or not times.checked or entry.name not in times.p50_ms:
+        return False
+    return not built_here(manifest, entry, backend_of(entry))
 
 
 def _try_opening(

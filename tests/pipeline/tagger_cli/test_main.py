@@ -117,6 +117,20 @@ def test_info_tries_again_what_failed_before(run: Any, images: Images, monkeypat
     assert re.search(r"onnxruntime-fp32 .* ms  runs here", run("info")[0])
 
 
+def test_info_opens_each_engine_once(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    for backend in (OnnxRuntime, OpenVino):
+        open_engine = backend.open
+
+        def recorded(self: Any, file: Path, open_engine: Any = open_engine) -> Any:
+            opened.append(self.kind)
+            return open_engine(self, file)
+
+        monkeypatch.setattr(backend, "open", recorded)
+    run("info")
+    assert sorted(opened) == ["onnxruntime", "openvino"]
+
+
 def test_info_opens_no_engine_that_ends_the_process(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     open_engine = OnnxRuntime.open
