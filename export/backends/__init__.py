@@ -11,12 +11,25 @@ A backend is a frozen dataclass with a `kind`, its name in recipes and manifests
 - `files(engine)` lists the files of an engine: itself first, its stamp last.
 """
 
+import dataclasses
+from typing import TypeVar
+
+from export.backends import host
 from export.backends.base import RuntimeInfo, Session, score_in_batches
 from export.backends.onnxruntime import OnnxRuntime
 from export.backends.openvino import OpenVino
 from export.backends.tensorrt import TensorRt
 
 Backend = OnnxRuntime | OpenVino | TensorRt
+AnyBackend = TypeVar("AnyBackend", bound=Backend)
+
+
+def on_all_cores(backend: AnyBackend) -> AnyBackend:
+    """Return the backend with a thread on each core of this machine, to score many images."""
+    if isinstance(backend, TensorRt):
+        return backend
+    return dataclasses.replace(backend, threads=host.usable_cores())
+
 
 __all__ = [
     "Backend",
@@ -25,5 +38,6 @@ __all__ = [
     "RuntimeInfo",
     "Session",
     "TensorRt",
+    "on_all_cores",
     "score_in_batches",
 ]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from export.backends import OnnxRuntime, OpenVino, host, score_in_batches
+from export.backends import OnnxRuntime, OpenVino, on_all_cores, score_in_batches
 from export.precision.budget import Quality
 from mlkd.core.groups import Groups
 from mlkd.core.intervals import difference_interval
@@ -81,9 +81,8 @@ class SelectEvaluator:
 
 def score(graph: Path, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Scores (N, L) of a graph in exact arithmetic, independent of this CPU's int8 kernels."""
-    threads = host.usable_cores()
-    backend = OpenVino(threads=threads) if graph.suffix == ".xml" else OnnxRuntime(threads=threads)
-    with backend.open_exact(graph) as session:
+    backend = OpenVino() if graph.suffix == ".xml" else OnnxRuntime()
+    with on_all_cores(backend).open_exact(graph) as session:
         return score_in_batches(session, pixels, BATCH)
 
 

@@ -51,7 +51,7 @@ def engines(recipe: Recipe) -> Stage:
         name="engines",
         run=body("engines", recipe),
         reads=("data", "onnx", "precisions"),
-        version=6,  # int8 results without quantization-aware training
+        version=7,  # scored with a thread on each core
         config={
             "engines": export.engines,
             "parity": export.parity,

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from export.backends import OnnxRuntime, score_in_batches
+from export.backends import OnnxRuntime, on_all_cores, score_in_batches
 from export.bundle.bundle import PROGRAM, EngineEntry, Parts, read_bundle, write_bundle
 from export.bundle.golden import write_golden
 from export.onnx.to_onnx import to_onnx
@@ -115,7 +115,7 @@ def _entry(engine: Engine, graphs: Graphs, work: Path, tune: Split, aim: Thresho
     if isinstance(graph, str):
         raise ValueError(graph)
     file = backend.compile(graph, work / ("models" if isinstance(backend, OnnxRuntime) else "engines"))
-    with backend.open(file) as session:
+    with on_all_cores(backend).open(file) as session:
         scores = score_in_batches(session, tune.pixels(session.image[0]), BATCH)
     files = tuple(_inside(path, work) for path in backend.files(file))
     return EngineEntry(

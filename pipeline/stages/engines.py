@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.doctor import compare
-from export.backends import OnnxRuntime, OpenVino, TensorRt, stamp
+from export.backends import OnnxRuntime, OpenVino, TensorRt, on_all_cores, stamp
 from export.bundle.manifest import ANY_PROCESSOR
 from export.errors import MissingRuntimeError
 from export.onnx.parity import Parity, check
@@ -71,7 +71,7 @@ class _Work:
         own = scored == files[0] and reason is None
         exact = engine.precision in INT8
         if own and not exact:
-            with engine.backend.open(scored) as session:
+            with on_all_cores(engine.backend).open(scored) as session:
                 scores = self.val.scores(session)
         else:
             scores = self._of_graph(scored, exact=exact)
@@ -98,7 +98,7 @@ class _Work:
         """Compare this CPU's int8 kernels with exact arithmetic on select; None for engines that run on no CPU."""
         if not isinstance(engine.backend, OnnxRuntime | OpenVino):
             return None
-        with engine.backend.open(file) as session:
+        with on_all_cores(engine.backend).open(file) as session:
             found = self.val.scores(session)
         select, count = self.val.select, len(self.val.select)
         drift = compare(exact[:count], found[:count], select.targets, select.label_mask)
@@ -131,7 +131,7 @@ class _Work:
 
     def _of_graph(self, graph: Path, *, exact: bool = False) -> NDArray[np.float32]:
         if graph not in self.scores_of:
-            runtime = runtime_of(graph)
+            runtime = on_all_cores(runtime_of(graph))
             with runtime.open_exact(graph) if exact else runtime.open_graph(graph) as session:
                 self.scores_of[graph] = self.val.scores(session)
         return self.scores_of[graph]

@@ -6,7 +6,9 @@ import dataclasses
 import logging
 from dataclasses import asdict
 
-from export.backends import OnnxRuntime
+import numpy as np
+
+from export.backends import OnnxRuntime, on_all_cores
 from export.onnx.parity import check
 from export.onnx.to_onnx import to_onnx
 from mlkd.core.thresholds import Thresholds
@@ -27,8 +29,8 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
     graph = to_onnx(tagger, labels, tagger.image_px, context.out / FP32, recipe_hash=made_by)
     aim = Thresholds()  # the recipe's would make a change of it a change of the graph
     val = dataclasses.replace(Val.read(recipe, context.inputs["data"]), aim=aim)
-    expected = val.scores(lambda images: evaluate.scores(tagger, images))
-    with OnnxRuntime().open_graph(graph) as session:
+    expected = np.concatenate([evaluate.scores(tagger, half.pixels(val.image_px)) for half in val.halves])
+    with on_all_cores(OnnxRuntime()).open_graph(graph) as session:
         parity = val.parity(expected, val.scores(session), val.thresholds(expected))
     write_json(context.out / "parity.json", asdict(parity))
     log.info(

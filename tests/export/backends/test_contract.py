@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from export.backends import Backend, OnnxRuntime, OpenVino, Session, TensorRt, stamp
+from export.backends import Backend, OnnxRuntime, OpenVino, Session, TensorRt, host, on_all_cores, stamp
 from export.errors import EngineError, MissingRuntimeError
 
 GPU = pytest.mark.gpu
@@ -199,3 +199,10 @@ def test_can_be_rebuilt_from_its_fields(backend: Any) -> None:
 def test_fields_out_of_range(kind: Any, field: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"{kind.kind}.{field}: expected .*got '?{value}"):
         kind(**{field: value})
+
+
+def test_many_images_are_scored_on_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "usable_cores", lambda: 3)
+    assert on_all_cores(OnnxRuntime(device="cuda")) == OnnxRuntime(device="cuda", threads=3)
+    assert on_all_cores(OpenVino(compute="bf16", threads=8)) == OpenVino(compute="bf16", threads=3)
+    assert on_all_cores(TensorRt(compute_capability="SM86")) == TensorRt(compute_capability="SM86")
