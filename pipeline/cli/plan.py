@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from pipeline.cli.options import add_recipe_options, pipeline_of, read_recipe
-from pipeline.runner.stage import Decision, duration, size
+from pipeline.runner.stage import Decision
+from pipeline.runner.units import duration, size
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,13 +21,13 @@ def run(options: argparse.Namespace) -> None:
     recipe = read_recipe(options)
     pipeline = pipeline_of(recipe, options)
     decisions = pipeline.plan()
-    has_data = any(decision.stage == "data" and not decision.runs for decision in decisions)
-    texts = list(costs.lines(recipe, pipeline.folder / "data" if has_data else None))
+    data = decisions[0]
+    texts = list(costs.lines(recipe, None if data.runs else (data.reused or pipeline.folder) / data.stage))
     counted = pipeline_of(recipe, options)
     if [stage.work for stage in counted.stages] != [stage.work for stage in pipeline.stages]:
         decisions = counted.plan()  # with the sizes of models that were not known before
     print("\n".join([*map(_format_decision, decisions), *texts]))
-    waiting = [decision for decision in decisions if decision.runs]
+    waiting = [decision for decision in decisions if decision.runs or decision.reused]
     estimated = [decision for decision in waiting if decision.seconds is not None]
     unknown = [decision.stage for decision in waiting if decision.seconds is None]
     totals = []
@@ -39,6 +40,8 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _format_decision(decision: Decision) -> str:
+    if decision.reused:
+        return f"  reuse {decision.stage:16} {decision.why}; from {decision.reused} (about {duration(0)})"
     if not decision.runs:
         return f"  skip  {decision.stage:16} {decision.why}"
     about = [duration(decision.seconds)] if decision.seconds is not None else []

@@ -50,7 +50,8 @@ class Table:
 
 def read_table(recipe: Recipe, folder: Path) -> Table:
     """Read the stages of the present protocol: those that a rerun would skip."""
-    finished = {decision.stage for decision in runs.pipeline(recipe, folder).plan() if not decision.runs}
+    plan = runs.pipeline(recipe, folder).plan()
+    finished = {decision.stage for decision in plan if not decision.runs and not decision.reused}
     results = {method.name: _read(recipe, method, folder, finished) for method in recipe.compare.methods}
     any_map = any(method.measured.maps for method in results.values())
     groups = read_split(folder / "data", "test").clusters if any_map else ()

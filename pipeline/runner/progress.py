@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from mlkd.core.progress import Progress as Report
 from pipeline.runner.speed import Expected
-from pipeline.runner.stage import duration
+from pipeline.runner.units import duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

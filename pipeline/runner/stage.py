@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import logging
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlkd.core.progress import Progress, silent
-from pipeline.runner import ranks, result
+from pipeline.runner import ranks, result, reuse
+from pipeline.runner.faults import FAULTS, StageError, check_space, stage_error
 from pipeline.runner.identity import changes, package_version, plain
 from pipeline.runner.result import Result
 from pipeline.runner.session import locked, timed
 from pipeline.runner.speed import Expected, Work, read_speeds
+from pipeline.runner.units import duration, size
 
 log = logging.getLogger(__name__)
-
-SPARE_BYTES = 200_000_000  # free space required besides the estimate of a stage
-FAULTS = (ValueError, OSError, RuntimeError, ImportError)
-DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -59,10 +55,7 @@ class Decision:
     why: str
     seconds: float | None
     bytes: int | None
-
-
-class StageError(ValueError):
-    """A stage failed; the message names the stage, the cause and the next step."""
+    reused: Path | None = None  # folder of another recipe whose result is taken instead of running the stage
 
 
 @dataclass(frozen=True)
@@ -92,12 +85,13 @@ class Pipeline:
     def plan(self) -> list[Decision]:
         """Decide for every stage; one behind a stage that runs is counted as running, as its input may change."""
         decisions: list[Decision] = []
-        running: set[str] = set()
+        folders: dict[str, Path] = {}  # of the results that hold or are reused
         for stage in self.stages:
-            again = [name for name in stage.reads if name in running]
-            decisions.append(self._decide(stage, f"{again[0]} runs first" if again else None))
-            if decisions[-1].runs:
-                running.add(stage.name)
+            again = [name for name in stage.reads if name not in folders]
+            decision = self._decide(stage, folders, f"{again[0]} runs first" if again else None)
+            decisions.append(decision)
+            if not decision.runs:
+                folders[stage.name] = (decision.reused or self.folder) / stage.name
         return decisions
 
     def run(self, progress: Callable[[Expected], Progress] = lambda _: silent) -> None:
@@ -121,8 +115,9 @@ class Pipeline:
                 planned: list[Decision] = []
                 for index, stage in enumerate(self.stages):
                     result.recover(self._partial(stage.name), self.folder / stage.name)
-                    decision = self._decide(stage)
-                    if decision.runs:
+                    reuse.complete(self.folder / stage.name, self._partial(stage.name))
+                    decision = self._decide(stage, self._folders(stage))
+                    if decision.runs or decision.reused:
                         planned = planned or self.plan()  # once: it hashes what the stages depend on
                         later_s = sum(one.seconds or 0.0 for one in planned[index + 1 :] if one.runs)
                         expected = Expected(stage.name, decision.seconds, later_s)
@@ -152,9 +147,12 @@ class Pipeline:
         if stage.name in self.force:
             result.remove(partial)
             result.remove(self.folder / f"{stage.name}.work")  # files that a stage keeps between runs
-        check_space(stage.name, self.folder, decision.bytes)
         stage.prepare(progress)
-        resumed = result.begin(partial, self._identity(stage))
+        if (other := self._other(stage, self._folders(stage))) and reuse.take(other / stage.name, folder, partial):
+            log.info("%s: %s; reused from %s", stage.name, decision.why, other)
+            return
+        check_space(stage.name, self.folder, decision.bytes)
+        resumed = result.begin(partial, self._identity(stage, self._folders(stage)))
         log.info("%s: %s%s", stage.name, decision.why, "; resuming" if resumed else "")
         if stage.distributed:
             group.send((stage.name, result.began(partial)))
@@ -169,18 +167,30 @@ class Pipeline:
         log.info("%s: done in %s, %s", stage.name, duration(done.seconds), size(done.bytes))
 
     def _context(self, stage: Stage, progress: Progress) -> Context:
-        return Context(self._partial(stage.name), {name: self.folder / name for name in stage.reads}, progress)
+        return Context(self._partial(stage.name), self._folders(stage), progress)
 
-    def _decide(self, stage: Stage, why: str | None = None) -> Decision:
-        """Decide whether a stage runs; it does if `why` is known already."""
+    def _folders(self, stage: Stage) -> dict[str, Path]:
+        return {name: self.folder / name for name in stage.reads}
+
+    def _decide(self, stage: Stage, folders: Mapping[str, Path], why: str | None = None) -> Decision:
+        """Decide whether a stage runs; it does if `why` is known already.  `folders` hold what it reads."""
         last = result.read(self.folder / stage.name)
+        if why is None:
+            why = self._reason(stage, last, folders)
+            if why is not None and (other := self._other(stage, folders)):
+                return Decision(stage.name, False, why, 0.0, 0, other)
         seconds = stage.work.seconds(stage.name, read_speeds(self.folder.parent))
-        size = last.bytes if last else stage.work.bytes
-        size = None if size is None else size + stage.work.work_bytes
-        why = why or self._reason(stage, last)
-        return Decision(stage.name, why is not None, "unchanged, skipped" if why is None else why, seconds, size)
+        needed = last.bytes if last else stage.work.bytes
+        needed = None if needed is None else needed + stage.work.work_bytes
+        return Decision(stage.name, why is not None, why or "unchanged, skipped", seconds, needed)
 
-    def _reason(self, stage: Stage, last: Result | None) -> str | None:
+    def _other(self, stage: Stage, folders: Mapping[str, Path]) -> Path | None:
+        """Return the folder of another recipe with the result of this stage, unless the stage is forced to run."""
+        if stage.name in self.force:
+            return None
+        return reuse.find(self.folder, stage.name, lambda: self._identity(stage, folders))
+
+    def _reason(self, stage: Stage, last: Result | None, folders: Mapping[str, Path]) -> str | None:
         """Return why a stage has to run; None if its last result holds."""
         if last is None:
             return "no result yet"
@@ -188,56 +198,20 @@ class Pipeline:
             return "forced"
         if damage := result.damage(self.folder / stage.name, last):
             return damage
-        identity = self._identity(stage)
+        identity = self._identity(stage, folders)
         return None if last.identity == identity else changes(last.identity, identity)
 
-    def _identity(self, stage: Stage) -> dict[str, Any]:
-        reads = {name: self._finished(name).content for name in stage.reads}
+    def _identity(self, stage: Stage, folders: Mapping[str, Path]) -> dict[str, Any]:
+        reads = {name: self._finished(name, folders[name]).content for name in stage.reads}
         packages = {name: package_version(name) for name in stage.packages}
         parts = {"config": stage.config, "reads": reads, "packages": packages, "outside": stage.outside()}
         return {"version": stage.version, **{name: plain(part) for name, part in parts.items()}}
 
-    def _finished(self, name: str) -> Result:
-        finished = result.read(self.folder / name)
+    def _finished(self, name: str, folder: Path) -> Result:
+        finished = result.read(folder)
         if finished is None:
-            raise StageError(f"stage {name}: expected its result in {self.folder / name}, got none; run it first")
+            raise StageError(f"stage {name}: expected its result in {folder}, got none; run it first")
         return finished
 
     def _partial(self, name: str) -> Path:
         return self.folder / f"{name}.partial"
-
-
-def check_space(stage: str, folder: Path, needed: int | None) -> None:
-    """Raise StageError if the disk has less free space than the stage is expected to need."""
-    free = shutil.disk_usage(folder).free
-    expected = (needed or 0) + SPARE_BYTES
-    if free < expected:
-        raise StageError(
-            f"stage {stage}: expected {size(expected)} free on the disk of {folder.resolve()}, got {size(free)}; "
-            "free some space and rerun the command; finished stages are kept"
-        )
-
-
-def stage_error(cause: Exception, stage: str, partial: Path) -> StageError:
-    """Return the error with the name of its stage; a full disk anywhere in the chain of causes is named as such."""
-    link: BaseException | None = cause
-    while link is not None:
-        if isinstance(link, OSError) and link.errno in DISK_FULL:
-            file, free = link.filename or partial, size(shutil.disk_usage(partial.parent).free)
-            return StageError(
-                f"stage {stage}: {file}: expected room to write, got {(link.strerror or 'disk full').lower()} "
-                f"({free} are free on that disk); free some space, or raise the limit on file sizes, and rerun the "
-                "command; finished stages are kept"
-            )
-        link = link.__cause__ or link.__context__
-    return StageError(f"stage {stage}: {cause or type(cause).__name__}")
-
-
-def duration(seconds: float) -> str:
-    """Format seconds."""
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def size(count: float) -> str:
-    """Format a number of bytes."""
-    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.1f} GB"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -31,17 +32,27 @@ def run(recipe: Recipe, context: Context) -> None:
 def features_folder(context: Context) -> Path:
     """Return the folder for features of frozen layers, shared by all stages that read this data; it is made on demand.
 
-    Features of other data are removed.
+    Features of other data are removed; those that other recipes have of the same data are linked.
     """
     data = context.inputs["data"]
     found = result.read(data)
     assert found is not None, "a stage runs after those that it reads"
-    folder = data.with_name("data.work") / found.content[:16]
-    if ranks.is_first() and data.with_name("data.work").is_dir():
-        for other in data.with_name("data.work").iterdir():
+    kept = data.with_name("data.work")
+    folder = kept / found.content[:16]
+    if ranks.is_first():
+        for other in kept.glob("*"):
             if other != folder:
                 result.remove(other)
+        _link_features(data.parent, folder)
     return folder
+
+
+def _link_features(recipe: Path, folder: Path) -> None:
+    """Link the features of this data from all recipes beside `recipe`; on a disk without links they are computed."""
+    for file in sorted(recipe.parent.glob(f"*/data.work/{folder.name}/*.npy")):
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / file.name).hardlink_to(file)
 
 
 def prepare_run(recipe: Recipe, progress: Progress) -> None:

@@ -8,7 +8,8 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.runner.stage import Context, Pipeline, Stage, StageError
+from pipeline.runner.faults import StageError
+from pipeline.runner.stage import Context, Pipeline, Stage
 
 REPOSITORY = Path(__file__).parents[2]
 NOTES = "notes.txt"

@@ -32,7 +32,11 @@ def test_all_run_what_is_distributed_and_the_first_the_rest_once(tmp_path: Path)
     assert (tmp_path / "runs/last/copy").read_text() == "3"  # each process has added its part
     assert (tmp_path / "runs/together/slow").is_file()
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [".lock", "first", "last", "together"]
-    assert launches.bare(tmp_path) == ([0, 0], [], ["", ""])
+    for stage in ("together", "last"):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        (tmp_path / "runs" / stage).rename(tmp_path / "other" / stage)
+    assert launches.bare(tmp_path) == ([0, 0], [], ["", ""]), "the first process reuses results, the other one waits"
+    assert (tmp_path / "runs/last/copy").read_text() == "3"
 
 
 @pytest.mark.parametrize(

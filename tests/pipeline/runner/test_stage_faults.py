@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.runner import result
-from pipeline.runner import stage as stages
+from pipeline.runner import faults, result
+from pipeline.runner.faults import StageError
 from pipeline.runner.speed import Work
-from pipeline.runner.stage import Context, Pipeline, Stage, StageError
+from pipeline.runner.stage import Context, Pipeline, Stage
 from tests.helpers.recorder import Recorder
 
 REPOSITORY = Path(__file__).parents[3]
@@ -40,13 +40,13 @@ def stop() -> None:
 def test_interrupted_work_is_resumed_only_for_an_equal_identity(tmp_path: Path) -> None:
     steps: list[str] = []
     for config, fail in ((1, stop), (1, stop), (2, stop), (2, lambda: None)):
-        line = Pipeline((Stage(name="long", run=failing(steps, fail), config={"n": config}),), tmp_path)
+        line = Pipeline((Stage(name="long", run=failing(steps, fail), config={"n": config}),), tmp_path / "runs/one")
         try:
             line.run()
         except KeyboardInterrupt:
-            assert not (tmp_path / "long").exists()
+            assert not (tmp_path / "runs/one/long").exists()
     assert steps == ["fresh", "resumed", "fresh", "resumed"]
-    assert result.read(tmp_path / "long").identity["config"] == {"n": 2}
+    assert result.read(tmp_path / "runs/one/long").identity["config"] == {"n": 2}
 
 
 def test_an_older_result_survives_a_failing_newer_one(recorder: Recorder) -> None:
@@ -148,7 +148,7 @@ def test_a_full_disk_says_what_and_where_and_loses_nothing(tmp_path: Path) -> No
         [sys.executable, "-c", FILLER, str(tmp_path / "runs")], cwd=REPOSITORY, capture_output=True, text=True
     )
     last = ended.stderr.strip().splitlines()[-1]
-    assert last.startswith("pipeline.runner.stage.StageError: stage big: ")
+    assert last.startswith("pipeline.runner.faults.StageError: stage big: ")
     for part in (
         "runs/big.partial: ",
         "expected room to write, got file too large",
@@ -162,7 +162,7 @@ def test_a_full_disk_says_what_and_where_and_loses_nothing(tmp_path: Path) -> No
 
 def test_no_room_is_noticed_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(stages.shutil, "disk_usage", lambda _: usage._replace(free=300_000_000))
+    monkeypatch.setattr(faults.shutil, "disk_usage", lambda _: usage._replace(free=300_000_000))
     line = Pipeline((Stage(name="big", run=lambda _: pytest.fail("ran"), work=Work(bytes=2_000_000_000)),), tmp_path)
     with pytest.raises(StageError, match=r"stage big: expected 2.2 GB free on the disk of .*, got 300.0 MB"):
         line.run()

@@ -1,0 +1,252 @@
+"""A stage whose result another recipe has is not run again; the two results do not depend on each other."""
+
+import errno
+import itertools
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlkd.core.files import sha256_of
+from pipeline.runner import result, reuse
+from pipeline.runner.stage import Context, Pipeline, Stage
+from tests.helpers.kills import killed_before
+from tests.helpers.recorder import Recorder
+
+FOLDERS = [".lock", "first", "second"]
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Recorder:
+    """A recipe that has run."""
+    recorder = Recorder(tmp_path / "runs" / "one")
+    recorder.run()
+    return recorder
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Recorder:
+    """Another recipe, with the same stages."""
+    return Recorder(tmp_path / "runs" / "two")
+
+
+def assert_whole(recorder: Recorder, text: str = "A") -> None:
+    for stage in ("first", "second"):
+        found = result.read(recorder.folder / stage)
+        assert found is not None
+        for path, entry in found.files.items():
+            assert sha256_of(recorder.folder / stage / path) == entry["sha256"]
+    assert (recorder.folder / "second/copy.txt").read_text() == text
+    assert sorted(path.name for path in recorder.folder.iterdir()) == FOLDERS
+
+
+def test_a_result_of_another_recipe_is_linked_instead_of_made(one: Recorder, two: Recorder) -> None:
+    assert two.run() == []
+    assert_whole(two)
+    for stage in ("first", "second"):
+        assert result.read(two.folder / stage) == result.read(one.folder / stage)
+    assert (two.folder / "first/text.txt").samefile(one.folder / "first/text.txt")
+    assert (two.folder / "first/times.log").read_text() == (one.folder / "first/times.log").read_text()
+    assert [decision.why for decision in two.line().plan()] == ["unchanged, skipped"] * 2
+
+
+def test_plan_names_the_other_recipe_also_behind_a_stage_that_is_not_here_yet(one: Recorder, two: Recorder) -> None:
+    decisions = two.line().plan()
+    assert [(d.runs, d.why, d.seconds, d.bytes, d.reused) for d in decisions] == [
+        (False, "no result yet", 0.0, 0, one.folder)
+    ] * 2
+    assert not two.folder.exists()
+    line = two.line()
+    changed = replace(line, stages=(line.stages[0], replace(line.stages[1], version=2)))
+    assert [(d.runs, d.reused) for d in changed.plan()] == [(False, one.folder), (True, None)]
+    changed.run()
+    assert two.ran == ["second"]
+
+
+def test_the_log_says_where_a_result_comes_from(one: Recorder, two: Recorder, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        two.run()
+    assert caplog.messages == [f"{stage}: no result yet; reused from {one.folder}" for stage in ("first", "second")]
+
+
+@pytest.mark.parametrize("changes", [{"text": "b"}, {"version": 2}, {"outside": lambda: {"cpu": "other"}}])
+def test_a_result_of_another_identity_is_not_reused(one: Recorder, two: Recorder, changes: dict[str, Any]) -> None:
+    assert [decision.reused for decision in two.line(**changes).plan()] == [None, None]
+    assert two.run(**changes)[0] == "first"
+    assert_whole(one)
+
+
+def lose(folder: Path) -> None:
+    (folder / "text.txt").unlink()
+
+
+def lengthen(folder: Path) -> None:
+    (folder / "text.txt").write_text("longer")
+
+
+def cut_record(folder: Path) -> None:
+    record = folder / "stage.json"
+    record.write_text(record.read_text()[:-9])
+
+
+@pytest.mark.parametrize("damage", [lose, lengthen, cut_record])
+def test_a_damaged_result_is_not_reused(one: Recorder, two: Recorder, damage: Callable[[Path], None]) -> None:
+    damage(one.folder / "first")
+    assert two.run() == ["first"]  # its content is the same, so that the second can be reused
+    assert_whole(two)
+
+
+def test_a_damaged_result_is_replaced_by_that_of_another_recipe(one: Recorder, two: Recorder) -> None:
+    two.run("b")
+    two.run("a")
+    (two.folder / "first/text.txt").unlink()
+    first, _ = two.line().plan()
+    assert (first.why, first.reused) == ("its file text.txt is gone", one.folder)
+    assert two.run() == []
+    assert_whole(two)
+
+
+@pytest.mark.usefixtures("one")
+def test_a_forced_stage_runs(two: Recorder) -> None:
+    assert two.line(force="first").plan()[0].reused is None
+    assert two.run(force="first") == ["first"]
+    assert two.run(force="second") == ["second"]
+
+
+def test_without_a_result_of_another_recipe_no_identity_is_computed(two: Recorder) -> None:
+    line = two.line(outside=lambda: pytest.fail("computed"))
+    assert [decision.why for decision in line.plan()] == ["no result yet", "first runs first"]
+
+
+@pytest.mark.usefixtures("one")
+def test_a_whole_result_is_preferred_to_resuming(two: Recorder) -> None:
+    def stop(context: Context) -> None:
+        (context.out / "text.txt").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        two.run(force="first", run=stop)
+    assert (two.folder / "first.partial").is_dir()
+    assert two.run() == []
+    assert_whole(two)
+
+
+def test_the_identity_counts_that_a_stage_has_after_it_fetched_its_files(tmp_path: Path) -> None:
+    fetched: list[str] = []
+
+    def line(name: str) -> Pipeline:
+        stage = Stage(
+            name="data",
+            run=lambda context: (context.out / name).touch(),
+            prepare=lambda _: fetched.append("images"),
+            outside=lambda: {"images": list(fetched)},
+        )
+        return Pipeline((stage,), tmp_path / name)
+
+    line("one").run()
+    fetched.clear()
+    assert line("two").plan()[0].runs
+    line("two").run()
+    assert (tmp_path / "two/data/one").exists()
+
+
+def test_stages_in_subfolders_are_reused(tmp_path: Path) -> None:
+    def line(name: str) -> Pipeline:
+        stage = Stage(name="compare/grid/kd-x0.5", run=lambda context: (context.out / name).touch())
+        return Pipeline((stage,), tmp_path / name)
+
+    line("one").run()
+    line("two").run()
+    assert (tmp_path / "two/compare/grid/kd-x0.5/one").exists()
+
+
+def rerun(recorder: Recorder) -> None:
+    recorder.run("b")
+
+
+def clean(recorder: Recorder) -> None:
+    shutil.rmtree(recorder.folder)
+
+
+@pytest.mark.parametrize("change", [rerun, clean])
+@pytest.mark.parametrize("taken", [True, False])
+def test_neither_result_changes_with_the_other(
+    one: Recorder, two: Recorder, change: Callable[[Recorder], None], taken: bool
+) -> None:
+    two.run()
+    change(two if taken else one)
+    kept = one if taken else two
+    assert_whole(kept)
+    assert kept.run() == []
+
+
+def test_files_are_copied_where_the_disk_has_no_links(
+    one: Recorder, two: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert two.run() == []
+    assert_whole(two)
+    assert not (two.folder / "first/text.txt").samefile(one.folder / "first/text.txt")
+
+
+@pytest.mark.parametrize("change", [rerun, clean])
+def test_a_result_that_changes_while_it_is_linked_is_not_reused(
+    one: Recorder,
+    two: Recorder,
+    change: Callable[[Recorder], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The other recipe may run at the same time."""
+    link, changed = reuse._link, list[Path]()
+
+    def late(source: Path, target: Path) -> None:
+        if not changed:
+            changed.append(source)
+            change(one)
+        link(source, target)
+
+    monkeypatch.setattr(reuse, "_link", late)
+    assert two.run() == ["first", "second"]
+    assert_whole(two)
+    assert "expected an unchanged result" in caplog.text or "No such file" in caplog.text
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_kill_at_any_change_of_the_disk_leaves_both_whole(
+    one: Recorder, two: Recorder, moved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command then ends as usual, also if the other recipe is gone; it has unfinished work of its own."""
+    for name in ("sync", "fsync"):  # a killed process loses nothing that it wrote
+        monkeypatch.setattr(os, name, lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        two.run(force="first", run=interrupt)
+    for recorder in (one, two):
+        shutil.copytree(recorder.folder, tmp_path / recorder.folder.name)
+    elsewhere = Recorder(tmp_path / "elsewhere")
+    for step in itertools.count():
+        for recorder in (one, two, elsewhere):
+            shutil.rmtree(recorder.folder, ignore_errors=True)
+        for recorder in (one, two):
+            shutil.copytree(tmp_path / recorder.folder.name, recorder.folder)
+        killed = killed_before(step, two.run)
+        if moved:
+            one.folder.rename(elsewhere.folder)
+        two.run()
+        assert_whole(two)
+        assert_whole(elsewhere if moved else one)
+        if not killed:
+            break
+    assert step > 10
+
+
+def interrupt(context: Context) -> None:
+    (context.out / "text.txt").write_text("half")
+    raise KeyboardInterrupt
