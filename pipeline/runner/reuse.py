@@ -6,48 +6,56 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.runner import result
+from pipeline.runner.result import Result
 
 log = logging.getLogger(__name__)
 
 
-def find(folder: Path, stage: str, identity: Callable[[], Mapping[str, Any]]) -> Path | None:
-    """Return a folder beside `folder` with a whole result of the stage that has this identity; None if there is none.
+@dataclass(frozen=True)
+class Found:
+    """The result of a stage in the folder of another recipe."""
+
+    folder: Path
+    result: Result
+
+
+def find(folder: Path, stage: str, identity: Callable[[], Mapping[str, Any]]) -> Found | None:
+    """Return a whole result of the stage with this identity from a folder beside `folder`; None if there is none.
 
     The identity is computed only if another recipe has a result of the stage at all.
     """
     others = [other for other in sorted(folder.parent.glob("*")) if other != folder]
-    results = {other: found for other in others if (found := result.read(other / stage))}
-    if not results:
+    finished = [Found(other, last) for other in others if (last := result.read(other / stage))]
+    if not finished:
         return None
     wanted = identity()
-    same = (other for other, found in results.items() if found.identity == wanted)
-    return next((other for other in same if not result.damage(other / stage, results[other])), None)
+    same = (found for found in finished if found.result.identity == wanted)
+    return next((found for found in same if not result.damage(found.folder / stage, found.result)), None)
 
 
-def take(source: Path, folder: Path, partial: Path) -> bool:
-    """Make `folder` the same result as `source`, of hard links, or of copies where the disk has no links.
+def take(found: Found, stage: str, folder: Path, partial: Path) -> bool:
+    """Make `folder` the same result as the one that was found, of hard links, or of copies where the disk has no links.
 
     Neither changes with the other, because no file of a result is ever written again.  Unfinished work in `partial` is
     removed at the end.  False if the result cannot be read, or is replaced or removed meanwhile; the stage then runs.
     """
-    staging, found = _staging(folder), result.read(source)
+    source, staging = found.folder / stage, _staging(folder)
     try:
-        if found is None:
-            raise FileNotFoundError(f"{source}: expected a result, got none")
-        for path in found.files:
+        staging.mkdir(parents=True)
+        for path in found.result.files:
             (staging / path).parent.mkdir(parents=True, exist_ok=True)
             _link(source / path, staging / path)
         os.sync()
-        if result.read(source) != found or result.damage(staging, found):
-            raise FileNotFoundError(f"{source}: expected an unchanged result, got another or none")
-        result.write_json(staging / result.FINISHED, asdict(found), sort_keys=True)
+        if result.read(source) != found.result or result.damage(staging, found.result):
+            raise FileNotFoundError("expected an unchanged result, got another one or none")
+        result.write_json(staging / result.FINISHED, asdict(found.result), sort_keys=True)
     except OSError as cause:
-        log.warning("%s: not reused: %s", folder, cause)
+        log.warning("%s: %s is not reused: %s", stage, source, cause)
         result.remove(staging)
         return False
     complete(folder, partial)
@@ -55,7 +63,7 @@ def take(source: Path, folder: Path, partial: Path) -> bool:
 
 
 def complete(folder: Path, partial: Path) -> None:
-    """Complete or undo a `take`, which may have been interrupted."""
+    """Complete or undo a `take` that may have been interrupted."""
     staging = _staging(folder)
     if result.read(staging) is not None:
         result.remove(partial)
@@ -73,5 +81,5 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _staging(folder: Path) -> Path:
-    """Not the folder of an interrupted stage, which writes to the files that it finds when it resumes."""
+    """Not the folder of an interrupted stage: a stage that resumes writes to the files that it finds there."""
     return folder.with_name(f"{folder.name}.reused.partial")

@@ -56,6 +56,7 @@ class Decision:
     seconds: float | None
     bytes: int | None
     reused: Path | None = None  # folder of another recipe whose result is taken instead of running the stage
+    content: str | None = None  # hash of the result that holds or is reused
 
 
 @dataclass(frozen=True)
@@ -85,17 +86,19 @@ class Pipeline:
     def plan(self) -> list[Decision]:
         """Decide for every stage; one behind a stage that runs is counted as running, as its input may change."""
         decisions: list[Decision] = []
-        folders: dict[str, Path] = {}  # of the results that hold or are reused
+        contents: dict[str, str] = {}  # of the results that hold or are reused
         for stage in self.stages:
-            again = [name for name in stage.reads if name not in folders]
-            decision = self._decide(stage, folders, f"{again[0]} runs first" if again else None)
+            again = [name for name in stage.reads if name not in contents]
+            decision = self._decide(stage, contents, f"{again[0]} runs first" if again else None)
             decisions.append(decision)
-            if not decision.runs:
-                folders[stage.name] = (decision.reused or self.folder) / stage.name
+            if decision.content is not None:
+                contents[stage.name] = decision.content
         return decisions
 
     def run(self, progress: Callable[[Expected], Progress] = lambda _: silent) -> None:
-        """Run the stages that have to run and skip the others; a kill loses nothing that is finished.
+        """Run the stages that have to run, reuse results of other recipes, and skip what is unchanged.
+
+        A kill loses nothing that is finished.
 
         If several processes were launched together, the first decides and the others join it in distributed stages.
 
@@ -116,7 +119,7 @@ class Pipeline:
                 for index, stage in enumerate(self.stages):
                     result.recover(self._partial(stage.name), self.folder / stage.name)
                     reuse.complete(self.folder / stage.name, self._partial(stage.name))
-                    decision = self._decide(stage, self._folders(stage))
+                    decision = self._decide(stage, self._contents(stage))
                     if decision.runs or decision.reused:
                         planned = planned or self.plan()  # once: it hashes what the stages depend on
                         later_s = sum(one.seconds or 0.0 for one in planned[index + 1 :] if one.runs)
@@ -148,11 +151,12 @@ class Pipeline:
             result.remove(partial)
             result.remove(self.folder / f"{stage.name}.work")  # files that a stage keeps between runs
         stage.prepare(progress)
-        if (other := self._other(stage, self._folders(stage))) and reuse.take(other / stage.name, folder, partial):
-            log.info("%s: %s; reused from %s", stage.name, decision.why, other)
+        identity = self._identity(stage, self._contents(stage))
+        if (found := self._other(stage, lambda: identity)) and reuse.take(found, stage.name, folder, partial):
+            log.info("%s: %s; reused from %s", stage.name, decision.why, found.folder)
             return
         check_space(stage.name, self.folder, decision.bytes)
-        resumed = result.begin(partial, self._identity(stage, self._folders(stage)))
+        resumed = result.begin(partial, identity)
         log.info("%s: %s%s", stage.name, decision.why, "; resuming" if resumed else "")
         if stage.distributed:
             group.send((stage.name, result.began(partial)))
@@ -167,30 +171,26 @@ class Pipeline:
         log.info("%s: done in %s, %s", stage.name, duration(done.seconds), size(done.bytes))
 
     def _context(self, stage: Stage, progress: Progress) -> Context:
-        return Context(self._partial(stage.name), self._folders(stage), progress)
+        return Context(self._partial(stage.name), {name: self.folder / name for name in stage.reads}, progress)
 
-    def _folders(self, stage: Stage) -> dict[str, Path]:
-        return {name: self.folder / name for name in stage.reads}
-
-    def _decide(self, stage: Stage, folders: Mapping[str, Path], why: str | None = None) -> Decision:
-        """Decide whether a stage runs; it does if `why` is known already.  `folders` hold what it reads."""
+    def _decide(self, stage: Stage, contents: Mapping[str, str], why: str | None = None) -> Decision:
+        """Decide whether a stage, which reads results with the hashes `contents`, runs; it does if `why` is known."""
         last = result.read(self.folder / stage.name)
         if why is None:
-            why = self._reason(stage, last, folders)
-            if why is not None and (other := self._other(stage, folders)):
-                return Decision(stage.name, False, why, 0.0, 0, other)
+            why = self._reason(stage, last, contents)
+            if why is not None and (found := self._other(stage, lambda: self._identity(stage, contents))):
+                return Decision(stage.name, False, why, 0.0, 0, found.folder, found.result.content)
         seconds = stage.work.seconds(stage.name, read_speeds(self.folder.parent))
         needed = last.bytes if last else stage.work.bytes
         needed = None if needed is None else needed + stage.work.work_bytes
-        return Decision(stage.name, why is not None, why or "unchanged, skipped", seconds, needed)
+        content = last.content if last is not None and why is None else None
+        return Decision(stage.name, why is not None, why or "unchanged, skipped", seconds, needed, content=content)
 
-    def _other(self, stage: Stage, folders: Mapping[str, Path]) -> Path | None:
-        """Return the folder of another recipe with the result of this stage, unless the stage is forced to run."""
-        if stage.name in self.force:
-            return None
-        return reuse.find(self.folder, stage.name, lambda: self._identity(stage, folders))
+    def _other(self, stage: Stage, identity: Callable[[], Mapping[str, Any]]) -> reuse.Found | None:
+        """Return the result that another recipe has of a stage, unless the stage is forced to run."""
+        return None if stage.name in self.force else reuse.find(self.folder, stage.name, identity)
 
-    def _reason(self, stage: Stage, last: Result | None, folders: Mapping[str, Path]) -> str | None:
+    def _reason(self, stage: Stage, last: Result | None, contents: Mapping[str, str]) -> str | None:
         """Return why a stage has to run; None if its last result holds."""
         if last is None:
             return "no result yet"
@@ -198,20 +198,24 @@ class Pipeline:
             return "forced"
         if damage := result.damage(self.folder / stage.name, last):
             return damage
-        identity = self._identity(stage, folders)
+        identity = self._identity(stage, contents)
         return None if last.identity == identity else changes(last.identity, identity)
 
-    def _identity(self, stage: Stage, folders: Mapping[str, Path]) -> dict[str, Any]:
-        reads = {name: self._finished(name, folders[name]).content for name in stage.reads}
+    def _identity(self, stage: Stage, contents: Mapping[str, str]) -> dict[str, Any]:
+        reads = {name: contents[name] for name in stage.reads}
         packages = {name: package_version(name) for name in stage.packages}
         parts = {"config": stage.config, "reads": reads, "packages": packages, "outside": stage.outside()}
         return {"version": stage.version, **{name: plain(part) for name, part in parts.items()}}
 
-    def _finished(self, name: str, folder: Path) -> Result:
-        finished = result.read(folder)
-        if finished is None:
-            raise StageError(f"stage {name}: expected its result in {folder}, got none; run it first")
-        return finished
+    def _contents(self, stage: Stage) -> dict[str, str]:
+        """Return the hashes of the finished results that a stage reads.  Raises StageError if one is missing."""
+        contents = {}
+        for name in stage.reads:
+            finished = result.read(self.folder / name)
+            if finished is None:
+                raise StageError(f"stage {name}: expected its result in {self.folder / name}, got none; run it first")
+            contents[name] = finished.content
+        return contents
 
     def _partial(self, name: str) -> Path:
         return self.folder / f"{name}.partial"

@@ -154,14 +154,17 @@ def test_the_identity_counts_that_a_stage_has_after_it_fetched_its_files(tmp_pat
     assert (tmp_path / "two/data/one").exists()
 
 
-def test_stages_in_subfolders_are_reused(tmp_path: Path) -> None:
+def test_results_in_subfolders_or_without_files_are_reused(tmp_path: Path) -> None:
+    ran: list[str] = []
+
     def line(name: str) -> Pipeline:
-        stage = Stage(name="compare/grid/kd-x0.5", run=lambda context: (context.out / name).touch())
-        return Pipeline((stage,), tmp_path / name)
+        stages = [Stage(name=stage, run=lambda _: ran.append(name)) for stage in ("compare/grid/kd-x0.5", "empty")]
+        return Pipeline(tuple(stages), tmp_path / name)
 
     line("one").run()
     line("two").run()
-    assert (tmp_path / "two/compare/grid/kd-x0.5/one").exists()
+    assert ran == ["one", "one"]
+    assert result.read(tmp_path / "two/compare/grid/kd-x0.5") == result.read(tmp_path / "one/compare/grid/kd-x0.5")
 
 
 def rerun(recorder: Recorder) -> None:

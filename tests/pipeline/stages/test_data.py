@@ -1,0 +1,58 @@
+"""The folder of features of frozen layers, which belong to the data that they were computed from."""
+
+from pathlib import Path
+
+import pytest
+
+from mlkd.core.progress import silent
+from pipeline.runner.stage import Context, Pipeline, Stage
+from pipeline.stages.data import features_folder
+
+
+def features(runs: Path, recipe: str, images: str) -> Path:
+    """The folder that a stage of the recipe gets, whose data are the images."""
+
+    def run(context: Context) -> None:
+        (context.out / "images").write_text(images)
+
+    Pipeline((Stage(name="data", run=run, config={"images": images}),), runs / recipe).run()
+    return features_folder(Context(runs / recipe / "student.partial", {"data": runs / recipe / "data"}, silent))
+
+
+def store(folder: Path, text: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "0123.npy"
+    file.write_text(text)
+    (folder / "4567.partial").touch()
+    return file
+
+
+def test_features_that_another_recipe_has_of_the_same_data_are_linked(tmp_path: Path) -> None:
+    own = features(tmp_path, "one", "cats")
+    assert not own.exists()
+    stored = store(own, "of cats")
+    store(features(tmp_path, "other", "dogs"), "of dogs")
+    linked = features(tmp_path, "two", "cats")
+    assert [file.name for file in linked.iterdir()] == ["0123.npy"], "unfinished features are not linked"
+    assert (linked / "0123.npy").samefile(stored)
+    stored.unlink()
+    assert (linked / "0123.npy").read_text() == "of cats"
+    assert features(tmp_path, "two", "cats") == linked
+
+
+def test_features_of_other_data_are_removed_from_the_own_recipe_alone(tmp_path: Path) -> None:
+    cats = store(features(tmp_path, "one", "cats"), "of cats")
+    features(tmp_path, "two", "cats")
+    dogs = features(tmp_path, "two", "dogs")
+    assert not dogs.exists()
+    assert not list((tmp_path / "two/data.work").iterdir())
+    assert cats.exists()
+
+
+def test_without_links_features_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    store(features(tmp_path, "one", "cats"), "of cats")
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert not list(features(tmp_path, "two", "cats").glob("*"))
