@@ -15,6 +15,8 @@ from pipeline.runner.result import Result
 
 log = logging.getLogger(__name__)
 
+OUTSIDE = "outside"  # the part of an identity that lies outside of the pipeline: user files, the machine
+
 
 @dataclass(frozen=True)
 class Found:
@@ -24,17 +26,22 @@ class Found:
     result: Result
 
 
-def find(folder: Path, stage: str, identity: Callable[[], Mapping[str, Any]]) -> Found | None:
-    """Return a whole result of the stage with this identity from a folder beside `folder`; None if there is none.
+def find(folder: Path, stage: str, inside: Mapping[str, Any], outside: Callable[[], Any]) -> Found | None:
+    """Return a whole result of the stage with an equal identity from a folder beside `folder`; None if there is none.
 
-    The identity is computed only if another recipe has a result of the stage at all.
+    Args:
+        folder: Results of the recipe.
+        stage: Name of the stage.
+        inside: The identity without its part OUTSIDE.
+        outside: Returns that part; called only if the rest of a result's identity is equal.
     """
     others = [other for other in sorted(folder.parent.glob("*")) if other != folder]
     finished = [Found(other, last) for other in others if (last := result.read(other / stage))]
-    if not finished:
+    similar = [found for found in finished if {**found.result.identity, **inside} == found.result.identity]
+    if not similar:
         return None
-    wanted = identity()
-    same = (found for found in finished if found.result.identity == wanted)
+    wanted = {**inside, OUTSIDE: outside()}
+    same = (found for found in similar if found.result.identity == wanted)
     return next((found for found in same if not result.damage(found.folder / stage, found.result)), None)
 
 

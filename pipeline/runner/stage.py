@@ -151,12 +151,12 @@ class Pipeline:
             result.remove(partial)
             result.remove(self.folder / f"{stage.name}.work")  # files that a stage keeps between runs
         stage.prepare(progress)
-        identity = self._identity(stage, self._contents(stage))
-        if (found := self._other(stage, lambda: identity)) and reuse.take(found, stage.name, folder, partial):
+        contents = self._contents(stage)
+        if (found := self._other(stage, contents)) and reuse.take(found, stage.name, folder, partial):
             log.info("%s: %s; reused from %s", stage.name, decision.why, found.folder)
             return
         check_space(stage.name, self.folder, decision.bytes)
-        resumed = result.begin(partial, identity)
+        resumed = result.begin(partial, self._identity(stage, contents))
         log.info("%s: %s%s", stage.name, decision.why, "; resuming" if resumed else "")
         if stage.distributed:
             group.send((stage.name, result.began(partial)))
@@ -178,7 +178,7 @@ class Pipeline:
         last = result.read(self.folder / stage.name)
         if why is None:
             why = self._reason(stage, last, contents)
-            if why is not None and (found := self._other(stage, lambda: self._identity(stage, contents))):
+            if why is not None and (found := self._other(stage, contents)):
                 return Decision(stage.name, False, why, 0.0, 0, found.folder, found.result.content)
         seconds = stage.work.seconds(stage.name, read_speeds(self.folder.parent))
         needed = last.bytes if last else stage.work.bytes
@@ -186,9 +186,11 @@ class Pipeline:
         content = last.content if last is not None and why is None else None
         return Decision(stage.name, why is not None, why or "unchanged, skipped", seconds, needed, content=content)
 
-    def _other(self, stage: Stage, identity: Callable[[], Mapping[str, Any]]) -> reuse.Found | None:
+    def _other(self, stage: Stage, contents: Mapping[str, str]) -> reuse.Found | None:
         """Return the result that another recipe has of a stage, unless the stage is forced to run."""
-        return None if stage.name in self.force else reuse.find(self.folder, stage.name, identity)
+        if stage.name in self.force:
+            return None
+        return reuse.find(self.folder, stage.name, self._inside(stage, contents), lambda: plain(stage.outside()))
 
     def _reason(self, stage: Stage, last: Result | None, contents: Mapping[str, str]) -> str | None:
         """Return why a stage has to run; None if its last result holds."""
@@ -202,9 +204,13 @@ class Pipeline:
         return None if last.identity == identity else changes(last.identity, identity)
 
     def _identity(self, stage: Stage, contents: Mapping[str, str]) -> dict[str, Any]:
+        return {**self._inside(stage, contents), reuse.OUTSIDE: plain(stage.outside())}
+
+    def _inside(self, stage: Stage, contents: Mapping[str, str]) -> dict[str, Any]:
+        """Return the identity except what lies outside of the pipeline, which may take long to look at."""
         reads = {name: contents[name] for name in stage.reads}
         packages = {name: package_version(name) for name in stage.packages}
-        parts = {"config": stage.config, "reads": reads, "packages": packages, "outside": stage.outside()}
+        parts = {"config": stage.config, "reads": reads, "packages": packages}
         return {"version": stage.version, **{name: plain(part) for name, part in parts.items()}}
 
     def _contents(self, stage: Stage) -> dict[str, str]:

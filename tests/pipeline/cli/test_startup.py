@@ -46,7 +46,8 @@ def finish(recipe: Recipe, folder: Path) -> None:
     line = stages.pipeline(recipe, folder).until("student", "baseline")
     for stage in line.stages:
         (folder / stage.name).mkdir(exist_ok=True)
-        facts = {"identity": line._identity(stage), "content": stage.name, "seconds": 1.0, "files": {}}
+        contents = {name: name for name in stage.reads}
+        facts = {"identity": line._identity(stage, contents), "content": stage.name, "seconds": 1.0, "files": {}}
         result.write_json(folder / stage.name / "stage.json", facts)
     for trained in (recipe.teacher, recipe.student):
         assert trained is not None

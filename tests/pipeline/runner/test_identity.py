@@ -1,6 +1,5 @@
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -54,14 +53,14 @@ def test_a_bundle_is_made_again_for_every_version_that_it_tells(
 ) -> None:
     recipe = load_recipe(str(drawings.write_recipe(tmp_path, tmp_path)))
     line = stages.pipeline(recipe, tmp_path / "runs")
-    monkeypatch.setattr(stage.Pipeline, "_finished", lambda *_: SimpleNamespace(content="equal"))
     (declared,) = (one for one in line.stages if one.name == "bundle")
-    before = line._identity(declared)
+    contents = dict.fromkeys(declared.reads, "equal")
+    before = line._identity(declared, contents)
     for package in BUNDLED:
         other = lambda name, updated=package: "another" if name == updated else package_version(name)  # noqa: E731
         with monkeypatch.context() as patched:
             patched.setattr(stage, "package_version", other)
-            assert line._identity(declared) != before, package
+            assert line._identity(declared, contents) != before, package
 
 
 def test_published_content_keeps_what_changes_a_result_and_no_path() -> None:

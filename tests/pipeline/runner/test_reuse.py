@@ -4,7 +4,7 @@ import errno
 import itertools
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,14 @@ def test_a_forced_stage_runs(two: Recorder) -> None:
     assert two.run(force="second") == ["second"]
 
 
-def test_without_a_result_of_another_recipe_no_identity_is_computed(two: Recorder) -> None:
-    line = two.line(outside=lambda: pytest.fail("computed"))
-    assert [decision.why for decision in line.plan()] == ["no result yet", "first runs first"]
+@pytest.mark.usefixtures("one")
+def test_user_files_are_looked_at_only_if_all_else_is_equal(two: Recorder) -> None:
+    def fail() -> Mapping[str, Any]:
+        raise ValueError("root: expected images, got none")
+
+    assert [decision.why for decision in two.line("b", outside=fail).plan()] == ["no result yet", "first runs first"]
+    with pytest.raises(ValueError, match="expected images"):
+        two.line("a", outside=fail).plan()
 
 
 @pytest.mark.usefixtures("one")
