@@ -35,14 +35,15 @@ def find(folder: Path, stage: str, inside: Mapping[str, Any], outside: Callable[
         inside: The identity without its part OUTSIDE.
         outside: Returns that part; called only if the rest of a result's identity is equal.
     """
-    others = [other for other in sorted(folder.parent.glob("*")) if other != folder]
-    finished = [Found(other, last) for other in others if (last := result.read(other / stage))]
-    similar = [found for found in finished if {**found.result.identity, **inside} == found.result.identity]
-    if not similar:
-        return None
-    wanted = {**inside, OUTSIDE: outside()}
-    same = (found for found in similar if found.result.identity == wanted)
-    return next((found for found in same if not result.damage(found.folder / stage, found.result)), None)
+    wanted: dict[str, Any] = {}
+    for other in sorted(folder.parent.glob("*")):
+        last = result.read(other / stage) if other != folder else None
+        if last is None or {**last.identity, **inside} != last.identity:
+            continue
+        wanted = wanted or {**inside, OUTSIDE: outside()}
+        if last.identity == wanted and not result.damage(other / stage, last):
+            return Found(other, last)
+    return None
 
 
 def take(found: Found, stage: str, folder: Path, partial: Path) -> bool:

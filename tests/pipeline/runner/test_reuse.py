@@ -96,6 +96,7 @@ def cut_record(folder: Path) -> None:
 @pytest.mark.parametrize("damage", [lose, lengthen, cut_record])
 def test_a_damaged_result_is_not_reused(one: Recorder, two: Recorder, damage: Callable[[Path], None]) -> None:
     damage(one.folder / "first")
+    assert [decision.reused for decision in two.line().plan()] == [None, None]
     assert two.run() == ["first"]  # its content is the same, so that the second can be reused
     assert_whole(two)
 
