@@ -63,6 +63,7 @@ def test_an_older_result_survives_a_failing_newer_one(recorder: Recorder) -> Non
 
 def test_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
     """But of those that a kill has ended, which leave no note."""
+    folder = tmp_path / "runs/one"
 
     def run(context: Context) -> None:
         time.sleep(0.3)
@@ -70,25 +71,26 @@ def test_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
             (context.out / f"session{time.time_ns()}").touch()
             raise KeyboardInterrupt
 
-    line = Pipeline((Stage(name="long", run=run),), tmp_path)
+    line = Pipeline((Stage(name="long", run=run),), folder)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             line.run()
-    (tmp_path / "long.partial/seconds.txt").read_text()
+    (folder / "long.partial/seconds.txt").read_text()
     line.run()
-    done = result.read(tmp_path / "long")
+    done = result.read(folder / "long")
     assert 0.9 <= done.seconds < 1.5
     assert "seconds.txt" not in done.files
-    assert not (tmp_path / "long/seconds.txt").exists()
+    assert not (folder / "long/seconds.txt").exists()
 
 
 def test_half_a_note_of_the_seconds_counts_as_none(tmp_path: Path) -> None:
-    line = Pipeline((Stage(name="long", run=lambda _: stop()),), tmp_path)
+    folder = tmp_path / "runs/one"
+    line = Pipeline((Stage(name="long", run=lambda _: stop()),), folder)
     with pytest.raises(KeyboardInterrupt):
         line.run()
-    (tmp_path / "long.partial/seconds.txt").write_text("")
-    Pipeline((Stage(name="long", run=lambda _: None),), tmp_path).run()
-    assert result.read(tmp_path / "long").seconds < 0.3
+    (folder / "long.partial/seconds.txt").write_text("")
+    Pipeline((Stage(name="long", run=lambda _: None),), folder).run()
+    assert result.read(folder / "long").seconds < 0.3
 
 
 @pytest.mark.parametrize("kill_at", range(12))
