@@ -71,4 +71,4 @@ def test_published_content_keeps_what_changes_a_result_and_no_path() -> None:
     changed = replace(recipe.student, training=replace(recipe.student.training, trackers=(), save_steps=3))
     content = plain(recipe, published=True)
     assert plain(replace(recipe, student=changed), published=True) == content
-    assert content["student"]["training"]["epochs"] == 3
+    assert content["student"]["training"]["learning_rate"] == recipe.student.training.learning_rate
