@@ -54,7 +54,8 @@ def count(model: Model, frozen_groups: int, labels: int) -> ModelCost:
 
 
 def _file(model: Model, frozen_groups: int, labels: int) -> Path:
-    parts = plain({"backbone": model.backbone, "image_px": model.image_px, "head": model.head})
+    parts = plain(model)
+    del parts["weights"]
     versions = [VERSION, package_version("timm")]
     return cache_root() / "costs" / f"{digest([parts, frozen_groups, labels, versions])[:32]}.json"
 

@@ -116,7 +116,7 @@ def _trainings(recipe: Recipe, images: Images, folder: Path) -> dict[str, Work]:
 
 
 def _name(model: Model, how: Training) -> str:
-    return f"{model.backbone} {model.image_px} px {how.frozen_groups} frozen"
+    return f"{model.name} {model.image_px} px {how.frozen_groups} frozen"
 
 
 def _map_bytes(recipe: Recipe, labels: int, kept: int) -> int:
@@ -136,7 +136,7 @@ def _exports(recipe: Recipe, images: Images, devices: int) -> dict[str, Work]:
     bench, engines = recipe.bench, len(recipe.export.engines)
     models = 2 if bench.all_references else 1  # the teacher, and the baseline
     references = models * (len(select_engines(recipe)) + 2)  # and those in torch
-    area, px = recipe.student.model.image_px**2, f"{recipe.student.model.backbone} {recipe.student.model.image_px} px"
+    area, px = recipe.student.model.image_px**2, f"{recipe.student.model.name} {recipe.student.model.image_px} px"
     families = len({engine.precision for engine in recipe.export.engines} & set(INT8))
     calibrated = families * (recipe.export.calibration_images + images.val // 2 + 1000)
     starts = engines * bench.processes + references * bench.reference_processes

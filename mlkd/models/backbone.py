@@ -15,6 +15,13 @@ from mlkd.models.depthwise import replace_depthwise
 POOLING = ("efficientvit_b", "efficientvit_l")
 
 
+class _NoHead(nn.Identity):
+    """In place of a classifier that is removed."""
+
+    def reset(self, *_: object, **__: object) -> None:
+        """Do nothing; timm calls it where it cuts a backbone."""
+
+
 def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
     """A timm model that returns feature maps or tokens, in the memory layout that trains fastest on a CPU.
 
@@ -34,7 +41,7 @@ def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:
             f"model.backbone: expected one without global pooling, got {name}: {cause}; choose another"
         ) from cause
     if pools:
-        backbone.head = nn.Identity()
+        backbone.head = _NoHead()
     replace_depthwise(backbone)
     return backbone.to(memory_format=memory_format(name))
 

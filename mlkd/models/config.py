@@ -17,19 +17,31 @@ class Model:
     """Configuration of a tagger.
 
     Raises:
-        ValueError: The size is out of range, or the weights are of another backbone.
+        ValueError: The size or number of stages is out of range, or the weights are of another backbone.
     """
 
     backbone: str
     image_px: int
+    stages: int | None = field(
+        default=None, metadata={"identity": "unless default"}
+    )  # of the backbone that are kept: stage k ends at 1/2^k of the image's side; default: the whole backbone
     weights: Weights = field(default_factory=RandomWeights)
     head: Head = field(default_factory=LabelDecoder)
 
     def __post_init__(self) -> None:
         if not 16 <= self.image_px <= 4096:
             raise ValueError(f"model.image_px: expected 16..4096, got {self.image_px}")
+        if self.stages is not None and self.stages < 1:
+            raise ValueError(
+                f"model.stages: expected 1 or more, got {self.stages}; leave it out for the whole backbone"
+            )
         if isinstance(self.weights, PackageWeights):
             self.weights.check_backbone(self.backbone)
+
+    @property
+    def name(self) -> str:
+        """The backbone, and how many of its stages are kept."""
+        return self.backbone if self.stages is None else f"{self.backbone} ({self.stages} stages)"
 
     def build(self, labels: int, *, pretrained: bool = True) -> TaggerNet:
         """Build the module; new weights come from torch's global random state.
@@ -39,13 +51,16 @@ class Model:
             pretrained: Whether to load `weights`; False where the tensors of a checkpoint follow.
 
         Raises:
-            ValueError: timm has no such backbone, the backbone always pools or does not accept `image_px`, or the
-                weights do not fit.
+            ValueError: timm has no such backbone, the backbone always pools or does not accept `image_px` or
+                has no such `stages`, or the weights do not fit.
         """
         from mlkd.models.backbone import create
         from mlkd.models.network import TaggerNet
+        from mlkd.models.truncated import truncate
 
         backbone = create(self.backbone, self.image_px)
         weights = self.weights if pretrained else RandomWeights()
-        normalisation = weights.load_into(backbone, self.backbone, self.image_px)
+        normalisation = weights.load_into(backbone, self.backbone, self.image_px)  # checked on the whole backbone
+        if self.stages is not None:
+            truncate(backbone, self.backbone, self.image_px, self.stages)
         return TaggerNet(self.backbone, self.image_px, self.head, backbone, labels, *normalisation)

@@ -70,12 +70,14 @@ def freeze(tagger: TaggerNet, groups: int) -> None:
 
 
 def cut(tagger: TaggerNet) -> Cut | None:
-    """Cut a tagger behind its frozen front; None if nothing is frozen, or the backbone is no chain of modules.
+    """Cut a tagger behind its frozen front; None if nothing or all is frozen, or the backbone is no chain of modules.
 
     The modules that run before the first trained one are replaced by ones that pass their input on.  That this gives
     the same outputs, bit for bit, is tried on random images.
     """
     backbone = tagger.backbone
+    if not any(parameter.requires_grad for parameter in backbone.parameters()):
+        return None
     probe = torch.randint(0, 256, (_PROBES, tagger.image_px, tagger.image_px, 3), dtype=torch.uint8)
     inputs = tagger.normalise(probe.to(tagger.mean.device))
     try:

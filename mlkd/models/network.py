@@ -98,4 +98,5 @@ class TaggerNet(nn.Module):
                 "choose another backbone, or a loss that needs no stage maps"
             )
         last, maps = backbone.forward_intermediates(inputs, output_fmt="NCHW")
-        return backbone.forward_head(last), tuple(maps[-4:])
+        kept = len(backbone.feature_info)  # behind these, a truncated backbone may give its last map again
+        return backbone.forward_head(last), tuple(maps[:kept][-4:])

@@ -48,7 +48,7 @@ def _describe(trained: Trained, labels: int) -> str:
     head = f"{model.head.kind} {getattr(model.head, 'embedding', '')}".strip()
     share = 100 * numbers.head_multiply_adds / numbers.multiply_adds
     return (
-        f"{model.backbone} @{model.image_px} + {head}: {_millions(numbers.parameters)} parameters, "
+        f"{model.name} @{model.image_px} + {head}: {_millions(numbers.parameters)} parameters, "
         f"{_millions(numbers.multiply_adds)} multiply-adds (head {share:.0f} %)"
     )
 

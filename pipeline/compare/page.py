@@ -147,4 +147,4 @@ def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
 
 
 def _model(model: Model) -> str:
-    return f"{model.backbone} at {model.image_px} px"
+    return f"{model.name} at {model.image_px} px"

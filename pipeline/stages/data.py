@@ -7,6 +7,8 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from mlkd.core.progress import Progress
 from mlkd.data.preparation import prepare
 from mlkd.data.scenes.fetch import fetch as fetch_images
@@ -56,10 +58,14 @@ def _link_features(recipe: Path, folder: Path) -> None:
 
 
 def prepare_run(recipe: Recipe, progress: Progress) -> None:
-    """Check the names of the backbones before anything takes long, and fetch the images of the demo data."""
+    """Check names and stages of the backbones before anything takes long, and fetch the images of the demo data."""
     for name, trained in (("teacher", recipe.teacher), ("student", recipe.student)):
+        model = trained.model if trained else recipe.student.model
         try:
-            backbone.check(trained.model.backbone if trained else recipe.student.model.backbone)
+            backbone.check(model.backbone)
+            if model.stages is not None:
+                with torch.device("meta"):  # computes nothing
+                    model.build(1, pretrained=False)
         except ValueError as cause:
             raise ValueError(f"{name}.{cause}") from None
     if recipe.data.needs_fetch():
