@@ -16,10 +16,12 @@ POOLING = ("efficientvit_b", "efficientvit_l")
 
 
 class _NoHead(nn.Identity):
-    """In place of a classifier that is removed."""
+    """In place of a removed classifier, with what timm asks of one where it truncates a backbone."""
+
+    num_features = 0
 
     def reset(self, *_: object, **__: object) -> None:
-        """Do nothing; timm calls it where it cuts a backbone."""
+        """Do nothing: no classifier is wanted."""
 
 
 def create(name: str, image_px: int, *, pretrained: bool = False) -> nn.Module:

@@ -17,7 +17,7 @@ class Model:
     """Configuration of a tagger.
 
     Raises:
-        ValueError: The size or number of stages is out of range, or the weights are of another backbone.
+        ValueError: The size is out of range, or the weights are of another backbone.
     """
 
     backbone: str
@@ -31,10 +31,6 @@ class Model:
     def __post_init__(self) -> None:
         if not 16 <= self.image_px <= 4096:
             raise ValueError(f"model.image_px: expected 16..4096, got {self.image_px}")
-        if self.stages is not None and self.stages < 1:
-            raise ValueError(
-                f"model.stages: expected 1 or more, got {self.stages}; leave it out for the whole backbone"
-            )
         if isinstance(self.weights, PackageWeights):
             self.weights.check_backbone(self.backbone)
 

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from export.onnx import graph
 from export.onnx.to_onnx import to_onnx
 from mlkd.core.labels import Labels
+from mlkd.models.config import Model
+from mlkd.models.heads import Pooled
 from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
 
@@ -39,6 +41,15 @@ def test_computes_what_torch_computes(
     fp32: Path, images: NDArray[np.uint8], expected: NDArray[np.float32], batch: int
 ) -> None:
     np.testing.assert_allclose(run(fp32, images[:batch]), expected[:batch], rtol=0, atol=1e-5)
+
+
+def test_a_truncated_backbone(images: NDArray[np.uint8], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tagger = Model(backbone="test_resnet", image_px=PX, stages=3, head=Pooled()).build(len(LABELS)).eval()
+    graph_file = to_onnx(tagger, LABELS, PX, tmp_path / "truncated.onnx", recipe_hash="c0ffee")
+    with torch.no_grad():
+        expected = tagger(torch.from_numpy(images[:8])).logits.sigmoid().numpy()
+    np.testing.assert_allclose(run(graph_file, images[:8]), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A truncated backbone computes the stage map of the whole one, from the same tensors, and is a backbone like any other."""
+"""A truncated backbone computes a stage map of the whole one, from the same tensors, and is used like any other."""
 
 import functools
 from dataclasses import replace
@@ -27,15 +27,15 @@ PX = 64
 SMALL = Model(backbone="test_efficientnet", image_px=PX, head=Pooled())
 FAMILIES = {
     "test_efficientnet": (1, 2, 3, 4, 5),
-    "tf_efficientnetv2_b0": (4,),
     "mobilenetv3_small_050": (1, 2, 3, 4, 5),
     "mobilenetv4_conv_small_050": (1, 3, 5),
     "test_resnet": (1, 2, 3, 4, 5),
-    "repvgg_a0": (1, 4, 5),
+    "repvgg_a0": (4,),
+    "test_byobnet": (1, 5),
     "test_convnext": (2, 3, 4, 5),
     "efficientvit_b0": (2, 4, 5),
     "efficientvit_m0": (4, 5),
-    "swin_tiny_patch4_window7_224": (3,),
+    "mambaout_femto": (3,),  # its maps are (B, H, W, C),
 }
 CASES = [(backbone, stages) for backbone, counts in FAMILIES.items() for stages in counts]
 
@@ -126,7 +126,7 @@ def test_batch_norms_are_folded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("backbone", "groups", "boundary"), [("test_resnet", 2, "layer2"), ("repvgg_a0", 3, "stages.2")]
+    ("backbone", "groups", "boundary"), [("test_resnet", 2, "layer2"), ("test_byobnet", 3, "stages.2")]
 )
 def test_a_frozen_front_is_cut_off(backbone: str, groups: int, boundary: str) -> None:
     tagger = truncated(backbone, 4)
@@ -137,10 +137,10 @@ def test_a_frozen_front_is_cut_off(backbone: str, groups: int, boundary: str) ->
     with torch.no_grad():
         continued = tagger.outputs(cut.tail, cut.features(images()).float(), features=True)
         expected = tagger(images(), features=True)
-    torch.testing.assert_close(continued.logits, expected.logits, rtol=0, atol=2e-2)
+    torch.testing.assert_close(continued.logits, expected.logits, rtol=2e-3, atol=2e-2)
     assert continued.features is not None
     assert len(tagger.stage_shapes(trainable=True)) == 4 - groups
-    torch.testing.assert_close(continued.features[-1], expected.features[-1], rtol=0, atol=2e-2)
+    torch.testing.assert_close(continued.features[-1], expected.features[-1], rtol=2e-3, atol=2e-2)
 
 
 @pytest.mark.usefixtures("load_in_process")
@@ -191,7 +191,7 @@ def test_the_identity_of_a_whole_backbone_is_that_of_before_the_key_existed() ->
 REFUSED = {
     ("test_efficientnet", 6): r"expected one of 1, 2, 3, 4, 5, the stages of test_efficientnet, got 6; correct it, or",
     ("test_convnext", 1): r"expected one of 2, 3, 4, 5, the stages of test_convnext, got 1",
-    ("test_efficientnet", 0): r"expected 1 or more, got 0; leave it out for the whole backbone",
+    ("test_efficientnet", 0): r"expected one of 1, 2, 3, 4, 5, the stages of test_efficientnet, got 0; correct it, or",
     ("test_vit", 4): r"expected a backbone that timm can cut behind a stage, got test_vit: its maps are of one size",
 }
 

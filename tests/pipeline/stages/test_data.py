@@ -1,12 +1,14 @@
-"""The folder of features of frozen layers, which belong to the data that they were computed from."""
+"""The check of backbones, and the folder of features of frozen layers, which belong to the data of their images."""
 
 from pathlib import Path
 
 import pytest
 
 from mlkd.core.progress import silent
+from pipeline.recipe.schema import load_recipe
 from pipeline.runner.stage import Context, Pipeline, Stage
-from pipeline.stages.data import features_folder
+from pipeline.stages.data import features_folder, prepare_run
+from tests.helpers import drawings
 
 
 def features(runs: Path, recipe: str, images: str) -> Path:
@@ -56,3 +58,12 @@ def test_without_links_features_are_computed_again(tmp_path: Path, monkeypatch: 
     store(features(tmp_path, "one", "cats"), "of cats")
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     assert not list(features(tmp_path, "two", "cats").glob("*"))
+
+
+def test_stages_that_the_student_does_not_have_are_refused(tmp_path: Path) -> None:
+    file = drawings.write_recipe(tmp_path, tmp_path)
+    file.write_text(file.read_text().replace("image_px: 32", "image_px: 32, stages: 6"))
+    recipe = load_recipe(str(file))
+    assert recipe.student.model.stages == 6
+    with pytest.raises(ValueError, match=r"^student\.model\.stages: expected one of 1, 2, 3, 4, 5, .*, got 6; correct"):
+        prepare_run(recipe, silent)
