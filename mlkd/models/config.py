@@ -24,7 +24,7 @@ class Model:
     image_px: int
     stages: int | None = field(
         default=None, metadata={"identity": "unless default"}
-    )  # of the backbone that are kept: stage k ends at 1/2^k of the image's side; default: the whole backbone
+    )  # how many the backbone keeps, from the stem; stage k ends at 1/2^k of the image's side; default: all
     weights: Weights = field(default_factory=RandomWeights)
     head: Head = field(default_factory=LabelDecoder)
 

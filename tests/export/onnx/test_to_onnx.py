@@ -43,6 +43,7 @@ def test_computes_what_torch_computes(
     np.testing.assert_allclose(run(fp32, images[:batch]), expected[:batch], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_truncated_backbone(images: NDArray[np.uint8], tmp_path: Path) -> None:
     torch.manual_seed(0)
     tagger = Model(backbone="test_resnet", image_px=PX, stages=3, head=Pooled()).build(len(LABELS)).eval()

@@ -1,5 +1,7 @@
 """Which stage maps the trained module adapts for a loss."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -44,6 +46,15 @@ def test_frozen_stages_are_left_out_and_the_deepest_are_compared(teacher: Tagger
 def test_a_student_without_a_trainable_stage_is_refused(teacher: TaggerNet) -> None:
     with pytest.raises(ValueError, match=r"a student with a trainable stage .*, got \(\) and .*; lower frozen_groups"):
         module(teacher, 99, ReviewKD())
+
+
+def test_a_truncated_student_is_compared_from_its_deepest_map_on(teacher: TaggerNet) -> None:
+    tagger = replace(STUDENT, stages=3).build(3)
+    shapes, goals = tagger.stage_shapes(), teacher.stage_shapes()
+    assert [side for _, side, _ in shapes] == [16, 8, 4]
+    student = DistillationModule(tagger, Training(epochs=1, learning_rate=1e-3, losses=(ReviewKD(),)), goals)
+    outputs = student(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
+    assert [tuple(stage.shape[1:]) for stage in outputs.features] == list(goals[-3:])
 
 
 def test_a_loss_without_weight_has_no_adapter(teacher: TaggerNet) -> None:
