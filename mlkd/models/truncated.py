@@ -61,5 +61,5 @@ def _stage_map(backbone: Any, image: Tensor, index: int) -> Tensor:
 def _cannot_cut(name: str, reason: str) -> ValueError:
     return ValueError(
         f"model.stages: expected a backbone that timm can cut behind a stage, got {name}: {reason}; leave stages out, "
-        "or choose another backbone"
+        "choose another backbone, or update timm"
     )
