@@ -71,6 +71,18 @@ def test_tensorflow_weights_in_the_wrong_twin_are_refused(wrong_twin: Model, pho
         check_weights(wrong_twin.build(3), wrong_twin, photographs)
 
 
+def test_a_truncated_backbone_is_checked_as_a_whole(wrong_twin: Model, photographs: NDArray[np.uint8]) -> None:
+    """The first two stages of the right model have a smaller divergence with the wrong padding."""
+    model = replace(RIGHT, stages=2)
+    tagger = model.build(3)
+    state = torch.get_rng_state()
+    check_weights(tagger, model, photographs[:4])
+    assert torch.equal(torch.get_rng_state(), state)
+    wrong = replace(wrong_twin, stages=2)
+    with pytest.raises(ValueError, match=r"TensorFlow's padding and epsilon 1e-3 gives"):
+        check_weights(wrong.build(3), wrong, photographs[:4])
+
+
 @pytest.mark.parametrize(("mean", "std"), [((123.7, 116.3, 103.5), (58.4, 57.1, 57.4)), ((0, 0, 0), (1, 1, 1))])
 def test_another_mean_and_std_are_refused(
     right: TaggerNet, mean: tuple[float, ...], std: tuple[float, ...], photographs: NDArray[np.uint8]
