@@ -23,7 +23,7 @@ class Model:
     backbone: str
     image_px: int
     stages: int | None = field(
-        default=None, metadata={"identity": "unless default"}
+        default=None, metadata={"identity": "unless none"}
     )  # how many the backbone keeps, from the stem; stage k ends at 1/2^k of the image's side; default: all
     weights: Weights = field(default_factory=RandomWeights)
     head: Head = field(default_factory=LabelDecoder)

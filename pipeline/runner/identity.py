@@ -30,7 +30,8 @@ def plain(value: Any, *, published: bool = False) -> Any:
 
     A field with the metadata `identity: False` changes no result and is left out. A field with `identity: "unless
     default"` is left out at its default, so that results from before the field existed stay valid. What is `published`
-    has all fields that change a result, but no path, which is private.
+    has all fields that change a result, but no path, which is private.  A field with `identity: "unless none"` is left
+    out of both where it is None.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {entry: getattr(value, entry.name) for entry in dataclasses.fields(value)}
@@ -44,6 +45,8 @@ def plain(value: Any, *, published: bool = False) -> Any:
 
 def _counts(entry: dataclasses.Field[Any], value: Any, published: bool) -> bool:
     mark = entry.metadata.get("identity", True)
+    if mark == "unless none":
+        return value is not None
     if published:
         return bool(mark) and not isinstance(value, Path)
     return bool(value != entry.default) if mark == "unless default" else bool(mark)
