@@ -11,7 +11,8 @@ from torch import Tensor
 from mlkd.models.backbone import tokens
 from mlkd.models.network import evaluating
 
-_FAULTS = (RuntimeError, AssertionError, ValueError, TypeError, IndexError, AttributeError)  # of a model of other build
+# What timm raises for a model that it cannot cut.
+_FAULTS = (RuntimeError, AssertionError, ValueError, TypeError, IndexError, AttributeError)
 
 
 def truncate(backbone: Any, name: str, image_px: int, stages: int) -> None:
@@ -54,8 +55,8 @@ def _ends(backbone: Any) -> dict[int, int]:
 def _stage_map(backbone: Any, image: Tensor, index: int) -> Tensor:
     """A stage map as a list of positions (B, N, C)."""
     options = {"indices": [index], "stop_early": True, "intermediates_only": True, "output_fmt": "NCHW"}
-    (stage,) = backbone.forward_intermediates(image, **options)
-    return stage.flatten(2).transpose(1, 2)
+    maps: list[Tensor] = backbone.forward_intermediates(image, **options)
+    return maps[0].flatten(2).transpose(1, 2)
 
 
 def _cannot_cut(name: str, reason: str) -> ValueError:
