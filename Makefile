@@ -61,7 +61,7 @@ check: .venv/.stamp  ## format, lint, types, import rules
 	.venv/bin/lint-imports --no-cache
 
 test: .venv/.stamp  ## the tests, without a network
-	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" $(TESTS)
+	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" --durations 12 $(TESTS)
 
 docs: .venv/.stamp  ## build the documentation with the API reference in site/, without a network
 	.venv/bin/python -m mkdocs build --strict --quiet
