@@ -20,7 +20,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report compare plan doctor fetch check test slow docs arm speed clean system lock
+.PHONY: help setup distill export bench report search compare plan doctor fetch check test slow docs arm speed clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench: .venv/.stamp  ## measure the bundle and write the report beside it
 
 report: .venv/.stamp  ## write the report again from the measurements
 	@$(RUN) report $(OPTIONS)
+
+search: .venv/.stamp  ## time many students on the devices, untrained, and print which keep the budget
+	@$(RUN) search $(OPTIONS)
 
 compare: .venv/.stamp  ## train the student with every method and compare them
 	@$(RUN) compare $(OPTIONS) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS))

@@ -62,7 +62,7 @@ def run_bench(job: Job, bundles: Sequence[Bundle]) -> DeviceResult:
         (job.out / folder).mkdir(parents=True, exist_ok=True)
     machine, models = _place_models(job, bundles)
     images, is_whole = _place_images(job)
-    timed = _time_all(job, models, images)
+    timed = time_all(job, models, images)
     elsewhere = [model.scored or (None if is_whole else job.host) for model in models]
     on_device = [model for model, scored in zip(models, elsewhere, strict=True) if scored is None]
     own = score_engines(job, on_device, images, machine)
@@ -123,12 +123,17 @@ def _place_images(job: Job) -> tuple[str, bool]:
     except NoRoomError:
         if job.host is None:
             raise
-        files = list(job.truth.files)
-        timed = random.Random(job.seed).sample(files, min(job.bench.images, len(files)))
-        return job.device.copy_images(timed), False
+        return job.device.copy_images(sample_images(job)), False
 
 
-def _time_all(job: Job, models: Sequence[MeasuredModel], images: str) -> dict[str, Timed]:
+def sample_images(job: Job) -> list[Path]:
+    """Choose the images that are timed."""
+    files = list(job.truth.files)
+    return random.Random(job.seed).sample(files, min(job.bench.images, len(files)))
+
+
+def time_all(job: Job, models: Sequence[MeasuredModel], images: str) -> dict[str, Timed]:
+    """Time every engine that the device can run, in fresh processes that take turns; the result is by row."""
     programs = {engine.name: (model.program, engine) for model in models for engine in model.runnable}
     deployed = [name for name, (_, engine) in programs.items() if engine.is_deployed]
     counts = {name: job.bench.processes if name in deployed else job.bench.reference_processes for name in programs}

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits
-from torch.nn.modules.batchnorm import _BatchNorm
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -32,10 +31,10 @@ from export.precision.int8_openvino import int8_openvino
 from mlkd.core.labels import Labels
 from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import read_split
+from mlkd.models.batch_norms import settle
 from mlkd.models.config import Model
 from mlkd.models.cost import cost
 from mlkd.models.heads import LabelDecoder
-from mlkd.models.network import TaggerNet
 from mlkd.models.weights import PackageWeights
 from scripts.zoo_page import NETS, page
 
@@ -157,20 +156,6 @@ def trained(model: Model, train: NDArray[np.uint8], wanted: NDArray[np.uint8], o
     settle(tagger, train[: 8 * BATCH])  # after few steps running statistics lag behind
     torch.save({"state": tagger.state_dict(), "seen": seen}, out)
     return seen
-
-
-def settle(tagger: TaggerNet, pixels: NDArray[np.uint8]) -> None:
-    """Set the statistics of the batch norms to those of `pixels`, and switch to evaluation."""
-    for norm in batch_norms(tagger):
-        norm.momentum = 1.0
-        norm.train()
-    with torch.no_grad():
-        tagger(torch.from_numpy(pixels))
-    tagger.eval()
-
-
-def batch_norms(tagger: TaggerNet) -> list[_BatchNorm]:
-    return [module for module in tagger.modules() if isinstance(module, _BatchNorm)]
 
 
 def int8_scores(

@@ -57,9 +57,12 @@ class Split:
 
     def pixels_of(self, image_px: int, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
         """Pixels (len(rows), image_px, image_px, 3) of a few images.  Raises ValueError as `pixels`, and OSError."""
-        if self.shards:
-            return np.stack([images.load(self.shards.read(row, row + 1)[0], image_px) for row in rows])
-        return np.array(self.pixels(image_px)[rows])
+        return self.decode(image_px, rows) if self.shards else np.array(self.pixels(image_px)[rows])
+
+    def decode(self, image_px: int, rows: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Pixels as `pixels_of`, at a size that needs not be prepared: the images are decoded again."""
+        sources = [self.shards.read(row, row + 1)[0] if self.shards else self.files[row] for row in rows]
+        return np.stack([images.load(source, image_px) for source in sources])
 
     @cached_property
     def clusters(self) -> tuple[tuple[str, ...], ...]:

@@ -79,7 +79,7 @@ def bundle(recipe: Recipe, made_by: str) -> Stage:
 def content_of(recipe: Recipe) -> dict[str, Any]:
     """Return the part of the recipe that the bundle was made from, without paths, for the manifest."""
     content = plain(recipe, published=True)
-    return {name: value for name, value in content.items() if name not in ("bench", "compare")}
+    return {name: value for name, value in content.items() if name not in ("bench", "compare", "search")}
 
 
 def references(recipe: Recipe) -> Stage:

@@ -9,12 +9,14 @@ import math
 import re
 import types
 import typing
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+
+from pipeline.recipe.grid import Grid
 
 T = TypeVar("T")
 
@@ -94,6 +96,8 @@ def _read(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
     choices = [choice for choice in _choices(kind) if dataclasses.is_dataclass(choice)]
     if choices and not (value is None and type(None) in _choices(kind)):
         return _read_dataclass(choices, value, path, faults)
+    if typing.get_origin(kind) is Grid:
+        return _read_grid(typing.get_args(kind)[0], value, path, faults)
     if typing.get_origin(kind) is tuple and dataclasses.is_dataclass(_choices(typing.get_args(kind)[0])[0]):
         return _read_list(typing.get_args(kind)[0], value, path, faults)
     try:
@@ -136,6 +140,25 @@ def _read_list(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
     return tuple(_read(kind, item, f"{path}.{index}", faults) for index, item in enumerate(value))
 
 
+def _read_grid(cls: Any, value: Any, path: str, faults: list[Fault]) -> Any:
+    """Read some keys of a dataclass, each with one value or a list of distinct ones."""
+    if not isinstance(value, dict):
+        faults.append(Fault(path, f"expected keys with values or lists of values, got {_shown(value)}"))
+        return None
+    hints, read = typing.get_type_hints(cls), dict[str, tuple[Any, ...]]()
+    names = [field.name for field in dataclasses.fields(cls) if field.init]
+    _refuse_unknown(value, names, path, faults)
+    for name in (name for name in names if name in value):
+        place = _join(path, name)
+        if not isinstance(value[name], list):
+            read[name] = (_read(hints[name], value[name], place, faults),)
+            continue
+        read[name] = _read_list(hints[name], value[name], place, faults)
+        if not read[name] or any(item in read[name][:index] for index, item in enumerate(read[name])):
+            faults.append(Fault(place, f"expected at least one and distinct values, got {_shown(value[name])}"))
+    return Grid(read)
+
+
 def _read_dataclass(choices: list[Any], value: Any, path: str, faults: list[Fault]) -> Any:
     if not isinstance(value, dict):
         faults.append(Fault(path, f"expected keys with values, got {_shown(value)}"))
@@ -145,10 +168,7 @@ def _read_dataclass(choices: list[Any], value: Any, path: str, faults: list[Faul
         return None
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     before = len(faults)
-    for key in value.keys() - fields.keys():
-        faults.append(
-            Fault(_join(path, str(key)), f"expected one of {', '.join(fields)}; {_nearest(str(key), fields)}")
-        )
+    _refuse_unknown(value, fields, path, faults)
     hints = typing.get_type_hints(cls)
     read = {name: _read(hints[name], value[name], _join(path, name), faults) for name in fields if name in value}
     for name, field in fields.items():
@@ -160,6 +180,11 @@ def _read_dataclass(choices: list[Any], value: Any, path: str, faults: list[Faul
         except ValueError as cause:  # a range, checked by the dataclass
             faults.append(_range_fault(path, str(cause)))
     return None
+
+
+def _refuse_unknown(value: dict[str, Any], known: Collection[str], path: str, faults: list[Fault]) -> None:
+    for key in value.keys() - set(known):
+        faults.append(Fault(_join(path, str(key)), f"expected one of {', '.join(known)}; {_nearest(str(key), known)}"))
 
 
 def _select(choices: list[Any], value: dict[str, Any], path: str, faults: list[Fault]) -> Any:

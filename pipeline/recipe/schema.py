@@ -23,6 +23,7 @@ from pipeline.recipe.extends import completed, read_tree
 from pipeline.recipe.find import find_recipe
 from pipeline.recipe.methods import Compare
 from pipeline.recipe.reader import ConfigError, Fault, build, parse_yaml
+from pipeline.recipe.search import Search
 
 Precision = Literal["fp32", "fp16", "int8", "int8_x86", "int8_openvino"]
 INT8: tuple[Precision, ...] = ("int8", "int8_x86", "int8_openvino")
@@ -108,6 +109,7 @@ class Recipe:
     export: Export = field(default_factory=Export)
     bench: Bench = field(default_factory=Bench)
     compare: Compare = field(default_factory=Compare)
+    search: Search | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:

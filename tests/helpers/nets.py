@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from mlkd.core.labels import Labels
+from mlkd.models.batch_norms import batch_norms, settle
 from mlkd.models.config import Model
 from mlkd.models.heads import Head
 from mlkd.models.network import TaggerNet
-from scripts.zoo import batch_norms, settle
 
 PX = 64
 SPREAD = 0.3  # of logits: at 1, rounding alone moves MobileOne by 9e-5

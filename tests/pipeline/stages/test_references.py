@@ -24,7 +24,7 @@ from mlkd.training import evaluate
 from pipeline import teachers
 from pipeline.declarations import export
 from pipeline.recipe.schema import DEFAULT_ENGINES, Engine, Recipe, load_recipe
-from pipeline.references import bundles as reference_bundles
+from pipeline.references import model_bundle
 from pipeline.references import scores as reference_scores
 from pipeline.runner.result import read_json
 from pipeline.runner.stage import Context
@@ -78,7 +78,7 @@ def exported(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def copied(tagger: Any, _: Any, __: int, out: Path, **___: Any) -> Path:
         return Path(shutil.copyfile(graphs[tagger.image_px], out))
 
-    monkeypatch.setattr(reference_bundles, "to_onnx", copied)
+    monkeypatch.setattr(model_bundle, "to_onnx", copied)
     monkeypatch.setattr(reference_scores, "write", lambda *_: None)
 
 
@@ -138,7 +138,7 @@ def test_int8_is_calibrated_on_the_students_images(
     recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calibrated: list[NDArray[np.uint8]] = []
-    monkeypatch.setitem(reference_bundles.QUANTIZERS, "int8_x86", lambda _, images, __: calibrated.append(images))
+    monkeypatch.setitem(model_bundle.QUANTIZERS, "int8_x86", lambda _, images, __: calibrated.append(images))
     run(with_engines(recipe, *(engine for engine in DEFAULT_ENGINES if engine.name == NAMES[1])), inputs, tmp_path)
     train, chosen = read_split(inputs["data"], "train"), read_json(inputs["precisions"] / CALIBRATION)["sha256"]
     rows = [row for row, name in enumerate(train.names) if name in chosen]
@@ -151,13 +151,13 @@ def test_int8_is_calibrated_on_the_students_images(
 def test_an_engine_that_cannot_be_made_becomes_a_row_with_the_reason(
     recipe: Recipe, inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copied = reference_bundles.to_onnx
+    copied = model_bundle.to_onnx
 
     def without_teacher(tagger: Any, *arguments: Any, **options: Any) -> Path:
         return fails() if tagger.image_px == EXPORTED["teacher"] else copied(tagger, *arguments, **options)
 
-    monkeypatch.setattr(reference_bundles, "to_onnx", without_teacher)
-    monkeypatch.setattr(reference_bundles, "QUANTIZERS", {"int8_x86": fails})
+    monkeypatch.setattr(model_bundle, "to_onnx", without_teacher)
+    monkeypatch.setattr(model_bundle, "QUANTIZERS", {"int8_x86": fails})
     folder = run(with_engines(recipe, *recipe.export.engines[:2]), inputs, tmp_path)
     assert not (folder / "teacher").exists()
     assert [engine.name for engine in read_bundle(folder / "baseline").engines] == NAMES[:1], "the others are made"
@@ -189,7 +189,7 @@ def test_a_full_disk_ends_the_stage(
     def full(*_: Any, **__: Any) -> Path:
         raise OSError(errno.ENOSPC, "no room")
 
-    monkeypatch.setattr(reference_bundles, "to_onnx", full)
+    monkeypatch.setattr(model_bundle, "to_onnx", full)
     with pytest.raises(OSError, match="no room"):
         run(recipe, inputs, tmp_path)
 

@@ -1,0 +1,1 @@
+"""A search for the student that keeps a device's budget."""

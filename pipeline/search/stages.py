@@ -1,0 +1,151 @@
+"""The stages of a search: search/build/CANDIDATE → search/times → search/screen."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.config import Bench, DeviceEntry
+from benchmarks.device import machine
+from benchmarks.parsing import to_json
+from export.backends import OnnxRuntime
+from export.bundle import program
+from mlkd.models.config import Model
+from pipeline import stages
+from pipeline.recipe.device_list import HERE, DeviceList
+from pipeline.recipe.reference_engines import select_engines
+from pipeline.recipe.schema import Engine, Recipe
+from pipeline.recipe.search import Search
+from pipeline.runner.identity import plain
+from pipeline.runner.result import write_json
+from pipeline.runner.speed import Work
+from pipeline.runner.stage import Context, Pipeline, Stage
+from pipeline.search.candidates import Candidate, candidates
+from pipeline.search.rows import SCREEN, Row, Screen, judge, read_times
+
+FOLDER = "search"
+TIMES, RESULT = f"{FOLDER}/times", f"{FOLDER}/screen"
+BENCH = Bench(reference_processes=1, queries=128, images=32, warm_up_s=1.0)  # brief: the finals are measured fully
+BUILD_S, TIMING_S = 5.0, 1.5  # until this machine has measured its own
+
+
+def pipeline(
+    recipe: Recipe, folder: Path, force: Collection[str] = (), device_list: DeviceList | None = None
+) -> Pipeline:
+    """Build the stages of the recipe's screen, with results in `folder`.
+
+    Raises:
+        ValueError: The recipe has no search, or its search names an unknown device or an impossible model, or there is
+            no engine to time.
+    """
+    search = recipe.search
+    if search is None:
+        raise ValueError(
+            f"{recipe.name}: expected a section `search`, got none; add one with a budget and students: docs/search.md"
+        )
+    found = candidates(search, recipe.student.model)
+    devices = select_devices(search.devices, device_list)
+    engines = screen_engines(recipe, devices)
+    builds = {candidate.name: _build(candidate, engines) for candidate in found}
+    screen = (*builds.values(), _times(recipe, builds, engines, devices), _screen(search))
+    before = stages.pipeline(recipe, folder).until("data").stages
+    return Pipeline((*before, *screen), folder, frozenset(force))
+
+
+def select_devices(names: Sequence[str], listed: DeviceList | None) -> tuple[DeviceEntry, ...]:
+    """Return the entries of the named devices; raises ValueError for an unknown name."""
+    here, others = (listed.here, listed.others) if listed else (HERE, ())
+    local = dataclasses.replace(here, name=HERE.name)
+    known = {here.name: local, HERE.name: local, **{entry.name: entry for entry in others}}
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"search.devices: expected some of {', '.join(known)}, got {name!r}; add it to devices.yaml, and name "
+                "the file with --devices or DEVICES="
+            )
+    return tuple({known[name].name: known[name] for name in names}.values())
+
+
+def screen_engines(recipe: Recipe, devices: Sequence[DeviceEntry]) -> tuple[Engine, ...]:
+    """The engines that references have, and for other devices the first int8 engine of ARM."""
+    selected = select_engines(recipe)
+    if any(entry.host for entry in devices):
+        signed = [
+            engine
+            for engine in recipe.export.engines
+            if engine.precision == "int8" and isinstance(engine.backend, OnnxRuntime) and engine.backend.device == "cpu"
+        ]
+        selected = (*selected, *(engine for engine in signed[:1] if engine not in selected))
+    if not selected:
+        raise ValueError(
+            "export.engines: expected one in float32 or int8 for a CPU, which candidates are timed with, got none; "
+            "add {name: onnxruntime-int8, precision: int8_x86, backend: {kind: onnxruntime}}"
+        )
+    return selected
+
+
+def _build(candidate: Candidate, engines: Sequence[Engine]) -> Stage:
+    model = {name: value for name, value in plain(candidate.model).items() if name != "weights"}  # no time depends on
+    return Stage(
+        name=f"{FOLDER}/build/{candidate.name}",
+        run=partial(_run_build, candidate.model, engines),
+        reads=("data",),
+        config={"model": model, "engines": engines},
+        packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf", "numpy", "pillow"),
+        outside=lambda: {"program": program.digest()},
+        work=Work(unit_s=BUILD_S, bytes=30_000_000),
+    )
+
+
+def _times(
+    recipe: Recipe, builds: dict[str, Stage], engines: Sequence[Engine], devices: Sequence[DeviceEntry]
+) -> Stage:
+    """The budget is no part of it: another budget is judged by the same times."""
+    bench = dataclasses.replace(BENCH, threads=recipe.bench.threads)
+    names = {name: stage.name for name, stage in builds.items()}
+    return Stage(
+        name=TIMES,
+        run=partial(_run_times, names, [engine.name for engine in engines], bench, devices),
+        reads=("data", *names.values()),
+        config={"bench": bench, "devices": [dataclasses.replace(entry, retries=0, timeout_s=1.0) for entry in devices]},
+        packages=("numpy", "pillow", "onnxruntime-gpu", "openvino"),
+        outside=machine.identity if any(entry.host is None for entry in devices) else dict,
+        volatile=("samples/*",),
+        work=Work(units=len(builds) * len(engines) * len(devices), unit_s=TIMING_S, bytes=20_000 * len(builds)),
+    )
+
+
+def _screen(search: Search) -> Stage:
+    return Stage(
+        name=RESULT,
+        run=partial(_run_screen, search),
+        reads=(TIMES,),
+        config={"max_p90_ms": search.max_p90_ms, "max_mb": search.max_mb},
+        work=Work(unit_s=0.1, bytes=10_000),
+    )
+
+
+def _run_build(model: Model, engines: Sequence[Engine], context: Context) -> None:
+    from pipeline.search import build  # torch takes seconds
+
+    build.run(model, engines, context)
+
+
+def _run_times(*arguments: Any) -> None:
+    from pipeline.search import times
+
+    times.run(*arguments)
+
+
+def _run_screen(search: Search, context: Context) -> None:
+    """Judge the candidates by their times."""
+    rows = read_times(context.inputs[TIMES])
+    by_candidate: dict[str, list[Row]] = {}
+    for row in rows:
+        by_candidate.setdefault(row.candidate, []).append(row)
+    verdicts = [judge(name, own, search) for name, own in by_candidate.items()]
+    verdicts.sort(key=lambda verdict: (verdict.p90_ms, verdict.candidate))
+    write_json(context.out / SCREEN, to_json(Screen(rows=rows, verdicts=verdicts)))

@@ -1,0 +1,85 @@
+"""Time every candidate on every device."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from benchmarks import schema
+from benchmarks.accuracy import Truth
+from benchmarks.config import Bench
+from benchmarks.latency import run_latency
+from benchmarks.measured_models import Bundle
+from benchmarks.parsing import parse, to_json
+from benchmarks.remote import Device, DeviceEntry, Local, Ssh, run_on_all
+from benchmarks.run import Job
+from mlkd.data.prepared import Split, read_split
+from pipeline.runner.result import read_json, write_json
+from pipeline.runner.stage import Context
+from pipeline.search.rows import BUILT, BUNDLE, TIMES, Built, Row
+
+SAMPLES = "samples"
+
+
+def run(
+    builds: Mapping[str, str], engines: Sequence[str], bench: Bench, entries: Sequence[DeviceEntry], context: Context
+) -> None:
+    """Write a row for each candidate, device and engine.
+
+    This machine comes first, as sending bundles to the others would disturb it.
+
+    Args:
+        builds: The stage that built a candidate, by its name.
+        engines: Names of the engines of every candidate.
+        bench: The protocol.
+        entries: The devices.
+        context: Of the stage.
+    """
+    folders = {name: context.inputs[stage] for name, stage in builds.items()}
+    built = {name: parse(Built, read_json(folder / BUILT)) for name, folder in folders.items()}
+    bundles = {name: Bundle(folders[name] / BUNDLE, name, "reference") for name in builds if built[name].reason is None}
+    truth = _images(read_split(context.inputs["data"], "select"), bench.images)
+
+    def measure(device: Device) -> list[Row]:
+        name = device.entry.name
+        out = context.out / SAMPLES / re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+        job = Job(device, truth, (), bench, out, progress=context.progress)
+        rows = run_latency(job, list(bundles.values())) if bundles else []
+        timed = {row.name: row for row in rows}
+        return [row for one in builds for row in _rows(one, built[one], device=name, engines=engines, timed=timed)]
+
+    here = [Local(entry) for entry in entries if entry.host is None]
+    others = [Ssh(entry) for entry in entries if entry.host is not None]
+    measured = [run_on_all(devices, measure) for devices in (here, others) if devices]
+    write_json(context.out / TIMES, to_json([row for devices in measured for rows in devices for row in rows]))
+
+
+def _images(select: Split, count: int) -> Truth:
+    """A few images of select to time the engines with; those of test are for the report."""
+    rows = random.Random(0).sample(range(len(select)), min(count, len(select)))
+    groups = [select.clusters[row] for row in rows]
+    return Truth(files=[select.files[row] for row in rows], targets=select.targets[rows], groups=groups)
+
+
+def _rows(
+    candidate: str, built: Built, *, device: str, engines: Sequence[str], timed: Mapping[str, schema.Row]
+) -> list[Row]:
+    """The rows of a candidate on one device, at least one."""
+    costs = {"parameters": built.parameters, "multiply_adds": built.multiply_adds}
+    known = partial(Row, candidate=candidate, device=device, **costs)
+    rows = [known(engine=engine, reason=reason) for engine, reason in built.failed.items()]
+    for engine in engines:
+        if row := timed.get(f"{candidate}-{engine}"):
+            rows.append(
+                known(
+                    engine=engine,
+                    megabytes=None if row.bytes is None else row.bytes / 1e6,
+                    end_to_end_ms=row.end_to_end_ms,
+                    engine_ms=row.engine_ms,
+                    settled=row.settled,
+                    reason=row.reason,
+                )
+            )
+    return rows or [known(reason=built.reason or "no engine is of a runtime that devices.yaml names for the device")]
