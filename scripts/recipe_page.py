@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.recipe.grid import Grid
 from pipeline.recipe.keys import Key, keys
 from pipeline.recipe.schema import Recipe
 
@@ -23,6 +24,7 @@ required. Where several kinds are listed, `kind:` selects one. The recipe's `epo
 `epochs` of its own. Without `baseline:`, the baseline is the student's training without the losses that need a teacher.
 `python -m pipeline init FOLDER` writes the section `data` and takes its keys as options.
 """
+MAPPINGS = {dict: "keys with a ", Grid: "a value or a list for each key of "}
 PLAIN = {int: "whole number", float: "number", str: "text", bool: "true or false", Path: "path", type(None): "null"}
 
 
@@ -78,8 +80,8 @@ def _kind(kind: Any) -> str:
         return " or ".join(dict.fromkeys(map(_kind, arguments)))
     if origin is tuple:
         return f"list of {_kind(arguments[0])}"
-    if origin is dict:
-        return "keys with a " + _kind(arguments[1])
+    if origin in MAPPINGS:
+        return MAPPINGS[origin] + _kind(arguments[-1])
     return PLAIN.get(kind, str(kind))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from pipeline.cli.options import add_recipe_options, pipeline_of, read_recipe
 from pipeline.runner.stage import Decision
@@ -26,7 +27,17 @@ def run(options: argparse.Namespace) -> None:
     counted = pipeline_of(recipe, options)
     if [stage.work for stage in counted.stages] != [stage.work for stage in pipeline.stages]:
         decisions = counted.plan()  # with the sizes of models that were not known before
-    print("\n".join([*map(_format_decision, decisions), *texts]))
+    print("\n".join([*format_decisions(decisions), *texts]))
+    print(format_total(decisions))
+
+
+def format_decisions(decisions: Sequence[Decision]) -> list[str]:
+    """Return a line for each stage."""
+    return [_format_decision(decision) for decision in decisions]
+
+
+def format_total(decisions: Sequence[Decision]) -> str:
+    """Say how long all stages that run take, as far as it is known."""
     waiting = [decision for decision in decisions if decision.runs or decision.reused]
     estimated = [decision for decision in waiting if decision.seconds is not None]
     unknown = [decision.stage for decision in waiting if decision.seconds is None]
@@ -36,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
         totals = [f"about {duration(seconds)}, {size(volume)}"]
     if unknown:
         totals += [f"no estimate for {', '.join(unknown)}"]
-    print("; ".join(totals) or "nothing to do")
+    return "; ".join(totals) or "nothing to do"
 
 
 def _format_decision(decision: Decision) -> str:

@@ -10,12 +10,14 @@ from pipeline.cli.options import RUNS, add_recipe_options, read_recipe
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_recipe_options(parser)
+    parser.add_argument("--plan", action="store_true", help="only print what would run, why and for how long")
 
 
 def run(options: argparse.Namespace) -> None:
     """Build and time the candidates, and print which of them keep the budget."""
     from rich.console import Console
 
+    from pipeline.cli.plan import format_decisions, format_total
     from pipeline.recipe.device_list import read_device_list
     from pipeline.runner.progress import shown
     from pipeline.search import stages
@@ -25,6 +27,10 @@ def run(options: argparse.Namespace) -> None:
     recipe = read_recipe(options)
     listed = read_device_list(options.devices) if options.devices else None
     pipeline = stages.pipeline(recipe, RUNS / recipe.name, options.force, listed)
+    if options.plan:
+        decisions = pipeline.plan()
+        print("\n".join([*format_decisions(decisions), format_total(decisions)]))
+        return
     with shown() as progress:
         pipeline.run(progress)
     assert recipe.search is not None, "without a search there are no stages"

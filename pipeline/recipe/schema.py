@@ -109,7 +109,7 @@ class Recipe:
     export: Export = field(default_factory=Export)
     bench: Bench = field(default_factory=Bench)
     compare: Compare = field(default_factory=Compare)
-    search: Search | None = None
+    search: Search | None = None  # for the command search
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def pipeline(
     found = candidates(search, recipe.student.model)
     devices = select_devices(search.devices, device_list)
     engines = screen_engines(recipe, devices)
-    builds = {candidate.name: _build(candidate, engines) for candidate in found}
+    program_digest = functools.cache(program.digest)  # once for all builds: it reads every source
+    builds = {candidate.name: _build(candidate, engines, program_digest) for candidate in found}
     screen = (*builds.values(), _times(recipe, builds, engines, devices), _screen(search))
     before = stages.pipeline(recipe, folder).until("data").stages
     return Pipeline((*before, *screen), folder, frozenset(force))
@@ -87,7 +89,7 @@ def screen_engines(recipe: Recipe, devices: Sequence[DeviceEntry]) -> tuple[Engi
     return selected
 
 
-def _build(candidate: Candidate, engines: Sequence[Engine]) -> Stage:
+def _build(candidate: Candidate, engines: Sequence[Engine], program_digest: Callable[[], str]) -> Stage:
     model = {name: value for name, value in plain(candidate.model).items() if name != "weights"}  # no time depends on
     return Stage(
         name=f"{FOLDER}/build/{candidate.name}",
@@ -95,7 +97,7 @@ def _build(candidate: Candidate, engines: Sequence[Engine]) -> Stage:
         reads=("data",),
         config={"model": model, "engines": engines},
         packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf", "numpy", "pillow"),
-        outside=lambda: {"program": program.digest()},
+        outside=lambda: {"program": program_digest()},
         work=Work(unit_s=BUILD_S, bytes=30_000_000),
     )
 
