@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from pipeline.cli.options import RUNS, add_recipe_options, read_recipe
 
@@ -35,7 +36,8 @@ def run(options: argparse.Namespace) -> None:
         pipeline.run(progress)
     assert recipe.search is not None, "without a search there are no stages"
     screen = read_screen(pipeline.folder / stages.RESULT)
-    Console().print(table(screen.verdicts, list(dict.fromkeys(row.device for row in screen.rows))))
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table(screen.verdicts, list(dict.fromkeys(row.device for row in screen.rows))))
     check_kept(screen.verdicts, recipe.search)
     kept = [verdict for verdict in screen.verdicts if verdict.kept]
     print(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,8 @@ CALIBRATION_IMAGES = 32  # ranges need not be good: the scores of an untrained m
 
 def run(model: Model, engines: Sequence[Engine], context: Context) -> None:
     """Write the bundle of a candidate with random weights; one that cannot be built has the reason."""
-    built = attempt(lambda: _build(model, engines, context))
+    with _without_garbage_collection():
+        built = attempt(lambda: _build(model, engines, context))
     write_json(context.out / BUILT, to_json(Built(reason=built) if isinstance(built, str) else built))
 
 
@@ -39,6 +42,9 @@ def _build(model: Model, engines: Sequence[Engine], context: Context) -> Built:
     images = train.decode(model.image_px, sorted(_choose(len(train), CALIBRATION_IMAGES)))
     torch.manual_seed(0)
     tagger = model.build(len(labels), pretrained=False)
+    for module in tagger.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False  # torch decomposes such activations slowly; the graph has only other tensor names
     settle(tagger, images)  # with statistics that suit no image, activations would vanish or overflow int8
     material = Material(
         tagger=tagger,
@@ -57,6 +63,16 @@ def _build(model: Model, engines: Sequence[Engine], context: Context) -> Built:
         failed={engine.name: reason for engine, reason in failed.items()},
         reason=next(iter(failed.values())) if len(failed) == len(engines) else None,
     )
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """torch.onnx.export makes so many objects that looking for garbage takes a third of its time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _choose(count: int, most: int) -> list[int]:
