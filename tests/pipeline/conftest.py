@@ -1,5 +1,6 @@
 """A bundle of two colours with a cache for each file, and a finished run of the whole pipeline."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from export.bundle.bundle import read_bundle
 from export.tagger.engine_times import measure_engines
-from tests.helpers import bundles, commands, drawings, whole_run
+from tests.helpers import bundles, commands, drawings, sshd, whole_run
 from tests.helpers.once import Once
 
 
@@ -59,3 +60,12 @@ def work(drawn: Path, once: Once) -> Path:
 def copied(work: Path, tmp_path: Path) -> Path:
     """The finished run once more, for tests that go on with it."""
     return Path(shutil.copytree(work, tmp_path / "copied", ignore=shutil.ignore_patterns("log.txt")))
+
+
+@pytest.fixture
+def ssh(server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's ssh knows the server as `board`."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/ssh").write_text(f'#!/bin/sh\nexec /usr/bin/{" ".join(server.command)} "$@"\n')
+    (tmp_path / "bin/ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")

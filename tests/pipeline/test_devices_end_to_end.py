@@ -1,7 +1,6 @@
 """The bundle of a whole run measured on devices over ssh."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,6 @@ from tests.helpers.whole_run import facts
 def device_list(folder: Path, text: str) -> DeviceList:
     (folder / "devices.yaml").write_text(text)
     return read_device_list(folder / "devices.yaml")
-
-
-@pytest.fixture
-def ssh(server: sshd.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user's ssh knows the server as `board`."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/ssh").write_text(f'#!/bin/sh\nexec /usr/bin/{" ".join(server.command)} "$@"\n')
-    (tmp_path / "bin/ssh").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
 
 
 def with_all_references(work: Path) -> Recipe:
