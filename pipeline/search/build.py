@@ -42,6 +42,7 @@ def _build(model: Model, engines: Sequence[Engine], context: Context) -> Built:
     images = train.decode(model.image_px, sorted(_choose(len(train), CALIBRATION_IMAGES)))
     torch.manual_seed(0)
     tagger = model.build(len(labels), pretrained=False)
+    module: Any
     for module in tagger.modules():
         if hasattr(module, "inplace"):
             module.inplace = False  # torch decomposes such activations slowly; the graph has only other tensor names

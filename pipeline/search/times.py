@@ -67,8 +67,9 @@ def _rows(
     candidate: str, built: Built, *, device: str, engines: Sequence[str], timed: Mapping[str, schema.Row]
 ) -> list[Row]:
     """The rows of a candidate on one device, at least one."""
-    costs = {"parameters": built.parameters, "multiply_adds": built.multiply_adds}
-    known = partial(Row, candidate=candidate, device=device, **costs)
+    known = partial(
+        Row, candidate=candidate, device=device, parameters=built.parameters, multiply_adds=built.multiply_adds
+    )
     rows = [known(engine=engine, reason=reason) for engine, reason in built.failed.items()]
     for engine in engines:
         if row := timed.get(f"{candidate}-{engine}"):
