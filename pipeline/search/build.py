@@ -10,7 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from timm.utils.model import reparameterize_model
 
 from benchmarks.parsing import to_json
 from export.bundle.bundle import Manifest
@@ -20,6 +23,8 @@ from mlkd.data.prepared import read_split
 from mlkd.models.batch_norms import settle
 from mlkd.models.config import Model
 from mlkd.models.cost import cost
+from mlkd.models.folded import fold_batch_norms
+from mlkd.models.network import TaggerNet
 from pipeline.recipe.schema import Engine
 from pipeline.references.model_bundle import Material, attempt, write_model_bundle
 from pipeline.runner.result import write_json
@@ -40,15 +45,8 @@ def _build(model: Model, engines: Sequence[Engine], context: Context) -> Built:
     data = context.inputs["data"]
     labels, train, select = Labels.read(data / "labels.json"), read_split(data, "train"), read_split(data, "select")
     images = train.decode(model.image_px, sorted(_choose(len(train), CALIBRATION_IMAGES)))
-    torch.manual_seed(0)
-    tagger = model.build(len(labels), pretrained=False)
-    module: Any
-    for module in tagger.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False  # torch decomposes such activations slowly; the graph has only other tensor names
-    settle(tagger, images)  # with statistics that suit no image, activations would vanish or overflow int8
     material = Material(
-        tagger=tagger,
+        tagger=_tagger(model, len(labels), images),
         labels=labels,
         recipe_hash="",
         calibration=lambda: images,
@@ -64,6 +62,19 @@ def _build(model: Model, engines: Sequence[Engine], context: Context) -> Built:
         failed={engine.name: reason for engine, reason in failed.items()},
         reason=next(iter(failed.values())) if len(failed) == len(engines) else None,
     )
+
+
+def _tagger(model: Model, labels: int, images: NDArray[np.uint8]) -> TaggerNet:
+    """The model, changed so that its export takes half the time and gives the same graph but for names."""
+    torch.manual_seed(0)
+    tagger = model.build(labels, pretrained=False)
+    settle(tagger, images)  # with statistics that suit no image, activations would vanish or overflow int8
+    folded = fold_batch_norms(reparameterize_model(tagger)).requires_grad_(False)
+    module: Any
+    for module in folded.modules():
+        if hasattr(module, "inplace"):
+            module.inplace = False  # torch decomposes such activations slowly
+    return folded
 
 
 @contextmanager
