@@ -1,7 +1,6 @@
 """The stages of a screen: two real candidates once, and the rest with bundles that are ready and a device of ours."""
 
 import dataclasses
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from pipeline.runner.identity import plain
 from pipeline.runner.stage import Context, Pipeline, StageError
 from pipeline.search import build, stages, times
 from pipeline.search.rows import BUNDLE, Built, Verdict, read_screen
-from tests.helpers import bundles, sshd
+from tests.helpers import bundles
 from tests.helpers.printed import process
 from tests.pipeline.search.conftest import Read, with_search
 
@@ -49,31 +48,6 @@ def test_a_whole_screen(drawn: Path, place: Path, capsys: pytest.CaptureFixture[
     assert row.megabytes == sum(manifest.files[file].bytes for file in manifest.engines[0].files) / 1e6
     float_bytes = manifest.files["models/fp32.onnx"].bytes
     assert row.parameters == pytest.approx(float_bytes / 4, rel=0.05), "four bytes a parameter, and the graph"
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("ssh")
-def test_a_candidate_is_timed_over_ssh(
-    drawn: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """With this machine; one that does not answer stops the search."""
-    python = sshd.bare_python(tmp_path / "bare")
-    board = {"name": "pi", "host": "board", "python": str(python), "folder": str(tmp_path / "store"), "retries": 0}
-    (place / "devices.yaml").write_text(json.dumps({"devices": [board]}))
-    students = "{backbone: test_resnet, image_px: 40, head: {kind: pooled}}"
-    recipe = with_search(drawn, f"max_p90_ms: 1000, devices: [this machine, pi], students: {students}")
-    (place / "tiny.yaml").write_text(recipe)
-    assert main(["search", "--recipe", "tiny.yaml", "--devices", "devices.yaml"]) == 0
-    assert "1 of 1 candidates keep the budget" in capsys.readouterr().out
-    here, there = read_screen(place / "runs/tiny" / stages.RESULT).rows
-    assert (here.device, there.device) == ("this machine", "pi")
-    assert there.megabytes == here.megabytes
-    assert there.end_to_end_ms is not None
-    (place / "devices.yaml").write_text(json.dumps({"devices": [board | {"host": "no-such-host.invalid"}]}))
-    assert main(["search", "--recipe", "tiny.yaml", "--devices", "devices.yaml"]) == 2
-    error = " ".join(capsys.readouterr().err.split())
-    assert "stage search/times: " in error
-    assert "expected a name that can be resolved" in error
 
 
 @dataclass

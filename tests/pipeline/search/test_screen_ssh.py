@@ -1,0 +1,37 @@
+"""A screen on this machine and on a device over ssh."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.__main__ import main
+from pipeline.search import stages
+from pipeline.search.rows import read_screen
+from tests.helpers import sshd
+from tests.pipeline.search.conftest import with_search
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ssh")
+def test_a_candidate_is_timed_over_ssh(
+    drawn: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With this machine; one that does not answer stops the search."""
+    python = sshd.bare_python(tmp_path / "bare")
+    board = {"name": "pi", "host": "board", "python": str(python), "folder": str(tmp_path / "store"), "retries": 0}
+    (place / "devices.yaml").write_text(json.dumps({"devices": [board]}))
+    students = "{backbone: test_resnet, image_px: 40, head: {kind: pooled}}"
+    recipe = with_search(drawn, f"max_p90_ms: 1000, devices: [this machine, pi], students: {students}")
+    (place / "tiny.yaml").write_text(recipe)
+    assert main(["search", "--recipe", "tiny.yaml", "--devices", "devices.yaml"]) == 0
+    assert "1 of 1 candidates keep the budget" in capsys.readouterr().out
+    here, there = read_screen(place / "runs/tiny" / stages.RESULT).rows
+    assert (here.device, there.device) == ("this machine", "pi")
+    assert there.megabytes == here.megabytes
+    assert there.end_to_end_ms is not None
+    (place / "devices.yaml").write_text(json.dumps({"devices": [board | {"host": "no-such-host.invalid"}]}))
+    assert main(["search", "--recipe", "tiny.yaml", "--devices", "devices.yaml"]) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert "stage search/times: " in error
+    assert "expected a name that can be resolved" in error
