@@ -17,6 +17,7 @@ from mlkd.core.files import create_array, fsync
 from mlkd.core.progress import Progress
 from mlkd.data.augment import Views
 from mlkd.data.loader import AugmentedImages, in_order, scored_at_once, workers
+from mlkd.data.locks import locked
 from mlkd.data.prepared import Split
 from mlkd.models.frozen import Cut, cut
 from mlkd.models.network import TaggerNet
@@ -60,16 +61,25 @@ class FeatureCache:
         return 2 * self.views.count * int(np.prod(shape))
 
     def view(self, number: int, progress: Progress) -> NDArray[np.float16]:
-        """Return the features of a view, computed if they are not there; a killed process leaves none of them."""
+        """Return the features of a view, computed if they are not there; a killed process leaves none of them.
+
+        If several processes need them, one computes them and the others wait.
+        """
         file = self._file(number)
         if not file.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial = file.with_suffix(".partial")
-            self._fill(create_array(partial, np.float16, self._shape()), number, progress)
-            fsync(partial)
-            partial.replace(file)
+            with locked(file.with_suffix(".lock")):
+                self._compute(file, number, progress)
         features: NDArray[np.float16] = np.load(file, mmap_mode="r")
         return features
+
+    def _compute(self, file: Path, number: int, progress: Progress) -> None:
+        if file.is_file():
+            return  # another process has computed it in the meantime
+        partial = file.with_suffix(".partial")
+        self._fill(create_array(partial, np.float16, self._shape()), number, progress)
+        fsync(partial)
+        partial.replace(file)
 
     def _fill(self, out: np.memmap[Any, Any], number: int, progress: Progress) -> None:
         tagger, total = self.cut.tagger, len(self.split)

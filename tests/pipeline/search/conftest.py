@@ -14,6 +14,7 @@ from tests.helpers.once import Once
 ENGINE = """
   engines: [{name: onnxruntime-int8, precision: int8_x86, backend: {kind: onnxruntime}}]
 """
+ON_EMBEDDINGS = ", {kind: class_aware, weight: 0.1}, {kind: instance_aware, weight: 0.1}"  # a pooled head has none
 Read = Callable[[str], Recipe]
 
 
@@ -46,6 +47,13 @@ def read(drawn: Path) -> Read:
     return read
 
 
+@pytest.fixture
+def load_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Augment images in the test process; starting another one takes longer than these trainings."""
+    for module in ("mlkd.models.feature_cache", "mlkd.teachers.record", "mlkd.training.batches"):
+        monkeypatch.setattr(f"{module}.workers", lambda **_: 0)
+
+
 def with_search(drawn: Path, search: str) -> str:
-    text = drawings.RECIPE.format(folder=drawn).replace("export:\n", f"export:{ENGINE}")
+    text = drawings.RECIPE.format(folder=drawn).replace("export:\n", f"export:{ENGINE}").replace(ON_EMBEDDINGS, "")
     return f"{text}\nsearch: {{{search}}}\n"

@@ -1,4 +1,4 @@
-"""The stages of a screen: two real candidates once, and the rest with bundles that are ready and a device of ours."""
+"""The stages of a screen, with bundles that are ready and a device of ours."""
 
 import dataclasses
 import shutil
@@ -12,7 +12,6 @@ import pytest
 from benchmarks.config import DeviceEntry
 from benchmarks.device.tagger_process import ProcessFailedError
 from export.backends import OnnxRuntime
-from export.bundle.bundle import read_bundle
 from mlkd.models.config import Model
 from pipeline.__main__ import main
 from pipeline.recipe.device_list import HERE, DeviceList
@@ -24,30 +23,6 @@ from pipeline.search.rows import BUNDLE, Built, Verdict, read_screen
 from tests.helpers import bundles
 from tests.helpers.printed import process
 from tests.pipeline.search.conftest import Read, with_search
-
-
-def test_a_whole_screen(drawn: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of two candidates one cannot be built."""
-    students = "backbone: [test_resnet, no_such_model], image_px: 40, head: {kind: pooled}"
-    (place / "tiny.yaml").write_text(with_search(drawn, f"max_p90_ms: 1000, max_mb: 0.5, students: {{{students}}}"))
-    assert main(["search", "--recipe", "tiny.yaml"]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "1 of 2 candidates keep the budget; fastest is test_resnet-40px-pooled. Next: set" in printed
-    screen = read_screen(place / "runs/tiny" / stages.RESULT)
-    kept, failed = screen.verdicts
-    assert kept.kept
-    assert failed.misses[0].startswith("this machine: model.backbone: expected a timm model, got 'no_such_model'")
-    row, none = screen.rows
-    assert (row.candidate, row.engine, row.device) == ("test_resnet-40px-pooled", "onnxruntime-int8", "this machine")
-    assert (none.engine, none.parameters, none.end_to_end_ms) == (None, None, None)
-    assert row.end_to_end_ms is not None
-    assert row.engine_ms is not None
-    assert 0 < row.engine_ms.p50 < row.end_to_end_ms.p50 <= row.end_to_end_ms.p90 <= row.end_to_end_ms.p90_bound
-    manifest = read_bundle(place / "runs/tiny/search/build/test_resnet-40px-pooled" / BUNDLE)
-    assert manifest.image_px == 40, "a size that the data stage has not prepared"
-    assert row.megabytes == sum(manifest.files[file].bytes for file in manifest.engines[0].files) / 1e6
-    float_bytes = manifest.files["models/fp32.onnx"].bytes
-    assert row.parameters == pytest.approx(float_bytes / 4, rel=0.05), "four bytes a parameter, and the graph"
 
 
 @dataclass

@@ -13,7 +13,7 @@ from tests.pipeline.search.conftest import with_search
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("ssh")
+@pytest.mark.usefixtures("ssh", "load_in_process")
 def test_a_candidate_is_timed_over_ssh(
     drawn: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,79 @@
+"""Which candidates of a rung go on: the rule, without training and without Optuna."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlkd.core.groups import Groups
+from mlkd.core.intervals import Interval, difference_interval, map_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """The scores (N, L) of a candidate for the images of select, and its latency on the slowest device."""
+
+    candidate: str
+    p90_ms: float
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The mAP of a candidate with its interval, and the candidates of the rung that beat it."""
+
+    candidate: str
+    select_map: Interval
+    beaten_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """The targets (N, L) of select, which images depend on each other, and which labels are known."""
+
+    targets: NDArray[np.uint8]
+    groups: Groups
+    label_mask: NDArray[np.bool_] | None = None
+
+
+def rank(results: Sequence[Result], truth: Truth) -> list[Standing]:
+    """Return the standings of a rung, the best first.
+
+    A candidate is beaten by another with a significantly higher mAP, and by a faster one whose mAP does not differ
+    significantly.  Fewer candidates that beat it are better; of equals the faster one is.
+    """
+    beaten_by: dict[str, list[str]] = {result.candidate: [] for result in results}
+    for first, second in itertools.combinations(results, 2):
+        if pair := _order(first, second, truth):
+            winner, loser = pair
+            beaten_by[loser.candidate].append(winner.candidate)
+    ordered = sorted(results, key=lambda result: (len(beaten_by[result.candidate]), result.p90_ms, result.candidate))
+    return [
+        Standing(
+            candidate=result.candidate,
+            select_map=map_interval(result.scores, truth.targets, truth.groups, label_mask=truth.label_mask),
+            beaten_by=tuple(beaten_by[result.candidate]),
+        )
+        for result in ordered
+    ]
+
+
+def promoted(standings: Sequence[Standing]) -> list[str]:
+    """Return the names of the better half, rounded up."""
+    return [standing.candidate for standing in standings[: (len(standings) + 1) // 2]]
+
+
+def _order(first: Result, second: Result, truth: Truth) -> tuple[Result, Result] | None:
+    """The winner and the loser; None for equal latencies without a significant difference."""
+    difference = difference_interval(
+        first.scores, second.scores, truth.targets, truth.groups, label_mask=truth.label_mask
+    )
+    if difference.low > 0 or difference.high < 0:
+        return (first, second) if difference.low > 0 else (second, first)
+    if first.p90_ms == second.p90_ms:
+        return None
+    return (first, second) if first.p90_ms < second.p90_ms else (second, first)

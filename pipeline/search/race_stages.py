@@ -1,0 +1,148 @@
+"""The stages of a search that train: after the screen the teacher, its outputs, search/images and search/race."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mlkd.core.progress import Progress
+from pipeline import stages, teachers
+from pipeline.declarations.distill import PACKAGES
+from pipeline.recipe.device_list import DeviceList
+from pipeline.recipe.schema import Recipe
+from pipeline.recipe.search import Search
+from pipeline.runner import result
+from pipeline.runner.identity import plain
+from pipeline.runner.speed import Work
+from pipeline.runner.stage import Context, Pipeline, Stage
+from pipeline.search import stages as screening
+from pipeline.search.candidates import Candidate, candidates
+from pipeline.search.race_rows import CANDIDATES
+from pipeline.search.rows import Verdict, check_kept, read_screen
+from pipeline.search.thinning import thin
+
+log = logging.getLogger(__name__)
+IMAGES, RESULT = f"{screening.FOLDER}/images", f"{screening.FOLDER}/race"
+
+
+def pipeline(
+    recipe: Recipe, folder: Path, force: Collection[str] = (), device_list: DeviceList | None = None
+) -> Pipeline:
+    """Build all stages of the recipe's search, those of the screen first, with results in `folder`.
+
+    Raises:
+        ValueError: As `screening.pipeline`.
+    """
+    screen = screening.pipeline(recipe, folder, device_list=device_list).stages
+    taught = stages.pipeline(recipe, folder).until("teacher_outputs").stages
+    found = _found(recipe)
+    learning = [stage for stage in taught if stage.name not in {one.name for one in screen}]
+    return Pipeline((*screen, *learning, _images(recipe, found), _race(recipe, found)), folder, frozenset(force))
+
+
+def join(recipe: Recipe, pipeline: Pipeline, progress: Progress) -> None:
+    """Train candidates beside a search that runs in the same folder, until its race ends.
+
+    Raises:
+        ValueError: No race of this recipe is running.
+    """
+    stage, folder = pipeline.stages[-1], pipeline.folder
+    partial = folder / f"{RESULT}.partial"
+    reads = {name: found.content for name in stage.reads if (found := result.read(folder / name))}
+    started = partial / result.STARTED
+    identity = result.read_json(started) if started.is_file() else {}
+    if (identity.get("config"), identity.get("reads")) != (plain(stage.config), reads):
+        raise ValueError(
+            f"search: expected a running race of this recipe in {partial}, got {'another' if identity else 'none'}; "
+            "start search without --join first, and wait until it trains candidates"
+        )
+    context = Context(partial, {name: folder / name for name in stage.reads}, progress)
+    try:
+        _run_race(recipe, _found(recipe), context, joins=True)
+    except FileNotFoundError:
+        if partial.exists():
+            raise
+    log.info("race: ended")
+
+
+def _found(recipe: Recipe) -> dict[str, Candidate]:
+    return {one.name: one for one in candidates(_search(recipe), recipe.student.model)}
+
+
+def _search(recipe: Recipe) -> Search:
+    assert recipe.search is not None, "the screen has refused a recipe without a search"
+    return recipe.search
+
+
+def _images(recipe: Recipe, found: Mapping[str, Candidate]) -> Stage:
+    return Stage(
+        name=IMAGES,
+        run=partial(_run_images, recipe, found),
+        reads=("data", screening.RESULT),
+        config={name: candidate.model.image_px for name, candidate in found.items()},
+        packages=("numpy", "pillow", "pillow-heif"),
+        work=Work(unit_s=30.0, bytes=500_000_000),
+    )
+
+
+def _race(recipe: Recipe, found: Mapping[str, Candidate]) -> Stage:
+    """It reads the teacher itself as the stage student does."""
+    training, search = recipe.student.training, _search(recipe)
+    live = teachers.reads(recipe) if "features" in training.needs else ()
+    models = {name: candidate.model for name, candidate in found.items()}
+    return Stage(
+        name=RESULT,
+        run=partial(_run_race, recipe, found),
+        reads=("data", *live, "teacher_outputs", screening.RESULT, IMAGES),
+        config={"models": models, "training": training, "seed": recipe.seed, "minutes": search.minutes},
+        packages=(*PACKAGES, "optuna"),
+        outside=partial(_first_weights, found),
+        volatile=("study.log*", "*.lock", "*/history.json"),
+        work=Work(units=search.minutes, unit_s=60.0, bytes=200_000_000),
+    )
+
+
+def _first_weights(found: Mapping[str, Candidate]) -> dict[str, Any]:
+    return {name: weights for name, one in found.items() if (weights := teachers.first_weights(one.model))}
+
+
+def _entrants(
+    recipe: Recipe, found: Mapping[str, Candidate], folder: Path
+) -> tuple[dict[str, Candidate], list[Verdict], dict[str, str]]:
+    """The candidates to train in the order of the screen, all within the budget, and those of them that are dropped."""
+    screen = read_screen(folder)
+    check_kept(screen.verdicts, _search(recipe))
+    kept = [verdict for verdict in screen.verdicts if verdict.kept]
+    dropped = thin(kept, {name: candidate.model for name, candidate in found.items()})
+    names = [verdict.candidate for verdict in kept if verdict.candidate not in dropped]
+    return {name: found[name] for name in names}, kept, dropped
+
+
+def _run_images(recipe: Recipe, found: Mapping[str, Candidate], context: Context) -> None:
+    from pipeline.search import images
+
+    entrants, _, _ = _entrants(recipe, found, context.inputs[screening.RESULT])
+    images.run({candidate.model.image_px for candidate in entrants.values()}, context)
+
+
+def _run_race(recipe: Recipe, found: Mapping[str, Candidate], context: Context, *, joins: bool = False) -> None:
+    from pipeline.search import race  # torch and optuna take seconds
+    from pipeline.search.objective import Setting
+    from pipeline.stages.data import features_folder
+
+    entrants, kept, dropped = _entrants(recipe, found, context.inputs[screening.RESULT])
+    setting = Setting(
+        training=recipe.student.training,
+        views=recipe.views,
+        seed=recipe.seed,
+        images=context.inputs[IMAGES],
+        teacher_outputs=context.inputs["teacher_outputs"],
+        teacher=teachers.net(recipe, context.inputs),
+        features=features_folder(context),
+        out=context.out / CANDIDATES,
+    )
+    p90_ms = {verdict.candidate: verdict.p90_ms for verdict in kept}
+    race.run(entrants, p90_ms, dropped, setting, _search(recipe).minutes, context, joins=joins)

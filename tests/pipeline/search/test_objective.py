@@ -1,0 +1,136 @@
+"""Real trainings of tiny candidates, in rungs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlkd.core.labels import Labels
+from mlkd.core.progress import silent
+from mlkd.data.augment import Views
+from mlkd.data.prepared import read_split
+from mlkd.losses import Bce, LabelKL, ReviewKD
+from mlkd.models import checkpoint
+from mlkd.models.config import Model
+from mlkd.models.heads import LabelDecoder, Pooled
+from mlkd.models.weights import FileWeights
+from mlkd.teachers import CheckpointTeacher
+from mlkd.teachers.record import record
+from mlkd.training import trainer
+from mlkd.training.config import Training
+from pipeline.runner.stage import Context
+from pipeline.search import race
+from pipeline.search.candidates import Candidate
+from pipeline.search.objective import Setting, fit_training, objective, rungs, scores_file
+from pipeline.search.race_rows import CANDIDATES, Race, read_race
+from tests.helpers import taggers
+
+SMALL = Model(backbone="test_resnet", image_px=32, head=Pooled())
+TRAINING = Training(
+    epochs=3, learning_rate=3e-3, batch_size=16, save_steps=1, frozen_groups=9,
+    losses=(Bce(), LabelKL(), ReviewKD(weight=0.1, channels=8)),
+)  # fmt: skip
+pytestmark = pytest.mark.usefixtures("load_in_process")
+
+
+@pytest.fixture
+def setting(prepared: Path, tmp_path: Path) -> Setting:
+    data = prepared / "runs/tiny/data"
+    teacher = taggers.save(tmp_path / "teacher", Labels.read(data / "labels.json"), image_px=48)
+    (tmp_path / "outputs").mkdir()
+    record([CheckpointTeacher(path=teacher)], data, Views(count=2), tmp_path / "outputs", seed=0, maps=1)
+    return Setting(
+        training=TRAINING,
+        views=Views(count=2),
+        seed=0,
+        images=data,
+        teacher_outputs=tmp_path / "outputs",
+        teacher=teacher,
+        features=tmp_path / "features",
+        out=tmp_path / "race" / CANDIDATES,
+    )
+
+
+def test_rungs_are_below_the_whole_training() -> None:
+    expected = {1: (1,), 2: (1,), 3: (1, 2), 4: (1, 2), 5: (1, 2, 4), 9: (1, 2, 4, 8)}
+    assert {epochs: rungs(replace(TRAINING, epochs=epochs)) for epochs in expected} == expected
+    assert rungs(replace(TRAINING, epochs=9, stop_epoch=3)) == (1, 2)
+
+
+def test_layers_are_frozen_as_far_as_the_candidate_has_trained_ones() -> None:
+    pretrained = replace(SMALL, weights=FileWeights(path=Path("weights")))  # which is not read
+    assert fit_training(TRAINING, SMALL).frozen_groups == 0, "random layers are trained"
+    assert fit_training(TRAINING, pretrained).frozen_groups == 4, "stem and three of four stages"
+    assert fit_training(replace(TRAINING, frozen_groups=2), pretrained).frozen_groups == 2
+
+
+def test_a_rung_continues_the_training_and_its_scores_are_of_the_best_epoch(setting: Setting) -> None:
+    reports: list[tuple[int, float]] = []
+
+    def report(epochs: int, select_map: float) -> bool:
+        reports.append((epochs, select_map))
+        return len(reports) < 1
+
+    candidate = Candidate(name="a", model=SMALL)
+    objective(candidate, setting, report)
+    assert checkpoint.read_facts(setting.out / "a" / checkpoint.LAST)["step"] == 4
+    first = checkpoint.read_facts(setting.out / "a" / checkpoint.BEST)
+    assert reports == [(1, first["select_map"])]
+    objective(candidate, setting, lambda epochs, select_map: bool(reports.append((epochs, select_map))) or epochs < 2)
+    assert checkpoint.read_facts(setting.out / "a" / checkpoint.LAST)["step"] == 8
+    best = checkpoint.read_facts(setting.out / "a" / checkpoint.BEST)
+    assert reports[1:] == [reports[0], (2, max(first["select_map"], best["select_map"]))]
+    assert np.load(scores_file(setting.out, "a", 1)).shape == (len(read_split(setting.images, "select")), 3)
+    (setting.out / "b").mkdir()
+    training = replace(fit_training(TRAINING, SMALL), stop_epoch=2)
+    inputs = {name: getattr(setting, name) for name in ("seed", "teacher_outputs", "teacher", "features")}
+    trainer.train(SMALL, training, setting.views, setting.images, setting.out / "b", **inputs)
+    assert checkpoint.read_facts(setting.out / "b" / checkpoint.BEST) == best, "of a training without a rung"
+
+
+def test_an_interrupted_race_ends_as_a_whole_one(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three candidates, one of which cannot be trained; the interruption comes in the middle of an epoch."""
+    entrants = {
+        one.name: one
+        for one in (
+            Candidate(name="small", model=SMALL),
+            Candidate(name="absent", model=replace(SMALL, backbone="no_such_model")),
+            Candidate(name="large", model=replace(SMALL, image_px=48, head=LabelDecoder(embedding=8, feed_forward=8))),
+        )
+    }
+    steps: list[int] = []
+    step = trainer._Run._step
+
+    def counted(self: trainer._Run, *rest: object) -> dict[str, float]:
+        if len(steps) == interrupted_at:
+            steps.append(-1)
+            raise KeyboardInterrupt
+        steps.append(self.step)
+        return step(self, *rest)  # type: ignore[arg-type]
+
+    def run(folder: Path) -> Race:
+        out = folder / "race"
+        out.mkdir(parents=True, exist_ok=True)
+        p90_ms = {"small": 1.0, "absent": 2.0, "large": 3.0}
+        race.run(entrants, p90_ms, {}, replace(setting, out=out / CANDIDATES), 60.0, Context(out, {}, silent))
+        return read_race(out)
+
+    monkeypatch.setattr(trainer._Run, "_step", counted)
+    interrupted_at, folder = -1, setting.out.parents[1]
+    whole = run(folder / "whole")
+    assert steps == [*range(4), *range(4), *range(4, 8)], "both for one epoch, and one of them for another"
+    assert [row.reason for row in whole.rows if row.candidate == "absent"] == [
+        "model.backbone: expected a timm model, got 'no_such_model'; see timm.list_models()"
+    ]
+    steps.clear()
+    interrupted_at = 6
+    with pytest.raises(KeyboardInterrupt):
+        run(folder / "other")
+    interrupted_at = -1
+    assert run(folder / "other") == whole
+    assert steps == [*range(4), *range(2), -1, *range(2, 4), *range(4, 8)], "no step twice"
+    files = [file.relative_to(folder / "whole") for file in (folder / "whole").rglob("*.safetensors")]
+    assert len(files) == 2
+    for file in files:
+        assert (folder / "whole" / file).read_bytes()[-1000:] == (folder / "other" / file).read_bytes()[-1000:]
