@@ -42,7 +42,7 @@ bench: .venv/.stamp  ## measure the bundle and write the report beside it
 report: .venv/.stamp  ## write the report again from the measurements
 	@$(RUN) report $(OPTIONS)
 
-search: .venv/.stamp  ## time many students on the devices, untrained, and print which keep the budget
+search: .venv/.stamp  ## time many students on the devices, and train those that keep the budget in rungs
 	@$(RUN) search $(OPTIONS)
 
 compare: .venv/.stamp  ## train the student with every method and compare them

@@ -23,7 +23,7 @@ COMMANDS = {  # command -> its module in pipeline/cli, what it does
     "export": (RUNS_STAGES, "export and quantize the student, and write the bundle"),
     "bench": (RUNS_STAGES, "measure the bundle and report"),
     "report": (RUNS_STAGES, "write the report again from what was measured"),
-    "search": ("search", "time many students on the devices, untrained, and say which of them keep the budget"),
+    "search": ("search", "time many students on the devices, and train those that keep the budget in rungs"),
     "compare": ("compare", "train the student with every method and compare them"),
     "plan": ("plan", "say what would run, why, for about how long, and what teacher and student cost"),
     "doctor": ("doctor", "say why int8 engines are no faster than float, and whether this CPU computes them right"),
