@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from mlkd.core.cache import cache_root
 from mlkd.core.files import sha256_of
 from mlkd.core.progress import Progress, silent
+from mlkd.data.locks import locked
 from mlkd.data.scenes.packages import PACKAGES, Package
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,7 @@ def _record(root: Path) -> dict[str, dict[str, str]]:
 def _locked_cache() -> Iterator[None]:
     """Other processes wait."""
     cache_root().mkdir(parents=True, exist_ok=True)
-    with (cache_root() / "fetch.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(cache_root() / "fetch.lock"):
         yield
 
 
