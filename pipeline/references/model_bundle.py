@@ -72,7 +72,12 @@ def attempt(make: Callable[[], T]) -> T | str:
     except OSError:
         raise
     except Exception as cause:  # exporter, quantizers and runtimes raise classes of their own
-        return (" ".join(str(cause).split()) or type(cause).__name__)[:MAX_REASON]
+        return reason_of(cause)
+
+
+def reason_of(cause: Exception) -> str:
+    """What an error says, on one line of at most MAX_REASON characters."""
+    return (" ".join(str(cause).split()) or type(cause).__name__)[:MAX_REASON]
 
 
 def _graphs(material: Material, precisions: Collection[str], work: Path) -> Graphs:

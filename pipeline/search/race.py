@@ -2,7 +2,7 @@
 
 The rungs are synchronous: all candidates are trained for one epoch before one of them is trained for two.  Optuna's
 own loop, `study.optimize`, takes a trial to its end before the next begins, so that the first would be compared with
-nobody.  Here every candidate is a trial that is asked for at the start and told at its end; a rung reports to all that
+nobody.  Here every candidate is a trial from the start of the race to its own end; a rung reports to all that
 are left, and then asks the pruner of each.  The order is that of the screen, later that of the standings, so a single
 worker always gives the same result; an interrupted race is played again from the study without training anything twice.
 
@@ -25,7 +25,7 @@ from mlkd.core.progress import Progress
 from mlkd.data.loader import DeadWorkerError
 from mlkd.data.locks import claimed
 from mlkd.data.prepared import read_split
-from pipeline.references.model_bundle import MAX_REASON
+from pipeline.references.model_bundle import reason_of
 from pipeline.runner import result
 from pipeline.runner.stage import Context
 from pipeline.search.candidates import Candidate
@@ -184,7 +184,7 @@ class _Race:
         except (OSError, DeadWorkerError):
             raise
         except Exception as cause:  # backbones have errors of their own
-            return (" ".join(str(cause).split()) or type(cause).__name__)[:MAX_REASON]
+            return reason_of(cause)
         finally:
             trial.set_user_attr(SECONDS, trial.user_attrs.get(SECONDS, 0.0) + time.monotonic() - began)
         return None

@@ -7,15 +7,14 @@ import functools
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from benchmarks.config import Bench, DeviceEntry
 from benchmarks.device import machine
 from benchmarks.parsing import to_json
 from export.backends import OnnxRuntime
 from export.bundle import program
-from mlkd.models.config import Model
 from pipeline import stages
+from pipeline.declarations import body
 from pipeline.recipe.device_list import HERE, DeviceList
 from pipeline.recipe.reference_engines import select_engines
 from pipeline.recipe.schema import Engine, Recipe
@@ -93,7 +92,7 @@ def _build(candidate: Candidate, engines: Sequence[Engine], program_digest: Call
     model = {name: value for name, value in plain(candidate.model).items() if name != "weights"}  # no time depends on
     return Stage(
         name=f"{FOLDER}/build/{candidate.name}",
-        run=partial(_run_build, candidate.model, engines),
+        run=body("build", candidate.model, engines, room="pipeline.search"),
         reads=("data",),
         config={"model": model, "engines": engines},
         packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf", "numpy", "pillow"),
@@ -110,7 +109,7 @@ def _times(
     names = {name: stage.name for name, stage in builds.items()}
     return Stage(
         name=TIMES,
-        run=partial(_run_times, names, [engine.name for engine in engines], bench, devices),
+        run=body("times", names, [engine.name for engine in engines], bench, devices, room="pipeline.search"),
         reads=("data", *names.values()),
         config={"bench": bench, "devices": [dataclasses.replace(entry, retries=0, timeout_s=1.0) for entry in devices]},
         packages=("numpy", "pillow", "onnxruntime-gpu", "openvino"),
@@ -128,18 +127,6 @@ def _screen(search: Search) -> Stage:
         config={"max_p90_ms": search.max_p90_ms, "max_mb": search.max_mb},
         work=Work(unit_s=0.1, bytes=10_000),
     )
-
-
-def _run_build(model: Model, engines: Sequence[Engine], context: Context) -> None:
-    from pipeline.search import build  # torch takes seconds
-
-    build.run(model, engines, context)
-
-
-def _run_times(*arguments: Any) -> None:
-    from pipeline.search import times
-
-    times.run(*arguments)
 
 
 def _run_screen(search: Search, context: Context) -> None:
