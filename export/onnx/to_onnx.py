@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,19 @@ def _share_positions(module: nn.Module) -> None:
         module.set_submodule(name, SharedPositions(module.get_submodule(name)))
 
 
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """torch.onnx.export makes so many objects that looking for garbage takes up to a third of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_without_garbage_collection()
 def _export(module: nn.Module, image_px: int) -> Any:
     example = torch.zeros(2, image_px, image_px, 3, dtype=torch.uint8)  # a batch of 1 would become a constant
     with quiet("onnxscript", "torch.onnx"):  # they warn of operators not folded, which `graph.fold_constants` folds

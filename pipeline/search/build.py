@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import random
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,8 +34,7 @@ CALIBRATION_IMAGES = 32  # ranges need not be good: the scores of an untrained m
 
 def run(model: Model, engines: Sequence[Engine], context: Context) -> None:
     """Write the bundle of a candidate with random weights; one that cannot be built has the reason."""
-    with _without_garbage_collection():
-        built = attempt(lambda: _build(model, engines, context))
+    built = attempt(lambda: _build(model, engines, context))
     write_json(context.out / BUILT, to_json(Built(reason=built) if isinstance(built, str) else built))
 
 
@@ -75,16 +72,6 @@ def _tagger(model: Model, labels: int, images: NDArray[np.uint8]) -> TaggerNet:
         if hasattr(module, "inplace"):
             module.inplace = False  # torch decomposes such activations slowly
     return folded
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """torch.onnx.export makes so many objects that looking for garbage takes a third of its time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _choose(count: int, most: int) -> list[int]:
