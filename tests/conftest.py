@@ -1,5 +1,7 @@
 """What all tests share: the order of files, folders that are made once, ssh server and cache."""
 
+import atexit
+import gc
 import multiprocessing
 import os
 import signal
@@ -9,19 +11,16 @@ import hypothesis
 import pytest
 
 from tests.helpers import sshd
-from tests.helpers.commands import STAGES
 from tests.helpers.once import Once, once_in
 
-# the files that take longest, or one process would end alone with one of them
+# The files that take longest, or one process would end alone with one of them.  Some fill a folder for all processes,
+# for which another process would wait; those that read the whole run come long after the first, which makes it.
 FIRST = (
-    "test_end_to_end.py", "test_ssh.py", "test_zoo.py", "test_ship.py", "test_distributed.py",
+    "test_end_to_end.py", "test_to_onnx.py", "test_ssh.py", "test_zoo.py", "test_ship.py", "test_distributed.py",
     "test_installing_faults.py", "test_cli.py", "test_runtimes.py", "test_streams.py", "test_compare.py",
-    "test_install.py", "test_search.py", "test_weights.py", "test_cost.py",
+    "test_install.py", "test_search.py", "test_weights.py", "test_cost.py", "test_references.py", "test_precisions.py",
+    "test_second_recipe.py", "test_devices_end_to_end.py",
 )  # fmt: skip
-LAST = ("test_precisions.py", "test_references.py", "test_devices_end_to_end.py")  # read the run of the first
-
-# what processes of tests fork from imports these once
-PRELOAD = ["pipeline.references.torch_process", *STAGES, "pipeline.__main__", "accelerate", "tests.helpers.launches"]
 
 
 def pytest_configure() -> None:
@@ -29,17 +28,21 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     hypothesis.settings.register_profile("tests", database=None)  # the checkout may be read-only
     hypothesis.settings.load_profile("tests")
+    gc.disable()  # while modules are imported
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    position = {name: number for number, name in enumerate(FIRST)} | dict.fromkeys(LAST, len(FIRST) + 1)
+    position = {name: number for number, name in enumerate(FIRST)}
     items.sort(key=lambda item: position.get(item.path.name, len(FIRST)))
 
 
 def pytest_collection_finish() -> None:
-    """Overwrite what modules have set."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    """Overwrite what modules have set; the garbage collector need not search what was imported."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.helpers.preloaded"])
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # or nanobind takes what was imported for leaks
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +56,15 @@ def device_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Engines are timed and built for this run alone."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_sync() -> Iterator[None]:
+    """No test takes the power away from the machine; commands and programs in other processes wait for the disk."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("sync", "fsync"):
+            patch.setattr(os, name, lambda *_: None)
         yield
 
 

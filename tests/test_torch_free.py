@@ -109,6 +109,7 @@ def test_the_program_tags_with_numpy_pillow_and_one_runtime(
     assert f"engine {engine}: " in ended.stderr
 
 
+@pytest.mark.slow
 def test_two_programs_at_once_rebuild_one_engine(once: Once, tmp_path: Path) -> None:
     bundle = bundles.write_stale(bundles.shared_colours(once), tmp_path)
     image = bundles.write_images(tmp_path / "images")["red"]

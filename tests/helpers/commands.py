@@ -10,10 +10,6 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[2]
 _CONTEXT = multiprocessing.get_context("forkserver")
-STAGES = [  # their modules, which a command imports when it runs them
-    f"pipeline.stages.{name}"
-    for name in ("data", "student", "teacher_outputs", "onnx", "engines", "bundle", "references", "bench", "report")
-]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlkd.core.files import sha256_of
+from pipeline.runner import result
 from pipeline.runner.stage import Context, Pipeline, Stage
 
 
@@ -42,3 +44,14 @@ class Recorder:
         self.ran.clear()
         self.line(*arguments, **changes).run()
         return list(self.ran)
+
+
+def assert_whole(recorder: Recorder, text: str = "A") -> None:
+    """Both results are finished, and nothing unfinished is beside them."""
+    for stage in ("first", "second"):
+        found = result.read(recorder.folder / stage)
+        assert found is not None
+        for path, entry in found.files.items():
+            assert sha256_of(recorder.folder / stage / path) == entry["sha256"]
+    assert (recorder.folder / "second/copy.txt").read_text() == text
+    assert sorted(path.name for path in recorder.folder.iterdir()) == [".lock", "first", "second"]

@@ -19,12 +19,6 @@ from tests.helpers.kills import killed_before
 from tests.helpers.versions import back, card, fails, names, put
 
 
-@pytest.fixture
-def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes most of the time, and a kill of the process does not depend on it."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
 def test_a_bundle_that_is_refused_changes_nothing(versions: dict[str, Path], tmp_path: Path) -> None:
     to = tmp_path / "to"
     put(versions["a"], to)
@@ -151,7 +145,6 @@ def test_the_disk_has_it_all_before_it_gets_its_name(
     assert str(tmp_path) in written[switched:]
 
 
-@pytest.mark.usefixtures("no_fsync")
 @pytest.mark.parametrize(
     ("work", "ends"),
     [
@@ -190,7 +183,6 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_one_whole(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_fsync")
 def test_a_kill_in_the_first_install_leaves_nothing_to_run_or_all(versions: dict[str, Path], tmp_path: Path) -> None:
     found, step, killed = set(), 0, True
     while killed:

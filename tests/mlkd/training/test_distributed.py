@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,17 +23,22 @@ def together(prepared: Path, outputs: Path, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+@pytest.fixture(scope="module")
+def halves(together: Path) -> list[Any]:
+    """What each process measured."""
+    return [torch.load(together / f"{rank}.pt") for rank in range(PROCESSES)]
+
+
 @pytest.mark.parametrize("scene", SCENES)
 @pytest.mark.parametrize("kind", LOSSES)
-def test_losses_and_gradients_equal_those_of_one_process(together: Path, kind: str, scene: str) -> None:
+def test_losses_and_gradients_equal_those_of_one_process(halves: list[Any], kind: str, scene: str) -> None:
     value, *gradients = measure(Net(7, seed=0), LOSSES[kind], scene, slice(None))
-    halves = [torch.load(together / f"{rank}.pt")[kind, scene] for rank in range(PROCESSES)]
-    values = torch.stack([half[0] for half in halves])
+    values = torch.stack([half[kind, scene][0] for half in halves])
     torch.testing.assert_close(values.mean(), value, rtol=1e-6, atol=1e-12)
     if LOSSES[kind].compares_images:
         torch.testing.assert_close(values, value.expand(PROCESSES), rtol=1e-6, atol=1e-12)
     for half in halves:
-        torch.testing.assert_close(half[1:], gradients, rtol=1e-6, atol=1e-12)
+        torch.testing.assert_close(half[kind, scene][1:], gradients, rtol=1e-6, atol=1e-12)
     assert value > 0 or "positives" in scene
 
 

@@ -129,6 +129,7 @@ def test_debug_shows_the_traceback(recipe: Path) -> None:
         main(["distill", "--recipe", "scene", "--debug"])
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_is_finished(recipe: Path, tmp_path: Path) -> None:
     code, log = commands.run(tmp_path, "distill", "--recipe", "tiny.yaml", file_bytes=1_000_000)
     assert code == 2, log

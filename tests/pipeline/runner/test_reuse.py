@@ -1,8 +1,6 @@
 """A stage whose result another recipe has is not run again; the two results do not depend on each other."""
 
 import errno
-import itertools
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,37 +9,9 @@ from typing import Any
 
 import pytest
 
-from mlkd.core.files import sha256_of
 from pipeline.runner import result, reuse
 from pipeline.runner.stage import Context, Pipeline, Stage
-from tests.helpers.kills import killed_before
-from tests.helpers.recorder import Recorder
-
-FOLDERS = [".lock", "first", "second"]
-
-
-@pytest.fixture
-def one(tmp_path: Path) -> Recorder:
-    """A recipe that has run."""
-    recorder = Recorder(tmp_path / "runs" / "one")
-    recorder.run()
-    return recorder
-
-
-@pytest.fixture
-def two(tmp_path: Path) -> Recorder:
-    """Another recipe, with the same stages."""
-    return Recorder(tmp_path / "runs" / "two")
-
-
-def assert_whole(recorder: Recorder, text: str = "A") -> None:
-    for stage in ("first", "second"):
-        found = result.read(recorder.folder / stage)
-        assert found is not None
-        for path, entry in found.files.items():
-            assert sha256_of(recorder.folder / stage / path) == entry["sha256"]
-    assert (recorder.folder / "second/copy.txt").read_text() == text
-    assert sorted(path.name for path in recorder.folder.iterdir()) == FOLDERS
+from tests.helpers.recorder import Recorder, assert_whole
 
 
 def test_a_result_of_another_recipe_is_linked_instead_of_made(one: Recorder, two: Recorder) -> None:
@@ -226,36 +196,3 @@ def test_a_result_that_changes_while_it_is_linked_is_not_reused(
     assert two.run() == ["first", "second"]
     assert_whole(two)
     assert "expected an unchanged result" in caplog.text or "No such file" in caplog.text
-
-
-@pytest.mark.parametrize("moved", [False, True])
-def test_a_kill_at_any_change_of_the_disk_leaves_both_whole(
-    one: Recorder, two: Recorder, moved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The same command then ends as usual, also if the other recipe is gone; it has unfinished work of its own."""
-    for name in ("sync", "fsync"):  # a killed process loses nothing that it wrote
-        monkeypatch.setattr(os, name, lambda *_: None)
-    with pytest.raises(KeyboardInterrupt):
-        two.run(force="first", run=interrupt)
-    for recorder in (one, two):
-        shutil.copytree(recorder.folder, tmp_path / recorder.folder.name)
-    elsewhere = Recorder(tmp_path / "elsewhere")
-    for step in itertools.count(int(moved), 2):  # every other change, so that both cases together try all
-        for recorder in (one, two, elsewhere):
-            shutil.rmtree(recorder.folder, ignore_errors=True)
-        for recorder in (one, two):
-            shutil.copytree(tmp_path / recorder.folder.name, recorder.folder)
-        killed = killed_before(step, two.run)
-        if moved:
-            one.folder.rename(elsewhere.folder)
-        two.run()
-        assert_whole(two)
-        assert_whole(elsewhere if moved else one)
-        if not killed:
-            break
-    assert step > 10
-
-
-def interrupt(context: Context) -> None:
-    (context.out / "text.txt").write_text("half")
-    raise KeyboardInterrupt

@@ -114,6 +114,7 @@ def nothing_can_be_written() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written_images_are_tagged(folder: Path, images: dict[str, Path], tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
     ended = {}
