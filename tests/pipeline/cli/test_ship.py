@@ -76,19 +76,31 @@ def test_there_may_be_nothing_to_go_back_to(
     assert told in capsys.readouterr().out
 
 
-def test_only_what_is_signed_is_shipped(
-    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def ship_signed(colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], Path, Path]:
+    """A command that ships what is signed to this machine, and the two keys."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(colours, Path("dist/colours"))
     Path("devices.yaml").write_text(f"devices: [{{name: here, install: {tmp_path}/here}}]")
     private, public = write_keys(Path("key"))
-    ship = ["ship", "colours", "--devices", "devices.yaml", "--require-signature", str(public)]
-    assert main(ship) == 2  # before any device is asked
+    return ["ship", "colours", "--devices", "devices.yaml", "--require-signature", str(public)], private, public
+
+
+def test_what_is_not_signed_is_refused_before_any_device_is_asked(
+    ship_signed: tuple[list[str], Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(ship_signed[0]) == 2
     assert "dist/colours/manifest.sig: expected a signature by key.pub, got none" in capsys.readouterr().err
     assert not Path("here").exists()
+
+
+@pytest.mark.slow
+def test_what_is_signed_is_shipped(
+    ship_signed: tuple[list[str], Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, private, public = ship_signed
     write_signature(Path("dist/colours"), private)
-    assert main(ship) == 0
+    assert main(command) == 0
     assert capsys.readouterr().out.startswith("dist/colours: signed, checked with key.pub\n")
     read_bundle(Path("here/current"), key=public)
 
