@@ -5,7 +5,10 @@ import gc
 from importlib import import_module
 
 STAGES = ("data", "student", "teacher_outputs", "onnx", "engines", "bundle", "references", "bench", "report")
-MODULES = ("pipeline.references.torch_process", "pipeline.__main__", "accelerate", "tests.helpers.launches")
+MODULES = (
+    "pipeline.references.torch_process", "pipeline.__main__", "accelerate", "torch.utils.tensorboard",
+    "tests.helpers.launches",
+)  # fmt: skip
 
 gc.disable()
 for name in (*MODULES, *(f"pipeline.stages.{stage}" for stage in STAGES)):
