@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import doctor
 from benchmarks.doctor import Built, Diagnosis, diagnose, pairs
 from benchmarks.doctor.findings import Finding
 from export.backends import OnnxRuntime, OpenVino, TensorRt
@@ -39,7 +40,8 @@ def test_each_int8_engine_is_held_against_float_on_the_same_runtime(monkeypatch:
     }
 
 
-def test_from_end_to_end(tmp_path: Path) -> None:
+def test_from_end_to_end(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(doctor.diagnosis, "WARM_UP_S", 0.05)
     graph = write_convolutions(tmp_path / "fp32.onnx", "Relu")
     images = np.random.default_rng(1).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     quantised = int8_x86(graph, images, tmp_path / "int8_x86.onnx")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks.doctor import Drift
+from benchmarks.doctor import Drift, diagnosis
 from export.backends import OnnxRuntime, TensorRt, cuda, stamp
 from export.bundle.bundle import Parts, parts_of, write_bundle
 from export.bundle.golden import write_golden
@@ -21,6 +21,11 @@ from pipeline.__main__ import main
 from pipeline.cli import doctor
 from tests.helpers import bundles, quantized, selftests
 from tests.helpers.convolutions import PX, write_convolutions
+
+
+@pytest.fixture(autouse=True)
+def short_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "WARM_UP_S", 0.05)
 
 
 @pytest.fixture(scope="module")
