@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
+from multiprocessing import forkserver
 
 import hypothesis
 import pytest
@@ -40,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Overwrite what modules have set; the garbage collector need not search what was imported."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(["tests.helpers.preloaded"])
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        forkserver.ensure_running()  # in Python 3.11 one that starts in another folder finds none of our modules
     gc.freeze()
     atexit.register(gc.unfreeze)  # or nanobind takes what was imported for leaks
     gc.enable()
