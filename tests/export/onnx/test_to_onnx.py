@@ -1,6 +1,7 @@
 """The exported file: what it computes, what is in it, and that it is always the same."""
 
 import copy
+import gc
 import hashlib
 import json
 import subprocess
@@ -184,6 +185,7 @@ def test_the_tagger_stays_as_it_is(peculiar: Peculiar, before: dict[str, Tensor]
     assert all(torch.equal(value, before[name]) for name, value in peculiar.state_dict().items())
     assert all(parameter.requires_grad for parameter in peculiar.parameters())
     assert isinstance(peculiar.positions, PositionalEncodingFourier)
+    assert gc.isenabled()
 
 
 @pytest.mark.slow
