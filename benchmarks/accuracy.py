@@ -57,6 +57,7 @@ def measure_accuracy(
     *,
     labels: Sequence[str],
     reference: ReferenceScores | None = None,
+    student: NDArray[np.float32] | None = None,
 ) -> Accuracy:
     """Measure how good scores (N, L) are; a value is None where the truth has no positive.
 
@@ -66,6 +67,7 @@ def measure_accuracy(
         thresholds: (L,) of the engine.
         labels: their L names.
         reference: float scores of the same model on the same images; without, the differences are None.
+        student: float scores (N, L) of the bundle's student on the same images, if `scores` are of another model.
     """
     targets, label_mask = truth.targets, truth.label_mask
     points = metrics.operating_points(scores, targets, thresholds, label_mask)
@@ -82,6 +84,9 @@ def measure_accuracy(
         operating_points=OperatingPoints(**{name: _decisions(point) for name, point in points.items()}),
         ap=[_number(value) for value in by_label],
     )
+    if student is not None:
+        change = difference_interval(scores, student, targets, truth.groups, label_mask=label_mask)
+        result = dataclasses.replace(result, vs_student_low=_number(change.low), vs_student_high=_number(change.high))
     return result if reference is None else _compare(result, scores, truth, thresholds, labels, reference)
 
 

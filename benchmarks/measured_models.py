@@ -12,7 +12,7 @@ from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.remote import Run
 from benchmarks.rows import unmeasured_row
-from benchmarks.schema import Kind, Row, ScoreSource
+from benchmarks.schema import STUDENT, Kind, Row, ScoreSource
 from export.bundle.bundle import read_bundle
 
 
@@ -27,7 +27,10 @@ class ScoredEngines:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle to measure: the student's, which is deployed, or that of a reference."""
+    """A bundle to measure: that of a student (kind "engine") or of a reference.
+
+    The first one has model "student" and is deployed; other students of a search have names such as "fastest".
+    """
 
     folder: Path
     model: str
@@ -113,5 +116,5 @@ def model_of_bundle(
 
 
 def row_name(bundle: Bundle, engine: str) -> str:
-    """Return the name of an engine's row: for references it begins with their model."""
-    return engine if bundle.kind == "engine" else f"{bundle.model}-{engine}"
+    """Return the name of an engine's row: it begins with the model, except for the student that is deployed."""
+    return engine if bundle.kind == "engine" and bundle.model == STUDENT else f"{bundle.model}-{engine}"

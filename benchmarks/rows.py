@@ -14,7 +14,7 @@ from benchmarks.accuracy import ReferenceScores, Truth, measure_accuracy
 from benchmarks.device import timing
 from benchmarks.device.output import Clock, Energy, Process, ScoreResult, Temperature
 from benchmarks.device.protocol import PARTS
-from benchmarks.schema import Histogram, Kind, Parts, Percentiles, Row, ScoreSource
+from benchmarks.schema import STUDENT, Histogram, Kind, Parts, Percentiles, Row, ScoreSource
 from export.bundle.manifest import EngineEntry, Manifest
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ def unmeasured_row(
     *,
     device: str,
     name: str | None = None,
-    model: str = "student",
+    model: str = STUDENT,
     kind: Kind = "engine",
     threads: int | None = None,
 ) -> Row:
@@ -56,8 +56,12 @@ def measured_row(
     labels: Sequence[str],
     map_from: ScoreSource,
     reference: ReferenceScores | None = None,
+    student: ReferenceScores | None = None,
 ) -> Row:
-    """Fill a row from its processes and the file of its scores (N, L); ValueError if they are not of one file."""
+    """Fill a row from its processes and the file of its scores (N, L); ValueError if they are not of one file.
+
+    `reference` are float scores of its own model, `student` those of the bundle's student.
+    """
     timed = add_timing(row, processes)
     if scored.error is not None:
         raise ValueError(scored.error)
@@ -67,7 +71,8 @@ def measured_row(
             f"got those of {str(scored.sha256)[:12]}…; copy the bundle to the device again"
         )
     values = load_scores(scores, (len(truth.files), len(labels)))
-    accuracy = measure_accuracy(values, truth, thresholds, labels=labels, reference=reference)
+    other = student.scores if student is not None and row.model != STUDENT else None
+    accuracy = measure_accuracy(values, truth, thresholds, labels=labels, reference=reference, student=other)
     return dataclasses.replace(timed, status="measured", reason=None, **vars(accuracy), map_from=map_from)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.accuracy import Truth
+from benchmarks.accuracy import ReferenceScores, Truth
 from benchmarks.config import Bench
 from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
@@ -19,7 +19,7 @@ from benchmarks.output_check import Info, read_info, read_process, read_score_re
 from benchmarks.remote import Device, DeviceError, NoRoomError, Run, UnfitError
 from benchmarks.requests import Timed, options_of, processes_after_queries
 from benchmarks.rows import failed_row, measured_row
-from benchmarks.schema import DeviceFacts, DeviceResult, Row, ScoreSource
+from benchmarks.schema import STUDENT, DeviceFacts, DeviceResult, Row, ScoreSource
 from export.bundle.bundle import read_bundle
 from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
@@ -51,6 +51,8 @@ class Job:
 def run_bench(job: Job, bundles: Sequence[Bundle]) -> DeviceResult:
     """Measure every engine of the bundles and the extra models; rows keep their order.
 
+    The first bundle is the one that is deployed.
+
     Raw samples go to out/samples/ROW.PROCESS.json, scores (N, L) to out/scores/ROW.npy; samples that are there already
     are not measured again.  An engine that cannot run or fails becomes a row with the reason.
 
@@ -67,7 +69,7 @@ def run_bench(job: Job, bundles: Sequence[Bundle]) -> DeviceResult:
     on_device = [model for model, scored in zip(models, elsewhere, strict=True) if scored is None]
     own = score_engines(job, on_device, images, machine)
     rows = [
-        _row(job, model, engine, timed.get(engine.name), scored or own)
+        _row(job, model, engine, timed.get(engine.name), scored or own, bundles[0].reference)
         for model, scored in zip(models, elsewhere, strict=True)
         for engine in model.engines
     ]
@@ -95,9 +97,9 @@ def _place_models(job: Job, bundles: Sequence[Bundle]) -> tuple[dict[str, Any], 
             reasons = {engine.name: engine.lacks for engine in info.engines}
             machine = machine or info.machine
         except UnfitError as cause:
-            if bundle.kind == "engine":
+            if bundle.model == STUDENT:
                 raise
-            program = refusing(str(cause))  # a board with TensorRT alone runs the deployed engines, but no reference
+            program = refusing(str(cause))  # a board with TensorRT alone runs the deployed engines, but no others
             reasons = {engine.name: str(cause) for engine in read_bundle(bundle.folder, verify=False).engines}
         models.append(
             model_of_bundle(bundle, program, reasons, device=entry.name, threads=job.threads, runtimes=entry.runtimes)
@@ -209,8 +211,15 @@ def _collect(job: Job, printed: Any, engine: MeasuredEngine, folder: str) -> Sco
     return result
 
 
-def _row(job: Job, model: MeasuredModel, engine: MeasuredEngine, timed: Timed | None, scored: ScoredEngines) -> Row:
-    """Return the row filled, or with the reason why it is not."""
+def _row(
+    job: Job,
+    model: MeasuredModel,
+    engine: MeasuredEngine,
+    timed: Timed | None,
+    scored: ScoredEngines,
+    student: ReferenceScores | None,
+) -> Row:
+    """Return the row filled, or with the reason why it is not; `student` are float scores of the bundle's student."""
     if timed is None:
         return dataclasses.replace(engine.row, status="built, not run", reason=engine.unavailable_reason)
     try:
@@ -226,6 +235,7 @@ def _row(job: Job, model: MeasuredModel, engine: MeasuredEngine, timed: Timed | 
             labels=job.labels,
             map_from=scored.source,
             reference=model.reference,
+            student=student,
         )
     except ValueError as cause:
         row = failed_row(engine.row, cause)

@@ -30,9 +30,11 @@ from benchmarks.sections import (
     Int8Gain,
     Mistakes,
     PageImage,
+    SearchResult,
 )
 
 VERSION: Final = 3
+STUDENT: Final = "student"  # the model of the bundle's rows
 Kind = Literal["engine", "reference"]
 Status = Literal["measured", "built, not run", "failed"]
 
@@ -113,7 +115,7 @@ class EngineFacts:
     name: str
     device: str
     kind: Kind
-    model: str = "student"
+    model: str = STUDENT
     runtime: str | None = None
     precision: str | None = None
     threads: Count | None = None
@@ -126,6 +128,8 @@ class EngineFacts:
 class Accuracy:
     """How good scores of the test set are; deltas are paired with the float scores of the same model.
 
+    `vs_student_low` and `vs_student_high` are the paired interval of the difference to the float scores of the bundle's
+    student; they are None for rows of that student, whose deltas say the same.
     The ends of a 95 % interval may be outside the range of the value where images are few.
     """
 
@@ -135,6 +139,8 @@ class Accuracy:
     delta_map: Difference | None = None
     delta_low: float | None = None
     delta_high: float | None = None
+    vs_student_low: float | None = None
+    vs_student_high: float | None = None
     flipped: Fraction | None = None
     worst_labels: list[LabelLoss] | None = None
     map_major: Fraction | None = None
@@ -210,6 +216,7 @@ class Report:
     agreement: Agreement | None = None
     rows: list[Row] = field(default_factory=list)
     distillation: Distillation | None = None
+    search: SearchResult | None = None
     int8_gain: Int8Gain | None = None
     freezing: dict[str, Any] | None = None
     training: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

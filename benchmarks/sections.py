@@ -129,3 +129,49 @@ class DeviceVerdict:
     why: str
     runner_up: str | None
     pareto_front: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchStudent(PairedDifference):
+    """A student of the search in float on test; the difference is to its own training without a teacher.
+
+    `model` names its rows: "student" is the one in the bundle.  `candidate` is its name in the search.
+    """
+
+    model: str
+    candidate: str
+    roles: list[str] = field(default_factory=list)
+    image_px: Count
+    parameters: Count | None = None
+    multiply_adds: Count | None = None
+    student_map: Fraction | None = None
+    baseline_map: Fraction | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Screened:
+    """A candidate of the search on a device: its fastest engine, timed before training.
+
+    `kept` says whether the candidate is within the budget on all devices.  `select_map` is of the last rung of the race
+    that trained it, after `epochs`; `reason` says why it went no further.
+    """
+
+    candidate: str
+    device: str
+    engine: str | None = None
+    p90_ms: NonNegative | None = None
+    megabytes: NonNegative | None = None
+    kept: bool
+    select_map: Fraction | None = None
+    epochs: Count | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """A search: its budget, the students that it trained fully, and all candidates."""
+
+    max_p90_ms: NonNegative | None = None
+    max_mb: NonNegative | None = None
+    students: list[SearchStudent] = field(default_factory=list)
+    screen: list[Screened] = field(default_factory=list)
