@@ -77,6 +77,13 @@ COLUMNS: tuple[Column, ...] = (
     Column("map_low", "mAP", "95 % interval", main=True, ends=("map_low", "map_high"), pair=figures.interval),
     Column("delta_map", "Δ mAP", "points", partial(figures.signed, digits=2), main=True),
     Column("delta_low", "Δ mAP", "95 % interval", ends=("delta_low", "delta_high"), pair=figures.signed_interval),
+    Column(
+        "vs_student_low",
+        "mAP minus the student's",
+        "95 % interval",
+        ends=("vs_student_low", "vs_student_high"),
+        pair=figures.signed_interval,
+    ),
     Column("flipped", "Decisions", "flipped", figures.share, main=True),
     *_times_of("engine_ms", "Engine only", ("p50",)),
     Column("bytes", "Size", "MB", figures.megabytes, main=True),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import figures
-from benchmarks.report.recommendation import as_good
+from benchmarks.report.comparison import as_good
 from benchmarks.report.rows import ReportRow
 
 ALIKE = 0.1  # what processes of one stable engine may differ by

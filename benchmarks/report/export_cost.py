@@ -159,7 +159,7 @@ def read_export_cost(facts: dict[str, Any] | None, rows: Sequence[ReportRow]) ->
         precisions=parse(list[PrecisionCost], entries, ranges=False),
         engines=engines,
         spots={engine.engine: engine.spots(x) for engine in engines},
-        int8={row.name for row in rows if (row.precision or "").startswith("int8")},
+        int8={row.name for row in rows if row.in_bundle and (row.precision or "").startswith("int8")},
         keep=keep,
         zero=x(0.0),
         budget=None if budget is None else x(budget),

@@ -29,8 +29,8 @@ class Tag(LabelValues):
 
 
 def int8_row(rows: list[ReportRow], named: str | None) -> ReportRow | None:
-    """The int8 engine the bench names, else the fastest one measured."""
-    quantized = [row for row in rows if row.engine and row.measured and (row.precision or "").startswith("int8")]
+    """The int8 engine the bench names, else the fastest one measured of the bundle."""
+    quantized = [row for row in rows if row.in_bundle and row.measured and (row.precision or "").startswith("int8")]
     return next((row for row in quantized if row.name == named), quantized[0] if quantized else None)
 
 

@@ -10,6 +10,7 @@ from benchmarks.report import figures
 from benchmarks.report.devices import read_devices
 from benchmarks.report.markdown import environment
 from benchmarks.report.problems import problems
+from benchmarks.report.recommendation import budget_of
 from benchmarks.report.rows import ReportRow, read_rows
 from benchmarks.report.verdict import judge
 from benchmarks.schema import Report, Status
@@ -36,7 +37,7 @@ class LabelLine:
 def write_card(manifest: Manifest, report: Report, out: Path) -> None:
     """Write the model card to the file `out`."""
     devices, rows = read_devices(report.devices), read_rows(report.rows)
-    verdicts = judge(rows, [device for device in devices if device.measured])
+    verdicts = judge(rows, [device for device in devices if device.measured], budget_of(report.search))
     chosen = next((verdict.chosen for verdict in verdicts if verdict.chosen), None)
     entry = next((e for e in manifest.engines if chosen and e.name == chosen.name), manifest.engines[0])
     lines = _lines(manifest, entry, chosen)
@@ -46,6 +47,7 @@ def write_card(manifest: Manifest, report: Report, out: Path) -> None:
         "engines": [(engine, _own(rows, devices[0].name, engine.name)) for engine in manifest.engines],
         "home": devices[0],
         "verdicts": verdicts,
+        "candidates": len({one.candidate for one in report.search.screen}) if report.search else 0,
         "problems": problems(report, rows, verdicts),
         "entry": entry,
         "chosen": chosen,
@@ -61,13 +63,13 @@ def write_card(manifest: Manifest, report: Report, out: Path) -> None:
 
 
 def _own(rows: Sequence[ReportRow], device: str, name: str) -> ReportRow | None:
-    return next((row for row in rows if row.engine and row.device == device and row.name == name), None)
+    return next((row for row in rows if row.in_bundle and row.device == device and row.name == name), None)
 
 
 def _never(rows: Sequence[ReportRow], status: Status) -> list[str]:
     """The engines with that status somewhere, and measured nowhere."""
     measured = {row.name for row in rows if row.measured}
-    return sorted({row.name for row in rows if row.engine and row.status == status} - measured)
+    return sorted({row.name for row in rows if row.in_bundle and row.status == status} - measured)
 
 
 def _lines(manifest: Manifest, entry: EngineEntry, row: ReportRow | None) -> list[LabelLine]:

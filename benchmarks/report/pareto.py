@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from benchmarks.report.recommendation import significantly_different
+from benchmarks.report.comparison import significantly_different
 from benchmarks.report.rows import ReportRow
 
 

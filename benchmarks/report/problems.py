@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.report import figures
+from benchmarks.report.comparison import KEPT, as_good
 from benchmarks.report.devices import of_device
 from benchmarks.report.equal_map import ALIKE
-from benchmarks.report.recommendation import KEPT, as_good
+from benchmarks.report.recommendation import budget_of, closest, misses
 from benchmarks.report.rows import ReportRow
 from benchmarks.report.verdict import Verdict
 from benchmarks.schema import Report
-from benchmarks.sections import Distillation, Finding, PairedDifference
+from benchmarks.sections import Distillation, Finding, PairedDifference, SearchResult
 
 RISING = 0.005  # mAP: on a flat curve whose epochs scatter by 0.3 points, at most 1 run in 20 ends so far up
 CHECK = "check the order of the teacher's labels, its channels, value range, mean and std"
@@ -25,6 +26,7 @@ def problems(report: Report, rows: Sequence[ReportRow], verdicts: Sequence[Verdi
     candidates = (
         *of_distillation(distillation),
         _short_training(report.training),
+        *(over_budget(of_device(rows, verdict.device), report.search) for verdict in verdicts),
         *(_better_reference(rows, verdict, distillation) for verdict in verdicts),
         *report.findings,
     )
@@ -75,6 +77,20 @@ def _weak_teacher(distillation: Distillation) -> Finding | None:
 def _difference(gain: PairedDifference) -> str:
     span = f"{figures.signed(gain.low)} to {figures.signed(gain.high)}"
     return f"difference {figures.signed(gain.difference)}, paired 95 % interval {span}"
+
+
+def over_budget(rows: Sequence[ReportRow], search: SearchResult | None) -> Finding | None:
+    """No engine of the bundle's student keeps the budget of the search; `rows` are of one device."""
+    budget = budget_of(search)
+    near = closest([row for row in rows if row.in_bundle], budget)
+    missed = misses(near, budget) if near else {}
+    if near is None or not missed:
+        return None
+    return Finding(
+        claim=f"No engine of the student keeps the budget of the search on {near.device}.",
+        numbers=f"Closest is {near.name}: {'; '.join(words for _, words in missed.values())}. The engine to deploy is "
+        "chosen without the budget.",
+    )
 
 
 def _short_training(training: Mapping[str, Sequence[Mapping[str, Any]]]) -> Finding | None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks import schema
 from benchmarks.report import figures
+from benchmarks.report.comparison import KEPT, as_good, credit, credited, significantly_different
 from benchmarks.report.rows import ReportRow, place
-
-KEPT = 0.99  # of the best mAP: what an engine may lose and still count as as good
-CREDITED = ("map", "map_low", "map_high", "delta_map", "delta_low", "delta_high")
+from benchmarks.schema import STUDENT
+from benchmarks.sections import SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +30,15 @@ class Limits:
             raise ValueError(f"min_map: expected points from 0 to 100, got {self.min_map:g}; give another limit")
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """`refused` are the other engines of the device, each with its reason."""
+    """`refused` are the other engines of the device, each with its reason; `student` is the model of the engine."""
 
     engine: str
+    student: str
     why: str
     runner_up: str | None
     refused: tuple[tuple[str, str], ...]
@@ -59,8 +62,11 @@ def choose(
     max_p90_ms: float | None = None,
     min_map: float | None = None,
     max_mb: float | None = None,
+    budget: Limits = NO_LIMITS,
 ) -> Answer:
-    """Choose the engine to deploy from the rows of a report.
+    """Choose a student and its engine from the rows of a report.
+
+    Without a limit the answer is the engine of the bundle to deploy, within the budget of the search if there is one.
 
     Args:
         rows: of all devices.
@@ -68,6 +74,7 @@ def choose(
         max_p90_ms: limit on the end-to-end latency.
         min_map: limit on mAP in points, 0 to 100.
         max_mb: limit on the size of the engine's files, in 10^6 bytes.
+        budget: of the search.
 
     Raises:
         ValueError: The device is unknown, a limit is out of range, or no engine fits.
@@ -77,15 +84,36 @@ def choose(
     if not on_device:
         known = ", ".join(dict.fromkeys(row.device for row in rows)) or "none"
         raise ValueError(f"device: expected one that was measured ({known}), got {device!r}; name one of these")
-    choice = pick(on_device, limits)
+    if limits == NO_LIMITS:
+        on_device = of_student(on_device)
+        limits, choice = budget, recommend(on_device, budget)
+    else:
+        choice = pick(on_device, limits)
     if choice is None:
         raise ValueError(nothing_fits(on_device, device, limits))
     return Answer(
         engine=choice.chosen.name,
+        student=choice.chosen.model,
         why=why(choice),
         runner_up=choice.runner_up.name if choice.runner_up else None,
         refused=tuple(_refused(on_device, choice, limits)),
     )
+
+
+def budget_of(search: SearchResult | None) -> Limits:
+    """Return the budget of a search as limits; none without a search."""
+    return Limits(max_p90_ms=search.max_p90_ms, max_mb=search.max_mb) if search else NO_LIMITS
+
+
+def of_student(rows: Sequence[ReportRow], model: str = STUDENT) -> list[ReportRow]:
+    """Return the engines of one student, that of the bundle by default, and the references."""
+    return [row for row in rows if not row.engine or row.model == model]
+
+
+def recommend(rows: Sequence[ReportRow], budget: Limits, model: str = STUDENT) -> Choice | None:
+    """Return the engine of a student to deploy on a device: within the budget, or the best choice without it."""
+    own = of_student(rows, model)
+    return pick(own, budget) or pick(own, NO_LIMITS)
 
 
 def pick(rows: Sequence[ReportRow], limits: Limits) -> Choice | None:
@@ -106,9 +134,9 @@ def pick(rows: Sequence[ReportRow], limits: Limits) -> Choice | None:
 
 def _fastest_as_good(fitting: Sequence[ReportRow]) -> tuple[ReportRow, tuple[ReportRow, ...], ReportRow]:
     """Return the best of some rows, those that are as good, and the fastest of these."""
-    best = max(fitting, key=lambda row: (_credit(row), -(row.latency or 0.0)))
+    best = max(fitting, key=lambda row: (credit(row), -(row.latency or 0.0)))
     alike = tuple(row for row in fitting if as_good(row, best))
-    return best, alike, min(alike, key=lambda row: (row.latency or 0.0, -_credit(row)))
+    return best, alike, min(alike, key=lambda row: (row.latency or 0.0, -credit(row)))
 
 
 def fastest_reference(rows: Sequence[ReportRow], limits: Limits) -> ReportRow | None:
@@ -119,38 +147,6 @@ def fastest_reference(rows: Sequence[ReportRow], limits: Limits) -> ReportRow | 
 
 def _describe(row: ReportRow) -> str:
     return f"{row.name}, {figures.milliseconds(row.latency)} ms with {figures.points(row.map)} mAP"
-
-
-def as_good(row: ReportRow, best: ReportRow) -> bool:
-    """Whether a row is within 1 % of the best mAP, or not significantly different; its own gain does not count."""
-    return _credit(row) >= KEPT * _credit(best) or not significantly_different(credited(row), credited(best))
-
-
-def credited(row: ReportRow) -> ReportRow:
-    """Return the row without its gain over the float scores of its own model, intervals shifted with it.
-
-    Rounding adds no mAP: such a gain is chance or comes from another training, and is no reason to prefer an engine.
-    """
-    known = {name: getattr(row, name) for name in CREDITED if getattr(row, name) is not None}
-    return dataclasses.replace(row, **{name: value - row.gain for name, value in known.items()})
-
-
-def _credit(row: ReportRow) -> float:
-    return credited(row).map or 0.0
-
-
-def significantly_different(row: ReportRow, other: ReportRow) -> bool:
-    """Whether the intervals of two rows do not overlap.
-
-    Uses the paired intervals to the float scores where both rows have them, as they are narrower than those of mAP;
-    rows without intervals differ unless they are equal.
-    """
-    pair = (row.change, other.change) if row.change and other.change else (row.interval, other.interval)
-    if row.model != other.model:  # then the float scores are others
-        pair = (row.interval, other.interval)
-    if pair[0] is None or pair[1] is None:
-        return row.map != other.map
-    return pair[0][1] < pair[1][0] or pair[1][1] < pair[0][0]
 
 
 def misses(row: ReportRow, limits: Limits) -> dict[str, tuple[float, str]]:
@@ -193,8 +189,10 @@ def nothing_fits(rows: Sequence[ReportRow], device: str, limits: Limits) -> str:
 
 def why(choice: Choice) -> str:
     """Explain a choice in sentences; gains that do not count and a reference that tags better are named."""
+    model = choice.chosen.model
+    other = "" if model == STUDENT else f" The student is {model}, not the one in the bundle."
     better = f" A reference, not in the bundle, tags better: {_describe(choice.better)}." if choice.better else ""
-    return _why(choice) + "".join(_not_counted(row) for row in choice.alike) + better
+    return _why(choice) + "".join(_not_counted(row) for row in choice.alike) + other + better
 
 
 def _not_counted(row: ReportRow) -> str:
@@ -218,7 +216,7 @@ def _why(choice: Choice) -> str:
         return f"{text} No other of them tags better."
     if not apart:
         return f"{text} There is no significant difference in mAP between them."
-    lost = figures.signed(_credit(chosen) - _credit(best), digits=2)
+    lost = figures.signed(credit(chosen) - credit(best), digits=2)
     return f"{text} It is within 1 % of the best, {best.name} ({lost} points)."
 
 

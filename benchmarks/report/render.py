@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from benchmarks.parsing import to_json
 from benchmarks.report import figures
+from benchmarks.report.cards import answer
 from benchmarks.report.columns import COLUMNS, DECISIONS, OPERATING_POINTS, SUSTAINED
 from benchmarks.report.curves import curves
 from benchmarks.report.devices import Device, by_device, of_device, read_devices
@@ -23,11 +24,14 @@ from benchmarks.report.json_schema import json_schema
 from benchmarks.report.labels import SHOWN, int8_row, read_tags
 from benchmarks.report.markdown import environment
 from benchmarks.report.problems import problems
+from benchmarks.report.recommendation import budget_of
 from benchmarks.report.rows import PRECISIONS, RUNTIMES, ReportRow, read_rows
 from benchmarks.report.scatter import DASHES, INNER, SHAPES, scatter
 from benchmarks.report.slides import draw_slides
+from benchmarks.report.students import COLUMNS as STUDENTS
+from benchmarks.report.students import student_lines
 from benchmarks.report.times import histograms, stacks, throughputs
-from benchmarks.report.verdict import answer, judge
+from benchmarks.report.verdict import judge
 from benchmarks.schema import Report
 from benchmarks.sections import Distillation
 
@@ -51,7 +55,8 @@ def render(report: Report, out: Path) -> None:
 def _view(report: Report) -> dict[str, Any]:
     """Everything the templates show; what belongs to one device is that of the first with an engine to deploy."""
     rows, devices, pool = read_rows(report.rows), read_devices(report.devices), read_pool(report.images)
-    verdicts = judge(rows, [device for device in devices if device.measured])
+    search, budget = report.search, budget_of(report.search)
+    verdicts = judge(rows, [device for device in devices if device.measured], budget)
     first = next((verdict for verdict in verdicts if verdict.chosen), None)
     chosen, home = (first.chosen, of_device(rows, first.device)) if first else (None, [])
     int8 = int8_row(home, report.int8_gain.name if report.int8_gain else None)
@@ -66,6 +71,12 @@ def _view(report: Report) -> dict[str, Any]:
         "protocol": report.protocol,
         "agreement": report.agreement,
         "notes": report.notes,
+        "budget": vars(budget),
+        "students": (students := student_lines(search, rows, first)),
+        "candidates": {line.student.model: line.student.candidate for line in students},
+        "student_columns": STUDENTS,
+        "students_on": first.device.name if first else "",
+        "screen": sorted(search.screen, key=lambda one: -(one.select_map or 0.0)) if search else [],
         "distillation": report.distillation or Distillation(),
         "has_distillation": report.distillation is not None,
         "rows": rows,
@@ -91,26 +102,26 @@ def _view(report: Report) -> dict[str, Any]:
         "timed": draw_or_name("the parts of latency", lambda: by_device(rows, devices, stacks), [], gaps),
         "grid": grid,
         "pool": sorted({image.at: image for image in used}.values(), key=lambda image: image.at),
-        **_drawings(report.training, rows, devices, to_deploy, gaps),
+        **_drawings(report, rows, devices, to_deploy, gaps),
         "gaps": gaps,
     }
 
 
 def _drawings(
-    training: dict[str, list[dict[str, Any]]],
+    report: Report,
     rows: list[ReportRow],
     devices: list[Device],
     to_deploy: list[ReportRow],
     gaps: list[str],
 ) -> dict[str, Any]:
     """The charts, and what they and the page's filters tell rows apart by."""
-    plotted = [row for row in rows if row.plotted]
+    plotted, training, search = [row for row in rows if row.plotted], report.training, report.search
     return {
         "charts": draw_or_name(
             "the chart of latency against mAP",
             lambda: [
-                ("wide", scatter(rows, devices, to_deploy, 1040, 500)),
-                ("narrow", scatter(rows, devices, to_deploy, 380, 480)),
+                ("wide", scatter(rows, devices, to_deploy, 1040, 500, search)),
+                ("narrow", scatter(rows, devices, to_deploy, 380, 480, search)),
             ],
             [("wide", None), ("narrow", None)],
             gaps,
@@ -135,7 +146,7 @@ def _drawings(
 
 def _filter_keys(row: ReportRow, devices: list[Device]) -> dict[str, Any]:
     """What the page's script filters and chooses by; names of devices become places, as they may be anything."""
-    same = ("kind", "name", "model", "plotted", "map", "interval", "change", "gain", "bytes")
+    same = ("kind", "name", "model", "plotted", "map", "interval", "change", "versus_student", "gain", "bytes")
     return {
         **{name: getattr(row, name) for name in same},
         "device": next((device.at for device in devices if device.name == row.device), None),

@@ -38,6 +38,11 @@ class ReportRow(schema.Row):
         return self.kind == "engine"
 
     @property
+    def in_bundle(self) -> bool:
+        """Whether it is an engine of the student in the bundle."""
+        return self.engine and self.model == schema.STUDENT
+
+    @property
     def measured(self) -> bool:
         """Whether it was timed and scored."""
         return self.status == "measured"
@@ -67,6 +72,11 @@ class ReportRow(schema.Row):
     def change(self) -> tuple[float, float] | None:
         """95 % of the difference to the float scores of the same model, paired."""
         return _pair(self.delta_low, self.delta_high)
+
+    @property
+    def versus_student(self) -> tuple[float, float] | None:
+        """95 % of the difference to the float scores of the bundle's student, paired."""
+        return self.change if self.model == schema.STUDENT else _pair(self.vs_student_low, self.vs_student_high)
 
     @property
     def gain(self) -> float:

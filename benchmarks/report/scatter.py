@@ -6,11 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from benchmarks.report.cloud import Cloud, draw_cloud, widened
 from benchmarks.report.devices import Device, of_device
 from benchmarks.report.pareto import front
 from benchmarks.report.placement import Rect, nearest, place
 from benchmarks.report.rows import ReportRow
 from benchmarks.report.scale import Scale, padded
+from benchmarks.sections import SearchResult
 
 SHAPES = {
     "fp32": "M-5.5 0a5.5 5.5 0 1 0 11 0a5.5 5.5 0 1 0-11 0z",
@@ -91,20 +93,30 @@ class Scatter:
     marks: list[Mark]
     x: Scale
     y: Scale
+    cloud: Cloud | None
 
 
 def scatter(
-    rows: Sequence[ReportRow], devices: Sequence[Device], chosen: Sequence[ReportRow], width: int, height: int
+    rows: Sequence[ReportRow],
+    devices: Sequence[Device],
+    chosen: Sequence[ReportRow],
+    width: int,
+    height: int,
+    search: SearchResult | None = None,
 ) -> Scatter | None:
     """None when there is nothing to plot.  `chosen` are the engines to deploy, at most one a device."""
     shown = [row for row in rows if row.plotted]
     if not shown:
         return None
     frame = Rect(46, 20, width - 14, height - 46)
-    x, y = _scales(shown, frame)
+    x, y = _scales(shown, frame, search, devices)
+    cloud = draw_cloud(search, devices, x, y, frame) if search else None
     corners = [(device, [_spot(row, x, y) for row in front(of_device(shown, device))]) for device in devices]
     fronts = [Front(device, spots, frame.right) for device, spots in corners if spots]
     marks = _marks(shown, devices, {row.at for row in chosen}, x, y)
+    lines = [level for one in fronts for level in one.levels]
+    if cloud and cloud.budget:
+        lines.append(Rect(cloud.budget[0] - 2, frame.top, cloud.budget[0] + 2, frame.bottom))
     return Scatter(
         width=width,
         height=height,
@@ -112,9 +124,10 @@ def scatter(
         x_ticks=x.ticks(max(4, width // 90)),
         y_ticks=y.ticks(6),
         fronts=fronts,
-        marks=_labelled(marks, [level for one in fronts for level in one.levels], frame),
+        marks=_labelled(marks, lines, frame),
         x=x,
         y=y,
+        cloud=cloud,
     )
 
 
@@ -122,9 +135,15 @@ def _spot(row: ReportRow, x: Scale, y: Scale) -> tuple[float, float]:
     return x(row.latency or 0.0), y(100 * (row.map or 0.0))
 
 
-def _scales(shown: Sequence[ReportRow], frame: Rect) -> tuple[Scale, Scale]:
-    latencies = [row.latency or 0.0 for row in shown]
-    heights = [100 * value for row in shown for value in (row.map or 0.0, *(row.drawn_interval or ()))]
+def _scales(
+    shown: Sequence[ReportRow], frame: Rect, search: SearchResult | None, devices: Sequence[Device]
+) -> tuple[Scale, Scale]:
+    latencies, heights = widened(
+        [row.latency or 0.0 for row in shown],
+        [100 * value for row in shown for value in (row.map or 0.0, *(row.drawn_interval or ()))],
+        search,
+        devices,
+    )
     low, high = padded(heights, share=0.14, least=1.0)
     return (
         _across(min(latencies), max(latencies), frame),
@@ -180,10 +199,10 @@ def _labelled(marks: Sequence[Mark], lines: Sequence[Rect], frame: Rect) -> list
 
 
 def _named(marks: Sequence[Mark], narrow: bool) -> list[Mark]:
-    """Return the rows with a label: all if they are few, else engines to deploy and the fastest references.
+    """Return the rows with a label: all if they are few, else engines to deploy and the fastest of other models.
 
-    References are the fastest of each model in torch and out of it (if narrow, of the teacher out of torch); other
-    engines follow while there is room.
+    Of each other student that is its fastest engine, of a reference the fastest in torch and out of it (if narrow, of
+    the teacher out of torch); other engines follow while there is room.
     """
     most = MOST_LABELS[narrow]
     if len(marks) <= most:
@@ -191,7 +210,8 @@ def _named(marks: Sequence[Mark], narrow: bool) -> list[Mark]:
     first: dict[tuple[str, str, bool], int] = {}
     for mark in marks:
         row, model, torch = mark.row, mark.row.model, mark.hue == "torch"
-        if not row.engine and (not narrow or (model == "teacher" and not torch)):
+        reference = not row.engine and (not narrow or (model == "teacher" and not torch))
+        if reference or (row.engine and not row.in_bundle):
             first.setdefault((row.device, model, torch), row.at)
     known = set(first.values())
     ranked = sorted(marks, key=lambda mark: (not mark.chosen, mark.row.at not in known))

@@ -69,6 +69,7 @@ def signs(drawing: Scatter) -> str:
     marks = drawing.marks
     parts = (
         "ring and bold: to deploy" if any(mark.chosen for mark in marks) else "",
+        "tick on the axis: candidate that was not trained" if drawing.cloud and drawing.cloud.untrained else "",
         "~ timing unstable or unsettled" if any(mark.row.warnings for mark in marks) else "",
         "† mAP measured on another device" if any(mark.row.elsewhere for mark in marks) else "",
     )
@@ -80,6 +81,9 @@ def _keys(drawing: Scatter, devices: Sequence[Device]) -> list[Key]:
     precisions, runtimes = {mark.shape for mark in drawing.marks}, {mark.hue for mark in drawing.marks}
     keys = [Key(name, shape=name) for name in PRECISIONS if name in precisions]
     keys += [Key(name, shape="fp16", kind="", hue=name) for name in (*RUNTIMES, "other") if name in runtimes]
+    cloud = drawing.cloud
+    if cloud and cloud.trained:
+        keys.append(Key(f"candidate of the search, mAP on select after {cloud.epochs or '?'} epochs", kind="candidate"))
     keys += [Key("reference", kind="ink hollow")] if any(not mark.row.engine for mark in drawing.marks) else []
     for device in devices:
         name = f"front on {device.letter} {device.name}" if len(devices) > 1 else "Pareto front"

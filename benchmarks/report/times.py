@@ -57,8 +57,8 @@ def throughputs(rows: Sequence[ReportRow]) -> list[tuple[ReportRow, float]]:
 
 
 def histograms(rows: Sequence[ReportRow]) -> list[Histogram]:
-    """One for each engine that has one, all on the same axis."""
-    known = [(row, *_binned(row)) for row in rows if row.engine and row.measured]
+    """One for each engine of the bundle that has one, all on the same axis."""
+    known = [(row, *_binned(row)) for row in rows if row.in_bundle and row.measured]
     known = [(row, edges, counts) for row, edges, counts in known if counts and max(counts) > 0 and edges[0] > 0]
     if not known:
         return []

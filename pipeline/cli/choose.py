@@ -1,14 +1,19 @@
-"""choose: which engine to deploy within limits, from the report of a recipe."""
+"""choose: which student and engine to deploy within limits, from the report of a recipe."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from pipeline.cli.options import DIST, RUNS, add_recipe_argument, find_result
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.result import read_json
+
+if TYPE_CHECKING:
+    from benchmarks.report.recommendation import Answer
 
 REPORT = "report.json"
 
@@ -24,10 +29,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Say which engine to deploy within limits, why, and the runner-up."""
-    from benchmarks.report.figures import points
+    """Say which student and engine to deploy within limits, why, and the runner-up."""
     from benchmarks.report.problems import of_distillation
-    from benchmarks.report.recommendation import choose
+    from benchmarks.report.recommendation import budget_of, choose
     from benchmarks.schema import read_report
     from benchmarks.sections import Distillation
 
@@ -37,15 +41,36 @@ def run(options: argparse.Namespace) -> None:
     report = read_report(read_json(file))
     device = options.device or report.devices[0].name
     limits = {name: getattr(options, name) for name in ("max_p90_ms", "min_map", "max_mb")}
-    answer = choose(report.rows, device=device, **limits)
+    answer = choose(report.rows, device=device, budget=budget_of(report.search), **limits)
+    students = report.search.students if report.search else []
+    candidate = next((one.candidate for one in students if one.model == answer.student), None)
     wrong = [f"{problem.claim} {problem.numbers}" for problem in of_distillation(report.distillation)]
     distillation = report.distillation or Distillation()
     maps = {f"{net}_map": getattr(distillation, f"{net}_map") for net in ("teacher", "student", "baseline")}
     if options.json:
-        facts = {"device": device, "report": str(file), **dataclasses.asdict(answer), **maps, "problems": wrong}
-        print(json.dumps(facts, indent=1))
+        facts = {"device": device, "report": str(file), **dataclasses.asdict(answer), "candidate": candidate}
+        print(json.dumps({**facts, **maps, "problems": wrong}, indent=1))
         return
     print(f"{answer.engine} on {device}: {answer.why}")
+    if candidate is not None:
+        print(f"student: {_student(answer.student, candidate, options.recipe, name)}")
+    _print_rest(answer, maps, wrong)
+
+
+def _student(model: str, candidate: str, recipe: str, name: str) -> str:
+    """Name the candidate of a search, and how to get it if it is not in the bundle."""
+    from benchmarks.schema import STUDENT
+
+    if model == STUDENT:
+        return f"{candidate}, in the bundle"
+    step = f"`make export RECIPE={recipe} STUDENT={model}` publishes it as {DIST / name}.{model}"
+    return f"{model}, {candidate}: {step}"
+
+
+def _print_rest(answer: Answer, maps: Mapping[str, float | None], wrong: Sequence[str]) -> None:
+    """Print the runner-up, the other engines with their reasons, mAP in float and problems."""
+    from benchmarks.report.figures import points
+
     print(f"runner-up: {answer.runner_up or 'none'}")
     for engine, reason in answer.refused:
         print(f"  not {engine}: {reason}")

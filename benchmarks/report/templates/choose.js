@@ -2,14 +2,16 @@
 // The rule of benchmarks/report/recommendation.py and pareto.py, for what is shown in the page.
 const KEPT = 0.99;
 const LIMITS = ["max_p90_ms", "min_map", "max_mb"];
+const STUDENT = "student"; // the one in the bundle
+const NO_LIMITS = Object.fromEntries(LIMITS.map((name) => [name, null]));
 
 const toldApart = (a, b) => {
-  const paired = a.model === b.model && a.change && b.change;
-  const [x, y] = paired ? [a.change, b.change] : [a.interval, b.interval];
+  const key = a.model === b.model ? "change" : "versus_student";
+  const [x, y] = a[key] && b[key] ? [a[key], b[key]] : [a.interval, b.interval];
   return x && y ? x[1] < y[0] || y[1] < x[0] : a.map !== b.map;
 };
 const shift = (pair, by) => pair && pair.map((end) => end - by);
-const credited = (row) => ({ ...row, map: row.map - row.gain, interval: shift(row.interval, row.gain), change: shift(row.change, row.gain) });
+const credited = (row) => ({ ...row, map: row.map - row.gain, interval: shift(row.interval, row.gain), change: shift(row.change, row.gain), versus_student: shift(row.versus_student, row.gain) });
 const asGood = (row, best) => credited(row).map >= KEPT * credited(best).map || !toldApart(credited(row), credited(best));
 const overlap = (a, b) => a.interval && b.interval && a.interval[0] <= b.interval[1] && b.interval[0] <= a.interval[1];
 const least = (rows, key) => rows.reduce((kept, row) => {
@@ -53,6 +55,9 @@ function pick(rows, limits) {
   return { ...choice, runnerUp, better };
 }
 
+const ofStudent = (rows) => rows.filter((row) => row.kind !== "engine" || row.model === STUDENT);
+const recommend = (rows, budget) => pick(ofStudent(rows), budget) || pick(ofStudent(rows), NO_LIMITS);
+
 function fastestReference(rows, limits) {
   const fitting = rows.filter((row) => row.kind !== "engine" && row.plotted && Object.keys(misses(row, limits)).length === 0);
   return fitting.length === 0 ? null : least(fitting, (row) => [row.p90, 0]);
@@ -61,7 +66,8 @@ function fastestReference(rows, limits) {
 const named = (row) => `${row.name}, ${milliseconds(row.p90)} ms with ${points(row.map)} mAP`;
 const notCounted = (row) => row.gain > (1 - KEPT) * row.map ?
   ` ${row.name} gains ${signed(row.gain)} points over the float scores of its model: not counted, as rounding adds none.` : "";
-const why = (choice) => sentences(choice) + choice.alike.map(notCounted).join("") + (choice.better ? ` A reference, not in the bundle, tags better: ${named(choice.better)}.` : "");
+const why = (choice) => sentences(choice) + choice.alike.map(notCounted).join("") +
+  (choice.chosen.model === STUDENT ? "" : ` The student is ${choice.chosen.model}, not the one in the bundle.`) + (choice.better ? ` A reference, not in the bundle, tags better: ${named(choice.better)}.` : "");
 
 function sentences({ chosen, best, alike }) {
   const numbers = `${milliseconds(chosen.p90)} ms end to end (p90) with ${points(chosen.map)} mAP`;

@@ -83,11 +83,17 @@ function drawFront(path, shown) {
     spots.slice(1).map(({ x, y }) => `H${x}V${y}`).join("") + `H${path.dataset.right}`);
 }
 
+const [budget, students] = [question.dataset.budget, question.dataset.candidates].map((text) => JSON.parse(text));
+
 function tell(item, shown, limits) {
-  const choice = pick(shown, limits);
+  const asked = LIMITS.some((name) => limits[name] !== null); // else: what is deployed
+  const able = asked ? shown : ofStudent(shown);
+  const choice = asked ? pick(able, limits) : recommend(able, budget);
   item.querySelector(".engine").textContent = choice ? choice.chosen.name : "none";
-  item.querySelector(".why").textContent = choice ? why(choice) : nothingFits(shown, limits);
-  item.querySelector(".next").textContent = choice && choice.runnerUp ? `Runner-up: ${choice.runnerUp.name}.` : "";
+  item.querySelector(".why").textContent = choice ? why(choice) : nothingFits(able, limits);
+  const candidate = choice && choice.chosen.model !== STUDENT && students[choice.chosen.model];
+  item.querySelector(".next").textContent = [choice && choice.runnerUp ? `Runner-up: ${choice.runnerUp.name}.` : "",
+    candidate ? `This student is the candidate ${candidate}; export it with STUDENT=${choice.chosen.model}.` : ""].filter(Boolean).join(" ");
   return choice && choice.chosen.at;
 }
 

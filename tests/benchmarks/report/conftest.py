@@ -64,18 +64,67 @@ def add_board(bench: dict[str, Any]) -> None:
         bench["rows"].append({**row, "device": BOARD, "map_from": {"device": BOARD, "instruction_set": "neon"}})
 
 
+SCREENED: list[tuple[str, float, float | None, int | None]] = [
+    ("tf_efficientnet_lite0-64px-s4-attention", 3.7, 0.521, 4),
+    ("tf_efficientnet_lite0-64px-s3-pooled", 1.9, 0.441, 4),
+    ("tf_efficientnet_lite0-80px-s4-pooled", 3.1, 0.497, 4),
+    ("repvgg_a0-64px-s4-attention", 3.9, 0.472, 2),
+    ("mobilenetv4_conv_small-64px-s4-pooled", 2.4, 0.433, 2),
+    ("tf_efficientnet_lite1-64px-s4-pooled", 3.4, 0.409, 1),
+    ("resnet10t-48px-s4-pooled", 2.2, 0.385, 1),
+    ("mobilenetv4_conv_small-48px-s3-pooled", 1.6, 0.11, 1),
+    ("tf_efficientnet_lite0-128px-s4-attention", 6.8, None, None),
+    ("tf_efficientnet_lite1-96px-s4-attention", 5.2, None, None),
+    ("repvgg_a0-128px-s4-attention", 240.0, None, None),
+    ("resnet10t-64px-s4-pooled", 2.6, None, None),
+]  # candidate, p90 in ms, mAP on select, epochs
+STUDENTS = {
+    "student": ("best", SCREENED[0][0]),
+    "fastest": ("fastest", SCREENED[1][0]),
+    "knee": ("knee", SCREENED[2][0]),
+}
+
+
+def add_search(bench: dict[str, Any]) -> None:
+    """A search: two more students with three engines each, and a screen of twelve candidates on the first device."""
+    device = bench["devices"][0]["name"]
+    for model, speed, loss in (("fastest", 0.5, 0.04), ("knee", 0.8, 0.013)):
+        for row in copy.deepcopy([bench["rows"][i] for i in (0, 1, 4)]):
+            for key in ("end_to_end_ms", "engine_ms"):
+                row[key] = {name: value and speed * value for name, value in row[key].items()}
+            row |= {name: row[name] - loss for name in ("map", "map_low", "map_high")}
+            row |= {"vs_student_low": row["map"] - 0.5562 - 0.01, "vs_student_high": row["map"] - 0.5562 + 0.01}
+            bench["rows"].append({**row, "name": f"{model}-{row['name']}", "model": model, "bytes": row["bytes"] // 2})
+    bench["search"] = {
+        "max_p90_ms": 5.0,
+        "max_mb": None,
+        "students": [
+            {"model": model, "candidate": candidate, "roles": [role], "image_px": 64, "parameters": 1_234_567,
+             "multiply_adds": 50_000_000, "student_map": 0.5562 - 0.02 * at, "baseline_map": 0.5371 - 0.02 * at,
+             "difference": 0.0191, "low": 0.0102, "high": 0.0283}
+            for at, (model, (role, candidate)) in enumerate(STUDENTS.items())
+        ],
+        "screen": [
+            {"candidate": candidate, "device": device, "engine": "onnxruntime-int8", "p90_ms": p90, "megabytes": 2.1,
+             "kept": p90 <= 5, "select_map": value, "epochs": epochs,
+             "reason": None if value or p90 > 5 else "resnet10t-48px-s4-pooled is as fast and has more parameters"}
+            for candidate, p90, value, epochs in SCREENED
+        ],
+    }  # fmt: skip
+
+
 Draw = Callable[..., Scatter]
 
 
 @pytest.fixture
 def draw() -> Draw:
-    """Draws the chart of a bench; `chosen` are names of engines to deploy."""
+    """Draws the chart of a bench with its search; `chosen` are names of engines to deploy."""
 
     def draw(bench: dict[str, Any], width: int = 1040, height: int = 500, chosen: tuple[str, ...] = ()) -> Scatter:
         report = read_report(bench)
         rows = read_rows(report.rows)
         deployed = [row for row in rows if row.name in chosen]
-        drawing = scatter(rows, read_devices(report.devices), deployed, width, height)
+        drawing = scatter(rows, read_devices(report.devices), deployed, width, height, report.search)
         assert drawing is not None
         return drawing
 
@@ -92,6 +141,13 @@ def without_png(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture
 def bench() -> dict[str, Any]:
     return example_bench()
+
+
+@pytest.fixture
+def finals(bench: dict[str, Any]) -> dict[str, Any]:
+    """The same bench with the finals of a search."""
+    add_search(bench)
+    return bench
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from benchmarks.report import render, write_card
 from benchmarks.report.devices import read_devices
 from benchmarks.report.problems import last_gain, problems
+from benchmarks.report.recommendation import budget_of
 from benchmarks.report.rows import read_rows
 from benchmarks.report.verdict import judge
 from benchmarks.schema import read_report
@@ -28,7 +29,9 @@ def sound(bench: dict[str, Any]) -> dict[str, Any]:
 def told(bench: dict[str, Any]) -> list[str]:
     report = read_report({"schema": 3, **bench})
     rows, devices = read_rows(report.rows), read_devices(report.devices)
-    found = problems(report, rows, judge(rows, [device for device in devices if device.measured]))
+    found = problems(
+        report, rows, judge(rows, [device for device in devices if device.measured], budget_of(report.search))
+    )
     return [f"{problem.claim} {problem.numbers}" for problem in found]
 
 

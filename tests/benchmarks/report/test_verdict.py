@@ -4,10 +4,12 @@ from typing import Any
 
 import pytest
 
+from benchmarks.report.cards import answer
 from benchmarks.report.devices import read_devices
 from benchmarks.report.labels import int8_row, read_tags
+from benchmarks.report.recommendation import budget_of
 from benchmarks.report.rows import read_rows
-from benchmarks.report.verdict import answer, judge
+from benchmarks.report.verdict import judge
 from benchmarks.schema import read_report
 
 
@@ -15,8 +17,9 @@ def cards(bench: dict[str, Any]) -> dict[str, str]:
     """Question -> what is answered, as one line."""
     rows = read_rows(read_report(bench).rows)
     int8 = int8_row(rows, None)
-    verdicts = judge(rows, [device for device in read_devices(read_report(bench).devices) if device.measured])
     report = read_report(bench)
+    devices = [device for device in read_devices(report.devices) if device.measured]
+    verdicts = judge(rows, devices, budget_of(report.search))
     found = answer(report, rows, verdicts, read_tags(report, int8, {}), int8)
     return {card.question: "; ".join([card.answer, *card.lines]) for card in found}
 
