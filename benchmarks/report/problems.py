@@ -25,8 +25,8 @@ def problems(report: Report, rows: Sequence[ReportRow], verdicts: Sequence[Verdi
     distillation = report.distillation
     candidates = (
         *of_distillation(distillation),
-        _short_training(report.training),
         *(over_budget(of_device(rows, verdict.device), report.search) for verdict in verdicts),
+        _short_training(report.training),
         *(_better_reference(rows, verdict, distillation) for verdict in verdicts),
         *report.findings,
     )

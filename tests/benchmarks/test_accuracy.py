@@ -123,6 +123,19 @@ def test_differences_from_the_float_model_are_paired() -> None:
     )
 
 
+def test_the_difference_to_the_student_is_paired_with_its_float_scores() -> None:
+    scores, targets, _, _ = random_case(5)
+    student = np.clip(scores + np.random.default_rng(1).normal(0, 0.2, scores.shape), 0, 1).astype(np.float32)
+    truth = truth_of(targets)
+    compared = {"labels": LABELS, "reference": ReferenceScores(scores, np.full(4, 0.5, np.float32))}
+    result = measure_accuracy(scores, truth, [0.5] * 4, **compared, student=student)
+    expected = difference_interval(scores, student, targets, truth.groups)
+    assert [result.vs_student_low, result.vs_student_high] == pytest.approx([expected.low, expected.high])
+    assert result.delta_low == result.delta_high == 0  # to its own model
+    alone = measure_accuracy(scores, truth, [0.5] * 4, **compared)
+    assert (alone.vs_student_low, alone.vs_student_high) == (None, None)
+
+
 def test_the_float_model_itself_has_lost_nothing() -> None:
     scores, targets, _, _ = random_case(6)
     compared = {"reference": ReferenceScores(scores, np.array([0.5] * 4)), "labels": LABELS}

@@ -23,10 +23,12 @@ from benchmarks.run import Job, plan, run_bench
 from benchmarks.schema import DeviceResult, Row, ScoreSource
 from export.backends import OnnxRuntime
 from export.bundle.bundle import Parts, read_bundle, write_bundle
+from mlkd.core.intervals import difference_interval
 from tests.helpers import bundles
 from tests.helpers.printed import FakeDevice, fails, process, throughput
 
 SMALL = Bench(processes=2, queries=12, images=4, warm_up_s=0.1, throughput=True, sustained_s=0.2)
+FLOAT = ReferenceScores(np.tile(np.float32([0.9, 0.6, 0.3, 0.1]), (3, 1)).T, np.full(3, 0.5, np.float32))  # any
 ONE_PROCESS = Bench(processes=1, queries=12, images=4, warm_up_s=0.1)
 
 
@@ -127,7 +129,7 @@ def measure(colours: Path, truth: Truth, device: FakeDevice, tmp_path: Path) -> 
 
     def run(*others: Bundle, bench: Bench = SMALL, **more: Any) -> dict[str, Row]:
         job = Job(device, truth, bundles.LABELS, bench, tmp_path / "out", **more)
-        return {row.name: row for row in run_bench(job, [Bundle(colours, "student"), *others]).rows}
+        return {row.name: row for row in run_bench(job, [Bundle(colours, "student", reference=FLOAT), *others]).rows}
 
     return run
 
@@ -150,6 +152,21 @@ def test_references_are_named_after_their_model_and_not_sustained(
     assert stored == {f"{name}.json" for name in ("0", "1", "sustained", "throughput", "throughput.0", "throughput.1")}
     absent = rows["tensorrt-fp16-sm86"]
     assert (absent.status, absent.reason) == ("built, not run", "no NVIDIA GPU")
+
+
+def test_other_students_are_measured_like_the_one_in_the_bundle(measure: Measure, colours: Path, truth: Truth) -> None:
+    """Their rows begin with their model, and are compared with the float scores of the bundle's student."""
+    own = ReferenceScores(truth.targets.astype(np.float32), np.full(3, 0.5, np.float32))
+    rows = measure(Bundle(colours, "fastest", reference=own), Bundle(colours, "teacher", "reference"))
+    student, fastest, teacher = (rows[f"{model}openvino-fp32"] for model in ("", "fastest-", "teacher-"))
+    assert (fastest.kind, fastest.model, fastest.delta_low) == ("engine", "fastest", 0.0)
+    assert fastest.throughput == student.throughput is not None
+    interval = difference_interval(truth.targets, FLOAT.scores, truth.targets, truth.groups)
+    assert interval.low < interval.high
+    for other in (fastest, teacher):
+        assert (other.vs_student_low, other.vs_student_high) == pytest.approx((interval.low, interval.high))
+    assert (student.delta_low, student.delta_high) == pytest.approx((interval.low, interval.high))
+    assert student.vs_student_low is student.vs_student_high is None
 
 
 def test_what_was_timed_before_a_kill_is_not_timed_again(measure: Measure, device: FakeDevice, tmp_path: Path) -> None:
@@ -212,11 +229,11 @@ def test_a_device_that_runs_no_reference_measures_what_is_deployed(
     monkeypatch.setattr(device, "place", choosy)
     teacher = tmp_path / "teacher"
     teacher.symlink_to(colours)
-    rows = measure(Bundle(teacher, "teacher", "reference"))
+    rows = measure(Bundle(teacher, "teacher", "reference"), Bundle(teacher, "fastest"))
     reason = "here: openvino: expected it, got none"
     assert rows["openvino-fp32"].status == "measured"
-    reference = rows["teacher-openvino-fp32"]
-    assert (reference.status, reference.reason) == ("built, not run", reason)
+    for other in (rows["teacher-openvino-fp32"], rows["fastest-openvino-fp32"]):
+        assert (other.status, other.reason) == ("built, not run", reason)
     with pytest.raises(UnfitError, match="openvino"):
         measure(Bundle(teacher, "student"))
 

@@ -3,14 +3,14 @@
 import json
 import random
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import schema
 from benchmarks.report import render
-from benchmarks.report.recommendation import choose
+from benchmarks.report.recommendation import budget_of, choose
 from benchmarks.schema import read_report
+from tests.benchmarks.report.conftest import STUDENTS
 from tests.helpers.chromium import Chromium, Tab
 
 HOSTILE = '<script>console.error("escaped")</script>'
@@ -102,16 +102,20 @@ def scatter_engines(rows: list[dict[str, Any]], dice: random.Random) -> None:
                 row.update(delta_low=row["delta_map"] - half / 9, delta_high=row["delta_map"] + half / 9)
 
 
-def asked(rows: Sequence[schema.Row], device: str, limits: dict[str, float | None]) -> list[str]:
-    """Engine, why and runner-up as Python says them."""
+def asked(report: schema.Report, device: str, limits: dict[str, float | None]) -> list[str]:
+    """Engine, why, and runner-up and candidate as Python says them."""
     try:
-        answer = choose(rows, device=device, **limits)
+        answer = choose(report.rows, device=device, budget=budget_of(report.search), **limits)
     except ValueError as error:
         closest = re.search(r"closest is (\S+) \((.*)\): relax that limit(?:; (a reference.*))?$", str(error))
         assert closest is not None
         known = f" A{closest[3][1:]}." if closest[3] else ""
         return ["none", f"No engine fits. Closest is {closest[1]}: {closest[2]}.{known}", ""]
-    return [answer.engine, answer.why, f"Runner-up: {answer.runner_up}." if answer.runner_up else ""]
+    following = [f"Runner-up: {answer.runner_up}."] if answer.runner_up else []
+    if answer.student != "student":
+        candidate = STUDENTS[answer.student][1]
+        following.append(f"This student is the candidate {candidate}; export it with STUDENT={answer.student}.")
+    return [answer.engine, answer.why, " ".join(following)]
 
 
 def test_page_and_command_choose_alike(fleet: dict[str, Any], browser: Chromium, tmp_path: Path) -> None:
@@ -134,8 +138,8 @@ return {json.dumps(cases)}.map((limits) => {{
   return answers();
 }});
 """)
-    rows = read_report(fleet).rows
-    wanted = [[asked(rows, device, limits) for device in ("this machine", "board")] for limits in cases]
+    report = read_report(fleet)
+    wanted = [[asked(report, device, limits) for device in ("this machine", "board")] for limits in cases]
     assert found == wanted
     assert 40 < sum(told[0][0] == "none" for told in wanted) < len(cases) - 40
     assert len({told[0][0] for told in found}) > 3
@@ -149,9 +153,55 @@ def test_the_page_explains_a_choice_that_is_the_best_as_python_does(
     for at, row in enumerate(bench["rows"][:5]):  # the last is the fastest; the others lose a little, shown by pairs
         row.update(map=0.55 + at / 1000, delta_map=at / 1000 - 0.004)
         row.update(delta_low=row["delta_map"] - 1e-4, delta_high=row["delta_map"] + 1e-4)
-    answers = asked(read_report(bench).rows, "this machine", {})
+    answers = asked(read_report(bench), "this machine", {})
     assert "No other of them tags better." in answers[1]
     assert opened(bench, browser, tmp_path).run(HELPERS + "return answers();") == [answers]
+
+
+def test_page_and_command_choose_alike_among_students(
+    finals: dict[str, Any], browser: Chromium, tmp_path: Path
+) -> None:
+    """Without a limit an engine of the bundle within the budget; else any student, told apart by paired intervals."""
+    for row in finals["rows"]:
+        row.update(map_low=0.4, map_high=0.7)  # so wide that they tell nothing apart
+        if row["model"] == "student" and row["map"]:
+            row.update(delta_low=row["map"] - 0.5662, delta_high=row["map"] - 0.5462)
+    finals["rows"][0]["end_to_end_ms"]["p90"] = finals["search"]["max_p90_ms"] = 3.0
+    finals["rows"][4]["end_to_end_ms"]["p90"] = 2.9
+    cases = [{}, *({"max_p90_ms": limit} for limit in (2.5, 2.95, 3.4, 9.0)), {"min_map": 53}, {"max_mb": 1}]
+    cases = [{"max_p90_ms": None, "min_map": None, "max_mb": None, **case} for case in cases]
+    tab = opened(finals, browser, tmp_path)
+    found = tab.run(f"""{HELPERS}
+return {json.dumps(cases)}.map((limits) => {{
+  for (const name of LIMITS) question.elements[name].value = limits[name] === null ? "" : limits[name];
+  update();
+  return answers();
+}});
+""")
+    report = read_report(finals)
+    assert found == [[asked(report, "this machine", limits)] for limits in cases]
+    assert {told[0][0] for told in found} >= {"openvino-int8", "fastest-openvino-int8", "none"}
+    assert tab.console == []
+
+
+def test_students_and_candidates_are_hidden_on_demand(
+    finals: dict[str, Any], browser: Chromium, tmp_path: Path
+) -> None:
+    tab = opened(finals, browser, tmp_path)
+    found = tab.run(
+        HELPERS
+        + """
+const cloud = () => shown(".plot .cloud").length;
+const marks = () => shown(".plot.wide .mark, .plot.narrow .mark").map((part) => Number(part.dataset.row));
+const before = [cloud(), marks().length];
+document.getElementById("candidates").click();
+toggle("model", "fastest");
+return { before, after: [cloud(), marks().length], wide: document.documentElement.scrollWidth > innerWidth };
+"""
+    )
+    assert found["before"][0] == 2
+    assert found["after"] == [0, found["before"][1] - 6]  # three engines in each of the two charts
+    assert not found["wide"]
 
 
 def test_without_a_question_the_page_says_what_python_wrote(browser: Chromium, rendered: Path) -> None:
