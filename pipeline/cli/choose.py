@@ -30,8 +30,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Say which student and engine to deploy within limits, why, and the runner-up."""
-    from benchmarks.report.problems import of_distillation
+    from benchmarks.report.problems import of_distillation, over_budget
     from benchmarks.report.recommendation import budget_of, choose
+    from benchmarks.report.rows import place
     from benchmarks.schema import read_report
     from benchmarks.sections import Distillation
 
@@ -44,7 +45,9 @@ def run(options: argparse.Namespace) -> None:
     answer = choose(report.rows, device=device, budget=budget_of(report.search), **limits)
     students = report.search.students if report.search else []
     candidate = next((one.candidate for one in students if one.model == answer.student), None)
-    wrong = [f"{problem.claim} {problem.numbers}" for problem in of_distillation(report.distillation)]
+    own = [row for row in place(report.rows) if row.device == device]
+    problems = [over_budget(own, report.search), *of_distillation(report.distillation)]
+    wrong = [f"{problem.claim} {problem.numbers}" for problem in problems if problem]
     distillation = report.distillation or Distillation()
     maps = {f"{net}_map": getattr(distillation, f"{net}_map") for net in ("teacher", "student", "baseline")}
     if options.json:

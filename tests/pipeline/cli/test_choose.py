@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from benchmarks.parsing import to_json
+from benchmarks.sections import SearchResult, SearchStudent
 from pipeline.__main__ import main
 from tests.helpers.rows import measured
 
@@ -29,8 +30,38 @@ def test_a_report_without_its_optional_fields_is_read(capsys: pytest.CaptureFixt
     answer = json.loads(capsys.readouterr().out)
     assert (answer["engine"], answer["teacher_map"], answer["problems"]) == ("int8", None, [])
     assert answer["refused"] == [["gpu", "built, not run: no GPU"]]
+    assert (answer["student"], answer["candidate"]) == ("student", None)
     assert main(["choose", "--device", "here"]) == 0
     assert "test mAP in float: teacher –, student –" in capsys.readouterr().out
+
+
+def test_a_student_that_is_not_in_the_bundle_is_named_with_the_command_that_exports_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = [measured("int8", 2.0, 0.5), measured("fastest-int8", 1.0, 0.4, model="fastest")]
+    students = [SearchStudent(model=model, candidate=f"{model}-64px", image_px=64) for model in ("student", "fastest")]
+    write_report(schema=3, rows=to_json(rows), search=to_json(SearchResult(max_p90_ms=3.0, students=students)))
+    command = ["choose", "--device", "here"]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("int8 on here: ")
+    assert "student: student-64px, in the bundle\n" in printed
+    assert main([*command, "--max-p90-ms", "1.5"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("fastest-int8 on here: ")
+    step = "`make export RECIPE=scenes STUDENT=fastest` publishes it as dist/scenes.fastest"
+    assert f"student: fastest, fastest-64px: {step}\n" in printed
+    assert main([*command, "--max-p90-ms", "1.5", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["student"], answer["candidate"], answer["engine"]) == ("fastest", "fastest-64px", "fastest-int8")
+
+
+def test_a_budget_that_no_engine_keeps_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    search = to_json(SearchResult(max_p90_ms=1.0))
+    write_report(schema=3, rows=[to_json(measured("int8", 2.0, 0.5))], search=search)
+    assert main(["choose", "--device", "here"]) == 0
+    problem = "problem: No engine of the student keeps the budget of the search on here. Closest is int8: p90 2.00 ms"
+    assert problem in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
