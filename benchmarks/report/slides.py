@@ -81,14 +81,14 @@ def _keys(drawing: Scatter, devices: Sequence[Device]) -> list[Key]:
     precisions, runtimes = {mark.shape for mark in drawing.marks}, {mark.hue for mark in drawing.marks}
     keys = [Key(name, shape=name) for name in PRECISIONS if name in precisions]
     keys += [Key(name, shape="fp16", kind="", hue=name) for name in (*RUNTIMES, "other") if name in runtimes]
-    cloud = drawing.cloud
-    if cloud and cloud.trained:
-        keys.append(Key(f"candidate of the search, mAP on select after {cloud.epochs or '?'} epochs", kind="candidate"))
     keys += [Key("reference", kind="ink hollow")] if any(not mark.row.engine for mark in drawing.marks) else []
     for device in devices:
         name = f"front on {device.letter} {device.name}" if len(devices) > 1 else "Pareto front"
         dashes, inner = DASHES[device.at % len(DASHES)], INNER[device.at % len(INNER)]
         keys.append(Key(name, shape="fp32" if len(devices) > 1 else "", inner=inner, dashes=dashes))
+    cloud = drawing.cloud
+    if cloud and cloud.trained:
+        keys.append(Key(f"candidate of the search, mAP on select after {cloud.epochs or '?'} epochs", kind="candidate"))
     return keys
 
 
