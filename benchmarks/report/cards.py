@@ -75,7 +75,7 @@ def _equal(rows: Sequence[ReportRow], chosen: ReportRow | None, gain_low: float 
     worse = gain_low is not None and gain_low > 0
     references = rivals([row for row in rows if not (worse and row.model == "baseline")], chosen)
     lines = [rival.text for rival in fastest_of_models(references)]
-    basis = "references whose mAP is not below its interval, end to end p90"
+    basis = "references whose mAP is not shown to be lower, end to end p90"
     basis += "; this student without a teacher tags worse (paired interval, for the choice of images)" if worse else ""
     return Card("Latency at equal mAP?", headline(references), (*lines, basis))
 

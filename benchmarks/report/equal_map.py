@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.report import figures
-from benchmarks.report.comparison import as_good
+from benchmarks.report.comparison import as_good, significantly_different
 from benchmarks.report.rows import ReportRow
 
 ALIKE = 0.1  # what processes of one stable engine may differ by
@@ -31,14 +31,23 @@ class Rival:
 
 
 def rivals(rows: Sequence[ReportRow], chosen: ReportRow) -> list[Rival]:
-    """Return references of the same device whose mAP is not below the chosen engine's interval, the fastest first."""
-    least = chosen.interval[0] if chosen.interval else chosen.map or 0.0
+    """Return references of the same device whose mAP is not shown to be below the chosen engine's, the fastest first.
+
+    That is decided by paired intervals where both are known, else by whether it is in the chosen engine's interval.
+    """
     good = [
         row
         for row in rows
-        if not row.engine and row.plotted and row.device == chosen.device and (row.map or 0.0) >= least
+        if not row.engine and row.plotted and row.device == chosen.device and not _is_worse(row, chosen)
     ]
     return sorted((_rival(row, chosen) for row in good), key=lambda rival: rival.times)
+
+
+def _is_worse(row: ReportRow, chosen: ReportRow) -> bool:
+    own, least = row.map or 0.0, chosen.map or 0.0
+    if row.versus_student and chosen.versus_student:
+        return own < least and significantly_different(row, chosen)
+    return own < (chosen.interval[0] if chosen.interval else least)
 
 
 def _rival(row: ReportRow, chosen: ReportRow) -> Rival:

@@ -78,10 +78,11 @@ def student_lines(search: SearchResult | None, rows: Sequence[ReportRow], first:
 
 def student_card(search: SearchResult | None, rows: Sequence[ReportRow], first: Verdict | None) -> Card | None:
     """Say which student is in the bundle and why, and what the other students are."""
-    own, *others = student_lines(search, rows, first) or [None]
-    if search is None or own is None or own.student.model != STUDENT:
+    students = student_lines(search, rows, first)
+    if search is None or not students or students[0].student.model != STUDENT:
         return None
-    lines = [_why(search, own.student), _counts(search), *(_other(line, own.engine) for line in others if line)]
+    own, *others = students
+    lines = [_why(search, own.student), _counts(search), *(_other(line, own.engine) for line in others)]
     return Card("Which student?", own.student.candidate, tuple(lines))
 
 

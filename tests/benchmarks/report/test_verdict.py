@@ -53,6 +53,15 @@ def test_latency_at_equal_map(bench: dict[str, Any]) -> None:
     assert cards(bench)["Latency at equal mAP?"].startswith("nothing else is as good")
 
 
+def test_a_rival_is_told_from_the_engine_by_paired_intervals(bench: dict[str, Any]) -> None:
+    chosen, rival = bench["rows"][4], bench["rows"][-2]
+    chosen.update(delta_low=-0.004, delta_high=-0.001)
+    rival.update(map=0.545, vs_student_low=-0.014, vs_student_high=-0.008)  # teacher-torch, within the interval of mAP
+    assert "teacher-torch" not in cards(bench)["Latency at equal mAP?"]
+    rival["vs_student_high"] = -0.003
+    assert "teacher-torch" in cards(bench)["Latency at equal mAP?"]
+
+
 @pytest.mark.parametrize(
     ("p90", "claim"),
     [(4.3, "student-torch is as fast, +0.2 points"), (2.0, "student-torch is 2.1× as fast, +0.2 points")],
