@@ -29,9 +29,21 @@ def teachers(recipe: Recipe, inputs: Mapping[str, Path]) -> tuple[ReadyTeacher, 
 
 
 def sizes(recipe: Recipe) -> list[int]:
-    """Return the input sizes of the student and all teachers, in pixels."""
-    trained = [recipe.student, *([recipe.teacher] if recipe.teacher else [])]
-    return sorted({each.model.image_px for each in trained} | {ready.image_px for ready in recipe.ready_teachers})
+    """Return the input sizes of all teachers, the student, and the students of the search, in pixels."""
+    searched = recipe.search.students.values.get("image_px", ()) if recipe.search else ()
+    return sorted({*_teacher_sizes(recipe), recipe.student.model.image_px, *searched})
+
+
+def unread(recipe: Recipe, *models: Model) -> tuple[str, ...]:
+    """Return patterns of the prepared images that a stage does not depend on if it runs the teachers and `models`."""
+    read = {*_teacher_sizes(recipe), *(model.image_px for model in models)}
+    return tuple(f"*.{px}.npy" for px in sizes(recipe) if px not in read)
+
+
+def _teacher_sizes(recipe: Recipe) -> set[int]:
+    """The input sizes of the teachers."""
+    trained = {recipe.teacher.model.image_px} if recipe.teacher else set()
+    return trained | {ready.image_px for ready in recipe.ready_teachers}
 
 
 def net(recipe: Recipe, inputs: Mapping[str, Path]) -> Path | None:

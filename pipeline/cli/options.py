@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline.runner.stage import Pipeline
 
 if TYPE_CHECKING:  # imported where a command needs it: torch takes seconds
+    from pipeline.recipe.device_list import DeviceList
     from pipeline.recipe.schema import Recipe
 
 RUNS, DIST = Path("runs"), Path("dist")
@@ -54,10 +55,15 @@ def find_result(recipe: str, what: str, files: Sequence[Path], command: str) -> 
     raise ValueError(f"{recipe}: expected its {what} at {places}, got none; run {command} first")
 
 
-def pipeline_of(recipe: Recipe, options: argparse.Namespace) -> Pipeline:
-    """Build the stages of a recipe, with the devices that the options name."""
-    from pipeline import stages
+def devices_of(options: argparse.Namespace) -> DeviceList | None:
+    """Read the devices that the options name."""
     from pipeline.recipe.device_list import read_device_list
 
-    devices = read_device_list(options.devices) if options.devices else None
-    return stages.pipeline(recipe, RUNS / recipe.name, frozenset(options.force), devices)
+    return read_device_list(options.devices) if options.devices else None
+
+
+def pipeline_of(recipe: Recipe, options: argparse.Namespace, finals: Path | None = None) -> Pipeline:
+    """Build the stages of a recipe, with the devices that the options name, and the result of its search."""
+    from pipeline import stages
+
+    return stages.pipeline(recipe, RUNS / recipe.name, frozenset(options.force), devices_of(options), finals)

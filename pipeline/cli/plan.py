@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pipeline.cli.options import add_recipe_options, pipeline_of, read_recipe
+from pipeline.cli.options import RUNS, add_recipe_options, devices_of, pipeline_of, read_recipe
 from pipeline.runner.stage import Decision
 from pipeline.runner.units import duration, size
+
+if TYPE_CHECKING:
+    from pipeline.recipe.schema import Recipe
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +24,9 @@ def run(options: argparse.Namespace) -> None:
     from pipeline.cli import costs
 
     recipe = read_recipe(options)
+    if recipe.search is not None:
+        print_search(recipe, options)
+        return
     pipeline = pipeline_of(recipe, options)
     decisions = pipeline.plan()
     data = decisions[0]
@@ -29,6 +36,18 @@ def run(options: argparse.Namespace) -> None:
         decisions = counted.plan()  # with the sizes of models that were not known before
     print("\n".join([*format_decisions(decisions), *texts]))
     print(format_total(decisions))
+
+
+def print_search(recipe: Recipe, options: argparse.Namespace) -> None:
+    """Print what is known of a recipe with a search: its finals only once the race has ended."""
+    from pipeline.search.finals import known_pipelines
+
+    planned: list[Decision] = []
+    for pipeline in known_pipelines(recipe, RUNS, devices_of(options)):
+        decisions = pipeline.plan()
+        planned += decisions
+        print("\n".join([f"{pipeline.folder}:", *format_decisions(decisions)]))
+    print(format_total(planned) + ("" if pipeline.folder.name == recipe.name else "; then the finals follow"))
 
 
 def format_decisions(decisions: Sequence[Decision]) -> list[str]:

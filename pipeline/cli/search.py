@@ -1,11 +1,18 @@
-"""search: time every candidate of the recipe's search untrained, and distil those that keep the budget in rungs."""
+"""search: find the student of a recipe: time every candidate untrained, distil the best in rungs, and bench three."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipeline.cli.options import RUNS, add_recipe_options, read_recipe
+from pipeline.cli.options import RUNS, add_recipe_options, devices_of, read_recipe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.recipe.schema import Recipe
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -16,44 +23,59 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Build and time the candidates, train those that keep the budget, and print both tables."""
-    from rich.console import Console
-
-    from pipeline.cli.plan import format_decisions, format_total
-    from pipeline.recipe.device_list import read_device_list
+    """Build and time the candidates, train those that keep the budget, print both tables, and bench the finalists."""
+    from pipeline.cli import plan, stages
     from pipeline.runner.progress import shown
     from pipeline.runner.speed import Expected
     from pipeline.search import race_stages
-    from pipeline.search.race_rows import read_race
-    from pipeline.search.rows import check_kept, read_screen
-    from pipeline.search.stages import RESULT
-    from pipeline.search.table import race_table, table
+    from pipeline.search.finals import folder_of
 
     recipe = read_recipe(options)
-    listed = read_device_list(options.devices) if options.devices else None
-    pipeline = race_stages.pipeline(recipe, RUNS / recipe.name, options.force, listed)
+    searching = race_stages.pipeline(recipe, folder_of(recipe, RUNS), options.force, devices_of(options))
     if options.plan:
-        decisions = pipeline.plan()
-        print("\n".join([*format_decisions(decisions), format_total(decisions)]))
+        plan.print_search(recipe, options)
         return
     if options.join:
         with shown() as progress:
-            race_stages.join(recipe, pipeline, progress(Expected(race_stages.RESULT)))
+            race_stages.join(recipe, searching, progress(Expected(race_stages.RESULT)))
         return
-    assert recipe.search is not None, "without a search there are no stages"
-    console = Console(width=None if sys.stdout.isatty() else 200)
     with shown() as progress:
-        pipeline.until(RESULT).run(progress)
-    screen = read_screen(pipeline.folder / RESULT)
-    console.print(table(screen.verdicts, list(dict.fromkeys(row.device for row in screen.rows))))
+        searching.until(race_stages.SCREEN).run(progress)
+    _print_screen(recipe, searching.folder)
+    with shown() as progress:
+        searching.run(progress)
+    _print_race(searching.folder)
+    stages.run_until(stages.LAST["bench"], argparse.Namespace(**{**vars(options), "force": [], "student": None}))
+
+
+def _print_screen(recipe: Recipe, folder: Path) -> None:
+    """Print the table of all candidates; raises ValueError if none keeps the budget."""
+    from pipeline.search.race_stages import SCREEN
+    from pipeline.search.rows import check_kept, read_screen
+    from pipeline.search.table import table
+
+    assert recipe.search is not None, "without a search there are no stages"
+    screen = read_screen(folder / SCREEN)
+    _console().print(table(screen.verdicts, list(dict.fromkeys(row.device for row in screen.rows))))
     check_kept(screen.verdicts, recipe.search)
     kept = [verdict for verdict in screen.verdicts if verdict.kept]
     print(f"{len(kept)} of {len(screen.verdicts)} candidates keep the budget; fastest is {kept[0].candidate}")
-    with shown() as progress:
-        pipeline.run(progress)
-    race = read_race(pipeline.folder / race_stages.RESULT)
-    console.print(race_table(race))
-    print(
-        f"First of the race is {race.ranking[0]}. Next: set student.model in the recipe to it, and run distill, "
-        "export, bench"
-    )
+
+
+def _print_race(folder: Path) -> None:
+    """Print the table of all that were trained, and who is in the finals."""
+    from pipeline.search.finalists import select_finalists
+    from pipeline.search.race_rows import read_race
+    from pipeline.search.race_stages import RESULT
+    from pipeline.search.table import race_table
+
+    race = read_race(folder / RESULT)
+    _console().print(race_table(race))
+    for candidate, roles in select_finalists(race).items():
+        print(f"finalist: {candidate} ({', '.join(roles)})")
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 200)

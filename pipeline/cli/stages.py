@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from export.bundle import bundle as bundles
 from export.errors import BundleError
 from mlkd.core.files import write_file
-from pipeline.cli.options import DIST, add_recipe_options, pipeline_of, read_recipe
+from mlkd.core.progress import Progress, silent
+from pipeline.cli.options import DIST, RUNS, add_recipe_options, devices_of, pipeline_of, read_recipe
 from pipeline.runner import ranks, result
+from pipeline.runner.speed import Expected
+from pipeline.runner.stage import Pipeline
+
+if TYPE_CHECKING:
+    from pipeline.recipe.schema import Recipe
 
 LAST = {  # the last stages of each command
     "distill": ("student", "baseline"),
@@ -22,23 +31,46 @@ LAST = {  # the last stages of each command
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of a command that runs stages."""
     add_recipe_options(parser)
+    parser.add_argument(
+        "--student", metavar="NAME", help="another finalist of the recipe's search: fastest, knee, best"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Run what the command needs and has not finished."""
+    run_until(LAST[options.command], options)
+
+
+def run_until(last: tuple[str, ...], options: argparse.Namespace) -> None:
+    """Run what these stages need and have not finished; for a recipe with a search that first, and its finals."""
     from pipeline import teachers
     from pipeline.runner.progress import shown
 
     recipe = read_recipe(options)
-    pipeline = pipeline_of(recipe, options).until(*LAST[options.command])
-    if not ranks.is_first():
-        pipeline.run()
-        return
-    with shown() as progress:
+    with shown() if ranks.is_first() else nullcontext(lambda _: silent) as progress:
+        recipe, pipeline = _found(recipe, last, options, progress)
         pipeline.run(progress)
+        if not ranks.is_first():
+            return
         teachers.log_maps(teachers.select_maps(recipe, pipeline.folder))
-        if options.command != "distill":
+        if last != LAST["distill"]:
             publish(pipeline.folder, DIST / recipe.name)
+
+
+def _found(
+    recipe: Recipe, last: tuple[str, ...], options: argparse.Namespace, show: Callable[[Expected], Progress]
+) -> tuple[Recipe, Pipeline]:
+    """The recipe with the student that its search has found, and the stages that are to run."""
+    finals = None
+    if options.student or recipe.search is not None:
+        from pipeline.search import finals as searching
+
+        if options.student:
+            recipe = searching.with_student(recipe, RUNS, options.student)
+        else:
+            exported = last != LAST["distill"]
+            recipe, finals = searching.run(recipe, RUNS, devices_of(options), show, exported=exported)
+    return recipe, pipeline_of(recipe, options, finals).until(*last)
 
 
 def publish(folder: Path, dist: Path) -> None:

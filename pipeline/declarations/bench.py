@@ -15,23 +15,24 @@ from pipeline import teachers
 from pipeline.declarations import body
 from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import Recipe
+from pipeline.references import other_finalists
 from pipeline.runner import result
 from pipeline.runner.stage import Stage
 
 RESULT = "devices.json"  # of the stage devices
 
 
-def bench(recipe: Recipe, here: DeviceEntry) -> Stage:
-    """`here` is this machine's entry in the list of devices."""
+def bench(recipe: Recipe, here: DeviceEntry, finals: Path | None = None) -> Stage:
+    """`here` is this machine's entry in the list of devices, and `finals` the result of a search."""
     timed = dataclasses.replace(recipe.bench, threads=here.threads or recipe.bench.threads)
     return Stage(
         name="bench",
-        run=body("bench", dataclasses.replace(recipe, bench=timed), here),
+        run=body("bench", dataclasses.replace(recipe, bench=timed), here, finals),
         version=6,
         reads=("data", *teachers.reads(recipe), "student", "baseline", "engines", "bundle", "references"),
         config={"bench": timed, "seed": recipe.seed, **_asked(here), **teachers.ready(recipe)},
         packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
-        outside=lambda: {**machine.identity(), **teachers.hashes(recipe)},
+        outside=lambda: {**machine.identity(), **teachers.hashes(recipe), **other_finalists.contents(finals)},
     )
 
 
@@ -42,15 +43,15 @@ def _asked(here: DeviceEntry) -> dict[str, Any]:
     return {"runtimes": here.runtimes, **said}
 
 
-def devices(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...]) -> Stage:
+def devices(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...], finals: Path | None = None) -> Stage:
     """What it has measured so far lies in `folder`/devices.work."""
     return Stage(
         name="devices",
-        run=body("devices", recipe.bench, recipe.seed, others, folder / "devices.work"),
+        run=body("devices", recipe.bench, recipe.seed, others, folder / "devices.work", finals),
         reads=("data", "bundle", "references", "bench"),
         version=2,
         config={"bench": recipe.bench, "seed": recipe.seed, "devices": others},
-        outside=partial(again, folder / "devices"),
+        outside=lambda: {**again(folder / "devices"), **other_finalists.contents(finals)},
     )
 
 

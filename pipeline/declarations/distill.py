@@ -50,6 +50,7 @@ def teacher(recipe: Recipe, teacher: Trained) -> Stage:
         name="teacher",
         run=body("teacher", recipe, teacher),
         reads=("data",),
+        unread=teachers.unread(recipe),
         config={**plain(teacher), "views": recipe.views, "seed": recipe.seed},
         version=5,  # fused step of the optimiser
         packages=PACKAGES,
@@ -66,6 +67,7 @@ def teacher_outputs(recipe: Recipe) -> Stage:
         name="teacher_outputs",
         run=body("teacher_outputs", recipe),
         reads=("data", *teachers.reads(recipe)),
+        unread=teachers.unread(recipe),
         config={
             "views": recipe.views,
             "seed": recipe.seed,
@@ -86,6 +88,7 @@ def student(recipe: Recipe) -> Stage:
         name="student",
         run=body("student", recipe),
         reads=("data", *live, "teacher_outputs"),
+        unread=teachers.unread(recipe, recipe.student.model),
         config={**plain(recipe.student), "seed": recipe.seed},
         version=7,  # fused step of the optimiser
         packages=PACKAGES,
@@ -112,6 +115,7 @@ def baseline(recipe: Recipe) -> Stage:
         name="baseline",
         run=body("baseline", recipe),
         reads=("data",),
+        unread=teachers.unread(recipe, model),
         config={"model": model, "training": training, "views": recipe.views, "seed": recipe.seed},
         version=5,  # fused step of the optimiser
         packages=PACKAGES,

@@ -1,4 +1,4 @@
-"""Declarations of the stages of `export`: onnx, precisions, engines, bundle, references."""
+"""Declarations of the stages of `export`: onnx, precisions, engines, bundle, references, and scores of a finalist."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pipeline.declarations import body
 from pipeline.recipe.reference_engines import select_engines
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.identity import plain
+from pipeline.runner.speed import Work
 from pipeline.runner.stage import Stage
 
 BUNDLED = ("torch", "timm", "onnx", "onnxruntime-gpu", "openvino", "nncf", "tensorrt-rtx-cu13", "numpy", "pillow")
@@ -98,4 +99,17 @@ def references(recipe: Recipe) -> Stage:
         },
         packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf"),
         outside=lambda: {**machine.identity(), **teachers.hashes(recipe)},
+    )
+
+
+def scores(recipe: Recipe) -> Stage:
+    """Of a finalist of a search, in place of references: those are measured with the chosen student."""
+    return Stage(
+        name="scores",
+        run=body("scores", recipe),
+        reads=("data", "student", "baseline"),
+        config={"thresholds": recipe.export.thresholds},
+        packages=("torch", "timm", "numpy"),
+        outside=machine.identity,
+        work=Work(unit_s=30.0, bytes=2_000_000),
     )

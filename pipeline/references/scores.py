@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,24 +23,24 @@ MODELS = ("teacher", "student", "baseline")  # teacher: the mean of all teachers
 FOLDER = "torch"
 
 
-def write(recipe: Recipe, context: Context) -> None:
+def write(recipe: Recipe, context: Context, models: Sequence[str] = MODELS) -> None:
     """Write the scores of test, and thresholds tuned on tune; scores that an interrupted run wrote are kept."""
     test, tune = (read_split(context.inputs["data"], name) for name in ("test", "tune"))
     folder = context.out / FOLDER
     folder.mkdir(exist_ok=True)
-    for done, model in enumerate(MODELS):
-        context.progress("test scores in torch", done, len(MODELS))
+    for done, model in enumerate(models):
+        context.progress("test scores in torch", done, len(models))
         scores, thresholds = _files(folder, model)
         if not scores.is_file():
             on_tune = _scores(recipe, context, model, tune)
             _save(thresholds, tune_thresholds(on_tune, tune.targets, recipe.export.thresholds, tune.label_mask))
             _save(scores, _scores(recipe, context, model, test))
-    context.progress("test scores in torch", len(MODELS), len(MODELS))
+    context.progress("test scores in torch", len(models), len(models))
 
 
-def read(references: Path) -> dict[str, ReferenceScores]:
-    """Read scores and thresholds by model from the folder of the stage references."""
-    paths = {model: _files(references / FOLDER, model) for model in MODELS}
+def read(references: Path, models: Sequence[str] = MODELS) -> dict[str, ReferenceScores]:
+    """Read scores and thresholds by model from the folder of the stage references, or of scores."""
+    paths = {model: _files(references / FOLDER, model) for model in models}
     return {
         model: ReferenceScores(np.load(scores), np.load(thresholds)) for model, (scores, thresholds) in paths.items()
     }

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ class Result:
     def bytes(self) -> int:
         """Total size of the files."""
         return sum(int(entry["bytes"]) for entry in self.files.values())
+
+    def content_without(self, unread: Collection[str]) -> str:
+        """Return the content for a reader that does not depend on files that match a pattern of `unread`."""
+        return digest(_hashes(self.files, unread)) if unread else self.content
 
 
 def read(folder: Path) -> Result | None:
@@ -88,8 +92,7 @@ def finish(partial: Path, folder: Path, *, seconds: float, volatile: tuple[str, 
         for file in sorted(partial.rglob("*"))
         if file.is_file() and file != partial / STARTED
     }
-    lasting = {path: f["sha256"] for path, f in files.items() if not any(fnmatch.fnmatch(path, v) for v in volatile)}
-    result = Result(identity, digest(lasting), round(seconds, 1), files)
+    result = Result(identity, digest(_hashes(files, volatile)), round(seconds, 1), files)
     os.sync()  # one call, because a stage may write thousands of small files
     write_json(partial / FINISHED, asdict(result), sort_keys=True)
     swap(partial, folder)
@@ -138,6 +141,11 @@ def remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _hashes(files: Mapping[str, Mapping[str, Any]], ignored: Collection[str]) -> dict[str, str]:
+    """The hashes of all files but those that match a pattern."""
+    return {path: f["sha256"] for path, f in files.items() if not any(fnmatch.fnmatch(path, v) for v in ignored)}
 
 
 def _size(file: str) -> int | None:

@@ -37,6 +37,7 @@ class Stage:
     run: Callable[[Context], None]
     prepare: Callable[[Progress], None] = lambda _: None  # before a run, and before its identity: fetches files
     reads: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()  # patterns of files in those results that the stage does not depend on
     config: Any = None  # dataclasses, JSON values, or a mapping of both
     version: int = 1  # raised when the code changes the result of equal inputs
     packages: tuple[str, ...] = ()
@@ -56,7 +57,7 @@ class Decision:
     seconds: float | None
     bytes: int | None
     reused: Path | None = None  # folder of another recipe whose result is taken instead of running the stage
-    content: str | None = None  # hash of the result that holds or is reused
+    result: Result | None = None  # that holds or is reused
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,14 @@ class Pipeline:
     def plan(self) -> list[Decision]:
         """Decide for every stage; one behind a stage that runs is counted as running, as its input may change."""
         decisions: list[Decision] = []
-        contents: dict[str, str] = {}  # of the results that hold or are reused
+        results: dict[str, Result] = {}  # that hold or are reused
         for stage in self.stages:
-            again = [name for name in stage.reads if name not in contents]
+            again = [name for name in stage.reads if name not in results]
+            contents = {} if again else {name: results[name].content_without(stage.unread) for name in stage.reads}
             decision = self._decide(stage, contents, f"{again[0]} runs first" if again else None)
             decisions.append(decision)
-            if decision.content is not None:
-                contents[stage.name] = decision.content
+            if decision.result is not None:
+                results[stage.name] = decision.result
         return decisions
 
     def run(self, progress: Callable[[Expected], Progress] = lambda _: silent) -> None:
@@ -179,12 +181,12 @@ class Pipeline:
         if why is None:
             why = self._reason(stage, last, contents)
             if why is not None and (found := self._other(stage, contents)):
-                return Decision(stage.name, False, why, 0.0, 0, found.folder, found.result.content)
+                return Decision(stage.name, False, why, 0.0, 0, found.folder, found.result)
         seconds = stage.work.seconds(stage.name, read_speeds(self.folder.parent))
         needed = last.bytes if last else stage.work.bytes
         needed = None if needed is None else needed + stage.work.work_bytes
-        content = last.content if last is not None and why is None else None
-        return Decision(stage.name, why is not None, why or "unchanged, skipped", seconds, needed, content=content)
+        holds = last if why is None else None
+        return Decision(stage.name, why is not None, why or "unchanged, skipped", seconds, needed, result=holds)
 
     def _other(self, stage: Stage, contents: Mapping[str, str]) -> reuse.Found | None:
         """Return the result that another recipe has of a stage, unless the stage is forced to run."""
@@ -214,13 +216,13 @@ class Pipeline:
         return {"version": stage.version, **{name: plain(part) for name, part in parts.items()}}
 
     def _contents(self, stage: Stage) -> dict[str, str]:
-        """Return the hashes of the finished results that a stage reads.  Raises StageError if one is missing."""
+        """Return the hashes of what a stage reads of finished results.  Raises StageError if one is missing."""
         contents = {}
         for name in stage.reads:
             finished = result.read(self.folder / name)
             if finished is None:
                 raise StageError(f"stage {name}: expected its result in {self.folder / name}, got none; run it first")
-            contents[name] = finished.content
+            contents[name] = finished.content_without(stage.unread)
         return contents
 
     def _partial(self, name: str) -> Path:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mlkd.core.groups import Groups
 from mlkd.core.intervals import Interval, difference_interval, map_interval
+from mlkd.core.metrics import mean_average_precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +64,25 @@ def rank(results: Sequence[Result], truth: Truth) -> list[Standing]:
 
 
 def promoted(standings: Sequence[Standing]) -> list[str]:
-    """Return the names of the better half, rounded up."""
-    return [standing.candidate for standing in standings[: (len(standings) + 1) // 2]]
+    """Return the names of the better half, rounded up, and of the highest mAP where it is not among them.
+
+    Many candidates that do not differ significantly would else leave only the fastest.
+    """
+    half = [standing.candidate for standing in standings[: (len(standings) + 1) // 2]]
+    best = max(standings, key=lambda standing: standing.select_map.value, default=None)
+    return half if best is None or best.candidate in half else [*half, best.candidate]
+
+
+def fastest_as_good(results: Sequence[Result], truth: Truth) -> str:
+    """Return the fastest candidate whose mAP is not significantly lower than the highest."""
+    mask = truth.label_mask
+    best = max(results, key=lambda result: mean_average_precision(result.scores, truth.targets, mask))
+
+    def is_worse(result: Result) -> bool:
+        return difference_interval(best.scores, result.scores, truth.targets, truth.groups, label_mask=mask).low > 0
+
+    alike = [result for result in results if result is best or not is_worse(result)]
+    return min(alike, key=lambda result: (result.p90_ms, result.candidate)).candidate
 
 
 def _order(first: Result, second: Result, truth: Truth) -> tuple[Result, Result] | None:

@@ -1,4 +1,4 @@
-"""The stages of a search that train: after the screen the teacher, its outputs, search/images and search/race."""
+"""The stages of a search that train: after the screen the teacher, its outputs, and race."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pipeline.search.rows import Verdict, check_kept, read_screen
 from pipeline.search.thinning import thin
 
 log = logging.getLogger(__name__)
-IMAGES, RESULT = f"{screening.FOLDER}/images", f"{screening.FOLDER}/race"
+SCREEN, RESULT = screening.RESULT, "race"
 
 
 def pipeline(
@@ -40,7 +40,7 @@ def pipeline(
     taught = stages.pipeline(recipe, folder).until("teacher_outputs").stages
     found = _found(recipe)
     learning = [stage for stage in taught if stage.name not in {one.name for one in screen}]
-    return Pipeline((*screen, *learning, _images(recipe, found), _race(recipe, found)), folder, frozenset(force))
+    return Pipeline((*screen, *learning, _race(recipe, found)), folder, frozenset(force))
 
 
 def join(recipe: Recipe, pipeline: Pipeline, progress: Progress) -> None:
@@ -51,7 +51,7 @@ def join(recipe: Recipe, pipeline: Pipeline, progress: Progress) -> None:
     """
     stage, folder = pipeline.stages[-1], pipeline.folder
     partial = folder / f"{RESULT}.partial"
-    reads = {name: found.content for name in stage.reads if (found := result.read(folder / name))}
+    reads = {name: found.content_without(stage.unread) for name in stage.reads if (found := result.read(folder / name))}
     started = partial / result.STARTED
     identity = result.read_json(started) if started.is_file() else {}
     if (identity.get("config"), identity.get("reads")) != (plain(stage.config), reads):
@@ -77,17 +77,6 @@ def _search(recipe: Recipe) -> Search:
     return recipe.search
 
 
-def _images(recipe: Recipe, found: Mapping[str, Candidate]) -> Stage:
-    return Stage(
-        name=IMAGES,
-        run=partial(_run_images, recipe, found),
-        reads=("data", screening.RESULT),
-        config={name: candidate.model.image_px for name, candidate in found.items()},
-        packages=("numpy", "pillow", "pillow-heif"),
-        work=Work(unit_s=30.0, bytes=500_000_000),
-    )
-
-
 def _race(recipe: Recipe, found: Mapping[str, Candidate]) -> Stage:
     """It reads the teacher itself as the stage student does."""
     training, search = recipe.student.training, _search(recipe)
@@ -96,7 +85,7 @@ def _race(recipe: Recipe, found: Mapping[str, Candidate]) -> Stage:
     return Stage(
         name=RESULT,
         run=partial(_run_race, recipe, found),
-        reads=("data", *live, "teacher_outputs", screening.RESULT, IMAGES),
+        reads=("data", *live, "teacher_outputs", screening.RESULT),
         config={"models": models, "training": training, "seed": recipe.seed, "minutes": search.minutes},
         packages=(*PACKAGES, "optuna"),
         outside=partial(_first_weights, found),
@@ -121,13 +110,6 @@ def _entrants(
     return {name: found[name] for name in names}, kept, dropped
 
 
-def _run_images(recipe: Recipe, found: Mapping[str, Candidate], context: Context) -> None:
-    from pipeline.search import images
-
-    entrants, _, _ = _entrants(recipe, found, context.inputs[screening.RESULT])
-    images.run({candidate.model.image_px for candidate in entrants.values()}, context)
-
-
 def _run_race(recipe: Recipe, found: Mapping[str, Candidate], context: Context, *, joins: bool = False) -> None:
     from pipeline.search import race  # torch and optuna take seconds
     from pipeline.search.objective import Setting
@@ -138,7 +120,7 @@ def _run_race(recipe: Recipe, found: Mapping[str, Candidate], context: Context, 
         training=recipe.student.training,
         views=recipe.views,
         seed=recipe.seed,
-        images=context.inputs[IMAGES],
+        images=context.inputs["data"],
         teacher_outputs=context.inputs["teacher_outputs"],
         teacher=teachers.net(recipe, context.inputs),
         features=features_folder(context),

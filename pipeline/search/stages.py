@@ -1,4 +1,4 @@
-"""The stages of a search: search/build/CANDIDATE → search/times → search/screen."""
+"""The stages of a search that train nothing: build/CANDIDATE → times → screen."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.device import machine
 from benchmarks.parsing import to_json
 from export.backends import OnnxRuntime
 from export.bundle import program
-from pipeline import stages
+from pipeline import stages, teachers
 from pipeline.declarations import body
 from pipeline.recipe.device_list import HERE, DeviceList
 from pipeline.recipe.reference_engines import select_engines
@@ -26,8 +26,7 @@ from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.search.candidates import Candidate, candidates
 from pipeline.search.rows import SCREEN, Row, Screen, judge, read_times
 
-FOLDER = "search"
-TIMES, RESULT = f"{FOLDER}/times", f"{FOLDER}/screen"
+TIMES, RESULT = "times", "screen"
 BENCH = Bench(reference_processes=1, queries=128, images=32, warm_up_s=1.0)  # brief: the finals are measured fully
 BUILD_S, TIMING_S = 5.0, 1.5  # until this machine has measured its own
 
@@ -50,7 +49,7 @@ def pipeline(
     devices = select_devices(search.devices, device_list)
     engines = screen_engines(recipe, devices)
     program_digest = functools.cache(program.digest)  # once for all builds: it reads every source
-    builds = {candidate.name: _build(candidate, engines, program_digest) for candidate in found}
+    builds = {candidate.name: _build(recipe, candidate, engines, program_digest) for candidate in found}
     screen = (*builds.values(), _times(recipe, builds, engines, devices), _screen(search))
     before = stages.pipeline(recipe, folder).until("data").stages
     return Pipeline((*before, *screen), folder, frozenset(force))
@@ -88,12 +87,13 @@ def screen_engines(recipe: Recipe, devices: Sequence[DeviceEntry]) -> tuple[Engi
     return selected
 
 
-def _build(candidate: Candidate, engines: Sequence[Engine], program_digest: Callable[[], str]) -> Stage:
+def _build(recipe: Recipe, candidate: Candidate, engines: Sequence[Engine], program_digest: Callable[[], str]) -> Stage:
     model = {name: value for name, value in plain(candidate.model).items() if name != "weights"}  # no time depends on
     return Stage(
-        name=f"{FOLDER}/build/{candidate.name}",
+        name=f"build/{candidate.name}",
         run=body("build", candidate.model, engines, room="pipeline.search"),
         reads=("data",),
+        unread=teachers.unread(recipe, candidate.model),
         config={"model": model, "engines": engines},
         packages=("torch", "timm", "onnx", "onnxscript", "onnxruntime-gpu", "openvino", "nncf", "numpy", "pillow"),
         outside=lambda: {"program": program_digest()},
@@ -111,6 +111,7 @@ def _times(
         name=TIMES,
         run=body("times", names, [engine.name for engine in engines], bench, devices, room="pipeline.search"),
         reads=("data", *names.values()),
+        unread=teachers.unread(recipe),
         config={"bench": bench, "devices": [dataclasses.replace(entry, retries=0, timeout_s=1.0) for entry in devices]},
         packages=("numpy", "pillow", "onnxruntime-gpu", "openvino"),
         outside=machine.identity if any(entry.host is None for entry in devices) else dict,

@@ -15,9 +15,16 @@ from pipeline.runner.stage import Pipeline
 
 
 def pipeline(
-    recipe: Recipe, folder: Path, force: frozenset[str] = frozenset(), device_list: DeviceList | None = None
+    recipe: Recipe,
+    folder: Path,
+    force: frozenset[str] = frozenset(),
+    device_list: DeviceList | None = None,
+    finals: Path | None = None,
 ) -> Pipeline:
-    """Build the stages of a recipe, with results in `folder`; those in `force` run again."""
+    """Build the stages of a recipe, with results in `folder`; those in `force` run again.
+
+    `finals` is the result of the search that found its student, whose other finalists are measured as well.
+    """
     here, others = (device_list.here, device_list.others) if device_list else (HERE, ())
     made_by = to_distill.recipe_hash(recipe)  # once: it reads the files of pretrained teachers
     stages = (
@@ -31,8 +38,8 @@ def pipeline(
         to_export.engines(recipe),
         to_export.bundle(recipe, made_by),
         to_export.references(recipe),
-        to_bench.bench(recipe, here),
-        *((to_bench.devices(recipe, folder, others),) if others else ()),
+        to_bench.bench(recipe, here, finals),
+        *((to_bench.devices(recipe, folder, others, finals),) if others else ()),
         to_bench.report(folder, here, devices=bool(others)),
     )
     work = estimates.work(recipe, folder, devices=len(others))

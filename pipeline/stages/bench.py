@@ -22,7 +22,7 @@ from mlkd.core.metrics import labels_without_positives
 from mlkd.data.prepared import Split, read_split
 from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import Recipe
-from pipeline.references import scores
+from pipeline.references import other_finalists, scores
 from pipeline.report_facts import agreement
 from pipeline.report_facts.gains import distillation, int8_gain, training
 from pipeline.report_facts.image_grid import grid
@@ -34,13 +34,16 @@ from pipeline.stages.engines import cost
 log = logging.getLogger(__name__)
 
 
-def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
-    """Engines and references through their own programs on this machine, and what distillation gave; bench.json."""
+def run(recipe: Recipe, here: DeviceEntry, finals: Path | None, context: Context) -> None:
+    """Engines and references through their own programs on this machine, and what distillation gave; bench.json.
+
+    `finals` is the result of the search that found the student.
+    """
     test = read_split(context.inputs["data"], "test")
     truth = truth_of(test)
     manifest = read_bundle(context.inputs["bundle"] / "bundle")
     reference_scores = scores.read(context.inputs["references"])
-    measured_bundles = bundles(context.inputs, reference_scores)
+    measured_bundles = bundles(context.inputs, reference_scores, finals)
     with closing(Local(dataclasses.replace(here, name=HERE.name))) as device:  # the report gives it its own name
         job = Job(device, truth, manifest.labels, recipe.bench, context.out, recipe.seed, context.progress)
         extra = references.in_torch(recipe, context, reference_scores)
@@ -62,6 +65,7 @@ def run(recipe: Recipe, here: DeviceEntry, context: Context) -> None:
         rows=measured.rows,
         distillation=compared,
         int8_gain=gain,
+        search=other_finalists.measured(finals, compared, truth, test.labels) if finals else None,
         freezing=cost(context.inputs["engines"]),
         training={net: training(context.inputs[net]) for net in scores.MODELS if net in context.inputs},
         findings=parse(list[Finding], read_json(context.inputs["data"] / "about.json")["findings"]),
@@ -86,13 +90,16 @@ def truth_of(test: Split) -> Truth:
     )
 
 
-def bundles(inputs: Mapping[str, Path], reference_scores: Mapping[str, ReferenceScores]) -> list[Bundle]:
-    """Return what is measured on every device: the bundle to deploy, then those of the references with their scores."""
+def bundles(
+    inputs: Mapping[str, Path], reference_scores: Mapping[str, ReferenceScores], finals: Path | None
+) -> list[Bundle]:
+    """Return what is measured on every device: the bundle to deploy, other finalists, and references, with scores."""
     folder = inputs["references"]
     deployed = Bundle(inputs["bundle"] / "bundle", "student", reference=reference_scores.get("student"))
     others, scored = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}")), references.scored(folder)
     return [
         deployed,
+        *other_finalists.bundles(finals),
         *(Bundle(path, path.name, "reference", reference_scores.get(path.name), scored) for path in others),
     ]
 

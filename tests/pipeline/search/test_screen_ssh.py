@@ -26,7 +26,7 @@ def test_a_candidate_is_timed_over_ssh(
     (place / "tiny.yaml").write_text(recipe)
     assert main(["search", "--recipe", "tiny.yaml", "--devices", "devices.yaml"]) == 0
     assert "1 of 1 candidates keep the budget" in capsys.readouterr().out
-    here, there = read_screen(place / "runs/tiny" / stages.RESULT).rows
+    here, there = read_screen(place / "runs/tiny.search" / stages.RESULT).rows
     assert (here.device, there.device) == ("this machine", "pi")
     assert there.megabytes == here.megabytes
     assert there.end_to_end_ms is not None

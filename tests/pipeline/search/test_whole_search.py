@@ -51,7 +51,7 @@ def is_screened(place: Path) -> None:
     assert row.end_to_end_ms is not None
     assert row.engine_ms is not None
     assert 0 < row.engine_ms.p50 < row.end_to_end_ms.p50 <= row.end_to_end_ms.p90 <= row.end_to_end_ms.p90_bound
-    manifest = read_bundle(place / "runs/tiny/search/build" / NAME / BUNDLE)
+    manifest = read_bundle(place / "runs/tiny.search/build" / NAME / BUNDLE)
     assert manifest.image_px == 40, "a size that the data stage has not prepared"
     assert row.megabytes == sum(manifest.files[file].bytes for file in manifest.engines[0].files) / 1e6
     float_bytes = manifest.files["models/fp32.onnx"].bytes

@@ -1,0 +1,215 @@
+"""The finals of a search: the best candidates are trained whole, and one of them is the student of the recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from benchmarks.parsing import parse, to_json
+from benchmarks.schema import STUDENT
+from benchmarks.sections import SearchResult
+from mlkd.core.progress import Progress
+from pipeline import stages
+from pipeline.declarations import export as to_export
+from pipeline.recipe.device_list import DeviceList
+from pipeline.recipe.schema import Recipe, Trained
+from pipeline.recipe.search import Search
+from pipeline.references import other_finalists
+from pipeline.runner import result
+from pipeline.runner.speed import Expected, Work
+from pipeline.runner.stage import Context, Pipeline, Stage
+from pipeline.search import race_stages
+from pipeline.search import stages as screening
+from pipeline.search.candidates import Candidate, candidates
+from pipeline.search.finalists import select_finalists
+from pipeline.search.race_rows import read_race
+from pipeline.search.rows import read_screen
+from pipeline.search.summary import search_result
+
+FINALS = "finals"  # the stage
+Show = Callable[[Expected], Progress]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """A candidate that is trained whole: its recipe, and the folder of the results."""
+
+    candidate: str
+    roles: tuple[str, ...]
+    p90_ms: float  # of the screen, on the slowest device
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """All stages of the recipe."""
+        return stages.pipeline(self.recipe, self.folder)
+
+    @property
+    def trained(self) -> Pipeline:
+        """The stages that train it, with and without a teacher."""
+        return self.pipeline.until("student", "baseline")
+
+    @property
+    def measurable(self) -> Pipeline:
+        """The stages that the bench of the chosen student needs."""
+        needed = self.pipeline.until("baseline", other_finalists.BUNDLE).stages
+        return Pipeline((*needed, to_export.scores(self.recipe)), self.folder)
+
+
+def folder_of(recipe: Recipe, runs: Path) -> Path:
+    """Return the folder of the search in the folder of all results."""
+    return runs / f"{recipe.name}.search"
+
+
+def select(recipe: Recipe, runs: Path) -> tuple[Final, ...]:
+    """Return the finalists of a race that has ended."""
+    from pipeline.search.objective import fit_training  # torch takes seconds
+
+    race, found = read_race(folder_of(recipe, runs) / race_stages.RESULT), _found(recipe)
+    p90_ms = {row.candidate: row.p90_ms for row in race.rows}
+    finals = []
+    for candidate, roles in select_finalists(race).items():
+        name, model = f"{recipe.name}.{roles[0]}", found[candidate].model
+        own = dataclasses.replace(
+            recipe,
+            name=name,
+            student=Trained(model=model, training=fit_training(recipe.student.training, model)),
+            baseline=fit_training(recipe.baseline, model),
+        )
+        finals.append(Final(candidate=candidate, roles=roles, p90_ms=p90_ms[candidate], recipe=own, folder=runs / name))
+    return tuple(finals)
+
+
+def run(
+    recipe: Recipe, runs: Path, device_list: DeviceList | None, show: Show, *, exported: bool
+) -> tuple[Recipe, Path]:
+    """Search, train the finalists, and choose one.
+
+    Args:
+        recipe: A recipe with a search.
+        runs: The folder of all results.
+        device_list: The devices that the search may name.
+        show: Makes the progress of a stage.
+        exported: Whether to export the other finalists, so that the chosen one can be measured beside them.
+
+    Returns:
+        The recipe with the chosen student, and the folder of the finals, which the bench reads.
+    """
+    folder = folder_of(recipe, runs)
+    race_stages.pipeline(recipe, folder, device_list=device_list).run(show)
+    finals = select(recipe, runs)
+    for final in finals:
+        final.trained.run(show)
+    decision(recipe, runs, finals, device_list).run(show)
+    chosen = read_chosen(folder / FINALS)
+    for final in finals:
+        if exported and final.candidate != chosen:
+            final.measurable.run(show)
+    return _with(recipe, finals, chosen), folder / FINALS
+
+
+def decision(recipe: Recipe, runs: Path, finals: Sequence[Final], device_list: DeviceList | None) -> Pipeline:
+    """The stages of the search until the one that chooses from the finalists."""
+    race = race_stages.pipeline(recipe, folder_of(recipe, runs), device_list=device_list)
+    stage = Stage(
+        name=FINALS,
+        run=partial(_choose, recipe, finals),
+        reads=("data", screening.RESULT, race_stages.RESULT),
+        config={final.candidate: final.roles for final in finals},
+        packages=("torch", "timm", "numpy"),
+        outside=lambda: {final.candidate: _content(final.folder / "student") for final in finals},
+        work=Work(unit_s=15.0, bytes=10_000),
+    )
+    return Pipeline((*race.stages, stage), race.folder).until(FINALS)
+
+
+def known_pipelines(recipe: Recipe, runs: Path, device_list: DeviceList | None) -> Iterator[Pipeline]:
+    """Return the pipelines of a search that are known: those of the finals once the race holds.
+
+    The last is that of the recipe with the chosen student, if it is known.
+    """
+    searching = race_stages.pipeline(recipe, folder_of(recipe, runs), device_list=device_list)
+    yield searching
+    if any(step.runs for step in searching.plan()):
+        return
+    finals = select(recipe, runs)
+    yield from (final.trained for final in finals)
+    choosing = decision(recipe, runs, finals, device_list)
+    yield choosing
+    if any(step.runs for step in choosing.plan()):
+        return
+    chosen = read_chosen(choosing.folder / FINALS)
+    yield from (final.measurable for final in finals if final.candidate != chosen)
+    yield stages.pipeline(_with(recipe, finals, chosen), runs / recipe.name, finals=choosing.folder / FINALS)
+
+
+def with_student(recipe: Recipe, runs: Path, student: str) -> Recipe:
+    """Return the recipe of a finalist, by its role or the name of the candidate.
+
+    Raises:
+        ValueError: There is no such finalist, or no search has ended.
+    """
+    if recipe.search is None or not (folder_of(recipe, runs) / race_stages.RESULT).is_dir():
+        raise ValueError(
+            f"{recipe.name}: expected a search that has ended for the student {student}, got none; run search"
+        )
+    finals = select(recipe, runs)
+    for final in finals:
+        if student in (*final.roles, final.candidate):
+            return final.recipe
+    known = ", ".join(f"{' and '.join(final.roles)} ({final.candidate})" for final in finals)
+    raise ValueError(f"student: expected a finalist, {known}, got {student!r}; name one of these")
+
+
+def _with(recipe: Recipe, finals: Sequence[Final], chosen: str) -> Recipe:
+    (own,) = (final.recipe for final in finals if final.candidate == chosen)
+    return dataclasses.replace(recipe, student=own.student, baseline=own.baseline)
+
+
+def read_chosen(finals: Path) -> str:
+    """Return the candidate that was chosen, from the folder of the stage."""
+    search = parse(SearchResult, result.read_json(finals / other_finalists.RESULT))
+    return next(student.candidate for student in search.students if student.model == STUDENT)
+
+
+def _content(folder: Path) -> str | None:
+    found = result.read(folder)
+    return found.content if found else None
+
+
+def _search(recipe: Recipe) -> Search:
+    assert recipe.search is not None, "only a recipe with a search has finals"
+    return recipe.search
+
+
+def _found(recipe: Recipe) -> dict[str, Candidate]:
+    return {one.name: one for one in candidates(_search(recipe), recipe.student.model)}
+
+
+def _choose(recipe: Recipe, finals: Sequence[Final], context: Context) -> None:
+    """Write the finalists, first the fastest of those whose mAP on select does not differ from the highest."""
+    from mlkd.data.prepared import read_split
+    from mlkd.training import evaluate
+    from pipeline.search.promotion import Result, Truth, fastest_as_good
+
+    split = read_split(context.inputs["data"], "select")
+    results = [
+        Result(
+            candidate=final.candidate,
+            p90_ms=final.p90_ms,
+            scores=evaluate.score_folder(final.folder / "student", split),
+        )
+        for final in finals
+    ]
+    truth = Truth(targets=split.targets, groups=split.clusters, label_mask=split.label_mask)
+    chosen = fastest_as_good(results, truth)
+    roles = {final.candidate: final.roles for final in finals}
+    screen, race = read_screen(context.inputs[screening.RESULT]), read_race(context.inputs[race_stages.RESULT])
+    search = search_result(_search(recipe), screen, race, _found(recipe), roles, chosen)
+    result.write_json(context.out / other_finalists.RESULT, to_json(search))
+    folders = {final.roles[0]: final.folder.name for final in finals if final.candidate != chosen}
+    result.write_json(context.out / other_finalists.FOLDERS, folders)
