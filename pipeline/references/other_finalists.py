@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.parsing import parse
 from benchmarks.sections import Distillation, SearchResult
-from mlkd.core.labels import Labels
 from pipeline.runner.result import read, read_json
 
 if TYPE_CHECKING:  # torch takes seconds, and a plan needs only `contents`
@@ -44,20 +43,25 @@ def bundles(finals: Path | None) -> list[Bundle]:
     ]
 
 
-def measured(finals: Path, chosen: Distillation, truth: Truth, labels: Labels) -> SearchResult:
+def measured(finals: Path, chosen: Distillation, truth: Truth) -> SearchResult:
     """Return the result of the search with the mAP of its finalists on test; that of the chosen one is known."""
+    from mlkd.core.metrics import mean_average_precision
     from pipeline.references import scores
-    from pipeline.report_facts.gains import distillation
+    from pipeline.report_facts.gains import paired_difference
+
+    def compare(at: Path) -> dict[str, Any]:
+        own = {model: one.scores for model, one in scores.read(at / SCORES, MODELS).items()}
+        maps = {
+            f"{model}_map": mean_average_precision(values, truth.targets, truth.label_mask)
+            for model, values in own.items()
+        }
+        return {**maps, **vars(paired_difference(own["student"], own["baseline"], truth))}
 
     search = parse(SearchResult, read_json(finals / RESULT))
-    folders, students = _folders(finals), []
-    for student in search.students:
-        compared = chosen
-        if student.model in folders:
-            own = scores.read(folders[student.model] / SCORES, MODELS)
-            compared = distillation({net: one.scores for net, one in own.items()}, truth, labels)
-        known = ("student_map", "baseline_map", "difference", "low", "high")
-        students.append(dataclasses.replace(student, **{name: getattr(compared, name) for name in known}))
+    known = ("student_map", "baseline_map", "difference", "low", "high")
+    values = {name: getattr(chosen, name) for name in known}
+    compared = {model: compare(at) for model, at in _folders(finals).items()}
+    students = [dataclasses.replace(one, **compared.get(one.model, values)) for one in search.students]
     return dataclasses.replace(search, students=students)
 
 

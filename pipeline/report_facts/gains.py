@@ -27,8 +27,8 @@ def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels
     positives = targets.sum(0)
     return Distillation(
         **maps,
-        **vars(_difference(scores["student"], scores["baseline"], truth)),
-        teacher_gain=_difference(scores["teacher"], scores["student"], truth),
+        **vars(paired_difference(scores["student"], scores["baseline"], truth)),
+        teacher_gain=paired_difference(scores["teacher"], scores["student"], truth),
         major=_by_role(scores, truth, truth.major),
         minor=_by_role(scores, truth, truth.minor),
         labels=[
@@ -40,7 +40,8 @@ def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels
     )
 
 
-def _difference(first: NDArray[np.float32], second: NDArray[np.float32], truth: Truth) -> PairedDifference:
+def paired_difference(first: NDArray[np.float32], second: NDArray[np.float32], truth: Truth) -> PairedDifference:
+    """Return mAP(first) - mAP(second) on the test images, from their scores (N, L)."""
     interval = difference_interval(first, second, truth.targets, truth.groups, label_mask=truth.label_mask)
     return PairedDifference(difference=interval.value, low=interval.low, high=interval.high)
 

@@ -65,7 +65,7 @@ def run(recipe: Recipe, here: DeviceEntry, finals: Path | None, context: Context
         rows=measured.rows,
         distillation=compared,
         int8_gain=gain,
-        search=other_finalists.measured(finals, compared, truth, test.labels) if finals else None,
+        search=other_finalists.measured(finals, compared, truth) if finals else None,
         freezing=cost(context.inputs["engines"]),
         training={net: training(context.inputs[net]) for net in scores.MODELS if net in context.inputs},
         findings=parse(list[Finding], read_json(context.inputs["data"] / "about.json")["findings"]),

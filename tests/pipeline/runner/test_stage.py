@@ -9,6 +9,7 @@ import pytest
 from mlkd.core.progress import silent
 from pipeline.runner import result
 from pipeline.runner.speed import FILE, Expected, Work, read_speeds
+from pipeline.runner.stage import Context, Pipeline, Stage
 from tests.helpers.recorder import Recorder
 
 
@@ -126,3 +127,38 @@ def test_what_is_recorded_can_be_checked_by_hand(recorder: Recorder) -> None:
         ["sha256sum", recorder.folder / "first/text.txt"], capture_output=True, text=True
     ).stdout.split()[0]
     assert facts["files"]["text.txt"]["sha256"] == listed
+
+
+def test_a_stage_does_not_run_again_for_files_that_it_does_not_depend_on(tmp_path: Path) -> None:
+    """Other sizes of the images train no teacher again; nor in another recipe, whose sizes are others."""
+    ran: list[str] = []
+
+    def line(folder: str, texts: dict[str, str]) -> Pipeline:
+        def write(context: Context) -> None:
+            for name, text in texts.items():
+                (context.out / name).write_text(text)
+
+        def learn(context: Context) -> None:
+            ran.append(folder)
+            (context.out / "net").write_text((context.inputs["data"] / "train.96.npy").read_text())
+
+        unread = tuple(name for name in texts if name not in ("train.96.npy", "labels"))
+        return Pipeline(
+            (
+                Stage(name="data", run=write, config=texts),
+                Stage(name="teacher", run=learn, reads=("data",), unread=unread),
+            ),
+            tmp_path / folder,
+        )
+
+    base = {"labels": "a", "train.96.npy": "96"}
+    line("one", base).run()
+    line("one", base | {"train.64.npy": "64"}).run()
+    line("one", base | {"train.64.npy": "32"}).run()
+    line("two", base | {"train.80.npy": "80"}).run()
+    assert ran == ["one"]
+    changed = line("two", base | {"labels": "b", "train.80.npy": "80"})
+    assert [decision.runs for decision in changed.plan()] == [True, True]
+    changed.run()
+    line("one", base | {"train.96.npy": "other"}).run()
+    assert ran == ["one", "two", "one"]

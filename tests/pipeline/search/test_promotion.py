@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.search.promotion import Result, Truth, promoted, rank
+from pipeline.search.promotion import Result, Truth, fastest_as_good, promoted, rank
 
 IMAGES = 60
 TARGETS = np.tile(np.array([[1], [0]], dtype=np.uint8), (IMAGES // 2, 1))
@@ -63,3 +63,22 @@ def test_unknown_labels_do_not_count() -> None:
     results = [result("slow", 3.0, PERFECT), result("fast", 2.0, half)]
     assert rank(results, Truth(targets=TARGETS, groups=EACH))[0].candidate == "slow"
     assert rank(results, Truth(targets=TARGETS, groups=EACH, label_mask=known))[0].candidate == "fast"
+
+
+def test_the_highest_map_goes_on_where_faster_ones_tie() -> None:
+    """Three fast candidates that are no worse by the interval would be the whole half."""
+    truth = Truth(targets=TARGETS, groups=(("one place",),) * IMAGES)
+    results = [result(name, ms, NEARLY) for name, ms in (("a", 1.0), ("b", 2.0), ("c", 3.0))]
+    results = [one if one.candidate != "b" else result("b", 2.0, WORST) for one in results]
+    results = [one if one.candidate != "a" else result("a", 1.0, WORST) for one in results]
+    standings = rank([*results, result("d", 4.0, WORST)], truth)
+    assert [one.candidate for one in standings] == ["a", "b", "c", "d"]
+    assert promoted(standings) == ["a", "b", "c"], "c has the highest mAP"
+
+
+def test_the_choice_is_the_fastest_of_those_that_are_not_significantly_worse() -> None:
+    truth = Truth(targets=TARGETS, groups=EACH)
+    results = [result("slow", 3.0, PERFECT), result("bad", 1.0, WORST), result("fast", 2.0, NEARLY)]
+    assert fastest_as_good(results, truth) == "fast"
+    assert fastest_as_good(results[:2], truth) == "slow"
+    assert fastest_as_good(results[:2], Truth(targets=TARGETS, groups=(("one place",),) * IMAGES)) == "bad"
