@@ -7,10 +7,12 @@ METHODS ?=
 SEEDS ?=
 DEVICES ?=
 THOROUGH ?=
+STUDENT ?=
 TESTS ?=
 
 RUN = .venv/bin/python -m pipeline
 OPTIONS = --recipe $(RECIPE) $(if $(DATA),--data "$(DATA)") $(if $(FORCE),--force $(FORCE)) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(THOROUGH),--thorough)
+OF = $(if $(STUDENT),--student $(STUDENT))
 UV = .venv/bin/uv
 # one thread a process, because the tests run in several; OpenMP's threads would fight for the cores
 TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
@@ -26,23 +28,24 @@ help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo "  RECIPE=scenes (or a .yaml file), DATA=FOLDER for recipes that read your images, FORCE=STAGE to run one again"
 	@echo "  DEVICES=devices.yaml to measure on other machines as well, THOROUGH=1 for ten minutes an engine"
+	@echo "  STUDENT=fastest for another finalist of a search (fastest, knee, best)"
 	@echo "  TESTS='--cov …' adds options to pytest"
 
 setup: .venv/.stamp  ## virtual environment with the locked packages
 
 distill: .venv/.stamp  ## train teacher, student and baseline
-	@$(RUN) distill $(OPTIONS)
+	@$(RUN) distill $(OPTIONS) $(OF)
 
 export: .venv/.stamp  ## write ONNX, engines and the bundle in dist/RECIPE
-	@$(RUN) export $(OPTIONS)
+	@$(RUN) export $(OPTIONS) $(OF)
 
 bench: .venv/.stamp  ## measure the bundle and write the report beside it
-	@$(RUN) bench $(OPTIONS)
+	@$(RUN) bench $(OPTIONS) $(OF)
 
 report: .venv/.stamp  ## write the report again from the measurements
-	@$(RUN) report $(OPTIONS)
+	@$(RUN) report $(OPTIONS) $(OF)
 
-search: .venv/.stamp  ## time many students on the devices, and train those that keep the budget in rungs
+search: .venv/.stamp  ## find the student that keeps a budget on the devices, and measure it beside two others
 	@$(RUN) search $(OPTIONS)
 
 compare: .venv/.stamp  ## train the student with every method and compare them

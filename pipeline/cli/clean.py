@@ -8,6 +8,7 @@ import shutil
 from pipeline.cli.options import RUNS
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.session import locked
+from pipeline.search.finalists import ROLES, SEARCH
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +17,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Remove the results of one recipe; dist/ stays."""
-    folder = RUNS / find_recipe(options.recipe).stem
-    if folder.is_dir():
-        with locked(folder):
-            shutil.rmtree(folder)
-    print(f"removed {folder}")
+    """Remove the results of one recipe, its search and their finalists; dist/ stays."""
+    name = find_recipe(options.recipe).stem
+    for folder in (RUNS / name, *(RUNS / f"{name}.{part}" for part in (SEARCH, *ROLES))):
+        if folder.is_dir():
+            with locked(folder):
+                shutil.rmtree(folder)
+            print(f"removed {folder}")

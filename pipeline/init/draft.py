@@ -73,6 +73,17 @@ student:
       # - {{kind: reviewkd, weight: 10, ramp_epochs: 0}}  # best for short training; two to three times slower
 # The baseline is trained like the student, but without a teacher.
 
+# `make search` finds the student that keeps a latency on your devices: set the budget, and uncomment the section.
+# search:
+#   max_p90_ms: 5.0  # end to end, on every device
+#   devices: [this machine]  # and names of devices.yaml
+#   students:
+#     backbone: [{student}, tf_efficientnet_lite1]
+#     image_px: {search_px}
+#     stages: [4, null]  # null: the whole backbone
+#     head: [{{kind: label_attention, embedding: 128}}, {{kind: pooled}}]
+#   minutes: 60  # of all trainings before the finals
+
 export:
   calibration_images: {calibration}
 {gates}
@@ -155,6 +166,7 @@ def recipe_text(surveyed: Survey) -> str:
         data=_data(surveyed.source),
         unlabelled=f"  # unlabelled: .  # also train on the {rest} images without tags\n" if rest else "",
         student=LITE0,
+        search_px=[round(scale.student_px * share / 16) * 16 for share in (2 / 3, 1, 4 / 3)],
         teacher_package=package_of(scale.teacher),
         student_package=package_of(LITE0),
         calibration=max(300, len(surveyed.result.labels)),  # they have to cover every label

@@ -6,7 +6,8 @@ import math
 
 from pipeline.search.race_rows import Race, RaceRow
 
-BEST, KNEE, FASTEST = "best", "knee", "fastest"
+SEARCH = "search"  # results are in runs/RECIPE.search, those of finalists in runs/RECIPE.ROLE
+ROLES = BEST, KNEE, FASTEST = "best", "knee", "fastest"
 LEAST = 3  # where the last rung has fewer, those that came next in the ranking are added
 
 

@@ -24,7 +24,7 @@ from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.search import race_stages
 from pipeline.search import stages as screening
 from pipeline.search.candidates import Candidate, candidates
-from pipeline.search.finalists import select_finalists
+from pipeline.search.finalists import SEARCH, select_finalists
 from pipeline.search.race_rows import read_race
 from pipeline.search.rows import read_screen
 from pipeline.search.summary import search_result
@@ -62,7 +62,7 @@ class Final:
 
 def folder_of(recipe: Recipe, runs: Path) -> Path:
     """Return the folder of the search in the folder of all results."""
-    return runs / f"{recipe.name}.search"
+    return runs / f"{recipe.name}.{SEARCH}"
 
 
 def select(recipe: Recipe, runs: Path) -> tuple[Final, ...]:

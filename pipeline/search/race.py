@@ -1,4 +1,4 @@
-"""Stage search/race: distil the candidates in rungs, and keep the better half of each.
+"""Stage race: distil the candidates in rungs, and keep the better half of each.
 
 The rungs are synchronous: all candidates are trained for one epoch before one of them is trained for two.  Optuna's
 own loop, `study.optimize`, takes a trial to its end before the next begins, so that the first would be compared with

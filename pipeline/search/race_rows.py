@@ -38,14 +38,14 @@ class RaceRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Race:
-    """The result of the stage search/race."""
+    """The result of the stage race."""
 
     rows: list[RaceRow]
     ranking: list[str]  # the best first; those that could not be trained for the first rung are not in it
 
 
 def read_race(folder: Path) -> Race:
-    """Read the result of the stage search/race from its folder."""
+    """Read the result of the stage race from its folder."""
     return parse(Race, read_json(folder / RACE))
 
 

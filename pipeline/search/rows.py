@@ -63,19 +63,19 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Screen:
-    """The result of the stage search/screen; verdicts begin with the lowest latency."""
+    """The result of the stage screen; verdicts begin with the lowest latency."""
 
     rows: list[Row]
     verdicts: list[Verdict]
 
 
 def read_screen(folder: Path) -> Screen:
-    """Read the result of the stage search/screen from its folder."""
+    """Read the result of the stage screen from its folder."""
     return parse(Screen, read_json(folder / SCREEN))
 
 
 def read_times(folder: Path) -> list[Row]:
-    """Read the result of the stage search/times from its folder."""
+    """Read the result of the stage times from its folder."""
     return parse(list[Row], read_json(folder / TIMES))
 
 

@@ -197,10 +197,10 @@ def test_threads_that_wait_leave_their_core_soon_unless_the_user_says_otherwise(
 
 
 def test_clean_removes_one_recipe(recipe: Path, tmp_path: Path) -> None:
-    for name in ("tiny", "other"):
+    for name in ("tiny", "tiny.search", "tiny.fastest", "tiny.v2", "other"):
         (tmp_path / "runs" / name / "data").mkdir(parents=True)
     assert main(["clean", "--recipe", "tiny.yaml"]) == 0
-    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["other"]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["other", "tiny.v2"]
 
 
 @pytest.mark.parametrize("command", ["choose", "doctor"])

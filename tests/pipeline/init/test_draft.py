@@ -11,9 +11,11 @@ import pytest
 from mlkd.core.progress import silent
 from mlkd.data import Folder
 from mlkd.data.prepared import read_split
+from mlkd.models.weights import PackageWeights
 from pipeline import stages
 from pipeline.init import draft, survey
 from pipeline.recipe.schema import load_recipe, read_recipe
+from pipeline.search.candidates import candidates
 from tests.helpers import layouts
 from tests.helpers.tagged_folder import tags, write_table
 
@@ -47,6 +49,20 @@ def test_the_commented_line_adds_images_without_tags(folder: Path, tmp_path: Pat
     Path(RECIPE).write_text(Path(RECIPE).read_text().replace("# unlabelled", "unlabelled"))
     train = load_recipe(RECIPE).data.read(tmp_path, silent).splits["train"]
     assert [sample.name for sample in train if not sample.labelled] == ["new/other.png"]
+
+
+def test_the_commented_section_is_a_search(folder: Path, init: Any) -> None:
+    init.accept(folder)
+    lines = Path(RECIPE).read_text().splitlines()
+    start = lines.index("# search:")
+    end = lines.index("", start)
+    section = [line.removeprefix("# ") for line in lines[start:end]]
+    recipe = read_recipe("\n".join([*lines[:start], *section, *lines[end:]]), Path("a.yaml"))
+    assert recipe.search is not None
+    found = candidates(recipe.search, recipe.student.model)
+    assert len(found) == 2 * 3 * 2 * 2
+    assert recipe.student.model in [one.model for one in found]
+    assert all(isinstance(one.model.weights, PackageWeights) for one in found)
 
 
 def test_look_writes_nothing(folder: Path, tmp_path: Path, init: Any) -> None:

@@ -33,5 +33,5 @@ def test_a_candidate_is_timed_over_ssh(
     (place / "devices.yaml").write_text(json.dumps({"devices": [board | {"host": "no-such-host.invalid"}]}))
     assert main(["search", "--recipe", "tiny.yaml", "--devices", "devices.yaml"]) == 2
     error = " ".join(capsys.readouterr().err.split())
-    assert "stage search/times: " in error
+    assert "stage times: " in error
     assert "expected a name that can be resolved" in error

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.schema import read_report
 from export.bundle.bundle import read_bundle
 from mlkd.models import checkpoint
 from pipeline.__main__ import main
+from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
 from pipeline.search import race_stages, stages
 from pipeline.search.race_rows import CANDIDATES, RACE
@@ -18,20 +20,47 @@ NAME = "test_resnet-40px-pooled"
 
 
 @pytest.mark.usefixtures("load_in_process")
-def test_a_whole_search(drawn: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_screen_and_a_race(drawn: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of two candidates one cannot be built; the other is trained."""
     students = "backbone: [test_resnet, no_such_model], image_px: 40, head: {kind: pooled}"
-    (place / "tiny.yaml").write_text(with_search(drawn, f"max_p90_ms: 1000, max_mb: 0.5, students: {{{students}}}"))
+    recipe = place / "tiny.yaml"
+    recipe.write_text(with_search(drawn, f"max_p90_ms: 1000, max_mb: 0.5, students: {{{students}}}"))
+    searching = race_stages.pipeline(load_recipe(str(recipe)), place / "runs/tiny.search")
+    searching.run()
+    is_screened(place)
+    race = searching.folder / race_stages.RESULT
+    assert checkpoint.read_facts(race / CANDIDATES / NAME / checkpoint.LAST)["step"] == 4, "one epoch"
+    joins_only_a_running_race(race, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("load_in_process")
+def test_a_whole_search(drawn: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From one command to a page with two students, and the other one by its name."""
+    students = "backbone: test_resnet, image_px: [32, 48], head: {kind: pooled}"
+    (place / "tiny.yaml").write_text(with_search(drawn, f"max_p90_ms: 1000, students: {{{students}}}"))
     assert main(["search", "--recipe", "tiny.yaml"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert f"1 of 2 candidates keep the budget; fastest is {NAME} candidate p90 ms epochs" in printed
-    assert f"finalist: {NAME} (best, fastest)" in printed
-    is_screened(place)
-    race = place / "runs/tiny.search" / race_stages.RESULT
-    assert checkpoint.read_facts(race / CANDIDATES / NAME / checkpoint.LAST)["step"] == 4, "one epoch"
-    assert main(["search", "--recipe", "tiny.yaml", "--plan"]) == 0
-    assert "nothing to do" in capsys.readouterr().out
-    joins_only_a_running_race(race, capsys)
+    assert "2 of 2 candidates keep the budget" in printed
+    assert printed.count("finalist: test_resnet-") == 2
+    report = read_report(result.read_json(place / "dist/tiny/report.json"))
+    assert report.search is not None
+    (chosen, other), role = report.search.students, report.search.students[1].roles[0]
+    assert (chosen.model, other.model) == ("student", role)
+    assert {row.name for row in report.rows if row.kind == "engine"} == {"onnxruntime-int8", f"{role}-onnxruntime-int8"}
+    assert all(row.status == "measured" for row in report.rows if row.kind == "engine")
+    for student in (chosen, other):
+        assert student.student_map is not None
+        assert student.low is not None
+    assert read_bundle(place / "dist/tiny").image_px == chosen.image_px
+    assert {point.candidate for point in report.search.screen} == {"test_resnet-32px-pooled", "test_resnet-48px-pooled"}
+    for command in (["search", "--plan"], ["plan"]):
+        assert main([*command, "--recipe", "tiny.yaml"]) == 0
+        assert "nothing to do" in capsys.readouterr().out
+    assert main(["export", "--recipe", "tiny.yaml", "--student", role]) == 0
+    assert read_bundle(place / f"dist/tiny.{role}").image_px == other.image_px
+    assert main(["export", "--recipe", "tiny.yaml", "--student", "largest"]) == 2
+    assert "expected a finalist" in capsys.readouterr().err
 
 
 def is_screened(place: Path) -> None:
