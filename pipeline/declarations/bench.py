@@ -28,7 +28,7 @@ def bench(recipe: Recipe, here: DeviceEntry, finals: Path | None = None) -> Stag
     return Stage(
         name="bench",
         run=body("bench", dataclasses.replace(recipe, bench=timed), here, finals),
-        version=6,
+        version=7,  # paired with the student of the bundle
         reads=("data", *teachers.reads(recipe), "student", "baseline", "engines", "bundle", "references"),
         config={"bench": timed, "seed": recipe.seed, **_asked(here), **teachers.ready(recipe)},
         packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
@@ -49,7 +49,7 @@ def devices(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...], final
         name="devices",
         run=body("devices", recipe.bench, recipe.seed, others, folder / "devices.work", finals),
         reads=("data", "bundle", "references", "bench"),
-        version=2,
+        version=3,
         config={"bench": recipe.bench, "seed": recipe.seed, "devices": others},
         outside=lambda: {**again(folder / "devices"), **other_finalists.contents(finals)},
     )
@@ -62,7 +62,7 @@ def report(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
         run=body("report", folder, here),
         reads=("bundle", "bench", *(("devices",) if devices else ())),
         config={"here": here.name, "power_mode": here.power_mode},
-        version=7,
+        version=8,
         packages=("jinja2", "pydantic", "resvg-py"),
         outside=partial(earlier, folder),
     )

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report.recommendation import Limits, pick
+from benchmarks.report.recommendation import NO_LIMITS, Limits, recommend
 from benchmarks.report.rows import place
 from benchmarks.schema import Row
 from benchmarks.sections import GridEntry, Mistake, Mistakes, PageImage
@@ -39,14 +39,16 @@ class PageImages:
     mistakes: Mistakes
 
 
-def grid(test: Split, manifest: Manifest, rows: Sequence[Row], scores: Path, *, seed: int) -> PageImages:
+def grid(
+    test: Split, manifest: Manifest, rows: Sequence[Row], scores: Path, *, seed: int, budget: Limits = NO_LIMITS
+) -> PageImages:
     """Choose the images of the page; `scores` holds ENGINE.npy (N, L) of the first device in `rows`.
 
     Half of the grid are images that engines disagree on, the rest are any.  Mistakes are those of the engine to
     deploy; where it has no scores, of the first that has.
     """
     decided = _read_scores(manifest, scores)
-    choice = pick([row for row in place(rows) if row.device == rows[0].device], Limits())
+    choice = recommend([row for row in place(rows) if row.device == rows[0].device], budget)
     engine = choice.chosen.name if choice else None
     chosen = choose([values >= thresholds for values, thresholds in decided.values()], len(test), seed)
     named = engine if engine in decided else next(iter(decided), None)

@@ -14,6 +14,7 @@ from benchmarks.measured_models import Bundle
 from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry, Local
 from benchmarks.report import figures
+from benchmarks.report.recommendation import budget_of
 from benchmarks.run import Job, run_bench
 from benchmarks.schema import VERSION, Report
 from benchmarks.sections import Agreement, Distillation, Finding, Int8Gain
@@ -51,7 +52,8 @@ def run(recipe: Recipe, here: DeviceEntry, finals: Path | None, context: Context
     compared = distillation({net: own.scores for net, own in reference_scores.items()}, truth, test.labels)
     gain = int8_gain(manifest, measured.rows)
     agreed, unchecked = _check_clock(measured_bundles, recipe.bench)
-    page = grid(test, manifest, measured.rows, context.out / "scores", seed=recipe.seed)
+    search = other_finalists.measured(finals, compared, truth) if finals else None
+    page = grid(test, manifest, measured.rows, context.out / "scores", seed=recipe.seed, budget=budget_of(search))
     notes = [*_notes(manifest), *references.notes(context.inputs["references"]), *_note_on_teachers(recipe)]
     notes += [*_notes_on_data(test), *unchecked]
     report = Report(
@@ -65,7 +67,7 @@ def run(recipe: Recipe, here: DeviceEntry, finals: Path | None, context: Context
         rows=measured.rows,
         distillation=compared,
         int8_gain=gain,
-        search=other_finalists.measured(finals, compared, truth) if finals else None,
+        search=search,
         freezing=cost(context.inputs["engines"]),
         training={net: training(context.inputs[net]) for net in scores.MODELS if net in context.inputs},
         findings=parse(list[Finding], read_json(context.inputs["data"] / "about.json")["findings"]),

@@ -10,13 +10,14 @@ from typing import TypeVar
 from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry
 from benchmarks.report import CARD, render, write_card
-from benchmarks.schema import DeviceResult, Report, Row, ScoreSource, read_report
+from benchmarks.schema import STUDENT, DeviceResult, Report, Row, ScoreSource, read_report
+from benchmarks.sections import Screened
 from export.bundle.bundle import Manifest, Parts, parts_of, write_bundle
 from pipeline.declarations.bench import RESULT, earlier
 from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context
 
-T = TypeVar("T", Row, ScoreSource)
+T = TypeVar("T", Row, ScoreSource, Screened)
 REPORTS = ("report.html", "report.md", "report.json", "report.schema.json", "chart.svg", "chart.png")
 
 
@@ -56,6 +57,8 @@ def _rename(measured: Report, here: DeviceEntry) -> Report:
     return dataclasses.replace(
         measured,
         devices=[dataclasses.replace(own, name=here.name, power_mode=here.power_mode), *others],
+        search=measured.search
+        and dataclasses.replace(measured.search, screen=[renamed(point) for point in measured.search.screen]),
         rows=[
             dataclasses.replace(renamed(row), map_from=row.map_from and renamed(row.map_from)) for row in measured.rows
         ],
@@ -68,7 +71,11 @@ def _measured_manifest(manifest: Manifest, measured: Report) -> Manifest:
     p50 = {
         row.name: row.end_to_end_ms.p50
         for row in measured.rows
-        if row.device == here.name and row.status == "measured" and row.end_to_end_ms and not row.built_here
+        if row.device == here.name
+        and row.model == STUDENT
+        and row.status == "measured"
+        and row.end_to_end_ms
+        and not row.built_here
     }
     engines = tuple(dataclasses.replace(engine, p50_ms=p50.get(engine.name)) for engine in manifest.engines)
     keys = ("cpu", "architecture", "cores", "os", "gpus", "driver", "runtimes")
