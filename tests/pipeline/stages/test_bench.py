@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from benchmarks.config import Bench
 from benchmarks.remote import DeviceEntry
 from benchmarks.schema import DeviceFacts, Report, Row, ScoreSource
+from benchmarks.sections import Screened, SearchResult
 from export.backends import OnnxRuntime
 from mlkd.core.labels import Labels
 from mlkd.data.prepared import Split
@@ -37,10 +39,15 @@ def measured() -> Report:
             ran("shipped", p90=9.5, device="pi"),
             ran("absent", p90=9.5, device="pi"),
         ],
+        search=SearchResult(
+            screen=[Screened(candidate="small", device=device, kept=True) for device in ("here", "pi")]
+        ),
     )
 
 
 def test_only_an_engine_as_deployed_gets_its_latency_here_into_the_manifest(measured: Report) -> None:
+    other = dataclasses.replace(measured.rows[0], model="fastest", name="rebuilt")
+    measured = dataclasses.replace(measured, rows=[*measured.rows, other])
     published = report._measured_manifest(bundles.manifest(*ENGINES), measured)
     assert [engine.p50_ms for engine in published.engines] == [2.5, None, None]
     assert published.measured
@@ -60,6 +67,8 @@ def test_a_new_name_of_this_machine_is_everywhere(measured: Report) -> None:
     assert renamed.devices[0].power_mode == "quiet"
     assert [row.device for row in renamed.rows] == ["desk"] * 4 + ["pi"] * 2
     assert renamed.rows[4].map_from == ScoreSource(device="desk"), "the mAP of that row is from here"
+    assert renamed.search is not None
+    assert [point.device for point in renamed.search.screen] == ["desk", "pi"]
 
 
 @pytest.mark.parametrize("absent", [True, False])
