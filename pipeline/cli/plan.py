@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.options import RUNS, add_recipe_options, devices_of, pipeline_of, read_recipe
@@ -42,12 +43,16 @@ def print_search(recipe: Recipe, options: argparse.Namespace) -> None:
     """Print what is known of a recipe with a search: its finals only once the race has ended."""
     from pipeline.search.finals import known_pipelines
 
-    planned: list[Decision] = []
+    planned: dict[tuple[Path, str], Decision] = {}
     for pipeline in known_pipelines(recipe, RUNS, devices_of(options)):
-        decisions = pipeline.plan()
-        planned += decisions
-        print("\n".join([f"{pipeline.folder}:", *format_decisions(decisions)]))
-    print(format_total(planned) + ("" if pipeline.folder.name == recipe.name else "; then the finals follow"))
+        new = {(pipeline.folder, step.stage): step for step in pipeline.plan()}
+        shown = [step for key, step in new.items() if key not in planned]
+        print("\n".join([f"{pipeline.folder}:", *format_decisions(shown)]))
+        planned |= new
+    print(
+        format_total(list(planned.values()))
+        + ("" if pipeline.folder.name == recipe.name else "; then the finals follow")
+    )
 
 
 def format_decisions(decisions: Sequence[Decision]) -> list[str]:
