@@ -39,7 +39,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     def measure(entries: list[DeviceEntry], run_bench: Callable[[Job, Any], Any]) -> list[dict[str, Any]]:
         monkeypatch.setattr("pipeline.stages.devices.run_bench", run_bench)
         (tmp_path / "out").mkdir(exist_ok=True)
-        devices.run(Bench(), 0, entries, tmp_path / "work", Context(tmp_path / "out", inputs, silent))
+        devices.run(Bench(), 0, entries, tmp_path / "work", None, Context(tmp_path / "out", inputs, silent))
         return list(json.loads((tmp_path / "out" / devices.RESULT).read_text()))
 
     return measure
@@ -65,15 +65,16 @@ def test_one_that_breaks_in_any_way_spoils_no_other(measure: Callable[..., list[
 
 
 def test_a_new_bench_here_is_no_reason_to_measure_elsewhere_again(tmp_path: Path) -> None:
-    def key(bench: str, bundle: str) -> str:
+    def key(bench: str, bundle: str, other: str = "") -> str:
         for name, content in {"bench": bench, "bundle": bundle}.items():
             (tmp_path / name).mkdir(exist_ok=True)
             facts = {"identity": {}, "content": content, "seconds": 1, "files": {}}
             (tmp_path / name / "stage.json").write_text(json.dumps(facts))
         inputs = {name: tmp_path / name for name in ("bench", "bundle")}
-        return devices._key(DeviceEntry(name="a", host="a"), Bench(), 0, inputs)
+        return devices._key(DeviceEntry(name="a", host="a"), Bench(), 0, inputs, {"finals": other})
 
     assert key("1", "1") == key("2", "1") != key("2", "2")
+    assert key("1", "1", other="1") != key("1", "1", other="2"), "another finalist of a search"
 
 
 @pytest.mark.parametrize(
