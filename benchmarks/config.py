@@ -21,7 +21,7 @@ class Bench:
     least_s: float = 0.0  # a process runs until it has both
     threads: int = 1
     images: int = 64  # of the test set, decoded again in every query
-    warm_up_s: float = 5.0
+    warm_up_s: float = 3.0
     throughput: bool = False  # search for the best batch and streams, half a minute an engine
     all_references: bool = False  # besides the teacher's engines the baseline's, and teacher and student in torch
     torch_compile: bool = False  # time the student compiled by torch as well; needs a C++ compiler
