@@ -56,6 +56,7 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
     """
     module = Scores(reparameterize_model(copy.deepcopy(tagger).cpu().eval())).eval()
     _share_positions(module)
+    _ease_decomposition(module)
     _check_labels(module, labels, image_px)
     model = _export(module, image_px)
     graph.fold_constants(model)
@@ -80,6 +81,15 @@ def _share_positions(module: nn.Module) -> None:
     names = [name for name, part in module.named_modules() if isinstance(part, PositionalEncodingFourier)]
     for name in names:
         module.set_submodule(name, SharedPositions(module.get_submodule(name)))
+
+
+def _ease_decomposition(module: nn.Module) -> None:
+    """torch takes a quarter longer to decompose what needs gradients and activations that change their input."""
+    module.requires_grad_(False)
+    part: Any
+    for part in module.modules():
+        if hasattr(part, "inplace"):
+            part.inplace = False
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from timm.utils.model import reparameterize_model
 
 from benchmarks.parsing import to_json
 from export.bundle.bundle import Manifest
@@ -21,7 +20,6 @@ from mlkd.data.prepared import read_split
 from mlkd.models.batch_norms import settle
 from mlkd.models.config import Model
 from mlkd.models.cost import cost
-from mlkd.models.folded import fold_batch_norms
 from mlkd.models.network import TaggerNet
 from pipeline.recipe.schema import Engine
 from pipeline.references.model_bundle import Material, attempt, write_model_bundle
@@ -62,16 +60,10 @@ def _build(model: Model, engines: Sequence[Engine], context: Context) -> Built:
 
 
 def _tagger(model: Model, labels: int, images: NDArray[np.uint8]) -> TaggerNet:
-    """The model, changed so that its export takes half the time and gives the same graph but for names."""
     torch.manual_seed(0)
     tagger = model.build(labels, pretrained=False)
     settle(tagger, images)  # with statistics that suit no image, activations would vanish or overflow int8
-    folded = fold_batch_norms(reparameterize_model(tagger)).requires_grad_(False)
-    module: Any
-    for module in folded.modules():
-        if hasattr(module, "inplace"):
-            module.inplace = False  # torch decomposes such activations slowly
-    return folded
+    return tagger
 
 
 def _choose(count: int, most: int) -> list[int]:
