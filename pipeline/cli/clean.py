@@ -8,7 +8,6 @@ import shutil
 from pipeline.cli.options import RUNS
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.session import locked
-from pipeline.search.finalists import ROLES, SEARCH
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +17,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Remove the results of one recipe, its search and their finalists; dist/ stays."""
+    from pipeline.search.finalists import ROLES, SEARCH  # numpy takes time
+
     name = find_recipe(options.recipe).stem
     for folder in (RUNS / name, *(RUNS / f"{name}.{part}" for part in (SEARCH, *ROLES))):
         if folder.is_dir():

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.parsing import parse
-from benchmarks.sections import Distillation, SearchResult
 from pipeline.runner.result import read, read_json
 
-if TYPE_CHECKING:  # torch takes seconds, and a plan needs only `contents`
+if TYPE_CHECKING:  # torch and numpy take time, and a plan needs only `contents`
     from benchmarks.accuracy import Truth
     from benchmarks.measured_models import Bundle
+    from benchmarks.sections import Distillation, SearchResult
 
 RESULT, FOLDERS = "finals.json", "folders.json"  # a SearchResult, and by model the folder beside the search's
 BUNDLE, SCORES = "bundle", "scores"  # the stages of a finalist that are measured
@@ -45,6 +44,8 @@ def bundles(finals: Path | None) -> list[Bundle]:
 
 def measured(finals: Path, chosen: Distillation, truth: Truth) -> SearchResult:
     """Return the result of the search with the mAP of its finalists on test; that of the chosen one is known."""
+    from benchmarks.parsing import parse
+    from benchmarks.sections import SearchResult
     from mlkd.core.metrics import mean_average_precision
     from pipeline.references import scores
     from pipeline.report_facts.gains import paired_difference
