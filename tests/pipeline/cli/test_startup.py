@@ -46,7 +46,8 @@ def finish(recipe: Recipe, folder: Path) -> None:
     line = stages.pipeline(recipe, folder).until("student", "baseline")
     for stage in line.stages:
         (folder / stage.name).mkdir(exist_ok=True)
-        contents = {name: name for name in stage.reads}
+        read = {name: result.read(folder / name) for name in stage.reads}
+        contents = {name: one.content_without(stage.unread) for name, one in read.items() if one}
         facts = {"identity": line._identity(stage, contents), "content": stage.name, "seconds": 1.0, "files": {}}
         result.write_json(folder / stage.name / "stage.json", facts)
     for trained in (recipe.teacher, recipe.student):
