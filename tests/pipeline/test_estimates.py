@@ -48,7 +48,7 @@ def test_stored_features_are_not_computed_again(recipe: Recipe, tmp_path: Path) 
 
 def test_the_kind_of_work_names_the_model(recipe: Recipe, tmp_path: Path) -> None:
     work = estimates.work(recipe, tmp_path)
-    assert work["student"].kind.startswith("tf_efficientnet_lite0 (4 stages) 96 px 4 frozen ")
+    assert work["student"].kind.startswith("tf_efficientnet_lite0 (4 stages) 80 px 4 frozen ")
     model = replace(recipe.student.model, image_px=128)
     larger = estimates.work(replace(recipe, student=replace(recipe.student, model=model)), tmp_path)
     changed = {name for name in work if work[name].kind != larger[name].kind}
