@@ -18,7 +18,6 @@ from mlkd.core.progress import silent
 from mlkd.data import Folder
 from mlkd.data.prepared import read_split
 from mlkd.models import checkpoint
-from mlkd.models.config import Model
 from mlkd.teachers import onnx
 from mlkd.teachers.cache import TeacherOutputs
 from mlkd.training import evaluate
@@ -26,10 +25,8 @@ from pipeline import stages, teachers
 from pipeline.__main__ import main
 from pipeline.cli import costs
 from pipeline.declarations.distill import recipe_hash
-from pipeline.recipe.grid import Grid
 from pipeline.recipe.reader import ConfigError
 from pipeline.recipe.schema import Recipe, load_recipe
-from pipeline.recipe.search import Search
 from pipeline.references import scores as floats
 from pipeline.runner.identity import plain
 from pipeline.runner.stage import Context
@@ -220,23 +217,6 @@ def test_stages_and_sizes_follow_the_teachers(write: Write, tmp_path: Path) -> N
         assert teachers.alone(recipe, inputs) == alone
     Labels(LABELS.names[::-1]).write(tmp_path / "labels.json")
     assert teachers.alone(write(net), inputs) is None, "its engines would have other columns than the data"
-
-
-def test_sizes_of_a_search_and_which_of_them_a_stage_depends_on(write: Write) -> None:
-    recipe = write(train=True)
-    assert teachers.unread(recipe) == ("*.32.npy",)
-    students = Grid[Model]({"image_px": (24, 32, 64)})
-    recipe = replace(recipe, search=Search(max_mb=1.0, students=students))
-    assert teachers.sizes(recipe) == [24, 32, 48, 64]
-    unread = {
-        stage.name: stage.unread
-        for stage in stages.pipeline(recipe, Path("runs/tiny")).until("student", "baseline").stages
-    }
-    others = ("*.24.npy", "*.64.npy")
-    of_teachers = ("*.24.npy", "*.32.npy", "*.64.npy")
-    assert unread == {
-        "data": (), "teacher": of_teachers, "teacher_outputs": of_teachers, "student": others, "baseline": others,
-    }  # fmt: skip
 
 
 def test_a_loss_on_stage_maps_reads_the_trained_teacher(write: Write) -> None:
