@@ -66,7 +66,7 @@ def _found(
         from pipeline.search import finals as searching
 
         if options.student:
-            recipe = searching.with_student(recipe, RUNS, options.student)
+            recipe = searching.with_student(recipe, RUNS, devices_of(options), options.student)
         else:
             exported = last != LAST["distill"]
             recipe, finals = searching.run(recipe, RUNS, devices_of(options), show, exported=exported)

@@ -147,15 +147,20 @@ def known_pipelines(recipe: Recipe, runs: Path, device_list: DeviceList | None) 
     yield stages.pipeline(_with(recipe, finals, chosen), runs / recipe.name, finals=choosing.folder / FINALS)
 
 
-def with_student(recipe: Recipe, runs: Path, student: str) -> Recipe:
+def with_student(recipe: Recipe, runs: Path, device_list: DeviceList | None, student: str) -> Recipe:
     """Return the recipe of a finalist, by its role or the name of the candidate.
 
     Raises:
-        ValueError: There is no such finalist, or no search has ended.
+        ValueError: There is no such finalist, or no search of this recipe has ended.
     """
-    if recipe.search is None or not (folder_of(recipe, runs) / race_stages.RESULT).is_dir():
+    if recipe.search is None:
+        raise ValueError(f"student: expected a recipe with a search, got {recipe.name}, which has none; leave it out")
+    steps = race_stages.pipeline(recipe, folder_of(recipe, runs), device_list=device_list).plan()
+    waiting = next((step for step in steps if step.runs), None)
+    if waiting is not None:
         raise ValueError(
-            f"{recipe.name}: expected a search that has ended for the student {student}, got none; run search"
+            f"student: expected a search of {recipe.name} that has ended, got one whose stage {waiting.stage} has to "
+            f"run ({waiting.why}); run search first"
         )
     finals = select(recipe, runs)
     for final in finals:

@@ -143,18 +143,23 @@ def test_plan_knows_the_finals_once_the_race_has_ended(made: Finals) -> None:
 
 
 def test_another_finalist_by_name(made: Finals) -> None:
+    without = dataclasses.replace(made.recipe, search=None)
     with pytest.raises(
-        ValueError, match="tiny: expected a search that has ended for the student fastest, got none; run"
+        ValueError, match="student: expected a recipe with a search, got tiny, which has none; leave it"
     ):
-        finals.with_student(made.recipe, made.runs, "fastest")
+        finals.with_student(without, made.runs, None, "fastest")
+    with pytest.raises(
+        ValueError, match=r"of tiny that has ended, got one whose stage data has to run \(no result yet\)"
+    ):
+        finals.with_student(made.recipe, made.runs, None, "fastest")
     made.run(exported=False)
     for name in ("fastest", NAMES[32]):
-        recipe = finals.with_student(made.recipe, made.runs, name)
+        recipe = finals.with_student(made.recipe, made.runs, None, name)
         assert (recipe.name, recipe.student.model.image_px) == ("tiny.fastest", 32)
     with pytest.raises(
         ValueError, match=r"student: expected a finalist, best \(.*\), knee \(.*\), fastest \(.*got 'large'"
     ):
-        finals.with_student(made.recipe, made.runs, "large")
+        finals.with_student(made.recipe, made.runs, None, "large")
 
 
 def test_another_training_of_a_finalist_is_chosen_from_and_measured_again(made: Finals) -> None:
@@ -163,7 +168,9 @@ def test_another_training_of_a_finalist_is_chosen_from_and_measured_again(made: 
     assert before["finals"].keys() == {"finals", "best bundle", "best scores", "fastest bundle", "fastest scores"}
     assert all(before["finals"].values())
     assert other_finalists.contents(folder) == before
-    made.student(finals.with_student(made.recipe, made.runs, "knee"), made.runs / "tiny.fastest").until("bundle").run()
+    made.student(finals.with_student(made.recipe, made.runs, None, "knee"), made.runs / "tiny.fastest").until(
+        "bundle"
+    ).run()
     after = other_finalists.contents(folder)
     assert [name for name in before["finals"] if before["finals"][name] != after["finals"][name]] == ["fastest bundle"]
 
