@@ -11,11 +11,10 @@ from typing import Any
 
 from benchmarks.config import DeviceEntry
 from benchmarks.device import machine
-from pipeline import teachers
+from pipeline import finals_folder, teachers
 from pipeline.declarations import body
 from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import Recipe
-from pipeline.references import other_finalists
 from pipeline.runner import result
 from pipeline.runner.stage import Stage
 
@@ -32,7 +31,7 @@ def bench(recipe: Recipe, here: DeviceEntry, finals: Path | None = None) -> Stag
         reads=("data", *teachers.reads(recipe), "student", "baseline", "engines", "bundle", "references"),
         config={"bench": timed, "seed": recipe.seed, **_asked(here), **teachers.ready(recipe)},
         packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
-        outside=lambda: {**machine.identity(), **teachers.hashes(recipe), **other_finalists.contents(finals)},
+        outside=lambda: {**machine.identity(), **teachers.hashes(recipe), **finals_folder.contents(finals)},
     )
 
 
@@ -51,7 +50,7 @@ def devices(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...], final
         reads=("data", "bundle", "references", "bench"),
         version=3,
         config={"bench": recipe.bench, "seed": recipe.seed, "devices": others},
-        outside=lambda: {**again(folder / "devices"), **other_finalists.contents(finals)},
+        outside=lambda: {**again(folder / "devices"), **finals_folder.contents(finals)},
     )
 
 

@@ -12,12 +12,11 @@ from benchmarks.parsing import parse, to_json
 from benchmarks.schema import STUDENT
 from benchmarks.sections import SearchResult
 from mlkd.core.progress import Progress
-from pipeline import stages
+from pipeline import finals_folder, stages
 from pipeline.declarations import export as to_export
 from pipeline.recipe.device_list import DeviceList
 from pipeline.recipe.schema import Recipe, Trained
 from pipeline.recipe.search import Search
-from pipeline.references import other_finalists
 from pipeline.runner import result
 from pipeline.runner.speed import Expected, Work
 from pipeline.runner.stage import Context, Pipeline, Stage
@@ -56,7 +55,7 @@ class Final:
     @property
     def measurable(self) -> Pipeline:
         """The stages that the bench of the chosen student needs."""
-        needed = self.pipeline.until("baseline", other_finalists.BUNDLE).stages
+        needed = self.pipeline.until("baseline", finals_folder.BUNDLE).stages
         return Pipeline((*needed, to_export.scores(self.recipe)), self.folder)
 
 
@@ -177,7 +176,7 @@ def _with(recipe: Recipe, finals: Sequence[Final], chosen: str) -> Recipe:
 
 def read_chosen(finals: Path) -> str:
     """Return the candidate that was chosen, from the folder of the stage."""
-    search = parse(SearchResult, result.read_json(finals / other_finalists.RESULT))
+    search = parse(SearchResult, result.read_json(finals / finals_folder.RESULT))
     return next(student.candidate for student in search.students if student.model == STUDENT)
 
 
@@ -215,6 +214,6 @@ def _choose(recipe: Recipe, finals: Sequence[Final], context: Context) -> None:
     roles = {final.candidate: final.roles for final in finals}
     screen, race = read_screen(context.inputs[screening.RESULT]), read_race(context.inputs[race_stages.RESULT])
     search = search_result(_search(recipe), screen, race, _found(recipe), roles, chosen)
-    result.write_json(context.out / other_finalists.RESULT, to_json(search))
+    result.write_json(context.out / finals_folder.RESULT, to_json(search))
     folders = {final.roles[0]: final.folder.name for final in finals if final.candidate != chosen}
-    result.write_json(context.out / other_finalists.FOLDERS, folders)
+    result.write_json(context.out / finals_folder.FOLDERS, folders)

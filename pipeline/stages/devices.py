@@ -24,8 +24,9 @@ from export.bundle.bundle import read_bundle
 from export.errors import BundleError
 from mlkd.core.progress import Progress
 from mlkd.data.prepared import read_split
+from pipeline import finals_folder
 from pipeline.declarations.bench import RESULT
-from pipeline.references import other_finalists, scores
+from pipeline.references import scores
 from pipeline.runner import result
 from pipeline.runner.identity import plain
 from pipeline.runner.stage import Context
@@ -47,7 +48,7 @@ def run(
     truth = measuring.truth_of(read_split(context.inputs["data"], "test"))
     bundles = measuring.bundles(context.inputs, nets, finals)
     progress = _JointProgress(context.progress, len(entries))
-    others = other_finalists.contents(finals)
+    others = finals_folder.contents(finals)
     folders = {entry.name: work / _key(entry, bench, seed, context.inputs, others) for entry in entries}
     host = _host(context.inputs["bench"])
 

@@ -16,6 +16,7 @@ from mlkd.core.metrics import mean_average_precision
 from mlkd.core.progress import silent
 from mlkd.data.prepared import read_split
 from mlkd.training import evaluate
+from pipeline import finals_folder
 from pipeline.recipe.schema import Recipe
 from pipeline.references import other_finalists, scores
 from pipeline.runner import result
@@ -164,14 +165,14 @@ def test_another_finalist_by_name(made: Finals) -> None:
 
 def test_another_training_of_a_finalist_is_chosen_from_and_measured_again(made: Finals) -> None:
     _, folder = made.run()
-    before = other_finalists.contents(folder)
+    before = finals_folder.contents(folder)
     assert before["finals"].keys() == {"finals", "best bundle", "best scores", "fastest bundle", "fastest scores"}
     assert all(before["finals"].values())
-    assert other_finalists.contents(folder) == before
+    assert finals_folder.contents(folder) == before
     made.student(finals.with_student(made.recipe, made.runs, None, "knee"), made.runs / "tiny.fastest").until(
         "bundle"
     ).run()
-    after = other_finalists.contents(folder)
+    after = finals_folder.contents(folder)
     assert [name for name in before["finals"] if before["finals"][name] != after["finals"][name]] == ["fastest bundle"]
 
 
