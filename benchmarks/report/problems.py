@@ -26,11 +26,30 @@ def problems(report: Report, rows: Sequence[ReportRow], verdicts: Sequence[Verdi
     candidates = (
         *of_distillation(distillation),
         *(over_budget(of_device(rows, verdict.device), report.search) for verdict in verdicts),
+        *(better_student(of_device(rows, verdict.device), verdict.chosen) for verdict in verdicts),
         _short_training(report.training),
         *(_better_reference(rows, verdict, distillation) for verdict in verdicts),
         *report.findings,
     )
     return tuple(problem for problem in candidates if problem is not None)
+
+
+def better_student(rows: Sequence[ReportRow], chosen: ReportRow | None) -> Finding | None:
+    """Another student of the search is faster than the engine to deploy, and tags as well; rows of one device."""
+    if chosen is None:
+        return None
+    others = [row for row in rows if row.engine and row.plotted and row.model != chosen.model]
+    better = [row for row in others if (row.latency or 0.0) < (chosen.latency or 0.0) and as_good(row, chosen)]
+    if not better:
+        return None
+    first = min(better, key=lambda row: row.latency or 0.0)
+    times = f"{figures.milliseconds(first.latency)} ms, {chosen.name} {figures.milliseconds(chosen.latency)} ms"
+    return Finding(
+        claim=f"Another student of the search is faster and tags as well: {first.model}.",
+        numbers=f"{first.name} takes {times}; mAP {figures.points(first.map)} and {figures.points(chosen.map)}. The "
+        "search chose by the times of its screen; publish the other one with STUDENT, or search again on a quiet "
+        "machine.",
+    )
 
 
 def of_distillation(distillation: Distillation | None) -> tuple[Finding, ...]:

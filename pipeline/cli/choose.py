@@ -30,7 +30,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Say which student and engine to deploy within limits, why, and the runner-up."""
-    from benchmarks.report.problems import of_distillation, over_budget
+    from benchmarks.report.problems import better_student, of_distillation, over_budget
     from benchmarks.report.recommendation import budget_of, choose
     from benchmarks.report.rows import place
     from benchmarks.schema import read_report
@@ -46,7 +46,12 @@ def run(options: argparse.Namespace) -> None:
     students = report.search.students if report.search else []
     candidate = next((one.candidate for one in students if one.model == answer.student), None)
     own = [row for row in place(report.rows) if row.device == device]
-    problems = [over_budget(own, report.search), *of_distillation(report.distillation)]
+    chosen = next((row for row in own if row.name == answer.engine), None)
+    problems = [
+        over_budget(own, report.search),
+        None if any(limits.values()) else better_student(own, chosen),
+        *of_distillation(report.distillation),
+    ]
     wrong = [f"{problem.claim} {problem.numbers}" for problem in problems if problem]
     distillation = report.distillation or Distillation()
     maps = {f"{net}_map": getattr(distillation, f"{net}_map") for net in ("teacher", "student", "baseline")}
@@ -56,18 +61,17 @@ def run(options: argparse.Namespace) -> None:
         return
     print(f"{answer.engine} on {device}: {answer.why}")
     if candidate is not None:
-        print(f"student: {_student(answer.student, candidate, options.recipe, name)}")
+        print(f"student: {_student(answer.student, candidate, options.recipe)}")
     _print_rest(answer, maps, wrong)
 
 
-def _student(model: str, candidate: str, recipe: str, name: str) -> str:
-    """Name the candidate of a search, and how to get it if it is not in the bundle."""
+def _student(model: str, candidate: str, recipe: str) -> str:
+    """Name the candidate of a search, and how to get it if it is not in the bundle; roles change with the search."""
     from benchmarks.schema import STUDENT
 
     if model == STUDENT:
         return f"{candidate}, in the bundle"
-    step = f"`make export RECIPE={recipe} STUDENT={model}` publishes it as {DIST / name}.{model}"
-    return f"{model}, {candidate}: {step}"
+    return f"{model}, {candidate}: `make export RECIPE={recipe} STUDENT={candidate}` publishes it"
 
 
 def _print_rest(answer: Answer, maps: Mapping[str, float | None], wrong: Sequence[str]) -> None:

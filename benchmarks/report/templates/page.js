@@ -93,7 +93,7 @@ function tell(item, shown, limits) {
   item.querySelector(".why").textContent = choice ? why(choice) : nothingFits(able, limits);
   const candidate = choice && choice.chosen.model !== STUDENT && students[choice.chosen.model];
   item.querySelector(".next").textContent = [choice && choice.runnerUp ? `Runner-up: ${choice.runnerUp.name}.` : "",
-    candidate ? `This student is the candidate ${candidate}; export it with STUDENT=${choice.chosen.model}.` : ""].filter(Boolean).join(" ");
+    candidate ? `Export this student with STUDENT=${candidate}.` : ""].filter(Boolean).join(" ");
   return choice && choice.chosen.at;
 }
 

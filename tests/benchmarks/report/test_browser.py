@@ -113,8 +113,7 @@ def asked(report: schema.Report, device: str, limits: dict[str, float | None]) -
         return ["none", f"No engine fits. Closest is {closest[1]}: {closest[2]}.{known}", ""]
     following = [f"Runner-up: {answer.runner_up}."] if answer.runner_up else []
     if answer.student != "student":
-        candidate = STUDENTS[answer.student][1]
-        following.append(f"This student is the candidate {candidate}; export it with STUDENT={answer.student}.")
+        following.append(f"Export this student with STUDENT={STUDENTS[answer.student][1]}.")
     return [answer.engine, answer.why, " ".join(following)]
 
 

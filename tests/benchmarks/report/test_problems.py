@@ -1,6 +1,7 @@
 """What a reader is told first: each problem with its numbers where it is there, and nothing where it is not."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,11 @@ import pytest
 
 from benchmarks.report import render, write_card
 from benchmarks.report.devices import read_devices
-from benchmarks.report.problems import last_gain, problems
+from benchmarks.report.problems import better_student, last_gain, problems
 from benchmarks.report.recommendation import budget_of
 from benchmarks.report.rows import read_rows
 from benchmarks.report.verdict import judge
-from benchmarks.schema import read_report
+from benchmarks.schema import Percentiles, read_report
 from export.backends import OnnxRuntime
 from tests.helpers import bundles
 
@@ -188,3 +189,22 @@ def test_the_most_important_comes_first_and_before_all_cards(sound: dict[str, An
         text = (tmp_path / name).read_text(encoding="utf-8")
         at = [text.index(part) for part in (*claims, after)]
         assert all(one < two for one, two in itertools.pairwise(at)), name
+
+
+def test_another_student_that_is_faster_and_as_good(sound: dict[str, Any]) -> None:
+    """A slower one, or one that tags worse, is none."""
+    report = read_report(sound)
+    verdict = judge(read_rows(report.rows), read_devices(report.devices)[:1], budget_of(None))[0]
+    assert verdict.chosen is not None
+    slow = replace(verdict.chosen, name="slow-int8", model="slow", end_to_end_ms=Percentiles(p90=99.0))
+    worse = {"map": 0.1, "map_low": 0.05, "map_high": 0.15, "vs_student_low": -0.6, "vs_student_high": -0.5}
+    bad = replace(verdict.chosen, name="bad-int8", model="bad", end_to_end_ms=Percentiles(p90=0.01), **worse)
+    others = [slow, bad]
+    assert better_student([verdict.chosen, *others], verdict.chosen) is None
+    found = better_student(
+        [*others, replace(verdict.chosen, name="knee-int8", model="knee", end_to_end_ms=Percentiles(p90=0.02))],
+        verdict.chosen,
+    )
+    assert found is not None
+    assert found.claim == "Another student of the search is faster and tags as well: knee."
+    assert found.numbers.startswith("knee-int8 takes 0.020 ms, ")

@@ -46,14 +46,27 @@ def test_a_student_that_is_not_in_the_bundle_is_named_with_the_command_that_expo
     printed = capsys.readouterr().out
     assert printed.startswith("int8 on here: ")
     assert "student: student-64px, in the bundle\n" in printed
+    assert "Another student" not in printed, "the faster one tags worse"
     assert main([*command, "--max-p90-ms", "1.5"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("fastest-int8 on here: ")
-    step = "`make export RECIPE=scenes STUDENT=fastest` publishes it as dist/scenes.fastest"
+    step = "`make export RECIPE=scenes STUDENT=fastest-64px` publishes it"  # another search may change the role
     assert f"student: fastest, fastest-64px: {step}\n" in printed
     assert main([*command, "--max-p90-ms", "1.5", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["student"], answer["candidate"], answer["engine"]) == ("fastest", "fastest-64px", "fastest-int8")
+
+
+def test_another_student_that_is_faster_and_as_good_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [measured("int8", 2.0, 0.5), measured("knee-int8", 1.8, 0.499, model="knee")]
+    students = [SearchStudent(model=model, candidate=f"{model}-64px", image_px=64) for model in ("student", "knee")]
+    write_report(schema=3, rows=to_json(rows), search=to_json(SearchResult(max_p90_ms=3.0, students=students)))
+    assert main(["choose", "--device", "here"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("int8 on here: ")
+    assert (
+        "problem: Another student of the search is faster and tags as well: knee. knee-int8 takes 1.80 ms, " in printed
+    )
 
 
 def test_a_budget_that_no_engine_keeps_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
