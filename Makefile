@@ -46,7 +46,7 @@ report: .venv/.stamp  ## write the report again from the measurements
 	@$(RUN) report $(OPTIONS) $(OF)
 
 search: .venv/.stamp  ## find the student that keeps a budget on the devices, and measure it beside two others
-	@$(RUN) search $(OPTIONS)
+	@$(RUN) search $(OPTIONS) $(OF)
 
 compare: .venv/.stamp  ## train the student with every method and compare them
 	@$(RUN) compare $(OPTIONS) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS))

@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Build and time the candidates, train those that keep the budget, print both tables, and bench the finalists."""
-    from pipeline.cli import plan, stages
+    from pipeline.cli import choose, plan, stages
     from pipeline.runner.progress import shown
     from pipeline.runner.speed import Expected
     from pipeline.search import race_stages
@@ -46,6 +46,8 @@ def run(options: argparse.Namespace) -> None:
         searching.run(progress)
     _print_race(searching.folder)
     stages.run_until(stages.LAST["bench"], argparse.Namespace(**{**vars(options), "force": [], "student": None}))
+    limits = dict.fromkeys(("device", "max_p90_ms", "min_map", "max_mb"))
+    choose.run(argparse.Namespace(recipe=options.recipe, json=False, **limits))
 
 
 def _print_screen(recipe: Recipe, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -28,6 +29,7 @@ from pipeline.search.race_rows import read_race
 from pipeline.search.rows import read_screen
 from pipeline.search.summary import search_result
 
+log = logging.getLogger(__name__)
 FINALS = "finals"  # the stage
 Show = Callable[[Expected], Progress]
 
@@ -102,11 +104,14 @@ def run(
     race_stages.pipeline(recipe, folder, device_list=device_list).run(show)
     finals = select(recipe, runs)
     for final in finals:
+        log.info("finals: %s, %s", " and ".join(final.roles), final.candidate)
         final.trained.run(show)
     decision(recipe, runs, finals, device_list).run(show)
     chosen = read_chosen(folder / FINALS)
+    log.info("finals: the student of %s is %s", recipe.name, chosen)
     for final in finals:
         if exported and final.candidate != chosen:
+            log.info("finals: export of %s, %s", " and ".join(final.roles), final.candidate)
             final.measurable.run(show)
     return _with(recipe, finals, chosen), folder / FINALS
 

@@ -47,6 +47,7 @@ def test_a_whole_search(drawn: Path, place: Path, capsys: pytest.CaptureFixture[
     assert report.search is not None
     (chosen, other), role = report.search.students, report.search.students[1].roles[0]
     assert (chosen.model, other.model) == ("student", role)
+    assert f"student: {chosen.candidate}, in the bundle" in printed
     assert {row.name for row in report.rows if row.kind == "engine"} == {"onnxruntime-int8", f"{role}-onnxruntime-int8"}
     assert all(row.status == "measured" for row in report.rows if row.kind == "engine")
     for student in (chosen, other):
