@@ -17,13 +17,11 @@ from pipeline import finals_folder, stages
 from pipeline.declarations import export as to_export
 from pipeline.recipe.device_list import DeviceList
 from pipeline.recipe.schema import Recipe, Trained
-from pipeline.recipe.search import Search
 from pipeline.runner import result
 from pipeline.runner.speed import Expected, Work
 from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.search import race_stages
 from pipeline.search import stages as screening
-from pipeline.search.candidates import Candidate, candidates
 from pipeline.search.finalists import SEARCH, select_finalists
 from pipeline.search.race_rows import read_race
 from pipeline.search.rows import read_screen
@@ -70,7 +68,7 @@ def select(recipe: Recipe, runs: Path) -> tuple[Final, ...]:
     """Return the finalists of a race that has ended."""
     from pipeline.search.objective import fit_training  # torch takes seconds
 
-    race, found = read_race(folder_of(recipe, runs) / race_stages.RESULT), _found(recipe)
+    race, found = read_race(folder_of(recipe, runs) / race_stages.RESULT), race_stages.candidates_of(recipe)
     p90_ms = {row.candidate: row.p90_ms for row in race.rows}
     finals = []
     for candidate, roles in select_finalists(race).items():
@@ -190,15 +188,6 @@ def _content(folder: Path) -> str | None:
     return found.content if found else None
 
 
-def _search(recipe: Recipe) -> Search:
-    assert recipe.search is not None, "only a recipe with a search has finals"
-    return recipe.search
-
-
-def _found(recipe: Recipe) -> dict[str, Candidate]:
-    return {one.name: one for one in candidates(_search(recipe), recipe.student.model)}
-
-
 def _choose(recipe: Recipe, finals: Sequence[Final], context: Context) -> None:
     """Write the finalists, first the fastest of those whose mAP on select does not differ from the highest."""
     from mlkd.data.prepared import read_split
@@ -218,7 +207,9 @@ def _choose(recipe: Recipe, finals: Sequence[Final], context: Context) -> None:
     chosen = fastest_as_good(results, truth)
     roles = {final.candidate: final.roles for final in finals}
     screen, race = read_screen(context.inputs[screening.RESULT]), read_race(context.inputs[race_stages.RESULT])
-    search = search_result(_search(recipe), screen, race, _found(recipe), roles, chosen)
+    search = search_result(
+        race_stages.search_of(recipe), screen, race, race_stages.candidates_of(recipe), roles, chosen
+    )
     result.write_json(context.out / finals_folder.RESULT, to_json(search))
     folders = {final.roles[0]: final.folder.name for final in finals if final.candidate != chosen}
     result.write_json(context.out / finals_folder.FOLDERS, folders)

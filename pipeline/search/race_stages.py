@@ -38,7 +38,7 @@ def pipeline(
     """
     screen = screening.pipeline(recipe, folder, device_list=device_list).stages
     taught = stages.pipeline(recipe, folder).until("teacher_outputs").stages
-    found = _found(recipe)
+    found = candidates_of(recipe)
     learning = [stage for stage in taught if stage.name not in {one.name for one in screen}]
     return Pipeline((*screen, *learning, _race(recipe, found)), folder, frozenset(force))
 
@@ -61,25 +61,27 @@ def join(recipe: Recipe, pipeline: Pipeline, progress: Progress) -> None:
         )
     context = Context(partial, {name: folder / name for name in stage.reads}, progress)
     try:
-        _run_race(recipe, _found(recipe), context, joins=True)
+        _run_race(recipe, candidates_of(recipe), context, joins=True)
     except FileNotFoundError:
         if partial.exists():
             raise
     log.info("race: ended")
 
 
-def _found(recipe: Recipe) -> dict[str, Candidate]:
-    return {one.name: one for one in candidates(_search(recipe), recipe.student.model)}
+def candidates_of(recipe: Recipe) -> dict[str, Candidate]:
+    """Return the candidates of the recipe's search by name."""
+    return {one.name: one for one in candidates(search_of(recipe), recipe.student.model)}
 
 
-def _search(recipe: Recipe) -> Search:
+def search_of(recipe: Recipe) -> Search:
+    """Return the search of a recipe that has one."""
     assert recipe.search is not None, "the screen has refused a recipe without a search"
     return recipe.search
 
 
 def _race(recipe: Recipe, found: Mapping[str, Candidate]) -> Stage:
     """It reads the teacher itself as the stage student does."""
-    training, search = recipe.student.training, _search(recipe)
+    training, search = recipe.student.training, search_of(recipe)
     live = teachers.reads(recipe) if "features" in training.needs else ()
     models = {name: candidate.model for name, candidate in found.items()}
     return Stage(
@@ -103,7 +105,7 @@ def _entrants(
 ) -> tuple[dict[str, Candidate], list[Verdict], dict[str, str]]:
     """The candidates to train in the order of the screen, all within the budget, and those of them that are dropped."""
     screen = read_screen(folder)
-    check_kept(screen.verdicts, _search(recipe))
+    check_kept(screen.verdicts, search_of(recipe))
     kept = [verdict for verdict in screen.verdicts if verdict.kept]
     dropped = thin(kept, {name: candidate.model for name, candidate in found.items()})
     names = [verdict.candidate for verdict in kept if verdict.candidate not in dropped]
@@ -127,4 +129,4 @@ def _run_race(recipe: Recipe, found: Mapping[str, Candidate], context: Context, 
         out=context.out / CANDIDATES,
     )
     p90_ms = {verdict.candidate: verdict.p90_ms for verdict in kept}
-    race.run(entrants, p90_ms, dropped, setting, _search(recipe).minutes, context, joins=joins)
+    race.run(entrants, p90_ms, dropped, setting, search_of(recipe).minutes, context, joins=joins)
