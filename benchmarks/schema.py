@@ -28,6 +28,7 @@ from benchmarks.sections import (
     Finding,
     GridEntry,
     Int8Gain,
+    LayerTimes,
     Mistakes,
     PageImage,
     SearchResult,
@@ -218,6 +219,7 @@ class Report:
     distillation: Distillation | None = None
     search: SearchResult | None = None
     int8_gain: Int8Gain | None = None
+    layer_times: LayerTimes | None = None
     freezing: dict[str, Any] | None = None
     training: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from benchmarks.device.output import Count, Fraction, NonNegative, Range
 
 Difference = Annotated[float, Range(-1.0, 1.0)]
+Operation = Literal[
+    "depthwise convolution", "1x1 convolution", "other convolution", "matrix product", "conversion", "rest"
+]
+HEAD: Final = "head"  # parts of an engine
+CONVERSIONS: Final = "conversions"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,3 +180,37 @@ class SearchResult:
     max_mb: NonNegative | None = None
     students: list[SearchStudent] = field(default_factory=list)
     screen: list[Screened] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartTime:
+    """One kind of operation in one part of an engine: its share of the layers' time.
+
+    `multiply_adds` are those of one image in the float graph.
+    """
+
+    part: str
+    operation: Operation
+    share: Fraction
+    multiply_adds: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineTimes:
+    """Where the time of an engine goes, from its runtime's profile; `reason` says why there is none.
+
+    `profiled_ms` is the sum of its layers with profiling on, each the least of several runs.
+    """
+
+    engine: str
+    profiled_ms: NonNegative | None = None
+    parts: list[PartTime] = field(default_factory=list)
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerTimes:
+    """Profiles of the student's engines, the one to deploy first, on the machine that ran the bench."""
+
+    head: str  # the kind of the student's head
+    engines: list[EngineTimes]

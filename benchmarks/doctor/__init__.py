@@ -1,6 +1,7 @@
-"""Why an int8 engine is no faster than float, from its own profile, and whether this processor computes it right."""
+"""Where the time of an engine goes and why int8 is no faster, from its own profile, and whether int8 is right here."""
 
 from benchmarks.doctor.diagnosis import Built, Diagnosis, diagnose, pairs
 from benchmarks.doctor.drift import Drift, compare, measure_drift
+from benchmarks.doctor.layer_times import profile
 
-__all__ = ["Built", "Diagnosis", "Drift", "compare", "diagnose", "measure_drift", "pairs"]
+__all__ = ["Built", "Diagnosis", "Drift", "compare", "diagnose", "measure_drift", "pairs", "profile"]

@@ -63,9 +63,7 @@ def pairs(engines: Sequence[Built]) -> tuple[list[tuple[Built, Built]], dict[str
     for engine in engines:
         if not engine.precision.startswith("int8"):
             continue
-        reason = engine.backend.unavailable_reason()
-        if reason is None and not isinstance(engine.backend, OnnxRuntime | OpenVino):
-            reason = f"{engine.backend.kind}: its profile is not read"
+        reason = unreadable_reason(engine.backend)
         twins = [other for other in engines if other.precision == "fp32" and other.backend == engine.backend]
         if reason is None and not twins:
             reason = f"no fp32 engine of {engine.backend.kind} to hold it against"
@@ -76,12 +74,21 @@ def pairs(engines: Sequence[Built]) -> tuple[list[tuple[Built, Built]], dict[str
     return found, lacking
 
 
+def unreadable_reason(backend: Backend) -> str | None:
+    """Say why the layers of an engine cannot be read here; None if they can."""
+    if isinstance(backend, OnnxRuntime | OpenVino) and backend.device != "cuda":
+        return backend.unavailable_reason()
+    if isinstance(backend, OnnxRuntime):
+        return "onnxruntime on cuda: its profile times the launch of a kernel, not the kernel"
+    return backend.unavailable_reason() or f"{backend.kind}: its profile is not read"
+
+
 def diagnose(int8: Built, plain: Built) -> Diagnosis:
     """Time both for seconds and say why int8 is no faster, or that it is."""
     with int8.backend.open(int8.file) as slow, plain.backend.open(plain.file) as fast:
         int8_ms, plain_ms = _times(slow, fast)
         runtime = f"{slow.runtime_info.version}, {slow.runtime_info.device}"
-    findings = find(_layers(int8), _layers(plain), int8.precision)
+    findings = find(read_layers(int8), read_layers(plain), int8.precision)
     verdict, change = judge(int8_ms, plain_ms, findings)
     return Diagnosis(
         int8=int8.name,
@@ -106,7 +113,8 @@ def judge(int8_ms: float, plain_ms: float, findings: Sequence[Finding]) -> tuple
     return f"{speed}: {findings[0].share:.0%} of its time is in {findings[0].text}", findings[0].change
 
 
-def _layers(engine: Built) -> list[Layer]:
+def read_layers(engine: Built) -> list[Layer]:
+    """Read the layers of an engine of ONNX Runtime or OpenVINO from a profile that is made now."""
     if isinstance(engine.backend, OnnxRuntime):
         return onnxruntime.layers(engine.file, engine.backend)
     assert isinstance(engine.backend, OpenVino)

@@ -49,7 +49,7 @@ def _layers(kernels: list[Kernel], model: ModelProto, ours: ModelProto) -> list[
     readers = {name: node.op_type for node in reversed(model.graph.node) for name in node.input}
     return [
         Layer(
-            name=_name(kernel, sources),
+            name=_name(kernel, nodes.get(kernel.name), sources),
             operator=kernel.operator,
             computes=COMPUTES.get(kernel.reads, kernel.reads),
             role=_role(kernel),
@@ -61,8 +61,13 @@ def _layers(kernels: list[Kernel], model: ModelProto, ours: ModelProto) -> list[
     ]
 
 
-def _name(kernel: Kernel, sources: dict[str, NodeProto]) -> str:
-    """Ours: a blocked convolution is called after the tensor that it and its activation give."""
+def _name(kernel: Kernel, optimised: NodeProto | None, sources: dict[str, NodeProto]) -> str:
+    """Ours: a blocked convolution is called after the tensor that it and its activation give.
+
+    Another node that has no name of ours is called after what gave its result.
+    """
+    if "/" not in kernel.name and optimised is not None and optimised.output[0] in sources:
+        return str(sources[optimised.output[0]].name)
     node = sources.get(kernel.name.removesuffix(BLOCKED)) if kernel.name.endswith(BLOCKED) else None
     while node is not None and node.op_type != "Conv":
         node = sources.get(node.input[0])

@@ -19,13 +19,17 @@ FUSED = re.compile(r"(?:/MatMul\w+Fusion/?|/WithoutBiases)+$")  # what it adds t
 
 def layers(engine: Path, backend: OpenVino) -> list[Layer]:
     """In the order in which they run."""
-    rounds = [_counters(engine, backend) for _ in range(ROUNDS)]
+    rounds, origins = zip(*(_counters(engine, backend) for _ in range(ROUNDS)), strict=True)
     # by place: operators that the runtime itself made are named anew each time
-    return [_layer(alike[0], min(map(_milliseconds, alike))) for alike in zip(*rounds, strict=True) if _ran(alike)]
+    return [
+        _layer(alike[0], min(map(_milliseconds, alike)), origins[0])
+        for alike in zip(*rounds, strict=True)
+        if _ran(alike)
+    ]
 
 
-def _counters(engine: Path, backend: OpenVino) -> list[Any]:
-    """Means over a few images; the counters begin at zero only with a newly compiled model."""
+def _counters(engine: Path, backend: OpenVino) -> tuple[list[Any], dict[str, str]]:
+    """Means over a few images, and what operators were made of; counters begin at zero in a newly compiled model."""
     import openvino
 
     settings = backend.settings() | {"PERF_COUNT": True}
@@ -34,7 +38,14 @@ def _counters(engine: Path, backend: OpenVino) -> list[Any]:
     image = noise([side.get_length() for side in list(compiled.inputs[0].get_partial_shape())[1:]])
     for _ in range(RUNS):
         request.infer([image])
-    return list(request.get_profiling_info())
+    made = {node.get_friendly_name(): _origin(node) for node in compiled.get_runtime_model().get_ordered_ops()}
+    return list(request.get_profiling_info()), made
+
+
+def _origin(node: Any) -> str:
+    """Our first operator of those that were fused into one; empty where none is ours."""
+    names = str(node.get_rt_info()["originalLayersNames"].astype(str)).split(",")
+    return next((name for name in names if "/" in name), "")
 
 
 def _ran(alike: tuple[Any, ...]) -> bool:
@@ -45,10 +56,12 @@ def _milliseconds(counter: Any) -> float:
     return float(counter.real_time.total_seconds() * 1e3)
 
 
-def _layer(counter: Any, milliseconds: float) -> Layer:
+def _layer(counter: Any, milliseconds: float, origins: dict[str, str]) -> Layer:
+    given = counter.node_name
+    name = given if "/" in given else origins.get(given) or given
     kind = counter.exec_type.rpartition("_")[2].lower()
     return Layer(
-        name=FUSED.sub("", counter.node_name),
+        name=FUSED.sub("", name),
         operator=counter.node_type,
         computes=COMPUTES.get(kind, kind),
         role=role(counter.node_type, counter.node_name),

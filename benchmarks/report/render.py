@@ -22,6 +22,7 @@ from benchmarks.report.gaps import draw_or_name, intervals_not_drawn
 from benchmarks.report.images import read_grid, read_mistakes, read_pool
 from benchmarks.report.json_schema import json_schema
 from benchmarks.report.labels import SHOWN, int8_row, read_tags
+from benchmarks.report.layer_times import TimeTable, read_layer_times
 from benchmarks.report.markdown import environment
 from benchmarks.report.problems import problems
 from benchmarks.report.recommendation import budget_of
@@ -100,11 +101,17 @@ def _view(report: Report) -> dict[str, Any]:
         "sustained": [row for row in rows if row.sustained],
         "sustained_columns": SUSTAINED,
         "timed": draw_or_name("the parts of latency", lambda: by_device(rows, devices, stacks), [], gaps),
+        "layers": draw_or_name("the table of layer times", lambda: _layers(report, rows, devices), None, gaps),
         "grid": grid,
         "pool": sorted({image.at: image for image in used}.values(), key=lambda image: image.at),
         **_drawings(report, rows, devices, to_deploy, gaps),
         "gaps": gaps,
     }
+
+
+def _layers(report: Report, rows: list[ReportRow], devices: list[Device]) -> TimeTable | None:
+    """The profiles are of the machine that ran the bench."""
+    return read_layer_times(report.layer_times, of_device(rows, devices[0])) if devices else None
 
 
 def _drawings(

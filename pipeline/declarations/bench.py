@@ -27,10 +27,10 @@ def bench(recipe: Recipe, here: DeviceEntry, finals: Path | None = None) -> Stag
     return Stage(
         name="bench",
         run=body("bench", dataclasses.replace(recipe, bench=timed), here, finals),
-        version=7,  # paired with the student of the bundle
+        version=8,  # with the times of layers
         reads=("data", *teachers.reads(recipe), "student", "baseline", "engines", "bundle", "references"),
         config={"bench": timed, "seed": recipe.seed, **_asked(here), **teachers.ready(recipe)},
-        packages=("numpy", "pillow", "torch", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
+        packages=("numpy", "pillow", "torch", "onnx", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13"),
         outside=lambda: {**machine.identity(), **teachers.hashes(recipe), **finals_folder.contents(finals)},
     )
 
@@ -61,7 +61,7 @@ def report(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
         run=body("report", folder, here),
         reads=("bundle", "bench", *(("devices",) if devices else ())),
         config={"here": here.name, "power_mode": here.power_mode},
-        version=8,
+        version=9,
         packages=("jinja2", "pydantic", "resvg-py"),
         outside=partial(earlier, folder),
     )

@@ -27,6 +27,7 @@ from pipeline.references import other_finalists, scores
 from pipeline.report_facts import agreement
 from pipeline.report_facts.gains import distillation, int8_gain, training
 from pipeline.report_facts.image_grid import grid
+from pipeline.report_facts.layer_times import profile_engines
 from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context
 from pipeline.stages import references
@@ -68,6 +69,7 @@ def run(recipe: Recipe, here: DeviceEntry, finals: Path | None, context: Context
         distillation=compared,
         int8_gain=gain,
         search=search,
+        layer_times=profile_engines(recipe, context.inputs, measured.rows, budget_of(search)),
         freezing=cost(context.inputs["engines"]),
         training={net: training(context.inputs[net]) for net in scores.MODELS if net in context.inputs},
         findings=parse(list[Finding], read_json(context.inputs["data"] / "about.json")["findings"]),
