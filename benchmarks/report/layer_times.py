@@ -8,10 +8,11 @@ from typing import get_args
 
 from benchmarks.report import figures
 from benchmarks.report.rows import ReportRow
-from benchmarks.sections import CONVERSIONS, HEAD, EngineTimes, LayerTimes, Operation, PartTime
+from benchmarks.sections import CONVERSIONS, HEAD, EngineTimes, LayerTimes, Operation
 
 NOTABLE = 0.01  # share of the time that a sentence is worth
 SLOW = 2.0  # times its share of the multiply-adds
+PRODUCTS: tuple[Operation, ...] = get_args(Operation)[:4]
 
 Line = tuple[str, ...]  # a name; share and ms of each engine; share of the multiply-adds
 
@@ -71,14 +72,8 @@ def read_layer_times(times: LayerTimes | None, rows: Sequence[ReportRow]) -> Tim
 
 def _line(engines: Sequence[_Engine], kind: str, name: str) -> Line:
     """The line of a part or a kind of operation."""
-    parts = engines[0].times.parts
-    share = _multiply_adds([part for part in parts if getattr(part, kind) == name]) / (_multiply_adds(parts) or 1)
     cells = sum((one.cells(one.share(kind, name)) for one in engines), ())
-    return (name, *cells, figures.percent(share or None))
-
-
-def _multiply_adds(parts: Sequence[PartTime]) -> int:
-    return sum(part.multiply_adds for part in parts)
+    return (name, *cells, figures.percent(_arithmetic(engines[0], kind, name) or None))
 
 
 def _sentences(head: str, engine: _Engine) -> list[str]:
@@ -93,17 +88,21 @@ def _sentences(head: str, engine: _Engine) -> list[str]:
     known = [value for value in outside if value is not None]
     if len(known) == len(outside):
         said.append(f"Decoding and resizing take {figures.milliseconds(sum(known))} ms outside of the engine.")
-    return said + _slowest(engine.times.parts)
+    return said + _slow(engine)
 
 
-def _slowest(parts: Sequence[PartTime]) -> list[str]:
-    """Name the products that take the most time beyond their share of the arithmetic."""
-    total = _multiply_adds(parts) or 1
-    slow = [part for part in parts if part.multiply_adds and part.share > SLOW * part.multiply_adds / total]
-    most = max(slow, key=lambda part: part.share - part.multiply_adds / total, default=None)
-    if most is None or most.share < NOTABLE:
+def _slow(engine: _Engine) -> list[str]:
+    """Name the kind of product that takes the most time beyond its share of the arithmetic."""
+    shares = {name: (engine.share("operation", name), _arithmetic(engine, "operation", name)) for name in PRODUCTS}
+    name, (time, arithmetic) = max(shares.items(), key=lambda one: one[1][0] - one[1][1])
+    if time <= max(NOTABLE, SLOW * arithmetic):
         return []
-    time, arithmetic = figures.percent(most.share), figures.percent(most.multiply_adds / total)
-    return [
-        f"Slowest for their arithmetic are {most.operation}s in {most.part}: {time} of the time, {arithmetic} of it."
-    ]
+    told = f"{figures.percent(time)} of the time, {figures.percent(arithmetic)} of the multiply-adds"
+    return [f"{name.capitalize()}s are slow for their arithmetic: {told}."]
+
+
+def _arithmetic(engine: _Engine, kind: str, name: str) -> float:
+    """The share of a part or a kind of operation in the multiply-adds."""
+    parts = engine.times.parts
+    named = sum(part.multiply_adds for part in parts if getattr(part, kind) == name)
+    return named / (sum(part.multiply_adds for part in parts) or 1)

@@ -58,6 +58,18 @@ def test_engines_were_measured_or_say_why_not(work: Path) -> None:
     assert any(row["status"] == "measured" and row["precision"] == "int8_openvino" for row in rows.values())
 
 
+def test_the_engine_to_deploy_is_profiled(work: Path) -> None:
+    measured = facts(work / "runs/tiny/report/report.json")
+    times = measured["layer_times"]
+    assert times["head"] == "label_decoder"
+    assert times["engines"][0]["engine"] == measured["verdict"][0]["engine"]
+    for engine in times["engines"]:
+        assert engine["reason"] is None
+        assert sum(part["share"] for part in engine["parts"]) == pytest.approx(1)
+        assert {"preprocessing", "layer1", "layer4", "head"} <= {part["part"] for part in engine["parts"]}
+    assert '<section id="layers">' in (work / "dist/tiny/report.html").read_text(encoding="utf-8")
+
+
 def test_thresholds_belong_to_each_engine(work: Path) -> None:
     for engine in read_bundle(work / "dist/tiny").engines:
         runs = backend_of(engine).unavailable_reason() is None
