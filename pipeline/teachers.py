@@ -34,6 +34,12 @@ def sizes(recipe: Recipe) -> list[int]:
     return sorted({*_teacher_sizes(recipe), recipe.student.model.image_px, *searched})
 
 
+def student_backbones(recipe: Recipe) -> tuple[list[str], list[int | None]]:
+    """Return the backbones of the student, or of those of the search, and how many stages they may keep."""
+    grid, model = recipe.search.students.values if recipe.search else {}, recipe.student.model
+    return sorted(set(grid.get("backbone", (model.backbone,)))), list(grid.get("stages", (model.stages,)))
+
+
 def unread(recipe: Recipe, *models: Model) -> tuple[str, ...]:
     """Return patterns of the prepared images that a stage does not depend on if it runs the teachers and `models`."""
     read = {*_teacher_sizes(recipe), *(model.image_px for model in models)}

@@ -61,8 +61,9 @@ def teacher(recipe: Recipe, teacher: Trained) -> Stage:
 
 
 def teacher_outputs(recipe: Recipe) -> Stage:
-    student = recipe.student
-    maps = {"model": student.model, "frozen_groups": student.training.frozen_groups}  # decide how many are stored
+    training = recipe.student.training
+    backbones, depths = teachers.student_backbones(recipe)
+    maps = {"backbones": backbones, "stages": depths, "frozen_groups": training.frozen_groups}  # how many are stored
     return Stage(
         name="teacher_outputs",
         run=body("teacher_outputs", recipe),
@@ -71,10 +72,10 @@ def teacher_outputs(recipe: Recipe) -> Stage:
         config={
             "views": recipe.views,
             "seed": recipe.seed,
-            "stage_maps_for": maps if "features" in student.training.needs else None,
+            "stage_maps_for": maps if "features" in training.needs else None,
             **teachers.ready(recipe),
         },
-        version=4,  # batch norms of frozen layers folded
+        version=5,  # as many stage maps as any student of the search needs
         packages=(*PACKAGES, *(["onnxruntime-gpu"] if recipe.ready_teachers else [])),
         outside=partial(teachers.hashes, recipe),
         distributed=isinstance(recipe.data, Shards),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import dataclasses
+from itertools import product
 
-from mlkd.core.labels import Labels
 from mlkd.data import Shards
 from mlkd.models import frozen
+from mlkd.models.weights import RandomWeights
 from mlkd.teachers.record import record
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
@@ -26,7 +27,7 @@ def run(recipe: Recipe, context: Context) -> None:
         recipe.views,
         context.out,
         seed=recipe.seed,
-        maps=_count_maps(recipe, data) if _needs_maps(recipe) else 0,
+        maps=_count_maps(recipe) if _needs_maps(recipe) else 0,
         frozen_groups=recipe.teacher.training.frozen_groups if recipe.teacher else 0,
         features=features_folder(context),
         rank=ranks.number() if shared else 0,
@@ -39,8 +40,19 @@ def _needs_maps(recipe: Recipe) -> bool:
     return "features" in recipe.student.training.needs
 
 
-def _count_maps(recipe: Recipe, data: Path) -> int:
-    """How many stage maps of the student are trained, which is how many of the teacher's they are compared with."""
-    student = recipe.student.model.build(len(Labels.read(data / "labels.json")), pretrained=False)
-    frozen.freeze(student, recipe.student.training.frozen_groups)
-    return len(student.stage_shapes(trainable=True))
+def _count_maps(recipe: Recipe) -> int:
+    """The most stage maps that a student trains, which is how many of the teacher's they are compared with."""
+    return max((_trained_maps(recipe, *parts) for parts in product(*teachers.student_backbones(recipe))), default=0)
+
+
+def _trained_maps(recipe: Recipe, backbone: str, stages: int | None) -> int:
+    """0 for a combination that the search leaves out."""
+    model = dataclasses.replace(recipe.student.model, backbone=backbone, stages=stages, weights=RandomWeights())
+    try:
+        student = model.build(1, pretrained=False)
+        frozen.freeze(student, recipe.student.training.frozen_groups)
+        return len(student.stage_shapes(trainable=True))
+    except (ValueError, RuntimeError):  # RuntimeError: of timm
+        if recipe.search is None:
+            raise
+        return 0
