@@ -78,7 +78,7 @@ slow: .venv/.stamp  ## the tests that take minutes; arm has the emulated ones
 
 arm: .venv/.stamp  ## run a bundle on emulated ARM and older x86 processors (Debian 12; root once)
 	@command -v qemu-aarch64-static >/dev/null || apt-get install -y -q --no-install-recommends qemu-user-static
-	$(TEST_ENV) .venv/bin/python -m pytest -m slow tests/test_emulated.py
+	$(TEST_ENV) .venv/bin/python -m pytest -m slow tests/test_emulated.py tests/pipeline/search/test_screen_ssh.py -k 'emulated or arm or vnni'
 
 speed: .venv/.stamp  ## measure losses, metrics, data, training and the report page against plain ways and limits
 	.venv/bin/python -m scripts.speed

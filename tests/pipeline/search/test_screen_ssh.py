@@ -8,7 +8,7 @@ import pytest
 from pipeline.__main__ import main
 from pipeline.search import stages
 from pipeline.search.rows import read_screen
-from tests.helpers import sshd
+from tests.helpers import emulation, sshd
 from tests.pipeline.search.conftest import with_search
 
 
@@ -35,3 +35,26 @@ def test_a_candidate_is_timed_over_ssh(
     error = " ".join(capsys.readouterr().err.split())
     assert "stage times: " in error
     assert "expected a name that can be resolved" in error
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ssh", "load_in_process")
+def test_a_candidate_is_timed_on_emulated_arm(drawn: Path, place: Path, tmp_path: Path) -> None:
+    """A Raspberry Pi 5 with every engine that the screen builds, the signed one of ARM included."""
+    reason = emulation.unavailable_reason()
+    if reason is not None:
+        pytest.skip(reason)
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nARM_CPU=cortex-a76 exec {emulation.arm_python()} "$@"\n')
+    python.chmod(0o755)
+    board = {"name": "Pi 5", "host": "board", "python": str(python), "folder": str(tmp_path / "store"), "retries": 0}
+    (place / "devices.yaml").write_text(json.dumps({"devices": [board]}))
+    students = "{backbone: test_resnet, image_px: 40, head: {kind: pooled}}"
+    signed = "{name: onnxruntime-int8-signed, precision: int8, backend: {kind: onnxruntime}}"
+    recipe = with_search(drawn, f"max_p90_ms: 100000, devices: [Pi 5], students: {students}")
+    (place / "tiny.yaml").write_text(recipe.replace("engines: [", f"engines: [{signed}, "))
+    assert main(["search", "--recipe", "tiny.yaml", "--devices", "devices.yaml"]) == 0
+    screen = read_screen(place / "runs/tiny.search" / stages.RESULT)
+    assert all(verdict.kept for verdict in screen.verdicts)
+    assert {(row.device, row.engine) for row in screen.rows} >= {("Pi 5", "onnxruntime-int8-signed")}
+    assert all(row.end_to_end_ms is not None for row in screen.rows), [row.reason for row in screen.rows]
