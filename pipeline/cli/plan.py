@@ -42,12 +42,16 @@ def run(options: argparse.Namespace) -> None:
 def print_search(recipe: Recipe, options: argparse.Namespace) -> None:
     """Print what is known of a recipe with a search: its finals only once the race has ended."""
     from pipeline.search.finals import known_pipelines
+    from pipeline.search.race_stages import RESULT, describe_trained
 
     planned: dict[tuple[Path, str], Decision] = {}
     for pipeline in known_pipelines(recipe, RUNS, devices_of(options)):
-        new = {(pipeline.folder, step.stage): step for step in pipeline.plan()}
+        steps = pipeline.plan()
+        new = {(pipeline.folder, step.stage): step for step in steps}
         shown = [step for key, step in new.items() if key not in planned]
         print("\n".join([f"{pipeline.folder}:", *format_decisions(shown)]))
+        if pipeline.stages[-1].name == RESULT and (text := describe_trained(recipe, pipeline, steps)):
+            print(f"  {text}")
         planned |= new
     print(
         format_total(list(planned.values()))

@@ -28,7 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def timed(work: Callable[[], None], partial: Path) -> float:
     """Run `work` and return its seconds, plus those of earlier sessions in `partial` that were interrupted."""
-    earlier, started = _spent(partial), time.monotonic()
+    earlier, started = spent(partial), time.monotonic()
     try:
         work()
     except BaseException:
@@ -39,7 +39,8 @@ def timed(work: Callable[[], None], partial: Path) -> float:
     return earlier + time.monotonic() - started
 
 
-def _spent(partial: Path) -> float:
+def spent(partial: Path) -> float:
+    """Return the seconds of the sessions in `partial` that were interrupted."""
     try:
         return float((partial / SPENT).read_text())
     except (OSError, ValueError):

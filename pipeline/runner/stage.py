@@ -205,6 +205,10 @@ class Pipeline:
         identity = self._identity(stage, contents)
         return None if last.identity == identity else changes(last.identity, identity)
 
+    def identity(self, stage: Stage) -> dict[str, Any]:
+        """Return all that the result of a stage depends on.  Raises StageError if a result that it reads is missing."""
+        return self._identity(stage, self._contents(stage))
+
     def _identity(self, stage: Stage, contents: Mapping[str, str]) -> dict[str, Any]:
         return {**self._inside(stage, contents), reuse.OUTSIDE: plain(stage.outside())}
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from timm.models import group_parameters
 
 from mlkd.core.metrics import mean_average_precision
@@ -20,7 +19,9 @@ from mlkd.models.weights import RandomWeights
 from mlkd.training import evaluate
 from mlkd.training.config import Training
 from mlkd.training.trainer import train
+from pipeline.runner.session import timed
 from pipeline.search.candidates import Candidate
+from pipeline.search.trainings import Rung, read_rung, rung_file, rungs, write_rung
 
 Report = Callable[[int, float], bool]  # epochs and mAP on select -> whether to go on
 
@@ -36,12 +37,7 @@ class Setting:
     teacher_outputs: Path
     teacher: Path | None  # as `train` has it
     features: Path
-    out: Path  # with a folder for each candidate
-
-
-def rungs(training: Training) -> tuple[int, ...]:
-    """The epochs after which candidates are compared: 1, 2, 4, … below those of the whole training, at least 1."""
-    return (1, *(2**k for k in range(1, 14) if 2**k < training.last_epoch))
+    folders: Mapping[str, Path]  # of the training of each candidate, by its name
 
 
 def objective(candidate: Candidate, setting: Setting, report: Report, progress: Progress = silent) -> None:
@@ -57,11 +53,6 @@ def objective(candidate: Candidate, setting: Setting, report: Report, progress: 
             return
 
 
-def scores_file(out: Path, candidate: str, epochs: int) -> Path:
-    """The scores for select of the best epoch until then; the file exists once the rung is trained."""
-    return out / candidate / f"select.{epochs}.npy"
-
-
 def fit_training(training: Training, model: Model) -> Training:
     """The student's training, without frozen layers of random weights, and with a last group that is trained."""
     if not training.frozen_groups or isinstance(model.weights, RandomWeights):
@@ -72,15 +63,12 @@ def fit_training(training: Training, model: Model) -> Training:
 
 
 def _select_map(candidate: Candidate, setting: Setting, epochs: int, progress: Progress) -> float:
-    file, select = scores_file(setting.out, candidate.name, epochs), read_split(setting.images, "select")
-    if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        _train(candidate.model, setting, file.parent, epochs, progress)
-        partial = file.with_suffix(".partial")
-        with partial.open("wb") as stream:
-            np.save(stream, evaluate.score_folder(file.parent, select))
-        partial.replace(file)
-    return mean_average_precision(np.load(file), select.targets, select.label_mask)
+    folder, select = setting.folders[candidate.name], read_split(setting.images, "select")
+    if not rung_file(folder, epochs).is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        seconds = timed(lambda: _train(candidate.model, setting, folder, epochs, progress), folder)
+        write_rung(folder, epochs, Rung(scores=evaluate.score_folder(folder, select), seconds=seconds))
+    return mean_average_precision(read_rung(folder, epochs).scores, select.targets, select.label_mask)
 
 
 def _train(model: Model, setting: Setting, out: Path, epochs: int, progress: Progress) -> None:

@@ -1,10 +1,11 @@
-"""Stage race: distil the candidates in rungs, and keep the better half of each.
+"""Stage race: distil the candidates in rungs, and let the better half of each go on.
 
 The rungs are synchronous: all candidates are trained for one epoch before one of them is trained for two.  Optuna's
 own loop, `study.optimize`, takes a trial to its end before the next begins, so that the first would be compared with
 nobody.  Here every candidate is a trial from the start of the race to its own end; a rung reports to all that
 are left, and then asks the pruner of each.  The order is that of the screen, later that of the standings, so a single
-worker always gives the same result; an interrupted race is played again from the study without training anything twice.
+worker always gives the same result.  A race that was interrupted, or differs from an earlier one, is played again from
+the study and the folders of its trainings without training anything twice; what was trained before counts as well.
 
 Further workers, on another GPU or machine with the same disk, play the same race: each candidate of a rung is trained
 by the one that locks its folder, and at the end of a rung all wait for each other.
@@ -29,13 +30,13 @@ from pipeline.references.model_bundle import reason_of
 from pipeline.runner import result
 from pipeline.runner.stage import Context
 from pipeline.search.candidates import Candidate
-from pipeline.search.objective import Setting, objective, rungs
+from pipeline.search.objective import Setting, objective
 from pipeline.search.promotion import Truth, promoted
-from pipeline.search.race_rows import CANDIDATES, RACE, Race, RaceRow, select_map_of
-from pipeline.search.study import Halving, open_study
+from pipeline.search.race_rows import RACE, Race, RaceRow, select_map_of
+from pipeline.search.study import FILE, Halving, open_study
+from pipeline.search.trainings import CLAIM, keep_needed, keep_scores, remove_damaged, rungs, seconds_until
 
 log = logging.getLogger(__name__)
-CLAIM = "claim.lock"  # in the folder of a candidate, locked by the worker that trains it
 POLL_S = 1.0
 SECONDS, REASON = "seconds", "reason"  # what a trial keeps besides its reports
 
@@ -50,7 +51,7 @@ def run(
     *,
     joins: bool = False,
 ) -> None:
-    """Write RACE, and keep the folders of the candidates that were trained in the last rung.
+    """Write RACE, and remove the checkpoints of trainings that no later race can continue.
 
     Several workers, each with a call of this function, may train different candidates at the same time.
 
@@ -59,36 +60,27 @@ def run(
         p90_ms: The latency of all candidates within the budget, on the slowest device.
         dropped: Those that are not trained, with the reason.
         setting: What the trainings have in common.
-        minutes: Of all trainings; once they are used up, no candidate is trained further.
+        minutes: Of all trainings, those of earlier races included; once they are used up, none goes on.
         context: Of the stage.
         joins: Whether this is another worker beside the one that writes the result.
 
     Raises:
         ValueError: No candidate could be trained.
     """
+    folders = [setting.folders[name] for name in entrants]
     if not (context.out / RACE).is_file():
-        setting.out.mkdir(exist_ok=True)
+        if not joins and [folder for folder in folders if remove_damaged(folder, setting.training)]:
+            (context.out / FILE).unlink(missing_ok=True)  # the race is played again
         select = read_split(setting.images, "select")
         truth = Truth(targets=select.targets, groups=select.clusters, label_mask=select.label_mask)
-        pruner = Halving(p90_ms, setting.out, truth)
+        pruner = Halving(p90_ms, setting.folders, truth)
         study, trials = open_study(context.out, pruner, list(entrants), joins=joins)
         race = _Race(entrants, p90_ms, setting, 60 * minutes, study, trials, pruner, context.progress, joins).run()
         if joins:
             return
         thinned = [RaceRow(candidate=name, p90_ms=p90_ms[name], reason=reason) for name, reason in dropped.items()]
         result.write_json(context.out / RACE, to_json(Race(rows=[*race.rows, *thinned], ranking=race.ranking)))
-    _remove_others(context)
-
-
-def _remove_others(context: Context) -> None:
-    """Remove the checkpoints of candidates that were not trained in the last rung."""
-    rows = result.read_json(context.out / RACE)["rows"]
-    trained = [row for row in rows if row["select_map"]]
-    last = max(row["rung"] for row in trained)
-    kept = {row["candidate"] for row in trained if row["rung"] == last}
-    for folder in (context.out / CANDIDATES).iterdir():
-        if folder.name not in kept:
-            result.remove(folder)
+    keep_needed(folders, folders[0].parent, setting.training)
 
 
 @dataclass
@@ -146,8 +138,9 @@ class _Race:
         reasons: dict[str, str | None] = {}
         while waiting := [name for name in names if name not in reasons]:
             for name in waiting:
-                (self.setting.out / name).mkdir(exist_ok=True)
-                with claimed(self.setting.out / name / CLAIM) as is_free:
+                folder = self.setting.folders[name]
+                folder.mkdir(parents=True, exist_ok=True)
+                with claimed(folder / CLAIM) as is_free:
                     if is_free:
                         reasons[name] = self._advance(name, epochs)
             if reasons.keys().isdisjoint(waiting):
@@ -166,6 +159,7 @@ class _Race:
             log.warning("race: %s cannot be trained: %s", name, reason)
             self.trials[name].set_user_attr(REASON, reason)
             self.study.tell(known.number, state=TrialState.FAIL)
+            keep_scores(self.setting.folders[name])  # another race begins its rung again
         return reason
 
     def _train(self, name: str, last: int) -> str | None:
@@ -174,20 +168,24 @@ class _Race:
 
         def report(epochs: int, select_map: float) -> bool:
             if epochs not in reported:
+                self._count_seconds(name, epochs)
                 trial.report(select_map, epochs)
                 log.info("race: %s, epochs %d: select mAP %.2f", name, epochs, 100 * select_map)
             return epochs < last
 
-        began = time.monotonic()
         try:
             objective(self.entrants[name], self.setting, report, self.progress)
         except (OSError, DeadWorkerError):
             raise
         except Exception as cause:  # backbones have errors of their own
+            self._count_seconds(name, last)
             return reason_of(cause)
-        finally:
-            trial.set_user_attr(SECONDS, trial.user_attrs.get(SECONDS, 0.0) + time.monotonic() - began)
         return None
+
+    def _count_seconds(self, name: str, last: int) -> None:
+        """Store how long a candidate was trained for so many epochs, in this race and before."""
+        seconds = seconds_until(self.setting.folders[name], self.setting.training, last)
+        self.trials[name].set_user_attr(SECONDS, seconds)
 
     def _add_rows(self, rung: int, epochs: int, reasons: Mapping[str, str | None], better: Collection[str]) -> None:
         standings = self.pruner.standings(self.study, epochs)

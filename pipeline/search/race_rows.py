@@ -10,7 +10,6 @@ from mlkd.core.intervals import Interval
 from pipeline.runner.result import read_json
 
 RACE = "race.json"
-CANDIDATES = "candidates"  # folder with one of each candidate of the last rung: checkpoints, and scores for select
 
 
 @dataclass(frozen=True, kw_only=True)

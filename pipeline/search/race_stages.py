@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mlkd.core.progress import Progress
 from pipeline import stages, teachers
-from pipeline.declarations.distill import PACKAGES
+from pipeline.declarations import distill
 from pipeline.recipe.device_list import DeviceList
 from pipeline.recipe.schema import Recipe
 from pipeline.recipe.search import Search
 from pipeline.runner import result
-from pipeline.runner.identity import plain
 from pipeline.runner.speed import Work
-from pipeline.runner.stage import Context, Pipeline, Stage
+from pipeline.runner.stage import Context, Decision, Pipeline, Stage
 from pipeline.search import stages as screening
 from pipeline.search.candidates import Candidate, candidates
-from pipeline.search.race_rows import CANDIDATES
 from pipeline.search.rows import Verdict, check_kept, read_screen
 from pipeline.search.thinning import thin
 
 log = logging.getLogger(__name__)
 SCREEN, RESULT = screening.RESULT, "race"
+WORK = f"{RESULT}.work"  # trainings, beside the result
+VERSION = 2  # trainings lie beside the result; raised as well when equal trainings end otherwise
 
 
 def pipeline(
@@ -40,7 +41,8 @@ def pipeline(
     taught = stages.pipeline(recipe, folder).until("teacher_outputs").stages
     found = candidates_of(recipe)
     learning = [stage for stage in taught if stage.name not in {one.name for one in screen}]
-    return Pipeline((*screen, *learning, _race(recipe, found)), folder, frozenset(force))
+    race = _race(recipe, found, repeated=(folder / WORK).is_dir())
+    return Pipeline((*screen, *learning, race), folder, frozenset(force))
 
 
 def join(recipe: Recipe, pipeline: Pipeline, progress: Progress) -> None:
@@ -51,10 +53,9 @@ def join(recipe: Recipe, pipeline: Pipeline, progress: Progress) -> None:
     """
     stage, folder = pipeline.stages[-1], pipeline.folder
     partial = folder / f"{RESULT}.partial"
-    reads = {name: found.content_without(stage.unread) for name in stage.reads if (found := result.read(folder / name))}
     started = partial / result.STARTED
-    identity = result.read_json(started) if started.is_file() else {}
-    if (identity.get("config"), identity.get("reads")) != (plain(stage.config), reads):
+    identity = result.read_json(started) if started.is_file() else None
+    if identity is None or identity != pipeline.identity(stage):
         raise ValueError(
             f"search: expected a running race of this recipe in {partial}, got {'another' if identity else 'none'}; "
             "start search without --join first, and wait until it trains candidates"
@@ -68,6 +69,18 @@ def join(recipe: Recipe, pipeline: Pipeline, progress: Progress) -> None:
     log.info("race: ended")
 
 
+def describe_trained(recipe: Recipe, pipeline: Pipeline, steps: Sequence[Decision]) -> str | None:
+    """Say how many candidates were trained before, if the race, the last stage of the pipeline, is known to run."""
+    from pipeline.search.trainings import rung_file  # numpy takes time
+
+    waiting = {step.stage for step in steps if step.runs or step.reused}
+    if RESULT not in waiting or waiting & set(pipeline.stages[-1].reads) - {SCREEN}:
+        return None
+    folders = training_folders(recipe, candidates_of(recipe), pipeline.folder).values()
+    trained = sum(rung_file(folder, 1).is_file() for folder in folders)
+    return f"{trained} of {len(folders)} candidates were trained before; their finished rungs are not trained again"
+
+
 def candidates_of(recipe: Recipe) -> dict[str, Candidate]:
     """Return the candidates of the recipe's search by name."""
     return {one.name: one for one in candidates(search_of(recipe), recipe.student.model)}
@@ -79,8 +92,8 @@ def search_of(recipe: Recipe) -> Search:
     return recipe.search
 
 
-def _race(recipe: Recipe, found: Mapping[str, Candidate]) -> Stage:
-    """It reads the teacher itself as the stage student does."""
+def _race(recipe: Recipe, found: Mapping[str, Candidate], *, repeated: bool) -> Stage:
+    """It reads the teacher itself as the stage student does; one that is repeated is shorter."""
     training, search = recipe.student.training, search_of(recipe)
     live = teachers.reads(recipe) if "features" in training.needs else ()
     models = {name: candidate.model for name, candidate in found.items()}
@@ -89,11 +102,28 @@ def _race(recipe: Recipe, found: Mapping[str, Candidate]) -> Stage:
         run=partial(_run_race, recipe, found),
         reads=("data", *live, "teacher_outputs", screening.RESULT),
         config={"models": models, "training": training, "seed": recipe.seed, "minutes": search.minutes},
-        packages=(*PACKAGES, "optuna"),
+        version=VERSION,
+        packages=(*distill.PACKAGES, "optuna"),
         outside=partial(_first_weights, found),
-        volatile=("study.log*", "*.lock", "*/history.json"),
-        work=Work(units=search.minutes, unit_s=60.0, bytes=200_000_000),
+        volatile=("study.log*",),
+        work=Work(
+            units=search.minutes,
+            kind="repeated" if repeated else "",
+            unit_s=60.0,
+            bytes=100_000,
+            work_bytes=200_000_000,
+        ),
     )
+
+
+def training_folders(recipe: Recipe, found: Mapping[str, Candidate], folder: Path) -> dict[str, Path]:
+    """Return the folder of the training of each candidate, named by all that a student depends on."""
+    folders = {}
+    for name, one in found.items():
+        own = dataclasses.replace(recipe, student=dataclasses.replace(recipe.student, model=one.model))
+        identity = Pipeline((), folder).identity(distill.student(own))
+        folders[name] = folder / WORK / f"{one.model.backbone}.{result.digest([VERSION, identity])[:16]}"
+    return folders
 
 
 def _first_weights(found: Mapping[str, Candidate]) -> dict[str, Any]:
@@ -126,7 +156,7 @@ def _run_race(recipe: Recipe, found: Mapping[str, Candidate], context: Context, 
         teacher_outputs=context.inputs["teacher_outputs"],
         teacher=teachers.net(recipe, context.inputs),
         features=features_folder(context),
-        out=context.out / CANDIDATES,
+        folders=training_folders(recipe, entrants, context.inputs["data"].parent),
     )
     p90_ms = {verdict.candidate: verdict.p90_ms for verdict in kept}
     race.run(entrants, p90_ms, dropped, setting, search_of(recipe).minutes, context, joins=joins)

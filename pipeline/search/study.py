@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import JournalStorage
@@ -13,8 +12,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from pipeline.search.objective import scores_file
 from pipeline.search.promotion import Result, Standing, Truth, promoted, rank
+from pipeline.search.trainings import read_rung
 
 FILE = "study.log"
 NAME = "race"
@@ -24,8 +23,8 @@ CANDIDATE = "candidate"  # the only parameter
 class Halving(optuna.pruners.BasePruner):
     """Prunes the worse half, by `promotion.rank`, of the candidates that have reported as many epochs as a trial."""
 
-    def __init__(self, p90_ms: Mapping[str, float], results: Path, truth: Truth) -> None:
-        self.p90_ms, self.results, self.truth = p90_ms, results, truth
+    def __init__(self, p90_ms: Mapping[str, float], folders: Mapping[str, Path], truth: Truth) -> None:
+        self.p90_ms, self.folders, self.truth = p90_ms, folders, truth
         self._known: dict[tuple[int, tuple[str, ...]], list[Standing]] = {}
 
     def standings(self, study: Study, epochs: int) -> list[Standing]:
@@ -34,9 +33,7 @@ class Halving(optuna.pruners.BasePruner):
         names = tuple(sorted(one.params[CANDIDATE] for one in reported))
         if (epochs, names) not in self._known:
             results = [
-                Result(
-                    candidate=name, p90_ms=self.p90_ms[name], scores=np.load(scores_file(self.results, name, epochs))
-                )
+                Result(candidate=name, p90_ms=self.p90_ms[name], scores=read_rung(self.folders[name], epochs).scores)
                 for name in names
             ]
             self._known[epochs, names] = rank(results, self.truth)
