@@ -89,6 +89,7 @@ _NAMES: dict[Any, str] = {
     int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path",
     type(None): "nothing", list: "a list", dict: "keys with values",
 }  # fmt: skip
+GRID = "keys with values or lists of values"
 
 
 def _read(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
@@ -143,7 +144,7 @@ def _read_list(kind: Any, value: Any, path: str, faults: list[Fault]) -> Any:
 def _read_grid(cls: Any, value: Any, path: str, faults: list[Fault]) -> Any:
     """Read some keys of a dataclass, each with one value or a list of distinct ones."""
     if not isinstance(value, dict):
-        faults.append(Fault(path, f"expected keys with values or lists of values, got {_shown(value)}"))
+        faults.append(Fault(path, f"expected {GRID}, got {_shown(value)}"))
         return None
     hints, read = typing.get_type_hints(cls), dict[str, tuple[Any, ...]]()
     names = [field.name for field in dataclasses.fields(cls) if field.init]
@@ -230,6 +231,8 @@ def _named(kind: Any) -> str:
         return "a list"
     if len(_choices(kind)) > 1:
         return " or ".join(dict.fromkeys(_named(choice) for choice in _choices(kind)))
+    if typing.get_origin(kind) is Grid:
+        return GRID
     return "keys with values" if dataclasses.is_dataclass(kind) else _NAMES.get(kind, str(kind))
 
 

@@ -49,6 +49,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("queries: 8", "queries: 0", "bench.queries: expected more than 0, got 0"),
         ("views: {", "name: other\nviews: {", "name: expected none: the file's name is the recipe's, got 'other'"),
         ("test_resnet", "test_resnt", "'; did you mean test_resnet"),
+        ("views: {", "search: {max_mb: 1}\nviews: {", "search.students: expected keys with values or lists of values, "
+         "got nothing; add the key"),
     ],
 )  # fmt: skip
 def test_a_fault_in_the_recipe(
