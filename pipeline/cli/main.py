@@ -14,7 +14,7 @@ from importlib import import_module
 from export import __version__
 from pipeline.runner import ranks
 
-OK, USER_ERROR, INTERRUPTED = 0, 2, 130
+OK, USER_ERROR, INTERRUPTED, PIPE_CLOSED = 0, 2, 130, 141
 SPIN = "GOMP_SPINCOUNT"  # beside another load, threads that wait and spin for long take the others' cores
 RUNS_STAGES = "stages"  # the module whose commands several processes may run together
 
@@ -39,7 +39,12 @@ COMMANDS = {  # command -> its module in pipeline/cli, what it does
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns 1 if some devices failed, 2 for an error that the user can fix, 130 when interrupted."""
+    """Run one command.
+
+    Returns:
+        0; 1 if some devices failed, 2 for an error that the user can fix, and, as programs that a signal ends do, 130
+        when interrupted and 141 when nobody reads standard output any more.
+    """
     if not {"OMP_WAIT_POLICY", SPIN} & os.environ.keys():
         os.environ[SPIN] = "10000"  # before torch reads it
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -50,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = f"{options.command}: expected one process, got {ranks.count()}; run it without the launcher"
             raise ValueError(text)
         code: int | None = options.run(options)
+        print(end="", flush=True)  # what fails at exit could not be caught
+    except BrokenPipeError:  # the reader, as head, has seen enough; flushing must not fail again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except KeyboardInterrupt:
         if ranks.is_first():
             print(

@@ -198,9 +198,23 @@ def test_threads_that_wait_leave_their_core_soon_unless_the_user_says_otherwise(
     assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "runs/tiny").mkdir(parents=True)
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as closed, monkeypatch.context() as context:  # noqa: PTH123  (a descriptor)
+        context.setattr("sys.stdout", closed)
+        assert main(["clean", "--recipe", "tiny.yaml"]) == 141
+        print("more, as at exit", flush=True)
+    assert capsys.readouterr().err == ""
+
+
 def test_clean_removes_one_recipe(recipe: Path, tmp_path: Path) -> None:
     for name in ("tiny", "tiny.search", "tiny.fastest", "tiny.v2", "other"):
         (tmp_path / "runs" / name / "data").mkdir(parents=True)
+    (tmp_path / "runs/tiny.search/race.work/training").mkdir(parents=True)
     assert main(["clean", "--recipe", "tiny.yaml"]) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["other", "tiny.v2"]
 
