@@ -8,6 +8,10 @@ SEEDS ?=
 DEVICES ?=
 THOROUGH ?=
 STUDENT ?=
+DEVICE ?=
+MAX_P90_MS ?=
+MIN_MAP ?=
+MAX_MB ?=
 TESTS ?=
 
 RUN = .venv/bin/python -m pipeline
@@ -22,13 +26,14 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report search compare plan doctor fetch check test slow docs arm speed clean system lock
+.PHONY: help setup distill export bench report search compare choose plan doctor fetch check test slow docs arm speed clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
 	@echo "  RECIPE=scenes (or a .yaml file), DATA=FOLDER for recipes that read your images, FORCE=STAGE to run one again"
 	@echo "  DEVICES=devices.yaml to measure on other machines as well, THOROUGH=1 for ten minutes an engine"
 	@echo "  STUDENT=fastest for another finalist of a search (fastest, knee, best)"
+	@echo "  MAX_P90_MS=8 MIN_MAP=45 MAX_MB=10 DEVICE='Raspberry Pi 5' for the limits of choose"
 	@echo "  TESTS='--cov …' adds options to pytest"
 
 setup: .venv/.stamp  ## virtual environment with the locked packages
@@ -50,6 +55,9 @@ search: .venv/.stamp  ## find the student that keeps a budget on the devices, an
 
 compare: .venv/.stamp  ## train the student with every method and compare them
 	@$(RUN) compare $(OPTIONS) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS))
+
+choose: .venv/.stamp  ## say which engine to deploy within limits, why, and the runner-up
+	@$(RUN) choose --recipe $(RECIPE) $(if $(DEVICE),--device "$(DEVICE)") $(if $(MAX_P90_MS),--max-p90-ms $(MAX_P90_MS)) $(if $(MIN_MAP),--min-map $(MIN_MAP)) $(if $(MAX_MB),--max-mb $(MAX_MB))
 
 plan: .venv/.stamp  ## print what would run, why, for how long
 	@$(RUN) plan $(OPTIONS)

@@ -1,13 +1,15 @@
 """Links, recipe keys and commands in the documentation exist; nothing in it is about one machine."""
 
 import re
+import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from pipeline.cli.main import main
+from pipeline.cli.main import _parser, main
 from pipeline.recipe.device_list import read_device_list
 from pipeline.recipe.schema import load_recipe
 
@@ -72,6 +74,23 @@ def test_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
     used = set(re.findall(r"-m pipeline ([a-z]+)", "\n".join(TEXTS.values())))
     assert {"init", "choose", "ship", "distill"} <= used
     assert used <= verbs
+
+
+def test_make_choose_passes_its_limits() -> None:
+    limits = ["MAX_P90_MS=8", "MIN_MAP=45", "MAX_MB=10", "DEVICE=Raspberry Pi 5"]
+
+    def made(*variables: str) -> dict[str, Any]:
+        command = ["make", "--silent", "--dry-run", "choose", "RECIPE=mine.yaml", *variables]
+        printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        words = shlex.split(printed.splitlines()[-1])
+        assert words[1:3] == ["-m", "pipeline"]
+        return vars(_parser("choose").parse_args(words[3:]))
+
+    given = made(*limits)
+    assert {name: given[name] for name in ("named", "max_p90_ms", "min_map", "max_mb", "device")} == {
+        "named": "mine.yaml", "max_p90_ms": 8.0, "min_map": 45.0, "max_mb": 10.0, "device": "Raspberry Pi 5",
+    }  # fmt: skip
+    assert [made()[name] for name in ("max_p90_ms", "min_map", "max_mb", "device")] == [None] * 4
 
 
 def test_the_readme_says_how_to_test_and_shows_the_chart() -> None:
