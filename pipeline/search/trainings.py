@@ -51,7 +51,7 @@ def write_rung(folder: Path, epochs: int, rung: Rung) -> None:
 
 def read_rung(folder: Path, epochs: int) -> Rung:
     """Read a finished rung; a damaged file raises one of several exceptions, as its checksums do not match."""
-    with np.load(rung_file(folder, epochs)) as stored:
+    with rung_file(folder, epochs).open("rb") as file, np.load(file) as stored:
         return Rung(scores=stored["scores"], seconds=float(stored["seconds"]))
 
 

@@ -41,9 +41,9 @@ class Started:
         return code, self.log.read_text()
 
 
-def start(work: Path, *arguments: str, file_bytes: int | None = None) -> Started:
+def start(work: Path, *arguments: str, file_bytes: int | None = None, log_name: str = "log.txt") -> Started:
     """Start one command in the folder `work`, which may write no file larger than `file_bytes`."""
-    log = work / "log.txt"
+    log = work / log_name
     log.unlink(missing_ok=True)
     process = _CONTEXT.Process(target=_run, args=(work, log, arguments, file_bytes))
     process.start()

@@ -22,8 +22,9 @@ from mlkd.training.config import Training
 from pipeline.runner.stage import Context
 from pipeline.search import race
 from pipeline.search.candidates import Candidate
-from pipeline.search.objective import Setting, fit_training, objective, rungs, scores_file
-from pipeline.search.race_rows import CANDIDATES, Race, read_race
+from pipeline.search.objective import Setting, fit_training, objective
+from pipeline.search.race_rows import Race, read_race
+from pipeline.search.trainings import read_rung, rungs
 from tests.helpers import taggers
 
 SMALL = Model(backbone="test_resnet", image_px=32, head=Pooled())
@@ -32,6 +33,10 @@ TRAINING = Training(
     losses=(Bce(), LabelKL(), ReviewKD(weight=0.1, channels=8)),
 )  # fmt: skip
 pytestmark = pytest.mark.usefixtures("load_in_process")
+
+
+def folders(place: Path) -> dict[str, Path]:
+    return {name: place / "race.work" / name for name in ("a", "b", "small", "absent", "large")}
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ def setting(prepared: Path, tmp_path: Path) -> Setting:
         teacher_outputs=tmp_path / "outputs",
         teacher=teacher,
         features=tmp_path / "features",
-        out=tmp_path / "race" / CANDIDATES,
+        folders=folders(tmp_path),
     )
 
 
@@ -74,19 +79,19 @@ def test_a_rung_continues_the_training_and_its_scores_are_of_the_best_epoch(sett
 
     candidate = Candidate(name="a", model=SMALL)
     objective(candidate, setting, report)
-    assert checkpoint.read_facts(setting.out / "a" / checkpoint.LAST)["step"] == 4
-    first = checkpoint.read_facts(setting.out / "a" / checkpoint.BEST)
+    assert checkpoint.read_facts(setting.folders["a"] / checkpoint.LAST)["step"] == 4
+    first = checkpoint.read_facts(setting.folders["a"] / checkpoint.BEST)
     assert reports == [(1, first["select_map"])]
     objective(candidate, setting, lambda epochs, select_map: bool(reports.append((epochs, select_map))) or epochs < 2)
-    assert checkpoint.read_facts(setting.out / "a" / checkpoint.LAST)["step"] == 8
-    best = checkpoint.read_facts(setting.out / "a" / checkpoint.BEST)
+    assert checkpoint.read_facts(setting.folders["a"] / checkpoint.LAST)["step"] == 8
+    best = checkpoint.read_facts(setting.folders["a"] / checkpoint.BEST)
     assert reports[1:] == [reports[0], (2, max(first["select_map"], best["select_map"]))]
-    assert np.load(scores_file(setting.out, "a", 1)).shape == (len(read_split(setting.images, "select")), 3)
-    (setting.out / "b").mkdir()
+    assert read_rung(setting.folders["a"], 1).scores.shape == (len(read_split(setting.images, "select")), 3)
+    setting.folders["b"].mkdir()
     training = replace(fit_training(TRAINING, SMALL), stop_epoch=2)
     inputs = {name: getattr(setting, name) for name in ("seed", "teacher_outputs", "teacher", "features")}
-    trainer.train(SMALL, training, setting.views, setting.images, setting.out / "b", **inputs)
-    assert checkpoint.read_facts(setting.out / "b" / checkpoint.BEST) == best, "of a training without a rung"
+    trainer.train(SMALL, training, setting.views, setting.images, setting.folders["b"], **inputs)
+    assert checkpoint.read_facts(setting.folders["b"] / checkpoint.BEST) == best, "of a training without a rung"
 
 
 def test_an_interrupted_race_ends_as_a_whole_one(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,11 +118,11 @@ def test_an_interrupted_race_ends_as_a_whole_one(setting: Setting, monkeypatch: 
         out = folder / "race"
         out.mkdir(parents=True, exist_ok=True)
         p90_ms = {"small": 1.0, "absent": 2.0, "large": 3.0}
-        race.run(entrants, p90_ms, {}, replace(setting, out=out / CANDIDATES), 60.0, Context(out, {}, silent))
+        race.run(entrants, p90_ms, {}, replace(setting, folders=folders(folder)), 60.0, Context(out, {}, silent))
         return read_race(out)
 
     monkeypatch.setattr(trainer._Run, "_step", counted)
-    interrupted_at, folder = -1, setting.out.parents[1]
+    interrupted_at, folder = -1, setting.folders["a"].parents[1]
     whole = run(folder / "whole")
     assert steps == [*range(4), *range(4), *range(4, 8), *range(4, 8)], "the faster one, and the one with more mAP"
     assert [row.reason for row in whole.rows if row.candidate == "absent"] == [
@@ -130,7 +135,7 @@ def test_an_interrupted_race_ends_as_a_whole_one(setting: Setting, monkeypatch: 
     interrupted_at = -1
     assert run(folder / "other") == whole
     assert steps == [*range(4), *range(2), -1, *range(2, 4), *range(4, 8), *range(4, 8)], "no step twice"
-    files = [file.relative_to(folder / "whole") for file in (folder / "whole").rglob("*.safetensors")]
-    assert len(files) == 4
-    for file in files:
-        assert (folder / "whole" / file).read_bytes()[-1000:] == (folder / "other" / file).read_bytes()[-1000:]
+    for name in ("small", "large"):
+        for epochs in rungs(TRAINING):
+            scores = [read_rung(folders(folder / one)[name], epochs).scores for one in ("whole", "other")]
+            assert np.array_equal(*scores)

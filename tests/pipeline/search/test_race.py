@@ -13,14 +13,15 @@ from optuna.trial import TrialState
 
 from mlkd.core.progress import silent
 from mlkd.data.augment import Views
+from mlkd.models import checkpoint
 from mlkd.models.config import Model
 from mlkd.training.config import Training
 from pipeline.runner.stage import Context
-from pipeline.search import objective, race, study
+from pipeline.search import objective, race, study, trainings
 from pipeline.search.candidates import Candidate
 from pipeline.search.objective import Setting
 from pipeline.search.promotion import Truth
-from pipeline.search.race_rows import CANDIDATES, RACE, Race, RaceRow, read_race
+from pipeline.search.race_rows import RACE, Race, RaceRow, read_race
 from tests.helpers.kills import killed_before
 
 TARGETS = np.tile(np.array([[1], [0]], dtype=np.uint8), (30, 1))
@@ -37,11 +38,16 @@ class Track:
     good: set[str] = field(default_factory=lambda: {"b", "d"})
     faults: dict[str, Exception] = field(default_factory=dict)
     trained: list[tuple[str, int]] = field(default_factory=list)
+    continued: set[str] = field(default_factory=set)
     now_s: float = 0.0
 
     @property
     def out(self) -> Path:
         return self.folder / "race"
+
+    @property
+    def folders(self) -> dict[str, Path]:
+        return {name: self.folder / "race.work" / name for name in ("a", "b", "c", "d", "new")}
 
     def run(self, minutes: float = 60.0, names: tuple[str, ...] = NAMES, *, joins: bool = False) -> Race:
         self.out.mkdir(exist_ok=True)
@@ -55,7 +61,7 @@ class Track:
             teacher_outputs=self.folder,
             teacher=None,
             features=self.folder,
-            out=self.out / CANDIDATES,
+            folders=self.folders,
         )
         race.run(entrants, p90_ms, {"e": "d is larger"}, setting, minutes, Context(self.out, {}, silent), joins=joins)
         return read_race(self.out)
@@ -67,13 +73,23 @@ class Track:
         self.trained.append((out.name, epochs))
         with (self.folder / "trained.txt").open("a") as file:
             file.write(f"{out.name} {epochs}\n")
-        (out / "last.safetensors").write_bytes(b"weights")
+        self.continued |= {out.name} if (out / checkpoint.LAST).is_file() else set()
+        checkpoint.write(out / checkpoint.LAST, {}, {"best_epoch": 0})
 
     def score(self, folder: Path, _split: Any) -> Any:
         return GOOD if folder.name in self.good else 1 - GOOD
 
+    def start_anew(self) -> None:
+        """Remove the result and the trainings."""
+        shutil.rmtree(self.out)
+        shutil.rmtree(self.folder / "race.work")
+        self.trained = []
+
+    def continuable(self) -> set[str]:
+        return {name for name, folder in self.folders.items() if (folder / checkpoint.LAST).is_file()}
+
     def states(self) -> dict[str, TrialState]:
-        pruner = study.Halving({}, self.out, Truth(targets=TARGETS, groups=()))
+        pruner = study.Halving({}, {}, Truth(targets=TARGETS, groups=()))
         opened, _ = study.open_study(self.out, pruner, NAMES, joins=True)
         return {trial.params["candidate"]: trial.state for trial in opened.trials}
 
@@ -109,7 +125,7 @@ def test_each_rung_keeps_the_better_half(track: Track) -> None:
     assert not row(result, "d", 2).promoted
     assert row(result, "b", 4).promoted
     assert row(result, "e").reason == "d is larger"
-    assert [path.name for path in (track.out / CANDIDATES).iterdir()] == ["b"], "what was trained in the last rung"
+    assert track.continuable() == {"a", "c", "d"}, "there is no rung after the last one"
     pruned = dict.fromkeys(("a", "c", "d"), TrialState.PRUNED)
     assert track.states() == {**pruned, "b": TrialState.COMPLETE}
 
@@ -122,10 +138,8 @@ def test_no_training_begins_when_the_minutes_are_used_up(track: Track, caplog: p
     assert not row(result, "b", 2).promoted, "nothing was compared"
     assert "used up; not trained for 2 epochs: d" in caplog.text
     assert track.states()["d"] == TrialState.COMPLETE
-    shutil.rmtree(track.out)
-    track.run(minutes=4)
-    assert {path.name for path in (track.out / CANDIDATES).iterdir()} == set(NAMES), "no second rung began"
-    shutil.rmtree(track.out)
+    assert track.continuable() == set(NAMES)
+    track.start_anew()
     result = track.run(minutes=2)
     assert result.ranking == ["b", "a", "c", "d"], "what was trained comes first, then the faster"
     assert {name: state.name for name, state in track.states().items()} == {
@@ -139,7 +153,7 @@ def test_a_candidate_that_cannot_be_trained_is_a_line(track: Track) -> None:
     assert row(result, "b", 1).reason == "loss reviewkd: expected a student with a trainable stage"
     assert result.ranking == ["d", "a", "c"]
     assert track.states()["b"] == TrialState.FAIL
-    shutil.rmtree(track.out)
+    track.start_anew()
     track.faults = dict.fromkeys(NAMES, RuntimeError("diverged"))
     with pytest.raises(
         ValueError, match="search: expected a candidate that can be trained, got none of 4; a: diverged"
@@ -159,6 +173,54 @@ def test_a_candidate_that_fails_in_a_later_rung_is_the_last_of_the_ranking(
     result = track.run()
     assert result.ranking == ["d", "a", "c", "b"]
     assert (row(result, "b", 1).promoted, row(result, "b", 2).reason) == (True, "diverged")
+    assert [path.name for path in track.folders["b"].glob("*.*") if path.name != trainings.CLAIM] == ["select.1.npz"]
+
+
+def test_another_race_trains_only_what_is_new(track: Track) -> None:
+    whole = track.run(minutes=20)
+    track.start_anew()
+    track.run(minutes=5)
+    before = track.trained.copy()
+    for minutes, ranking in ((2, ["b", "a", "c", "d"]), (4, ["b", "d", "a", "c"])):
+        shutil.rmtree(track.out)
+        result = track.run(minutes=minutes)
+        assert track.trained == before, "all has been trained, and counts"
+        assert result.ranking == ranking
+        assert row(result, "d", 2 if minutes == 4 else 1).reason == f"the {minutes} minutes of the search are used up"
+    shutil.rmtree(track.out)
+    assert track.run(minutes=20) == whole, "as if it had been one race"
+    assert track.trained == [*before, ("d", 2), ("b", 4)]
+    assert track.continued == {"b", "d"}
+    shutil.rmtree(track.out)
+    track.run(names=("new", *NAMES))
+    assert track.trained[len(before) + 2 :] == [("new", 1), ("new", 2), ("d", 4)], "three of five go on"
+    assert track.continued == {"b", "d", "new"}
+
+
+def test_a_candidate_without_a_place_in_the_race_keeps_its_scores_only(track: Track) -> None:
+    track.run()
+    shutil.rmtree(track.out)
+    track.run(names=("b", "c"))
+    assert track.continuable() == {"c"}
+    shutil.rmtree(track.out)
+    before = track.trained.copy()
+    track.run()
+    assert track.trained == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"half", None])
+def test_damaged_scores_are_trained_again(track: Track, damage: bytes | None) -> None:
+    """Also those of a race that was interrupted after it had reported them; None is one byte of the scores."""
+    whole = track.run()
+    file = trainings.rung_file(track.folders["d"], 1)
+    content = bytearray(file.read_bytes())
+    content[300] ^= 1
+    file.write_bytes(content if damage is None else damage)
+    (track.out / RACE).unlink()
+    before = track.trained.copy()
+    assert track.run() == whole
+    assert track.trained == [*before, ("d", 1), ("d", 2)]
+    assert track.continued == {"b", "d"}, "not from a checkpoint that is further"
 
 
 def test_a_full_disk_ends_the_race_and_is_no_fault_of_the_candidate(track: Track) -> None:
@@ -172,16 +234,16 @@ def test_a_full_disk_ends_the_race_and_is_no_fault_of_the_candidate(track: Track
 
 def test_a_race_killed_at_any_change_of_the_disk_goes_on(track: Track) -> None:
     """No finished training is done again, and none is lost; the killed one may have ended unseen."""
-    whole = track.run()
+    whole = track.run(minutes=7)
     for step in range(0, 1000, 43):
-        shutil.rmtree(track.out)
+        track.start_anew()
         (track.folder / "trained.txt").unlink()
-        if not killed_before(step, track.run):
+        if not killed_before(step, lambda: track.run(minutes=7)):
             break
-        assert track.run() == whole
+        assert track.run(minutes=7) == whole
         trained = (track.folder / "trained.txt").read_text().splitlines()
-        assert len(set(trained)) == 7
-        assert len(trained) <= 8
+        assert len(set(trained)) == 6
+        assert len(trained) <= 7
     assert step > 100, "the race makes many changes"
 
 
@@ -190,8 +252,7 @@ def test_a_second_worker_takes_the_candidates_that_the_first_has_not_at_work(
 ) -> None:
     """It trains while the first is busy with `a`, and then waits for it."""
     whole, alone = track.run(), track.trained
-    shutil.rmtree(track.out)
-    track.trained = []
+    track.start_anew()
     train, others = track.train, list[tuple[str, int]]()
 
     class Waiting(Exception):  # noqa: N818  (no error)
@@ -220,11 +281,6 @@ def test_a_second_worker_takes_the_candidates_that_the_first_has_not_at_work(
 def test_what_a_killed_process_left_of_the_journal_is_removed(track: Track) -> None:
     whole = track.run()
     (track.out / RACE).unlink()
-    shutil.rmtree(track.out / CANDIDATES)
-    for name in NAMES:
-        (track.out / CANDIDATES / name).mkdir(parents=True)
-        for epochs in (1, 2, 4):
-            np.save(objective.scores_file(track.out / CANDIDATES, name, epochs), track.score(Path(name), None))
     (track.out / f"{study.FILE}.lock").symlink_to("nothing")
     with (track.out / study.FILE).open("a") as file:
         file.write('{"op_code": 9, "worker')

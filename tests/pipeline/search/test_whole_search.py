@@ -7,12 +7,11 @@ import pytest
 
 from benchmarks.schema import read_report
 from export.bundle.bundle import read_bundle
-from mlkd.models import checkpoint
 from pipeline.__main__ import main
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
 from pipeline.search import race_stages, stages
-from pipeline.search.race_rows import CANDIDATES, RACE
+from pipeline.search.race_rows import RACE, read_race
 from pipeline.search.rows import BUNDLE, read_screen
 from tests.pipeline.search.conftest import with_search
 
@@ -28,9 +27,16 @@ def test_a_screen_and_a_race(drawn: Path, place: Path, capsys: pytest.CaptureFix
     searching = race_stages.pipeline(load_recipe(str(recipe)), place / "runs/tiny.search")
     searching.run()
     is_screened(place)
-    race = searching.folder / race_stages.RESULT
-    assert checkpoint.read_facts(race / CANDIDATES / NAME / checkpoint.LAST)["step"] == 4, "one epoch"
-    joins_only_a_running_race(race, capsys)
+    folder = searching.folder
+    joins_only_a_running_race(folder / race_stages.RESULT, capsys)
+    (trained,) = (folder / race_stages.WORK).rglob("select.*.npz")
+    assert trained.name == "select.1.npz"
+    before = trained.stat().st_mtime_ns, read_race(folder / race_stages.RESULT)
+    recipe.write_text(recipe.read_text().replace("max_p90_ms: 1000", "max_p90_ms: 900, minutes: 70"))
+    assert main(["search", "--recipe", "tiny.yaml", "--plan"]) == 0
+    assert "1 of 2 candidates were trained before" in capsys.readouterr().out
+    race_stages.pipeline(load_recipe(str(recipe)), folder).run()
+    assert (trained.stat().st_mtime_ns, read_race(folder / race_stages.RESULT)) == before
 
 
 @pytest.mark.slow
