@@ -125,6 +125,9 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+NOTHING = digest({})  # the content for a reader that depends on no file
+
+
 def read_json(file: Path) -> Any:
     """Read a JSON file."""
     return json.loads(file.read_text(encoding="utf-8"))

@@ -37,7 +37,8 @@ class Stage:
     run: Callable[[Context], None]
     prepare: Callable[[Progress], None] = lambda _: None  # before a run, and before its identity: fetches files
     reads: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()  # patterns of files in those results that the stage does not depend on
+    unread: tuple[str, ...] = ()  # patterns of files in those results that the stage does not depend on; a result
+    # without other files does not count
     config: Any = None  # dataclasses, JSON values, or a mapping of both
     version: int = 1  # raised when the code changes the result of equal inputs
     packages: tuple[str, ...] = ()
@@ -214,7 +215,7 @@ class Pipeline:
 
     def _inside(self, stage: Stage, contents: Mapping[str, str]) -> dict[str, Any]:
         """Return the identity except what lies outside of the pipeline, which may take long to look at."""
-        reads = {name: contents[name] for name in stage.reads}
+        reads = {name: contents[name] for name in stage.reads if contents[name] != result.NOTHING}
         packages = {name: package_version(name) for name in stage.packages}
         parts = {"config": stage.config, "reads": reads, "packages": packages}
         return {"version": stage.version, **{name: plain(part) for name, part in parts.items()}}

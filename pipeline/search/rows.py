@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.parsing import parse
@@ -32,8 +34,8 @@ class Row:
     candidate: str
     device: str
     engine: str | None = None
-    parameters: int | None = None
-    multiply_adds: int | None = None  # for one image
+    parameters: int | None = None  # not in TIMES
+    multiply_adds: int | None = None  # for one image; not in TIMES
     megabytes: float | None = None  # of the engine's files
     end_to_end_ms: Percentiles | None = None
     engine_ms: Percentiles | None = None
@@ -74,9 +76,28 @@ def read_screen(folder: Path) -> Screen:
     return parse(Screen, read_json(folder / SCREEN))
 
 
+def read_built(folder: Path) -> Built:
+    """Read the result of a stage build from its folder."""
+    return parse(Built, read_json(folder / BUILT))
+
+
 def read_times(folder: Path) -> list[Row]:
     """Read the result of the stage times from its folder."""
     return parse(list[Row], read_json(folder / TIMES))
+
+
+def rows_of(candidate: str, device: str, built: Built, timed: Sequence[Row]) -> list[Row]:
+    """Return the rows of a candidate on a device, at least one: of engines with and without times."""
+    parameters, multiply_adds = built.parameters, built.multiply_adds
+    known = partial(Row, candidate=candidate, device=device, parameters=parameters, multiply_adds=multiply_adds)
+    failed = [known(engine=engine, reason=reason) for engine, reason in built.failed.items()]
+    own = [
+        dataclasses.replace(row, parameters=parameters, multiply_adds=multiply_adds)
+        for row in timed
+        if (row.candidate, row.device) == (candidate, device)
+    ]
+    no_engine = built.reason or "no engine is of a runtime that devices.yaml names for the device"
+    return [*failed, *own] or [known(reason=no_engine)]
 
 
 def p90_ms(row: Row) -> float:

@@ -24,7 +24,7 @@ from pipeline.runner.result import write_json
 from pipeline.runner.speed import Work
 from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.search.candidates import Candidate, candidates
-from pipeline.search.rows import SCREEN, Row, Screen, judge, read_times
+from pipeline.search.rows import BUILT, SCREEN, Screen, judge, read_built, read_times, rows_of
 
 TIMES, RESULT = "times", "screen"
 BENCH = Bench(reference_processes=2, queries=128, images=32, warm_up_s=1.0)  # brief: the finals are measured fully
@@ -50,7 +50,7 @@ def pipeline(
     engines = screen_engines(recipe, devices)
     program_digest = functools.cache(program.digest)  # once for all builds: it reads every source
     builds = {candidate.name: _build(recipe, candidate, engines, program_digest) for candidate in found}
-    screen = (*builds.values(), _times(recipe, builds, engines, devices), _screen(search))
+    screen = (*builds.values(), _times(recipe, builds, engines, devices), _screen(search, builds, devices))
     before = stages.pipeline(recipe, folder).until("data").stages
     return Pipeline((*before, *screen), folder, frozenset(force))
 
@@ -111,8 +111,9 @@ def _times(
         name=TIMES,
         run=body("times", names, [engine.name for engine in engines], bench, devices, room="pipeline.search"),
         reads=("data", *names.values()),
-        unread=teachers.unread(recipe),
+        unread=(*teachers.unread(recipe), BUILT),  # a build that failed has nothing else, and changes no times
         config={"bench": bench, "devices": [dataclasses.replace(entry, retries=0, timeout_s=1.0) for entry in devices]},
+        version=2,  # of candidates that could be built
         packages=("numpy", "pillow", "onnxruntime-gpu", "openvino"),
         outside=machine.identity if any(entry.host is None for entry in devices) else dict,
         volatile=("samples/*",),
@@ -120,22 +121,22 @@ def _times(
     )
 
 
-def _screen(search: Search) -> Stage:
+def _screen(search: Search, builds: dict[str, Stage], devices: Sequence[DeviceEntry]) -> Stage:
+    names, found = {name: stage.name for name, stage in builds.items()}, [entry.name for entry in devices]
     return Stage(
         name=RESULT,
-        run=partial(_run_screen, search),
-        reads=(TIMES,),
-        config={"max_p90_ms": search.max_p90_ms, "max_mb": search.max_mb},
+        run=partial(_run_screen, search, names, found),
+        reads=(TIMES, *names.values()),
+        config={"max_p90_ms": search.max_p90_ms, "max_mb": search.max_mb, "devices": found},
         work=Work(unit_s=0.1, bytes=10_000),
     )
 
 
-def _run_screen(search: Search, context: Context) -> None:
+def _run_screen(search: Search, builds: dict[str, str], devices: Sequence[str], context: Context) -> None:
     """Judge the candidates by their times."""
-    rows = read_times(context.inputs[TIMES])
-    by_candidate: dict[str, list[Row]] = {}
-    for row in rows:
-        by_candidate.setdefault(row.candidate, []).append(row)
-    verdicts = [judge(name, own, search) for name, own in by_candidate.items()]
+    timed = read_times(context.inputs[TIMES])
+    built = {name: read_built(context.inputs[stage]) for name, stage in builds.items()}
+    rows = [row for device in devices for name in builds for row in rows_of(name, device, built[name], timed)]
+    verdicts = [judge(name, [row for row in rows if row.candidate == name], search) for name in builds]
     verdicts.sort(key=lambda verdict: (verdict.p90_ms, verdict.candidate))
     write_json(context.out / SCREEN, to_json(Screen(rows=rows, verdicts=verdicts)))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 from benchmarks import schema
 from benchmarks.accuracy import Truth
 from benchmarks.config import Bench
 from benchmarks.latency import run_latency
 from benchmarks.measured_models import Bundle
-from benchmarks.parsing import parse, to_json
+from benchmarks.parsing import to_json
 from benchmarks.remote import Device, DeviceEntry, Local, Ssh, run_on_all
 from benchmarks.run import Job
 from mlkd.data.prepared import Split, read_split
-from pipeline.runner.result import read_json, write_json
+from pipeline.runner.result import write_json
 from pipeline.runner.stage import Context
-from pipeline.search.rows import BUILT, BUNDLE, TIMES, Built, Row
+from pipeline.search.rows import BUNDLE, TIMES, Row
 
 SAMPLES = "samples"
 
@@ -26,7 +25,7 @@ SAMPLES = "samples"
 def run(
     builds: Mapping[str, str], engines: Sequence[str], bench: Bench, entries: Sequence[DeviceEntry], context: Context
 ) -> None:
-    """Write a row for each candidate, device and engine.
+    """Write a row for each device and engine of the candidates that could be built.
 
     This machine comes first, as sending bundles to the others would disturb it.
 
@@ -37,9 +36,8 @@ def run(
         entries: The devices.
         context: Of the stage.
     """
-    folders = {name: context.inputs[stage] for name, stage in builds.items()}
-    built = {name: parse(Built, read_json(folder / BUILT)) for name, folder in folders.items()}
-    bundles = {name: Bundle(folders[name] / BUNDLE, name, "reference") for name in builds if built[name].reason is None}
+    folders = {name: context.inputs[stage] / BUNDLE for name, stage in builds.items()}
+    bundles = {name: Bundle(folder, name, "reference") for name, folder in folders.items() if folder.is_dir()}
     truth = _images(read_split(context.inputs["data"], "select"), bench.images)
 
     def measure(device: Device) -> list[Row]:
@@ -48,7 +46,7 @@ def run(
         job = Job(device, truth, (), bench, out, progress=context.progress)
         rows = run_latency(job, list(bundles.values())) if bundles else []
         timed = {row.name: row for row in rows}
-        return [row for one in builds for row in _rows(one, built[one], device=name, engines=engines, timed=timed)]
+        return [row for one in bundles for row in _rows(one, name, engines, timed)]
 
     here = [Local(entry) for entry in entries if entry.host is None]
     others = [Ssh(entry) for entry in entries if entry.host is not None]
@@ -63,24 +61,19 @@ def _images(select: Split, count: int) -> Truth:
     return Truth(files=[select.files[row] for row in rows], targets=select.targets[rows], groups=groups)
 
 
-def _rows(
-    candidate: str, built: Built, *, device: str, engines: Sequence[str], timed: Mapping[str, schema.Row]
-) -> list[Row]:
-    """The rows of a candidate on one device, at least one."""
-    known = partial(
-        Row, candidate=candidate, device=device, parameters=built.parameters, multiply_adds=built.multiply_adds
-    )
-    rows = [known(engine=engine, reason=reason) for engine, reason in built.failed.items()]
-    for engine in engines:
-        if row := timed.get(f"{candidate}-{engine}"):
-            rows.append(
-                known(
-                    engine=engine,
-                    megabytes=None if row.bytes is None else row.bytes / 1e6,
-                    end_to_end_ms=row.end_to_end_ms,
-                    engine_ms=row.engine_ms,
-                    settled=row.settled,
-                    reason=row.reason,
-                )
-            )
-    return rows or [known(reason=built.reason or "no engine is of a runtime that devices.yaml names for the device")]
+def _rows(candidate: str, device: str, engines: Sequence[str], timed: Mapping[str, schema.Row]) -> list[Row]:
+    """The rows of a candidate on one device; none if the device has no runtime for its engines."""
+    return [
+        Row(
+            candidate=candidate,
+            device=device,
+            engine=engine,
+            megabytes=None if row.bytes is None else row.bytes / 1e6,
+            end_to_end_ms=row.end_to_end_ms,
+            engine_ms=row.engine_ms,
+            settled=row.settled,
+            reason=row.reason,
+        )
+        for engine in engines
+        if (row := timed.get(f"{candidate}-{engine}"))
+    ]

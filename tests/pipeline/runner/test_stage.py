@@ -1,6 +1,7 @@
 import json
 import subprocess
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,22 @@ def test_a_stage_does_not_run_again_for_files_that_it_does_not_depend_on(tmp_pat
     changed.run()
     line("one", base | {"train.96.npy": "other"}).run()
     assert ran == ["one", "two", "one"]
+
+
+def test_a_result_of_which_a_stage_depends_on_no_file_does_not_count(tmp_path: Path) -> None:
+    ran = []
+
+    def write(name: str, context: Context) -> None:
+        (context.out / name).write_text(name)
+
+    def line(*reads: str, unread: tuple[str, ...] = ()) -> Pipeline:
+        sources = (Stage(name=name, run=partial(write, name)) for name in ("image", "note"))
+        reader = Stage(name="reader", run=lambda _: ran.append(reads), reads=reads, unread=unread)
+        return Pipeline((*sources, reader), tmp_path)
+
+    line("image").run()
+    line("image", "note", unread=("note",)).run()
+    line("image").run()
+    assert ran == [("image",)]
+    line("image", "note").run()
+    assert ran == [("image",), ("image", "note")]

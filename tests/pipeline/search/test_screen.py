@@ -116,6 +116,17 @@ def test_a_larger_grid_builds_only_what_is_new_and_times_all(lab: Lab) -> None:
     assert list(lab.verdicts()) == [32, 48, 64, 99], "the fastest first"
 
 
+def test_a_candidate_that_cannot_be_built_leaves_the_times_as_they_are(lab: Lab) -> None:
+    lab.search([32]).run()
+    before = lab.timed.copy()
+    for sizes in ([32, 99], [99, 32], [32]):
+        lab.search(sizes).run()
+        assert sorted(lab.verdicts()) == sorted(sizes)
+        assert lab.verdicts()[32].kept
+        assert lab.timed == before
+    assert lab.built == [32, 99]
+
+
 def test_another_budget_only_judges_again(lab: Lab) -> None:
     lab.search([32, 64]).run()
     assert all(verdict.kept for verdict in lab.verdicts().values())
