@@ -10,6 +10,7 @@ from export.bundle.bundle import read_bundle
 from pipeline.__main__ import main
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
+from pipeline.runner.speed import read_speeds
 from pipeline.search import race_stages, stages
 from pipeline.search.race_rows import RACE, read_race
 from pipeline.search.rows import BUNDLE, read_screen
@@ -37,6 +38,9 @@ def test_a_screen_and_a_race(drawn: Path, place: Path, capsys: pytest.CaptureFix
     assert "1 of 2 candidates were trained before" in capsys.readouterr().out
     race_stages.pipeline(load_recipe(str(recipe)), folder).run()
     assert (trained.stat().st_mtime_ns, read_race(folder / race_stages.RESULT)) == before
+    assert {"race", "race repeated"} < read_speeds(place / "runs").keys(), (
+        "a repeated race is no measure of a whole one"
+    )
 
 
 @pytest.mark.slow
@@ -98,6 +102,7 @@ def joins_only_a_running_race(race: Path, capsys: pytest.CaptureFixture[str]) ->
     result.write_json(running / "identity.json", identity)
     assert main(words) == 0
     assert not (running / RACE).exists(), "the first worker writes the result"
-    result.write_json(running / "identity.json", identity | {"config": {}})
-    assert main(words) == 2
-    assert "got another" in capsys.readouterr().err
+    for part in ("config", "packages"):
+        result.write_json(running / "identity.json", identity | {part: {}})
+        assert main(words) == 2
+        assert "got another" in capsys.readouterr().err
