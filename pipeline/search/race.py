@@ -33,7 +33,7 @@ from pipeline.search.candidates import Candidate
 from pipeline.search.objective import Setting, objective
 from pipeline.search.promotion import Truth, promoted
 from pipeline.search.race_rows import RACE, Race, RaceRow, select_map_of
-from pipeline.search.study import FILE, Halving, open_study
+from pipeline.search.study import Halving, open_study
 from pipeline.search.trainings import CLAIM, keep_needed, keep_scores, remove_damaged, rungs, seconds_until
 
 log = logging.getLogger(__name__)
@@ -69,8 +69,9 @@ def run(
     """
     folders = [setting.folders[name] for name in entrants]
     if not (context.out / RACE).is_file():
-        if not joins and [folder for folder in folders if remove_damaged(folder, setting.training)]:
-            (context.out / FILE).unlink(missing_ok=True)  # the race is played again
+        if not joins:
+            for folder in folders:
+                remove_damaged(folder, setting.training)
         select = read_split(setting.images, "select")
         truth = Truth(targets=select.targets, groups=select.clusters, label_mask=select.label_mask)
         pruner = Halving(p90_ms, setting.folders, truth)

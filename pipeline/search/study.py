@@ -13,7 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.search.promotion import Result, Standing, Truth, promoted, rank
-from pipeline.search.trainings import read_rung
+from pipeline.search.trainings import read_rung, rung_file
 
 FILE = "study.log"
 NAME = "race"
@@ -51,7 +51,8 @@ def open_study(
     """Create the study in `folder`, or open that of an interrupted race; returns it with the trial of each candidate.
 
     A trial that ran when the process was killed is still running in the storage, and is returned as the others are.
-    Only a worker that does not join another one creates trials, and removes what a killed process left.
+    Only a worker that does not join another one creates trials, and removes what a killed process left and a study that
+    reports rungs whose scores are gone.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # we log the rungs
     if not joins:
@@ -61,6 +62,9 @@ def open_study(
     study = optuna.create_study(
         storage=storage, sampler=sampler, pruner=pruner, study_name=NAME, direction="maximize", load_if_exists=True
     )
+    if not joins and not _has_scores(study, pruner.folders):
+        (folder / FILE).unlink()
+        return open_study(folder, pruner, candidates, joins=joins)
     if not joins:
         for name in candidates:
             study.enqueue_trial({CANDIDATE: name}, skip_if_exists=True)
@@ -73,6 +77,15 @@ def open_study(
         )
     trials = (_trial(study, storage, one.number) for one in found)
     return study, {trial.suggest_categorical(CANDIDATE, candidates): trial for trial in trials}
+
+
+def _has_scores(study: Study, folders: Mapping[str, Path]) -> bool:
+    """Whether the scores of all rungs that were reported are there; damaged ones have been removed."""
+    return all(
+        rung_file(folders[trial.params[CANDIDATE]], epochs).is_file()
+        for trial in study.get_trials(deepcopy=False)
+        for epochs in trial.intermediate_values
+    )
 
 
 def _trial(study: Study, storage: JournalStorage, number: int) -> Trial:

@@ -63,18 +63,16 @@ def seconds_until(folder: Path, training: Training, last: int) -> float:
     return seconds if finished == wanted else seconds + spent(folder)
 
 
-def remove_damaged(folder: Path, training: Training) -> bool:
-    """Remove what cannot be read, and what is useless without it; returns whether scores were removed."""
+def remove_damaged(folder: Path, training: Training) -> None:
+    """Remove what cannot be read, and what is useless without it."""
     finished = [epochs for epochs in rungs(training) if rung_file(folder, epochs).is_file()]
     is_gapless = finished == list(rungs(training)[: len(finished)])
     if not is_gapless or not all(_is_readable(folder, epochs) for epochs in finished):
         log.warning("race: %s: expected the scores of each rung, got damaged ones; training starts again", folder)
         _remove_but(folder, ())
-        return True
-    if not _has_whole_checkpoints(folder):
+    elif not _has_whole_checkpoints(folder):
         log.warning("race: %s: expected whole checkpoints, got damaged ones; training starts again", folder)
         keep_scores(folder)
-    return False
 
 
 def keep_scores(folder: Path) -> None:

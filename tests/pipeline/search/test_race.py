@@ -208,6 +208,16 @@ def test_a_candidate_without_a_place_in_the_race_keeps_its_scores_only(track: Tr
     assert track.trained == before
 
 
+def test_a_training_that_was_removed_is_made_again(track: Track) -> None:
+    """Also in a race that was interrupted after it had reported it."""
+    whole = track.run()
+    shutil.rmtree(track.folders["d"])
+    (track.out / RACE).unlink()
+    before = track.trained.copy()
+    assert track.run() == whole
+    assert track.trained == [*before, ("d", 1), ("d", 2)]
+
+
 @pytest.mark.parametrize("damage", [b"", b"half", None])
 def test_damaged_scores_are_trained_again(track: Track, damage: bytes | None) -> None:
     """Also those of a race that was interrupted after it had reported them; None is one byte of the scores."""
