@@ -66,8 +66,8 @@ def start(place: Path, started: ExitStack, log_name: str, *options: str) -> comm
 
 
 def wait_until(done: Callable[[], bool]) -> None:
-    for _ in range(1200):
+    for _ in range(3000):
         if done():
             return
         time.sleep(0.1)
-    raise TimeoutError("expected an end within two minutes")
+    raise TimeoutError("expected an end within five minutes")
