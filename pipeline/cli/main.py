@@ -56,9 +56,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(text)
         code: int | None = options.run(options)
         print(end="", flush=True)  # what fails at exit could not be caught
-    except BrokenPipeError:  # the reader, as head, has seen enough; flushing must not fail again at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
     except KeyboardInterrupt:
         if ranks.is_first():
             print(
@@ -66,11 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
         return INTERRUPTED
     except (ValueError, OSError, RuntimeError, ImportError) as cause:
+        if isinstance(cause, BrokenPipeError) and _is_output_closed():
+            return PIPE_CLOSED
         if options.debug:
             raise
         print(_format_error(cause, options), file=sys.stderr)
         return USER_ERROR
     return code or OK
+
+
+def _is_output_closed() -> bool:
+    """Whether the reader of standard output, as head, has seen enough; what is left for it is dropped."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushing must not fail again at exit
+        return True
+    return False
 
 
 def _format_error(cause: BaseException, options: argparse.Namespace) -> str:

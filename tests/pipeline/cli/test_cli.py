@@ -211,6 +211,19 @@ def test_a_reader_that_has_seen_enough_is_no_error(
     assert capsys.readouterr().err == ""
 
 
+def test_another_closed_pipe_is_an_error(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As that of a process which has died."""
+
+    def fail(_: object) -> None:
+        raise BrokenPipeError("the loader has died")
+
+    monkeypatch.setattr("pipeline.cli.clean.run", fail)
+    assert main(["clean", "--recipe", "tiny.yaml"]) == 2
+    assert "the loader has died" in capsys.readouterr().err
+
+
 def test_clean_removes_one_recipe(recipe: Path, tmp_path: Path) -> None:
     for name in ("tiny", "tiny.search", "tiny.fastest", "tiny.v2", "other"):
         (tmp_path / "runs" / name / "data").mkdir(parents=True)
