@@ -11,9 +11,10 @@ from pipeline.search.rows import Verdict
 def thin(kept: Sequence[Verdict], models: Mapping[str, Model]) -> dict[str, str]:
     """Return the candidates that are not worth training, each with the reason.
 
-    Within a backbone and its weights, a candidate is dropped if another is at most as slow and has at least as many
-    multiply-adds and parameters, one of the three strictly better.  Candidates of different backbones or weights are
-    not compared, as multiply-adds say nothing about their mAP.
+    Within a backbone and its weights, a candidate is dropped if another is at most as slow, by the bound of its p90, and
+    has at least as many multiply-adds and parameters, one of the three strictly better.  Without the bound, the noise of
+    two times would drop candidates.  Candidates of different backbones or weights are not compared, as multiply-adds
+    say nothing about their mAP.
 
     Args:
         kept: The candidates within the budget.
@@ -33,11 +34,18 @@ def _comparable(one: Verdict, other: Verdict, models: Mapping[str, Model]) -> bo
 
 
 def _dominates(one: Verdict, other: Verdict) -> bool:
-    first, second = _qualities(one), _qualities(other)
-    return first != second and all(a >= b for a, b in zip(first, second, strict=True))
+    larger = all(a >= b for a, b in zip(_size(one), _size(other), strict=True))
+    differs = (one.p90_ms, _size(one)) != (other.p90_ms, _size(other))
+    return larger and differs and _latest_ms(one) <= other.p90_ms
 
 
-def _qualities(verdict: Verdict) -> tuple[float, int, int]:
-    """Three numbers of which more is better."""
-    row = next(iter(verdict.fastest.values()))  # of equal size on every device
-    return -verdict.p90_ms, row.multiply_adds or 0, row.parameters or 0
+def _size(verdict: Verdict) -> tuple[int, int]:
+    """Multiply-adds and parameters, equal on every device."""
+    row = next(iter(verdict.fastest.values()))
+    return row.multiply_adds or 0, row.parameters or 0
+
+
+def _latest_ms(verdict: Verdict) -> float:
+    """The bound of the p90 on the slowest device; the p90 itself where too few queries give none."""
+    bounds = (row.end_to_end_ms.p90_bound for row in verdict.fastest.values() if row.end_to_end_ms)
+    return max((verdict.p90_ms, *(bound for bound in bounds if bound is not None)))

@@ -9,14 +9,14 @@ from pipeline.search.thinning import thin
 LITE0 = "tf_efficientnet_lite0"
 
 
-def verdict(name: str, p90: float, multiply_adds: int, parameters: int) -> Verdict:
+def verdict(name: str, p90: float, multiply_adds: int, parameters: int, bound: float | None = None) -> Verdict:
     row = Row(
         candidate=name,
         device="here",
         engine="int8",
         parameters=parameters,
         multiply_adds=multiply_adds,
-        end_to_end_ms=Percentiles(p50=p90, p90=p90),
+        end_to_end_ms=Percentiles(p50=p90, p90=p90, p90_bound=bound),
     )
     return Verdict(candidate=name, fastest={"here": row}, misses=[], excess=0.0)
 
@@ -39,6 +39,12 @@ def test_a_larger_or_faster_or_equal_candidate_stays() -> None:
     assert dropped(front, verdict("b", 1.1, 10, 6)) == {}
     assert dropped(front, verdict("b", 0.9, 9, 5)) == {}
     assert dropped(front, verdict("b", 1.0, 10, 5)) == {}
+
+
+def test_a_difference_within_the_bound_of_a_time_drops_nothing() -> None:
+    """80 px cannot be slower than 96 px: that is noise."""
+    assert dropped(verdict("96 px", 2.7, 10, 5, bound=2.9), verdict("80 px", 2.8, 8, 5, bound=3.0)) == {}
+    assert dropped(verdict("96 px", 2.7, 10, 5, bound=2.8), verdict("80 px", 2.8, 8, 5, bound=3.0)).keys() == {"80 px"}
 
 
 def test_other_backbones_and_weights_are_not_compared() -> None:
