@@ -103,6 +103,7 @@ def run(
     finals = select(recipe, runs)
     for final in finals:
         log.info("finals: %s, %s", " and ".join(final.roles), final.candidate)
+        _continue_race(recipe, final, folder)
         final.trained.run(show)
     decision(recipe, runs, finals, device_list).run(show)
     chosen = read_chosen(folder / FINALS)
@@ -112,6 +113,21 @@ def run(
             log.info("finals: export of %s, %s", " and ".join(final.roles), final.candidate)
             final.measurable.run(show)
     return _with(recipe, finals, chosen), folder / FINALS
+
+
+def _continue_race(recipe: Recipe, final: Final, search: Path) -> None:
+    """Begin the stage student of a finalist with what the race has trained, unless it has begun."""
+    from pipeline.search.trainings import continue_in
+
+    (stage,) = (stage for stage in final.trained.stages if stage.name == STUDENT)
+    identity = Pipeline((), search).identity(stage)  # the search has all that it reads
+    done, partial = result.read(final.folder / stage.name), final.folder / f"{stage.name}.partial"
+    if partial.exists() or (done and done.identity == identity):
+        return
+    found = race_stages.candidates_of(recipe)
+    folders = race_stages.training_folders(recipe, {final.candidate: found[final.candidate]}, search)
+    result.begin(partial, identity)
+    continue_in(partial, folders[final.candidate], recipe.student.training)
 
 
 def decision(recipe: Recipe, runs: Path, finals: Sequence[Final], device_list: DeviceList | None) -> Pipeline:

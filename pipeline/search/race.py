@@ -51,7 +51,7 @@ def run(
     *,
     joins: bool = False,
 ) -> None:
-    """Write RACE, and remove the checkpoints of trainings that no later race can continue.
+    """Write RACE, and remove the checkpoints of trainings of earlier races that are not of this one.
 
     Several workers, each with a call of this function, may train different candidates at the same time.
 
@@ -81,7 +81,7 @@ def run(
             return
         thinned = [RaceRow(candidate=name, p90_ms=p90_ms[name], reason=reason) for name, reason in dropped.items()]
         result.write_json(context.out / RACE, to_json(Race(rows=[*race.rows, *thinned], ranking=race.ranking)))
-    keep_needed(folders, folders[0].parent, setting.training)
+    keep_needed(folders, folders[0].parent)
 
 
 @dataclass

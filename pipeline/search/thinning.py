@@ -11,9 +11,9 @@ from pipeline.search.rows import Verdict
 def thin(kept: Sequence[Verdict], models: Mapping[str, Model]) -> dict[str, str]:
     """Return the candidates that are not worth training, each with the reason.
 
-    Within a backbone and its weights, a candidate is dropped if another is at most as slow, by the bound of its p90, and
-    has at least as many multiply-adds and parameters, one of the three strictly better.  Without the bound, the noise of
-    two times would drop candidates.  Candidates of different backbones or weights are not compared, as multiply-adds
+    Within a backbone and its weights, a candidate is dropped if another is at most as slow, by the bound of its p90,
+    and has at least as many multiply-adds and parameters, one of the three strictly better.  Without the bound, noise
+    in the times would drop candidates.  Candidates of different backbones or weights are not compared, as multiply-adds
     say nothing about their mAP.
 
     Args:

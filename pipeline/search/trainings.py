@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mlkd.core.files import write_file
 from mlkd.models import checkpoint
 from mlkd.training.config import Training
-from pipeline.runner.session import spent
+from mlkd.training.history import FILE as HISTORY
+from pipeline.runner.session import SPENT, spent
 
 log = logging.getLogger(__name__)
 CLAIM = "claim.lock"  # locked by the worker that trains
@@ -80,13 +81,21 @@ def keep_scores(folder: Path) -> None:
     _remove_but(folder, [*folder.glob(RUNG.format("*"))])
 
 
-def keep_needed(folders: Collection[Path], work: Path, training: Training) -> None:
-    """Remove the checkpoints of all trainings in `work`, except of those in `folders` that have another rung."""
+def keep_needed(folders: Collection[Path], work: Path) -> None:
+    """Remove the checkpoints of the trainings in `work` that are not among `folders`."""
     for folder in work.iterdir():
-        if folder not in folders or rung_file(folder, rungs(training)[-1]).is_file():
+        if folder not in folders:
             keep_scores(folder)
         for left in folder.glob("*.partial"):  # by a kill
             left.unlink()
+
+
+def continue_in(partial: Path, folder: Path, training: Training) -> None:
+    """Copy whole checkpoints of a training to the unfinished stage `partial`, and the seconds that it took so far."""
+    if (folder / checkpoint.LAST).is_file() and _has_whole_checkpoints(folder):
+        for name in (checkpoint.BEST, HISTORY, checkpoint.LAST):  # the last one continues the others
+            write_file(partial / name, (folder / name).read_bytes())
+        (partial / SPENT).write_text(str(seconds_until(folder, training, training.last_epoch)))
 
 
 def _remove_but(folder: Path, kept: Collection[Path]) -> None:

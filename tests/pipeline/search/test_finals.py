@@ -15,6 +15,7 @@ from benchmarks.sections import Distillation, SearchResult
 from mlkd.core.metrics import mean_average_precision
 from mlkd.core.progress import silent
 from mlkd.data.prepared import read_split
+from mlkd.models import checkpoint
 from mlkd.training import evaluate
 from pipeline import finals_folder
 from pipeline.recipe.schema import Recipe
@@ -36,7 +37,7 @@ class Finals:
     def __init__(self, read: Read, place: Path) -> None:
         students = "{image_px: [32, 40, 48], head: {kind: pooled}}"
         self.recipe = read(f"max_p90_ms: 9, students: {students}")
-        self.runs, self.ran = place / "runs", list[str]()
+        self.runs, self.ran, self.continued = place / "runs", list[str](), dict[tuple[str, str], bool]()
 
     def race(self, recipe: Recipe, folder: Path, force: Collection[str] = (), device_list: Any = None) -> Pipeline:
         timed = [Row(candidate=NAMES[px], device="here", end_to_end_ms=Percentiles(p90=px / 8)) for px in NAMES]
@@ -71,11 +72,23 @@ class Finals:
         def stage(name: str) -> Stage:
             def run(context: Context) -> None:
                 self.ran.append(f"{folder.name} {name}")
+                self.continued[folder.name, name] = (context.out / checkpoint.LAST).is_file()
                 (context.out / "px").write_text(str(recipe.student.model.image_px))
 
             return Stage(name=name, run=run, config=recipe.student.model.image_px)
 
         return Pipeline(tuple(map(stage, STUDENT_STAGES)), folder)
+
+    def trainings(self, recipe: Recipe, found: Collection[str], folder: Path) -> dict[str, Path]:
+        """Of the race; that of 40 px has no checkpoints."""
+        folders = {name: folder / "race.work" / name for name in found}
+        for name, made in folders.items():
+            made.mkdir(parents=True, exist_ok=True)
+            if name != NAMES[40]:
+                (made / "history.json").write_text("[]")
+                checkpoint.write(made / checkpoint.LAST, {}, {"best_epoch": 1})
+                checkpoint.write(made / checkpoint.BEST, {}, {})
+        return folders
 
     def scores(self, recipe: Recipe) -> Stage:
         def run(context: Context) -> None:
@@ -97,6 +110,7 @@ class Finals:
 def made(read: Read, place: Path, monkeypatch: pytest.MonkeyPatch) -> Finals:
     made = Finals(read, place)
     monkeypatch.setattr(race_stages, "pipeline", made.race)
+    monkeypatch.setattr(race_stages, "training_folders", made.trainings)
     monkeypatch.setattr(finals.stages, "pipeline", made.student)
     monkeypatch.setattr(finals.to_export, "scores", made.scores)
     monkeypatch.setattr(evaluate, "score_folder", made.score_folder)
@@ -118,6 +132,17 @@ def test_three_are_trained_and_the_fastest_of_the_best_is_the_student(made: Fina
     made.run()
     assert made.ran == [f"tiny.{role} {stage}" for role in ("best", "fastest") for stage in ("bundle", "scores")]
     assert [bundle.model for bundle in other_finalists.bundles(None)] == []
+
+
+def test_students_continue_the_trainings_of_the_race_and_baselines_begin(made: Finals) -> None:
+    made.run(exported=False)
+    continued = {name for name, has_checkpoint in made.continued.items() if has_checkpoint}
+    assert continued == {("tiny.best", "student"), ("tiny.fastest", "student")}
+    student = made.runs / "tiny.best/student"
+    before = result.read(student)
+    made.run(exported=False)
+    assert result.read(student) == before, "it is trained already"
+    assert not student.with_name("student.partial").exists()
 
 
 def test_plan_knows_the_finals_once_the_race_has_ended(made: Finals) -> None:

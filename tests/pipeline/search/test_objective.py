@@ -1,10 +1,12 @@
 """Real trainings of tiny candidates, in rungs."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mlkd.core.labels import Labels
 from mlkd.core.progress import silent
@@ -24,7 +26,7 @@ from pipeline.search import race
 from pipeline.search.candidates import Candidate
 from pipeline.search.objective import Setting, fit_training, objective
 from pipeline.search.race_rows import Race, read_race
-from pipeline.search.trainings import read_rung, rungs
+from pipeline.search.trainings import continue_in, read_rung, rungs
 from tests.helpers import taggers
 
 SMALL = Model(backbone="test_resnet", image_px=32, head=Pooled())
@@ -92,6 +94,25 @@ def test_a_rung_continues_the_training_and_its_scores_are_of_the_best_epoch(sett
     inputs = {name: getattr(setting, name) for name in ("seed", "teacher_outputs", "teacher", "features")}
     trainer.train(SMALL, training, setting.views, setting.images, setting.folders["b"], **inputs)
     assert checkpoint.read_facts(setting.folders["b"] / checkpoint.BEST) == best, "of a training without a rung"
+
+
+def test_a_finalist_ends_with_the_weights_of_a_training_without_a_race(setting: Setting, tmp_path: Path) -> None:
+    objective(Candidate(name="a", model=SMALL), setting, lambda *_: True)
+    inputs = {name: getattr(setting, name) for name in ("seed", "teacher_outputs", "teacher", "features")}
+    final, whole = tmp_path / "student.partial", tmp_path / "whole"
+    for out in (final, whole):
+        out.mkdir()
+    continue_in(final, setting.folders["a"], TRAINING)
+    assert checkpoint.read_facts(final / checkpoint.LAST)["step"] == 8, "two of three epochs"
+    for out in (final, whole):
+        trainer.train(SMALL, fit_training(TRAINING, SMALL), setting.views, setting.images, out, **inputs)
+    for name in (checkpoint.BEST, checkpoint.LAST):
+        (tensors, _), (expected, _) = checkpoint.read(final / name), checkpoint.read(whole / name)
+        assert tensors.keys() == expected.keys()
+        assert all(torch.equal(tensors[key], expected[key]) for key in expected)
+    maps = [[epoch["select_map"] for epoch in json.loads((out / "history.json").read_text())] for out in (final, whole)]
+    assert maps[0] == maps[1]
+    assert len(maps[0]) == 3
 
 
 def test_an_interrupted_race_ends_as_a_whole_one(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:

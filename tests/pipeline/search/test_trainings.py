@@ -11,7 +11,15 @@ from mlkd.training.config import Training
 from pipeline.recipe.schema import Recipe
 from pipeline.runner import result
 from pipeline.search import race_stages
-from pipeline.search.trainings import Rung, keep_needed, read_rung, remove_damaged, seconds_until, write_rung
+from pipeline.search.trainings import (
+    Rung,
+    continue_in,
+    keep_needed,
+    read_rung,
+    remove_damaged,
+    seconds_until,
+    write_rung,
+)
 from tests.pipeline.search.conftest import Read
 
 TRAINING = Training(epochs=5, learning_rate=1e-3)  # rungs of 1, 2 and 4 epochs
@@ -74,17 +82,26 @@ def test_damaged_checkpoints_are_removed_and_the_scores_stay(folder: Path, damag
     assert names(folder) == {"select.1.npz", "select.2.npz"}
 
 
-def test_checkpoints_are_kept_for_the_next_rung_of_this_race(folder: Path) -> None:
+def test_checkpoints_of_earlier_races_are_removed(folder: Path) -> None:
     left = folder / "best.safetensors.1.2.partial"
     left.touch()
-    keep_needed([folder], folder.parent, TRAINING)
+    keep_needed([folder], folder.parent)
     assert names(folder) >= {checkpoint.BEST, checkpoint.LAST, "seconds.txt"}
     assert not left.exists()
-    keep_needed([folder], folder.parent, replace(TRAINING, epochs=4))
-    assert names(folder) == {"select.1.npz", "select.2.npz"}, "there is no other rung"
-    checkpoint.write(folder / checkpoint.LAST, {}, {})
-    keep_needed([], folder.parent, TRAINING)
+    keep_needed([], folder.parent)
     assert names(folder) == {"select.1.npz", "select.2.npz"}, "it is not in the race"
+
+
+@pytest.mark.parametrize("damaged", [None, checkpoint.BEST, checkpoint.LAST])
+def test_a_stage_continues_from_whole_checkpoints_only(folder: Path, tmp_path: Path, damaged: str | None) -> None:
+    (folder / "history.json").write_text("[]")
+    if damaged:
+        (folder / damaged).write_bytes((folder / damaged).read_bytes()[:-1])
+    continue_in(tmp_path, folder, TRAINING)
+    copied = {path.name for path in tmp_path.iterdir()} - {"race.work"}
+    whole = {checkpoint.BEST, checkpoint.LAST, "history.json", "seconds.txt"}
+    assert copied == (set() if damaged else whole)
+    assert damaged or (tmp_path / "seconds.txt").read_text() == "35.5"
 
 
 @pytest.fixture
