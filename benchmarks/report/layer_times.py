@@ -80,15 +80,15 @@ def _sentences(head: str, engine: _Engine) -> list[str]:
     """What the profile of an engine says about what could be saved."""
     share, ms = engine.cells(engine.share("part", HEAD))
     saved = "" if head == "pooled" or engine.median is None else f": a pooled head would save at most {ms} ms"
-    said = [f"The {head} head takes {share} of {engine.times.engine}{saved}."]
+    sentences = [f"The {head} head takes {share} of {engine.times.engine}{saved}."]
     converted = engine.share("part", CONVERSIONS)
     if converted >= NOTABLE:
-        said.append(f"Conversions between types and layouts take {figures.percent(converted)}.")
+        sentences.append(f"Conversions between types and layouts take {figures.percent(converted)}.")
     outside = [engine.row.number(f"parts_ms.{part}") for part in ("decode", "resize")] if engine.row else [None]
     known = [value for value in outside if value is not None]
     if len(known) == len(outside):
-        said.append(f"Decoding and resizing take {figures.milliseconds(sum(known))} ms outside of the engine.")
-    return said + _slow(engine)
+        sentences.append(f"Decoding and resizing take {figures.milliseconds(sum(known))} ms outside of the engine.")
+    return sentences + _slow(engine)
 
 
 def _slow(engine: _Engine) -> list[str]:
@@ -97,8 +97,8 @@ def _slow(engine: _Engine) -> list[str]:
     name, (time, arithmetic) = max(shares.items(), key=lambda one: one[1][0] - one[1][1])
     if time <= max(NOTABLE, SLOW * arithmetic):
         return []
-    told = f"{figures.percent(time)} of the time, {figures.percent(arithmetic)} of the multiply-adds"
-    return [f"{name.capitalize()}s are slow for their arithmetic: {told}."]
+    of_all = f"{figures.percent(time)} of the time, {figures.percent(arithmetic)} of the multiply-adds"
+    return [f"{name.capitalize()}s are slow for their arithmetic: {of_all}."]
 
 
 def _arithmetic(engine: _Engine, kind: str, name: str) -> float:
