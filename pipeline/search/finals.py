@@ -38,7 +38,6 @@ class Final:
 
     candidate: str
     roles: tuple[str, ...]
-    p90_ms: float  # of the screen, on the slowest device
     recipe: Recipe
     folder: Path
 
@@ -69,7 +68,6 @@ def select(recipe: Recipe, runs: Path) -> tuple[Final, ...]:
     from pipeline.search.objective import fit_training  # torch takes seconds
 
     race, found = read_race(folder_of(recipe, runs) / race_stages.RESULT), race_stages.candidates_of(recipe)
-    p90_ms = {row.candidate: row.p90_ms for row in race.rows}
     finals = []
     for candidate, roles in select_finalists(race).items():
         name, model = f"{recipe.name}.{roles[0]}", found[candidate].model
@@ -79,7 +77,7 @@ def select(recipe: Recipe, runs: Path) -> tuple[Final, ...]:
             student=Trained(model=model, training=fit_training(recipe.student.training, model)),
             baseline=fit_training(recipe.baseline, model),
         )
-        finals.append(Final(candidate=candidate, roles=roles, p90_ms=p90_ms[candidate], recipe=own, folder=runs / name))
+        finals.append(Final(candidate=candidate, roles=roles, recipe=own, folder=runs / name))
     return tuple(finals)
 
 
@@ -138,6 +136,7 @@ def decision(recipe: Recipe, runs: Path, finals: Sequence[Final], device_list: D
         run=partial(_choose, recipe, finals),
         reads=("data", screening.RESULT, race_stages.RESULT),
         config={final.candidate: final.roles for final in finals},
+        version=2,  # of equally fast ones the one with the highest mAP
         packages=("torch", "timm", "numpy"),
         outside=lambda: {final.candidate: _content(final.folder / "student") for final in finals},
         work=Work(unit_s=15.0, bytes=10_000),
@@ -205,16 +204,17 @@ def _content(folder: Path) -> str | None:
 
 
 def _choose(recipe: Recipe, finals: Sequence[Final], context: Context) -> None:
-    """Write the finalists, first the fastest of those whose mAP on select does not differ from the highest."""
+    """Write the finalists, first the chosen one."""
     from mlkd.data.prepared import read_split
     from mlkd.training import evaluate
     from pipeline.search.promotion import Result, Truth, fastest_as_good
 
-    split = read_split(context.inputs["data"], "select")
+    split, screen = read_split(context.inputs["data"], "select"), read_screen(context.inputs[screening.RESULT])
+    latency = {verdict.candidate: verdict.latency for verdict in screen.verdicts}
     results = [
         Result(
             candidate=final.candidate,
-            p90_ms=final.p90_ms,
+            latency=latency[final.candidate],
             scores=evaluate.score_folder(final.folder / "student", split),
         )
         for final in finals
@@ -222,7 +222,7 @@ def _choose(recipe: Recipe, finals: Sequence[Final], context: Context) -> None:
     truth = Truth(targets=split.targets, groups=split.clusters, label_mask=split.label_mask)
     chosen = fastest_as_good(results, truth)
     roles = {final.candidate: final.roles for final in finals}
-    screen, race = read_screen(context.inputs[screening.RESULT]), read_race(context.inputs[race_stages.RESULT])
+    race = read_race(context.inputs[race_stages.RESULT])
     search = search_result(
         race_stages.search_of(recipe), screen, race, race_stages.candidates_of(recipe), roles, chosen
     )

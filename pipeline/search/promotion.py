@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlkd.core.groups import Groups
 from mlkd.core.intervals import Interval, difference_interval, map_interval
 from mlkd.core.metrics import mean_average_precision
+from pipeline.search.rows import Latency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Result:
     """The scores (N, L) of a candidate for the images of select, and its latency on the slowest device."""
 
     candidate: str
-    p90_ms: float
+    latency: Latency
     scores: NDArray[np.float32]
 
 
@@ -44,23 +45,24 @@ class Truth:
 def rank(results: Sequence[Result], truth: Truth) -> list[Standing]:
     """Return the standings of a rung, the best first.
 
-    A candidate is beaten by another with a significantly higher mAP, and by a faster one whose mAP does not differ
-    significantly.  Fewer candidates that beat it are better; of equals the faster one is.
+    A candidate is beaten by another with a significantly higher mAP, and by one that is faster beyond the noise of its
+    time and whose mAP does not differ significantly.  Fewer candidates that beat it are better; of equals the one with
+    the higher mAP is.
     """
     beaten_by: dict[str, list[str]] = {result.candidate: [] for result in results}
     for first, second in itertools.combinations(results, 2):
         if pair := _order(first, second, truth):
             winner, loser = pair
             beaten_by[loser.candidate].append(winner.candidate)
-    ordered = sorted(results, key=lambda result: (len(beaten_by[result.candidate]), result.p90_ms, result.candidate))
-    return [
+    standings = [
         Standing(
             candidate=result.candidate,
             select_map=map_interval(result.scores, truth.targets, truth.groups, label_mask=truth.label_mask),
             beaten_by=tuple(beaten_by[result.candidate]),
         )
-        for result in ordered
+        for result in sorted(results, key=lambda result: (result.latency.p90_ms, result.candidate))
     ]
+    return sorted(standings, key=lambda standing: (len(standing.beaten_by), -standing.select_map.value))
 
 
 def promoted(standings: Sequence[Standing]) -> list[str]:
@@ -74,24 +76,33 @@ def promoted(standings: Sequence[Standing]) -> list[str]:
 
 
 def fastest_as_good(results: Sequence[Result], truth: Truth) -> str:
-    """Return the fastest candidate whose mAP is not significantly lower than the highest."""
-    mask = truth.label_mask
-    best = max(results, key=lambda result: mean_average_precision(result.scores, truth.targets, mask))
+    """Return the fastest candidate whose mAP is not significantly lower than the highest.
+
+    Of those that are not slower beyond the noise of the times, it is the one with the highest mAP.
+    """
+
+    def map_of(result: Result) -> float:
+        return mean_average_precision(result.scores, truth.targets, truth.label_mask)
 
     def is_worse(result: Result) -> bool:
-        return difference_interval(best.scores, result.scores, truth.targets, truth.groups, label_mask=mask).low > 0
+        difference = difference_interval(
+            best.scores, result.scores, truth.targets, truth.groups, label_mask=truth.label_mask
+        )
+        return difference.low > 0
 
+    best = max(results, key=map_of)
     alike = [result for result in results if result is best or not is_worse(result)]
-    return min(alike, key=lambda result: (result.p90_ms, result.candidate)).candidate
+    fastest = min(alike, key=lambda result: (result.latency.p90_ms, result.candidate))
+    return max((result for result in alike if not fastest.latency.is_below(result.latency)), key=map_of).candidate
 
 
 def _order(first: Result, second: Result, truth: Truth) -> tuple[Result, Result] | None:
-    """The winner and the loser; None for equal latencies without a significant difference."""
+    """The winner and the loser; None where neither mAP nor latency differs beyond its noise."""
     difference = difference_interval(
         first.scores, second.scores, truth.targets, truth.groups, label_mask=truth.label_mask
     )
     if difference.low > 0 or difference.high < 0:
         return (first, second) if difference.low > 0 else (second, first)
-    if first.p90_ms == second.p90_ms:
-        return None
-    return (first, second) if first.p90_ms < second.p90_ms else (second, first)
+    if first.latency.is_below(second.latency):
+        return first, second
+    return (second, first) if second.latency.is_below(first.latency) else None

@@ -33,6 +33,7 @@ from pipeline.search.candidates import Candidate
 from pipeline.search.objective import Setting, objective
 from pipeline.search.promotion import Truth, promoted
 from pipeline.search.race_rows import RACE, Race, RaceRow, select_map_of
+from pipeline.search.rows import Latency
 from pipeline.search.study import Halving, open_study
 from pipeline.search.trainings import CLAIM, keep_needed, keep_scores, remove_damaged, rungs, seconds_until
 
@@ -43,7 +44,7 @@ SECONDS, REASON = "seconds", "reason"  # what a trial keeps besides its reports
 
 def run(
     entrants: Mapping[str, Candidate],
-    p90_ms: Mapping[str, float],
+    latency: Mapping[str, Latency],
     dropped: Mapping[str, str],
     setting: Setting,
     minutes: float,
@@ -57,7 +58,7 @@ def run(
 
     Args:
         entrants: The candidates that are trained, by name, in the order of the screen.
-        p90_ms: The latency of all candidates within the budget, on the slowest device.
+        latency: Of all candidates within the budget, on the slowest device.
         dropped: Those that are not trained, with the reason.
         setting: What the trainings have in common.
         minutes: Of all trainings, those of earlier races included; once they are used up, none goes on.
@@ -74,12 +75,14 @@ def run(
                 remove_damaged(folder, setting.training)
         select = read_split(setting.images, "select")
         truth = Truth(targets=select.targets, groups=select.clusters, label_mask=select.label_mask)
-        pruner = Halving(p90_ms, setting.folders, truth)
+        pruner = Halving(latency, setting.folders, truth)
         study, trials = open_study(context.out, pruner, list(entrants), joins=joins)
-        race = _Race(entrants, p90_ms, setting, 60 * minutes, study, trials, pruner, context.progress, joins).run()
+        race = _Race(entrants, latency, setting, 60 * minutes, study, trials, pruner, context.progress, joins).run()
         if joins:
             return
-        thinned = [RaceRow(candidate=name, p90_ms=p90_ms[name], reason=reason) for name, reason in dropped.items()]
+        thinned = [
+            RaceRow(candidate=name, p90_ms=latency[name].p90_ms, reason=reason) for name, reason in dropped.items()
+        ]
         result.write_json(context.out / RACE, to_json(Race(rows=[*race.rows, *thinned], ranking=race.ranking)))
     keep_needed(folders, folders[0].parent)
 
@@ -87,7 +90,7 @@ def run(
 @dataclass
 class _Race:
     entrants: Mapping[str, Candidate]
-    p90_ms: Mapping[str, float]
+    latency: Mapping[str, Latency]
     setting: Setting
     limit_s: float
     study: Study
@@ -195,7 +198,7 @@ class _Race:
             name, beaten = standing.candidate, len(standing.beaten_by)
             row = RaceRow(
                 candidate=name,
-                p90_ms=self.p90_ms[name],
+                p90_ms=self.latency[name].p90_ms,
                 rung=rung,
                 epochs=epochs,
                 select_map=select_map_of(standing.select_map),
@@ -206,7 +209,7 @@ class _Race:
             self.rows.append(row)
         for name, reason in reasons.items():
             if reason is not None:
-                p90_ms = self.p90_ms[name]
+                p90_ms = self.latency[name].p90_ms
                 self.rows.append(RaceRow(candidate=name, p90_ms=p90_ms, rung=rung, epochs=epochs, reason=reason))
 
     def _prune(self, epochs: int) -> None:

@@ -26,7 +26,7 @@ from pipeline.search.thinning import thin
 log = logging.getLogger(__name__)
 SCREEN, RESULT = screening.RESULT, "race"
 WORK = f"{RESULT}.work"  # trainings, beside the result
-VERSION = 2  # trainings lie beside the result; raised as well when equal trainings end otherwise
+VERSION = 2  # of the result, with trainings beside it; raised as well when equal trainings end otherwise
 
 
 def pipeline(
@@ -158,5 +158,5 @@ def _run_race(recipe: Recipe, found: Mapping[str, Candidate], context: Context, 
         features=features_folder(context),
         folders=training_folders(recipe, entrants, context.inputs["data"].parent),
     )
-    p90_ms = {verdict.candidate: verdict.p90_ms for verdict in kept}
-    race.run(entrants, p90_ms, dropped, setting, search_of(recipe).minutes, context, joins=joins)
+    latency = {verdict.candidate: verdict.latency for verdict in kept}
+    race.run(entrants, latency, dropped, setting, search_of(recipe).minutes, context, joins=joins)

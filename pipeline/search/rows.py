@@ -44,6 +44,18 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Latency:
+    """A p90 end to end with its bound, in ms; infinite without times."""
+
+    p90_ms: float
+    bound_ms: float
+
+    def is_below(self, other: Latency) -> bool:
+        """Whether it is lower by more than the noise of its own measurement."""
+        return self.bound_ms < other.p90_ms
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Whether a candidate keeps the budget on all devices."""
 
@@ -61,6 +73,13 @@ class Verdict:
     def p90_ms(self) -> float:
         """The latency on the slowest device; infinite without times."""
         return float("inf") if self.excess is None else max(map(p90_ms, self.fastest.values()))
+
+    @property
+    def latency(self) -> Latency:
+        """The latency on the slowest device; the bound is the p90 itself where too few queries give none."""
+        bounds = (row.end_to_end_ms.p90_bound for row in self.fastest.values() if row.end_to_end_ms)
+        known = (bound for bound in bounds if bound is not None)
+        return Latency(p90_ms=self.p90_ms, bound_ms=max((self.p90_ms, *known)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from pipeline.search.promotion import Result, Standing, Truth, promoted, rank
+from pipeline.search.rows import Latency
 from pipeline.search.trainings import read_rung, rung_file
 
 FILE = "study.log"
@@ -23,8 +24,8 @@ CANDIDATE = "candidate"  # the only parameter
 class Halving(optuna.pruners.BasePruner):
     """Prunes the worse half, by `promotion.rank`, of the candidates that have reported as many epochs as a trial."""
 
-    def __init__(self, p90_ms: Mapping[str, float], folders: Mapping[str, Path], truth: Truth) -> None:
-        self.p90_ms, self.folders, self.truth = p90_ms, folders, truth
+    def __init__(self, latency: Mapping[str, Latency], folders: Mapping[str, Path], truth: Truth) -> None:
+        self.latency, self.folders, self.truth = latency, folders, truth
         self._known: dict[tuple[int, tuple[str, ...]], list[Standing]] = {}
 
     def standings(self, study: Study, epochs: int) -> list[Standing]:
@@ -33,7 +34,7 @@ class Halving(optuna.pruners.BasePruner):
         names = tuple(sorted(one.params[CANDIDATE] for one in reported))
         if (epochs, names) not in self._known:
             results = [
-                Result(candidate=name, p90_ms=self.p90_ms[name], scores=read_rung(self.folders[name], epochs).scores)
+                Result(candidate=name, latency=self.latency[name], scores=read_rung(self.folders[name], epochs).scores)
                 for name in names
             ]
             self._known[epochs, names] = rank(results, self.truth)

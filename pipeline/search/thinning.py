@@ -36,16 +36,10 @@ def _comparable(one: Verdict, other: Verdict, models: Mapping[str, Model]) -> bo
 def _dominates(one: Verdict, other: Verdict) -> bool:
     larger = all(a >= b for a, b in zip(_size(one), _size(other), strict=True))
     differs = (one.p90_ms, _size(one)) != (other.p90_ms, _size(other))
-    return larger and differs and _latest_ms(one) <= other.p90_ms
+    return larger and differs and one.latency.bound_ms <= other.p90_ms
 
 
 def _size(verdict: Verdict) -> tuple[int, int]:
     """Multiply-adds and parameters, equal on every device."""
     row = next(iter(verdict.fastest.values()))
     return row.multiply_adds or 0, row.parameters or 0
-
-
-def _latest_ms(verdict: Verdict) -> float:
-    """The bound of the p90 on the slowest device; the p90 itself where too few queries give none."""
-    bounds = (row.end_to_end_ms.p90_bound for row in verdict.fastest.values() if row.end_to_end_ms)
-    return max((verdict.p90_ms, *(bound for bound in bounds if bound is not None)))

@@ -26,6 +26,7 @@ from pipeline.search import race
 from pipeline.search.candidates import Candidate
 from pipeline.search.objective import Setting, fit_training, objective
 from pipeline.search.race_rows import Race, read_race
+from pipeline.search.rows import Latency
 from pipeline.search.trainings import continue_in, read_rung, rungs
 from tests.helpers import taggers
 
@@ -138,8 +139,9 @@ def test_an_interrupted_race_ends_as_a_whole_one(setting: Setting, monkeypatch: 
     def run(folder: Path) -> Race:
         out = folder / "race"
         out.mkdir(parents=True, exist_ok=True)
-        p90_ms = {"small": 1.0, "absent": 2.0, "large": 3.0}
-        race.run(entrants, p90_ms, {}, replace(setting, folders=folders(folder)), 60.0, Context(out, {}, silent))
+        times = {"small": 1.0, "absent": 2.0, "large": 3.0}
+        latency = {name: Latency(p90_ms=time, bound_ms=time) for name, time in times.items()}
+        race.run(entrants, latency, {}, replace(setting, folders=folders(folder)), 60.0, Context(out, {}, silent))
         return read_race(out)
 
     monkeypatch.setattr(trainer._Run, "_step", counted)

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.search.promotion import Result, Truth, fastest_as_good, promoted, rank
+from pipeline.search.rows import Latency
 
 IMAGES = 60
 TARGETS = np.tile(np.array([[1], [0]], dtype=np.uint8), (IMAGES // 2, 1))
@@ -15,8 +16,8 @@ NEARLY = PERFECT.copy()
 NEARLY[0] = 0.5  # the first positive is still above all negatives: the same order, so the same mAP
 
 
-def result(candidate: str, p90_ms: float, scores: NDArray[np.float32]) -> Result:
-    return Result(candidate=candidate, p90_ms=p90_ms, scores=scores)
+def result(candidate: str, p90_ms: float, scores: NDArray[np.float32], bound_ms: float | None = None) -> Result:
+    return Result(candidate=candidate, latency=Latency(p90_ms=p90_ms, bound_ms=bound_ms or p90_ms), scores=scores)
 
 
 def test_better_beats_faster_and_a_tie_goes_to_the_faster() -> None:
@@ -82,3 +83,17 @@ def test_the_choice_is_the_fastest_of_those_that_are_not_significantly_worse() -
     assert fastest_as_good(results, truth) == "fast"
     assert fastest_as_good(results[:2], truth) == "slow"
     assert fastest_as_good(results[:2], Truth(targets=TARGETS, groups=(("one place",),) * IMAGES)) == "bad"
+
+
+def test_a_difference_within_the_noise_of_the_times_decides_nothing() -> None:
+    """All three tie in mAP; `noisy` is only the fastest by its own noise."""
+    truth = Truth(targets=TARGETS, groups=(("one place",),) * IMAGES)
+    noisy, good = result("noisy", 2.6, WORST, bound_ms=2.9), result("good", 2.7, PERFECT, bound_ms=2.8)
+    slow = result("slow", 3.0, PERFECT, bound_ms=3.2)
+    assert [(one.candidate, one.beaten_by) for one in rank([noisy, good, slow], truth)] == [
+        ("good", ()),
+        ("noisy", ()),
+        ("slow", ("noisy", "good")),
+    ]
+    assert fastest_as_good([noisy, good, slow], truth) == "good"
+    assert fastest_as_good([result("noisy", 2.6, WORST, bound_ms=2.65), good, slow], truth) == "noisy"

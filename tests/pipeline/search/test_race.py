@@ -22,6 +22,7 @@ from pipeline.search.candidates import Candidate
 from pipeline.search.objective import Setting
 from pipeline.search.promotion import Truth
 from pipeline.search.race_rows import RACE, Race, RaceRow, read_race
+from pipeline.search.rows import Latency
 from tests.helpers.kills import killed_before
 
 TARGETS = np.tile(np.array([[1], [0]], dtype=np.uint8), (30, 1))
@@ -52,7 +53,8 @@ class Track:
     def run(self, minutes: float = 60.0, names: tuple[str, ...] = NAMES, *, joins: bool = False) -> Race:
         self.out.mkdir(exist_ok=True)
         entrants = {name: Candidate(name=name, model=Model(backbone="test_resnet", image_px=32)) for name in names}
-        p90_ms = {**{name: float(place) for place, name in enumerate(names, 1)}, "e": 9.0}
+        times = {**{name: float(place) for place, name in enumerate(names, 1)}, "e": 9.0}
+        latency = {name: Latency(p90_ms=time, bound_ms=time) for name, time in times.items()}
         setting = Setting(
             training=TRAINING,
             views=Views(),
@@ -63,7 +65,7 @@ class Track:
             features=self.folder,
             folders=self.folders,
         )
-        race.run(entrants, p90_ms, {"e": "d is larger"}, setting, minutes, Context(self.out, {}, silent), joins=joins)
+        race.run(entrants, latency, {"e": "d is larger"}, setting, minutes, Context(self.out, {}, silent), joins=joins)
         return read_race(self.out)
 
     def train(self, _model: Model, _setting: Setting, out: Path, epochs: int, _progress: Any) -> None:
@@ -125,7 +127,7 @@ def test_each_rung_keeps_the_better_half(track: Track) -> None:
     assert not row(result, "d", 2).promoted
     assert row(result, "b", 4).promoted
     assert row(result, "e").reason == "d is larger"
-    assert track.continuable() == {"a", "c", "d"}, "there is no rung after the last one"
+    assert track.continuable() == {"a", "b", "c", "d"}, "the finals continue them"
     pruned = dict.fromkeys(("a", "c", "d"), TrialState.PRUNED)
     assert track.states() == {**pruned, "b": TrialState.COMPLETE}
 
@@ -201,7 +203,7 @@ def test_a_candidate_without_a_place_in_the_race_keeps_its_scores_only(track: Tr
     track.run()
     shutil.rmtree(track.out)
     track.run(names=("b", "c"))
-    assert track.continuable() == {"c"}
+    assert track.continuable() == {"b", "c"}
     shutil.rmtree(track.out)
     before = track.trained.copy()
     track.run()
