@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from export.onnx import graph, padding
 from export.quiet import quiet
 from mlkd.core.labels import Labels
+from mlkd.models.network import TaggerNet
 
 OLDEST_OPSET = 18  # of torch's exporter; runtimes from 2025 on read 20
 
@@ -56,6 +57,7 @@ def to_onnx(tagger: nn.Module, labels: Labels, image_px: int, out: Path, *, reci
     """
     module = Scores(reparameterize_model(copy.deepcopy(tagger).cpu().eval())).eval()
     _share_positions(module)
+    _merge_equal_channels(module)
     _ease_decomposition(module)
     _check_labels(module, labels, image_px)
     model = _export(module, image_px)
@@ -81,6 +83,19 @@ def _share_positions(module: nn.Module) -> None:
     names = [name for name, part in module.named_modules() if isinstance(part, PositionalEncodingFourier)]
     for name in names:
         module.set_submodule(name, SharedPositions(module.get_submodule(name)))
+
+
+def _merge_equal_channels(module: nn.Module) -> None:
+    """One mean and one std for all channels that have equal ones.
+
+    ONNX Runtime moves the int8 graph's Transpose behind the normalization, where a constant with three values as the
+    last axis takes ten times as long as a single value.
+    """
+    for part in module.modules():
+        if isinstance(part, TaggerNet):
+            for name, values in (("mean", part.mean), ("std", part.std)):
+                if bool((values == values[0]).all()):
+                    setattr(part, name, values[:1].clone())
 
 
 def _ease_decomposition(module: nn.Module) -> None:

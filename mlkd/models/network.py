@@ -66,8 +66,11 @@ class TaggerNet(nn.Module):
 
     def normalise(self, images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
         """Return the images as the backbone reads them."""
-        values = (images.float() - self.mean) / self.std
-        return values.permute(0, 3, 1, 2).contiguous(memory_format=self.memory_format)
+        values = images.float().permute(
+            0, 3, 1, 2
+        )  # first: runtimes are slow where the three channels are the last axis
+        values = (values - self.mean[:, None, None]) / self.std[:, None, None]
+        return values.contiguous(memory_format=self.memory_format)
 
     def outputs(self, backbone: nn.Module, inputs: Float[Tensor, "B ..."], *, features: bool = False) -> Outputs:
         """Compute what `forward` does from the inputs of the backbone, or of a part of it that ends alike."""

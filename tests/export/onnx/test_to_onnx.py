@@ -194,6 +194,27 @@ def test_another_export_gives_equal_bytes(peculiar: Peculiar, rewritten: Path, t
     assert again.read_bytes() == rewritten.read_bytes()
 
 
+@pytest.mark.parametrize(("mean", "values"), [((0.5, 0.5, 0.5), 1), ((0.5, 0.4, 0.3), 3)])
+def test_equal_channels_are_normalized_by_one_value_and_others_behind_the_transpose(
+    mean: tuple[float, float, float], values: int, images: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    """Three values as the last axis take runtimes ten times as long."""
+    torch.manual_seed(0)
+    tagger = Model(backbone="test_resnet", image_px=PX, head=Pooled()).build(len(LABELS)).eval()
+    tagger.mean.copy_(torch.tensor(mean) * 255)
+    tagger.std.fill_(64.0)
+    file = to_onnx(tagger, LABELS, PX, tmp_path / "graph.onnx", recipe_hash="c0ffee")
+    model = onnx.load(file)
+    sizes = {tensor.name: int(np.prod(tensor.dims)) for tensor in model.graph.initializer}
+    first = model.graph.node[:4]
+    assert [node.op_type for node in first] == ["Cast", "Transpose", "Sub", "Div"]
+    assert [sizes[node.input[1]] for node in first[2:]] == [values, 1]
+    assert tagger.mean.shape == (3,)
+    with torch.no_grad():
+        expected = tagger(torch.from_numpy(images[:8])).logits.sigmoid().numpy()
+    np.testing.assert_allclose(run(file, images[:8]), expected, rtol=0, atol=1e-5)
+
+
 def test_other_number_of_labels(tagger: TaggerNet, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected 2 labels as in the list, got 5"):
         to_onnx(tagger, Labels(("cat", "dog")), PX, tmp_path / "no.onnx", recipe_hash="0")
