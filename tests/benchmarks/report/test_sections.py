@@ -24,6 +24,17 @@ def test_throughput_and_sustained_runs_stand_apart(
     assert re.findall(r'style="width:([0-9.]+)%"', section[: section.index("</section>")])[:2] == ["100.0", "63.16"]
 
 
+def test_instances_are_shown_only_of_data_that_has_their_sizes(
+    bench: dict[str, Any], example: reports.Written, tmp_path: Path
+) -> None:
+    assert all("minor instances" in written for written in (example.page, example.text))
+    nothing = dict.fromkeys(("teacher", "student", "baseline"))
+    bench["distillation"] |= {"major": nothing, "minor": nothing}
+    page, text, _ = reports.write(bench, tmp_path)
+    assert "instances" not in page[page.index('<section id="distillation">') :].partition("</table>")[0]
+    assert "instances |" not in text
+
+
 def test_histograms_of_every_engine(example: reports.Written) -> None:
     page = example.page
     drawn = re.findall(r'<svg class="histogram".*?</svg>', page, re.S)
