@@ -51,9 +51,15 @@ def whole_batches(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 def assert_close(folder: Path, expected: dict[str, torch.Tensor]) -> None:
-    got = weights(folder)
+    """All weights but a bias that changes no output: it adds the same to all arguments of a softmax.
+
+    Its gradients are rounding errors, which differ between processors and which AdamW scales up to whole steps.
+    """
+    got, without_gradient = weights(folder), "head.project_key.bias"
     assert got.keys() == expected.keys()
     for name, value in expected.items():
+        if name == without_gradient:
+            continue
         torch.testing.assert_close(got[name], value, rtol=1e-3, atol=2e-5, msg=name)
 
 
