@@ -49,8 +49,10 @@ def test_training_gives_the_weights_of_one_process(
     ranks.train_student(prepared, outputs, tmp_path)
     expected, got = (checkpoint.read(out / checkpoint.LAST) for out in (tmp_path, together / "student"))
     assert got[1]["step"] == expected[1]["step"] == 3
-    for name, value in expected[0].items():
-        torch.testing.assert_close(got[0][name], value, rtol=1e-3, atol=3e-5, msg=name)  # sums in another order
+    compared = {name for name in expected[0] if "project_query" not in name and "project_key" not in name}
+    assert {"model.tagger.head.project_value.weight", "ema.head.project_value.weight"} < compared
+    for name in compared:  # without those whose gradients are rounding errors: the backbone gives one position
+        torch.testing.assert_close(got[0][name], expected[0][name], rtol=1e-3, atol=3e-5, msg=name)
     of_both, of_one = (json.loads((out / "history.json").read_text()) for out in (together / "student", tmp_path))
     for epoch, other in zip(of_both, of_one, strict=True):
         assert epoch["losses"] == pytest.approx(other["losses"], rel=1e-3)
