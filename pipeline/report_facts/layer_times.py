@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.doctor import Built, profile
@@ -13,17 +13,18 @@ from benchmarks.sections import LayerTimes
 from export.bundle.bundle import read_bundle
 from export.tagger.engine_choice import backend_of
 from pipeline.recipe.schema import Recipe
-from pipeline.stages.precisions import FP32
 
 
 def profile_engines(
-    recipe: Recipe, inputs: Mapping[str, Path], rows: Sequence[Row], budget: Limits
+    recipe: Recipe, folder: Path, graph: Path, rows: Sequence[Row], budget: Limits
 ) -> LayerTimes | None:
-    """Return where the time of the two engines goes, each in a process of its own; None if no engine was measured."""
+    """Return where the time of the two engines goes, each in a process of its own; None if no engine was measured.
+
+    `folder` is the bundle, `graph` the exported float graph.
+    """
     choice = recommend(place(rows), budget)
     if choice is None:
         return None
-    folder = inputs["bundle"] / "bundle"
     manifest = read_bundle(folder, verify=False)
     chosen = manifest.engine(choice.chosen.name)
     medians = {row.name: row.engine_ms.p50 or 0.0 for row in rows if row.model == STUDENT and row.engine_ms}
@@ -44,5 +45,4 @@ def profile_engines(
         )
         for entry in map(manifest.engine, names)
     ]
-    graph = inputs["engines"] / "models" / FP32
     return LayerTimes(head=recipe.student.model.head.kind, engines=[profile(engine, graph) for engine in engines])

@@ -32,6 +32,7 @@ from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context
 from pipeline.stages import references
 from pipeline.stages.engines import cost
+from pipeline.stages.precisions import FP32
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,13 @@ def run(recipe: Recipe, here: DeviceEntry, finals: Path | None, context: Context
         distillation=compared,
         int8_gain=gain,
         search=search,
-        layer_times=profile_engines(recipe, context.inputs, measured.rows, budget_of(search)),
+        layer_times=profile_engines(
+            recipe,
+            context.inputs["bundle"] / "bundle",
+            context.inputs["engines"] / "models" / FP32,
+            measured.rows,
+            budget_of(search),
+        ),
         freezing=cost(context.inputs["engines"]),
         training={net: training(context.inputs[net]) for net in scores.MODELS if net in context.inputs},
         findings=parse(list[Finding], read_json(context.inputs["data"] / "about.json")["findings"]),

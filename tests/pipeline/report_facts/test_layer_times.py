@@ -20,7 +20,6 @@ ENGINES = [
     bundles.engine("ov-fp32", OpenVino(), ("engines/fp32.xml",)),
     bundles.engine("ov-bf16", OpenVino(compute="bf16"), ("engines/fp32.xml",)),
 ]
-INPUTS = {"bundle": Path("bundle"), "engines": Path("engines")}
 
 
 @pytest.fixture
@@ -44,7 +43,7 @@ def row(name: str, ms: float) -> Row:
 def run(measured: list[Row], budget: Limits = NO_LIMITS) -> LayerTimes | None:
     model = SimpleNamespace(head=SimpleNamespace(kind="label_attention"))
     recipe: Any = SimpleNamespace(bench=SimpleNamespace(threads=2), student=SimpleNamespace(model=model))
-    return layer_times.profile_engines(recipe, INPUTS, measured, budget)
+    return layer_times.profile_engines(recipe, Path("bundle"), Path("graph.onnx"), measured, budget)
 
 
 def test_the_engine_to_deploy_and_the_fastest_float_engine_of_its_runtime(profiled: list[tuple[Built, Path]]) -> None:
@@ -55,8 +54,8 @@ def test_the_engine_to_deploy_and_the_fastest_float_engine_of_its_runtime(profil
     assert [one.engine for one in times.engines] == ["ov-int8", "ov-bf16"]
     engine, graph = profiled[0]
     assert engine.backend == OpenVino(threads=2), "as it was timed"
-    assert engine.file == Path("bundle/bundle/engines/int8.xml")
-    assert graph == Path("engines/models/fp32.onnx")
+    assert engine.file == Path("bundle/engines/int8.xml")
+    assert graph == Path("graph.onnx")
 
 
 def test_a_float_engine_to_deploy_is_profiled_once(profiled: list[tuple[Built, Path]]) -> None:
