@@ -66,9 +66,8 @@ class TaggerNet(nn.Module):
 
     def normalise(self, images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
         """Return the images as the backbone reads them."""
-        values = images.float().permute(
-            0, 3, 1, 2
-        )  # first: runtimes are slow where the three channels are the last axis
+        # permuted first, as runtimes are slow where the three channels are the last axis
+        values = images.float().permute(0, 3, 1, 2)
         values = (values - self.mean[:, None, None]) / self.std[:, None, None]
         return values.contiguous(memory_format=self.memory_format)
 
