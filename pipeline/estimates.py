@@ -28,6 +28,7 @@ FULL = 2.0  # times as long without frozen layers
 STORED_VIEW = 0.5  # computing the stored features of a view, in epochs
 BYTES_A_PARAMETER = 20  # weights, their average, the optimiser's state
 THROUGHPUT_S = 30.0  # the search for batch and streams of an engine
+PROFILE_S = 10.0  # the times of the layers of two engines
 SHARES = 0.7, 0.1, 0.2  # train, val and test of a source that does not say
 
 
@@ -143,19 +144,22 @@ def _exports(recipe: Recipe, images: Images, devices: int) -> dict[str, Work]:
     queries = bench.queries + 500  # the start of a process and its warm-up
     units = starts * queries + engines * images.test / 10
     more_s = engines * (bench.sustained_s + (THROUGHPUT_S if bench.throughput else 0.0))
-    measured = Work(
-        units=units,
-        kind=f"{px} {'throughput' if bench.throughput else ''} {bench.sustained_s:g} s",
-        unit_s=0.004 + 5e-7 * area + more_s / units,
-        bytes=10_000_000,
-    )
+
+    def measured(more_s: float) -> Work:
+        return Work(
+            units=units,
+            kind=f"{px} {'throughput' if bench.throughput else ''} {bench.sustained_s:g} s",
+            unit_s=0.004 + 5e-7 * area + more_s / units,
+            bytes=10_000_000,
+        )
+
     return {
         "onnx": Work(units=images.val + 2000, kind=px, unit_s=1.8e-6 * area, bytes=15_000_000),
         "precisions": Work(units=calibrated + 500, kind=px, unit_s=4.4e-6 * area, bytes=40_000_000),
         "engines": Work(units=engines * (images.val + 500), kind=px, unit_s=7.3e-7 * area, bytes=100_000_000),
         "bundle": Work(units=engines, kind=px, unit_s=0.5, bytes=100_000_000),
         "references": Work(units=references * (images.test + 2500), kind=px, unit_s=1.1e-6 * area, bytes=110_000_000),
-        "bench": measured,
-        **({"devices": measured} if devices else {}),
+        "bench": measured(more_s + PROFILE_S),
+        **({"devices": measured(more_s)} if devices else {}),
         "report": Work(unit_s=3.0, bytes=100_000_000),
     }

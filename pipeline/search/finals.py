@@ -22,6 +22,7 @@ from pipeline.runner.speed import Expected, Work
 from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.search import race_stages
 from pipeline.search import stages as screening
+from pipeline.search.candidates import Candidate
 from pipeline.search.finalists import SEARCH, select_finalists
 from pipeline.search.race_rows import read_race
 from pipeline.search.rows import read_screen
@@ -122,8 +123,8 @@ def _continue_race(recipe: Recipe, final: Final, search: Path) -> None:
     done, partial = result.read(final.folder / stage.name), final.folder / f"{stage.name}.partial"
     if partial.exists() or (done and done.identity == identity):
         return
-    found = race_stages.candidates_of(recipe)
-    folders = race_stages.training_folders(recipe, {final.candidate: found[final.candidate]}, search)
+    raced = Candidate(name=final.candidate, model=final.recipe.student.model)
+    folders = race_stages.training_folders(recipe, {final.candidate: raced}, search)
     result.begin(partial, identity)
     continue_in(partial, folders[final.candidate], recipe.student.training)
 

@@ -37,6 +37,12 @@ def test_trainings_scale_with_epochs_and_images(recipe: Recipe, tmp_path: Path) 
     assert units(more, tmp_path)["bench"] < before["bench"]
 
 
+def test_only_the_bench_of_this_machine_profiles_layers(recipe: Recipe, tmp_path: Path) -> None:
+    work = estimates.work(recipe, tmp_path, devices=1)
+    seconds = {name: work[name].units * work[name].unit_s for name in ("bench", "devices")}
+    assert seconds["bench"] == pytest.approx(seconds["devices"] + estimates.PROFILE_S)
+
+
 def test_stored_features_are_not_computed_again(recipe: Recipe, tmp_path: Path) -> None:
     before = units(recipe, tmp_path)
     (tmp_path / "data.work/0123").mkdir(parents=True)
