@@ -64,8 +64,9 @@ def save_model(
     """Write a tagger that `load_model` can rebuild, with `facts`."""
     config = asdict(model)
     del config["weights"]  # the initial ones, perhaps a path
-    if model.stages is None:
-        del config["stages"]  # as in files from before the key existed
+    for key in ("stages", "expansion"):
+        if config[key] is None:
+            del config[key]  # as in files from before the key existed
     write(path, tensors, {**facts, "model": config, "labels": list(labels.names)})
 
 
@@ -75,8 +76,8 @@ def load_model(folder: Path, name: str = BEST) -> TaggerNet:
     config = facts["model"]
     kinds = {head.kind: head for head in get_args(Head)}
     head = kinds[config["head"]["kind"]](**config["head"])
-    stages = config.get("stages")
-    model = Model(backbone=config["backbone"], image_px=config["image_px"], stages=stages, head=head)
+    kept = {key: config.get(key) for key in ("stages", "expansion")}
+    model = Model(backbone=config["backbone"], image_px=config["image_px"], head=head, **kept)
     tagger = model.build(len(facts["labels"]), pretrained=False)
     tagger.load_state_dict(tensors)
     return tagger.eval()

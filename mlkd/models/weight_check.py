@@ -44,7 +44,7 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
     Each batch norm stores the mean and variance of its inputs in training.  On `images` (N, H, W, 3) the inputs of the
     loaded model have to match them as well as with another padding and epsilon or another mean and std.  The channel
     order cannot be seen.  A model without batch norms, and images unlike photographs, cannot be checked; both are
-    logged.  Of a truncated backbone the whole one is checked.
+    logged.  Of a truncated or narrowed backbone the whole one is checked.
 
     Raises:
         ValueError: An alternative fits clearly better; the message names it.
@@ -55,9 +55,10 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
     if not any(isinstance(module, nn.BatchNorm2d) for module in tagger.backbone.modules()):
         log.info("%s: the backbone has no batch norms, so the weights cannot be checked on images", where)
         return
-    if config.stages is not None:  # the first layers alone fit another padding as well
+    whole = replace(config, stages=None, expansion=None)
+    if config != whole:  # the first layers alone fit another padding as well, and fewer channels none
         with torch.random.fork_rng(devices=[]):
-            tagger = replace(config, stages=None).build(1).to(tagger.mean.device)
+            tagger = whole.build(1).to(tagger.mean.device)
     values = torch.from_numpy(np.array(images[evenly_spread(len(images))])).float().permute(0, 3, 1, 2) / 255
     values = values.to(tagger.mean.device)
     loaded = (tuple((tagger.mean / 255).tolist()), tuple((tagger.std / 255).tolist()))

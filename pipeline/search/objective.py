@@ -54,8 +54,8 @@ def objective(candidate: Candidate, setting: Setting, report: Report, progress: 
 
 
 def fit_training(training: Training, model: Model) -> Training:
-    """The student's training, without frozen layers of random weights, and with a last group that is trained."""
-    if not training.frozen_groups or isinstance(model.weights, RandomWeights):
+    """The student's training, without frozen layers where they need training, and with a last group that is trained."""
+    if not training.frozen_groups or isinstance(model.weights, RandomWeights) or model.expansion is not None:
         return dataclasses.replace(training, frozen_groups=0)
     module: Any = model.build(1, pretrained=False).backbone
     groups = group_parameters(module, module.group_matcher(coarse=True))
