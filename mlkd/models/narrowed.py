@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mlkd.models.backbone import memory_format
 
-DIVISOR = 8  # of the number of kept channels, as kernels work on blocks of eight
+DIVISOR = 16  # of the number of kept channels, as kernels work on blocks of 16
 QUANTILES = 255
 
 
@@ -27,7 +27,7 @@ def narrow(backbone: nn.Module, name: str, expansion: float) -> None:
 
     Args:
         name: Of the backbone, for the error.
-        expansion: The share that is kept, above 0 and below 1; rounded to a multiple of 8 channels, at least 8.
+        expansion: The share that is kept, above 0 and below 1; rounded to a multiple of 16 channels, at least 16.
 
     Raises:
         ValueError: The backbone has no such block.

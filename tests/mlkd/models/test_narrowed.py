@@ -41,7 +41,7 @@ def test_half_of_the_inner_channels_are_kept(backbone: str) -> None:
     whole, half = (blocks(built(replace(model, backbone=backbone))) for model in (WHOLE, NARROW))
     for before, after in zip(whole, half, strict=True):
         inner = before.conv_dw.out_channels
-        expected = max(8, round(inner / 16) * 8)
+        expected = max(16, round(inner / 32) * 16)
         assert after.conv_dw.out_channels == after.conv_dw.groups == min(inner, expected)
         assert after.conv_pwl.out_channels == before.conv_pwl.out_channels
 
