@@ -130,7 +130,7 @@ def log_maps(found: Mapping[str, float]) -> None:
 
         log.warning("the teacher has a lower mAP than the student without a teacher: %s, or train it longer", CHECK)
     if student <= baseline:
-        log.warning("distillation does not help: the student is not better than without a teacher")
+        log.warning("on select the student is not better than without a teacher; the report compares them on test")
 
 
 def first_weights(model: Model) -> dict[str, str]:

@@ -15,9 +15,12 @@ from benchmarks.report.rows import ReportRow
 from benchmarks.report.verdict import Verdict
 from benchmarks.schema import Report
 from benchmarks.sections import Distillation, Finding, PairedDifference, SearchResult
+from export.tagger.limits import WRONG_TAGS
 
 RISING = 0.005  # mAP: on a flat curve whose epochs scatter by 0.3 points, at most 1 run in 20 ends so far up
-CHECK = "check the order of the teacher's labels, its channels, value range, mean and std"
+CHECK = (
+    "if the teacher is a network of your own, check the order of its labels, its channels, value range, mean and std"
+)
 
 
 def problems(report: Report, rows: Sequence[ReportRow], verdicts: Sequence[Verdict]) -> tuple[Finding, ...]:
@@ -27,6 +30,7 @@ def problems(report: Report, rows: Sequence[ReportRow], verdicts: Sequence[Verdi
         *of_distillation(distillation),
         *(over_budget(of_device(rows, verdict.device), report.search) for verdict in verdicts),
         *(better_student(of_device(rows, verdict.device), verdict.chosen) for verdict in verdicts),
+        *(wrong_engines(of_device(rows, verdict.device)) for verdict in verdicts),
         _short_training(report.training),
         *(_better_reference(rows, verdict, distillation) for verdict in verdicts),
         *report.findings,
@@ -109,6 +113,17 @@ def over_budget(rows: Sequence[ReportRow], search: SearchResult | None) -> Findi
         claim=f"No engine of the student keeps the budget of the search on {near.device}.",
         numbers=f"Closest is {near.name}: {'; '.join(words for _, words in missed.values())}. The engine to deploy is "
         "chosen without the budget.",
+    )
+
+
+def wrong_engines(rows: Sequence[ReportRow]) -> Finding | None:
+    """Engines of the bundle's student whose scores are not those of the self-test; `rows` are of one device."""
+    wrong = [row for row in rows if row.in_bundle and (row.reason or "").startswith(WRONG_TAGS)]
+    if not wrong:
+        return None
+    return Finding(
+        claim=f"{figures.plural(len(wrong), 'engine')} of the bundle cannot be used on {wrong[0].device}.",
+        numbers=" ".join(f"{row.name}: {row.reason}." for row in wrong),
     )
 
 

@@ -18,7 +18,7 @@ from export.backends import Backend, Session, host, score_in_batches
 from export.bundle.golden import Golden
 from export.bundle.manifest import EngineEntry, Manifest
 from export.tagger.engine_choice import EngineTimes, backend_of
-from export.tagger.limits import largest_difference, score_limit
+from export.tagger.limits import WRONG_TAGS, score_limit
 from export.tagger.opening import built_here, open_engine
 from export.tagger.saturation_diagnosis import saturation
 from export.tagger.times_cache import NoCacheError, Record, counting_crashes, exclusive, file_of, read, write
@@ -87,15 +87,15 @@ def wrong_scores(entry: EngineEntry, backend: Backend, session: Session, golden:
     """Say how the scores of an open engine differ from the expected ones; None if they are within the limit."""
     pixels = np.stack(golden.pixels)
     expected, actual = golden.scores[entry.name], score_in_batches(session, pixels, 1)
-    largest, limit = largest_difference(expected, actual), score_limit(entry, session.runtime_info)
+    limit = score_limit(entry, session.runtime_info)
     if limit.allows(expected, actual):
         return None
     if entry.precision.startswith("int8"):
         cause = saturation(session, backend, pixels, expected, actual, limit)
         if cause is not None:
-            return f"wrong tags on this machine: {cause}, more than {limit}"
-    difference = "values that are not finite" if largest is None else f"scores that differ by {largest:.2g}"
-    return f"wrong tags on this machine: expected the scores of its self-test within {limit}, got {difference}"
+            return f"{WRONG_TAGS}: {cause}, more than {limit}"
+    got = limit.describe(expected, actual)
+    return f"{WRONG_TAGS}: expected the scores of its self-test within {limit}, got {got}"
 
 
 def _times(record: Record) -> EngineTimes:

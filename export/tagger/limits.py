@@ -14,6 +14,8 @@ from export.bundle.manifest import EngineEntry
 
 COMPUTE = {"fp32": "f32", "fp16": "f16"}  # by precision of a graph; every other precision is int8
 
+WRONG_TAGS = "wrong tags on this machine"  # an engine's scores are not those of its self-test
+
 Values = NDArray[Any]
 
 
@@ -28,6 +30,14 @@ class Limit:
         """Whether `actual` is within the limit; never where shapes differ or a value is not finite."""
         largest = largest_difference(expected, actual)
         return largest is not None and largest <= self.largest and mean_difference(expected, actual) <= self.mean
+
+    def describe(self, expected: Values, actual: Values) -> str:
+        """Say how far `actual` is off, with the mean where it is limited."""
+        largest = largest_difference(expected, actual)
+        if largest is None:
+            return "values that are not finite"
+        mean = f" (mean {mean_difference(expected, actual):.2g})" if math.isfinite(self.mean) else ""
+        return f"scores that differ by {largest:.2g}{mean}"
 
     def __str__(self) -> str:
         """As error messages show it."""

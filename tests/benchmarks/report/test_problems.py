@@ -89,8 +89,20 @@ def test_a_teacher_near_its_student(sound: dict[str, Any], teacher: float, low: 
     assert f"{100 * high:+.1f}".replace("-", "−") in problem
     assert "Train the teacher longer" in problem
     sound["distillation"]["baseline_map"] = teacher + 0.01
-    advice = f"Without a teacher the student has {100 * teacher + 1:.1f}: check the order of the teacher's labels"
+    advice = f"Without a teacher the student has {100 * teacher + 1:.1f}: if the teacher is a network of your own"
     assert advice in told(sound)[-1]
+
+
+def test_engines_of_the_bundle_that_fail(sound: dict[str, Any], tmp_path: Path) -> None:
+    """They are named; one whose runtime is missing, and other students', are no problem of the bundle."""
+    rows = {row["name"]: row for row in sound["rows"]}
+    reason = "wrong tags on this machine: expected the scores of its self-test within 0.25 (mean 0.015)"
+    rows["onnxruntime-int8"].update(status="failed", reason=reason)
+    other = {**rows["onnxruntime-int8"], "name": "knee-int8", "model": "knee"}
+    sound["rows"].append(other)
+    assert told(sound) == [f"1 engine of the bundle cannot be used on this machine. onnxruntime-int8: {reason}."]
+    render(read_report(sound), tmp_path)
+    assert "1 engine of the bundle cannot be used" in (tmp_path / "report.md").read_text(encoding="utf-8")
 
 
 def curve(bench: dict[str, Any], net: str, *values: float) -> None:

@@ -96,6 +96,9 @@ def test_a_limit_holds_for_the_largest_and_the_mean_difference() -> None:
     assert not Limit(0.3, 0.02).allows(expected, all_of_them)
     assert not Limit(0.3).allows(expected, one[:1])
     assert not Limit(0.3).allows(expected, expected * np.nan)
+    assert Limit(0.3, 0.019).describe(expected, one) == "scores that differ by 0.2 (mean 0.02)"
+    assert Limit(0.19).describe(expected, one) == "scores that differ by 0.2"
+    assert Limit(0.19).describe(expected, expected * np.nan) == "values that are not finite"
     assert (str(Limit(0.3, 0.02)), str(Limit(1e-3))) == ("0.3 (mean 0.02)", "0.001")
 
 
