@@ -51,13 +51,13 @@ report: .venv/.stamp  ## write the report again from the measurements
 	@$(RUN) report $(OPTIONS) $(OF)
 
 search: .venv/.stamp  ## find the student that keeps a budget on the devices, and measure it beside two others
-	@$(RUN) search $(OPTIONS) $(OF)
+	$(if $(STUDENT),$(error search finds the student: leave STUDENT out))@$(RUN) search $(OPTIONS)
 
 compare: .venv/.stamp  ## train the student with every method and compare them
 	@$(RUN) compare $(OPTIONS) $(if $(METHODS),--methods $(METHODS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 choose: .venv/.stamp  ## say which engine to deploy within limits, why, and the runner-up
-	@$(RUN) choose --recipe $(RECIPE) $(if $(DEVICE),--device "$(DEVICE)") $(if $(MAX_P90_MS),--max-p90-ms $(MAX_P90_MS)) $(if $(MIN_MAP),--min-map $(MIN_MAP)) $(if $(MAX_MB),--max-mb $(MAX_MB))
+	@$(RUN) choose --recipe $(RECIPE) $(OF) $(if $(DEVICE),--device "$(DEVICE)") $(if $(MAX_P90_MS),--max-p90-ms $(MAX_P90_MS)) $(if $(MIN_MAP),--min-map $(MIN_MAP)) $(if $(MAX_MB),--max-mb $(MAX_MB))
 
 plan: .venv/.stamp  ## print what would run, why, for how long
 	@$(RUN) plan $(OPTIONS)

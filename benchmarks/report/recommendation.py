@@ -63,6 +63,7 @@ def choose(
     min_map: float | None = None,
     max_mb: float | None = None,
     budget: Limits = NO_LIMITS,
+    model: str | None = None,
 ) -> Answer:
     """Choose a student and its engine from the rows of a report.
 
@@ -75,6 +76,7 @@ def choose(
         min_map: limit on mAP in points, 0 to 100.
         max_mb: limit on the size of the engine's files, in 10^6 bytes.
         budget: of the search.
+        model: of the student whose engines count; without it all students' do where there is a limit.
 
     Raises:
         ValueError: The device is unknown, a limit is out of range, or no engine fits.
@@ -84,9 +86,10 @@ def choose(
     if not on_device:
         known = ", ".join(dict.fromkeys(row.device for row in rows)) or "none"
         raise ValueError(f"device: expected one that was measured ({known}), got {device!r}; name one of these")
+    if model is not None or limits == NO_LIMITS:
+        on_device = of_student(on_device, model or STUDENT)
     if limits == NO_LIMITS:
-        on_device = of_student(on_device)
-        limits, choice = budget, recommend(on_device, budget)
+        limits, choice = budget, recommend(on_device, budget, model or STUDENT)
     else:
         choice = pick(on_device, limits)
     if choice is None:
@@ -161,7 +164,7 @@ def misses(row: ReportRow, limits: Limits) -> dict[str, tuple[float, str]]:
         missed["min_map"] = (limits.min_map - accuracy) / max(limits.min_map, 1e-9), short
     if limits.max_mb is not None and (size is None or size / 1e6 > limits.max_mb):
         megabytes = float("inf") if size is None else size / 1e6
-        over = "size unknown" if size is None else f"{megabytes:.1f} MB, {megabytes - limits.max_mb:.2f} MB over"
+        over = "size unknown" if size is None else f"{megabytes:.4g} MB, {megabytes - limits.max_mb:.2g} MB over"
         missed["max_mb"] = (megabytes - limits.max_mb) / max(limits.max_mb, 1e-9), over
     return missed
 

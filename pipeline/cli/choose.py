@@ -14,6 +14,7 @@ from pipeline.runner.result import read_json
 
 if TYPE_CHECKING:
     from benchmarks.report.recommendation import Answer
+    from benchmarks.sections import Distillation, SearchStudent
 
 REPORT = "report.json"
 
@@ -22,6 +23,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_recipe_argument(parser)
     parser.add_argument("--device", metavar="NAME", help="default: the machine that ran the bench")
+    parser.add_argument(
+        "--student", metavar="NAME", help="a finalist of the search: fastest, knee, best, or its candidate"
+    )
     parser.add_argument("--max-p90-ms", type=float, metavar="MS", help="end to end")
     parser.add_argument("--min-map", type=float, metavar="MAP", help="0 to 100")
     parser.add_argument("--max-mb", type=float, metavar="MB", help="of the engine's files")
@@ -30,10 +34,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Say which student and engine to deploy within limits, why, and the runner-up."""
-    from benchmarks.report.problems import better_student, of_distillation, over_budget
+    from benchmarks.report.problems import better_student, of_distillation, over_budget, wrong_engines
     from benchmarks.report.recommendation import budget_of, choose
     from benchmarks.report.rows import place
-    from benchmarks.schema import read_report
+    from benchmarks.schema import STUDENT, read_report
     from benchmarks.sections import Distillation
 
     name = find_recipe(options.recipe).stem
@@ -42,18 +46,20 @@ def run(options: argparse.Namespace) -> None:
     report = read_report(read_json(file))
     device = options.device or report.devices[0].name
     limits = {name: getattr(options, name) for name in ("max_p90_ms", "min_map", "max_mb")}
-    answer = choose(report.rows, device=device, budget=budget_of(report.search), **limits)
     students = report.search.students if report.search else []
+    model = _model_of(options.student, students) if options.student else None
+    answer = choose(report.rows, device=device, budget=budget_of(report.search), model=model, **limits)
     candidate = next((one.candidate for one in students if one.model == answer.student), None)
     own = [row for row in place(report.rows) if row.device == device]
     chosen = next((row for row in own if row.name == answer.engine), None)
+    distillation = _distillation_of(answer.student, report.distillation or Distillation(), students)
+    of_bundle = answer.student == STUDENT and not any(limits.values())
     problems = [
-        over_budget(own, report.search),
-        None if any(limits.values()) else better_student(own, chosen),
-        *of_distillation(report.distillation),
+        *([over_budget(own, report.search), better_student(own, chosen)] if of_bundle else []),
+        wrong_engines(own),
+        *of_distillation(distillation),
     ]
     wrong = [f"{problem.claim} {problem.numbers}" for problem in problems if problem]
-    distillation = report.distillation or Distillation()
     maps = {f"{net}_map": getattr(distillation, f"{net}_map") for net in ("teacher", "student", "baseline")}
     if options.json:
         facts = {"device": device, "report": str(file), **dataclasses.asdict(answer), "candidate": candidate}
@@ -63,6 +69,33 @@ def run(options: argparse.Namespace) -> None:
     if candidate is not None:
         print(f"student: {_student(answer.student, candidate, options.recipe)}")
     _print_rest(answer, maps, wrong)
+
+
+def _model_of(student: str, students: Sequence[SearchStudent]) -> str:
+    """The model of a finalist in the rows.  Raises ValueError if there is none of this role or candidate."""
+    for one in students:
+        if student in (*one.roles, one.candidate, one.model):
+            return one.model
+    known = ", ".join(f"{' and '.join(one.roles)} ({one.candidate})" for one in students)
+    raise ValueError(f"student: expected a finalist, {known or 'of which there are none'}, got {student!r}; name one")
+
+
+def _distillation_of(model: str, bundled: Distillation, students: Sequence[SearchStudent]) -> Distillation:
+    """What a student gained from the teacher; only that of the bundle was compared with the teacher itself."""
+    from benchmarks.schema import STUDENT
+    from benchmarks.sections import Distillation
+
+    other = next((one for one in students if one.model == model), None)
+    if model == STUDENT or other is None:
+        return bundled
+    return Distillation(
+        teacher_map=bundled.teacher_map,
+        student_map=other.student_map,
+        baseline_map=other.baseline_map,
+        difference=other.difference,
+        low=other.low,
+        high=other.high,
+    )
 
 
 def _student(model: str, candidate: str, recipe: str) -> str:

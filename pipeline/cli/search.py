@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
         searching.run(progress)
     _print_race(searching.folder)
     stages.run_until(stages.LAST["bench"], argparse.Namespace(**{**vars(options), "force": [], "student": None}))
-    limits = dict.fromkeys(("device", "max_p90_ms", "min_map", "max_mb"))
+    limits = dict.fromkeys(("device", "student", "max_p90_ms", "min_map", "max_mb"))
     choose.run(argparse.Namespace(recipe=options.recipe, json=False, **limits))
 
 
