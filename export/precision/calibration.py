@@ -17,12 +17,15 @@ def choose(targets: NDArray[np.uint8], hashes: Sequence[str], count: int, seed: 
     if len(targets) != len(hashes):
         raise ValueError(f"calibration: expected a hash for each of {len(targets)} images, got {len(hashes)}")
     if count < 1:
-        raise ValueError(f"calibration: expected a count of at least 1, got {count}")
+        raise ValueError(f"export.calibration_images: expected at least 1, got {count}; raise it")
     order = sorted(range(len(hashes)), key=lambda index: hashlib.sha256(f"{seed} {hashes[index]}".encode()).digest())
     shuffled = targets[order].astype(bool)
     chosen = _cover(shuffled)
     if len(chosen) > count:
-        raise ValueError(f"calibration: expected at least {len(chosen)} images to cover every label, got {count}")
+        raise ValueError(
+            f"export.calibration_images: expected at least {len(chosen)}, so that every label is in one, got {count}; "
+            "raise it"
+        )
     covering = set(chosen)
     rest = [row for row in range(len(order)) if row not in covering]
     return np.array(sorted(order[row] for row in [*chosen, *rest[: count - len(chosen)]]), dtype=np.int64)

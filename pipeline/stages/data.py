@@ -9,8 +9,10 @@ from pathlib import Path
 
 import torch
 
+from export.precision import calibration
 from mlkd.core.progress import Progress
 from mlkd.data.preparation import prepare
+from mlkd.data.prepared import read_split
 from mlkd.data.scenes.fetch import fetch as fetch_images
 from mlkd.models import backbone
 from pipeline import teachers
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 def run(recipe: Recipe, context: Context) -> None:
     """Prepare the images and log what was left out."""
     prepare(recipe.data, context.out, teachers.sizes(recipe), context.progress)
+    train = read_split(context.out, "train")
+    calibration.choose(train.targets, train.hashes, recipe.export.calibration_images, recipe.seed)  # before training
     skipped = result.read_json(context.out / "skipped.json")
     if skipped:
         first = "; ".join(f"{name}: {why}" for name, why in list(skipped.items())[:2])
@@ -63,7 +67,7 @@ def prepare_run(recipe: Recipe, progress: Progress) -> None:
         model = trained.model if trained else recipe.student.model
         try:
             backbone.check(model.backbone)
-            if model.stages is not None:
+            if model.stages is not None or model.expansion is not None:
                 with torch.device("meta"):  # computes nothing
                     model.build(1, pretrained=False)
         except ValueError as cause:

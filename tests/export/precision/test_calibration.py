@@ -39,14 +39,16 @@ def test_fewer_images_than_asked_for() -> None:
 
 
 def test_too_few_to_cover() -> None:
-    with pytest.raises(ValueError, match=r"expected at least 3 images to cover every label, got 2"):
+    with pytest.raises(
+        ValueError, match=r"export.calibration_images: expected at least 3, so that every label is in one, got 2"
+    ):
         choose(np.eye(3, dtype=np.uint8), ["a", "b", "c"], 2, 0)
 
 
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="expected a hash for each of 3 images, got 1"):
         choose(np.eye(3, dtype=np.uint8), ["a"], 3, 0)
-    with pytest.raises(ValueError, match="count of at least 1, got 0"):
+    with pytest.raises(ValueError, match="expected at least 1, got 0"):
         choose(np.eye(3, dtype=np.uint8), ["a", "b", "c"], 0, 0)
 
 
