@@ -96,13 +96,14 @@ def budget_text(search: SearchResult) -> str:
 def _why(search: SearchResult, student: SearchStudent) -> str:
     """The reason for the choice, and the mAP that the race gave it."""
     budget = budget_text(search)
-    text = f"role in the search: {', '.join(student.roles) or 'none'}"
+    text = "the fastest of the students that are not significantly below the highest mAP on the split select"
     if "best" in student.roles:
         text = "highest mAP on the split select" + (f" of those within {budget}" if budget else "")
     raced = next((one for one in search.screen if one.candidate == student.candidate and one.select_map), None)
     if raced is None:
         return text
-    return f"{text}; {figures.points(raced.select_map)} there after {figures.plural(raced.epochs, 'epoch')} of the race"
+    epochs = figures.plural(raced.epochs, "epoch")
+    return f"{text}; {figures.points(raced.select_map)} on select after {epochs} of the race"
 
 
 def _counts(search: SearchResult) -> str:

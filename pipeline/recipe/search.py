@@ -24,8 +24,8 @@ class Search:
             raise ValueError("expected max_p90_ms, max_mb or both, got neither; add the budget of your device")
         for name in ("max_p90_ms", "max_mb", "minutes"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"search.{name}: expected more than 0, got {value:g}")
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"search.{name}: expected a number above 0, got {value:g}")
         if not self.devices or len(set(self.devices)) < len(self.devices):
             raise ValueError(f"search.devices: expected at least one and distinct names, got {list(self.devices)}")
         if not self.students.values:

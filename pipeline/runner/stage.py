@@ -92,7 +92,7 @@ class Pipeline:
         for stage in self.stages:
             again = [name for name in stage.reads if name not in results]
             contents = {} if again else {name: results[name].content_without(stage.unread) for name in stage.reads}
-            decision = self._decide(stage, contents, f"{again[0]} runs first" if again else None)
+            decision = self._decide(stage, contents, self._behind(again[0], stage.name) if again else None)
             decisions.append(decision)
             if decision.result is not None:
                 results[stage.name] = decision.result
@@ -188,6 +188,11 @@ class Pipeline:
         needed = None if needed is None else needed + stage.work.work_bytes
         holds = last if why is None else None
         return Decision(stage.name, why is not None, why or "unchanged, skipped", seconds, needed, result=holds)
+
+    def _behind(self, first: str, name: str) -> str:
+        """Say that a stage waits for another; it may be skipped then, as it may read another part of what changes."""
+        finished = result.read(self.folder / name) is not None
+        return f"{first} runs first" + ("; skipped if that leaves what it reads unchanged" if finished else "")
 
     def _other(self, stage: Stage, contents: Mapping[str, str]) -> reuse.Found | None:
         """Return the result that another recipe has of a stage, unless the stage is forced to run."""

@@ -195,7 +195,7 @@ class _Race:
         standings = self.pruner.standings(self.study, epochs)
         late = self._used_up if self._used_up in reasons.values() else None
         for standing in standings:
-            name, beaten = standing.candidate, len(standing.beaten_by)
+            name = standing.candidate
             row = RaceRow(
                 candidate=name,
                 p90_ms=self.latency[name].p90_ms,
@@ -204,7 +204,7 @@ class _Race:
                 select_map=select_map_of(standing.select_map),
                 beaten_by=list(standing.beaten_by),
                 promoted=name in better,
-                reason=None if name in better else late or f"beaten by {beaten} of {len(standings) - 1}",
+                reason=None if name in better else late or _reason(len(standing.beaten_by), len(standings) - 1),
             )
             self.rows.append(row)
         for name, reason in reasons.items():
@@ -230,3 +230,8 @@ class _Race:
                 self.study.tell(trial.number, state=TrialState.FAIL)
             else:
                 self.study.tell(trial.number, known.intermediate_values[known.last_step])
+
+
+def _reason(beaten_by: int, others: int) -> str:
+    """Why a candidate was not promoted."""
+    return f"beaten by {beaten_by} of {others}" if beaten_by else "lower mAP than others that no candidate beats"

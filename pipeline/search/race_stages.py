@@ -108,7 +108,7 @@ def _race(recipe: Recipe, found: Mapping[str, Candidate], *, repeated: bool) -> 
         volatile=("study.log*",),
         work=Work(
             units=search.minutes,
-            kind="repeated" if repeated else "",
+            kind=f"{recipe.name} repeated" if repeated else recipe.name,
             unit_s=60.0,
             bytes=100_000,
             work_bytes=200_000_000,

@@ -118,7 +118,12 @@ def _times(
         packages=("numpy", "pillow", "onnxruntime-gpu", "openvino"),
         outside=machine.identity if any(entry.host is None for entry in devices) else dict,
         volatile=("samples/*",),
-        work=Work(units=len(builds) * len(engines) * len(devices), unit_s=TIMING_S, bytes=20_000 * len(builds)),
+        work=Work(
+            units=len(builds) * len(engines) * len(devices),
+            kind=recipe.name,
+            unit_s=TIMING_S,
+            bytes=20_000 * len(builds),
+        ),
     )
 
 

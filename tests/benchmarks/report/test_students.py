@@ -37,7 +37,8 @@ def test_the_card_says_why_this_student_and_what_the_others_are(finals: dict[str
     assert told(finals) == [
         "Which student?",
         STUDENTS["student"][1],
-        "highest mAP on the split select of those within 5.00 ms (p90) and 6 MB; 52.1 there after 4 epochs of the race",
+        "highest mAP on the split select of those within 5.00 ms (p90) and 6 MB; "
+        "52.1 on select after 4 epochs of the race",
         "12 candidates: 9 within the budget, 8 trained in the race, 3 of them fully",
         f"fastest is {STUDENTS['fastest'][1]}: 2.09 ms with 51.4 mAP (−4.0 points)",
         f"knee is {STUDENTS['knee'][1]}: 3.34 ms with 54.1 mAP (−1.3 points, not significant)",
@@ -52,7 +53,10 @@ def test_no_more_is_claimed_than_is_known(finals: dict[str, Any]) -> None:
         if row["model"] == "fastest":
             row["status"] = "failed"
     lines = told(finals)[2:]
-    assert lines[:2] == ["role in the search: knee", "0 candidates: 0 trained in the race, 3 of them fully"]
+    assert lines[:2] == [
+        "the fastest of the students that are not significantly below the highest mAP on the split select",
+        "0 candidates: 0 trained in the race, 3 of them fully",
+    ]
     assert lines[2] == f"fastest is {STUDENTS['fastest'][1]}: not measured"
 
 

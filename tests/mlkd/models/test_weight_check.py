@@ -73,12 +73,12 @@ def test_tensorflow_weights_in_the_wrong_twin_are_refused(wrong_twin: Model, pho
 
 def test_a_truncated_backbone_is_checked_as_a_whole(wrong_twin: Model, photographs: NDArray[np.uint8]) -> None:
     """The first two stages of the right model have a smaller divergence with the wrong padding."""
-    model = replace(RIGHT, stages=2)
+    model = replace(RIGHT, stages=2, expansion=0.5)
     tagger = model.build(3)
     state = torch.get_rng_state()
     check_weights(tagger, model, photographs[:4])
     assert torch.equal(torch.get_rng_state(), state)
-    wrong = replace(wrong_twin, stages=2)
+    wrong = replace(wrong_twin, stages=2, expansion=0.5)
     with pytest.raises(ValueError, match=r"TensorFlow's padding and epsilon 1e-3 gives"):
         check_weights(wrong.build(3), wrong, photographs[:4])
 

@@ -52,14 +52,16 @@ def test_plan_says_why(recorder: Recorder, changes: dict[str, Any], why: str) ->
     first, second = recorder.line(**changes).plan()
     assert first.runs
     assert why in first.why
-    assert (second.runs, second.why) == (True, "first runs first")
+    why = "first runs first; skipped if that leaves what it reads unchanged"
+    assert (second.runs, second.why) == (True, why)
     assert recorder.ran == ["first", "second"]  # planning ran nothing
     assert recorder.run(**changes) == ["first"]
 
 
 def test_plan_of_nothing_all_and_a_changed_input(recorder: Recorder) -> None:
-    first, _ = recorder.line(work=Work(units=6, unit_s=2.0, bytes=34, work_bytes=7)).plan()
+    first, second = recorder.line(work=Work(units=6, unit_s=2.0, bytes=34, work_bytes=7)).plan()
     assert (first.why, first.seconds, first.bytes) == ("no result yet", 12.0, 34 + 7)
+    assert second.why == "first runs first"
     recorder.run()
     decisions = recorder.line().plan()
     assert [decision.runs for decision in decisions] == [False, False]

@@ -71,6 +71,7 @@ def test_layers_are_frozen_as_far_as_the_candidate_has_trained_ones() -> None:
     assert fit_training(TRAINING, SMALL).frozen_groups == 0, "random layers are trained"
     assert fit_training(TRAINING, pretrained).frozen_groups == 4, "stem and three of four stages"
     assert fit_training(replace(TRAINING, frozen_groups=2), pretrained).frozen_groups == 2
+    assert fit_training(TRAINING, replace(pretrained, expansion=0.5)).frozen_groups == 0, "what is left has to adapt"
 
 
 def test_a_rung_continues_the_training_and_its_scores_are_of_the_best_epoch(setting: Setting) -> None:
