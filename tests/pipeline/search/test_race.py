@@ -1,118 +1,17 @@
 """The rungs of a race, with trainings that only write down that they ran and scores that we make up."""
 
-import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from mlkd.core.progress import silent
-from mlkd.data.augment import Views
-from mlkd.models import checkpoint
 from mlkd.models.config import Model
-from mlkd.training.config import Training
-from pipeline.runner.stage import Context
-from pipeline.search import objective, race, study, trainings
-from pipeline.search.candidates import Candidate
+from pipeline.search import objective, race, trainings
 from pipeline.search.objective import Setting
-from pipeline.search.promotion import Truth
-from pipeline.search.race_rows import RACE, Race, RaceRow, read_race
-from pipeline.search.rows import Latency
 from tests.helpers.kills import killed_before
-
-TARGETS = np.tile(np.array([[1], [0]], dtype=np.uint8), (30, 1))
-GOOD = TARGETS.astype(np.float32)
-NAMES = ("a", "b", "c", "d")  # from the fastest to the slowest
-TRAINING = Training(epochs=5, learning_rate=1e-3)  # rungs of 1, 2 and 4 epochs
-
-
-@dataclass
-class Track:
-    """Candidates of which some are good, and trainings of a minute an epoch."""
-
-    folder: Path
-    good: set[str] = field(default_factory=lambda: {"b", "d"})
-    faults: dict[str, Exception] = field(default_factory=dict)
-    trained: list[tuple[str, int]] = field(default_factory=list)
-    continued: set[str] = field(default_factory=set)
-    now_s: float = 0.0
-
-    @property
-    def out(self) -> Path:
-        return self.folder / "race"
-
-    @property
-    def folders(self) -> dict[str, Path]:
-        return {name: self.folder / "race.work" / name for name in ("a", "b", "c", "d", "new")}
-
-    def run(self, minutes: float = 60.0, names: tuple[str, ...] = NAMES, *, joins: bool = False) -> Race:
-        self.out.mkdir(exist_ok=True)
-        entrants = {name: Candidate(name=name, model=Model(backbone="test_resnet", image_px=32)) for name in names}
-        times = {**{name: float(place) for place, name in enumerate(names, 1)}, "e": 9.0}
-        latency = {name: Latency(p90_ms=time, bound_ms=time) for name, time in times.items()}
-        setting = Setting(
-            training=TRAINING,
-            views=Views(),
-            seed=0,
-            images=self.folder,
-            teacher_outputs=self.folder,
-            teacher=None,
-            features=self.folder,
-            folders=self.folders,
-        )
-        race.run(entrants, latency, {"e": "d is larger"}, setting, minutes, Context(self.out, {}, silent), joins=joins)
-        return read_race(self.out)
-
-    def train(self, _model: Model, _setting: Setting, out: Path, epochs: int, _progress: Any) -> None:
-        if fault := self.faults.get(out.name):
-            raise fault
-        self.now_s += 60 * epochs
-        self.trained.append((out.name, epochs))
-        with (self.folder / "trained.txt").open("a") as file:
-            file.write(f"{out.name} {epochs}\n")
-        self.continued |= {out.name} if (out / checkpoint.LAST).is_file() else set()
-        checkpoint.write(out / checkpoint.LAST, {}, {"best_epoch": 0})
-
-    def score(self, folder: Path, _split: Any) -> Any:
-        return GOOD if folder.name in self.good else 1 - GOOD
-
-    def start_anew(self) -> None:
-        """Remove the result and the trainings."""
-        shutil.rmtree(self.out)
-        shutil.rmtree(self.folder / "race.work")
-        self.trained = []
-
-    def continuable(self) -> set[str]:
-        return {name for name, folder in self.folders.items() if (folder / checkpoint.LAST).is_file()}
-
-    def states(self) -> dict[str, TrialState]:
-        pruner = study.Halving({}, {}, Truth(targets=TARGETS, groups=()))
-        opened, _ = study.open_study(self.out, pruner, NAMES, joins=True)
-        return {trial.params["candidate"]: trial.state for trial in opened.trials}
-
-
-@pytest.fixture
-def track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Track]:
-    names = [f"image {row}" for row in range(len(TARGETS))]
-    lists = {"names": names, "files": names, "groups": names, "sha256": names}
-    (tmp_path / "select.json").write_text(json.dumps({**lists, "shared": [], "boxes": [[]] * len(names)}))
-    (tmp_path / "labels.json").write_text('["tag"]')
-    np.save(tmp_path / "select.targets.npy", TARGETS)
-    made = Track(tmp_path)
-    monkeypatch.setattr(objective, "_train", made.train)
-    monkeypatch.setattr(objective.evaluate, "score_folder", made.score)
-    monkeypatch.setattr(race.time, "monotonic", lambda: made.now_s)
-    return made
-
-
-def row(result: Race, candidate: str, epochs: int | None = None) -> RaceRow:
-    (found,) = (one for one in result.rows if (one.candidate, one.epochs) == (candidate, epochs))
-    return found
+from tests.helpers.race_track import NAMES, Track, row
 
 
 def test_each_rung_keeps_the_better_half(track: Track) -> None:
@@ -178,63 +77,6 @@ def test_a_candidate_that_fails_in_a_later_rung_is_the_last_of_the_ranking(
     assert [path.name for path in track.folders["b"].glob("*.*") if path.name != trainings.CLAIM] == ["select.1.npz"]
 
 
-def test_another_race_trains_only_what_is_new(track: Track) -> None:
-    whole = track.run(minutes=20)
-    track.start_anew()
-    track.run(minutes=5)
-    before = track.trained.copy()
-    for minutes, ranking in ((2, ["b", "a", "c", "d"]), (4, ["b", "d", "a", "c"])):
-        shutil.rmtree(track.out)
-        result = track.run(minutes=minutes)
-        assert track.trained == before, "all has been trained, and counts"
-        assert result.ranking == ranking
-        assert row(result, "d", 2 if minutes == 4 else 1).reason == f"the {minutes} minutes of the search are used up"
-    shutil.rmtree(track.out)
-    assert track.run(minutes=20) == whole, "as if it had been one race"
-    assert track.trained == [*before, ("d", 2), ("b", 4)]
-    assert track.continued == {"b", "d"}
-    shutil.rmtree(track.out)
-    track.run(names=("new", *NAMES))
-    assert track.trained[len(before) + 2 :] == [("new", 1), ("new", 2), ("d", 4)], "three of five go on"
-    assert track.continued == {"b", "d", "new"}
-
-
-def test_a_candidate_without_a_place_in_the_race_keeps_its_scores_only(track: Track) -> None:
-    track.run()
-    shutil.rmtree(track.out)
-    track.run(names=("b", "c"))
-    assert track.continuable() == {"b", "c"}
-    shutil.rmtree(track.out)
-    before = track.trained.copy()
-    track.run()
-    assert track.trained == before
-
-
-def test_a_training_that_was_removed_is_made_again(track: Track) -> None:
-    """Also in a race that was interrupted after it had reported it."""
-    whole = track.run()
-    shutil.rmtree(track.folders["d"])
-    (track.out / RACE).unlink()
-    before = track.trained.copy()
-    assert track.run() == whole
-    assert track.trained == [*before, ("d", 1), ("d", 2)]
-
-
-@pytest.mark.parametrize("damage", [b"", b"half", None])
-def test_damaged_scores_are_trained_again(track: Track, damage: bytes | None) -> None:
-    """Also those of a race that was interrupted after it had reported them; None is one byte of the scores."""
-    whole = track.run()
-    file = trainings.rung_file(track.folders["d"], 1)
-    content = bytearray(file.read_bytes())
-    content[300] ^= 1
-    file.write_bytes(content if damage is None else damage)
-    (track.out / RACE).unlink()
-    before = track.trained.copy()
-    assert track.run() == whole
-    assert track.trained == [*before, ("d", 1), ("d", 2)]
-    assert track.continued == {"b", "d"}, "not from a checkpoint that is further"
-
-
 def test_a_full_disk_ends_the_race_and_is_no_fault_of_the_candidate(track: Track) -> None:
     track.faults["c"] = OSError("disk full")
     with pytest.raises(OSError, match="disk full"):
@@ -288,12 +130,3 @@ def test_a_second_worker_takes_the_candidates_that_the_first_has_not_at_work(
     shutil.rmtree(track.out)
     with pytest.raises(ValueError, match=r"race: expected 4 candidates in .*study.log, got 0; rerun"):
         track.run(joins=True)
-
-
-def test_what_a_killed_process_left_of_the_journal_is_removed(track: Track) -> None:
-    whole = track.run()
-    (track.out / RACE).unlink()
-    (track.out / f"{study.FILE}.lock").symlink_to("nothing")
-    with (track.out / study.FILE).open("a") as file:
-        file.write('{"op_code": 9, "worker')
-    assert track.run() == whole
