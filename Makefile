@@ -60,7 +60,7 @@ choose: .venv/.stamp  ## say which engine to deploy within limits, why, and the 
 	@$(RUN) choose --recipe $(RECIPE) $(OF) $(if $(DEVICE),--device "$(DEVICE)") $(if $(MAX_P90_MS),--max-p90-ms $(MAX_P90_MS)) $(if $(MIN_MAP),--min-map $(MIN_MAP)) $(if $(MAX_MB),--max-mb $(MAX_MB))
 
 plan: .venv/.stamp  ## print what would run, why, for how long
-	@$(RUN) plan $(OPTIONS)
+	@$(RUN) plan $(OPTIONS) $(OF)
 
 doctor: .venv/.stamp  ## explain why int8 engines are no faster than float, and whether this CPU computes them correctly
 	@$(RUN) doctor $(RECIPE)

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.cli.options import DIST, RUNS, add_recipe_argument, find_result
+from pipeline.cli.options import DIST, RUNS, add_recipe_argument, add_student_option, find_result
 from pipeline.recipe.find import find_recipe
 from pipeline.runner.result import read_json
 
@@ -22,10 +22,8 @@ REPORT = "report.json"
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_recipe_argument(parser)
+    add_student_option(parser)
     parser.add_argument("--device", metavar="NAME", help="default: the machine that ran the bench")
-    parser.add_argument(
-        "--student", metavar="NAME", help="a finalist of the search: fastest, knee, best, or its candidate"
-    )
     parser.add_argument("--max-p90-ms", type=float, metavar="MS", help="end to end")
     parser.add_argument("--min-map", type=float, metavar="MAP", help="0 to 100")
     parser.add_argument("--max-mb", type=float, metavar="MB", help="of the engine's files")

@@ -32,6 +32,12 @@ def add_recipe_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--thorough", action="store_true", help="at least 1,024 queries, and ten minutes an engine")
 
 
+def add_student_option(command: argparse.ArgumentParser) -> None:
+    """Take a finalist of a search in place of the student that it has chosen."""
+    help_text = "another finalist of the recipe's search, by its role (fastest, knee, best) or its candidate"
+    command.add_argument("--student", metavar="NAME", help=help_text)
+
+
 def read_recipe(options: argparse.Namespace) -> Recipe:
     """Load and check the recipe that the options name."""
     from pipeline.recipe.schema import check, load_recipe

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.cli.options import RUNS, add_recipe_options, devices_of, pipeline_of, read_recipe
+from pipeline.cli.options import RUNS, add_recipe_options, add_student_option, devices_of, pipeline_of, read_recipe
 from pipeline.runner.stage import Decision
 from pipeline.runner.units import duration, size
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add_recipe_options(parser)
+    add_student_option(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -25,7 +26,11 @@ def run(options: argparse.Namespace) -> None:
     from pipeline.cli import costs
 
     recipe = read_recipe(options)
-    if recipe.search is not None:
+    if options.student:
+        from pipeline.search.finals import with_student
+
+        recipe = with_student(recipe, RUNS, devices_of(options), options.student)
+    elif recipe.search is not None:
         print_search(recipe, options)
         return
     pipeline = pipeline_of(recipe, options)

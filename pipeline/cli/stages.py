@@ -12,7 +12,15 @@ from export.bundle import bundle as bundles
 from export.errors import BundleError
 from mlkd.core.files import write_file
 from mlkd.core.progress import Progress, silent
-from pipeline.cli.options import DIST, RUNS, add_recipe_options, devices_of, pipeline_of, read_recipe
+from pipeline.cli.options import (
+    DIST,
+    RUNS,
+    add_recipe_options,
+    add_student_option,
+    devices_of,
+    pipeline_of,
+    read_recipe,
+)
 from pipeline.runner import ranks, result
 from pipeline.runner.speed import Expected
 from pipeline.runner.stage import Pipeline
@@ -31,9 +39,7 @@ LAST = {  # the last stages of each command
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the options of a command that runs stages."""
     add_recipe_options(parser)
-    parser.add_argument(
-        "--student", metavar="NAME", help="another finalist of the recipe's search: fastest, knee, best"
-    )
+    add_student_option(parser)
 
 
 def run(options: argparse.Namespace) -> None:

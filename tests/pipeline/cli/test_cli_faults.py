@@ -62,6 +62,12 @@ def test_a_missing_folder(recipe: Path, refused: Refused) -> None:
     )
 
 
+@pytest.mark.parametrize("command", ["plan", "bench"])
+def test_a_finalist_of_a_recipe_without_a_search(command: str, recipe: Path, refused: Refused) -> None:
+    told = "student: expected a recipe with a search, got tiny, which has none; leave it out"
+    assert told in refused(command, "--recipe", "tiny.yaml", "--student", "knee")
+
+
 def test_forcing_a_stage_that_is_none(recipe: Path, refused: Refused) -> None:
     assert "--force: expected one of data, teacher, " in refused("plan", "--recipe", "tiny.yaml", "--force", "studnt")
 
