@@ -164,7 +164,7 @@ def misses(row: ReportRow, limits: Limits) -> dict[str, tuple[float, str]]:
         missed["min_map"] = (limits.min_map - accuracy) / max(limits.min_map, 1e-9), short
     if limits.max_mb is not None and (size is None or size / 1e6 > limits.max_mb):
         megabytes = float("inf") if size is None else size / 1e6
-        over = "size unknown" if size is None else f"{megabytes:.4g} MB, {megabytes - limits.max_mb:.2g} MB over"
+        over = "size unknown" if size is None else f"{megabytes:.1f} MB, {megabytes - limits.max_mb:.2f} MB over"
         missed["max_mb"] = (megabytes - limits.max_mb) / max(limits.max_mb, 1e-9), over
     return missed
 

@@ -194,7 +194,7 @@ def test_many_cases_against_loops() -> None:
     [
         ({"max_p90_ms": 1.5}, r"here: .* got none; closest is fast \(p90 2.00 ms, 0.500 ms over\): relax that limit"),
         ({"min_map": 60}, r"closest is slow \(mAP 50.0, 10.00 points short\)"),
-        ({"max_mb": 3}, r"closest is fast \(4 MB, 1 MB over\)"),
+        ({"max_mb": 3}, r"closest is fast \(4.0 MB, 1.00 MB over\)"),
         ({"max_p90_ms": 3.9, "min_map": 45}, r"closest is middle \(p90 4.00 ms, 0.100 ms over\)"),
     ],
 )

@@ -38,7 +38,7 @@ def test_a_screen_and_a_race(drawn: Path, place: Path, capsys: pytest.CaptureFix
     assert "1 of 2 candidates were trained before" in capsys.readouterr().out
     race_stages.pipeline(load_recipe(str(recipe)), folder).run()
     assert (trained.stat().st_mtime_ns, read_race(folder / race_stages.RESULT)) == before
-    assert {"race", "race repeated"} < read_speeds(place / "runs").keys(), (
+    assert {"race tiny", "race tiny repeated"} < read_speeds(place / "runs").keys(), (
         "a repeated race is no measure of a whole one"
     )
 
