@@ -32,7 +32,7 @@ def narrow(backbone: nn.Module, name: str, expansion: float) -> None:
     Raises:
         ValueError: The backbone has no such block.
     """
-    blocks = [module for module in backbone.modules() if isinstance(module, InvertedResidual)]
+    blocks = [module for module in backbone.modules() if _has_inner_channels(module)]
     if not blocks:
         raise ValueError(
             f"model.expansion: expected a backbone with timm's InvertedResidual blocks, as EfficientNet and "
@@ -41,6 +41,14 @@ def narrow(backbone: nn.Module, name: str, expansion: float) -> None:
     for block in blocks:
         _narrow(block, expansion)
     backbone.to(memory_format=memory_format(name))
+
+
+def _has_inner_channels(module: nn.Module) -> bool:
+    """Whether it is a block of plain convolutions, one of them depthwise; those of CondConv are another kind."""
+    if not isinstance(module, InvertedResidual) or not isinstance(module.conv_dw, nn.Conv2d):
+        return False
+    known = isinstance(module.se, (nn.Identity, SqueezeExcite))
+    return known and module.conv_dw.groups == module.conv_dw.out_channels
 
 
 @torch.no_grad()

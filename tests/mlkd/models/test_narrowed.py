@@ -134,6 +134,19 @@ def test_a_backbone_without_such_blocks_is_refused() -> None:
         replace(NARROW, backbone="test_resnet").build(3)
 
 
+def test_blocks_of_another_kind_stay_whole() -> None:
+    """CondConv, whose weights are mixtures, beside plain blocks."""
+    whole, half = (built(replace(model, backbone="tf_efficientnet_cc_b0_4e")) for model in (WHOLE, NARROW))
+    kinds = set()
+    for before, after in zip(blocks(whole), blocks(half), strict=True):
+        is_plain = isinstance(before.conv_dw, nn.Conv2d)
+        assert (after.conv_dw.weight.shape != before.conv_dw.weight.shape) == is_plain
+        kinds.add(is_plain)
+    assert kinds == {True, False}
+    with torch.no_grad():
+        assert half(images()).logits.shape == (2, 3)
+
+
 def test_the_sizes_do_not_depend_on_the_weights() -> None:
     sizes = []
     for seed in (0, 1):
