@@ -23,7 +23,7 @@ from pipeline.recipe.schema import Recipe
 from pipeline.runner.identity import plain
 
 TEMPLATES = Path(__file__).parent / "templates"
-COLUMNS = ("Weights ×", "Seeds", "Test mAP", "Major", "Minor", "vs. no teacher", "vs. l2d", "ms per step")
+COLUMNS = ("Weights ×", "Seeds", "Test mAP", "Major", "Minor", "vs. no teacher", "vs. mld", "ms per step")
 
 
 def render(recipe: Recipe, table: Table, out: Path) -> None:
@@ -43,7 +43,7 @@ def render(recipe: Recipe, table: Table, out: Path) -> None:
 
 def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
     ranked = sorted(table.rows, key=lambda row: -(row.map.mean if row.map else -1.0))
-    gains = [(row.method, gain) for row in table.rows for gain in (row.to_no_teacher, row.to_published) if gain]
+    gains = [(row.method, gain) for row in table.rows for gain in (row.to_no_teacher, row.to_logits) if gain]
     return {
         "recipe": recipe.name,
         "table": table,
@@ -79,7 +79,7 @@ def _cells(row: Row) -> list[tuple[str, str]]:
         ("" if row.factor is None else f"{row.factor:g}", ""),
         (str(len(row.maps)), ""),
         *(_spread(spread) for spread in (row.map, row.major, row.minor)),
-        *(_gain(gain) for gain in (row.to_no_teacher, row.to_published)),
+        *(_gain(gain) for gain in (row.to_no_teacher, row.to_logits)),
         (figures.milliseconds(row.step_ms), ""),
     ]
 
@@ -99,6 +99,8 @@ def _gain(gain: Gain | None) -> tuple[str, str]:
 def _method(method: Method, row: Row) -> tuple[str, str, str]:
     """Name, losses with their weights, and mAP on select by factor of the grid."""
     fixed, scaled = ([f"{loss.kind} {loss.weight:g}" for loss in losses] for losses in (method.fixed, method.scaled))
+    if method.base:
+        fixed.append(f"what {method.base} adds at its best factor")
     if scaled:
         fixed.append(f"×({', '.join(f'{factor:g}' for factor in method.factors)}) of {' + '.join(scaled)}")
     grid = [
@@ -122,8 +124,8 @@ def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
         ),
         (
             "grid",
-            f"each method's weights times three factors, seed 0, {few} epochs; the factor whose best epoch has the "
-            "highest mAP on select is chosen",
+            f"each method's weights times several factors, seed 0, {few} epochs; the factor whose best epoch has the "
+            "highest mAP on select is chosen. What is added to a method is added to it at its own chosen factor",
         ),
         (
             "trainings",

@@ -20,7 +20,7 @@ OFFSET_PX = 6.5  # of the two differences from the middle of their row
 class Mark:
     """The mAP of a seed, the mean over seeds, or the difference to a method; x, low and high share a unit."""
 
-    kind: Literal["seed", "mean", "none", "l2d"]
+    kind: Literal["seed", "mean", "none", "mld"]
     x: float
     low: float
     high: float
@@ -73,8 +73,8 @@ def _map_marks(row: Row, y: float) -> list[Mark]:
 
 def _gain_marks(row: Row, y: float) -> list[Mark]:
     marks = []
-    pairs: tuple[tuple[Literal["none", "l2d"], Gain | None, float], ...]
-    pairs = ("none", row.to_no_teacher, -OFFSET_PX), ("l2d", row.to_published, OFFSET_PX)
+    pairs: tuple[tuple[Literal["none", "mld"], Gain | None, float], ...]
+    pairs = ("none", row.to_no_teacher, -OFFSET_PX), ("mld", row.to_logits, OFFSET_PX)
     for kind, gain, shift in pairs:
         if is_drawable(gain):
             value, low, high = 100 * gain.value, 100 * gain.low, 100 * gain.high

@@ -63,7 +63,7 @@ def _methods(recipe: Recipe, names: Sequence[str] | None) -> list[Method]:
                 "key compare.methods"
             )
     selected = [method for name, method in known.items() if names is None or name in names]
-    kinds = {method.name: recipe.lacking(method.losses(1.0)) for method in selected}
+    kinds = {method.name: recipe.lacking(recipe.compare.losses(method)) for method in selected}
     lacking = [f"{name} ({', '.join(losses)})" for name, losses in kinds.items() if losses]
     if lacking:
         raise ValueError(

@@ -94,17 +94,23 @@ def _training(
 ) -> Stage:
     """Declare a training of `count` epochs, at `factor` or at the one that the stage `chosen` gives.
 
+    The losses of its base have the factor that was chosen for the base.
+
     Of its weights, only the files `keep` remain.
     """
-    live = any("features" in loss.needs for loss in method.losses(1.0))  # losses on stage maps run the teacher itself
+    base = recipe.compare.base_of(method)
+    all_losses = method.losses(factor, base.scaled if base else ())
+    live = any("features" in loss.needs for loss in all_losses)  # losses on stage maps run the teacher itself
     inputs = ("data", *(teachers.reads(recipe) if live else ()), "teacher_outputs")
-    training = dataclasses.replace(recipe.student.training, losses=method.losses(factor), epochs=count, stop_epoch=0)
-    config = {"model": recipe.student.model, "training": training, "seed": seed}
+    factors = tuple(filter(None, (stage_name("chosen", base) if base else None, chosen)))
+    training = dataclasses.replace(recipe.student.training, losses=all_losses, epochs=count, stop_epoch=0)
+    ramps = count / epochs(recipe)[1]  # the same share of a shorter training
+    config = {"model": recipe.student.model, "training": training, "seed": seed, "ramps": ramps}
     return Stage(
         name=name,
-        run=partial(_train, recipe, method, config, chosen, keep),
-        reads=(*inputs, chosen) if chosen else inputs,
-        version=4,  # fused step of the optimiser
+        run=partial(_train, recipe, method, factor, config, chosen, keep),
+        reads=(*inputs, *factors),
+        version=5,  # ramps are shares of a training
         config=config,
         packages=distill.PACKAGES,
         volatile=LOGS,
@@ -124,18 +130,24 @@ def _choose(names: Mapping[float, str], context: Context) -> None:
 def _train(
     recipe: Recipe,
     method: Method,
+    factor: float,
     config: Mapping[str, Any],
     chosen: str | None,
     keep: Collection[str],
     context: Context,
 ) -> None:
-    training = config["training"]
-    if chosen is not None:
-        factor = read_json(context.inputs[chosen] / CHOSEN)["factor"]
-        if factor is None:  # training diverged at every factor of the grid
-            write_json(context.out / OUTCOME, {"select_map": None}, indent=None)
-            return
-        training = dataclasses.replace(training, losses=method.losses(factor))
+    base = recipe.compare.base_of(method)
+    found = [
+        read_json(context.inputs[stage] / CHOSEN)["factor"] if stage else default
+        for stage, default in ((chosen, factor), (stage_name("chosen", base) if base else None, 1.0))
+    ]
+    if None in found:  # training diverged at every factor of a grid
+        write_json(context.out / OUTCOME, {"select_map": None}, indent=None)
+        return
+    own, of_base = found
+    losses = method.losses(own, base.scale(of_base) if base else ())
+    ramped = tuple(dataclasses.replace(loss, ramp_epochs=config["ramps"] * loss.ramp_epochs) for loss in losses)
+    training = dataclasses.replace(config["training"], losses=ramped)
     if not (context.out / OUTCOME).is_file():  # written already: interrupted while removing weights
         write_json(context.out / MACHINE, machine.identity(), indent=None)
         select_map = _trained_map(recipe, {**config, "training": training}, context)

@@ -13,7 +13,7 @@ from mlkd.core.groups import Groups
 from mlkd.data.prepared import read_split
 from pipeline.compare import runs
 from pipeline.compare.statistics import Gain, Measured, Spread, difference
-from pipeline.recipe.methods import NO_TEACHER, PUBLISHED, Method
+from pipeline.recipe.methods import LOGITS, NO_TEACHER, Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.result import read_json
 
@@ -30,7 +30,7 @@ class Row:
     major: Spread | None
     minor: Spread | None
     to_no_teacher: Gain | None
-    to_published: Gain | None
+    to_logits: Gain | None
     step_ms: float | None  # median epoch, mean over seeds
 
 
@@ -121,7 +121,7 @@ def _row(name: str, results: Mapping[str, _Results], groups: Groups) -> Row:
     own = results[name]
     gains = {
         other: difference(own.measured, results[other].measured, groups)
-        for other in (NO_TEACHER, PUBLISHED)
+        for other in (NO_TEACHER, LOGITS)
         if other in results and other != name
     }
     return Row(
@@ -133,6 +133,6 @@ def _row(name: str, results: Mapping[str, _Results], groups: Groups) -> Row:
         major=Spread.of([facts["major"] for facts in own.roles]),
         minor=Spread.of([facts["minor"] for facts in own.roles]),
         to_no_teacher=gains.get(NO_TEACHER),
-        to_published=gains.get(PUBLISHED),
+        to_logits=gains.get(LOGITS),
         step_ms=1e3 * float(np.mean(own.step_s)) if own.step_s else None,
     )

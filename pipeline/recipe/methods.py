@@ -4,39 +4,47 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlkd.losses import Bce, ClassAware, InstanceAware, Kd, LabelKL, Loss, Mse, PartialSoftmax, Pkt, ReviewKD, Rkd
 
-NO_TEACHER, PUBLISHED = "none", "l2d"  # the other methods are compared with both
+NO_TEACHER, LOGITS = "none", "mld"  # the other methods are compared with both
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Losses with fixed weights, and losses whose weights are multiplied by the best of three factors."""
+    """Losses with fixed weights, and losses whose weights are multiplied by the best of several factors."""
 
     name: str
+    base: str | None = None  # an earlier method: its scaled losses, at its own best factor, are in this one as well
     fixed: tuple[Loss, ...] = (Bce(),)
     scaled: tuple[Loss, ...] = ()
-    factors: tuple[float, float, float] = (0.1, 1.0, 10.0)
+    factors: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise ValueError(f"name: expected small letters, digits and _, got {self.name!r}")
-        if len(set(self.factors)) < len(self.factors) or not all(0 < factor < float("inf") for factor in self.factors):
-            raise ValueError(f"factors: expected three different numbers above 0, got {list(self.factors)}")
+        distinct = self.factors and len(set(self.factors)) == len(self.factors)
+        if not distinct or not all(0 < factor < float("inf") for factor in self.factors):
+            raise ValueError(f"factors: expected different numbers above 0, got {list(self.factors)}")
         kinds = [loss.kind for loss in (*self.fixed, *self.scaled)]
         if not kinds or len(set(kinds)) < len(kinds):
             raise ValueError(f"method {self.name}: expected at least one loss and each kind once, got {kinds}")
 
-    def losses(self, factor: float) -> tuple[Loss, ...]:
-        """All losses, the scaled ones at `factor` times their weight."""
-        scaled = (dataclasses.replace(loss, weight=factor * loss.weight) for loss in self.scaled)
-        return (*self.fixed, *scaled)
+    def losses(self, factor: float, base: Sequence[Loss] = ()) -> tuple[Loss, ...]:
+        """All losses: the fixed ones, those of the base, and the scaled ones at `factor` times their weight."""
+        return (*self.fixed, *base, *self.scale(factor))
+
+    def scale(self, factor: float) -> tuple[Loss, ...]:
+        """The scaled losses at `factor` times their weight."""
+        return tuple(dataclasses.replace(loss, weight=factor * loss.weight) for loss in self.scaled)
 
 
-# Weights at factor 1 are the published ones, if any.  l2d fixes its loss on logits, that of `mld`, and scales its two
-# structural losses in their published ratio, also by much smaller factors: the published weights hurt a short training.
+STRUCTURE = ClassAware(weight=100.0, ramp_epochs=2), InstanceAware(weight=1000.0, ramp_epochs=2)
+SMALL = 0.001, 0.01, 0.1, 0.3, 1.0  # the published weights of the structural losses hurt a short training
+# Weights at factor 1 are the published ones, if any.  What is added to `mld` is added to the same `mld`, at its best
+# factor; `l2d` adds both structural losses in their published ratio.
 METHODS = (
     Method(name=NO_TEACHER),
     Method(name="mse", scaled=(Mse(weight=0.1),)),
@@ -46,12 +54,10 @@ METHODS = (
     Method(name="reviewkd", scaled=(ReviewKD(ramp_epochs=1),)),  # published: 20 of 240 epochs
     Method(name="kd", scaled=(Kd(),)),
     Method(name="mld", scaled=(LabelKL(),)),
-    Method(
-        name=PUBLISHED,
-        fixed=(Bce(), LabelKL()),
-        scaled=(ClassAware(weight=100.0, ramp_epochs=2), InstanceAware(weight=1000.0, ramp_epochs=2)),
-        factors=(0.001, 0.03, 1.0),
-    ),
+    Method(name="mld_cd", base="mld", scaled=STRUCTURE[:1], factors=SMALL),
+    Method(name="mld_id", base="mld", scaled=STRUCTURE[1:], factors=SMALL),
+    Method(name="l2d", base="mld", scaled=STRUCTURE, factors=SMALL),
+    Method(name="mld_reviewkd", base="mld", scaled=(ReviewKD(ramp_epochs=1),)),
 )
 
 
@@ -72,3 +78,29 @@ class Compare:
         names = [method.name for method in self.methods]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"compare.methods: expected at least one and distinct names, got {names}")
+        self._check_bases()
+
+    def _check_bases(self) -> None:
+        """Raise ValueError where a base is not an earlier method with a factor, or has a loss of the method's."""
+        earlier: dict[str, Method] = {}
+        for method in self.methods:
+            base = earlier.get(method.base or "")
+            if method.base and (base is None or base.base or not base.scaled):
+                known = ", ".join(name for name, one in earlier.items() if one.scaled and not one.base) or "none yet"
+                raise ValueError(
+                    f"compare.methods: {method.name}: base: expected an earlier method with scaled losses and no base "
+                    f"({known}), got {method.base!r}"
+                )
+            kinds = [loss.kind for loss in method.losses(1.0, base.scaled if base else ())]
+            if len(set(kinds)) < len(kinds):
+                raise ValueError(f"compare.methods: {method.name}: expected each kind of loss once, got {kinds}")
+            earlier[method.name] = method
+
+    def base_of(self, method: Method) -> Method | None:
+        """The method whose losses are in this one as well."""
+        return next((one for one in self.methods if one.name == method.base), None)
+
+    def losses(self, method: Method) -> tuple[Loss, ...]:
+        """All losses of a method, those that it scales at factor 1."""
+        base = self.base_of(method)
+        return method.losses(1.0, base.scaled if base else ())

@@ -21,6 +21,7 @@ compare:
   methods:
     - {{name: none}}
     - {{name: mld, scaled: [{{kind: label_kl}}], factors: [0.5, 1, 100]}}
+    - {{name: mld_mse, base: mld, scaled: [{{kind: mse, weight: 0.1}}], factors: [0.5, 2]}}
 """
 
 

@@ -18,7 +18,8 @@ from pipeline.compare.table import read_table
 from pipeline.recipe.schema import Recipe
 from tests.helpers import commands
 
-NAMES = [f"{method}-seed{seed}" for seed in (0, 1) for method in ("none", "mld")]
+METHODS = ("none", "mld", "mld_mse")
+NAMES = [f"{method}-seed{seed}" for seed in (0, 1) for method in METHODS]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,9 @@ def finished(work: Path, recipe_file: Path) -> set[str]:
     command = ("compare", "--recipe", str(recipe_file))
     code, log = commands.run(work, *command, "--methods", "none", "--seeds", "1")
     assert code == 0, log
-    assert "report.html: partial, none: 1 of 2 seeds not run; mld: grid not finished; mld: 2 of 2 seeds not run" in log
+    assert (
+        "report.html: partial, none: 1 of 2 seeds not run; mld: grid not finished; mld: 2 of 2 seeds not run; " in log
+    )
     started = commands.start(work, *command)
     last = work / "runs/tiny/compare/final/mld-seed1.partial"
     while started.running() and not last.exists():
@@ -62,7 +65,7 @@ def read(work: Path, name: str) -> Any:
 def test_killed_comparison_resumes_and_then_nothing_is_left_to_run(
     work: Path, recipe: Recipe, finished: set[str]
 ) -> None:
-    grid = {"grid/mld-x0.5", "grid/mld-x1", "grid/mld-x100", "chosen/mld"}
+    grid = {"grid/mld-x0.5", "grid/mld-x1", "grid/mld-x100", "chosen/mld", "grid/mld_mse-x2", "chosen/mld_mse"}
     assert grid | {f"{kind}/{name}" for kind in ("final", "test") for name in NAMES[:3]} <= finished
     assert {file.name for file in (work / "runs/tiny/compare/test").iterdir()} == set(NAMES)
     assert "partial</" not in (page := (work / "runs/tiny/compare/report.html").read_text())
@@ -75,7 +78,7 @@ def test_killed_comparison_resumes_and_then_nothing_is_left_to_run(
 def test_table_equals_an_evaluation_of_the_scores(work: Path, recipe: Recipe) -> None:
     table = read_table(recipe, work / "runs/tiny")
     test = read_split(work / "runs/tiny/data", "test")
-    maps = {name: [map_of(work, name, seed, test) for seed in (0, 1)] for name in ("none", "mld")}
+    maps = {name: [map_of(work, name, seed, test) for seed in (0, 1)] for name in METHODS}
     for row in table.rows:
         assert list(row.maps.values()) == pytest.approx(maps[row.method])
         assert row.map is not None
@@ -86,11 +89,13 @@ def test_table_equals_an_evaluation_of_the_scores(work: Path, recipe: Recipe) ->
         assert row.step_ms == pytest.approx(1000 * sum(sum(e["seconds"] for e in h) / 2 / steps for h in histories) / 2)
         assert row.major
         assert row.minor
-    none, mld = table.rows
-    assert none.to_no_teacher is none.to_published is mld.to_published is None
+    none, mld, added = table.rows
+    assert none.to_no_teacher is mld.to_logits is None
     assert mld.to_no_teacher is not None
     assert mld.to_no_teacher.value == pytest.approx(np.mean(maps["mld"]) - np.mean(maps["none"]))
     assert mld.to_no_teacher.low < mld.to_no_teacher.high
+    assert added.to_logits is not None
+    assert added.to_logits.value == pytest.approx(np.mean(maps["mld_mse"]) - np.mean(maps["mld"]))
 
 
 def map_of(work: Path, method: str, seed: int, test: Split) -> float:
@@ -124,24 +129,25 @@ def test_only_the_tested_weights_are_kept(work: Path) -> None:
 def test_results_of_another_protocol_do_not_count(work: Path, recipe: Recipe) -> None:
     longer = replace(recipe, compare=replace(recipe.compare, epochs=4))
     table = read_table(longer, work / "runs/tiny")
-    assert [row.maps for row in table.rows] == [{}, {}]
-    assert table.missing == ("none: 2 of 2 seeds not run", "mld: grid not finished", "mld: 2 of 2 seeds not run")
+    assert [row.maps for row in table.rows] == [{}, {}, {}]
+    assert table.missing[:3] == ("none: 2 of 2 seeds not run", "mld: grid not finished", "mld: 2 of 2 seeds not run")
     assert draw_panels(table.rows) == []
     another = replace(recipe, compare=replace(recipe.compare, seeds=3))
-    assert read_table(another, work / "runs/tiny").missing == tuple(
-        f"{name}: 1 of 3 seeds not run" for name in ("none", "mld")
-    )
+    assert read_table(another, work / "runs/tiny").missing == tuple(f"{name}: 1 of 3 seeds not run" for name in METHODS)
 
 
 @pytest.mark.usefixtures("finished")
 def test_plot_has_a_mark_for_every_value_inside_its_frame(work: Path, recipe: Recipe) -> None:
     panels = draw_panels(read_table(recipe, work / "runs/tiny").rows)
     kinds = {panel.title: sorted(mark.kind for mark in panel.marks) for panel in panels}
-    assert kinds == {"test mAP": ["mean"] * 2 + ["seed"] * 4, "difference of mAP": ["none"]}
+    assert kinds == {
+        "test mAP": ["mean"] * 3 + ["seed"] * 6,
+        "difference of mAP": ["mld"] * 2 + ["none"] * 2,
+    }
     for panel in panels:
         frame = panel.frame
         assert 0 < frame.left < frame.right <= panel.width
         assert 0 < frame.top < frame.bottom <= panel.height
-        assert {name for name, _ in panel.names} == {"none", "mld"}
+        assert {name for name, _ in panel.names} == set(METHODS)
         assert all(frame.left <= x <= frame.right for mark in panel.marks for x in (mark.low, mark.x, mark.high))
         assert all(frame.top <= mark.y <= frame.bottom for mark in panel.marks)

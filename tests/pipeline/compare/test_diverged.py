@@ -22,7 +22,7 @@ from tests.helpers import drawings, taggers
 LABELS = Labels(tuple(sorted(drawings.COLOURS)))
 METHODS = (
     Method(name="none"),
-    Method(name="mse", scaled=(Mse(),)),
+    Method(name="mse", scaled=(Mse(),), factors=(0.1, 1.0, 10.0)),
     Method(name="mld", scaled=(LabelKL(),), factors=(0.5, 1.0, 100.0)),
 )
 Fault = Callable[[str, float, int], BaseException | None]

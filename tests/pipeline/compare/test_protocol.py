@@ -1,5 +1,6 @@
 """The stages of a comparison, and errors before any of them runs."""
 
+import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,14 +10,18 @@ import pytest
 
 from mlkd.core.files import sha256_of
 from mlkd.core.progress import silent
-from mlkd.losses import Bce, Rkd
+from mlkd.losses import Bce, LabelKL, Rkd
 from mlkd.models.weights import FileWeights
 from mlkd.teachers import CheckpointTeacher, OnnxTeacher
+from mlkd.training.config import Training
+from mlkd.training.divergence import NonFiniteLossError
 from pipeline.compare import run, runs
 from pipeline.recipe.methods import METHODS, Compare, Method
 from pipeline.recipe.schema import Recipe, load_recipe
-from pipeline.runner.stage import Pipeline, Stage
+from pipeline.runner.stage import Context, Pipeline, Stage
 from tests.helpers import drawings
+
+MLD = Method(name="mld", scaled=(LabelKL(),))
 
 
 @pytest.fixture
@@ -33,12 +38,59 @@ def trained(recipe: Recipe, folder: Path) -> list[Stage]:
 
 def test_every_method_is_in_the_protocol_by_default() -> None:
     assert [method.name for method in Compare().methods] == [
-        "none", "mse", "partial_softmax", "rkd", "pkt", "reviewkd", "kd", "mld", "l2d",
+        "none", "mse", "partial_softmax", "rkd", "pkt", "reviewkd", "kd", "mld", "mld_cd", "mld_id", "l2d",
+        "mld_reviewkd",
     ]  # fmt: skip
     for method in METHODS:
         assert method.losses(2.0)[0] == Bce()
         for loss, doubled in zip(method.scaled, method.losses(2.0)[len(method.fixed) :], strict=True):
             assert doubled == replace(loss, weight=2 * loss.weight)
+
+
+def test_what_is_added_to_a_method_is_added_to_it_at_its_own_factor(recipe: Recipe, tmp_path: Path) -> None:
+    """In the grid as well as in the runs that count; only the added losses have the factor of their own grid."""
+    stages = {stage.name: stage for stage in runs.pipeline(recipe, tmp_path).stages}
+    names = list(stages)
+    for name in ("compare/grid/l2d-x0.1", "compare/final/l2d-seed3"):
+        assert "compare/chosen/mld" in stages[name].reads
+        assert names.index("compare/chosen/mld") < names.index(name)
+    losses = {loss.kind: loss.weight for loss in stages["compare/grid/l2d-x0.1"].config["training"].losses}
+    assert losses == {"bce": 1.0, "label_kl": 1.0, "class_aware": 10.0, "instance_aware": 100.0}
+    l2d = next(method for method in METHODS if method.name == "l2d")
+    assert [loss.weight for loss in l2d.losses(0.1, (LabelKL(weight=7),))] == [1.0, 7.0, 10.0, 100.0]
+    assert not any("compare/chosen/mld" in stages[name].reads for name in ("compare/grid/kd-x1", "compare/grid/mld-x1"))
+
+
+def test_the_factors_of_both_grids_are_trained_with(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def diverge(_model: object, training: Training, *_: object, **__: object) -> None:
+        seen.append({loss.kind: (loss.weight, loss.ramp_epochs) for loss in training.losses})
+        raise NonFiniteLossError
+
+    monkeypatch.setattr(runs, "train", diverge)
+    monkeypatch.setattr(runs, "features_folder", lambda context: tmp_path)
+    stages = {stage.name: stage for stage in runs.pipeline(recipe, tmp_path).stages}
+    for name, factor in (("mld", 3.0), ("l2d", 0.01), ("none", None)):
+        (tmp_path / f"compare/chosen/{name}").mkdir(parents=True)
+        (tmp_path / f"compare/chosen/{name}/chosen.json").write_text(json.dumps({"factor": factor}))
+    for number, name in enumerate(("compare/grid/l2d-x0.1", "compare/final/l2d-seed0")):
+        out = tmp_path / str(number)
+        out.mkdir()
+        inputs = {read: tmp_path / read for read in stages[name].reads}
+        stages[name].run(Context(out, inputs, silent))
+    assert seen == [
+        {"bce": (1, 0), "label_kl": (3, 0), "class_aware": (10, 1), "instance_aware": (100, 1)},
+        {"bce": (1, 0), "label_kl": (3, 0), "class_aware": (1, 2), "instance_aware": (10, 2)},
+    ]
+
+
+def test_ramps_are_a_share_of_the_training(recipe: Recipe, tmp_path: Path) -> None:
+    shares = {stage.name: stage.config["ramps"] for stage in trained(recipe, tmp_path)}
+    assert shares["compare/grid/reviewkd-x1"] == 1 / 2
+    assert shares["compare/final/reviewkd-seed0"] == 1
 
 
 def test_only_losses_on_stage_maps_read_the_teacher(recipe: Recipe, tmp_path: Path) -> None:
@@ -60,7 +112,7 @@ def test_identity_of_every_training_includes_a_file_of_initial_weights(recipe: R
     file.write_bytes(b"weights")
     model = replace(recipe.student.model, weights=FileWeights(path=file))
     given = trained(replace(recipe, student=replace(recipe.student, model=model)), tmp_path)
-    assert [stage.outside() for stage in given] == [{"weights_file": sha256_of(file)}] * (8 * 3 + 9 * 5)
+    assert [stage.outside() for stage in given] == [{"weights_file": sha256_of(file)}] * (8 * 6 + 3 * 5 + 12 * 5)
     assert {str(stage.outside()) for stage in trained(recipe, tmp_path)} == {"{}"}
 
 
@@ -100,7 +152,8 @@ def test_methods_that_need_more_than_the_teachers_give_are_refused(recipe: Recip
     )
     message = (
         r"^methods: expected losses on logits only, as ONNX teachers give nothing else, got rkd \(rkd\), pkt \(pkt\), "
-        r"reviewkd \(reviewkd\), l2d \(class_aware, instance_aware\); select others with --methods"
+        r"reviewkd \(reviewkd\), mld_cd \(class_aware\), mld_id \(instance_aware\), "
+        r"l2d \(class_aware, instance_aware\), mld_reviewkd \(reviewkd\); select others with --methods"
     )
     with pytest.raises(ValueError, match=message):
         run.compare(onnx, tmp_path / "run", lambda _: silent)
@@ -119,7 +172,15 @@ def test_methods_that_need_more_than_the_teachers_give_are_refused(recipe: Recip
         (partial(Compare, seeds=0), "compare.seeds: expected 1..1000, got 0"),
         (partial(Compare, methods=(Method(name="a"), Method(name="a"))), "expected at least one and distinct names"),
         (partial(Method, name="a/b"), "name: expected small letters, digits and _, got 'a/b'"),
-        (partial(Method, name="a", factors=(1.0, 1.0, 2.0)), r"factors: expected three different numbers above 0"),
+        (partial(Method, name="a", factors=(1.0, 1.0, 2.0)), r"factors: expected different numbers above 0"),
+        (
+            partial(Compare, methods=(Method(name="a", base="b"),)),
+            r"a: base: expected an earlier .* \(none yet\), got 'b'",
+        ),
+        (
+            partial(Compare, methods=(MLD, Method(name="a", base="mld", scaled=MLD.scaled))),
+            "a: expected each kind of loss once",
+        ),
         (partial(Method, name="a", scaled=(Bce(),)), r"method a: expected at least one loss and each kind once"),
     ],
 )
