@@ -73,7 +73,7 @@ def train(
         NonFiniteLossError: The training diverged.
         DeadWorkerError: A process that prepares images died.
     """
-    run = _Run(model, training, views, data, out, seed, teacher_outputs, teacher, features, progress)
+    run = TrainingRun(model, training, views, data, out, seed, teacher_outputs, teacher, features, progress)
     run.resume()
     while not run.finished:
         run.train_epoch()
@@ -82,7 +82,7 @@ def train(
         tracker.finish()
 
 
-class _Run:
+class TrainingRun:
     """One training run; all random numbers are functions of (seed, step), so that `step` is enough to resume."""
 
     def __init__(
@@ -141,7 +141,7 @@ class _Run:
         """Run the remaining steps of the current epoch."""
         self.wrapped.train()
         epoch, accumulate = self.epoch, self.training.accumulate
-        batches = self._batches(epoch, first=self.totals.steps * accumulate)
+        batches = self.batches(epoch, first=self.totals.steps * accumulate)
         began = time.monotonic() - self.totals.seconds
         for _ in range(self.totals.steps, self.steps_per_epoch):
             self.totals.add(self._step(epoch, batches))
@@ -150,7 +150,7 @@ class _Run:
             if self.step % self.training.save_steps == 0 and self.totals.steps < self.steps_per_epoch:
                 self.save()
 
-    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch, with the features of frozen layers in place of the student's images."""
         batches = self.loader.batches(epoch, first)
         if self.features is None:
@@ -169,7 +169,7 @@ class _Run:
             torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
             last = part == count - 1  # processes exchange gradients only then
             with nullcontext() if last else self.accelerator.no_sync(self.wrapped):
-                terms = self._terms(epoch, rows, images)
+                terms = self.terms(epoch, rows, images)
                 for name, value in self._finite_means(terms, rows).items():
                     step_terms[name] = step_terms.get(name, 0.0) + value / count
                 self.accelerator.backward(sum(terms.values()) / count)
@@ -182,7 +182,7 @@ class _Run:
         self.ema.update(self.tagger, self.step)
         return step_terms
 
-    def _terms(self, epoch: int, rows: NDArray[np.int64], images: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    def terms(self, epoch: int, rows: NDArray[np.int64], images: tuple[Tensor, ...]) -> dict[str, Tensor]:
         on_device = [to_device(batch, self.device) for batch in images]
         with self.accelerator.autocast():
             student = self.wrapped(on_device[0])

@@ -23,7 +23,7 @@ from pipeline.recipe.schema import Recipe
 from pipeline.runner.identity import plain
 
 TEMPLATES = Path(__file__).parent / "templates"
-COLUMNS = ("Weights ×", "Seeds", "Test mAP", "Major", "Minor", "vs. no teacher", "vs. mld", "ms per step")
+COLUMNS = ("Share", "Seeds", "Test mAP", "Major", "Minor", "vs. no teacher", "vs. mld", "ms per step")
 
 
 def render(recipe: Recipe, table: Table, out: Path) -> None:
@@ -76,7 +76,7 @@ def _verdict(table: Table) -> list[str]:
 def _cells(row: Row) -> list[tuple[str, str]]:
     """The large and the small text of each column."""
     return [
-        ("" if row.factor is None else f"{row.factor:g}", ""),
+        ("" if row.share is None else f"{row.share:g}", ""),
         (str(len(row.maps)), ""),
         *(_spread(spread) for spread in (row.map, row.major, row.minor)),
         *(_gain(gain) for gain in (row.to_no_teacher, row.to_logits)),
@@ -97,15 +97,15 @@ def _gain(gain: Gain | None) -> tuple[str, str]:
 
 
 def _method(method: Method, row: Row) -> tuple[str, str, str]:
-    """Name, losses with their weights, and mAP on select by factor of the grid."""
+    """Name, losses with their weights, and mAP on select by share of the grid."""
     fixed, scaled = ([f"{loss.kind} {loss.weight:g}" for loss in losses] for losses in (method.fixed, method.scaled))
     if method.base:
-        fixed.append(f"what {method.base} adds at its best factor")
+        fixed.append(f"what {method.base} adds at its best share")
     if scaled:
-        fixed.append(f"×({', '.join(f'{factor:g}' for factor in method.factors)}) of {' + '.join(scaled)}")
+        shares = ", ".join(f"{share:g}" for share in method.shares)
+        fixed.append(f"{' + '.join(scaled)} at {shares} of the gradient")
     grid = [
-        f"×{factor}: {'diverged' if value is None else figures.points(value)}"
-        for factor, value in row.select_map.items()
+        f"{share}: {'diverged' if value is None else figures.points(value)}" for share, value in row.select_map.items()
     ]
     return method.name, " + ".join(fixed), ", ".join(grid) or figures.ABSENT
 
@@ -124,8 +124,10 @@ def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
         ),
         (
             "grid",
-            f"each method's weights times several factors, seed 0, {few} epochs; the factor whose best epoch has the "
-            "highest mAP on select is chosen. What is added to a method is added to it at its own chosen factor",
+            "a method's losses are multiplied by a factor that gives their gradient in the backbone a share of the "
+            "norm of the labels' gradient, measured after an epoch without a teacher; several shares, seed 0, "
+            f"{few} epochs; the one whose best epoch has the highest mAP on select is chosen. What is added to a "
+            "method is added to it at its own chosen share",
         ),
         (
             "trainings",

@@ -1,4 +1,4 @@
-"""The stages of a comparison: grid → chosen → final → test.  They read the recipe's own teacher outputs."""
+"""The stages of a comparison: scale → grid → chosen → final → test.  They read the recipe's own teacher outputs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mlkd.training import evaluate
 from mlkd.training.divergence import NonFiniteLossError
 from mlkd.training.trainer import train
 from pipeline import stages, teachers
+from pipeline.compare import scales
 from pipeline.declarations import distill
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
@@ -28,7 +29,7 @@ from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.stages.data import features_folder
 
 FOLDER = "compare"
-OUTCOME, MACHINE, CHOSEN = "outcome.json", "machine.json", "chosen.json"
+OUTCOME, MACHINE, CHOSEN, WEIGHTS = "outcome.json", "machine.json", "chosen.json", "weights.json"
 TEST, INFLUENCE, SCORES = "test.json", "influence.npy", "scores.npy"
 LOGS = (*distill.LOGS, MACHINE)
 
@@ -36,11 +37,17 @@ LOGS = (*distill.LOGS, MACHINE)
 def pipeline(recipe: Recipe, folder: Path, force: Collection[str] = ()) -> Pipeline:
     """The recipe's pipeline up to the teacher outputs, then every training and test of the protocol."""
     before = stages.pipeline(recipe, folder).until("teacher_outputs").stages
-    return Pipeline((*before, *_stages(recipe)), folder, frozenset(force))
+    start = scales.start(recipe, epochs(recipe)[0])
+    return Pipeline((*before, start, *_stages(recipe)), folder, frozenset(force))
 
 
-def stage_name(kind: Literal["grid", "chosen", "final", "test"], method: Method, seed: int | None = None) -> str:
-    """Name a stage: *chosen* is the result of a method's grid, *final* a training that counts, *test* its scores."""
+def stage_name(
+    kind: Literal["scale", "grid", "chosen", "final", "test"], method: Method, seed: int | None = None
+) -> str:
+    """Name a stage: *chosen* is the result of a method's grid, *final* a training that counts, *test* its scores.
+
+    A method's *scale* is the size of its gradient.
+    """
     return f"{FOLDER}/{kind}/{method.name}" + ("" if seed is None else f"-seed{seed}")
 
 
@@ -59,7 +66,7 @@ def _stages(recipe: Recipe) -> Iterator[Stage]:
         for method in recipe.compare.methods:
             final = stage_name("final", method, seed)
             chosen = stage_name("chosen", method) if method.scaled else None
-            yield _training(recipe, method, final, 1.0, epochs(recipe)[1], seed, chosen=chosen, keep=(BEST,))
+            yield _training(recipe, method, final, None, epochs(recipe)[1], seed, chosen=chosen, keep=(BEST,))
             yield Stage(
                 name=stage_name("test", method, seed),
                 run=partial(_test, final),
@@ -70,14 +77,15 @@ def _stages(recipe: Recipe) -> Iterator[Stage]:
 
 
 def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
-    names = {factor: f"{stage_name('grid', method)}-x{factor:g}" for factor in method.factors}
-    for factor, name in names.items():
-        yield _training(recipe, method, name, factor, epochs(recipe)[0], seed=0)
+    yield scales.scale(recipe, method, stage_name("scale", method))
+    names = {share: f"{stage_name('grid', method)}-{share:g}" for share in method.shares}
+    for share, name in names.items():
+        yield _training(recipe, method, name, share, epochs(recipe)[0], seed=0)
     yield Stage(
         name=stage_name("chosen", method),
         run=partial(_choose, names),
         reads=tuple(names.values()),
-        config={"factors": method.factors},
+        config={"shares": method.shares},
     )
 
 
@@ -85,32 +93,33 @@ def _training(
     recipe: Recipe,
     method: Method,
     name: str,
-    factor: float,
+    share: float | None,
     count: int,
     seed: int,
     *,
     chosen: str | None = None,
     keep: Collection[str] = (),
 ) -> Stage:
-    """Declare a training of `count` epochs, at `factor` or at the one that the stage `chosen` gives.
+    """Declare a training of `count` epochs, at a `share` of the gradient or at the one that the stage `chosen` gives.
 
-    The losses of its base have the factor that was chosen for the base.
+    The losses of its base have the share that was chosen for the base.
 
     Of its weights, only the files `keep` remain.
     """
-    base = recipe.compare.base_of(method)
-    all_losses = method.losses(factor, base.scaled if base else ())
+    base, all_losses = recipe.compare.base_of(method), recipe.compare.losses(method)
     live = any("features" in loss.needs for loss in all_losses)  # losses on stage maps run the teacher itself
     inputs = ("data", *(teachers.reads(recipe) if live else ()), "teacher_outputs")
-    factors = tuple(filter(None, (stage_name("chosen", base) if base else None, chosen)))
+    scaled = [one for one in (base, method) if one and one.scaled]
+    shares = tuple(filter(None, (stage_name("chosen", base) if base else None, chosen)))
+    factors = (*(stage_name("scale", one) for one in scaled), *shares)
     training = dataclasses.replace(recipe.student.training, losses=all_losses, epochs=count, stop_epoch=0)
     ramps = count / epochs(recipe)[1]  # the same share of a shorter training
-    config = {"model": recipe.student.model, "training": training, "seed": seed, "ramps": ramps}
+    config = {"model": recipe.student.model, "training": training, "seed": seed, "ramps": ramps, "share": share}
     return Stage(
         name=name,
-        run=partial(_train, recipe, method, factor, config, chosen, keep),
+        run=partial(_train, recipe, method, config, chosen, keep),
         reads=(*inputs, *factors),
-        version=5,  # ramps are shares of a training
+        version=5,  # shares of the gradient
         config=config,
         packages=distill.PACKAGES,
         volatile=LOGS,
@@ -119,33 +128,33 @@ def _training(
 
 
 def _choose(names: Mapping[float, str], context: Context) -> None:
-    """Write the factor whose best epoch has the highest mAP on select; None where training diverged with every one."""
-    maps = {factor: _select_map(context.inputs[name]) for factor, name in names.items()}
-    finite = {factor: value for factor, value in maps.items() if value is not None}
+    """Write the share whose best epoch has the highest mAP on select; None where training diverged with every one."""
+    maps = {share: _select_map(context.inputs[name]) for share, name in names.items()}
+    finite = {share: value for share, value in maps.items() if value is not None}
     best = max(finite, key=finite.__getitem__, default=None)
-    facts = {"factor": best, "select_map": {f"{factor:g}": value for factor, value in maps.items()}}
+    facts = {"share": best, "select_map": {f"{share:g}": value for share, value in maps.items()}}
     write_json(context.out / CHOSEN, facts)
 
 
 def _train(
     recipe: Recipe,
     method: Method,
-    factor: float,
     config: Mapping[str, Any],
     chosen: str | None,
     keep: Collection[str],
     context: Context,
 ) -> None:
     base = recipe.compare.base_of(method)
-    found = [
-        read_json(context.inputs[stage] / CHOSEN)["factor"] if stage else default
-        for stage, default in ((chosen, factor), (stage_name("chosen", base) if base else None, 1.0))
-    ]
-    if None in found:  # training diverged at every factor of a grid
+    shares = {method.name: _share(context, chosen) if chosen else config["share"]} if method.scaled else {}
+    shares |= {base.name: _share(context, stage_name("chosen", base))} if base else {}
+    if None in shares.values():  # training diverged at every share of a grid
         write_json(context.out / OUTCOME, {"select_map": None}, indent=None)
         return
-    own, of_base = found
-    losses = method.losses(own, base.scale(of_base) if base else ())
+    factors = {
+        name: scales.read_factor(context, f"{FOLDER}/scale/{name}", share) for name, share in shares.items() if share
+    }
+    losses = method.losses(factors.get(method.name, 1.0), base.scale(factors[base.name]) if base else ())
+    write_json(context.out / WEIGHTS, {loss.kind: loss.weight for loss in losses}, indent=None)
     ramped = tuple(dataclasses.replace(loss, ramp_epochs=config["ramps"] * loss.ramp_epochs) for loss in losses)
     training = dataclasses.replace(config["training"], losses=ramped)
     if not (context.out / OUTCOME).is_file():  # written already: interrupted while removing weights
@@ -155,6 +164,12 @@ def _train(
     for file in context.out.rglob("*.safetensors"):
         if file.name not in keep:
             file.unlink()
+
+
+def _share(context: Context, chosen: str) -> float | None:
+    """The share that a grid has chosen; None where training diverged at every one."""
+    value: float | None = read_json(context.inputs[chosen] / CHOSEN)["share"]
+    return value
 
 
 def _trained_map(recipe: Recipe, config: Mapping[str, Any], context: Context) -> float | None:

@@ -23,8 +23,8 @@ class Row:
     """One method; None where a value is not known."""
 
     method: str
-    factor: float | None  # chosen in the grid
-    select_map: dict[str, float | None]  # by factor; None where training diverged
+    share: float | None  # of the gradient, chosen in the grid
+    select_map: dict[str, float | None]  # by share; None where training diverged
     maps: dict[int, float]  # by seed
     map: Spread | None
     major: Spread | None
@@ -75,7 +75,7 @@ class _Results:
 
 
 def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str]) -> _Results:
-    results, chosen = _Results({"factor": None, "select_map": {}}), runs.stage_name("chosen", method)
+    results, chosen = _Results({"share": None, "select_map": {}}), runs.stage_name("chosen", method)
     if method.scaled and chosen in finished:
         results.chosen = read_json(folder / chosen / runs.CHOSEN)
     for seed in range(recipe.compare.seeds):
@@ -106,9 +106,9 @@ def _step_seconds(recipe: Recipe, folder: Path, final: Path) -> float:
 def _missing(recipe: Recipe, method: Method, results: Mapping[str, _Results]) -> list[str]:
     own, seeds = results[method.name], recipe.compare.seeds
     texts = []
-    if method.scaled and own.chosen["factor"] is None:
+    if method.scaled and own.chosen["share"] is None:
         if own.chosen["select_map"]:
-            return [f"{method.name}: diverged at every factor"]
+            return [f"{method.name}: diverged at every share"]
         texts.append(f"{method.name}: grid not finished")
     if absent := seeds - len(own.measured.maps) - len(own.diverged):
         texts.append(f"{method.name}: {absent} of {seeds} seeds not run")
@@ -126,7 +126,7 @@ def _row(name: str, results: Mapping[str, _Results], groups: Groups) -> Row:
     }
     return Row(
         method=name,
-        factor=own.chosen["factor"],
+        share=own.chosen["share"],
         select_map=dict(own.chosen["select_map"]),
         maps=own.measured.maps,
         map=Spread.of(own.measured.maps.values()),

@@ -14,20 +14,23 @@ NO_TEACHER, LOGITS = "none", "mld"  # the other methods are compared with both
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Losses with fixed weights, and losses whose weights are multiplied by the best of several factors."""
+    """Losses with fixed weights, and losses that are multiplied by one factor.
+
+    The factor gives their gradient the best of several `shares`.
+    """
 
     name: str
-    base: str | None = None  # an earlier method: its scaled losses, at its own best factor, are in this one as well
+    base: str | None = None  # an earlier method: its scaled losses, at its own best share, are in this one as well
     fixed: tuple[Loss, ...] = (Bce(),)
     scaled: tuple[Loss, ...] = ()
-    factors: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+    shares: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)  # of the gradient norm of the labels, in the backbone
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
             raise ValueError(f"name: expected small letters, digits and _, got {self.name!r}")
-        distinct = self.factors and len(set(self.factors)) == len(self.factors)
-        if not distinct or not all(0 < factor < float("inf") for factor in self.factors):
-            raise ValueError(f"factors: expected different numbers above 0, got {list(self.factors)}")
+        distinct = self.shares and len(set(self.shares)) == len(self.shares)
+        if not distinct or not all(0 < share < float("inf") for share in self.shares):
+            raise ValueError(f"shares: expected different numbers above 0, got {list(self.shares)}")
         kinds = [loss.kind for loss in (*self.fixed, *self.scaled)]
         if not kinds or len(set(kinds)) < len(kinds):
             raise ValueError(f"method {self.name}: expected at least one loss and each kind once, got {kinds}")
@@ -42,9 +45,8 @@ class Method:
 
 
 STRUCTURE = ClassAware(weight=100.0, ramp_epochs=2), InstanceAware(weight=1000.0, ramp_epochs=2)
-SMALL = 0.001, 0.01, 0.1, 0.3, 1.0  # the published weights of the structural losses hurt a short training
-# Weights at factor 1 are the published ones, if any.  What is added to `mld` is added to the same `mld`, at its best
-# factor; `l2d` adds both structural losses in their published ratio.
+# What is added to `mld` is added to the same `mld`, at its best share; `l2d` adds both structural losses in their
+# published ratio.
 METHODS = (
     Method(name=NO_TEACHER),
     Method(name="mse", scaled=(Mse(weight=0.1),)),
@@ -54,9 +56,9 @@ METHODS = (
     Method(name="reviewkd", scaled=(ReviewKD(ramp_epochs=1),)),  # published: 20 of 240 epochs
     Method(name="kd", scaled=(Kd(),)),
     Method(name="mld", scaled=(LabelKL(),)),
-    Method(name="mld_cd", base="mld", scaled=STRUCTURE[:1], factors=SMALL),
-    Method(name="mld_id", base="mld", scaled=STRUCTURE[1:], factors=SMALL),
-    Method(name="l2d", base="mld", scaled=STRUCTURE, factors=SMALL),
+    Method(name="mld_cd", base="mld", scaled=STRUCTURE[:1]),
+    Method(name="mld_id", base="mld", scaled=STRUCTURE[1:]),
+    Method(name="l2d", base="mld", scaled=STRUCTURE),
     Method(name="mld_reviewkd", base="mld", scaled=(ReviewKD(ramp_epochs=1),)),
 )
 
@@ -81,7 +83,7 @@ class Compare:
         self._check_bases()
 
     def _check_bases(self) -> None:
-        """Raise ValueError where a base is not an earlier method with a factor, or has a loss of the method's."""
+        """Raise ValueError where a base is not an earlier method with a share, or has a loss of the method's."""
         earlier: dict[str, Method] = {}
         for method in self.methods:
             base = earlier.get(method.base or "")

@@ -87,14 +87,14 @@ def test_a_killed_run_ends_with_the_same_weights(
     cached: Path, prepared: Path, teacher: Path, with_maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     features_lost: bool,
 ) -> None:  # fmt: skip
-    step = training_loop._Run._step
+    step = training_loop.TrainingRun._step
 
-    def dies(self: training_loop._Run, *rest: object) -> dict[str, float]:
+    def dies(self: training_loop.TrainingRun, *rest: object) -> dict[str, float]:
         if self.step == 4:
             raise KeyboardInterrupt
         return step(self, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(training_loop._Run, "_step", dies)
+    monkeypatch.setattr(training_loop.TrainingRun, "_step", dies)
     with pytest.raises(KeyboardInterrupt):
         student(prepared, tmp_path / "run", with_maps, teacher, tmp_path / "features")
     monkeypatch.undo()

@@ -51,14 +51,14 @@ def whole(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_resumed_run_ends_with_the_same_files(
     run: Run, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:
-    step = training_loop._Run._step
+    step = training_loop.TrainingRun._step
 
-    def dies(self: training_loop._Run, *rest: object) -> dict[str, float]:
+    def dies(self: training_loop.TrainingRun, *rest: object) -> dict[str, float]:
         if self.step == killed_at:
             raise KeyboardInterrupt
         return step(self, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(training_loop._Run, "_step", dies)
+    monkeypatch.setattr(training_loop.TrainingRun, "_step", dies)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     monkeypatch.undo()
@@ -83,13 +83,13 @@ def test_adapters_are_trained_and_not_deployed(whole: Path) -> None:
 def test_a_diverging_run_saves_and_names_step_term_and_images(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forward = training_loop._Run._terms
+    forward = training_loop.TrainingRun.terms
 
-    def diverges(self: training_loop._Run, *rest: object) -> dict[str, torch.Tensor]:
+    def diverges(self: training_loop.TrainingRun, *rest: object) -> dict[str, torch.Tensor]:
         terms = forward(self, *rest)  # type: ignore[arg-type]
         return {**terms, "label_kl": terms["label_kl"] * float("nan")} if self.step == 4 else terms
 
-    monkeypatch.setattr(training_loop._Run, "_terms", diverges)
+    monkeypatch.setattr(training_loop.TrainingRun, "terms", diverges)
     with pytest.raises(NonFiniteLossError, match=r"step 4: .*\['label_kl'\].*train/\d+"):
         run(tmp_path)
     assert checkpoint.read(tmp_path / checkpoint.LAST)[1]["step"] == 4
@@ -97,15 +97,15 @@ def test_a_diverging_run_saves_and_names_step_term_and_images(
 
 
 def test_an_infinite_gradient_changes_no_weight(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    forward = training_loop._Run._terms
+    forward = training_loop.TrainingRun.terms
 
-    def infinite(self: training_loop._Run, *rest: object) -> dict[str, torch.Tensor]:
+    def infinite(self: training_loop.TrainingRun, *rest: object) -> dict[str, torch.Tensor]:
         terms = forward(self, *rest)  # type: ignore[arg-type]
         if self.step == 3:
             terms["bce"].register_hook(lambda gradient: gradient * float("inf"))
         return terms
 
-    monkeypatch.setattr(training_loop._Run, "_terms", infinite)
+    monkeypatch.setattr(training_loop.TrainingRun, "terms", infinite)
     with pytest.raises(
         NonFiniteLossError, match=r"step 3: expected finite gradients, got nan or infinite ones on images train/\d+"
     ):

@@ -130,14 +130,14 @@ def test_a_resumed_run_ends_with_the_same_files(
     monkeypatch: pytest.MonkeyPatch,
     killed_at: int,
 ) -> None:
-    step = training_loop._Run._step
+    step = training_loop.TrainingRun._step
 
-    def dies(self: training_loop._Run, *rest: Any) -> dict[str, float]:
+    def dies(self: training_loop.TrainingRun, *rest: Any) -> dict[str, float]:
         if self.step == killed_at:
             raise KeyboardInterrupt
         return step(self, *rest)
 
-    monkeypatch.setattr(training_loop._Run, "_step", dies)
+    monkeypatch.setattr(training_loop.TrainingRun, "_step", dies)
     with pytest.raises(KeyboardInterrupt):
         run(teacher, streamed, stored, tmp_path)
     monkeypatch.undo()

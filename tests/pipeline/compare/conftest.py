@@ -20,8 +20,8 @@ compare:
   epochs: 2
   methods:
     - {{name: none}}
-    - {{name: mld, scaled: [{{kind: label_kl}}], factors: [0.5, 1, 100]}}
-    - {{name: mld_mse, base: mld, scaled: [{{kind: mse, weight: 0.1}}], factors: [0.5, 2]}}
+    - {{name: mld, scaled: [{{kind: label_kl}}], shares: [0.5, 1, 100]}}
+    - {{name: mld_mse, base: mld, scaled: [{{kind: mse, weight: 0.1}}], shares: [0.5, 2]}}
 """
 
 

@@ -65,7 +65,7 @@ def read(work: Path, name: str) -> Any:
 def test_killed_comparison_resumes_and_then_nothing_is_left_to_run(
     work: Path, recipe: Recipe, finished: set[str]
 ) -> None:
-    grid = {"grid/mld-x0.5", "grid/mld-x1", "grid/mld-x100", "chosen/mld", "grid/mld_mse-x2", "chosen/mld_mse"}
+    grid = {"scale/mld", "grid/mld-0.5", "grid/mld-1", "grid/mld-100", "chosen/mld", "grid/mld_mse-2", "chosen/mld_mse"}
     assert grid | {f"{kind}/{name}" for kind in ("final", "test") for name in NAMES[:3]} <= finished
     assert {file.name for file in (work / "runs/tiny/compare/test").iterdir()} == set(NAMES)
     assert "partial</" not in (page := (work / "runs/tiny/compare/report.html").read_text())
@@ -104,25 +104,26 @@ def map_of(work: Path, method: str, seed: int, test: Split) -> float:
 
 
 @pytest.mark.usefixtures("finished")
-def test_grid_selects_the_factor_with_the_highest_select_map(work: Path, recipe: Recipe) -> None:
+def test_grid_selects_the_share_with_the_highest_select_map(work: Path, recipe: Recipe) -> None:
     maps = {}
-    for factor in ("0.5", "1", "100"):
-        history = read(work, f"grid/mld-x{factor}/history.json")
+    for share in ("0.5", "1", "100"):
+        history = read(work, f"grid/mld-{share}/history.json")
         assert len(history) == 1  # half of the epochs
-        maps[factor] = max(epoch["select_map"] for epoch in history)
+        maps[share] = max(epoch["select_map"] for epoch in history)
     chosen = read(work, "chosen/mld/chosen.json")
     assert chosen["select_map"] == maps
-    assert maps[f"{chosen['factor']:g}"] == max(maps.values())
+    assert maps[f"{chosen['share']:g}"] == max(maps.values())
     assert len(read(work, "final/mld-seed0/history.json")) == 2
-    assert read_table(recipe, work / "runs/tiny").rows[1].factor == chosen["factor"]
+    assert read_table(recipe, work / "runs/tiny").rows[1].share == chosen["share"]
 
 
 @pytest.mark.usefixtures("finished")
 def test_only_the_tested_weights_are_kept(work: Path) -> None:
     weights = (work / "runs/tiny/compare").rglob("*.safetensors")
-    assert sorted(str(file.relative_to(work / "runs/tiny/compare/final")) for file in weights) == sorted(
-        f"{name}/best.safetensors" for name in NAMES
-    )
+    assert {str(file.parent.relative_to(work / "runs/tiny/compare")) for file in weights} == {
+        "start",
+        *(f"final/{name}" for name in NAMES),
+    }
 
 
 @pytest.mark.usefixtures("finished")

@@ -13,7 +13,7 @@ from mlkd.core.labels import Labels
 from mlkd.core.progress import silent
 from mlkd.losses import LabelKL, Mse
 from mlkd.training.divergence import NonFiniteLossError
-from pipeline.compare import run, runs
+from pipeline.compare import run, runs, scales
 from pipeline.compare.table import Table
 from pipeline.recipe.methods import Compare, Method
 from pipeline.recipe.schema import Recipe
@@ -22,8 +22,8 @@ from tests.helpers import drawings, taggers
 LABELS = Labels(tuple(sorted(drawings.COLOURS)))
 METHODS = (
     Method(name="none"),
-    Method(name="mse", scaled=(Mse(),), factors=(0.1, 1.0, 10.0)),
-    Method(name="mld", scaled=(LabelKL(),), factors=(0.5, 1.0, 100.0)),
+    Method(name="mse", scaled=(Mse(),), shares=(0.1, 1.0, 10.0)),
+    Method(name="mld", scaled=(LabelKL(),), shares=(0.5, 1.0, 100.0)),
 )
 Fault = Callable[[str, float, int], BaseException | None]
 Diverged = tuple[Path, Table, list[str]]
@@ -42,6 +42,7 @@ def compare(recipe: Recipe, folder: Path, fault: Fault, trained: list[str]) -> T
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runs, "train", train)
+        patch.setattr(scales, "read_factor", lambda _context, _name, share: share)
         return run.compare(recipe, folder, lambda _: silent)
 
 
@@ -51,7 +52,7 @@ def protocol(recipe: Recipe) -> Recipe:
 
 
 def diverging(kind: str, weight: float, seed: int) -> BaseException | None:
-    """Mse always, label_kl at the largest factor and with seed 1."""
+    """Mse always, label_kl at the largest share and with seed 1."""
     diverges = kind == "mse" or (kind == "label_kl" and (weight == 100 or seed == 1))
     return NonFiniteLossError("training step 3") if diverges else None
 
@@ -64,22 +65,22 @@ def diverged(protocol: Recipe, taught: Path, tmp_path_factory: pytest.TempPathFa
     return folder, compare(protocol, folder, diverging, trained), trained
 
 
-def test_a_diverged_factor_is_not_chosen(diverged: Diverged) -> None:
+def test_a_diverged_share_is_not_chosen(diverged: Diverged) -> None:
     chosen = json.loads((diverged[0] / "compare/chosen/mld/chosen.json").read_text())
-    assert chosen == {"factor": 0.5, "select_map": {"0.5": 0.25, "1": 0.25, "100": None}}
+    assert chosen == {"share": 0.5, "select_map": {"0.5": 0.25, "1": 0.25, "100": None}}
 
 
-def test_a_method_that_diverges_at_every_factor_is_not_trained_further(diverged: Diverged) -> None:
+def test_a_method_that_diverges_at_every_share_is_not_trained_further(diverged: Diverged) -> None:
     folder, table, trained = diverged
-    grid = [f"mse-x{factor}-seed0" for factor in ("0.1", "1", "10")]
+    grid = [f"mse-x{share}-seed0" for share in ("0.1", "1", "10")]
     assert [name for name in trained if name.startswith("mse")] == grid
     chosen = json.loads((folder / "compare/chosen/mse/chosen.json").read_text())
-    assert chosen == {"factor": None, "select_map": {"0.1": None, "1": None, "10": None}}
+    assert chosen == {"share": None, "select_map": {"0.1": None, "1": None, "10": None}}
     for seed in (0, 1):
         assert json.loads((folder / f"compare/final/mse-seed{seed}/outcome.json").read_text()) == {"select_map": None}
         assert json.loads((folder / f"compare/test/mse-seed{seed}/test.json").read_text()) == {"map": None}
     row = table.rows[1]
-    assert (row.method, row.factor, row.maps, row.map, row.to_no_teacher) == ("mse", None, {}, None, None)
+    assert (row.method, row.share, row.maps, row.map, row.to_no_teacher) == ("mse", None, {}, None, None)
     assert row.select_map == chosen["select_map"]
 
 
@@ -87,9 +88,9 @@ def test_a_diverged_training_is_named_and_not_counted(diverged: Diverged) -> Non
     folder, table, trained = diverged
     assert trained[-2:] == ["bce-x1-seed1", "label_kl-x0.5-seed1"]
     assert json.loads((folder / "compare/test/mld-seed1/test.json").read_text()) == {"map": None}
-    assert table.missing == ("mse: diverged at every factor", "mld: training diverged with seed 1")
+    assert table.missing == ("mse: diverged at every share", "mld: training diverged with seed 1")
     none, _, mld = table.rows
-    assert (list(none.maps), list(mld.maps), mld.factor) == ([0, 1], [0], 0.5)
+    assert (list(none.maps), list(mld.maps), mld.share) == ([0, 1], [0], 0.5)
     assert none.map is not None
     assert mld.map is not None
     assert mld.map.mean == mld.maps[0] == none.maps[0]  # the stand-in saves one model per seed
@@ -110,8 +111,8 @@ def test_the_page_names_what_diverged(diverged: Diverged) -> None:
         assert f"- {text}\n" in pages[".md"]
     assert "| mse |  | 0 | – | – | – | – | – | – |" in pages[".md"]
     assert "| mld | 0.5 | 1 |" in pages[".md"]
-    assert "| ×0.1: diverged, ×1: diverged, ×10: diverged |" in pages[".md"]
-    assert "×0.5: 25.0, ×1: 25.0, ×100: diverged" in pages[".html"]
+    assert "| 0.1: diverged, 1: diverged, 10: diverged |" in pages[".md"]
+    assert "0.5: 25.0, 1: 25.0, 100: diverged" in pages[".html"]
     drawing = pages[".html"].partition("<svg")[2].partition("</svg>")[0]
     assert ">mld</text>" in drawing
     assert ">mse</text>" not in drawing

@@ -47,21 +47,20 @@ def test_every_method_is_in_the_protocol_by_default() -> None:
             assert doubled == replace(loss, weight=2 * loss.weight)
 
 
-def test_what_is_added_to_a_method_is_added_to_it_at_its_own_factor(recipe: Recipe, tmp_path: Path) -> None:
-    """In the grid as well as in the runs that count; only the added losses have the factor of their own grid."""
+def test_what_is_added_to_a_method_is_added_to_it_at_its_own_share(recipe: Recipe, tmp_path: Path) -> None:
+    """In the grid as well as in the runs that count; only the added losses have the share of their own grid."""
     stages = {stage.name: stage for stage in runs.pipeline(recipe, tmp_path).stages}
     names = list(stages)
-    for name in ("compare/grid/l2d-x0.1", "compare/final/l2d-seed3"):
+    for name in ("compare/grid/l2d-0.1", "compare/final/l2d-seed3"):
         assert "compare/chosen/mld" in stages[name].reads
         assert names.index("compare/chosen/mld") < names.index(name)
-    losses = {loss.kind: loss.weight for loss in stages["compare/grid/l2d-x0.1"].config["training"].losses}
-    assert losses == {"bce": 1.0, "label_kl": 1.0, "class_aware": 10.0, "instance_aware": 100.0}
+        assert {"compare/scale/mld", "compare/scale/l2d"} <= set(stages[name].reads)
     l2d = next(method for method in METHODS if method.name == "l2d")
     assert [loss.weight for loss in l2d.losses(0.1, (LabelKL(weight=7),))] == [1.0, 7.0, 10.0, 100.0]
-    assert not any("compare/chosen/mld" in stages[name].reads for name in ("compare/grid/kd-x1", "compare/grid/mld-x1"))
+    assert not any("compare/chosen/mld" in stages[name].reads for name in ("compare/grid/kd-1", "compare/grid/mld-1"))
 
 
-def test_the_factors_of_both_grids_are_trained_with(
+def test_the_shares_of_both_grids_are_trained_with(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -73,36 +72,38 @@ def test_the_factors_of_both_grids_are_trained_with(
     monkeypatch.setattr(runs, "train", diverge)
     monkeypatch.setattr(runs, "features_folder", lambda context: tmp_path)
     stages = {stage.name: stage for stage in runs.pipeline(recipe, tmp_path).stages}
-    for name, factor in (("mld", 3.0), ("l2d", 0.01), ("none", None)):
-        (tmp_path / f"compare/chosen/{name}").mkdir(parents=True)
-        (tmp_path / f"compare/chosen/{name}/chosen.json").write_text(json.dumps({"factor": factor}))
-    for number, name in enumerate(("compare/grid/l2d-x0.1", "compare/final/l2d-seed0")):
+    for name, share, ratio in (("mld", 3.0, 2.0), ("l2d", 1.0, 50.0)):
+        for stage, facts in (("chosen", {"share": share}), ("scale", {"ratio": ratio})):
+            (tmp_path / f"compare/{stage}/{name}").mkdir(parents=True)
+            (tmp_path / f"compare/{stage}/{name}/{stage}.json").write_text(json.dumps(facts))
+    for number, name in enumerate(("compare/grid/l2d-0.1", "compare/final/l2d-seed0")):
         out = tmp_path / str(number)
         out.mkdir()
         inputs = {read: tmp_path / read for read in stages[name].reads}
         stages[name].run(Context(out, inputs, silent))
     assert seen == [
-        {"bce": (1, 0), "label_kl": (3, 0), "class_aware": (10, 1), "instance_aware": (100, 1)},
-        {"bce": (1, 0), "label_kl": (3, 0), "class_aware": (1, 2), "instance_aware": (10, 2)},
+        {"bce": (1, 0), "label_kl": (1.5, 0), "class_aware": (0.2, 1), "instance_aware": (2, 1)},  # 0.1 / 50 of 100
+        {"bce": (1, 0), "label_kl": (1.5, 0), "class_aware": (2, 2), "instance_aware": (20, 2)},  # 1 / 50
     ]
 
 
 def test_ramps_are_a_share_of_the_training(recipe: Recipe, tmp_path: Path) -> None:
     shares = {stage.name: stage.config["ramps"] for stage in trained(recipe, tmp_path)}
-    assert shares["compare/grid/reviewkd-x1"] == 1 / 2
+    assert shares["compare/grid/reviewkd-1"] == 1 / 2
     assert shares["compare/final/reviewkd-seed0"] == 1
 
 
 def test_only_losses_on_stage_maps_read_the_teacher(recipe: Recipe, tmp_path: Path) -> None:
     reads = {stage.name: stage.reads for stage in runs.pipeline(recipe, tmp_path).stages}
-    assert "teacher" in reads["compare/grid/reviewkd-x1"]
-    assert reads["compare/grid/kd-x1"] == reads["compare/final/none-seed4"] == ("data", "teacher_outputs")
+    assert "teacher" in reads["compare/grid/reviewkd-1"]
+    assert reads["compare/grid/kd-1"] == ("data", "teacher_outputs", "compare/scale/kd")
+    assert reads["compare/final/none-seed4"] == ("data", "teacher_outputs")
 
 
 def test_every_training_has_a_schedule_for_its_own_epochs(recipe: Recipe, tmp_path: Path) -> None:
     stops = replace(recipe, student=replace(recipe.student, training=replace(recipe.student.training, stop_epoch=1)))
     lasts = {stage.name: stage.config["training"].last_epoch for stage in trained(stops, tmp_path)}
-    assert lasts["compare/grid/kd-x1"] == 1
+    assert lasts["compare/grid/kd-1"] == 1
     assert lasts["compare/final/kd-seed0"] == 2
     assert [stage.config for stage in trained(stops, tmp_path)] == [stage.config for stage in trained(recipe, tmp_path)]
 
@@ -112,7 +113,7 @@ def test_identity_of_every_training_includes_a_file_of_initial_weights(recipe: R
     file.write_bytes(b"weights")
     model = replace(recipe.student.model, weights=FileWeights(path=file))
     given = trained(replace(recipe, student=replace(recipe.student, model=model)), tmp_path)
-    assert [stage.outside() for stage in given] == [{"weights_file": sha256_of(file)}] * (8 * 6 + 3 * 5 + 12 * 5)
+    assert [stage.outside() for stage in given] == [{"weights_file": sha256_of(file)}] * (11 * 5 + 12 * 5)
     assert {str(stage.outside()) for stage in trained(recipe, tmp_path)} == {"{}"}
 
 
@@ -172,7 +173,7 @@ def test_methods_that_need_more_than_the_teachers_give_are_refused(recipe: Recip
         (partial(Compare, seeds=0), "compare.seeds: expected 1..1000, got 0"),
         (partial(Compare, methods=(Method(name="a"), Method(name="a"))), "expected at least one and distinct names"),
         (partial(Method, name="a/b"), "name: expected small letters, digits and _, got 'a/b'"),
-        (partial(Method, name="a", factors=(1.0, 1.0, 2.0)), r"factors: expected different numbers above 0"),
+        (partial(Method, name="a", shares=(1.0, 1.0, 2.0)), r"shares: expected different numbers above 0"),
         (
             partial(Compare, methods=(Method(name="a", base="b"),)),
             r"a: base: expected an earlier .* \(none yet\), got 'b'",

@@ -81,6 +81,6 @@ def test_methods_with_a_single_seed_are_not_judged() -> None:
 
 def row_of(method: str, gain: Gain) -> Row:
     return Row(
-        method=method, factor=None, select_map={}, maps={}, map=None, major=None, minor=None,
+        method=method, share=None, select_map={}, maps={}, map=None, major=None, minor=None,
         to_no_teacher=gain, to_logits=None, step_ms=None,
     )  # fmt: skip
