@@ -128,9 +128,9 @@ def test_an_interrupted_race_ends_as_a_whole_one(setting: Setting, monkeypatch: 
         )
     }
     steps: list[int] = []
-    step = trainer._Run._step
+    step = trainer.TrainingRun._step
 
-    def counted(self: trainer._Run, *rest: object) -> dict[str, float]:
+    def counted(self: trainer.TrainingRun, *rest: object) -> dict[str, float]:
         if len(steps) == interrupted_at:
             steps.append(-1)
             raise KeyboardInterrupt
@@ -145,7 +145,7 @@ def test_an_interrupted_race_ends_as_a_whole_one(setting: Setting, monkeypatch: 
         race.run(entrants, latency, {}, replace(setting, folders=folders(folder)), 60.0, Context(out, {}, silent))
         return read_race(out)
 
-    monkeypatch.setattr(trainer._Run, "_step", counted)
+    monkeypatch.setattr(trainer.TrainingRun, "_step", counted)
     interrupted_at, folder = -1, setting.folders["a"].parents[1]
     whole = run(folder / "whole")
     assert steps == [*range(4), *range(4), *range(4, 8), *range(4, 8)], "the faster one, and the one with more mAP"
