@@ -10,7 +10,7 @@ from benchmarks.report import figures
 from benchmarks.report.comparison import KEPT, as_good
 from benchmarks.report.devices import of_device
 from benchmarks.report.equal_map import ALIKE
-from benchmarks.report.recommendation import budget_of, closest, misses
+from benchmarks.report.recommendation import budget_of, closest, misses, pick
 from benchmarks.report.rows import ReportRow
 from benchmarks.report.verdict import Verdict
 from benchmarks.schema import Report
@@ -109,10 +109,18 @@ def over_budget(rows: Sequence[ReportRow], search: SearchResult | None) -> Findi
     missed = misses(near, budget) if near else {}
     if near is None or not missed:
         return None
+    other = pick([row for row in rows if row.engine and not row.in_bundle], budget)
+    instead = "No other student of the search keeps it."
+    if other:
+        name, latency, accuracy = other.chosen.name, other.chosen.latency, other.chosen.map
+        instead = (
+            f"{name} keeps it: {figures.milliseconds(latency)} ms with {figures.points(accuracy)} mAP; publish that "
+            f"student with STUDENT={other.chosen.model}."
+        )
     return Finding(
         claim=f"No engine of the student keeps the budget of the search on {near.device}.",
         numbers=f"Closest is {near.name}: {'; '.join(words for _, words in missed.values())}. The engine to deploy is "
-        "chosen without the budget.",
+        f"chosen without the budget. {instead}",
     )
 
 

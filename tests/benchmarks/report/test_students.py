@@ -110,6 +110,13 @@ def test_the_budget_decides_and_a_miss_is_a_problem(finals: dict[str, Any]) -> N
     assert problem is not None
     assert problem.claim == "No engine of the student keeps the budget of the search on this machine."
     assert problem.numbers.startswith("Closest is openvino-int8: p90 4.17 ms, 0.173 ms over.")
+    kept = "knee-openvino-int8 keeps it: 3.34 ms with 54.1 mAP; publish that student with STUDENT=knee."
+    assert problem.numbers.endswith(f" The engine to deploy is chosen without the budget. {kept}")
+    finals["search"]["max_p90_ms"] = 1.0
+    report, _ = judged(finals)
+    problem = over_budget(read_rows(report.rows), report.search)
+    assert problem is not None
+    assert problem.numbers.endswith(" No other student of the search keeps it.")
 
 
 @pytest.mark.parametrize("with_search", [True, False])
