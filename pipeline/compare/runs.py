@@ -145,15 +145,15 @@ def _train(
     context: Context,
 ) -> None:
     base = recipe.compare.base_of(method)
-    shares = {method.name: _share(context, chosen) if chosen else config["share"]} if method.scaled else {}
-    shares |= {base.name: _share(context, stage_name("chosen", base))} if base else {}
+    shares = {method: _share(context, chosen) if chosen else config["share"]} if method.scaled else {}
+    shares |= {base: _share(context, stage_name("chosen", base))} if base else {}
     if None in shares.values():  # training diverged at every share of a grid
         write_json(context.out / OUTCOME, {"select_map": None}, indent=None)
         return
     factors = {
-        name: scales.read_factor(context, f"{FOLDER}/scale/{name}", share) for name, share in shares.items() if share
+        one: scales.read_factor(context, stage_name("scale", one), share) for one, share in shares.items() if share
     }
-    losses = method.losses(factors.get(method.name, 1.0), base.scale(factors[base.name]) if base else ())
+    losses = method.losses(factors.get(method, 1.0), base.scale(factors[base]) if base else ())
     write_json(context.out / WEIGHTS, {loss.kind: loss.weight for loss in losses}, indent=None)
     ramped = tuple(dataclasses.replace(loss, ramp_epochs=config["ramps"] * loss.ramp_epochs) for loss in losses)
     training = dataclasses.replace(config["training"], losses=ramped)
@@ -161,9 +161,7 @@ def _train(
         write_json(context.out / MACHINE, machine.identity(), indent=None)
         select_map = _trained_map(recipe, {**config, "training": training}, context)
         write_json(context.out / OUTCOME, {"select_map": select_map}, indent=None)
-    for file in context.out.rglob("*.safetensors"):
-        if file.name not in keep:
-            file.unlink()
+    scales.remove_weights(context.out, keep)
 
 
 def _share(context: Context, chosen: str) -> float | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mlkd.losses import Bce
@@ -54,13 +56,18 @@ def read_factor(context: Context, name: str, share: float) -> float:
     return share / float(read_json(context.inputs[name] / FILE)["ratio"])
 
 
+def remove_weights(folder: Path, keep: Collection[str]) -> None:
+    """Remove the weights of a finished training, except the files `keep`."""
+    for file in folder.rglob("*.safetensors"):
+        if file.name not in keep:
+            file.unlink()
+
+
 def _start(recipe: Recipe, training: Training, context: Context) -> None:
     from mlkd.training.trainer import train
 
     train(recipe.student.model, training, recipe.views, context.inputs["data"], context.out, **_inputs(context))
-    for file in context.out.rglob("*.safetensors"):
-        if file.name != BEST:
-            file.unlink()
+    remove_weights(context.out, keep=(BEST,))
 
 
 def _scale(recipe: Recipe, training: Training, context: Context) -> None:

@@ -93,7 +93,7 @@ class Compare:
                     f"compare.methods: {method.name}: base: expected an earlier method with scaled losses and no base "
                     f"({known}), got {method.base!r}"
                 )
-            kinds = [loss.kind for loss in method.losses(1.0, base.scaled if base else ())]
+            kinds = [loss.kind for loss in self.losses(method)]
             if len(set(kinds)) < len(kinds):
                 raise ValueError(f"compare.methods: {method.name}: expected each kind of loss once, got {kinds}")
             earlier[method.name] = method

@@ -19,14 +19,14 @@ def recipe(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 @pytest.fixture
 def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Run a command, and return the block on standard error of a fault that the user can mend."""
+    """Run a command, and return the block on standard error of a fault that the user can fix."""
 
     def refused(*arguments: str) -> str:
         assert main(arguments) == 2
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert "Traceback" not in told.err
-        lines = told.err.splitlines()
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert "Traceback" not in printed.err
+        lines = printed.err.splitlines()
         at = next(at for at, line in enumerate(lines) if line.startswith("error in "))
         assert lines[-1].startswith("next: ")
         return "\n".join(lines[at:])

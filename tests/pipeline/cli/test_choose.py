@@ -79,8 +79,8 @@ def test_the_engine_of_a_finalist_is_chosen_by_its_role_or_candidate(capsys: pyt
     assert main(["choose", "--device", "here", "--student", "knee", "--min-map", "40"]) == 2
     assert "closest is knee-int8 (mAP 30.0, 10.00 points short)" in capsys.readouterr().err
     assert main(["choose", "--device", "here", "--student", "fastest"]) == 2
-    told = "student: expected a finalist, best (a-64px), knee (b-32px), got 'fastest'; name one"
-    assert told in capsys.readouterr().err
+    message = "student: expected a finalist, best (a-64px), knee (b-32px), got 'fastest'; name one"
+    assert message in capsys.readouterr().err
 
 
 def test_an_engine_that_fails_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Faults that a user can mend: one block that says what, where, expected, got and the next step."""
+"""Faults that a user can fix: one block that says what, where, expected, got and the next step."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from tests.pipeline.cli.conftest import Refused
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ("epochs: 2", "epoch: 2", "teacher.training.epoch: expected one of epochs, "),
         ("epochs: 2", "epoch: 2", "got 'epoch'; did you mean epochs?"),
@@ -26,11 +26,11 @@ from tests.pipeline.cli.conftest import Refused
          "got nothing; add the key"),
     ],
 )  # fmt: skip
-def test_a_fault_in_the_recipe(recipe: Path, refused: Refused, before: str, after: str, told: str) -> None:
+def test_a_fault_in_the_recipe(recipe: Path, refused: Refused, before: str, after: str, message: str) -> None:
     recipe.write_text(recipe.read_text().replace(before, after, 1))
     block = refused("distill", "--recipe", "tiny.yaml")
     assert block.startswith("error in distill, recipe tiny.yaml:")
-    assert told in block
+    assert message in block
 
 
 def test_all_faults_of_a_recipe_in_one_block(recipe: Path, refused: Refused) -> None:
@@ -64,8 +64,8 @@ def test_a_missing_folder(recipe: Path, refused: Refused) -> None:
 
 @pytest.mark.parametrize("command", ["plan", "bench"])
 def test_a_finalist_of_a_recipe_without_a_search(command: str, recipe: Path, refused: Refused) -> None:
-    told = "student: expected a recipe with a search, got tiny, which has none; leave it out"
-    assert told in refused(command, "--recipe", "tiny.yaml", "--student", "knee")
+    message = "student: expected a recipe with a search, got tiny, which has none; leave it out"
+    assert message in refused(command, "--recipe", "tiny.yaml", "--student", "knee")
 
 
 def test_forcing_a_stage_that_is_none(recipe: Path, refused: Refused) -> None:
@@ -74,7 +74,7 @@ def test_forcing_a_stage_that_is_none(recipe: Path, refused: Refused) -> None:
 
 @pytest.mark.parametrize("command", ["plan", "distill"])
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         (
             "test_resnet",
@@ -91,12 +91,12 @@ def test_forcing_a_stage_that_is_none(recipe: Path, refused: Refused) -> None:
     ],
 )
 def test_what_a_later_stage_would_miss_is_found_at_once(
-    command: str, before: str, after: str, told: str, recipe: Path, refused: Refused,
+    command: str, before: str, after: str, message: str, recipe: Path, refused: Refused,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("mlkd.models.weights.importlib.util.find_spec", lambda name: None)
     recipe.write_text(recipe.read_text().replace(before, after, 1))
-    assert told in refused(command, "--recipe", "tiny.yaml")
+    assert message in refused(command, "--recipe", "tiny.yaml")
     assert not Path("runs").exists()
 
 
