@@ -125,19 +125,21 @@ def _freedom_of_few(total: float, sums: Mapping[str, float], shared: Mapping[str
     return (total / squares) ** 2 * max(1, len(widest) - 1) if squares > 0 else float("inf")
 
 
-def half_width(variance: Variance) -> float:
-    """Half the width of the 95 % t interval."""
-    return t_quantile(variance.freedom) * float(np.sqrt(variance.value))
+def half_width(variance: Variance, confidence: float = 0.95) -> float:
+    """Half the width of the t interval."""
+    return t_quantile(variance.freedom, confidence) * float(np.sqrt(variance.value))
 
 
-def t_quantile(freedom: float) -> float:
-    """97.5 % quantile of Student's t, at least 1 degree: with t = sqrt(freedom) tan(angle) its density is
-    cos(angle) ** (freedom - 1)."""
+def t_quantile(freedom: float, confidence: float = 0.95) -> float:
+    """The t below which Student's |t|, of at least 1 degree, lies with this confidence.
+
+    With t = sqrt(freedom) tan(angle) its density is cos(angle) ** (freedom - 1).
+    """
     freedom = min(freedom, 1e4)
     angle = np.linspace(0, np.pi / 2, 10_001)
     between = (angle[1:] + angle[:-1]) / 2
     share = np.concatenate([[0.0], np.cumsum(np.cos(between) ** (freedom - 1))])
-    return float(np.sqrt(freedom) * np.tan(np.interp(0.95 * share[-1], share, angle)))
+    return float(np.sqrt(freedom) * np.tan(np.interp(confidence * share[-1], share, angle)))
 
 
 def _interval(value: float, influences: Floats, groups: Groups) -> Interval:

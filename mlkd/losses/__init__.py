@@ -6,13 +6,27 @@ from mlkd.losses.class_aware import ClassAware
 from mlkd.losses.instance_aware import InstanceAware
 from mlkd.losses.kd import Kd
 from mlkd.losses.label_kl import LabelKL
+from mlkd.losses.label_map_kl import LabelMapKL
 from mlkd.losses.mse import Mse
 from mlkd.losses.partial_softmax import PartialSoftmax
 from mlkd.losses.pkt import Pkt
 from mlkd.losses.reviewkd import ReviewKD
 from mlkd.losses.rkd import Rkd
 
-Loss = Bce | LabelKL | ClassAware | InstanceAware | Asymmetric | Mse | PartialSoftmax | Rkd | Pkt | ReviewKD | Kd
+Loss = (
+    Bce
+    | LabelKL
+    | LabelMapKL
+    | ClassAware
+    | InstanceAware
+    | Asymmetric
+    | Mse
+    | PartialSoftmax
+    | Rkd
+    | Pkt
+    | ReviewKD
+    | Kd
+)
 
 __all__ = [
     "Asymmetric",
@@ -21,6 +35,7 @@ __all__ = [
     "InstanceAware",
     "Kd",
     "LabelKL",
+    "LabelMapKL",
     "Loss",
     "Mse",
     "PartialSoftmax",

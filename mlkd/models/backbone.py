@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from math import isqrt
 
 import timm
 import torch
@@ -75,6 +76,18 @@ def memory_format(name: str) -> torch.memory_format:
     """channels_last; without CUDA not for RepVGG and MobileOne, whose training crashes in torch 2.13 and 2.15."""
     crashes = name.startswith(("repvgg", "mobileone")) and not torch.cuda.is_available()
     return torch.contiguous_format if crashes else torch.channels_last
+
+
+def grid(features: Tensor, backbone: nn.Module) -> tuple[int, int]:
+    """Height and width of the positions of `tokens`.  Raises ValueError for a token list that is no square."""
+    if features.ndim == 4:
+        height, width = features.shape[1:3] if getattr(backbone, "output_fmt", "NCHW") == "NHWC" else features.shape[2:]
+        return height, width
+    count = tokens(features, backbone).shape[1]
+    side = isqrt(count)
+    if side * side != count:
+        raise ValueError(f"label maps: expected a square of positions, got {count}; choose another backbone")
+    return side, side
 
 
 def tokens(features: Tensor, backbone: nn.Module) -> Float[Tensor, "B N C"]:

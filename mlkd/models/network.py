@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from mlkd.models.backbone import channels, memory_format, tokens
+from mlkd.models.backbone import channels, grid, memory_format, tokens
 from mlkd.models.heads import Head
 from mlkd.models.outputs import Outputs
 
@@ -52,17 +52,19 @@ class TaggerNet(nn.Module):
         self.memory_format = memory_format(name)
         self.head = head.build(channels(backbone, name, image_px), labels)
 
-    def forward(self, images: UInt8[Tensor, "B H W 3"], *, features: bool = False) -> Outputs:
+    def forward(self, images: UInt8[Tensor, "B H W 3"], *, features: bool = False, label_maps: bool = False) -> Outputs:
         """Compute logits, embeddings and pooled features.
 
         Args:
             images: RGB values in 0..255.
             features: Whether to return the last stage maps too, at most four.
+            label_maps: Whether to return the logits of each position too.
 
         Raises:
-            ValueError: `features` is set and the backbone has no stage maps.
+            ValueError: `features` is set and the backbone has no stage maps, or `label_maps` and its positions are no
+                rectangle.
         """
-        return self.outputs(self.backbone, self.normalise(images), features=features)
+        return self.outputs(self.backbone, self.normalise(images), features=features, label_maps=label_maps)
 
     def normalise(self, images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
         """Return the images as the backbone reads them."""
@@ -71,12 +73,26 @@ class TaggerNet(nn.Module):
         values = (values - self.mean[:, None, None]) / self.std[:, None, None]
         return values.contiguous(memory_format=self.memory_format)
 
-    def outputs(self, backbone: nn.Module, inputs: Float[Tensor, "B ..."], *, features: bool = False) -> Outputs:
+    def outputs(
+        self,
+        backbone: nn.Module,
+        inputs: Float[Tensor, "B ..."],
+        *,
+        features: bool = False,
+        label_maps: bool = False,
+    ) -> Outputs:
         """Compute what `forward` does from the inputs of the backbone, or of a part of it that ends alike."""
         last, maps = self._with_stage_maps(backbone, inputs) if features else (backbone(inputs), None)
         positions = tokens(last, backbone)
         outputs: Outputs = self.head(positions)
-        return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps)
+        of_labels = self._label_maps(positions, *grid(last, backbone)) if label_maps else None
+        return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps, of_labels)
+
+    def _label_maps(self, positions: Float[Tensor, "B N C"], height: int, width: int) -> Float[Tensor, "B L H W"]:
+        """The logits of each position on its own."""
+        head: Any = self.head
+        maps: Tensor = head.label_maps(positions)
+        return maps.reshape(*maps.shape[:2], height, width)
 
     def stage_shapes(self, *, trainable: bool = False) -> tuple[tuple[int, int, int], ...]:
         """(C, H, W) of the stage maps, shallow first.

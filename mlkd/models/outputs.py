@@ -19,12 +19,14 @@ class Outputs:
     embeddings: Float[Tensor, "B L D"] | None = None
     pooled: Float[Tensor, "B F"] | None = None  # mean over positions of the last map of the backbone
     features: tuple[Float[Tensor, "B C H W"], ...] | None = None  # stage maps, shallow first, only where requested
+    label_maps: Float[Tensor, "B L H W"] | None = None  # logits of each position on its own, only where requested
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Outputs:
         """A copy with `change` applied to each tensor."""
-        embeddings, pooled = (None if part is None else change(part) for part in (self.embeddings, self.pooled))
+        single = self.embeddings, self.pooled, self.label_maps
+        embeddings, pooled, label_maps = (None if part is None else change(part) for part in single)
         features = None if self.features is None else tuple(change(stage) for stage in self.features)
-        return Outputs(change(self.logits), embeddings, pooled, features)
+        return Outputs(change(self.logits), embeddings, pooled, features, label_maps)
 
     def label_embeddings(self, loss: str) -> Float[Tensor, "B L D"]:
         """The label-wise embeddings; raises ValueError that names the `loss` if there are none."""
@@ -37,6 +39,15 @@ class Outputs:
         if self.pooled is None:
             raise ValueError(f"loss {loss}: expected pooled features, got none; use a teacher trained by this pipeline")
         return self.pooled
+
+    def maps_of_labels(self, loss: str) -> Float[Tensor, "B L H W"]:
+        """The label maps; raises ValueError that names the `loss` if there are none."""
+        if self.label_maps is None:
+            raise ValueError(
+                f"loss {loss}: expected label maps, got none; use a teacher trained by this pipeline, and the loss in "
+                "the student's training, for which the outputs of the teacher are recorded"
+            )
+        return self.label_maps
 
     def stage_maps(self, loss: str) -> tuple[Float[Tensor, "B C H W"], ...]:
         """The stage maps; raises ValueError that names the `loss` if there are none."""

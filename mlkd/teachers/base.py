@@ -86,6 +86,7 @@ class Ensemble:
             embeddings=_concatenate([output.embeddings for output in outputs]),
             pooled=_concatenate([output.pooled for output in outputs]),
             features=next((output.features for output in outputs if output.features), None),
+            label_maps=next((output.label_maps for output in outputs if output.label_maps is not None), None),
         )
 
 

@@ -32,6 +32,7 @@ class TeacherOutputs:
     positive: NDArray[np.uint8]  # (V, N, ⌈L/8⌉) bits: which labels have an embedding
     first: NDArray[np.int64]  # (V, N) row of the first embedding of an image
     maps: tuple[NDArray[np.float16], ...]  # (V, N, C, H, W), shallow first
+    label_maps: NDArray[np.float16] | None  # (V, N, L, H, W)
     views: Views
     seed: int
 
@@ -68,6 +69,9 @@ class TeacherOutputs:
                 _map_file(folder, f"map{stage}", np.float16, (*shape[:2], *sizes))
                 for stage, sizes in enumerate(about.get("maps", ()))
             ),
+            label_maps=_map_file(folder, "label_maps", np.float16, (*shape, *about["label_maps"]))
+            if about.get("label_maps")
+            else None,
             views=views,
             seed=about["seed"],
         )
@@ -79,6 +83,7 @@ class TeacherOutputs:
             embeddings=None if self.embeddings is None else self._embeddings(self.embeddings, indices, view),
             pooled=None if self.pooled is None else torch.from_numpy(self.pooled[view, indices]).float(),
             features=tuple(torch.from_numpy(stage[view, indices]).float() for stage in self.maps) or None,
+            label_maps=None if self.label_maps is None else torch.from_numpy(self.label_maps[view, indices]).float(),
         )
 
     def require(self, losses: Sequence[Loss]) -> None:
@@ -89,6 +94,8 @@ class TeacherOutputs:
                 probe.label_embeddings(loss.kind)
             if loss.weight and "pooled" in loss.needs:
                 probe.pooled_features(loss.kind)
+            if loss.weight and "label_maps" in loss.needs:
+                probe.maps_of_labels(loss.kind)
 
     def _embeddings(self, stored: NDArray[np.float16], indices: NDArray[np.int64], view: int) -> Float[Tensor, "B L D"]:
         labels = self.logits.shape[2]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from mlkd.core.labels import Labels
 from mlkd.losses.base import Need
@@ -29,7 +30,7 @@ class CheckpointTeacher:
     kind: Literal["checkpoint"] = "checkpoint"
     path: Path = field(metadata={"identity": False})  # the content of the file is what counts
 
-    provides: ClassVar[frozenset[Need]] = frozenset({"teacher", "embeddings", "pooled", "features"})
+    provides: ClassVar[frozenset[Need]] = frozenset(get_args(Need))
 
     @property
     def folder(self) -> Path:
@@ -45,10 +46,10 @@ class CheckpointTeacher:
         """The files whose content decides the outputs."""
         return (self.folder / checkpoint.BEST,)
 
-    def load(self, labels: Labels | None, *, stage_maps: bool = False) -> LoadedCheckpoint:
+    def load(self, labels: Labels | None, *, maps: Collection[Need] = ()) -> LoadedCheckpoint:
         """Load the model, on CUDA where available; without `labels`, its own labels are the columns.
 
-        Its outputs have stage maps only if asked for.
+        Its outputs have stage maps (features) and label maps only if `maps` asks for them.
 
         Raises ValueError for labels that it was not trained for.
         """
@@ -59,7 +60,7 @@ class CheckpointTeacher:
         columns = find_columns(self.path, own.names, labels or own)
         tagger = checkpoint.load_model(self.folder)
         tagger = tagger.to("cuda" if torch.cuda.is_available() else "cpu")
-        return LoadedCheckpoint(tagger, columns, len(own), stage_maps)
+        return LoadedCheckpoint(tagger, columns, len(own), {kind: kind in maps for kind in ("features", "label_maps")})
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class LoadedCheckpoint:
     tagger: TaggerNet
     columns: list[int]
     label_count: int
-    stage_maps: bool
+    wanted: Mapping[str, bool]
     pads = False
 
     @property
@@ -81,8 +82,8 @@ class LoadedCheckpoint:
         return str(next(self.tagger.parameters()).device)
 
     def __call__(self, images: ImagesBySize, _: Aspects | None = None, /) -> Outputs:
-        tagger = self.tagger if self.stage_maps else self._folded  # logits are proved to be equal, maps are not
-        return self._chosen(tagger(images[self.tagger.image_px].to(self.runs_on), features=self.stage_maps))
+        tagger = self.tagger if self.wanted["features"] else self._folded  # logits are proved to be equal, maps are not
+        return self._chosen(tagger(images[self.tagger.image_px].to(self.runs_on), **self.wanted))
 
     @cached_property
     def _folded(self) -> TaggerNet:
@@ -96,9 +97,11 @@ class LoadedCheckpoint:
         import torch
 
         inputs = cut.inputs(torch.from_numpy(features).to(self.runs_on))
-        return self._chosen(self.tagger.outputs(cut.tail, inputs, features=self.stage_maps))
+        return self._chosen(self.tagger.outputs(cut.tail, inputs, **self.wanted))
 
     def _chosen(self, outputs: Outputs) -> Outputs:
-        embeddings = None if outputs.embeddings is None else outputs.embeddings[:, self.columns]
-        chosen = dataclasses.replace(outputs, logits=outputs.logits[:, self.columns], embeddings=embeddings)
+        parts = outputs.embeddings, outputs.label_maps
+        embeddings, label_maps = (None if part is None else part[:, self.columns] for part in parts)
+        logits = outputs.logits[:, self.columns]
+        chosen = dataclasses.replace(outputs, logits=logits, embeddings=embeddings, label_maps=label_maps)
         return chosen.each(lambda tensor: tensor.float().cpu())

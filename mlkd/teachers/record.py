@@ -26,7 +26,7 @@ from mlkd.core.progress import Progress, silent
 from mlkd.data.augment import Views
 from mlkd.data.loader import AugmentedImages, Batch, in_order, scored_at_once, workers
 from mlkd.data.prepared import Split, read_split
-from mlkd.losses.base import positives
+from mlkd.losses.base import Need, positives
 from mlkd.models import frozen
 from mlkd.models.feature_cache import FeatureCache, open_cache
 from mlkd.models.outputs import Outputs
@@ -46,6 +46,7 @@ def record(
     *,
     seed: int,
     maps: int = 0,
+    label_maps: bool = False,
     frozen_groups: int = 0,
     features: Path | None = None,
     rank: int = 0,
@@ -57,8 +58,9 @@ def record(
     Logits (V, N, L), pooled features (V, N, F) and embeddings (P, D) are stored in float16; embeddings only of the
     decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  The
     deepest `maps` stage maps (V, N, C, H, W) of the first teacher that has some are stored too, unless all are more
-    than MAPS_BYTES.  Where `frozen_groups` of a single teacher stayed frozen, it continues from their features in the
-    folder `features`.  `data` is a prepared set, `out` an existing folder, empty or with some complete views.
+    than MAPS_BYTES; its label maps (V, N, L, H, W) are stored if `label_maps`.  Where `frozen_groups` of a single
+    teacher stayed frozen, it continues from their features in the folder `features`.  `data` is a prepared set, `out`
+    an existing folder, empty or with some complete views.
 
     If the images are in shards, each of `ranks` processes writes the outputs of its own shards; then frozen layers run
     in every view.
@@ -72,7 +74,8 @@ def record(
     total = views.count * sum(len(rows) for _, rows in parts)
     if done == total:
         return
-    teacher = load(teachers, split.labels, stage_maps=maps > 0)
+    wanted: dict[Need, bool] = {"features": maps > 0, "label_maps": label_maps}
+    teacher = load(teachers, split.labels, maps=[kind for kind, is_wanted in wanted.items() if is_wanted])
     cache: FeatureCache | None = None
     if features and frozen_groups and isinstance(teacher, LoadedCheckpoint):
         frozen.freeze(teacher.tagger, frozen_groups)
@@ -115,6 +118,7 @@ def _write_view(
     for name, values in (("embeddings", outputs.embeddings), ("pooled", outputs.pooled)):
         facts[name] = None if values is None else values.shape[-1]
     facts["maps"] = [list(values.shape[1:]) for values in outputs.features or ()]
+    facts["label_maps"] = None if outputs.label_maps is None else list(outputs.label_maps.shape[2:])
     write_file(folder / ABOUT, json.dumps(facts, indent=1) + "\n")
 
 
@@ -169,6 +173,8 @@ def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Ou
         files.append("embeddings", _half(outputs.embeddings[mask]))
     if outputs.pooled is not None:
         files.append("pooled", _half(outputs.pooled))
+    if outputs.label_maps is not None:
+        files.append("label_maps", _half(outputs.label_maps))
     for stage, values in enumerate(outputs.features or ()):
         files.append(f"map{stage}", _half(values))
 

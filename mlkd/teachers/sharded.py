@@ -82,6 +82,7 @@ class ShardedOutputs:
             embeddings=joined([part.embeddings for part in parts]),
             pooled=joined([part.pooled for part in parts]),
             features=tuple(stage for stage in maps if stage is not None) or None,
+            label_maps=joined([part.label_maps for part in parts]),
         )
 
     def require(self, losses: Sequence[Loss]) -> None:

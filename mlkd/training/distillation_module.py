@@ -30,7 +30,7 @@ class DistillationModule(nn.Module):
         super().__init__()
         self.tagger = tagger
         self._cut = cut
-        self.features = "features" in training.needs
+        self.wanted = {output: output in training.needs for output in ("features", "label_maps")}
         self.adapters = nn.ModuleDict()
         for loss in training.losses:
             if isinstance(loss, ReviewKD) and loss.weight:
@@ -48,9 +48,9 @@ class DistillationModule(nn.Module):
 
     def forward(self, inputs: UInt8[Tensor, "B H W 3"] | Float16[Tensor, "B ..."]) -> Outputs:
         if self._cut:
-            outputs = self.tagger.outputs(self._cut.tail, self._cut.inputs(inputs), features=self.features)
+            outputs = self.tagger.outputs(self._cut.tail, self._cut.inputs(inputs), **self.wanted)
         else:
-            outputs = self.tagger(inputs, features=self.features)
+            outputs = self.tagger(inputs, **self.wanted)
         for adapter in self.adapters.values():
             outputs = dataclasses.replace(outputs, features=adapter(outputs.features))
         return outputs

@@ -18,12 +18,12 @@ from pipeline.compare import runs
 from pipeline.compare.plot import draw_panels, is_drawable
 from pipeline.compare.statistics import Gain, Spread
 from pipeline.compare.table import Row, Table
-from pipeline.recipe.methods import Method
+from pipeline.recipe.methods import CONTROLS, NO_TEACHER, Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.identity import plain
 
 TEMPLATES = Path(__file__).parent / "templates"
-COLUMNS = ("Share", "Seeds", "Test mAP", "Major", "Minor", "vs. no teacher", "vs. mld", "ms per step")
+COLUMNS = ("Chosen", "Seeds", "Test mAP", *(f"vs. {control}" for control in CONTROLS), "Training, min")
 
 
 def render(recipe: Recipe, table: Table, out: Path) -> None:
@@ -43,19 +43,23 @@ def render(recipe: Recipe, table: Table, out: Path) -> None:
 
 def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
     ranked = sorted(table.rows, key=lambda row: -(row.map.mean if row.map else -1.0))
-    gains = [(row.method, gain) for row in table.rows for gain in (row.to_no_teacher, row.to_logits) if gain]
+    gains = [(row.method, gain) for row in table.rows for gain in row.gains.values() if gain]
+    parts = list(dict.fromkeys(part for row in ranked for part in row.parts))
     return {
         "recipe": recipe.name,
         "table": table,
         "verdict": _verdict(table),
         "columns": COLUMNS,
         "rows": [(row.method, _cells(row)) for row in ranked],
+        "parts": parts,
+        "by_part": [(row.method, [_spread(row.parts[part]) for part in parts]) for row in ranked if row.parts],
         "panels": draw_panels(table.rows),
         "gaps": [
             f"the interval of {name} is not drawn: {_gain(gain)[1]} does not contain {_gain(gain)[0]}"
             for name, gain in gains
             if not is_drawable(gain)
-        ],
+        ]
+        + _edges(table),
         "protocol": _protocol(recipe, table),
         "methods": [_method(method, row) for method, row in zip(recipe.compare.methods, table.rows, strict=True)],
     }
@@ -63,7 +67,7 @@ def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
 
 def _verdict(table: Table) -> list[str]:
     """Which methods differ significantly from the student without a teacher; one seed is not enough to tell."""
-    gains = [(row.method, row.to_no_teacher) for row in table.rows if row.to_no_teacher]
+    gains = [(row.method, gain) for row in table.rows if (gain := row.gains.get(NO_TEACHER))]
     verdicts = {
         "Better than without a teacher": [name for name, gain in gains if gain.seeds > 1 and gain.low > 0],
         "Worse than without a teacher": [name for name, gain in gains if gain.seeds > 1 and gain.high < 0],
@@ -73,14 +77,24 @@ def _verdict(table: Table) -> list[str]:
     return [f"{verdict}: {', '.join(names)}." for verdict, names in verdicts.items() if names]
 
 
+def _edges(table: Table) -> list[str]:
+    """The methods whose best value is the least or the greatest of their grid."""
+    ends = [(row, [float(value) for value in row.select_map]) for row in table.rows if row.value is not None]
+    return [
+        f"{row.method}: its best value, {row.value:g}, is at the edge of its grid; widen it (compare.wider)"
+        for row, values in ends
+        if row.value in (values[0], values[-1])
+    ]
+
+
 def _cells(row: Row) -> list[tuple[str, str]]:
     """The large and the small text of each column."""
     return [
-        ("" if row.share is None else f"{row.share:g}", ""),
+        ("" if row.value is None else f"{row.value:g}", ""),
         (str(len(row.maps)), ""),
-        *(_spread(spread) for spread in (row.map, row.major, row.minor)),
-        *(_gain(gain) for gain in (row.to_no_teacher, row.to_logits)),
-        (figures.milliseconds(row.step_ms), ""),
+        _spread(row.map),
+        *(_gain(row.gains.get(control)) for control in CONTROLS),
+        (figures.ABSENT if row.minutes is None else f"{row.minutes:.1f}", ""),
     ]
 
 
@@ -97,15 +111,18 @@ def _gain(gain: Gain | None) -> tuple[str, str]:
 
 
 def _method(method: Method, row: Row) -> tuple[str, str, str]:
-    """Name, losses with their weights, and mAP on select by share of the grid."""
+    """Name, losses with their weights, and mAP on select by value of the grid."""
     fixed, scaled = ([f"{loss.kind} {loss.weight:g}" for loss in losses] for losses in (method.fixed, method.scaled))
     if method.base:
-        fixed.append(f"what {method.base} adds at its best share")
+        fixed.append(f"what {method.base} has chosen")
     if scaled:
-        shares = ", ".join(f"{share:g}" for share in method.shares)
-        fixed.append(f"{' + '.join(scaled)} at {shares} of the gradient")
+        fixed.append(f"({' + '.join(scaled)}) at a share of the gradient")
+    if method.rates:
+        fixed.append("a multiple of the learning rate")
+    if method.length != 1:
+        fixed.append(f"{method.length:g} times the epochs")
     grid = [
-        f"{share}: {'diverged' if value is None else figures.points(value)}" for share, value in row.select_map.items()
+        f"{value}: {'diverged' if found is None else figures.points(found)}" for value, found in row.select_map.items()
     ]
     return method.name, " + ".join(fixed), ", ".join(grid) or figures.ABSENT
 
@@ -127,26 +144,28 @@ def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
             "a method's losses are multiplied by a factor that gives their gradient in the backbone a share of the "
             "norm of the labels' gradient, measured after an epoch without a teacher; several shares, seed 0, "
             f"{few} epochs; the one whose best epoch has the highest mAP on select is chosen. What is added to a "
-            "method is added to it at its own chosen share",
+            "method is added to it at its own chosen share. Without a teacher, the learning rate is chosen in the "
+            "same way",
         ),
         (
             "trainings",
-            f"{many} epochs with each of {recipe.compare.seeds} seeds; the epoch with the highest mAP on select is "
-            "tested",
+            f"{many} epochs with each of at most {recipe.compare.seeds} seeds; the epoch with the highest mAP on "
+            "select is tested",
         ),
         ("test set", "scored once after each training; nothing is chosen on it"),
         ("spread", "mean ± standard deviation between seeds (n − 1)"),
         (
             "differences",
-            "paired: same seed, same images, averaged over the seeds. The 95 % interval (t) covers the choice of "
-            "test images and of seeds; with one seed it covers the choice of images only and says nothing about "
-            "another training.",
+            "paired: same seed, same images, averaged over the seeds of both. The intervals (t) cover the choice of "
+            "test images and of seeds; with one seed they cover the choice of images only and say nothing about "
+            f"another training. All {len(table.rows) - 1} intervals of a column together cover 95 % (Bonferroni).",
         ),
         (
-            "major, minor",
-            "only objects in this role count; images that have the label only in the other role are left out",
+            "parts",
+            "of objects in one role, images that have the label only in the other role are left out; rare and "
+            "frequent labels are thirds, by their training images",
         ),
-        ("ms per step", f"median epoch, mean over seeds; on {'; '.join(table.machines) or figures.ABSENT}"),
+        ("time", f"median epoch times epochs, mean over seeds; on {'; '.join(table.machines) or figures.ABSENT}"),
     ]
 
 

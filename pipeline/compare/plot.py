@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
 from benchmarks.report.placement import Rect
 from benchmarks.report.scale import Scale, padded
 from pipeline.compare.statistics import Gain
 from pipeline.compare.table import Row
+from pipeline.recipe.methods import CONTROLS
 
 WIDTH, ROW_PX, NAMES_PX, TOP_PX, BOTTOM_PX = 400, 36, 118, 34, 34
-OFFSET_PX = 6.5  # of the two differences from the middle of their row
+OFFSET_PX = 9  # between the differences of a row
 
 
 @dataclass(frozen=True)
 class Mark:
-    """The mAP of a seed, the mean over seeds, or the difference to a method; x, low and high share a unit."""
+    """The mAP of a seed, the mean over seeds, or the difference to a control; x, low and high share a unit."""
 
-    kind: Literal["seed", "mean", "none", "mld"]
+    kind: str  # seed, mean, or the name of a control
     x: float
     low: float
     high: float
@@ -73,9 +74,8 @@ def _map_marks(row: Row, y: float) -> list[Mark]:
 
 def _gain_marks(row: Row, y: float) -> list[Mark]:
     marks = []
-    pairs: tuple[tuple[Literal["none", "mld"], Gain | None, float], ...]
-    pairs = ("none", row.to_no_teacher, -OFFSET_PX), ("mld", row.to_logits, OFFSET_PX)
-    for kind, gain, shift in pairs:
+    for place, kind in enumerate(CONTROLS):
+        gain, shift = row.gains.get(kind), OFFSET_PX * (place - 1)
         if is_drawable(gain):
             value, low, high = 100 * gain.value, 100 * gain.low, 100 * gain.high
             text = f"{row.method} - {kind}: {value:+.2f} ({low:+.2f} to {high:+.2f})"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from mlkd.core.progress import Progress
+from mlkd.losses.base import Need
 from pipeline.compare import runs
 from pipeline.compare.page import render
 from pipeline.compare.table import Table, read_table
@@ -36,8 +37,11 @@ def compare(
     """
     selected, count = _methods(recipe, methods), _seeds(recipe, seeds)
     pipeline = runs.pipeline(recipe, folder, force)
-    grids = [runs.stage_name("chosen", method) for method in selected if method.scaled]
-    tests = [[runs.stage_name("test", method, seed) for method in selected] for seed in range(count)]
+    grids = [runs.stage_name("chosen", method) for method in selected if method.grid]
+    tests = [
+        [runs.stage_name("test", method, seed) for method in selected if seed < recipe.compare.seeds_of(method)]
+        for seed in range(count)
+    ]
     for targets in (grids, *tests):
         try:
             pipeline = _run(pipeline, targets, progress)
@@ -70,7 +74,17 @@ def _methods(recipe: Recipe, names: Sequence[str] | None) -> list[Method]:
             f"methods: expected losses on logits only, as ONNX teachers give nothing else, got {', '.join(lacking)}; "
             "select others with --methods, or add a teacher that is a checkpoint"
         )
+    unrecorded = [one.name for one in selected if "label_maps" in _needs(recipe, one) - recipe.student.training.needs]
+    if unrecorded:
+        raise ValueError(
+            f"methods: expected a student's training with a loss on label maps, for which they are recorded, got none "
+            f"for {', '.join(unrecorded)}; add label_map_kl to student.training.losses, or select others with --methods"
+        )
     return selected
+
+
+def _needs(recipe: Recipe, method: Method) -> frozenset[Need]:
+    return frozenset().union(*(loss.needs for loss in recipe.compare.losses(method) if loss.weight))
 
 
 def _seeds(recipe: Recipe, count: int | None) -> int:

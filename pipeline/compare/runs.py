@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.accuracy import role_map
 from benchmarks.device import machine
 from mlkd.core.intervals import influence
 from mlkd.core.metrics import mean_average_precision
@@ -21,6 +21,7 @@ from mlkd.training.divergence import NonFiniteLossError
 from mlkd.training.trainer import train
 from pipeline import stages, teachers
 from pipeline.compare import scales
+from pipeline.compare.parts import part_maps
 from pipeline.declarations import distill
 from pipeline.recipe.methods import Method
 from pipeline.recipe.schema import Recipe
@@ -51,41 +52,50 @@ def stage_name(
     return f"{FOLDER}/{kind}/{method.name}" + ("" if seed is None else f"-seed{seed}")
 
 
-def epochs(recipe: Recipe) -> tuple[int, int]:
-    """Epochs of a training of the grid and of a final one."""
+def epochs(recipe: Recipe, method: Method | None = None) -> tuple[int, int]:
+    """Epochs of a training of the grid and of a final one, for a method or for most of them."""
     final = recipe.compare.epochs or recipe.student.training.epochs
-    return max(1, final // 2), final
+    length = method.length if method else 1.0
+    return max(1, final // 2), max(1, round(length * final))
 
 
 def _stages(recipe: Recipe) -> Iterator[Stage]:
     """All grids, then seed after seed, so that an interrupted comparison has as many seeds of every method."""
     for method in recipe.compare.methods:
-        if method.scaled:
+        if method.grid:
             yield from _grid(recipe, method)
     for seed in range(recipe.compare.seeds):
         for method in recipe.compare.methods:
-            final = stage_name("final", method, seed)
-            chosen = stage_name("chosen", method) if method.scaled else None
-            yield _training(recipe, method, final, None, epochs(recipe)[1], seed, chosen=chosen, keep=(BEST,))
-            yield Stage(
-                name=stage_name("test", method, seed),
-                run=partial(_test, final),
-                reads=("data", final),
-                version=2,
-                packages=("torch", "timm", "numpy"),
-            )
+            if seed < recipe.compare.seeds_of(method):
+                yield from _final(recipe, method, seed)
 
 
 def _grid(recipe: Recipe, method: Method) -> Iterator[Stage]:
-    yield scales.scale(recipe, method, stage_name("scale", method))
-    names = {share: f"{stage_name('grid', method)}-{share:g}" for share in method.shares}
-    for share, name in names.items():
-        yield _training(recipe, method, name, share, epochs(recipe)[0], seed=0)
+    if method.scaled:
+        yield scales.scale(recipe, method, stage_name("scale", method))
+    values = recipe.compare.grid_of(method)
+    names = {value: f"{stage_name('grid', method)}-{value:g}" for value in values}
+    for value, name in names.items():
+        yield _training(recipe, method, name, value, epochs(recipe)[0], seed=0)
     yield Stage(
         name=stage_name("chosen", method),
         run=partial(_choose, names),
         reads=tuple(names.values()),
-        config={"shares": method.shares},
+        config={"values": values},
+        version=2,  # rates
+    )
+
+
+def _final(recipe: Recipe, method: Method, seed: int) -> Iterator[Stage]:
+    final = stage_name("final", method, seed)
+    chosen = stage_name("chosen", method) if method.grid else None
+    yield _training(recipe, method, final, None, epochs(recipe, method)[1], seed, chosen=chosen, keep=(BEST,))
+    yield Stage(
+        name=stage_name("test", method, seed),
+        run=partial(_test, final),
+        reads=("data", final),
+        version=3,  # parts of the test set
+        packages=("torch", "timm", "numpy"),
     )
 
 
@@ -93,33 +103,31 @@ def _training(
     recipe: Recipe,
     method: Method,
     name: str,
-    share: float | None,
+    value: float | None,
     count: int,
     seed: int,
     *,
     chosen: str | None = None,
     keep: Collection[str] = (),
 ) -> Stage:
-    """Declare a training of `count` epochs, at a `share` of the gradient or at the one that the stage `chosen` gives.
+    """Declare a training of `count` epochs, at a `value` of the method's grid or at the one that `chosen` gives.
 
-    The losses of its base have the share that was chosen for the base.
-
-    Of its weights, only the files `keep` remain.
+    What its base adds has the share that was chosen for the base.  Of its weights, only the files `keep` remain.
     """
     base, all_losses = recipe.compare.base_of(method), recipe.compare.losses(method)
     live = any("features" in loss.needs for loss in all_losses)  # losses on stage maps run the teacher itself
     inputs = ("data", *(teachers.reads(recipe) if live else ()), "teacher_outputs")
     scaled = [one for one in (base, method) if one and one.scaled]
-    shares = tuple(filter(None, (stage_name("chosen", base) if base else None, chosen)))
-    factors = (*(stage_name("scale", one) for one in scaled), *shares)
+    values = tuple(filter(None, (stage_name("chosen", base) if base else None, chosen)))
+    factors = (*(stage_name("scale", one) for one in scaled), *values)
     training = dataclasses.replace(recipe.student.training, losses=all_losses, epochs=count, stop_epoch=0)
-    ramps = count / epochs(recipe)[1]  # the same share of a shorter training
-    config = {"model": recipe.student.model, "training": training, "seed": seed, "ramps": ramps, "share": share}
+    ramps = count / epochs(recipe)[1]  # the same share of a training of another length
+    config = {"model": recipe.student.model, "training": training, "seed": seed, "ramps": ramps, "value": value}
     return Stage(
         name=name,
         run=partial(_train, recipe, method, config, chosen, keep),
         reads=(*inputs, *factors),
-        version=5,  # shares of the gradient
+        version=6,  # rates
         config=config,
         packages=distill.PACKAGES,
         volatile=LOGS,
@@ -128,11 +136,11 @@ def _training(
 
 
 def _choose(names: Mapping[float, str], context: Context) -> None:
-    """Write the share whose best epoch has the highest mAP on select; None where training diverged with every one."""
-    maps = {share: _select_map(context.inputs[name]) for share, name in names.items()}
-    finite = {share: value for share, value in maps.items() if value is not None}
+    """Write the value whose best epoch has the highest mAP on select; None where training diverged with every one."""
+    maps = {value: _select_map(context.inputs[name]) for value, name in names.items()}
+    finite = {value: found for value, found in maps.items() if found is not None}
     best = max(finite, key=finite.__getitem__, default=None)
-    facts = {"share": best, "select_map": {f"{share:g}": value for share, value in maps.items()}}
+    facts = {"value": best, "select_map": {f"{value:g}": found for value, found in maps.items()}}
     write_json(context.out / CHOSEN, facts)
 
 
@@ -145,18 +153,21 @@ def _train(
     context: Context,
 ) -> None:
     base = recipe.compare.base_of(method)
-    shares = {method: _share(context, chosen) if chosen else config["share"]} if method.scaled else {}
-    shares |= {base: _share(context, stage_name("chosen", base))} if base else {}
-    if None in shares.values():  # training diverged at every share of a grid
+    found = {method: _value(context, chosen) if chosen else config["value"]} if method.grid else {}
+    found |= {base: _value(context, stage_name("chosen", base))} if base else {}
+    values = {one: float(value) for one, value in found.items() if value is not None}
+    if len(values) < len(found):  # training diverged at every value of a grid
         write_json(context.out / OUTCOME, {"select_map": None}, indent=None)
         return
     factors = {
-        one: scales.read_factor(context, stage_name("scale", one), share) for one, share in shares.items() if share
+        one: scales.read_factor(context, stage_name("scale", one), value) if one.scaled else 1.0
+        for one, value in values.items()
     }
     losses = method.losses(factors.get(method, 1.0), base.scale(factors[base]) if base else ())
     write_json(context.out / WEIGHTS, {loss.kind: loss.weight for loss in losses}, indent=None)
     ramped = tuple(dataclasses.replace(loss, ramp_epochs=config["ramps"] * loss.ramp_epochs) for loss in losses)
-    training = dataclasses.replace(config["training"], losses=ramped)
+    rate = math.prod(value for one, value in values.items() if not one.scaled) * config["training"].learning_rate
+    training = dataclasses.replace(config["training"], losses=ramped, learning_rate=rate)
     if not (context.out / OUTCOME).is_file():  # written already: interrupted while removing weights
         write_json(context.out / MACHINE, machine.identity(), indent=None)
         select_map = _trained_map(recipe, {**config, "training": training}, context)
@@ -164,9 +175,9 @@ def _train(
     scales.remove_weights(context.out, keep)
 
 
-def _share(context: Context, chosen: str) -> float | None:
-    """The share that a grid has chosen; None where training diverged at every one."""
-    value: float | None = read_json(context.inputs[chosen] / CHOSEN)["share"]
+def _value(context: Context, chosen: str) -> float | None:
+    """The share or rate that a grid has chosen; None where training diverged at every one."""
+    value: float | None = read_json(context.inputs[chosen] / CHOSEN)["value"]
     return value
 
 
@@ -191,7 +202,7 @@ def _trained_map(recipe: Recipe, config: Mapping[str, Any], context: Context) ->
 
 
 def _test(final: str, context: Context) -> None:
-    """Write the best epoch's scores of test, mAP by role, and the influence of every image on mAP."""
+    """Write the best epoch's scores of test, mAP of its parts, and the influence of every image on mAP."""
     if _select_map(context.inputs[final]) is None:
         write_json(context.out / TEST, {"map": None}, indent=None)
         return
@@ -199,10 +210,10 @@ def _test(final: str, context: Context) -> None:
     scores = evaluate.score_folder(context.inputs[final], test)
     np.save(context.out / SCORES, scores)
     np.save(context.out / INFLUENCE, influence(scores, test.targets, test.clusters, label_mask=test.label_mask))
+    train = read_split(context.inputs["data"], "train")
     facts = {
         "map": mean_average_precision(scores, test.targets, test.label_mask),
-        "major": role_map(scores, test.targets, test.of_role("major"), test.label_mask),
-        "minor": role_map(scores, test.targets, test.of_role("minor"), test.label_mask),
+        "parts": part_maps(scores, test, train),
     }
     write_json(context.out / TEST, facts, indent=None)
 

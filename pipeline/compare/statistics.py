@@ -30,7 +30,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Gain:
-    """Mean difference of mAP to another method over the seeds of both, with its 95 % interval."""
+    """Mean difference of mAP to another method over the seeds of both, with its interval."""
 
     value: float
     low: float
@@ -46,12 +46,14 @@ class Measured:
     influences: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def difference(a: Measured, b: Measured, groups: Groups) -> Gain | None:
+def difference(a: Measured, b: Measured, groups: Groups, comparisons: int = 1) -> Gain | None:
     """mAP(a) - mAP(b), paired by seed and by image; None without common seeds.
 
     Two variances are added: that of the mean over seeds for the choice of images, and the variance between seeds over
     their number.  Both contain the effect of the images on single seeds, so it is subtracted once.  The interval is a
     t interval whose degrees of freedom follow Satterthwaite (1946).  With one seed it covers the choice of images only.
+
+    Of several `comparisons`, all intervals together cover 95 % (Bonferroni).
     """
     common = sorted(a.maps.keys() & b.maps.keys())
     if not common:
@@ -65,6 +67,7 @@ def difference(a: Measured, b: Measured, groups: Groups) -> Gain | None:
         single = sum(variance(own, groups).value for own in influences - influences.mean(0))
         total += max(0.0, between - single / (len(common) * (len(common) - 1)))
         uncertainty += between**2 / (len(common) - 1)
-    half = half_width(Variance(total, max(1.0, total**2 / uncertainty) if uncertainty else float("inf")))
+    freedom = max(1.0, total**2 / uncertainty) if uncertainty else float("inf")
+    half = half_width(Variance(total, freedom), 1 - 0.05 / comparisons)
     value = float(gaps.mean())
     return Gain(value, value - half, value + half, len(common))

@@ -13,7 +13,7 @@ from mlkd.core.groups import Groups
 from mlkd.data.prepared import read_split
 from pipeline.compare import runs
 from pipeline.compare.statistics import Gain, Measured, Spread, difference
-from pipeline.recipe.methods import LOGITS, NO_TEACHER, Method
+from pipeline.recipe.methods import CONTROLS, Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.result import read_json
 
@@ -23,15 +23,13 @@ class Row:
     """One method; None where a value is not known."""
 
     method: str
-    share: float | None  # of the gradient, chosen in the grid
-    select_map: dict[str, float | None]  # by share; None where training diverged
+    value: float | None  # share of the gradient or multiple of the learning rate, chosen in the grid
+    select_map: dict[str, float | None]  # by value; None where training diverged
     maps: dict[int, float]  # by seed
     map: Spread | None
-    major: Spread | None
-    minor: Spread | None
-    to_no_teacher: Gain | None
-    to_logits: Gain | None
-    step_ms: float | None  # median epoch, mean over seeds
+    parts: dict[str, Spread | None]  # of the test set, by name
+    gains: dict[str, Gain | None]  # by control
+    minutes: float | None  # of the steps of a training, of the median epoch, mean over seeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +66,17 @@ class _Results:
 
     chosen: Mapping[str, Any]
     measured: Measured = field(default_factory=Measured)
-    roles: list[Mapping[str, float | None]] = field(default_factory=list)
-    step_s: list[float] = field(default_factory=list)
+    parts: list[Mapping[str, float | None]] = field(default_factory=list)
+    minutes: list[float] = field(default_factory=list)
     machines: set[str] = field(default_factory=set)
     diverged: list[int] = field(default_factory=list)
 
 
 def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str]) -> _Results:
-    results, chosen = _Results({"share": None, "select_map": {}}), runs.stage_name("chosen", method)
-    if method.scaled and chosen in finished:
+    results, chosen = _Results({"value": None, "select_map": {}}), runs.stage_name("chosen", method)
+    if method.grid and chosen in finished:
         results.chosen = read_json(folder / chosen / runs.CHOSEN)
-    for seed in range(recipe.compare.seeds):
+    for seed in range(recipe.compare.seeds_of(method)):
         test, final = runs.stage_name("test", method, seed), folder / runs.stage_name("final", method, seed)
         if test not in finished:
             continue
@@ -88,27 +86,24 @@ def _read(recipe: Recipe, method: Method, folder: Path, finished: Collection[str
             continue
         results.measured.maps[seed] = facts["map"]
         results.measured.influences[seed] = np.load(folder / test / runs.INFLUENCE)
-        results.roles.append(facts)
-        results.step_s.append(_step_seconds(recipe, folder, final))
+        results.parts.append(facts["parts"])
+        results.minutes.append(_minutes(final))
         machine = read_json(final / runs.MACHINE)
         results.machines.add(", ".join([f"{machine['cores']} cores of {machine['cpu']}", *machine["gpus"]]))
     return results
 
 
-def _step_seconds(recipe: Recipe, folder: Path, final: Path) -> float:
-    training = recipe.student.training
-    images = read_json(folder / "data" / "about.json")["counts"]["train"]
+def _minutes(final: Path) -> float:
     seconds = [float(epoch["seconds"]) for epoch in read_json(final / "history.json")]
-    steps = max(1, int(images) // (training.batch_size * training.accumulate))
-    return float(np.median(seconds)) / steps
+    return float(np.median(seconds)) * len(seconds) / 60
 
 
 def _missing(recipe: Recipe, method: Method, results: Mapping[str, _Results]) -> list[str]:
-    own, seeds = results[method.name], recipe.compare.seeds
+    own, seeds = results[method.name], recipe.compare.seeds_of(method)
     texts = []
-    if method.scaled and own.chosen["share"] is None:
+    if method.grid and own.chosen["value"] is None:
         if own.chosen["select_map"]:
-            return [f"{method.name}: diverged at every share"]
+            return [f"{method.name}: diverged at every value"]
         texts.append(f"{method.name}: grid not finished")
     if absent := seeds - len(own.measured.maps) - len(own.diverged):
         texts.append(f"{method.name}: {absent} of {seeds} seeds not run")
@@ -120,19 +115,17 @@ def _missing(recipe: Recipe, method: Method, results: Mapping[str, _Results]) ->
 def _row(name: str, results: Mapping[str, _Results], groups: Groups) -> Row:
     own = results[name]
     gains = {
-        other: difference(own.measured, results[other].measured, groups)
-        for other in (NO_TEACHER, LOGITS)
+        other: difference(own.measured, results[other].measured, groups, comparisons=len(results) - 1)
+        for other in CONTROLS
         if other in results and other != name
     }
     return Row(
         method=name,
-        share=own.chosen["share"],
+        value=own.chosen["value"],
         select_map=dict(own.chosen["select_map"]),
         maps=own.measured.maps,
         map=Spread.of(own.measured.maps.values()),
-        major=Spread.of([facts["major"] for facts in own.roles]),
-        minor=Spread.of([facts["minor"] for facts in own.roles]),
-        to_no_teacher=gains.get(NO_TEACHER),
-        to_logits=gains.get(LOGITS),
-        step_ms=1e3 * float(np.mean(own.step_s)) if own.step_s else None,
+        parts={part: Spread.of([facts[part] for facts in own.parts]) for part in own.parts[0]} if own.parts else {},
+        gains=gains,
+        minutes=float(np.mean(own.minutes)) if own.minutes else None,
     )

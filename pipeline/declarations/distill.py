@@ -73,6 +73,7 @@ def teacher_outputs(recipe: Recipe) -> Stage:
             "views": recipe.views,
             "seed": recipe.seed,
             "stage_maps_for": maps if "features" in training.needs else None,
+            **({"label_maps": True} if "label_maps" in training.needs else {}),
             **teachers.ready(recipe),
         },
         version=5,  # as many stage maps as any student of the search needs

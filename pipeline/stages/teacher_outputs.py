@@ -20,6 +20,7 @@ def run(recipe: Recipe, context: Context) -> None:
     """Record the outputs of all teachers; measure pretrained ones on select first."""
     if recipe.ready_teachers and ranks.is_first():
         teachers.measure(recipe, context.inputs, context.out)
+    needs = recipe.student.training.needs
     data, shared = context.inputs["data"], isinstance(recipe.data, Shards)
     record(
         teachers.teachers(recipe, context.inputs),
@@ -27,17 +28,14 @@ def run(recipe: Recipe, context: Context) -> None:
         recipe.views,
         context.out,
         seed=recipe.seed,
-        maps=_count_maps(recipe) if _needs_maps(recipe) else 0,
+        maps=_count_maps(recipe) if "features" in needs else 0,
+        label_maps="label_maps" in needs,
         frozen_groups=recipe.teacher.training.frozen_groups if recipe.teacher else 0,
         features=features_folder(context),
         rank=ranks.number() if shared else 0,
         ranks=ranks.count() if shared else 1,
         progress=context.progress,
     )
-
-
-def _needs_maps(recipe: Recipe) -> bool:
-    return "features" in recipe.student.training.needs
 
 
 def _count_maps(recipe: Recipe) -> int:

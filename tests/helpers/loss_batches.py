@@ -12,6 +12,7 @@ from mlkd.models.outputs import Outputs
 
 IMAGES, LABELS = 8, 6
 MAPS = ((3, 5, 4), (4, 2, 3))  # channels, height, width; shallow first
+PARTS = "embeddings", "pooled", "features", "label_maps"
 LOSSES: list[Loss] = [kind() for kind in get_args(Loss)]
 # Yang et al. 2023 at their batch size of 64: their total divided by 64
 L2D: tuple[Loss, ...] = (Bce(), LabelKL(weight=10 / 64), ClassAware(weight=100.0), InstanceAware(weight=1000.0))
@@ -43,7 +44,8 @@ def _outputs(seed: int, embedding: int, pooled: int, dtype: torch.dtype) -> Outp
     def draw(*shape: int) -> Tensor:
         return torch.randn(IMAGES, *shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
 
-    return Outputs(draw(LABELS), draw(LABELS, embedding), draw(pooled), tuple(draw(*shape) for shape in MAPS))
+    maps = tuple(draw(*shape) for shape in MAPS)
+    return Outputs(draw(LABELS), draw(LABELS, embedding), draw(pooled), maps, draw(LABELS, 3, 2))
 
 
 def changed(given: Outputs, change: Callable[[Tensor], Tensor], parts: tuple[str, ...] = ()) -> Outputs:
@@ -53,7 +55,7 @@ def changed(given: Outputs, change: Callable[[Tensor], Tensor], parts: tuple[str
         return change(values.detach()).clone().requires_grad_()
 
     found = {}
-    for part in parts or ("logits", "embeddings", "pooled", "features"):
+    for part in parts or ("logits", *PARTS):
         values = getattr(given, part)
         found[part] = tuple(map(leaf, values)) if part == "features" else leaf(values)
     return replace(given, **found)
@@ -61,7 +63,7 @@ def changed(given: Outputs, change: Callable[[Tensor], Tensor], parts: tuple[str
 
 def read_by(loss: Loss, given: Outputs) -> tuple[Tensor, ...]:
     """The tensors a loss looks at, by its `needs`; the logits where it names none of the others."""
-    for part in ("embeddings", "pooled", "features"):
+    for part in PARTS:
         if part in loss.needs:
             values = getattr(given, part)
             return values if part == "features" else (values,)
@@ -70,7 +72,7 @@ def read_by(loss: Loss, given: Outputs) -> tuple[Tensor, ...]:
 
 def with_read(loss: Loss, given: Outputs, values: tuple[Tensor, ...]) -> Outputs:
     """The outputs with the tensors that `read_by` gives replaced."""
-    for part in ("embeddings", "pooled", "features"):
+    for part in PARTS:
         if part in loss.needs:
             return replace(given, **{part: values if part == "features" else values[0]})
     return replace(given, logits=values[0])
@@ -81,5 +83,6 @@ def gradients(value: Tensor, of: Outputs) -> list[Tensor]:
     assert of.embeddings is not None
     assert of.pooled is not None
     assert of.features is not None
-    leaves = [of.logits, of.embeddings, of.pooled, *of.features]
+    assert of.label_maps is not None
+    leaves = [of.logits, of.embeddings, of.pooled, *of.features, of.label_maps]
     return [g for g in torch.autograd.grad(value, leaves, allow_unused=True) if g is not None]

@@ -30,3 +30,8 @@ class LabelAttentionHead(nn.Module):
         embeddings = attention @ projected
         logits = (embeddings * self.label_weight).sum(-1) + self.label_bias
         return Outputs(logits=logits, embeddings=embeddings)
+
+    def label_maps(self, tokens: Float[Tensor, "B N C"]) -> Float[Tensor, "B L N"]:
+        """The logits if all attention were on one position; the logits of `forward` are their means."""
+        projected = self.project_tokens(tokens).relu()
+        return nn.functional.linear(projected, self.label_weight, self.label_bias).transpose(1, 2)

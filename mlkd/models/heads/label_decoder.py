@@ -49,6 +49,15 @@ class LabelDecoderHead(nn.Module):
         logits = (dropped * self.label_weight).sum(-1) + self.label_bias
         return Outputs(logits=logits, embeddings=embeddings)
 
+    def label_maps(self, tokens: Float[Tensor, "B N C"]) -> Float[Tensor, "B L N"]:
+        """The logits if all attention of all heads were on one position, without dropout."""
+        queries = self.query_norm(self.queries)
+        memory = self.project_tokens(tokens).relu()
+        values = self.project_out(self.project_value(memory)).flatten(0, 1)[:, None]
+        embeddings = self._embed(queries, values.expand(-1, len(queries), -1), noise=0.0)
+        logits: Tensor = (embeddings * self.label_weight).sum(-1) + self.label_bias
+        return logits.view(*tokens.shape[:2], -1).transpose(1, 2)
+
     def _embed(
         self, queries: Float[Tensor, "L D"], attended: Float[Tensor, "B L D"], *, noise: float
     ) -> Float[Tensor, "B L D"]:

@@ -26,3 +26,7 @@ class PooledHead(nn.Module):
         # without the embeddings, so that no (B, L, C) is computed where only logits are used
         logits = nn.functional.linear(pooled, self.label_weight, self.label_bias)
         return Outputs(logits=logits, embeddings=pooled[:, None] * self.label_weight)
+
+    def label_maps(self, tokens: Float[Tensor, "B N C"]) -> Float[Tensor, "B L N"]:
+        """The logits of each position on its own; the logits of `forward` are their mean."""
+        return nn.functional.linear(tokens, self.label_weight, self.label_bias).transpose(1, 2)

@@ -1,10 +1,11 @@
 """Values against plain loops in float64, and the published total."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mlkd import losses
 from mlkd.models.outputs import Outputs
@@ -22,10 +23,15 @@ class Net:
     embeddings: np.ndarray
     pooled: np.ndarray
     features: tuple[np.ndarray, ...]
+    label_maps: np.ndarray
 
     def outputs(self) -> Outputs:
         features = tuple(torch.from_numpy(maps) for maps in self.features)
-        return Outputs(*(torch.from_numpy(a) for a in (self.logits, self.embeddings, self.pooled)), features)
+        return Outputs(
+            *(torch.from_numpy(a) for a in (self.logits, self.embeddings, self.pooled)),
+            features,
+            torch.from_numpy(self.label_maps),
+        )
 
 
 def net(images: int, labels: int, embedding: int, pooled: int, rng: np.random.Generator) -> Net:
@@ -34,6 +40,7 @@ def net(images: int, labels: int, embedding: int, pooled: int, rng: np.random.Ge
         rng.normal(size=(images, labels, embedding)),
         rng.normal(size=(images, pooled)),
         tuple(rng.normal(size=(images, *shape)) for shape in MAPS),
+        rng.normal(size=(images, labels, 3, 4)),
     )
 
 
@@ -49,6 +56,25 @@ def value(loss: losses.Loss, s: Net, t: Net, y: np.ndarray, label_mask: np.ndarr
     return loss(s.outputs(), t.outputs(), torch.from_numpy(y), mask).item()
 
 
+def positions(s: Net, t: Net) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The logits of both at each position."""
+    size = s.label_maps.shape[2:]
+    return [(s.label_maps[:, :, row, column], t.label_maps[:, :, row, column]) for row, column in np.ndindex(size)]
+
+
+@pytest.mark.parametrize("size", [(7, 6), (3, 4), (5, 5)])
+def test_label_maps_of_the_teacher_are_resized_as_images_are(size: tuple[int, int]) -> None:
+    """Pillow's bilinear filter, which averages where it reduces."""
+    s, t, y, _ = batch(2, 3)
+    larger = np.random.default_rng(5).normal(size=(2, 3, *size)).astype(np.float32)
+    resized = [
+        np.asarray(Image.fromarray(one).resize((4, 3), Image.Resampling.BILINEAR)) for one in larger.reshape(-1, *size)
+    ]
+    resized_maps = np.reshape(resized, (2, 3, 3, 4)).astype(float)
+    got = value(losses.LabelMapKL(), s, replace(t, label_maps=larger), y)
+    assert got == pytest.approx(value(losses.LabelMapKL(), s, replace(t, label_maps=resized_maps), y), rel=1e-5)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_values_equal_the_plain_loops(seed: int) -> None:
     s, t, y, label_mask = batch(9, 7, seed)
@@ -61,6 +87,8 @@ def test_values_equal_the_plain_loops(seed: int) -> None:
             reference.asymmetric(s.logits, y, None, 2.5, 0, 0),
         ),
         (losses.LabelKL(temperature=2.0), reference.label_kl(s.logits, t.logits, 2.0)),
+        (losses.LabelMapKL(), np.mean([reference.label_kl(*at) for at in positions(s, t)])),
+        (losses.LabelMapKL(temperature=3.0), np.mean([reference.label_kl(*at, 3.0) for at in positions(s, t)])),
         (losses.Mse(), reference.mse(s.logits, t.logits)),
         (losses.Mse(on="scores"), reference.mse(s.logits, t.logits, "scores")),
         (losses.Kd(), reference.kd(s.logits, t.logits)),

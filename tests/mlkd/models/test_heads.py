@@ -60,6 +60,15 @@ def test_images_are_independent_and_positions_have_no_order(config: Any) -> None
 
 
 @every_head
+def test_label_maps_are_the_logits_of_each_position_on_its_own(config: Any) -> None:
+    head, given = built(config), tokens()
+    maps = head.label_maps(given)
+    assert maps.shape == (BATCH, LABELS, POSITIONS)
+    for position in range(POSITIONS):
+        torch.testing.assert_close(maps[:, :, position], head(given[:, position : position + 1]).logits)
+
+
+@every_head
 def test_logits_and_embeddings_have_a_gradient_to_the_backbone(config: Any) -> None:
     head = built(config)
     for name in ("logits", "embeddings"):

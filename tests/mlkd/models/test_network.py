@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from mlkd.models import frozen
+from mlkd.models.backbone import grid
 from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder, Pooled
 from mlkd.models.network import TaggerNet
@@ -125,6 +126,31 @@ def test_pooled_features_are_the_mean_over_positions(backbone: str) -> None:
         "vit_tiny_patch16_224": lambda: last[:, 1:].mean(1),  # the first is the class token
     }
     torch.testing.assert_close(got, wanted[backbone]())
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+def test_label_maps_have_the_positions_of_the_last_map(backbone: str) -> None:
+    tagger = pooled(backbone)
+    seen: list[torch.Tensor] = []
+    with tagger.backbone.register_forward_hook(lambda *called: seen.append(called[-1])), torch.no_grad():
+        plain, asked = tagger(images(2, 64)), tagger(images(2, 64), label_maps=True)
+        last = seen[1]
+        rows = {  # (B, H, W, C)
+            "resnet18": lambda: last.permute(0, 2, 3, 1),
+            "swin_tiny_patch4_window7_224": lambda: last,
+            "vit_tiny_patch16_224": lambda: last[:, 1:].unflatten(1, (4, 4)),  # the first is the class token
+        }
+        expected = nn.functional.linear(rows[backbone](), tagger.head.label_weight, tagger.head.label_bias)
+    assert plain.label_maps is None
+    assert torch.equal(plain.logits, asked.logits)
+    torch.testing.assert_close(asked.label_maps, expected.permute(0, 3, 1, 2))
+
+
+def test_label_maps_of_positions_in_no_square_are_refused() -> None:
+    tagger = pooled("vit_tiny_patch16_224")
+    with pytest.raises(ValueError, match="label maps: expected a square of positions, got 6; choose another backbone"):
+        grid(torch.zeros(1, 7, 8), tagger.backbone)  # with the class token
+    assert grid(torch.zeros(1, 8, 2, 3), nn.Identity()) == (2, 3)
 
 
 def test_stage_shapes_do_not_change_modes_and_statistics() -> None:

@@ -12,7 +12,7 @@ import torch
 from mlkd.core.labels import Labels
 from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
-from mlkd.losses import Bce, ClassAware, LabelKL
+from mlkd.losses import Bce, ClassAware, LabelKL, LabelMapKL
 from mlkd.losses.rkd import Rkd
 from mlkd.models import checkpoint
 from mlkd.models.outputs import Outputs
@@ -185,6 +185,8 @@ def test_a_loss_that_needs_a_missing_output_is_named(prepared: Path, outputs: Pa
         logits_alone.require((Bce(), ClassAware()))
     with pytest.raises(ValueError, match="loss rkd: expected pooled features, got none"):
         logits_alone.require((Bce(), Rkd()))
+    with pytest.raises(ValueError, match=r"loss label_map_kl: expected label maps, got none; .* in the student's"):
+        stored.require((Bce(), LabelMapKL()))
 
 
 def test_outputs_that_are_nan_are_refused_with_the_image(prepared: Path, tmp_path: Path) -> None:
@@ -208,6 +210,27 @@ def test_the_deepest_stage_maps_are_stored_for_losses_that_compare_them(
     assert len(taught.features) == 2
     for got, wanted in zip(taught.features, expected[-2:], strict=True):
         torch.testing.assert_close(got, wanted, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_label_maps_are_stored_for_losses_that_compare_them(
+    teacher: CheckpointTeacher, prepared: Path, tmp_path: Path, ensemble: bool
+) -> None:
+    """Those of the first teacher, in the order of the labels of the data."""
+    (tmp_path / "out").mkdir()
+    other = CheckpointTeacher(path=taggers.save(tmp_path / "other", LABELS, seed=4))
+    record([teacher, other][: 1 + ensemble], prepared, VIEWS, tmp_path / "out", seed=0, label_maps=True)
+    split = read_split(prepared, "train")
+    rows = np.array([3, 0, 7])
+    stored = TeacherOutputs.read(tmp_path / "out", split)
+    stored.require((LabelMapKL(),))
+    pixels = split.pixels(32)
+    images = torch.stack([VIEWS.apply(pixels[row], seed=0, row=int(row), view=1) for row in rows])
+    with torch.no_grad():
+        expected = checkpoint.load_model(teacher.folder)(images, label_maps=True).label_maps
+    names = list(checkpoint.load_labels(teacher.folder).names)
+    columns = [names.index(name) for name in split.labels.names]
+    torch.testing.assert_close(stored.batch(rows, 1).label_maps, expected[:, columns], rtol=2e-3, atol=2e-3)
 
 
 def test_stage_maps_that_are_too_large_are_left_out(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mlkd.losses import Bce, Loss, ReviewKD
+from mlkd.losses import Bce, LabelMapKL, Loss, ReviewKD
 from mlkd.models import frozen
 from mlkd.models.config import Model
 from mlkd.models.heads import Pooled
@@ -55,6 +55,12 @@ def test_a_truncated_student_is_compared_from_its_deepest_map_on(teacher: Tagger
     student = DistillationModule(tagger, Training(epochs=1, learning_rate=1e-3, losses=(ReviewKD(),)), goals)
     outputs = student(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
     assert [tuple(stage.shape[1:]) for stage in outputs.features] == list(goals[-3:])
+
+
+@pytest.mark.parametrize("losses", [(Bce(),), (Bce(), LabelMapKL())], ids=["bce", "label_map_kl"])
+def test_label_maps_are_computed_only_for_a_loss_on_them(teacher: TaggerNet, losses: tuple[Loss, ...]) -> None:
+    outputs = module(teacher, 0, *losses)(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
+    assert (outputs.label_maps is not None) == (len(losses) == 2)
 
 
 def test_a_loss_without_weight_has_no_adapter(teacher: TaggerNet) -> None:

@@ -19,7 +19,8 @@ compare:
   seeds: 2
   epochs: 2
   methods:
-    - {{name: none}}
+    - {{name: none, rates: [0.5, 1]}}
+    - {{name: none_long, base: none, length: 1.5, seeds: 1}}
     - {{name: mld, scaled: [{{kind: label_kl}}], shares: [0.5, 1, 100]}}
     - {{name: mld_mse, base: mld, scaled: [{{kind: mse, weight: 0.1}}], shares: [0.5, 2]}}
 """

@@ -67,7 +67,7 @@ def diverged(protocol: Recipe, taught: Path, tmp_path_factory: pytest.TempPathFa
 
 def test_a_diverged_share_is_not_chosen(diverged: Diverged) -> None:
     chosen = json.loads((diverged[0] / "compare/chosen/mld/chosen.json").read_text())
-    assert chosen == {"share": 0.5, "select_map": {"0.5": 0.25, "1": 0.25, "100": None}}
+    assert chosen == {"value": 0.5, "select_map": {"0.5": 0.25, "1": 0.25, "100": None}}
 
 
 def test_a_method_that_diverges_at_every_share_is_not_trained_further(diverged: Diverged) -> None:
@@ -75,12 +75,12 @@ def test_a_method_that_diverges_at_every_share_is_not_trained_further(diverged: 
     grid = [f"mse-x{share}-seed0" for share in ("0.1", "1", "10")]
     assert [name for name in trained if name.startswith("mse")] == grid
     chosen = json.loads((folder / "compare/chosen/mse/chosen.json").read_text())
-    assert chosen == {"share": None, "select_map": {"0.1": None, "1": None, "10": None}}
+    assert chosen == {"value": None, "select_map": {"0.1": None, "1": None, "10": None}}
     for seed in (0, 1):
         assert json.loads((folder / f"compare/final/mse-seed{seed}/outcome.json").read_text()) == {"select_map": None}
         assert json.loads((folder / f"compare/test/mse-seed{seed}/test.json").read_text()) == {"map": None}
     row = table.rows[1]
-    assert (row.method, row.share, row.maps, row.map, row.to_no_teacher) == ("mse", None, {}, None, None)
+    assert (row.method, row.value, row.maps, row.map, row.gains["none"]) == ("mse", None, {}, None, None)
     assert row.select_map == chosen["select_map"]
 
 
@@ -88,15 +88,15 @@ def test_a_diverged_training_is_named_and_not_counted(diverged: Diverged) -> Non
     folder, table, trained = diverged
     assert trained[-2:] == ["bce-x1-seed1", "label_kl-x0.5-seed1"]
     assert json.loads((folder / "compare/test/mld-seed1/test.json").read_text()) == {"map": None}
-    assert table.missing == ("mse: diverged at every share", "mld: training diverged with seed 1")
+    assert table.missing == ("mse: diverged at every value", "mld: training diverged with seed 1")
     none, _, mld = table.rows
-    assert (list(none.maps), list(mld.maps), mld.share) == ([0, 1], [0], 0.5)
+    assert (list(none.maps), list(mld.maps), mld.value) == ([0, 1], [0], 0.5)
     assert none.map is not None
     assert mld.map is not None
     assert mld.map.mean == mld.maps[0] == none.maps[0]  # the stand-in saves one model per seed
     assert mld.map.sd is None
-    assert mld.to_no_teacher is not None
-    assert (mld.to_no_teacher.value, mld.to_no_teacher.seeds) == (0.0, 1)
+    assert mld.gains["none"] is not None
+    assert (mld.gains["none"].value, mld.gains["none"].seeds) == (0.0, 1)
 
 
 def test_the_page_names_what_diverged(diverged: Diverged) -> None:
@@ -109,7 +109,7 @@ def test_the_page_names_what_diverged(diverged: Diverged) -> None:
     for text in table.missing:
         assert f"<li>{text}</li>" in pages[".html"]
         assert f"- {text}\n" in pages[".md"]
-    assert "| mse |  | 0 | – | – | – | – | – | – |" in pages[".md"]
+    assert "| mse |  | 0 | – | – | – | – | – |" in pages[".md"]
     assert "| mld | 0.5 | 1 |" in pages[".md"]
     assert "| 0.1: diverged, 1: diverged, 10: diverged |" in pages[".md"]
     assert "0.5: 25.0, 1: 25.0, 100: diverged" in pages[".html"]

@@ -10,7 +10,7 @@ import pytest
 
 from mlkd.core.files import sha256_of
 from mlkd.core.progress import silent
-from mlkd.losses import Bce, LabelKL, Rkd
+from mlkd.losses import Bce, LabelKL, LabelMapKL, Rkd
 from mlkd.models.weights import FileWeights
 from mlkd.teachers import CheckpointTeacher, OnnxTeacher
 from mlkd.training.config import Training
@@ -26,8 +26,10 @@ MLD = Method(name="mld", scaled=(LabelKL(),))
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Recipe:
-    """With a teacher to train and the default methods; without data."""
-    return load_recipe(str(drawings.write_recipe(tmp_path / "drawn", tmp_path)))
+    """With a teacher to train, label maps of it and the default methods; without data."""
+    drawn = load_recipe(str(drawings.write_recipe(tmp_path / "drawn", tmp_path)))
+    training = replace(drawn.student.training, losses=(*drawn.student.training.losses, LabelMapKL()))
+    return replace(drawn, student=replace(drawn.student, training=training))
 
 
 def trained(recipe: Recipe, folder: Path) -> list[Stage]:
@@ -38,8 +40,8 @@ def trained(recipe: Recipe, folder: Path) -> list[Stage]:
 
 def test_every_method_is_in_the_protocol_by_default() -> None:
     assert [method.name for method in Compare().methods] == [
-        "none", "mse", "partial_softmax", "rkd", "pkt", "reviewkd", "kd", "mld", "mld_cd", "mld_id", "l2d",
-        "mld_reviewkd",
+        "none", "none_long", "mse", "partial_softmax", "rkd", "pkt", "reviewkd", "kd", "mld", "mld_long", "mld_cd",
+        "mld_id", "l2d", "mld_reviewkd", "label_maps", "mld_label_maps",
     ]  # fmt: skip
     for method in METHODS:
         assert method.losses(2.0)[0] == Bce()
@@ -73,7 +75,7 @@ def test_the_shares_of_both_grids_are_trained_with(
     monkeypatch.setattr(runs, "features_folder", lambda context: tmp_path)
     stages = {stage.name: stage for stage in runs.pipeline(recipe, tmp_path).stages}
     for name, share, ratio in (("mld", 3.0, 2.0), ("l2d", 1.0, 50.0)):
-        for stage, facts in (("chosen", {"share": share}), ("scale", {"ratio": ratio})):
+        for stage, facts in (("chosen", {"value": share}), ("scale", {"ratio": ratio})):
             (tmp_path / f"compare/{stage}/{name}").mkdir(parents=True)
             (tmp_path / f"compare/{stage}/{name}/{stage}.json").write_text(json.dumps(facts))
     for number, name in enumerate(("compare/grid/l2d-0.1", "compare/final/l2d-seed0")):
@@ -97,7 +99,7 @@ def test_only_losses_on_stage_maps_read_the_teacher(recipe: Recipe, tmp_path: Pa
     reads = {stage.name: stage.reads for stage in runs.pipeline(recipe, tmp_path).stages}
     assert "teacher" in reads["compare/grid/reviewkd-1"]
     assert reads["compare/grid/kd-1"] == ("data", "teacher_outputs", "compare/scale/kd")
-    assert reads["compare/final/none-seed4"] == ("data", "teacher_outputs")
+    assert reads["compare/final/none-seed4"] == ("data", "teacher_outputs", "compare/chosen/none")
 
 
 def test_every_training_has_a_schedule_for_its_own_epochs(recipe: Recipe, tmp_path: Path) -> None:
@@ -113,7 +115,7 @@ def test_identity_of_every_training_includes_a_file_of_initial_weights(recipe: R
     file.write_bytes(b"weights")
     model = replace(recipe.student.model, weights=FileWeights(path=file))
     given = trained(replace(recipe, student=replace(recipe.student, model=model)), tmp_path)
-    assert [stage.outside() for stage in given] == [{"weights_file": sha256_of(file)}] * (11 * 5 + 12 * 5)
+    assert [stage.outside() for stage in given] == [{"weights_file": sha256_of(file)}] * (14 * 5 + 7 * 5 + 9 * 3)
     assert {str(stage.outside()) for stage in trained(recipe, tmp_path)} == {"{}"}
 
 
@@ -154,16 +156,23 @@ def test_methods_that_need_more_than_the_teachers_give_are_refused(recipe: Recip
     message = (
         r"^methods: expected losses on logits only, as ONNX teachers give nothing else, got rkd \(rkd\), pkt \(pkt\), "
         r"reviewkd \(reviewkd\), mld_cd \(class_aware\), mld_id \(instance_aware\), "
-        r"l2d \(class_aware, instance_aware\), mld_reviewkd \(reviewkd\); select others with --methods"
+        r"l2d \(class_aware, instance_aware\), mld_reviewkd \(reviewkd\), label_maps \(label_map_kl\), "
+        r"mld_label_maps \(label_map_kl\); select others with --methods"
     )
     with pytest.raises(ValueError, match=message):
         run.compare(onnx, tmp_path / "run", lambda _: silent)
     assert not (tmp_path / "run").exists()
+    without = replace(recipe, student=replace(recipe.student, training=training))
+    unrecorded = r"a loss on label maps, for which they are recorded, got none for label_maps, mld_label_maps; add"
+    with pytest.raises(ValueError, match=unrecorded):
+        run._methods(without, None)
+    assert run._methods(without, ["none", "reviewkd"])
     chosen = run._methods(onnx, ["none", "mse", "partial_softmax", "kd", "mld"])
     assert len(chosen) == 5
     off = Method(name="off", scaled=(replace(Rkd(), weight=0.0),))
     assert run._methods(replace(onnx, compare=Compare(methods=(off,))), None) == [off]
-    both = replace(onnx, ready_teachers=(*onnx.ready_teachers, CheckpointTeacher(path=tmp_path / "model")))
+    more = (*onnx.ready_teachers, CheckpointTeacher(path=tmp_path / "model"))
+    both = replace(onnx, ready_teachers=more, student=recipe.student)
     assert len(run._methods(both, None)) == len(run._methods(recipe, None)) == len(METHODS)
 
 
@@ -182,6 +191,10 @@ def test_methods_that_need_more_than_the_teachers_give_are_refused(recipe: Recip
             partial(Compare, methods=(MLD, Method(name="a", base="mld", scaled=MLD.scaled))),
             "a: expected each kind of loss once",
         ),
+        (partial(Method, name="a", scaled=(Rkd(),), rates=(1.0,)), "a: expected shares and no rates for scaled losses"),
+        (partial(Method, name="a", length=0.0), "length: expected different numbers above 0"),
+        (partial(Method, name="a", seeds=0), "seeds: expected at least 1, got 0"),
+        (partial(Compare, wider={"mdl": (3.0,)}), "compare.wider: expected names of methods with a grid, got mdl"),
         (partial(Method, name="a", scaled=(Bce(),)), r"method a: expected at least one loss and each kind once"),
     ],
 )

@@ -81,6 +81,5 @@ def test_methods_with_a_single_seed_are_not_judged() -> None:
 
 def row_of(method: str, gain: Gain) -> Row:
     return Row(
-        method=method, share=None, select_map={}, maps={}, map=None, major=None, minor=None,
-        to_no_teacher=gain, to_logits=None, step_ms=None,
+        method=method, value=None, select_map={}, maps={}, map=None, parts={}, gains={"none": gain}, minutes=None,
     )  # fmt: skip
