@@ -9,6 +9,7 @@ from mlkd.losses.label_kl import LabelKL
 from mlkd.losses.label_map_kl import LabelMapKL
 from mlkd.losses.mse import Mse
 from mlkd.losses.partial_softmax import PartialSoftmax
+from mlkd.losses.pca_maps import PcaMaps
 from mlkd.losses.pkt import Pkt
 from mlkd.losses.reviewkd import ReviewKD
 from mlkd.losses.rkd import Rkd
@@ -24,6 +25,7 @@ Loss = (
     | PartialSoftmax
     | Rkd
     | Pkt
+    | PcaMaps
     | ReviewKD
     | Kd
 )
@@ -39,6 +41,7 @@ __all__ = [
     "Loss",
     "Mse",
     "PartialSoftmax",
+    "PcaMaps",
     "Pkt",
     "ReviewKD",
     "Rkd",

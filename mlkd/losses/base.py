@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float
     from torch import Tensor
 
-Need = Literal["teacher", "embeddings", "pooled", "features", "label_maps"]
+Need = Literal["teacher", "embeddings", "pooled", "features", "label_maps", "last_map"]
 Shape = tuple[int, int, int]  # channels, height, width of a stage map
 CONFIDENT = 0.8  # a teacher's score from which an unknown decision counts as positive
 

@@ -50,21 +50,31 @@ class TaggerNet(nn.Module):
         self.register_buffer("std", torch.tensor(std) * 255)
         self.backbone = backbone
         self.memory_format = memory_format(name)
-        self.head = head.build(channels(backbone, name, image_px), labels)
+        self.channels = channels(backbone, name, image_px)  # of what the head reads
+        self.head = head.build(self.channels, labels)
 
-    def forward(self, images: UInt8[Tensor, "B H W 3"], *, features: bool = False, label_maps: bool = False) -> Outputs:
+    def forward(
+        self,
+        images: UInt8[Tensor, "B H W 3"],
+        *,
+        features: bool = False,
+        label_maps: bool = False,
+        last_map: bool = False,
+    ) -> Outputs:
         """Compute logits, embeddings and pooled features.
 
         Args:
             images: RGB values in 0..255.
             features: Whether to return the last stage maps too, at most four.
             label_maps: Whether to return the logits of each position too.
+            last_map: Whether to return what the head reads too.
 
         Raises:
-            ValueError: `features` is set and the backbone has no stage maps, or `label_maps` and its positions are no
-                rectangle.
+            ValueError: `features` is set and the backbone has no stage maps, or one of the others and its positions are
+                no rectangle.
         """
-        return self.outputs(self.backbone, self.normalise(images), features=features, label_maps=label_maps)
+        wanted = {"features": features, "label_maps": label_maps, "last_map": last_map}
+        return self.outputs(self.backbone, self.normalise(images), **wanted)
 
     def normalise(self, images: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
         """Return the images as the backbone reads them."""
@@ -80,19 +90,17 @@ class TaggerNet(nn.Module):
         *,
         features: bool = False,
         label_maps: bool = False,
+        last_map: bool = False,
     ) -> Outputs:
         """Compute what `forward` does from the inputs of the backbone, or of a part of it that ends alike."""
         last, maps = self._with_stage_maps(backbone, inputs) if features else (backbone(inputs), None)
         positions = tokens(last, backbone)
         outputs: Outputs = self.head(positions)
-        of_labels = self._label_maps(positions, *grid(last, backbone)) if label_maps else None
-        return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps, of_labels)
-
-    def _label_maps(self, positions: Float[Tensor, "B N C"], height: int, width: int) -> Float[Tensor, "B L H W"]:
-        """The logits of each position on its own."""
+        size = grid(last, backbone) if label_maps or last_map else (0, 0)
         head: Any = self.head
-        maps: Tensor = head.label_maps(positions)
-        return maps.reshape(*maps.shape[:2], height, width)
+        of_labels = head.label_maps(positions).unflatten(2, size) if label_maps else None
+        of_backbone = positions.transpose(1, 2).unflatten(2, size) if last_map else None  # type: ignore[no-untyped-call]
+        return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps, of_labels, of_backbone)
 
     def stage_shapes(self, *, trainable: bool = False) -> tuple[tuple[int, int, int], ...]:
         """(C, H, W) of the stage maps, shallow first.

@@ -20,13 +20,14 @@ class Outputs:
     pooled: Float[Tensor, "B F"] | None = None  # mean over positions of the last map of the backbone
     features: tuple[Float[Tensor, "B C H W"], ...] | None = None  # stage maps, shallow first, only where requested
     label_maps: Float[Tensor, "B L H W"] | None = None  # logits of each position on its own, only where requested
+    last_map: Float[Tensor, "B C H W"] | None = None  # what the head reads, only where requested
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Outputs:
         """A copy with `change` applied to each tensor."""
-        single = self.embeddings, self.pooled, self.label_maps
-        embeddings, pooled, label_maps = (None if part is None else change(part) for part in single)
         features = None if self.features is None else tuple(change(stage) for stage in self.features)
-        return Outputs(change(self.logits), embeddings, pooled, features, label_maps)
+        single = self.embeddings, self.pooled, self.label_maps, self.last_map
+        embeddings, pooled, *maps = (None if part is None else change(part) for part in single)
+        return Outputs(change(self.logits), embeddings, pooled, features, *maps)
 
     def label_embeddings(self, loss: str) -> Float[Tensor, "B L D"]:
         """The label-wise embeddings; raises ValueError that names the `loss` if there are none."""
@@ -42,15 +43,23 @@ class Outputs:
 
     def maps_of_labels(self, loss: str) -> Float[Tensor, "B L H W"]:
         """The label maps; raises ValueError that names the `loss` if there are none."""
-        if self.label_maps is None:
-            raise ValueError(
-                f"loss {loss}: expected label maps, got none; use a teacher trained by this pipeline, and the loss in "
-                "the student's training, for which the outputs of the teacher are recorded"
-            )
-        return self.label_maps
+        return _recorded(self.label_maps, loss, "label maps")
+
+    def map_of_backbone(self, loss: str) -> Float[Tensor, "B C H W"]:
+        """The last map; raises ValueError that names the `loss` if there is none."""
+        return _recorded(self.last_map, loss, "the last map of the backbone")
 
     def stage_maps(self, loss: str) -> tuple[Float[Tensor, "B C H W"], ...]:
         """The stage maps; raises ValueError that names the `loss` if there are none."""
         if self.features is None:
             raise ValueError(f"loss {loss}: expected stage maps, got none; use a teacher trained by this pipeline")
         return self.features
+
+
+def _recorded(maps: Tensor | None, loss: str, name: str) -> Tensor:
+    if maps is None:
+        raise ValueError(
+            f"loss {loss}: expected {name}, got none; use a teacher trained by this pipeline, and the loss in the "
+            "student's training, for which the outputs of the teacher are recorded"
+        )
+    return maps

@@ -14,7 +14,8 @@ ReadyTeacher = CheckpointTeacher | OnnxTeacher
 def load(teachers: Sequence[ReadyTeacher], labels: Labels, *, maps: Collection[Need] = ()) -> Teacher:
     """Load one teacher, or an ensemble of several; the columns of the outputs are the labels of the data.
 
-    Of `maps`, features and label_maps, the outputs have those of the first teacher that was trained by this pipeline.
+    Of `maps`, features, label_maps and last_map, the outputs have those of the first teacher that was trained by this
+    pipeline.
 
     Raises:
         ValueError: A teacher cannot be read or lacks a label.

@@ -87,6 +87,7 @@ class Ensemble:
             pooled=_concatenate([output.pooled for output in outputs]),
             features=next((output.features for output in outputs if output.features), None),
             label_maps=next((output.label_maps for output in outputs if output.label_maps is not None), None),
+            last_map=next((output.last_map for output in outputs if output.last_map is not None), None),
         )
 
 

@@ -33,6 +33,7 @@ class TeacherOutputs:
     first: NDArray[np.int64]  # (V, N) row of the first embedding of an image
     maps: tuple[NDArray[np.float16], ...]  # (V, N, C, H, W), shallow first
     label_maps: NDArray[np.float16] | None  # (V, N, L, H, W)
+    last_map: NDArray[np.float16] | None  # (V, N, K, H, W), K principal components
     views: Views
     seed: int
 
@@ -72,6 +73,9 @@ class TeacherOutputs:
             label_maps=_map_file(folder, "label_maps", np.float16, (*shape, *about["label_maps"]))
             if about.get("label_maps")
             else None,
+            last_map=_map_file(folder, "last_map", np.float16, (*shape[:2], *about["last_map"]))
+            if about.get("last_map")
+            else None,
             views=views,
             seed=about["seed"],
         )
@@ -84,6 +88,7 @@ class TeacherOutputs:
             pooled=None if self.pooled is None else torch.from_numpy(self.pooled[view, indices]).float(),
             features=tuple(torch.from_numpy(stage[view, indices]).float() for stage in self.maps) or None,
             label_maps=None if self.label_maps is None else torch.from_numpy(self.label_maps[view, indices]).float(),
+            last_map=None if self.last_map is None else torch.from_numpy(self.last_map[view, indices]).float(),
         )
 
     def require(self, losses: Sequence[Loss]) -> None:
@@ -96,6 +101,8 @@ class TeacherOutputs:
                 probe.pooled_features(loss.kind)
             if loss.weight and "label_maps" in loss.needs:
                 probe.maps_of_labels(loss.kind)
+            if loss.weight and "last_map" in loss.needs:
+                probe.map_of_backbone(loss.kind)
 
     def _embeddings(self, stored: NDArray[np.float16], indices: NDArray[np.int64], view: int) -> Float[Tensor, "B L D"]:
         labels = self.logits.shape[2]

@@ -49,7 +49,7 @@ class CheckpointTeacher:
     def load(self, labels: Labels | None, *, maps: Collection[Need] = ()) -> LoadedCheckpoint:
         """Load the model, on CUDA where available; without `labels`, its own labels are the columns.
 
-        Its outputs have stage maps (features) and label maps only if `maps` asks for them.
+        Its outputs have stage maps (features), label maps and the last map only if `maps` asks for them.
 
         Raises ValueError for labels that it was not trained for.
         """
@@ -60,7 +60,9 @@ class CheckpointTeacher:
         columns = find_columns(self.path, own.names, labels or own)
         tagger = checkpoint.load_model(self.folder)
         tagger = tagger.to("cuda" if torch.cuda.is_available() else "cpu")
-        return LoadedCheckpoint(tagger, columns, len(own), {kind: kind in maps for kind in ("features", "label_maps")})
+        return LoadedCheckpoint(
+            tagger, columns, len(own), {kind: kind in maps for kind in ("features", "label_maps", "last_map")}
+        )
 
 
 @dataclass(frozen=True)

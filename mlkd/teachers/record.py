@@ -33,6 +33,7 @@ from mlkd.models.outputs import Outputs
 from mlkd.teachers import ReadyTeacher, Teacher, load
 from mlkd.teachers.cache import ABOUT, read_about
 from mlkd.teachers.checkpoint import LoadedCheckpoint
+from mlkd.teachers.projection import IMAGES, Projection, fitted
 from mlkd.teachers.sharded import folders
 
 MAPS_BYTES = 8 << 30  # of the stage maps of all views; above it the teacher runs along with each student
@@ -47,6 +48,7 @@ def record(
     seed: int,
     maps: int = 0,
     label_maps: bool = False,
+    components: int = 0,
     frozen_groups: int = 0,
     features: Path | None = None,
     rank: int = 0,
@@ -56,11 +58,11 @@ def record(
     """Write the outputs of a teacher or an ensemble for all views of the training images; resumes at the last view.
 
     Logits (V, N, L), pooled features (V, N, F) and embeddings (P, D) are stored in float16; embeddings only of the
-    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  The
-    deepest `maps` stage maps (V, N, C, H, W) of the first teacher that has some are stored too, unless all are more
-    than MAPS_BYTES; its label maps (V, N, L, H, W) are stored if `label_maps`.  Where `frozen_groups` of a single
-    teacher stayed frozen, it continues from their features in the folder `features`.  `data` is a prepared set, `out`
-    an existing folder, empty or with some complete views.
+    decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  Of the
+    first teacher that has maps are stored too: the deepest `maps` stage maps (V, N, C, H, W), unless all are more than
+    MAPS_BYTES; its label maps (V, N, L, H, W) if `label_maps`; and so many principal `components` (V, N, K, H, W) of
+    its last map.  Where `frozen_groups` of a single teacher stayed frozen, it continues from their features in the
+    folder `features`.  `data` is a prepared set, `out` an existing folder, empty or with some complete views.
 
     If the images are in shards, each of `ranks` processes writes the outputs of its own shards; then frozen layers run
     in every view.
@@ -74,7 +76,7 @@ def record(
     total = views.count * sum(len(rows) for _, rows in parts)
     if done == total:
         return
-    wanted: dict[Need, bool] = {"features": maps > 0, "label_maps": label_maps}
+    wanted: dict[Need, bool] = {"features": maps > 0, "label_maps": label_maps, "last_map": components > 0}
     teacher = load(teachers, split.labels, maps=[kind for kind, is_wanted in wanted.items() if is_wanted])
     cache: FeatureCache | None = None
     if features and frozen_groups and isinstance(teacher, LoadedCheckpoint):
@@ -83,24 +85,42 @@ def record(
     cuda = torch.cuda.is_available()
     processes = workers(cuda=cuda, ranks=ranks)
     at_once = 64 if cache else scored_at_once(max(teacher.sizes), cuda=cuda)  # maps behind frozen layers are small
+
+    def computed(view: int, batches: Sequence[range]) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
+        if cache and isinstance(teacher, LoadedCheckpoint):
+            return _from_features(teacher, cache, view, batches, progress)
+        images = AugmentedImages(split, teacher.sizes, views, seed, view)
+        return _from_images(teacher, images, images.batches(batches, processes))
+
     with torch.inference_mode():
+        some = in_order(split, at_once)[:: max(1, len(split) // IMAGES)]
+        maps_of_some = (_last_map(outputs) for _, outputs in computed(0, some))
+        projection = fitted(out, maps_of_some, components) if components else None
         for view in range(views.count):
             waiting = {
                 folder: [rows[batch.start : batch.stop] for batch in in_order(rows, at_once)]
                 for folder, rows in parts
                 if read_about(folder).get("done", 0) == view
             }
-            batches = [batch for of_folder in waiting.values() for batch in of_folder]
-            if cache and isinstance(teacher, LoadedCheckpoint):
-                computed = _from_features(teacher, cache, view, batches, progress)
-            else:
-                images = AugmentedImages(split, teacher.sizes, views, seed, view)
-                computed = _from_images(teacher, images, images.batches(batches, processes))
+            outputs = computed(view, [batch for of_folder in waiting.values() for batch in of_folder])
             for folder, of_folder in waiting.items():
                 facts: dict[str, Any] = {"views": asdict(views), "seed": seed, "done": view + 1}
-                for count in _write_view(folder, split, islice(computed, len(of_folder)), facts, maps):
+                written = islice(_projected(outputs, projection), len(of_folder))
+                for count in _write_view(folder, split, written, facts, maps):
                     done += count
                     progress("teacher outputs", done, total)
+
+
+def _last_map(outputs: Outputs) -> Tensor:
+    assert outputs.last_map is not None, "loaded for it"
+    return outputs.last_map
+
+
+def _projected(
+    computed: Iterator[tuple[NDArray[np.int64], Outputs]], projection: Projection | None
+) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
+    for indices, outputs in computed:
+        yield indices, replace(outputs, last_map=projection(_last_map(outputs))) if projection else outputs
 
 
 def _write_view(
@@ -119,6 +139,7 @@ def _write_view(
         facts[name] = None if values is None else values.shape[-1]
     facts["maps"] = [list(values.shape[1:]) for values in outputs.features or ()]
     facts["label_maps"] = None if outputs.label_maps is None else list(outputs.label_maps.shape[2:])
+    facts["last_map"] = None if outputs.last_map is None else list(outputs.last_map.shape[1:])
     write_file(folder / ABOUT, json.dumps(facts, indent=1) + "\n")
 
 
@@ -173,8 +194,9 @@ def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Ou
         files.append("embeddings", _half(outputs.embeddings[mask]))
     if outputs.pooled is not None:
         files.append("pooled", _half(outputs.pooled))
-    if outputs.label_maps is not None:
-        files.append("label_maps", _half(outputs.label_maps))
+    for name, values in (("label_maps", outputs.label_maps), ("last_map", outputs.last_map)):
+        if values is not None:
+            files.append(name, _half(values))
     for stage, values in enumerate(outputs.features or ()):
         files.append(f"map{stage}", _half(values))
 

@@ -83,6 +83,7 @@ class ShardedOutputs:
             pooled=joined([part.pooled for part in parts]),
             features=tuple(stage for stage in maps if stage is not None) or None,
             label_maps=joined([part.label_maps for part in parts]),
+            last_map=joined([part.last_map for part in parts]),
         )
 
     def require(self, losses: Sequence[Loss]) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float16, UInt8
 from torch import Tensor, nn
 
 from mlkd.losses.base import Shape
+from mlkd.losses.pca_maps import PcaMaps
 from mlkd.losses.reviewkd import ReviewKD
 from mlkd.models.frozen import Cut
 from mlkd.models.network import TaggerNet
@@ -30,11 +31,13 @@ class DistillationModule(nn.Module):
         super().__init__()
         self.tagger = tagger
         self._cut = cut
-        self.wanted = {output: output in training.needs for output in ("features", "label_maps")}
+        self.wanted = {output: output in training.needs for output in ("features", "label_maps", "last_map")}
         self.adapters = nn.ModuleDict()
         for loss in training.losses:
             if isinstance(loss, ReviewKD) and loss.weight:
-                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(trainable=True), teacher_shapes)
+                self.adapters["features"] = loss.adapter(tagger.stage_shapes(trainable=True), teacher_shapes)
+            if isinstance(loss, PcaMaps) and loss.weight:
+                self.adapters["last_map"] = loss.adapter(tagger.channels)
 
     def train(self, mode: bool = True) -> DistillationModule:
         super().train(mode)
@@ -51,6 +54,5 @@ class DistillationModule(nn.Module):
             outputs = self.tagger.outputs(self._cut.tail, self._cut.inputs(inputs), **self.wanted)
         else:
             outputs = self.tagger(inputs, **self.wanted)
-        for adapter in self.adapters.values():
-            outputs = dataclasses.replace(outputs, features=adapter(outputs.features))
-        return outputs
+        adapted = {output: adapter(getattr(outputs, output)) for output, adapter in self.adapters.items()}
+        return dataclasses.replace(outputs, **adapted)

@@ -16,6 +16,8 @@ from pipeline.recipe.schema import Recipe
 from pipeline.runner.speed import Expected
 from pipeline.runner.stage import Pipeline
 
+MAPS: frozenset[Need] = frozenset({"label_maps", "last_map"})  # of the teacher, recorded for the student's own losses
+
 
 def compare(
     recipe: Recipe,
@@ -74,11 +76,11 @@ def _methods(recipe: Recipe, names: Sequence[str] | None) -> list[Method]:
             f"methods: expected losses on logits only, as ONNX teachers give nothing else, got {', '.join(lacking)}; "
             "select others with --methods, or add a teacher that is a checkpoint"
         )
-    unrecorded = [one.name for one in selected if "label_maps" in _needs(recipe, one) - recipe.student.training.needs]
-    if unrecorded:
+    of_student = recipe.student.training.needs
+    if lost := [one.name for one in selected if _needs(recipe, one) & MAPS - of_student]:
         raise ValueError(
-            f"methods: expected a student's training with a loss on label maps, for which they are recorded, got none "
-            f"for {', '.join(unrecorded)}; add label_map_kl to student.training.losses, or select others with --methods"
+            "methods: expected only losses on maps that are recorded for the student's own losses, got "
+            f"{', '.join(lost)}; add their losses to student.training.losses, or select others with --methods"
         )
     return selected
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlkd.losses import (
     Bce,
@@ -17,6 +16,7 @@ from mlkd.losses import (
     Loss,
     Mse,
     PartialSoftmax,
+    PcaMaps,
     Pkt,
     ReviewKD,
     Rkd,
@@ -68,16 +68,18 @@ class Method:
 
     def scale(self, factor: float) -> tuple[Loss, ...]:
         """The scaled losses at `factor` times their weight."""
-        return tuple(dataclasses.replace(loss, weight=factor * loss.weight) for loss in self.scaled)
+        return tuple(replace(loss, weight=factor * loss.weight) for loss in self.scaled)
 
 
 STRUCTURE = ClassAware(weight=100.0, ramp_epochs=2), InstanceAware(weight=1000.0, ramp_epochs=2)
+MAPS = LabelMapKL(), PcaMaps(weight=20.0)
 FEW = 3  # seeds of the methods that answer no main question
+LONGER = 1.2  # time of the slowest method, relative to `none` and `mld`
 # What is added to `mld` is added to the same `mld`, at its best share; `l2d` adds both structural losses in their
-# published ratio.  The methods with a length have the time of the slowest method.
+# published ratio.
 METHODS = (
     Method(name=NO_TEACHER, rates=(0.25, 0.5, 1.0, 2.0, 4.0)),
-    Method(name="none_long", base=NO_TEACHER, length=1.6, seeds=FEW),
+    Method(name="none_long", base=NO_TEACHER, length=LONGER, seeds=FEW),
     Method(name="mse", scaled=(Mse(weight=0.1),), seeds=FEW),
     Method(name="partial_softmax", scaled=(PartialSoftmax(),), seeds=FEW),
     Method(name="rkd", scaled=(Rkd(),), seeds=FEW),
@@ -85,13 +87,16 @@ METHODS = (
     Method(name=STAGE_MAPS, scaled=(ReviewKD(ramp_epochs=1),)),  # published: 20 of 240 epochs
     Method(name="kd", scaled=(Kd(),), seeds=FEW),
     Method(name=LOGITS, scaled=(LabelKL(),)),
-    Method(name="mld_long", base=LOGITS, length=1.6, seeds=FEW),
+    Method(name="mld_long", base=LOGITS, length=LONGER, seeds=FEW),
     Method(name="mld_cd", base=LOGITS, scaled=STRUCTURE[:1], seeds=FEW),
+    Method(name="mld_cd_memory", base=LOGITS, scaled=(replace(STRUCTURE[0], memory=8),), seeds=FEW),
     Method(name="mld_id", base=LOGITS, scaled=STRUCTURE[1:], seeds=FEW),
     Method(name="l2d", base=LOGITS, scaled=STRUCTURE),
     Method(name="mld_reviewkd", base=LOGITS, scaled=(ReviewKD(ramp_epochs=1),)),
-    Method(name="label_maps", scaled=(LabelMapKL(),)),
-    Method(name="mld_label_maps", base=LOGITS, scaled=(LabelMapKL(),)),
+    Method(name="mld_label_maps", base=LOGITS, scaled=MAPS[:1], seeds=FEW),
+    Method(name="mld_pca_maps", base=LOGITS, scaled=MAPS[1:], seeds=FEW),
+    Method(name="maps", scaled=MAPS),
+    Method(name="mld_maps", base=LOGITS, scaled=MAPS),
 )
 
 

@@ -12,7 +12,7 @@ from mlkd.models.outputs import Outputs
 
 IMAGES, LABELS = 8, 6
 MAPS = ((3, 5, 4), (4, 2, 3))  # channels, height, width; shallow first
-PARTS = "embeddings", "pooled", "features", "label_maps"
+PARTS = "embeddings", "pooled", "features", "label_maps", "last_map"
 LOSSES: list[Loss] = [kind() for kind in get_args(Loss)]
 # Yang et al. 2023 at their batch size of 64: their total divided by 64
 L2D: tuple[Loss, ...] = (Bce(), LabelKL(weight=10 / 64), ClassAware(weight=100.0), InstanceAware(weight=1000.0))
@@ -45,7 +45,7 @@ def _outputs(seed: int, embedding: int, pooled: int, dtype: torch.dtype) -> Outp
         return torch.randn(IMAGES, *shape, generator=generator, dtype=torch.float64).to(dtype).requires_grad_()
 
     maps = tuple(draw(*shape) for shape in MAPS)
-    return Outputs(draw(LABELS), draw(LABELS, embedding), draw(pooled), maps, draw(LABELS, 3, 2))
+    return Outputs(draw(LABELS), draw(LABELS, embedding), draw(pooled), maps, draw(LABELS, 3, 2), draw(4, 3, 2))
 
 
 def changed(given: Outputs, change: Callable[[Tensor], Tensor], parts: tuple[str, ...] = ()) -> Outputs:
@@ -84,5 +84,6 @@ def gradients(value: Tensor, of: Outputs) -> list[Tensor]:
     assert of.pooled is not None
     assert of.features is not None
     assert of.label_maps is not None
-    leaves = [of.logits, of.embeddings, of.pooled, *of.features, of.label_maps]
+    assert of.last_map is not None
+    leaves = [of.logits, of.embeddings, of.pooled, *of.features, of.label_maps, of.last_map]
     return [g for g in torch.autograd.grad(value, leaves, allow_unused=True) if g is not None]

@@ -24,14 +24,12 @@ class Net:
     pooled: np.ndarray
     features: tuple[np.ndarray, ...]
     label_maps: np.ndarray
+    last_map: np.ndarray
 
     def outputs(self) -> Outputs:
         features = tuple(torch.from_numpy(maps) for maps in self.features)
-        return Outputs(
-            *(torch.from_numpy(a) for a in (self.logits, self.embeddings, self.pooled)),
-            features,
-            torch.from_numpy(self.label_maps),
-        )
+        vectors = (torch.from_numpy(values) for values in (self.logits, self.embeddings, self.pooled))
+        return Outputs(*vectors, features, torch.from_numpy(self.label_maps), torch.from_numpy(self.last_map))
 
 
 def net(images: int, labels: int, embedding: int, pooled: int, rng: np.random.Generator) -> Net:
@@ -41,6 +39,7 @@ def net(images: int, labels: int, embedding: int, pooled: int, rng: np.random.Ge
         rng.normal(size=(images, pooled)),
         tuple(rng.normal(size=(images, *shape)) for shape in MAPS),
         rng.normal(size=(images, labels, 3, 4)),
+        rng.normal(size=(images, pooled, 3, 4)),
     )
 
 
@@ -48,7 +47,7 @@ def batch(images: int, labels: int, seed: int = 0) -> tuple[Net, Net, np.ndarray
     """Student, teacher, targets, known."""
     rng = np.random.default_rng(seed)
     truth, label_mask = (rng.random((2, images, labels)) < [[[0.4]], [[0.7]]]).astype(float)
-    return net(images, labels, 4, 5, rng), net(images, labels, 6, 3, rng), truth, label_mask > 0
+    return net(images, labels, 4, 5, rng), net(images, labels, 6, 7, rng), truth, label_mask > 0
 
 
 def value(loss: losses.Loss, s: Net, t: Net, y: np.ndarray, label_mask: np.ndarray | None = None) -> float:
@@ -63,16 +62,23 @@ def positions(s: Net, t: Net) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 @pytest.mark.parametrize("size", [(7, 6), (3, 4), (5, 5)])
-def test_label_maps_of_the_teacher_are_resized_as_images_are(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(("loss", "maps"), [(losses.LabelMapKL(), "label_maps"), (losses.PcaMaps(), "last_map")])
+def test_maps_of_the_teacher_are_resized_as_images_are(loss: losses.Loss, maps: str, size: tuple[int, int]) -> None:
     """Pillow's bilinear filter, which averages where it reduces."""
     s, t, y, _ = batch(2, 3)
-    larger = np.random.default_rng(5).normal(size=(2, 3, *size)).astype(np.float32)
-    resized = [
-        np.asarray(Image.fromarray(one).resize((4, 3), Image.Resampling.BILINEAR)) for one in larger.reshape(-1, *size)
-    ]
-    resized_maps = np.reshape(resized, (2, 3, 3, 4)).astype(float)
-    got = value(losses.LabelMapKL(), s, replace(t, label_maps=larger), y)
-    assert got == pytest.approx(value(losses.LabelMapKL(), s, replace(t, label_maps=resized_maps), y), rel=1e-5)
+    larger = np.random.default_rng(5).normal(size=(2, getattr(t, maps).shape[1], *size)).astype(np.float32)
+    planes = (Image.fromarray(plane).resize((4, 3), Image.Resampling.BILINEAR) for plane in larger.reshape(-1, *size))
+    resized = np.reshape([np.asarray(plane) for plane in planes], (2, -1, 3, 4)).astype(float)
+    got, expected = (value(loss, s, replace(t, **{maps: values}), y) for values in (larger, resized))
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_teacher_with_fewer_components_is_refused() -> None:
+    s, t, y, _ = batch(2, 3)
+    with pytest.raises(ValueError, match="loss pca_maps: expected at least 5 channels of the teacher, got 4; lower"):
+        value(losses.PcaMaps(), s, replace(t, last_map=t.last_map[:, :4]), y)
+    with pytest.raises(ValueError, match="loss pca_maps: channels: expected at least 1, got 0"):
+        losses.PcaMaps(channels=0)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -89,6 +95,7 @@ def test_values_equal_the_plain_loops(seed: int) -> None:
         (losses.LabelKL(temperature=2.0), reference.label_kl(s.logits, t.logits, 2.0)),
         (losses.LabelMapKL(), np.mean([reference.label_kl(*at) for at in positions(s, t)])),
         (losses.LabelMapKL(temperature=3.0), np.mean([reference.label_kl(*at, 3.0) for at in positions(s, t)])),
+        (losses.PcaMaps(), np.mean((s.last_map - t.last_map[:, :5]) ** 2)),
         (losses.Mse(), reference.mse(s.logits, t.logits)),
         (losses.Mse(on="scores"), reference.mse(s.logits, t.logits, "scores")),
         (losses.Kd(), reference.kd(s.logits, t.logits)),

@@ -129,11 +129,11 @@ def test_pooled_features_are_the_mean_over_positions(backbone: str) -> None:
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
-def test_label_maps_have_the_positions_of_the_last_map(backbone: str) -> None:
+def test_maps_have_the_positions_of_the_last_map(backbone: str) -> None:
     tagger = pooled(backbone)
     seen: list[torch.Tensor] = []
     with tagger.backbone.register_forward_hook(lambda *called: seen.append(called[-1])), torch.no_grad():
-        plain, asked = tagger(images(2, 64)), tagger(images(2, 64), label_maps=True)
+        plain, asked = tagger(images(2, 64)), tagger(images(2, 64), label_maps=True, last_map=True)
         last = seen[1]
         rows = {  # (B, H, W, C)
             "resnet18": lambda: last.permute(0, 2, 3, 1),
@@ -141,7 +141,9 @@ def test_label_maps_have_the_positions_of_the_last_map(backbone: str) -> None:
             "vit_tiny_patch16_224": lambda: last[:, 1:].unflatten(1, (4, 4)),  # the first is the class token
         }
         expected = nn.functional.linear(rows[backbone](), tagger.head.label_weight, tagger.head.label_bias)
-    assert plain.label_maps is None
+    assert plain.label_maps is plain.last_map is None
+    assert torch.equal(asked.last_map, rows[backbone]().permute(0, 3, 1, 2))
+    assert asked.last_map.shape[1] == tagger.channels
     assert torch.equal(plain.logits, asked.logits)
     torch.testing.assert_close(asked.label_maps, expected.permute(0, 3, 1, 2))
 

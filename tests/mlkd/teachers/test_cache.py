@@ -12,12 +12,13 @@ import torch
 from mlkd.core.labels import Labels
 from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
-from mlkd.losses import Bce, ClassAware, LabelKL, LabelMapKL
+from mlkd.losses import Bce, ClassAware, LabelKL, LabelMapKL, PcaMaps
 from mlkd.losses.rkd import Rkd
 from mlkd.models import checkpoint
 from mlkd.models.outputs import Outputs
 from mlkd.teachers import CheckpointTeacher
 from mlkd.teachers.cache import TeacherOutputs
+from mlkd.teachers.projection import Projection
 from mlkd.teachers.record import record
 from tests.helpers import taggers
 
@@ -187,6 +188,8 @@ def test_a_loss_that_needs_a_missing_output_is_named(prepared: Path, outputs: Pa
         logits_alone.require((Bce(), Rkd()))
     with pytest.raises(ValueError, match=r"loss label_map_kl: expected label maps, got none; .* in the student's"):
         stored.require((Bce(), LabelMapKL()))
+    with pytest.raises(ValueError, match=r"loss pca_maps: expected the last map of the backbone, got none; "):
+        stored.require((Bce(), PcaMaps()))
 
 
 def test_outputs_that_are_nan_are_refused_with_the_image(prepared: Path, tmp_path: Path) -> None:
@@ -231,6 +234,39 @@ def test_label_maps_are_stored_for_losses_that_compare_them(
     names = list(checkpoint.load_labels(teacher.folder).names)
     columns = [names.index(name) for name in split.labels.names]
     torch.testing.assert_close(stored.batch(rows, 1).label_maps, expected[:, columns], rtol=2e-3, atol=2e-3)
+
+
+def test_the_last_map_is_stored_as_its_principal_components(
+    teacher: CheckpointTeacher, prepared: Path, tmp_path: Path
+) -> None:
+    """Those of all positions, computed again by a decomposition of the values themselves."""
+    record([teacher], prepared, VIEWS, tmp_path, seed=0, components=5)
+    split = read_split(prepared, "train")
+    rows, pixels = np.arange(len(split)), split.pixels(32)
+    stored = TeacherOutputs.read(tmp_path, split)
+    stored.require((PcaMaps(),))
+    for view in range(2):
+        images = torch.stack([VIEWS.apply(pixels[row], seed=0, row=int(row), view=view) for row in rows])
+        with torch.no_grad():
+            maps = checkpoint.load_model(teacher.folder)(images, last_map=True).last_map.double()
+        values = maps.permute(0, 2, 3, 1).flatten(0, 2).numpy()
+        if view == 0:
+            mean = values.mean(0)
+            _, scale, directions = np.linalg.svd(values - mean, full_matrices=False)
+        expected = (values - mean) @ directions[:5].T / scale[:5] * len(values) ** 0.5
+        got = stored.batch(rows, view).last_map.permute(0, 2, 3, 1).flatten(0, 2).numpy()
+        signs = np.sign((got * expected).sum(0))
+        np.testing.assert_allclose(got * signs, expected, atol=2e-2)
+
+
+def test_components_that_do_not_vary_are_left_out() -> None:
+    plane = torch.randn(6, 2, 3, 4, generator=torch.Generator().manual_seed(0))
+    maps = torch.cat([plane, plane.sum(1, keepdim=True), torch.ones(6, 1, 3, 4)], 1)
+    projection = Projection.fit([maps[:2], maps[2:]], 9)
+    values = projection(maps).permute(0, 2, 3, 1).flatten(0, 2)
+    assert values.shape[1] == 2
+    torch.testing.assert_close(values.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(values.T @ values / len(values), torch.eye(2), atol=1e-4, rtol=0)
 
 
 def test_stage_maps_that_are_too_large_are_left_out(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mlkd.losses import Bce, LabelMapKL, Loss, ReviewKD
+from mlkd.losses import Bce, LabelMapKL, Loss, PcaMaps, ReviewKD
 from mlkd.models import frozen
 from mlkd.models.config import Model
 from mlkd.models.heads import Pooled
@@ -61,6 +61,15 @@ def test_a_truncated_student_is_compared_from_its_deepest_map_on(teacher: Tagger
 def test_label_maps_are_computed_only_for_a_loss_on_them(teacher: TaggerNet, losses: tuple[Loss, ...]) -> None:
     outputs = module(teacher, 0, *losses)(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
     assert (outputs.label_maps is not None) == (len(losses) == 2)
+
+
+def test_the_last_map_goes_through_its_adapter_to_the_backbone(teacher: TaggerNet) -> None:
+    student = module(teacher, 0, Bce(), PcaMaps(channels=5))
+    outputs = student(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
+    assert outputs.last_map.shape == (2, 5, 1, 1)
+    outputs.last_map.square().sum().backward()
+    assert all((parameter.grad != 0).any() for parameter in student.adapters.parameters())
+    assert student.tagger.backbone.blocks[-1][0].bn1.weight.grad is not None
 
 
 def test_a_loss_without_weight_has_no_adapter(teacher: TaggerNet) -> None:

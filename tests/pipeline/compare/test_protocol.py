@@ -10,7 +10,7 @@ import pytest
 
 from mlkd.core.files import sha256_of
 from mlkd.core.progress import silent
-from mlkd.losses import Bce, LabelKL, LabelMapKL, Rkd
+from mlkd.losses import Bce, LabelKL, LabelMapKL, PcaMaps, Rkd
 from mlkd.models.weights import FileWeights
 from mlkd.teachers import CheckpointTeacher, OnnxTeacher
 from mlkd.training.config import Training
@@ -28,7 +28,7 @@ MLD = Method(name="mld", scaled=(LabelKL(),))
 def recipe(tmp_path: Path) -> Recipe:
     """With a teacher to train, label maps of it and the default methods; without data."""
     drawn = load_recipe(str(drawings.write_recipe(tmp_path / "drawn", tmp_path)))
-    training = replace(drawn.student.training, losses=(*drawn.student.training.losses, LabelMapKL()))
+    training = replace(drawn.student.training, losses=(*drawn.student.training.losses, LabelMapKL(), PcaMaps()))
     return replace(drawn, student=replace(drawn.student, training=training))
 
 
@@ -41,7 +41,7 @@ def trained(recipe: Recipe, folder: Path) -> list[Stage]:
 def test_every_method_is_in_the_protocol_by_default() -> None:
     assert [method.name for method in Compare().methods] == [
         "none", "none_long", "mse", "partial_softmax", "rkd", "pkt", "reviewkd", "kd", "mld", "mld_long", "mld_cd",
-        "mld_id", "l2d", "mld_reviewkd", "label_maps", "mld_label_maps",
+        "mld_cd_memory", "mld_id", "l2d", "mld_reviewkd", "mld_label_maps", "mld_pca_maps", "maps", "mld_maps",
     ]  # fmt: skip
     for method in METHODS:
         assert method.losses(2.0)[0] == Bce()
@@ -115,7 +115,7 @@ def test_identity_of_every_training_includes_a_file_of_initial_weights(recipe: R
     file.write_bytes(b"weights")
     model = replace(recipe.student.model, weights=FileWeights(path=file))
     given = trained(replace(recipe, student=replace(recipe.student, model=model)), tmp_path)
-    assert [stage.outside() for stage in given] == [{"weights_file": sha256_of(file)}] * (14 * 5 + 7 * 5 + 9 * 3)
+    assert [stage.outside() for stage in given] == [{"weights_file": sha256_of(file)}] * (17 * 5 + 7 * 5 + 12 * 3)
     assert {str(stage.outside()) for stage in trained(recipe, tmp_path)} == {"{}"}
 
 
@@ -155,15 +155,16 @@ def test_methods_that_need_more_than_the_teachers_give_are_refused(recipe: Recip
     )
     message = (
         r"^methods: expected losses on logits only, as ONNX teachers give nothing else, got rkd \(rkd\), pkt \(pkt\), "
-        r"reviewkd \(reviewkd\), mld_cd \(class_aware\), mld_id \(instance_aware\), "
-        r"l2d \(class_aware, instance_aware\), mld_reviewkd \(reviewkd\), label_maps \(label_map_kl\), "
-        r"mld_label_maps \(label_map_kl\); select others with --methods"
+        r"reviewkd \(reviewkd\), mld_cd \(class_aware\), mld_cd_memory \(class_aware\), mld_id \(instance_aware\), "
+        r"l2d \(class_aware, instance_aware\), mld_reviewkd \(reviewkd\), mld_label_maps \(label_map_kl\), "
+        r"mld_pca_maps \(pca_maps\), maps \(label_map_kl, pca_maps\), mld_maps \(label_map_kl, pca_maps\); select "
+        r"others with --methods"
     )
     with pytest.raises(ValueError, match=message):
         run.compare(onnx, tmp_path / "run", lambda _: silent)
     assert not (tmp_path / "run").exists()
     without = replace(recipe, student=replace(recipe.student, training=training))
-    unrecorded = r"a loss on label maps, for which they are recorded, got none for label_maps, mld_label_maps; add"
+    unrecorded = r"recorded for the student's own losses, got mld_label_maps, mld_pca_maps, maps, mld_maps; add their"
     with pytest.raises(ValueError, match=unrecorded):
         run._methods(without, None)
     assert run._methods(without, ["none", "reviewkd"])

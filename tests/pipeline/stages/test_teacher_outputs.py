@@ -8,7 +8,7 @@ import pytest
 
 from mlkd.core.progress import silent
 from mlkd.data import Folder, Shards
-from mlkd.losses import Bce, LabelKL, LabelMapKL
+from mlkd.losses import Bce, LabelKL, LabelMapKL, PcaMaps
 from mlkd.models.heads import Pooled
 from pipeline.declarations import distill
 from pipeline.recipe.reader import build
@@ -27,18 +27,19 @@ def test_another_number_of_frozen_stages_needs_other_stage_maps() -> None:
     assert config(other) != config(recipe)
 
 
-def test_label_maps_are_recorded_only_for_a_loss_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_maps_are_recorded_only_for_a_loss_on_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other recipes keep the identity that their outputs had before."""
     calls: list[dict[str, Any]] = []
     monkeypatch.setattr(teacher_outputs, "record", lambda *_, **options: calls.append(options))
     monkeypatch.setattr(teacher_outputs, "features_folder", lambda _: tmp_path)
     recipe = load_recipe("scenes")
-    training = dataclasses.replace(recipe.student.training, losses=(Bce(), LabelMapKL()))
+    training = dataclasses.replace(recipe.student.training, losses=(Bce(), LabelMapKL(), PcaMaps(channels=7)))
     other = dataclasses.replace(recipe, student=dataclasses.replace(recipe.student, training=training))
     for one in (recipe, other):
         distill.teacher_outputs(one).run(Context(tmp_path, {"data": tmp_path, "teacher": tmp_path}, silent))
-    assert [call["label_maps"] for call in calls] == [False, True]
+    assert [(call["label_maps"], call["components"]) for call in calls] == [(False, 0), (True, 7)]
     assert "label_maps" not in str(config(recipe))
+    assert "components" not in str(config(recipe))
     assert config(other) != config(recipe)
 
 

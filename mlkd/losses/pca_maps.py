@@ -1,0 +1,59 @@
+"""PCA map distillation: the student's last map against the principal components of the teacher's last map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+
+def pca_maps(student: Float[Tensor, "B K Hs Ws"], teacher: Float[Tensor, "B Kt Ht Wt"]) -> Float[Tensor, ""]:
+    """Mean squared difference of the student's K maps and the teacher's first K.
+
+    The teacher's maps are resized to the student's positions, bilinearly and with antialiasing.
+    """
+
+    from torch.nn.functional import interpolate
+
+    s = wide(student)
+    t = interpolate(teacher.detach()[:, : s.shape[1]].to(s), s.shape[2:], mode="bilinear", antialias=True)
+    return (s - t).square().mean()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PcaMaps(BaseLoss):
+    """`pca_maps` after the student's last map went through `adapter`.
+
+    The teacher's map is recorded once as its first `channels` principal components, each with mean 0 and variance 1.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "last_map"})
+
+    kind: Literal["pca_maps"] = "pca_maps"
+    channels: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.channels < 1:
+            raise ValueError(f"loss {self.kind}: channels: expected at least 1, got {self.channels}")
+
+    def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
+        student, teacher = (outputs.map_of_backbone(self.kind) for outputs in (inputs.student, inputs.teacher))
+        if student.shape[1] > teacher.shape[1]:
+            raise ValueError(
+                f"loss {self.kind}: expected at least {student.shape[1]} channels of the teacher, got "
+                f"{teacher.shape[1]}; lower channels"
+            )
+        return pca_maps(student, teacher)
+
+    def adapter(self, channels: int) -> nn.Module:
+        """A trainable module from a last map with so many channels to `self.channels`."""
+        from torch import nn
+
+        # the batch norm starts it at the variance of the teacher's maps: without it, training loses its first epoch
+        return nn.Sequential(nn.Conv2d(channels, self.channels, 1, bias=False), nn.BatchNorm2d(self.channels))

@@ -1,0 +1,64 @@
+"""The principal components of a teacher's last map, which are stored in its place."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mlkd.core.files import write_file
+from mlkd.data.locks import locked
+
+IMAGES = 2000  # that the components are computed of
+FILE = "projection.npz"
+_LEAST = 1e-8  # variance of a component, relative to the first, that counts as none
+
+
+@dataclass(frozen=True)
+class Projection:
+    """A linear map of C channels to the K components of largest variance, each with mean 0 and variance 1."""
+
+    mean: Float[Tensor, "C"]
+    directions: Float[Tensor, "C K"]  # over the standard deviations
+
+    def __call__(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
+        return torch.einsum("bchw,ck->bkhw", maps - self.mean[:, None, None], self.directions)
+
+    @classmethod
+    def fit(cls, maps: Iterable[Float[Tensor, "B C H W"]], components: int) -> Projection:
+        """Compute the components of all positions; fewer where the maps have fewer that vary."""
+        count, total, products = 0, torch.zeros(()), torch.zeros(())
+        for batch in maps:
+            values = batch.double().permute(0, 2, 3, 1).flatten(0, 2)
+            count, total, products = count + len(values), total + values.sum(0), products + values.T @ values
+        mean = total / count
+        variances, directions = torch.linalg.eigh(products / count - torch.outer(mean, mean))
+        variances, directions = variances.flip(0)[:components], directions.flip(1)[:, :components]
+        varying = variances > _LEAST * variances[0]
+        return cls(mean.float(), (directions[:, varying] / variances[varying].sqrt()).float())
+
+    def write(self, file: Path) -> None:
+        """Write the file, whole or not at all."""
+        content = io.BytesIO()
+        np.savez(content, mean=self.mean.numpy(), directions=self.directions.numpy())
+        write_file(file, content.getvalue())
+
+    @classmethod
+    def read(cls, file: Path) -> Projection:
+        with np.load(file) as arrays:
+            return cls(torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["directions"]))
+
+
+def fitted(folder: Path, maps: Iterable[Float[Tensor, "B C H W"]], components: int) -> Projection:
+    """Return the projection in `folder`, computed of `maps` if it is not there; one of several processes does so."""
+    file = folder / FILE
+    with locked(folder / "projection.lock"):
+        if not file.is_file():
+            Projection.fit(maps, components).write(file)
+    return Projection.read(file)
