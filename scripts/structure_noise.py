@@ -63,8 +63,8 @@ def measure(tagger: TaggerNet, train: Split, teacher_outputs: Path) -> dict[str,
     order = np.random.default_rng(0).permutation(len(train))
     pixels = train.pixels(tagger.image_px)
     torch.manual_seed(0)
-    for batch in range(BATCHES):
-        rows = order[batch * BATCH : (batch + 1) * BATCH]
+    for first in range(0, min(len(train), BATCHES * BATCH), BATCH):
+        rows = order[first : first + BATCH]
         seen = [outputs.views.apply(pixels[row], seed=outputs.seed, row=int(row), view=0) for row in rows]
         positive = train.targets[rows] > 0
         teacher = distances(outputs.batch(rows, 0).label_embeddings("teacher").double().numpy(), positive)
@@ -72,13 +72,14 @@ def measure(tagger: TaggerNet, train: Split, teacher_outputs: Path) -> dict[str,
         compared = {"student and teacher": (clean, teacher)}
         if noisy:
             compared |= {"two dropout masks": (noisy[0], noisy[1]), "with dropout, and teacher": (noisy[0], teacher)}
-        for name, (first, second) in compared.items():
+        for name, (one, other) in compared.items():
             for loss in teacher:
-                pairs.setdefault((loss, name), []).append((first[loss], second[loss]))
+                pairs.setdefault((loss, name), []).append((one[loss], other[loss]))
     result: dict[str, dict[str, float]] = {}
     for (loss, name), found in pairs.items():
-        first, second = (np.concatenate(side) for side in zip(*found, strict=True))
-        result.setdefault(loss, {})[name] = float(np.corrcoef(first, second)[0, 1])
+        ones, others = (np.concatenate(side) for side in zip(*found, strict=True))
+        if len(ones):
+            result.setdefault(loss, {})[name] = float(np.corrcoef(ones, others)[0, 1])
     return result
 
 

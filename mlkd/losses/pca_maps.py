@@ -1,4 +1,4 @@
-"""PCA map distillation: the student's last map against the principal components of the teacher's last map."""
+"""PCA map distillation: the last stage map of the student against the principal components of the teacher's."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ def pca_maps(student: Float[Tensor, "B K Hs Ws"], teacher: Float[Tensor, "B Kt H
 
 @dataclass(frozen=True, kw_only=True)
 class PcaMaps(BaseLoss):
-    """`pca_maps` after the student's last map went through `adapter`.
+    """`pca_maps` after the student's last stage map went through `adapter`.
 
-    The teacher's map is recorded once as its first `channels` principal components, each with mean 0 and variance 1.
+    The teacher's last stage map is recorded once as its first `channels` principal components, each with mean 0 and
+    variance 1.
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "last_map"})
@@ -43,7 +44,7 @@ class PcaMaps(BaseLoss):
             raise ValueError(f"loss {self.kind}: channels: expected at least 1, got {self.channels}")
 
     def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
-        student, teacher = (outputs.map_of_backbone(self.kind) for outputs in (inputs.student, inputs.teacher))
+        student, teacher = (outputs.last_stage_map(self.kind) for outputs in (inputs.student, inputs.teacher))
         if student.shape[1] > teacher.shape[1]:
             raise ValueError(
                 f"loss {self.kind}: expected at least {student.shape[1]} channels of the teacher, got "
@@ -52,7 +53,7 @@ class PcaMaps(BaseLoss):
         return pca_maps(student, teacher)
 
     def adapter(self, channels: int) -> nn.Module:
-        """A trainable module from a last map with so many channels to `self.channels`."""
+        """A trainable module from a stage map with so many channels to `self.channels`."""
         from torch import nn
 
         # the batch norm starts it at the variance of the teacher's maps: without it, training loses its first epoch

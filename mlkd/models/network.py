@@ -50,8 +50,7 @@ class TaggerNet(nn.Module):
         self.register_buffer("std", torch.tensor(std) * 255)
         self.backbone = backbone
         self.memory_format = memory_format(name)
-        self.channels = channels(backbone, name, image_px)  # of what the head reads
-        self.head = head.build(self.channels, labels)
+        self.head = head.build(channels(backbone, name, image_px), labels)
 
     def forward(
         self,
@@ -67,11 +66,11 @@ class TaggerNet(nn.Module):
             images: RGB values in 0..255.
             features: Whether to return the last stage maps too, at most four.
             label_maps: Whether to return the logits of each position too.
-            last_map: Whether to return what the head reads too.
+            last_map: Whether to return the last of the stage maps too.
 
         Raises:
-            ValueError: `features` is set and the backbone has no stage maps, or one of the others and its positions are
-                no rectangle.
+            ValueError: `features` or `last_map` is set and the backbone has no stage maps, or `label_maps` and its
+                positions are no rectangle.
         """
         wanted = {"features": features, "label_maps": label_maps, "last_map": last_map}
         return self.outputs(self.backbone, self.normalise(images), **wanted)
@@ -93,14 +92,19 @@ class TaggerNet(nn.Module):
         last_map: bool = False,
     ) -> Outputs:
         """Compute what `forward` does from the inputs of the backbone, or of a part of it that ends alike."""
-        last, maps = self._with_stage_maps(backbone, inputs) if features else (backbone(inputs), None)
+        staged = features or last_map
+        last, maps = self._with_stage_maps(backbone, inputs) if staged else (backbone(inputs), ())
         positions = tokens(last, backbone)
         outputs: Outputs = self.head(positions)
-        size = grid(last, backbone) if label_maps or last_map else (0, 0)
         head: Any = self.head
-        of_labels = head.label_maps(positions).unflatten(2, size) if label_maps else None
-        of_backbone = positions.transpose(1, 2).unflatten(2, size) if last_map else None  # type: ignore[no-untyped-call]
-        return Outputs(outputs.logits, outputs.embeddings, positions.mean(1), maps, of_labels, of_backbone)
+        return Outputs(
+            logits=outputs.logits,
+            embeddings=outputs.embeddings,
+            pooled=positions.mean(1),
+            features=maps if features else None,
+            label_maps=head.label_maps(positions).unflatten(2, grid(last, backbone)) if label_maps else None,
+            last_map=maps[-1] if last_map else None,
+        )
 
     def stage_shapes(self, *, trainable: bool = False) -> tuple[tuple[int, int, int], ...]:
         """(C, H, W) of the stage maps, shallow first.

@@ -20,7 +20,7 @@ class Outputs:
     pooled: Float[Tensor, "B F"] | None = None  # mean over positions of the last map of the backbone
     features: tuple[Float[Tensor, "B C H W"], ...] | None = None  # stage maps, shallow first, only where requested
     label_maps: Float[Tensor, "B L H W"] | None = None  # logits of each position on its own, only where requested
-    last_map: Float[Tensor, "B C H W"] | None = None  # what the head reads, only where requested
+    last_map: Float[Tensor, "B C H W"] | None = None  # the last of the stage maps, only where requested
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Outputs:
         """A copy with `change` applied to each tensor."""
@@ -45,9 +45,9 @@ class Outputs:
         """The label maps; raises ValueError that names the `loss` if there are none."""
         return _recorded(self.label_maps, loss, "label maps")
 
-    def map_of_backbone(self, loss: str) -> Float[Tensor, "B C H W"]:
-        """The last map; raises ValueError that names the `loss` if there is none."""
-        return _recorded(self.last_map, loss, "the last map of the backbone")
+    def last_stage_map(self, loss: str) -> Float[Tensor, "B C H W"]:
+        """The last stage map; raises ValueError that names the `loss` if there is none."""
+        return _recorded(self.last_map, loss, "the last stage map")
 
     def stage_maps(self, loss: str) -> tuple[Float[Tensor, "B C H W"], ...]:
         """The stage maps; raises ValueError that names the `loss` if there are none."""

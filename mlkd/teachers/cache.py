@@ -102,7 +102,7 @@ class TeacherOutputs:
             if loss.weight and "label_maps" in loss.needs:
                 probe.maps_of_labels(loss.kind)
             if loss.weight and "last_map" in loss.needs:
-                probe.map_of_backbone(loss.kind)
+                probe.last_stage_map(loss.kind)
 
     def _embeddings(self, stored: NDArray[np.float16], indices: NDArray[np.int64], view: int) -> Float[Tensor, "B L D"]:
         labels = self.logits.shape[2]

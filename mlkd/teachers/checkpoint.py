@@ -49,7 +49,7 @@ class CheckpointTeacher:
     def load(self, labels: Labels | None, *, maps: Collection[Need] = ()) -> LoadedCheckpoint:
         """Load the model, on CUDA where available; without `labels`, its own labels are the columns.
 
-        Its outputs have stage maps (features), label maps and the last map only if `maps` asks for them.
+        Its outputs have stage maps (features), label maps and the last stage map only if `maps` asks for them.
 
         Raises ValueError for labels that it was not trained for.
         """
@@ -84,7 +84,8 @@ class LoadedCheckpoint:
         return str(next(self.tagger.parameters()).device)
 
     def __call__(self, images: ImagesBySize, _: Aspects | None = None, /) -> Outputs:
-        tagger = self.tagger if self.wanted["features"] else self._folded  # logits are proved to be equal, maps are not
+        mapped = self.wanted["features"] or self.wanted["last_map"]
+        tagger = self.tagger if mapped else self._folded  # logits are proved to be equal, maps are not
         return self._chosen(tagger(images[self.tagger.image_px].to(self.runs_on), **self.wanted))
 
     @cached_property

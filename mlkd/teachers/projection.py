@@ -1,4 +1,4 @@
-"""The principal components of a teacher's last map, which are stored in its place."""
+"""The principal components of a teacher's last stage map, which are stored in its place."""
 
 from __future__ import annotations
 

@@ -61,8 +61,8 @@ def record(
     decisions that `losses.base.positives` names, which may differ between views where decisions are unknown.  Of the
     first teacher that has maps are stored too: the deepest `maps` stage maps (V, N, C, H, W), unless all are more than
     MAPS_BYTES; its label maps (V, N, L, H, W) if `label_maps`; and so many principal `components` (V, N, K, H, W) of
-    its last map.  Where `frozen_groups` of a single teacher stayed frozen, it continues from their features in the
-    folder `features`.  `data` is a prepared set, `out` an existing folder, empty or with some complete views.
+    its last stage map.  Where `frozen_groups` of a single teacher stayed frozen, it continues from their features in
+    the folder `features`.  `data` is a prepared set, `out` an existing folder, empty or with some complete views.
 
     If the images are in shards, each of `ranks` processes writes the outputs of its own shards; then frozen layers run
     in every view.

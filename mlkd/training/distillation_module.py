@@ -37,7 +37,7 @@ class DistillationModule(nn.Module):
             if isinstance(loss, ReviewKD) and loss.weight:
                 self.adapters["features"] = loss.adapter(tagger.stage_shapes(trainable=True), teacher_shapes)
             if isinstance(loss, PcaMaps) and loss.weight:
-                self.adapters["last_map"] = loss.adapter(tagger.channels)
+                self.adapters["last_map"] = loss.adapter(tagger.stage_shapes()[-1][0])
 
     def train(self, mode: bool = True) -> DistillationModule:
         super().train(mode)

@@ -86,7 +86,7 @@ def teacher_outputs(recipe: Recipe) -> Stage:
 
 
 def components(recipe: Recipe) -> int:
-    """How many principal components of the teacher's last map the student's losses compare; 0 without such a loss."""
+    """Return how many principal components of the teacher's last stage map the student is compared with."""
     losses = [loss for loss in recipe.student.training.losses if isinstance(loss, PcaMaps) and loss.weight]
     return max((loss.channels for loss in losses), default=0)
 

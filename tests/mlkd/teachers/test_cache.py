@@ -188,7 +188,7 @@ def test_a_loss_that_needs_a_missing_output_is_named(prepared: Path, outputs: Pa
         logits_alone.require((Bce(), Rkd()))
     with pytest.raises(ValueError, match=r"loss label_map_kl: expected label maps, got none; .* in the student's"):
         stored.require((Bce(), LabelMapKL()))
-    with pytest.raises(ValueError, match=r"loss pca_maps: expected the last map of the backbone, got none; "):
+    with pytest.raises(ValueError, match=r"loss pca_maps: expected the last stage map, got none; "):
         stored.require((Bce(), PcaMaps()))
 
 
@@ -236,7 +236,7 @@ def test_label_maps_are_stored_for_losses_that_compare_them(
     torch.testing.assert_close(stored.batch(rows, 1).label_maps, expected[:, columns], rtol=2e-3, atol=2e-3)
 
 
-def test_the_last_map_is_stored_as_its_principal_components(
+def test_the_last_stage_map_is_stored_as_its_principal_components(
     teacher: CheckpointTeacher, prepared: Path, tmp_path: Path
 ) -> None:
     """Those of all positions, computed again by a decomposition of the values themselves."""

@@ -63,11 +63,11 @@ def test_label_maps_are_computed_only_for_a_loss_on_them(teacher: TaggerNet, los
     assert (outputs.label_maps is not None) == (len(losses) == 2)
 
 
-def test_the_last_map_goes_through_its_adapter_to_the_backbone(teacher: TaggerNet) -> None:
+def test_the_last_stage_map_goes_through_its_adapter(teacher: TaggerNet) -> None:
     student = module(teacher, 0, Bce(), PcaMaps(channels=5))
-    outputs = student(torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8))
-    assert outputs.last_map.shape == (2, 5, 1, 1)
-    outputs.last_map.square().sum().backward()
+    outputs = student(torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8))
+    assert outputs.last_map.shape == (8, 5, 1, 1)
+    (outputs.last_map * torch.randn(8, 5, 1, 1)).sum().backward()
     assert all((parameter.grad != 0).any() for parameter in student.adapters.parameters())
     assert student.tagger.backbone.blocks[-1][0].bn1.weight.grad is not None
 

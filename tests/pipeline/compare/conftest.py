@@ -15,6 +15,7 @@ extends: base.yaml
 data: {{train: 32, val: 24, test: 16}}
 teacher: null
 ready_teachers: [{{kind: checkpoint, path: {teacher}}}]
+student: {{training: {{losses: [{{kind: bce}}, {{kind: label_map_kl}}, {{kind: pca_maps, channels: 4}}]}}}}
 compare:
   seeds: 2
   epochs: 2
@@ -22,7 +23,7 @@ compare:
     - {{name: none, rates: [0.5, 1]}}
     - {{name: none_long, base: none, length: 1.5, seeds: 1}}
     - {{name: mld, scaled: [{{kind: label_kl}}], shares: [0.5, 1, 100]}}
-    - {{name: mld_mse, base: mld, scaled: [{{kind: mse, weight: 0.1}}], shares: [0.5, 2]}}
+    - {{name: mld_maps, base: mld, scaled: [{{kind: label_map_kl}}, {{kind: pca_maps, channels: 4}}], shares: [0.5, 2]}}
 """
 
 

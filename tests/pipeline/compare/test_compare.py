@@ -19,7 +19,7 @@ from pipeline.compare.table import read_table
 from pipeline.recipe.schema import Recipe
 from tests.helpers import commands
 
-METHODS = {"none": 2, "none_long": 1, "mld": 2, "mld_mse": 2}  # with their seeds
+METHODS = {"none": 2, "none_long": 1, "mld": 2, "mld_maps": 2}  # with their seeds
 NAMES = [f"{method}-seed{seed}" for seed in (0, 1) for method, seeds in METHODS.items() if seed < seeds]
 
 
@@ -76,8 +76,8 @@ def test_killed_comparison_resumes_and_then_nothing_is_left_to_run(
         "grid/mld-1",
         "grid/mld-100",
         "chosen/mld",
-        "grid/mld_mse-2",
-        "chosen/mld_mse",
+        "grid/mld_maps-2",
+        "chosen/mld_maps",
     }
     assert grid | {f"{kind}/{name}" for kind in ("final", "test") for name in NAMES[:4]} <= finished
     assert {file.name for file in (work / "runs/tiny/compare/test").iterdir()} == set(NAMES)
@@ -108,7 +108,7 @@ def test_table_equals_an_evaluation_of_the_scores(work: Path, recipe: Recipe) ->
     assert mld.gains["none"].value == pytest.approx(np.mean(maps["mld"]) - np.mean(maps["none"]))
     assert mld.gains["none"].low < mld.gains["none"].high
     assert added.gains["mld"] is not None
-    assert added.gains["mld"].value == pytest.approx(np.mean(maps["mld_mse"]) - np.mean(maps["mld"]))
+    assert added.gains["mld"].value == pytest.approx(np.mean(maps["mld_maps"]) - np.mean(maps["mld"]))
     assert longer.gains["none"] is not None
     assert longer.gains["none"].value == pytest.approx(maps["none_long"][0] - maps["none"][0])  # of the common seed
 
