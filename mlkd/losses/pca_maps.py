@@ -36,7 +36,7 @@ class PcaMaps(BaseLoss):
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "last_map"})
 
     kind: Literal["pca_maps"] = "pca_maps"
-    channels: int = 64
+    channels: int = 64  # principal components
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -16,6 +16,8 @@ from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
 from mlkd.training.config import Training
 
+ADAPTED = {"reviewkd": "features", "pca_maps": "last_map"}  # the output that the adapter of a loss changes
+
 
 class DistillationModule(nn.Module):
     """Images to the Outputs that losses read: stage maps only where a loss needs them, after its adapter.
@@ -35,9 +37,9 @@ class DistillationModule(nn.Module):
         self.adapters = nn.ModuleDict()
         for loss in training.losses:
             if isinstance(loss, ReviewKD) and loss.weight:
-                self.adapters["features"] = loss.adapter(tagger.stage_shapes(trainable=True), teacher_shapes)
+                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(trainable=True), teacher_shapes)
             if isinstance(loss, PcaMaps) and loss.weight:
-                self.adapters["last_map"] = loss.adapter(tagger.stage_shapes()[-1][0])
+                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes()[-1][0])
 
     def train(self, mode: bool = True) -> DistillationModule:
         super().train(mode)
@@ -54,5 +56,5 @@ class DistillationModule(nn.Module):
             outputs = self.tagger.outputs(self._cut.tail, self._cut.inputs(inputs), **self.wanted)
         else:
             outputs = self.tagger(inputs, **self.wanted)
-        adapted = {output: adapter(getattr(outputs, output)) for output, adapter in self.adapters.items()}
+        adapted = {ADAPTED[kind]: adapter(getattr(outputs, ADAPTED[kind])) for kind, adapter in self.adapters.items()}
         return dataclasses.replace(outputs, **adapted)

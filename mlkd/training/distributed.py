@@ -20,7 +20,7 @@ def gather(inputs: LossInputs, needs: Collection[Need] = ("embeddings", "pooled"
     of its parameters over processes, as DistributedDataParallel does: they are then those of one process with the whole
     batch.  No gradient reaches the teacher.
 
-    `needs` are outputs to gather besides the logits, of those that both student and teacher have, without stage maps.
+    `needs` are outputs to gather besides the logits, of those that both student and teacher have, without maps.
     Embeddings of negatives are gathered too: N x L x D numbers each for student, gradient and teacher.
     """
     if not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() == 1:

@@ -20,9 +20,8 @@ from mlkd.training.config import Training
 from mlkd.training.distributed import gather
 
 PROCESSES, IMAGES, LABELS = 2, 8, 5
-LOSSES: dict[str, Loss] = {
-    loss.kind: loss for loss in (kind() for kind in get_args(Loss)) if "features" not in loss.needs
-}
+MAPS = {"features", "label_maps", "last_map"}
+LOSSES: dict[str, Loss] = {loss.kind: loss for loss in (kind() for kind in get_args(Loss)) if not loss.needs & MAPS}
 SCENES = ("all known", "partly known", "second process without positives", "no positives")
 
 # no batch norm, whose statistics are those of a process's own part of the batch, and no dropout
