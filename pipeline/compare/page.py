@@ -66,7 +66,7 @@ def _view(recipe: Recipe, table: Table) -> dict[str, Any]:
 
 
 def _verdict(table: Table) -> list[str]:
-    """Which methods differ significantly from the student without a teacher; one seed is not enough to tell."""
+    """Which methods differ significantly from the controls; one seed is not enough to tell."""
     gains = [(row.method, gain) for row in table.rows if (gain := row.gains.get(NO_TEACHER))]
     verdicts = {
         "Better than without a teacher": [name for name, gain in gains if gain.seeds > 1 and gain.low > 0],
@@ -74,17 +74,17 @@ def _verdict(table: Table) -> list[str]:
         "Not significantly different": [name for name, gain in gains if gain.seeds > 1 and gain.low <= 0 <= gain.high],
         "Not judged, trained with one seed only": [name for name, gain in gains if gain.seeds == 1],
     }
+    for control in CONTROLS[1:]:
+        own = [(row.method, row.gains.get(control)) for row in table.rows]
+        verdicts[f"Better than {control}"] = [name for name, gain in own if gain and gain.seeds > 1 and gain.low > 0]
     return [f"{verdict}: {', '.join(names)}." for verdict, names in verdicts.items() if names]
 
 
 def _edges(table: Table) -> list[str]:
     """The methods whose best value is the least or the greatest of their grid."""
-    ends = [(row, [float(value) for value in row.select_map]) for row in table.rows if row.value is not None]
-    return [
-        f"{row.method}: its best value, {row.value:g}, is at the edge of its grid; widen it (compare.wider)"
-        for row, values in ends
-        if row.value in (values[0], values[-1])
-    ]
+    grids = [(row, [float(value) for value in row.select_map]) for row in table.rows if row.value is not None]
+    edges = [f"{row.method} {row.value:g}" for row, values in grids if row.value in (values[0], values[-1])]
+    return [f"At the edge of their grids, to be widened with compare.wider: {', '.join(edges)}."] if edges else []
 
 
 def _cells(row: Row) -> list[tuple[str, str]]:

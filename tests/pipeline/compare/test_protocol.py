@@ -89,6 +89,29 @@ def test_the_shares_of_both_grids_are_trained_with(
     ]
 
 
+def test_the_learning_rate_without_a_teacher_is_searched_and_holds_for_the_longer_training(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def diverge(_model: object, training: Training, *_: object, **__: object) -> None:
+        seen.append((training.learning_rate, training.epochs))
+        raise NonFiniteLossError
+
+    monkeypatch.setattr(runs, "train", diverge)
+    monkeypatch.setattr(runs, "features_folder", lambda context: tmp_path)
+    longer = replace(recipe, compare=Compare(epochs=10))
+    stages = {stage.name: stage for stage in runs.pipeline(longer, tmp_path).stages}
+    (tmp_path / "compare/chosen/none").mkdir(parents=True)
+    (tmp_path / "compare/chosen/none/chosen.json").write_text('{"value": 4.0}')
+    for number, name in enumerate(("grid/none-0.25", "final/none-seed1", "final/none_long-seed0")):
+        (tmp_path / str(number)).mkdir()
+        inputs = {read: tmp_path / read for read in stages[f"compare/{name}"].reads}
+        stages[f"compare/{name}"].run(Context(tmp_path / str(number), inputs, silent))
+    rate = recipe.student.training.learning_rate
+    assert seen == [(rate / 4, 5), (4 * rate, 10), (4 * rate, 12)]
+
+
 def test_ramps_are_a_share_of_the_training(recipe: Recipe, tmp_path: Path) -> None:
     shares = {stage.name: stage.config["ramps"] for stage in trained(recipe, tmp_path)}
     assert shares["compare/grid/reviewkd-1"] == 1 / 2

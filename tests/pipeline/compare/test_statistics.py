@@ -1,11 +1,12 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from mlkd.core.intervals import difference_interval, influence
 from mlkd.core.metrics import mean_average_precision
-from pipeline.compare.page import _verdict
+from pipeline.compare.page import _edges, _verdict
 from pipeline.compare.statistics import Gain, Measured, Spread, difference
 from pipeline.compare.table import Row, Table
 from scripts.seed_simulation import simulate
@@ -83,3 +84,24 @@ def row_of(method: str, gain: Gain) -> Row:
     return Row(
         method=method, value=None, select_map={}, maps={}, map=None, parts={}, gains={"none": gain}, minutes=None,
     )  # fmt: skip
+
+
+def test_methods_better_than_a_control_and_values_at_the_edge_are_named() -> None:
+    better, equal = Gain(0.1, 0.05, 0.15, 2), Gain(0.1, -0.05, 0.15, 2)
+    maps = replace(row_of("maps", better), gains={"none": better, "mld": better, "reviewkd": equal}, value=3.0)
+    maps = replace(maps, select_map={"0.3": 0.1, "1": 0.1, "3": 0.2})
+    middle = replace(maps, method="kd", value=1.0, gains={"none": equal})
+    table = Table(rows=(maps, middle), missing=(), machines=())
+    assert _verdict(table)[-1] == "Better than mld: maps."
+    assert _edges(table) == ["At the edge of their grids, to be widened with compare.wider: maps 3."]
+    assert _edges(replace(table, rows=(middle,))) == []
+
+
+def test_the_intervals_of_several_comparisons_are_wider_by_the_quantile() -> None:
+    """Quantiles of Student's t with 3 degrees: 3.1824 for 95 %, 5.8409 for 99 %, which five comparisons need."""
+    a = Measured(dict(enumerate([0.4, 0.5, 0.6, 0.7])), dict.fromkeys(range(4), np.zeros((50, 2))))
+    b = Measured(dict.fromkeys(range(4), 0.5), dict.fromkeys(range(4), np.zeros((50, 2))))
+    one, five = (difference(a, b, range(50), comparisons) for comparisons in (1, 5))
+    assert one is not None
+    assert five is not None
+    assert (five.high - five.low) / (one.high - one.low) == pytest.approx(5.8409 / 3.1824, rel=1e-4)
