@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from mlkd.losses.base import BaseLoss, LossInputs, Need, wide
+from mlkd.losses.base import BaseLoss, LossInputs, Need, Shape, wide
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -52,9 +53,22 @@ class PcaMaps(BaseLoss):
             )
         return pca_maps(student, teacher)
 
-    def adapter(self, channels: int) -> nn.Module:
-        """A trainable module from a stage map with so many channels to `self.channels`."""
+    def adapter(self, student: Sequence[Shape]) -> nn.Module:
+        """A trainable module from the last of the student's stage maps to `self.channels` channels.
+
+        Args:
+            student: Shapes of the maps of the student's stages that are trained, shallow first.
+
+        Raises:
+            ValueError: No stage is trained.
+        """
         from torch import nn
+
+        if not student:
+            raise ValueError(
+                f"loss {self.kind}: expected a student with a trained stage, got none; lower frozen_groups"
+            )
+        channels = student[-1][0]
 
         # the batch norm starts it at the variance of the teacher's maps: without it, training loses its first epoch
         return nn.Sequential(nn.Conv2d(channels, self.channels, 1, bias=False), nn.BatchNorm2d(self.channels))

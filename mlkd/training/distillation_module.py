@@ -39,7 +39,7 @@ class DistillationModule(nn.Module):
             if isinstance(loss, ReviewKD) and loss.weight:
                 self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(trainable=True), teacher_shapes)
             if isinstance(loss, PcaMaps) and loss.weight:
-                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes()[-1][0])
+                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(trainable=True))
 
     def train(self, mode: bool = True) -> DistillationModule:
         super().train(mode)

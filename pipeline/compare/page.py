@@ -30,7 +30,7 @@ def render(recipe: Recipe, table: Table, out: Path) -> None:
     """Write the three files into `out`, each whole or not at all."""
     out.mkdir(parents=True, exist_ok=True)
     few, many = runs.epochs(recipe)
-    facts = {"schema": 1, "recipe": recipe.name, "partial": table.partial, **plain(table)}
+    facts = {"schema": 2, "recipe": recipe.name, "partial": table.partial, **plain(table)}
     facts["protocol"] = {**plain(recipe.compare), "epochs": many, "grid_epochs": few}
     text = json.dumps(to_json(facts), indent=1, ensure_ascii=False, allow_nan=False)
     write_file(out / "report.json", text + "\n")
@@ -82,8 +82,7 @@ def _verdict(table: Table) -> list[str]:
 
 def _edges(table: Table) -> list[str]:
     """The methods whose best value is the least or the greatest of their grid."""
-    grids = [(row, [float(value) for value in row.select_map]) for row in table.rows if row.value is not None]
-    edges = [f"{row.method} {row.value:g}" for row, values in grids if row.value in (values[0], values[-1])]
+    edges = [f"{row.method} {row.value:g}" for row in table.rows if row.beyond]
     return [f"At the edge of their grids, to be widened with compare.wider: {', '.join(edges)}."] if edges else []
 
 

@@ -12,7 +12,7 @@ from mlkd.core.metrics import mean_average_precision
 from mlkd.data.prepared import Split
 
 Role = Literal["major", "minor"]
-COUNTS = {"images with 1 label": (0, 1), "2 labels": (2, 2), "3 or 4": (3, 4), "5 or more": (5, 10_000)}
+COUNTS = {"at most 1 label": (0, 1), "2 labels": (2, 2), "3 or 4": (3, 4), "5 or more": (5, 10_000)}
 THIRDS = "rare labels", "others", "frequent labels"
 
 

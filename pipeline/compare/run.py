@@ -34,7 +34,8 @@ def compare(
     is finished.
 
     Raises:
-        ValueError: The protocol has no such method, seed or stage, or a loss needs more than the teachers give.
+        ValueError: The protocol has no such method, seed or stage, a loss needs more than the teachers give, or the
+            best value of a grid is at its edge and `wider` does not name the method: then nothing was tested.
         StageError: A stage failed.
     """
     selected, count = _methods(recipe, methods), _seeds(recipe, seeds)
@@ -50,7 +51,21 @@ def compare(
         finally:
             table = read_table(recipe, folder)
             render(recipe, table, folder / runs.FOLDER)
+        if targets is grids:
+            _check_edges(recipe, selected, table)
     return table
+
+
+def _check_edges(recipe: Recipe, selected: Sequence[Method], table: Table) -> None:
+    names = {method.name for method in selected} - recipe.compare.wider.keys()
+    edges = {row.method: (row.value, row.beyond) for row in table.rows if row.method in names and row.beyond}
+    if edges:
+        chosen = ", ".join(f"{name} {value:g}" for name, (value, _) in edges.items())
+        wider = ", ".join(f"{name}: [{beyond:.2g}]" for name, (_, beyond) in edges.items())
+        raise ValueError(
+            f"compare: expected the best value of each grid inside it, got {chosen} at the edge; nothing was tested. "
+            f"Add compare.wider: {{{wider}}} to the recipe and rerun; an empty list accepts an edge"
+        )
 
 
 def _run(pipeline: Pipeline, targets: Sequence[str], progress: Callable[[Expected], Progress]) -> Pipeline:

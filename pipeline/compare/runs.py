@@ -30,7 +30,7 @@ from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.stages.data import features_folder
 
 FOLDER = "compare"
-OUTCOME, MACHINE, CHOSEN, WEIGHTS = "outcome.json", "machine.json", "chosen.json", "weights.json"
+OUTCOME, MACHINE, CHOSEN, SETTINGS = "outcome.json", "machine.json", "chosen.json", "settings.json"
 TEST, INFLUENCE, SCORES = "test.json", "influence.npy", "scores.npy"
 LOGS = (*distill.LOGS, MACHINE)
 
@@ -164,10 +164,11 @@ def _train(
         for one, value in values.items()
     }
     losses = method.losses(factors.get(method, 1.0), base.scale(factors[base]) if base else ())
-    write_json(context.out / WEIGHTS, {loss.kind: loss.weight for loss in losses}, indent=None)
     ramped = tuple(dataclasses.replace(loss, ramp_epochs=config["ramps"] * loss.ramp_epochs) for loss in losses)
     rate = math.prod(value for one, value in values.items() if not one.scaled) * config["training"].learning_rate
     training = dataclasses.replace(config["training"], losses=ramped, learning_rate=rate)
+    weights = {loss.kind: loss.weight for loss in losses}
+    write_json(context.out / SETTINGS, {"learning_rate": rate, "weights": weights}, indent=None)
     if not (context.out / OUTCOME).is_file():  # written already: interrupted while removing weights
         write_json(context.out / MACHINE, machine.identity(), indent=None)
         select_map = _trained_map(recipe, {**config, "training": training}, context)

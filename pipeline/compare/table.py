@@ -17,6 +17,8 @@ from pipeline.recipe.methods import CONTROLS, Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.result import read_json
 
+WIDER = 3.0  # factor between the values of a grid
+
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
@@ -30,6 +32,14 @@ class Row:
     parts: dict[str, Spread | None]  # of the test set, by name
     gains: dict[str, Gain | None]  # by control
     minutes: float | None  # of the steps of a training, of the median epoch, mean over seeds
+
+    @property
+    def beyond(self) -> float | None:
+        """The value to try next where the chosen one is the least or the greatest of several, else None."""
+        values = list(self.select_map)
+        if self.value is None or len(values) < 2 or f"{self.value:g}" not in (values[0], values[-1]):
+            return None
+        return self.value / WIDER if f"{self.value:g}" == values[0] else self.value * WIDER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,6 +123,9 @@ class Compare:
             raise ValueError(f"compare.methods: expected at least one and distinct names, got {names}")
         if unknown := sorted(self.wider.keys() - {method.name for method in self.methods if method.grid}):
             raise ValueError(f"compare.wider: expected names of methods with a grid, got {', '.join(unknown)}")
+        for name, values in self.wider.items():
+            if not all(0 < value < float("inf") for value in values):
+                raise ValueError(f"compare.wider.{name}: expected numbers above 0, got {list(values)}")
         self._check_bases()
 
     def _check_bases(self) -> None:

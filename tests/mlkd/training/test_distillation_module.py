@@ -46,6 +46,8 @@ def test_frozen_stages_are_left_out_and_the_deepest_are_compared(teacher: Tagger
 def test_a_student_without_a_trainable_stage_is_refused(teacher: TaggerNet) -> None:
     with pytest.raises(ValueError, match=r"a student with a trainable stage .*, got \(\) and .*; lower frozen_groups"):
         module(teacher, 99, ReviewKD())
+    with pytest.raises(ValueError, match="loss pca_maps: expected a student with a trained stage, got none; lower"):
+        module(teacher, 99, PcaMaps())
 
 
 def test_a_truncated_student_is_compared_from_its_deepest_map_on(teacher: TaggerNet) -> None:

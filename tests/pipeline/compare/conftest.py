@@ -18,6 +18,7 @@ ready_teachers: [{{kind: checkpoint, path: {teacher}}}]
 student: {{training: {{losses: [{{kind: bce}}, {{kind: label_map_kl}}, {{kind: pca_maps, channels: 4}}]}}}}
 compare:
   seeds: 2
+  wider: {{none: [], mld: [], mld_maps: []}}
   epochs: 2
   methods:
     - {{name: none, rates: [0.5, 1]}}

@@ -48,7 +48,7 @@ def compare(recipe: Recipe, folder: Path, fault: Fault, trained: list[str]) -> T
 
 @pytest.fixture(scope="module")
 def protocol(recipe: Recipe) -> Recipe:
-    return replace(recipe, compare=Compare(seeds=2, epochs=2, methods=METHODS))
+    return replace(recipe, compare=Compare(seeds=2, epochs=2, methods=METHODS, wider={"mld": ()}))
 
 
 def diverging(kind: str, weight: float, seed: int) -> BaseException | None:
@@ -137,3 +137,27 @@ def test_comparison_stopped_in_the_grid_writes_a_page(protocol: Recipe, taught: 
     assert "mse: grid not finished" not in facts["missing"]
     assert facts["rows"][1]["select_map"] == {"0.1": 0.25, "1": 0.25, "10": 0.25}
     assert "mld: grid not finished" in (folder / "compare/report.html").read_text()
+
+
+def test_a_best_value_at_the_edge_stops_before_anything_is_tested_and_a_wider_grid_goes_on(
+    protocol: Recipe, taught: Path, tmp_path: Path
+) -> None:
+    def fault(kind: str, weight: float, seed: int) -> BaseException | None:
+        return NonFiniteLossError("training step 3") if kind == "mse" or weight < 0.4 else None
+
+    folder = shutil.copytree(taught, tmp_path / "edge")
+    edge, trained = replace(protocol, compare=replace(protocol.compare, wider={})), list[str]()
+    message = (
+        r"got mld 0.5 at the edge; nothing was tested\. Add compare.wider: {mld: \[0.17\]} to the recipe and rerun"
+    )
+    with pytest.raises(ValueError, match=message):
+        compare(edge, folder, fault, trained)
+    assert not (folder / "compare/test").exists()
+    assert "At the edge of their grids" in (folder / "compare/report.md").read_text()
+    wider = replace(edge, compare=replace(edge.compare, wider={"mld": (0.17,)}))
+    again: list[str] = []
+    table = compare(wider, folder, fault, again)
+    assert again[0] == "label_kl-x0.17-seed0"  # the values before it are not trained again
+    assert list(table.rows[2].select_map) == ["0.17", "0.5", "1", "100"]
+    assert table.rows[2].value == 0.5
+    assert len(table.rows[2].maps) == 2

@@ -33,7 +33,7 @@ def test_parts_are_selections_of_images_and_of_labels() -> None:
     found = part_maps(scores, split_of(test), split_of(train))
     counts, order = test.sum(1), np.argsort(train.sum(0))
     assert found == {
-        "images with 1 label": pytest.approx(mean_ap(scores[counts < 2], test[counts < 2])),
+        "at most 1 label": pytest.approx(mean_ap(scores[counts < 2], test[counts < 2])),
         "2 labels": pytest.approx(mean_ap(scores[counts == 2], test[counts == 2])),
         "3 or 4": pytest.approx(mean_ap(*(part[(counts == 3) | (counts == 4)] for part in (scores, test)))),
         "5 or more": pytest.approx(mean_ap(scores[counts > 4], test[counts > 4])),
@@ -49,6 +49,6 @@ def test_unknown_labels_count_in_no_part() -> None:
     scores = np.array([[0.9, 0.8, 0.1], [0.2, 0.7, 0.6], [0.8, 0.9, 0.3]], np.float32)
     test = split_of(targets, label_mask)
     found = part_maps(scores, test, test)
-    assert found["images with 1 label"] == 1.0  # of the second image, the third label is unknown
+    assert found["at most 1 label"] == 1.0  # of the second image, the third label is unknown
     assert found["3 or 4"] is None
     assert found["rare labels"] is None  # the third has no known positive
