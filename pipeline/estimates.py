@@ -6,6 +6,7 @@ Seconds a unit are those of two cores with AVX2; they only count until this mach
 from __future__ import annotations
 
 import contextlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mlkd.core.image_kinds import NAMED
 from mlkd.core.labels import Labels
 from mlkd.data import Folder, Scenes
 from mlkd.data.paths import relative_paths
+from mlkd.losses.pca_maps import components
 from mlkd.models.config import Model
 from mlkd.training.config import Training
 from pipeline import costs, teachers
@@ -29,6 +31,7 @@ STORED_VIEW = 0.5  # computing the stored features of a view, in epochs
 BYTES_A_PARAMETER = 20  # weights, their average, the optimiser's state
 THROUGHPUT_S = 30.0  # the search for batch and streams of an engine
 PROFILE_S = 10.0  # the times of the layers of two engines
+LAST_STAGE = 5  # of most backbones
 SHARES = 0.7, 0.1, 0.2  # train, val and test of a source that does not say
 
 
@@ -121,9 +124,18 @@ def _name(model: Model, how: Training) -> str:
 
 
 def _map_bytes(recipe: Recipe, labels: int, kept: int) -> int:
-    """Bytes of the teacher's stage maps for all images and views; 0 where none are stored or the sizes are unknown."""
-    if recipe.teacher is None or "features" not in recipe.student.training.needs:
-        return 0
+    """Bytes of the teacher's maps that are recorded for all images and views."""
+    assert recipe.teacher is not None, "the caller has checked"
+    needs, model = recipe.student.training.needs, recipe.teacher.model
+    side: int = 2 ** (model.stages or LAST_STAGE)
+    positions = math.ceil(model.image_px / side) ** 2
+    numbers = (labels if "label_maps" in needs else 0) + components(recipe.student.training.losses)
+    return 2 * kept * positions * numbers + (_stage_map_bytes(recipe, labels, kept) if "features" in needs else 0)
+
+
+def _stage_map_bytes(recipe: Recipe, labels: int, kept: int) -> int:
+    """0 where none are stored or the sizes are unknown."""
+    assert recipe.teacher is not None, "the caller has checked"
     trained = [costs.known(net.model, net.training.frozen_groups, labels) for net in (recipe.teacher, recipe.student)]
     teacher, student = trained
     if teacher is None or student is None or not student.trained_maps:

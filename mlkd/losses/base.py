@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Need = Literal["teacher", "embeddings", "pooled", "features", "label_maps", "last_map"]
+MAPS: tuple[Need, ...] = ("features", "label_maps", "last_map")  # outputs that are computed only for a loss on them
 Shape = tuple[int, int, int]  # channels, height, width of a stage map
 CONFIDENT = 0.8  # a teacher's score from which an unknown decision counts as positive
 

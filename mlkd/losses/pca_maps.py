@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -46,12 +46,15 @@ class PcaMaps(BaseLoss):
 
     def value(self, inputs: LossInputs) -> Float[Tensor, ""]:
         student, teacher = (outputs.last_stage_map(self.kind) for outputs in (inputs.student, inputs.teacher))
-        if student.shape[1] > teacher.shape[1]:
-            raise ValueError(
-                f"loss {self.kind}: expected at least {student.shape[1]} channels of the teacher, got "
-                f"{teacher.shape[1]}; lower channels"
-            )
         return pca_maps(student, teacher)
+
+    def check_channels(self, recorded: int) -> None:
+        """Raise ValueError if fewer principal components of the teacher are recorded than are compared."""
+        if recorded < self.channels:
+            raise ValueError(
+                f"loss {self.kind}: expected {self.channels} principal components of the teacher, got {recorded}; "
+                "lower channels, or raise those of the student's training, for which they are recorded"
+            )
 
     def adapter(self, student: Sequence[Shape]) -> nn.Module:
         """A trainable module from the last of the student's stage maps to `self.channels` channels.
@@ -72,3 +75,8 @@ class PcaMaps(BaseLoss):
 
         # the batch norm starts it at the variance of the teacher's maps: without it, training loses its first epoch
         return nn.Sequential(nn.Conv2d(channels, self.channels, 1, bias=False), nn.BatchNorm2d(self.channels))
+
+
+def components(losses: Iterable[BaseLoss]) -> int:
+    """Return how many principal components the losses compare; 0 without a `pca_maps` that has a weight."""
+    return max((loss.channels for loss in losses if isinstance(loss, PcaMaps) and loss.weight), default=0)

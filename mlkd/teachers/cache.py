@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from mlkd.data.augment import Views
 from mlkd.data.prepared import Split
-from mlkd.losses import Loss
+from mlkd.losses import Loss, PcaMaps
+from mlkd.losses.base import Need
 from mlkd.models.outputs import Outputs
 
 ABOUT = "about.json"
@@ -94,15 +95,17 @@ class TeacherOutputs:
     def require(self, losses: Sequence[Loss]) -> None:
         """Raise ValueError that names the first loss with a weight that needs an output which is not stored."""
         probe = self.batch(np.zeros(1, dtype=np.int64), 0)
+        checks: dict[Need, Callable[[str], Tensor]] = {
+            "embeddings": probe.label_embeddings,
+            "pooled": probe.pooled_features,
+            "label_maps": probe.maps_of_labels,
+        }
         for loss in losses:
-            if loss.weight and "embeddings" in loss.needs:
-                probe.label_embeddings(loss.kind)
-            if loss.weight and "pooled" in loss.needs:
-                probe.pooled_features(loss.kind)
-            if loss.weight and "label_maps" in loss.needs:
-                probe.maps_of_labels(loss.kind)
-            if loss.weight and "last_map" in loss.needs:
-                probe.last_stage_map(loss.kind)
+            for need, read in checks.items():
+                if loss.weight and need in loss.needs:
+                    read(loss.kind)
+            if loss.weight and isinstance(loss, PcaMaps):
+                loss.check_channels(probe.last_stage_map(loss.kind).shape[1])
 
     def _embeddings(self, stored: NDArray[np.float16], indices: NDArray[np.int64], view: int) -> Float[Tensor, "B L D"]:
         labels = self.logits.shape[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 from mlkd.core.labels import Labels
-from mlkd.losses.base import Need
+from mlkd.losses.base import MAPS, Need
 from mlkd.models import checkpoint
 from mlkd.models.outputs import Outputs
 from mlkd.teachers.base import Aspects, ImagesBySize, find_columns
@@ -60,9 +60,7 @@ class CheckpointTeacher:
         columns = find_columns(self.path, own.names, labels or own)
         tagger = checkpoint.load_model(self.folder)
         tagger = tagger.to("cuda" if torch.cuda.is_available() else "cpu")
-        return LoadedCheckpoint(
-            tagger, columns, len(own), {kind: kind in maps for kind in ("features", "label_maps", "last_map")}
-        )
+        return LoadedCheckpoint(tagger, columns, len(own), {kind: kind in maps for kind in MAPS})
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from torch import Tensor
 from mlkd.core.files import write_file
 from mlkd.data.locks import locked
 
-IMAGES = 2000  # that the components are computed of
+IMAGES = 2000  # from which the components are computed
 FILE = "projection.npz"
-_LEAST = 1e-8  # variance of a component, relative to the first, that counts as none
+_LEAST = 1e-8  # a component with a smaller variance, relative to the first, is left out
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Projection:
     """A linear map of C channels to the K components of largest variance, each with mean 0 and variance 1."""
 
     mean: Float[Tensor, "C"]
-    directions: Float[Tensor, "C K"]  # over the standard deviations
+    directions: Float[Tensor, "C K"]  # divided by their standard deviations
 
     def __call__(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K H W"]:
         return torch.einsum("bchw,ck->bkhw", maps - self.mean[:, None, None], self.directions)
 
     @classmethod
     def fit(cls, maps: Iterable[Float[Tensor, "B C H W"]], components: int) -> Projection:
-        """Compute the components of all positions; fewer where the maps have fewer that vary."""
+        """Compute the components over all positions; fewer where the maps have fewer that vary."""
         count, total, products = 0, torch.zeros(()), torch.zeros(())
         for batch in maps:
             values = batch.double().permute(0, 2, 3, 1).flatten(0, 2)
@@ -55,10 +55,17 @@ class Projection:
             return cls(torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["directions"]))
 
 
-def fitted(folder: Path, maps: Iterable[Float[Tensor, "B C H W"]], components: int) -> Projection:
-    """Return the projection in `folder`, computed of `maps` if it is not there; one of several processes does so."""
+def fit_or_read(
+    folder: Path, compute_maps: Callable[[], Iterable[Float[Tensor, "B C H W"]]], components: int
+) -> Projection | None:
+    """Return the projection in `folder`, fitted if it is not there; None without components.
+
+    One of several processes fits it.
+    """
+    if not components:
+        return None
     file = folder / FILE
     with locked(folder / "projection.lock"):
         if not file.is_file():
-            Projection.fit(maps, components).write(file)
+            Projection.fit(compute_maps(), components).write(file)
     return Projection.read(file)

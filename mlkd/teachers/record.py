@@ -33,7 +33,7 @@ from mlkd.models.outputs import Outputs
 from mlkd.teachers import ReadyTeacher, Teacher, load
 from mlkd.teachers.cache import ABOUT, read_about
 from mlkd.teachers.checkpoint import LoadedCheckpoint
-from mlkd.teachers.projection import IMAGES, Projection, fitted
+from mlkd.teachers.projection import IMAGES, Projection, fit_or_read
 from mlkd.teachers.sharded import folders
 
 MAPS_BYTES = 8 << 30  # of the stage maps of all views; above it the teacher runs along with each student
@@ -94,8 +94,7 @@ def record(
 
     with torch.inference_mode():
         some = in_order(split, at_once)[:: max(1, len(split) // IMAGES)]
-        maps_of_some = (_last_map(outputs) for _, outputs in computed(0, some))
-        projection = fitted(out, maps_of_some, components) if components else None
+        projection = fit_or_read(out, lambda: _last_maps(split, computed(0, some)), components)
         for view in range(views.count):
             waiting = {
                 folder: [rows[batch.start : batch.stop] for batch in in_order(rows, at_once)]
@@ -111,16 +110,19 @@ def record(
                     progress("teacher outputs", done, total)
 
 
-def _last_map(outputs: Outputs) -> Tensor:
-    assert outputs.last_map is not None, "loaded for it"
-    return outputs.last_map
+def _last_maps(split: Split, computed: Iterator[tuple[NDArray[np.int64], Outputs]]) -> Iterator[Tensor]:
+    for indices, outputs in computed:
+        _check_finite(split, indices, outputs)
+        assert outputs.last_map is not None, "the teacher was loaded for it"
+        yield outputs.last_map
 
 
 def _projected(
     computed: Iterator[tuple[NDArray[np.int64], Outputs]], projection: Projection | None
 ) -> Iterator[tuple[NDArray[np.int64], Outputs]]:
     for indices, outputs in computed:
-        yield indices, replace(outputs, last_map=projection(_last_map(outputs))) if projection else outputs
+        last = outputs.last_map
+        yield indices, replace(outputs, last_map=projection(last)) if projection and last is not None else outputs
 
 
 def _write_view(
@@ -209,7 +211,7 @@ def _with_maps(outputs: Outputs, count: int, images: int) -> Outputs:
 
 
 def _check_finite(split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
-    for output in ("logits", "embeddings", "pooled"):
+    for output in ("logits", "embeddings", "pooled", "label_maps", "last_map"):
         values: Tensor | None = getattr(outputs, output)
         bad = torch.zeros(len(indices)) if values is None else (~torch.isfinite(values)).flatten(1).any(1)
         if bad.any():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from jaxtyping import Float16, UInt8
 from torch import Tensor, nn
 
-from mlkd.losses.base import Shape
+from mlkd.losses.base import MAPS, Shape
 from mlkd.losses.pca_maps import PcaMaps
 from mlkd.losses.reviewkd import ReviewKD
 from mlkd.models.frozen import Cut
@@ -33,7 +33,7 @@ class DistillationModule(nn.Module):
         super().__init__()
         self.tagger = tagger
         self._cut = cut
-        self.wanted = {output: output in training.needs for output in ("features", "label_maps", "last_map")}
+        self.wanted = {output: output in training.needs for output in MAPS}
         self.adapters = nn.ModuleDict()
         for loss in training.losses:
             if isinstance(loss, ReviewKD) and loss.weight:

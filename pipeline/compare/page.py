@@ -157,7 +157,8 @@ def _protocol(recipe: Recipe, table: Table) -> list[tuple[str, str]]:
             "differences",
             "paired: same seed, same images, averaged over the seeds of both. The intervals (t) cover the choice of "
             "test images and of seeds; with one seed they cover the choice of images only and say nothing about "
-            f"another training. All {len(table.rows) - 1} intervals of a column together cover 95 % (Bonferroni).",
+            "another training. The variance between seeds is pooled over the methods. "
+            f"All {len(table.rows) - 1} intervals of a column together cover 95 % (Bonferroni).",
         ),
         (
             "parts",

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from mlkd.core.progress import Progress
+from mlkd.losses import Loss
 from mlkd.losses.base import Need
+from mlkd.losses.pca_maps import components
 from pipeline.compare import runs
 from pipeline.compare.page import render
 from pipeline.compare.table import Table, read_table
@@ -16,7 +18,7 @@ from pipeline.recipe.schema import Recipe
 from pipeline.runner.speed import Expected
 from pipeline.runner.stage import Pipeline
 
-MAPS: frozenset[Need] = frozenset({"label_maps", "last_map"})  # of the teacher, recorded for the student's own losses
+RECORDED: frozenset[Need] = frozenset({"label_maps", "last_map"})  # stage maps come from the teacher itself otherwise
 
 
 def compare(
@@ -91,17 +93,27 @@ def _methods(recipe: Recipe, names: Sequence[str] | None) -> list[Method]:
             f"methods: expected losses on logits only, as ONNX teachers give nothing else, got {', '.join(lacking)}; "
             "select others with --methods, or add a teacher that is a checkpoint"
         )
-    of_student = recipe.student.training.needs
-    if lost := [one.name for one in selected if _needs(recipe, one) & MAPS - of_student]:
+    _check_recorded(recipe, selected)
+    return selected
+
+
+def _check_recorded(recipe: Recipe, selected: Sequence[Method]) -> None:
+    """Raise ValueError for losses on maps that are not recorded for the student of the recipe."""
+    training, losses = recipe.student.training, {one.name: recipe.compare.losses(one) for one in selected}
+    lost = [
+        name
+        for name, own in losses.items()
+        if RECORDED & _needs(own) - training.needs or components(own) > components(training.losses)
+    ]
+    if lost:
         raise ValueError(
             "methods: expected only losses on maps that are recorded for the student's own losses, got "
             f"{', '.join(lost)}; add their losses to student.training.losses, or select others with --methods"
         )
-    return selected
 
 
-def _needs(recipe: Recipe, method: Method) -> frozenset[Need]:
-    return frozenset().union(*(loss.needs for loss in recipe.compare.losses(method) if loss.weight))
+def _needs(losses: Sequence[Loss]) -> frozenset[Need]:
+    return frozenset().union(*(loss.needs for loss in losses if loss.weight))
 
 
 def _seeds(recipe: Recipe, count: int | None) -> int:

@@ -46,12 +46,29 @@ class Measured:
     influences: dict[int, NDArray[np.float64]] = field(default_factory=dict)
 
 
-def difference(a: Measured, b: Measured, groups: Groups, comparisons: int = 1) -> Gain | None:
+def seed_variance(methods: Collection[Measured], control: Measured) -> Variance | None:
+    """Variance between seeds of the difference of a method and the control, pooled over the methods.
+
+    A few seeds of one method say little about it; the seeds of all methods change the same things, the initial weights
+    and the order of images.  None without a method that has two seeds in common with the control.
+    """
+    squares, freedom = 0.0, 0
+    for method in methods:
+        gaps = np.array([value - control.maps[seed] for seed, value in method.maps.items() if seed in control.maps])
+        if len(gaps) > 1:
+            squares, freedom = squares + float(np.square(gaps - gaps.mean()).sum()), freedom + len(gaps) - 1
+    return Variance(squares / freedom, freedom) if freedom else None
+
+
+def difference(
+    a: Measured, b: Measured, groups: Groups, *, between: Variance | None = None, comparisons: int = 1
+) -> Gain | None:
     """mAP(a) - mAP(b), paired by seed and by image; None without common seeds.
 
-    Two variances are added: that of the mean over seeds for the choice of images, and the variance between seeds over
-    their number.  Both contain the effect of the images on single seeds, so it is subtracted once.  The interval is a
-    t interval whose degrees of freedom follow Satterthwaite (1946).  With one seed it covers the choice of images only.
+    Two variances are added: that of the mean over seeds for the choice of images, and the variance `between` seeds, by
+    default of these methods alone, over their number.  Both contain the effect of the images on single seeds, so it is
+    subtracted once.  The interval is a t interval whose degrees of freedom follow Satterthwaite (1946).  With one seed
+    it covers the choice of images only.
 
     Of several `comparisons`, all intervals together cover 95 % (Bonferroni).
     """
@@ -63,10 +80,11 @@ def difference(a: Measured, b: Measured, groups: Groups, comparisons: int = 1) -
     images = variance(influences.mean(0), groups)
     total, uncertainty = images.value, images.value**2 / images.freedom
     if len(common) > 1:
-        between = float(gaps.var(ddof=1)) / len(common)
+        seeds = between or Variance(float(gaps.var(ddof=1)), len(common) - 1)
+        of_mean = seeds.value / len(common)
         single = sum(variance(own, groups).value for own in influences - influences.mean(0))
-        total += max(0.0, between - single / (len(common) * (len(common) - 1)))
-        uncertainty += between**2 / (len(common) - 1)
+        total += max(0.0, of_mean - single / (len(common) * (len(common) - 1)))
+        uncertainty += of_mean**2 / seeds.freedom
     freedom = max(1.0, total**2 / uncertainty) if uncertainty else float("inf")
     half = half_width(Variance(total, freedom), 1 - 0.05 / comparisons)
     value = float(gaps.mean())

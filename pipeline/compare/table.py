@@ -12,7 +12,7 @@ import numpy as np
 from mlkd.core.groups import Groups
 from mlkd.data.prepared import read_split
 from pipeline.compare import runs
-from pipeline.compare.statistics import Gain, Measured, Spread, difference
+from pipeline.compare.statistics import Gain, Measured, Spread, difference, seed_variance
 from pipeline.recipe.methods import CONTROLS, Method
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.result import read_json
@@ -124,11 +124,13 @@ def _missing(recipe: Recipe, method: Method, results: Mapping[str, _Results]) ->
 
 def _row(name: str, results: Mapping[str, _Results], groups: Groups) -> Row:
     own = results[name]
-    gains = {
-        other: difference(own.measured, results[other].measured, groups, comparisons=len(results) - 1)
-        for other in CONTROLS
-        if other in results and other != name
-    }
+    gains = {}
+    for control in CONTROLS:
+        if control in results and control != name:
+            others = [other.measured for method, other in results.items() if method != control]
+            between, comparisons = seed_variance(others, results[control].measured), len(others)
+            measured = own.measured, results[control].measured
+            gains[control] = difference(*measured, groups, between=between, comparisons=comparisons)
     return Row(
         method=name,
         value=own.chosen["value"],

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkd.data import Shards, Source
-from mlkd.losses import PcaMaps
+from mlkd.losses.pca_maps import components
 from mlkd.models.weight_packages import PACKAGES as WEIGHT_PACKAGES
 from pipeline import teachers
 from pipeline.declarations import body
@@ -75,7 +75,7 @@ def teacher_outputs(recipe: Recipe) -> Stage:
             "seed": recipe.seed,
             "stage_maps_for": maps if "features" in training.needs else None,
             **({"label_maps": True} if "label_maps" in training.needs else {}),
-            **({"components": components(recipe)} if components(recipe) else {}),
+            **({"components": count} if (count := components(training.losses)) else {}),
             **teachers.ready(recipe),
         },
         version=5,  # as many stage maps as any student of the search needs
@@ -83,12 +83,6 @@ def teacher_outputs(recipe: Recipe) -> Stage:
         outside=partial(teachers.hashes, recipe),
         distributed=isinstance(recipe.data, Shards),
     )
-
-
-def components(recipe: Recipe) -> int:
-    """Return how many principal components of the teacher's last stage map the student is compared with."""
-    losses = [loss for loss in recipe.student.training.losses if isinstance(loss, PcaMaps) and loss.weight]
-    return max((loss.channels for loss in losses), default=0)
 
 
 def student(recipe: Recipe) -> Stage:

@@ -6,11 +6,11 @@ import dataclasses
 from itertools import product
 
 from mlkd.data import Shards
+from mlkd.losses.pca_maps import components
 from mlkd.models import frozen
 from mlkd.models.weights import RandomWeights
 from mlkd.teachers.record import record
 from pipeline import teachers
-from pipeline.declarations import distill
 from pipeline.recipe.schema import Recipe
 from pipeline.runner import ranks
 from pipeline.runner.stage import Context
@@ -31,7 +31,7 @@ def run(recipe: Recipe, context: Context) -> None:
         seed=recipe.seed,
         maps=_count_maps(recipe) if "features" in needs else 0,
         label_maps="label_maps" in needs,
-        components=distill.components(recipe),
+        components=components(recipe.student.training.losses),
         frozen_groups=recipe.teacher.training.frozen_groups if recipe.teacher else 0,
         features=features_folder(context),
         rank=ranks.number() if shared else 0,

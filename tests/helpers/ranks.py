@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mlkd.data.augment import Views
 from mlkd.losses import Bce, ClassAware, LabelKL, Loss, Pkt
-from mlkd.losses.base import LossInputs
+from mlkd.losses.base import MAPS, LossInputs
 from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
 from mlkd.models.outputs import Outputs
@@ -20,8 +20,7 @@ from mlkd.training.config import Training
 from mlkd.training.distributed import gather
 
 PROCESSES, IMAGES, LABELS = 2, 8, 5
-MAPS = {"features", "label_maps", "last_map"}
-LOSSES: dict[str, Loss] = {loss.kind: loss for loss in (kind() for kind in get_args(Loss)) if not loss.needs & MAPS}
+LOSSES: dict[str, Loss] = {loss.kind: loss for loss in (kind() for kind in get_args(Loss)) if not loss.needs & {*MAPS}}
 SCENES = ("all known", "partly known", "second process without positives", "no positives")
 
 # no batch norm, whose statistics are those of a process's own part of the batch, and no dropout

@@ -53,10 +53,12 @@ class LabelDecoderHead(nn.Module):
         """The logits if all attention of all heads were on one position, without dropout."""
         queries = self.query_norm(self.queries)
         memory = self.project_tokens(tokens).relu()
-        values = self.project_out(self.project_value(memory)).flatten(0, 1)[:, None]
-        embeddings = self._embed(queries, values.expand(-1, len(queries), -1), noise=0.0)
-        logits: Tensor = (embeddings * self.label_weight).sum(-1) + self.label_bias
-        return logits.view(*tokens.shape[:2], -1).transpose(1, 2)
+        values = self.project_out(self.project_value(memory))
+        maps = []
+        for position in values.unbind(1):  # one at a time: all of them need memory for B * N * L rows
+            embeddings = self._embed(queries, position[:, None].expand(-1, len(queries), -1), noise=0.0)
+            maps.append((embeddings * self.label_weight).sum(-1) + self.label_bias)
+        return torch.stack(maps, -1)
 
     def _embed(
         self, queries: Float[Tensor, "L D"], attended: Float[Tensor, "B L D"], *, noise: float

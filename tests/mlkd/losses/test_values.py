@@ -74,9 +74,9 @@ def test_maps_of_the_teacher_are_resized_as_images_are(loss: losses.Loss, maps: 
 
 
 def test_a_teacher_with_fewer_components_is_refused() -> None:
-    s, t, y, _ = batch(2, 3)
-    with pytest.raises(ValueError, match="loss pca_maps: expected at least 5 channels of the teacher, got 4; lower"):
-        value(losses.PcaMaps(), s, replace(t, last_map=t.last_map[:, :4]), y)
+    losses.PcaMaps(channels=4).check_channels(4)
+    with pytest.raises(ValueError, match="loss pca_maps: expected 5 principal components of the teacher, got 4; lower"):
+        losses.PcaMaps(channels=5).check_channels(4)
     with pytest.raises(ValueError, match="loss pca_maps: channels: expected at least 1, got 0"):
         losses.PcaMaps(channels=0)
 

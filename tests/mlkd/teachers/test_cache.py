@@ -194,8 +194,9 @@ def test_a_loss_that_needs_a_missing_output_is_named(prepared: Path, outputs: Pa
 
 def test_outputs_that_are_nan_are_refused_with_the_image(prepared: Path, tmp_path: Path) -> None:
     broken = CheckpointTeacher(path=taggers.save(tmp_path / "net", LABELS, bias=float("nan")))
-    with pytest.raises(ValueError, match="teacher outputs: expected finite logits, got others for train/0; "):
-        record([broken], prepared, VIEWS, tmp_path, seed=0)
+    for components in (0, 3):
+        with pytest.raises(ValueError, match="teacher outputs: expected finite logits, got others for train/0; "):
+            record([broken], prepared, VIEWS, tmp_path, seed=0, components=components)
 
 
 def test_the_deepest_stage_maps_are_stored_for_losses_that_compare_them(
@@ -244,7 +245,9 @@ def test_the_last_stage_map_is_stored_as_its_principal_components(
     split = read_split(prepared, "train")
     rows, pixels = np.arange(len(split)), split.pixels(32)
     stored = TeacherOutputs.read(tmp_path, split)
-    stored.require((PcaMaps(),))
+    stored.require((PcaMaps(channels=5),))
+    with pytest.raises(ValueError, match="expected 6 principal components of the teacher, got 5"):
+        stored.require((PcaMaps(channels=6),))
     for view in range(2):
         images = torch.stack([VIEWS.apply(pixels[row], seed=0, row=int(row), view=view) for row in rows])
         with torch.no_grad():

@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlkd.core.intervals import difference_interval, influence
+from mlkd.core.intervals import Variance, difference_interval, influence
 from mlkd.core.metrics import mean_average_precision
 from pipeline.compare.page import _edges, _verdict
-from pipeline.compare.statistics import Gain, Measured, Spread, difference
+from pipeline.compare.statistics import Gain, Measured, Spread, difference, seed_variance
 from pipeline.compare.table import Row, Table
 from scripts.seed_simulation import simulate
 
@@ -101,7 +101,23 @@ def test_the_intervals_of_several_comparisons_are_wider_by_the_quantile() -> Non
     """Quantiles of Student's t with 3 degrees: 3.1824 for 95 %, 5.8409 for 99 %, which five comparisons need."""
     a = Measured(dict(enumerate([0.4, 0.5, 0.6, 0.7])), dict.fromkeys(range(4), np.zeros((50, 2))))
     b = Measured(dict.fromkeys(range(4), 0.5), dict.fromkeys(range(4), np.zeros((50, 2))))
-    one, five = (difference(a, b, range(50), comparisons) for comparisons in (1, 5))
+    one, five = (difference(a, b, range(50), comparisons=comparisons) for comparisons in (1, 5))
     assert one is not None
     assert five is not None
     assert (five.high - five.low) / (one.high - one.low) == pytest.approx(5.8409 / 3.1824, rel=1e-4)
+
+
+def test_the_variance_between_seeds_is_pooled_over_methods() -> None:
+    """By hand: deviations ±1 and -2, 0, 2 percent have 2 + 8 squares in 1 + 2 degrees of freedom."""
+    nothing = dict.fromkeys(range(3), np.zeros((50, 2)))
+    control = Measured({0: 0.5, 1: 0.5, 2: 0.5}, nothing)
+    a = Measured({0: 0.59, 1: 0.61}, nothing)
+    b = Measured({0: 0.48, 1: 0.5, 2: 0.52}, nothing)
+    single = Measured({1: 0.9, 7: 0.1}, nothing)
+    pooled = seed_variance([a, b, single], control)
+    assert pooled == Variance(pytest.approx(10e-4 / 3), 3)
+    gain = difference(a, control, range(50), between=pooled)
+    assert gain is not None
+    assert gain.value == pytest.approx(0.1)
+    assert gain.high - gain.value == pytest.approx(3.1824 * math.sqrt(10e-4 / 3 / 2), rel=1e-4)
+    assert seed_variance([single], control) is None
