@@ -66,7 +66,7 @@ def measure(tagger: TaggerNet, train: Split, teacher_outputs: Path) -> dict[str,
     for first in range(0, min(len(train), BATCHES * BATCH), BATCH):
         rows = order[first : first + BATCH]
         seen = [outputs.views.apply(pixels[row], seed=outputs.seed, row=int(row), view=0) for row in rows]
-        positive = train.targets[rows] > 0
+        positive = (train.targets[rows] > 0) & (True if train.label_mask is None else train.label_mask[rows])
         teacher = distances(outputs.batch(rows, 0).label_embeddings("teacher").double().numpy(), positive)
         clean, *noisy = (distances(found, positive) for found in embed(tagger, torch.stack(seen)))
         compared = {"student and teacher": (clean, teacher)}

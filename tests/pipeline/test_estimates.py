@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mlkd.losses import Bce, LabelMapKL, PcaMaps
 from mlkd.models import frozen
 from mlkd.models.config import Model
 from mlkd.models.heads import Pooled
@@ -103,3 +104,18 @@ def test_known_sizes_are_part_of_the_disk_space(
     larger = estimates.work(recipe, tmp_path)
     assert larger["student"].work_bytes == 0
     assert larger["teacher_outputs"].bytes == 2 * kept * labels
+
+
+def test_recorded_maps_are_part_of_the_disk_space(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 1/32 of the side of the teacher's images, or at the stride of its last stage."""
+    monkeypatch.setattr(costs, "known", lambda *_: None)
+    labels, kept = estimates.ASSUMED_LABELS, recipe.data.train * recipe.views.count
+    assert recipe.teacher is not None
+    training = replace(recipe.student.training, losses=(Bce(), LabelMapKL(), PcaMaps(channels=7)))
+    for stages, side in ((None, 5), (4, 10)):
+        teacher = replace(recipe.teacher, model=replace(recipe.teacher.model, image_px=160, stages=stages))
+        mapped = replace(recipe, teacher=teacher, student=replace(recipe.student, training=training))
+        recorded = estimates.work(mapped, tmp_path)["teacher_outputs"].bytes
+        assert recorded == 2 * kept * (labels + side**2 * (labels + 7))

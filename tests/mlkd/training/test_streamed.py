@@ -18,6 +18,7 @@ from mlkd.losses import Bce, ClassAware, LabelKL, ReviewKD
 from mlkd.models import checkpoint
 from mlkd.models.heads import LabelDecoder
 from mlkd.teachers import CheckpointTeacher, record
+from mlkd.teachers.projection import Projection
 from mlkd.teachers.sharded import ShardedOutputs, open_outputs
 from mlkd.training import trainer as training_loop
 from mlkd.training.config import Training
@@ -30,12 +31,13 @@ TRAINING = Training(
     epochs=2, learning_rate=3e-3, batch_size=4, accumulate=2, save_steps=2, frozen_groups=1, trackers=(),
     losses=(Bce(), LabelKL(), ClassAware(memory=4), ReviewKD(weight=0.1, ramp_epochs=0)),
 )  # fmt: skip
+MAPS: dict[str, Any] = {"maps": 2, "label_maps": True, "components": 4}
 pytestmark = pytest.mark.usefixtures("load_in_process")
 
 
 def write_outputs(teacher: Path, streamed: Path, out: Path, **shared: int) -> None:
     out.mkdir(exist_ok=True)
-    record.record([CheckpointTeacher(path=teacher)], streamed, VIEWS, out, seed=0, maps=2, frozen_groups=1, **shared)
+    record.record([CheckpointTeacher(path=teacher)], streamed, VIEWS, out, seed=0, **MAPS, frozen_groups=1, **shared)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -58,12 +60,15 @@ def test_outputs_of_any_images_are_those_of_the_teacher(teacher: Path, streamed:
     for view in range(2):
         images = torch.stack([AugmentedImages(split, (32,), VIEWS, 0, view)[int(row)][1] for row in rows])
         with torch.no_grad():
-            expected = model(images, features=True)
+            expected = model(images, features=True, label_maps=True, last_map=True)
         got = outputs.batch(rows, view)
         torch.testing.assert_close(got.logits, expected.logits, rtol=1e-3, atol=1e-4)  # float16
         torch.testing.assert_close(got.pooled, expected.pooled, rtol=1e-3, atol=1e-4)
         for stage, other in zip(got.features or (), expected.features[-2:], strict=True):
             torch.testing.assert_close(stage, other, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(got.label_maps, expected.label_maps, rtol=1e-3, atol=1e-3)
+        projected = Projection.read(stored / "projection.npz")(expected.last_map)
+        torch.testing.assert_close(got.last_map, projected, rtol=1e-3, atol=1e-2)
         positive = torch.from_numpy(split.targets[rows].astype(bool))
         assert got.embeddings is not None
         torch.testing.assert_close(got.embeddings[positive], expected.embeddings[positive], rtol=1e-3, atol=1e-4)
@@ -94,7 +99,7 @@ def test_interrupted_outputs_are_completed(
     monkeypatch.undo()
     done: list[tuple[int, int]] = []
     arguments = [CheckpointTeacher(path=teacher)], streamed, VIEWS, tmp_path
-    record.record(*arguments, seed=0, maps=2, progress=lambda _, count, total, *__: done.append((count, total)))
+    record.record(*arguments, seed=0, **MAPS, progress=lambda _, count, total, *__: done.append((count, total)))
     assert contents(tmp_path) == contents(stored)
     assert done[0] == (3 * killed_at + 3, 48)
     assert done[-1] == (48, 48)
