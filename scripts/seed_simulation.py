@@ -15,8 +15,9 @@ import numpy as np
 
 from mlkd.core.intervals import influence
 from mlkd.core.metrics import mean_average_precision
-from pipeline.compare.statistics import Gain, Measured, difference
+from pipeline.compare.statistics import Gain, Measured, difference, seed_variance
 
+METHODS = 18  # compared with one control
 LARGE = 20_000  # images of the test set that stands for all images
 
 
@@ -50,6 +51,21 @@ def simulate(seeds: int, draws: int, spread: float, images: int = 400, labels: i
     return Errors(float(np.mean(covers)), float(np.mean(wrong)), float(np.std(true_maps)))
 
 
+def simulate_many(methods: int, seeds: int, draws: int, spread: float, images: int = 400, labels: int = 20) -> float:
+    """Share of draws in which all simultaneous intervals of equal methods, compared with a control, contain 0."""
+    covers = []
+    for at in range(draws):
+        rng = np.random.default_rng([at, seeds, methods])
+        targets = rng.random((images, labels)) < np.geomspace(0.02, 0.3, labels)
+        base = rng.standard_normal((images, labels))
+        measured = [_measured(rng, base, targets, spread * rng.standard_normal(seeds)) for _ in range(methods + 1)]
+        control, others = measured[0], measured[1:]
+        between = seed_variance(others, control)
+        gains = [difference(one, control, range(images), between=between, comparisons=methods) for one in others]
+        covers.append(all(gain is not None and gain.low <= 0 <= gain.high for gain in gains))
+    return float(np.mean(covers))
+
+
 def _measured(rng: np.random.Generator, base: np.ndarray, targets: np.ndarray, shifts: np.ndarray) -> Measured:
     """Trainings of one method on one test set, whose mean separation does not depend on the method."""
     maps, influences = {}, {}
@@ -81,6 +97,13 @@ def main() -> None:
             found = simulate(seeds, args.draws, spread)
             shares = f"{100 * found.covers:.1f} | {100 * (1 - found.covers):.1f} | {100 * found.sign_wrong:.1f}"
             print(f"| {100 * found.seed_sd:.2f} | {seeds} | {shares} |", flush=True)
+    for spread in (0.0, 0.03, 0.1):
+        for seeds in (3, 5):
+            share = simulate_many(METHODS, seeds, args.draws, spread)
+            print(
+                f"{METHODS} methods, spread {spread}, {seeds} seeds: all intervals cover in {100 * share:.1f} %",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -66,7 +66,8 @@ def remove_weights(folder: Path, keep: Collection[str]) -> None:
 def _start(recipe: Recipe, training: Training, context: Context) -> None:
     from mlkd.training.trainer import train
 
-    train(recipe.student.model, training, recipe.views, context.inputs["data"], context.out, **_inputs(context))
+    data = context.inputs["data"]
+    train(recipe.student.model, training, recipe.views, data, context.out, **_inputs(context))
     remove_weights(context.out, keep=(BEST,))
 
 
@@ -82,7 +83,6 @@ def _scale(recipe: Recipe, training: Training, context: Context) -> None:
         context.inputs["data"],
         context.out,
         teacher=teacher,
-        progress=context.progress,
         **_inputs(context),
     )
     ratio = gradient_ratio(run, context.inputs[START], (AGAINST.kind,))
@@ -95,4 +95,5 @@ def _inputs(context: Context) -> dict[str, Any]:
         "seed": 0,
         "teacher_outputs": context.inputs["teacher_outputs"],
         "features": features_folder(context),
+        "progress": context.progress,
     }

@@ -9,7 +9,7 @@ from mlkd.core.metrics import mean_average_precision
 from pipeline.compare.page import _edges, _verdict
 from pipeline.compare.statistics import Gain, Measured, Spread, difference, seed_variance
 from pipeline.compare.table import Row, Table
-from scripts.seed_simulation import simulate
+from scripts.seed_simulation import simulate, simulate_many
 
 
 def test_spread_by_hand() -> None:
@@ -70,6 +70,11 @@ def test_intervals_cover_the_gain_of_the_method(spread: float) -> None:
     """A small form of scripts/seed_simulation.py."""
     result = simulate(seeds=3, draws=60, spread=spread, images=80, labels=5)
     assert 0.88 <= result.covers <= 1
+
+
+def test_simultaneous_intervals_cover_all_differences_together() -> None:
+    """A small form of scripts/seed_simulation.py; 0.95 is expected."""
+    assert 0.85 <= simulate_many(methods=6, seeds=3, draws=40, spread=0.03, images=80, labels=5) <= 1
 
 
 def test_methods_with_a_single_seed_are_not_judged() -> None:
