@@ -35,6 +35,7 @@ class PcaMaps(BaseLoss):
     """
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "last_map"})
+    adapts: ClassVar[Need] = "last_map"
 
     kind: Literal["pca_maps"] = "pca_maps"
     channels: int = 64  # principal components
@@ -56,7 +57,7 @@ class PcaMaps(BaseLoss):
                 "lower channels, or raise those of the student's training, for which they are recorded"
             )
 
-    def adapter(self, student: Sequence[Shape]) -> nn.Module:
+    def adapter(self, student: Sequence[Shape], _: Sequence[Shape] = ()) -> nn.Module:
         """A trainable module from the last of the student's stage maps to `self.channels` channels.
 
         Args:

@@ -35,6 +35,7 @@ class ReviewKD(BaseLoss):
     """`hierarchical_context` summed over stages, after the student's maps went through `adapter`."""
 
     needs: ClassVar[frozenset[Need]] = frozenset({"teacher", "features"})
+    adapts: ClassVar[Need] = "features"
 
     kind: Literal["reviewkd"] = "reviewkd"
     ramp_epochs: float = 20.0

@@ -59,7 +59,7 @@ class Outputs:
 def _recorded(maps: Tensor | None, loss: str, name: str) -> Tensor:
     if maps is None:
         raise ValueError(
-            f"loss {loss}: expected {name}, got none; use a teacher trained by this pipeline, and the loss in the "
-            "student's training, for which the outputs of the teacher are recorded"
+            f"loss {loss}: expected {name}, got none; use a teacher trained by this pipeline, add the loss to "
+            "student.training.losses, and rerun teacher_outputs"
         )
     return maps

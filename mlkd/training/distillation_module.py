@@ -16,8 +16,6 @@ from mlkd.models.network import TaggerNet
 from mlkd.models.outputs import Outputs
 from mlkd.training.config import Training
 
-ADAPTED = {"reviewkd": "features", "pca_maps": "last_map"}  # the output that the adapter of a loss changes
-
 
 class DistillationModule(nn.Module):
     """Images to the Outputs that losses read: stage maps only where a loss needs them, after its adapter.
@@ -35,11 +33,11 @@ class DistillationModule(nn.Module):
         self._cut = cut
         self.wanted = {output: output in training.needs for output in MAPS}
         self.adapters = nn.ModuleDict()
+        self._adapted: dict[str, str] = {}  # the output that the adapter of a loss changes
         for loss in training.losses:
-            if isinstance(loss, ReviewKD) and loss.weight:
+            if isinstance(loss, ReviewKD | PcaMaps) and loss.weight:
                 self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(trainable=True), teacher_shapes)
-            if isinstance(loss, PcaMaps) and loss.weight:
-                self.adapters[loss.kind] = loss.adapter(tagger.stage_shapes(trainable=True))
+                self._adapted[loss.kind] = loss.adapts
 
     def train(self, mode: bool = True) -> DistillationModule:
         super().train(mode)
@@ -56,5 +54,6 @@ class DistillationModule(nn.Module):
             outputs = self.tagger.outputs(self._cut.tail, self._cut.inputs(inputs), **self.wanted)
         else:
             outputs = self.tagger(inputs, **self.wanted)
-        adapted = {ADAPTED[kind]: adapter(getattr(outputs, ADAPTED[kind])) for kind, adapter in self.adapters.items()}
+        adapters = {self._adapted[kind]: adapter for kind, adapter in self.adapters.items()}
+        adapted = {output: adapter(getattr(outputs, output)) for output, adapter in adapters.items()}
         return dataclasses.replace(outputs, **adapted)

@@ -113,7 +113,7 @@ def _method(method: Method, row: Row) -> tuple[str, str, str]:
     """Name, losses with their weights, and mAP on select by value of the grid."""
     fixed, scaled = ([f"{loss.kind} {loss.weight:g}" for loss in losses] for losses in (method.fixed, method.scaled))
     if method.base:
-        fixed.append(f"what {method.base} has chosen")
+        fixed.append(f"the losses or learning rate of {method.base} at its best value")
     if scaled:
         fixed.append(f"({' + '.join(scaled)}) at a share of the gradient")
     if method.rates:

@@ -35,13 +35,15 @@ class Method:
     """
 
     name: str
-    base: str | None = None  # an earlier method: what it chose, and its losses at its best share, hold here as well
+    base: str | None = (
+        None  # an earlier method: its losses at its best share, or its best learning rate, are used as well
+    )
     fixed: tuple[Loss, ...] = (Bce(),)
     scaled: tuple[Loss, ...] = ()
     shares: tuple[float, ...] = (0.03, 0.1, 0.3, 1.0, 3.0)  # of the gradient norm of the labels, in the backbone
     rates: tuple[float, ...] = ()  # multiples of the student's learning rate
     length: float = 1.0  # epochs, relative to those of the other methods
-    seeds: int | None = None  # of those of the comparison; null: all
+    seeds: int | None = None  # how many of the seeds of the comparison; null: all
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", self.name):
@@ -110,7 +112,7 @@ class Compare:
     epochs: int | None = None  # of the final trainings; null: the student's
     seeds: int = 5
     methods: tuple[Method, ...] = METHODS
-    wider: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    wider: dict[str, tuple[float, ...]] = field(default_factory=dict)  # more shares or rates, by method
 
     def __post_init__(self) -> None:
         limits = {"epochs": (1, 10_000), "seeds": (1, 1000)}

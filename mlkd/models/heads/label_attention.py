@@ -32,6 +32,6 @@ class LabelAttentionHead(nn.Module):
         return Outputs(logits=logits, embeddings=embeddings)
 
     def label_maps(self, tokens: Float[Tensor, "B N C"]) -> Float[Tensor, "B L N"]:
-        """The logits if all attention were on one position; the logits of `forward` are their means."""
+        """The logits if all attention were on one position; those of `forward` are means weighted by attention."""
         projected = self.project_tokens(tokens).relu()
         return nn.functional.linear(projected, self.label_weight, self.label_bias).transpose(1, 2)

@@ -186,7 +186,9 @@ def test_a_loss_that_needs_a_missing_output_is_named(prepared: Path, outputs: Pa
         logits_alone.require((Bce(), ClassAware()))
     with pytest.raises(ValueError, match="loss rkd: expected pooled features, got none"):
         logits_alone.require((Bce(), Rkd()))
-    with pytest.raises(ValueError, match=r"loss label_map_kl: expected label maps, got none; .* in the student's"):
+    with pytest.raises(
+        ValueError, match=r"loss label_map_kl: expected label maps, got none; .* add the loss to student"
+    ):
         stored.require((Bce(), LabelMapKL()))
     with pytest.raises(ValueError, match=r"loss pca_maps: expected the last stage map, got none; "):
         stored.require((Bce(), PcaMaps()))
