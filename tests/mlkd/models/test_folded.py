@@ -59,7 +59,7 @@ def test_a_net_that_reads_a_convolution_twice_is_left_as_it_is() -> None:
     net = build("test_resnet")
     net.backbone = Shared()
     net.head = nn.Identity()
-    net.outputs = lambda backbone, inputs, features: _Logits(backbone(inputs))  # type: ignore[method-assign]
+    net.outputs = lambda backbone, inputs, **_: _Logits(backbone(inputs))  # type: ignore[method-assign]
     folded = fold_batch_norms(net)
     assert norms(folded) == 1
     torch.testing.assert_close(folded(images()).logits, net.eval()(images()).logits)
