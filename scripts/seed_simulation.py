@@ -37,8 +37,7 @@ def simulate(seeds: int, draws: int, spread: float, images: int = 400, labels: i
     covers, wrong, true_maps = [], [], []
     for at in range(draws):
         rng = np.random.default_rng([at, seeds])
-        targets = rng.random((images, labels)) < np.geomspace(0.02, 0.3, labels)
-        base = rng.standard_normal((images, labels))
+        base, targets = _test_set(rng, images, labels)
         shifts = spread * rng.standard_normal((2, seeds))
         a, b = (_measured(rng, base, targets, some) for some in shifts)
         gain = difference(a, b, range(images))
@@ -56,14 +55,19 @@ def simulate_many(methods: int, seeds: int, draws: int, spread: float, images: i
     covers = []
     for at in range(draws):
         rng = np.random.default_rng([at, seeds, methods])
-        targets = rng.random((images, labels)) < np.geomspace(0.02, 0.3, labels)
-        base = rng.standard_normal((images, labels))
+        base, targets = _test_set(rng, images, labels)
         measured = [_measured(rng, base, targets, spread * rng.standard_normal(seeds)) for _ in range(methods + 1)]
         control, others = measured[0], measured[1:]
         between = seed_variance(others, control)
         gains = [difference(one, control, range(images), between=between, comparisons=methods) for one in others]
         covers.append(all(gain is not None and gain.low <= 0 <= gain.high for gain in gains))
     return float(np.mean(covers))
+
+
+def _test_set(rng: np.random.Generator, images: int, labels: int) -> tuple[np.ndarray, np.ndarray]:
+    """What the scores of all methods have in common, and targets: (N, L) each, rare labels first."""
+    targets = rng.random((images, labels)) < np.geomspace(0.02, 0.3, labels)
+    return rng.standard_normal((images, labels)), targets
 
 
 def _measured(rng: np.random.Generator, base: np.ndarray, targets: np.ndarray, shifts: np.ndarray) -> Measured:

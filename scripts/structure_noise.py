@@ -61,12 +61,12 @@ def measure(tagger: TaggerNet, train: Split, teacher_outputs: Path) -> dict[str,
     outputs = open_outputs(teacher_outputs, train)
     pairs: dict[tuple[str, str], list[tuple[NDArray[np.float64], NDArray[np.float64]]]] = {}
     order = np.random.default_rng(0).permutation(len(train))
-    pixels = train.pixels(tagger.image_px)
+    pixels, positives = train.pixels(tagger.image_px), train.positives
     torch.manual_seed(0)
     for first in range(0, min(len(train), BATCHES * BATCH), BATCH):
         rows = order[first : first + BATCH]
         seen = [outputs.views.apply(pixels[row], seed=outputs.seed, row=int(row), view=0) for row in rows]
-        positive = (train.targets[rows] > 0) & (True if train.label_mask is None else train.label_mask[rows])
+        positive = positives[rows]
         teacher = distances(outputs.batch(rows, 0).label_embeddings("teacher").double().numpy(), positive)
         clean, *noisy = (distances(found, positive) for found in embed(tagger, torch.stack(seen)))
         compared = {"student and teacher": (clean, teacher)}

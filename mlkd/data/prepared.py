@@ -40,6 +40,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def positives(self) -> NDArray[np.bool_]:
+        """The labels (N, L) that images are known to have."""
+        return (self.targets > 0) & (True if self.label_mask is None else self.label_mask)
+
     def pixels(self, image_px: int) -> NDArray[np.uint8]:
         """Pixels (N, image_px, image_px, 3), memory-mapped.  Raises ValueError for a size that was not prepared."""
         file = self.folder / f"{self.name}.{image_px}.npy"

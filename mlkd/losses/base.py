@@ -106,6 +106,14 @@ def wide(values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def resized_as(maps: Float[Tensor, "B C H W"], like: Float[Tensor, "B K h w"]) -> Float[Tensor, "B C h w"]:
+    """The teacher's maps at the positions of the student's, bilinearly and with antialiasing; without gradient."""
+
+    from torch.nn.functional import interpolate
+
+    return interpolate(maps.detach().to(like), like.shape[2:], mode="bilinear", antialias=True)
+
+
 def check_temperature(loss: str, temperature: float) -> None:
     """Raise ValueError unless the temperature is above 0."""
     if not temperature > 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from mlkd.losses.base import BaseLoss, LossInputs, Need, check_temperature, wide
+from mlkd.losses.base import BaseLoss, LossInputs, Need, check_temperature, resized_as, wide
 from mlkd.losses.label_kl import bernoulli_kl
 
 if TYPE_CHECKING:
@@ -18,14 +18,10 @@ def label_map_kl(
 ) -> Float[Tensor, ""]:
     """KL(teacher || student) of a Bernoulli distribution for each label and position, times temperature^2.
 
-    Sum over labels, mean over positions and images.  The teacher's logits are resized to the student's positions,
-    bilinearly and with antialiasing.
+    Sum over labels, mean over positions and images.  The teacher's logits are resized to the student's positions.
     """
-
-    from torch.nn.functional import interpolate
-
     s = wide(student)
-    t = interpolate(teacher.detach().to(s), s.shape[2:], mode="bilinear", antialias=True)
+    t = resized_as(teacher, s)
     divergences = bernoulli_kl(s / temperature, t / temperature)
     return divergences.sum(1).mean() * temperature**2
 

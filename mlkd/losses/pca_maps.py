@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from mlkd.losses.base import BaseLoss, LossInputs, Need, Shape, wide
+from mlkd.losses.base import BaseLoss, LossInputs, Need, Shape, resized_as, wide
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -14,16 +14,9 @@ if TYPE_CHECKING:
 
 
 def pca_maps(student: Float[Tensor, "B K Hs Ws"], teacher: Float[Tensor, "B Kt Ht Wt"]) -> Float[Tensor, ""]:
-    """Mean squared difference of the student's K maps and the teacher's first K.
-
-    The teacher's maps are resized to the student's positions, bilinearly and with antialiasing.
-    """
-
-    from torch.nn.functional import interpolate
-
+    """Mean squared difference of the student's K maps and the teacher's first K, resized to the student's positions."""
     s = wide(student)
-    t = interpolate(teacher.detach()[:, : s.shape[1]].to(s), s.shape[2:], mode="bilinear", antialias=True)
-    return (s - t).square().mean()
+    return (s - resized_as(teacher[:, : s.shape[1]], s)).square().mean()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,18 +27,13 @@ def part_maps(scores: NDArray[np.float32], test: Split, train: Split) -> dict[st
         for role in get_args(Role)
         if (positives := test.of_role(role)) is not None
     }
-    counts = _known(test).sum(1)
+    counts = test.positives.sum(1)
     for name, (low, high) in COUNTS.items():
         maps[name] = _map(scores, test, (low <= counts) & (counts <= high), slice(None))
-    by_frequency = np.argsort(_known(train).sum(0), kind="stable")
+    by_frequency = np.argsort(train.positives.sum(0), kind="stable")
     for name, labels in zip(THIRDS, np.array_split(by_frequency, len(THIRDS)), strict=True):
         maps[name] = _map(scores, test, slice(None), labels)
     return maps
-
-
-def _known(split: Split) -> NDArray[np.bool_]:
-    """The labels (N, L) that images are known to have."""
-    return (split.targets > 0) & (True if split.label_mask is None else split.label_mask)
 
 
 def _map(

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from mlkd.core.progress import Progress
-from mlkd.losses import Loss
 from mlkd.losses.base import Need
 from mlkd.losses.pca_maps import components
 from pipeline.compare import runs
@@ -103,17 +102,14 @@ def _check_recorded(recipe: Recipe, selected: Sequence[Method]) -> None:
     lost = [
         name
         for name, own in losses.items()
-        if RECORDED & _needs(own) - training.needs or components(own) > components(training.losses)
+        if RECORDED & dataclasses.replace(training, losses=own).needs - training.needs
+        or components(own) > components(training.losses)
     ]
     if lost:
         raise ValueError(
             "methods: expected only losses on maps that are recorded for the student's own losses, got "
             f"{', '.join(lost)}; add their losses to student.training.losses, or select others with --methods"
         )
-
-
-def _needs(losses: Sequence[Loss]) -> frozenset[Need]:
-    return frozenset().union(*(loss.needs for loss in losses if loss.weight))
 
 
 def _seeds(recipe: Recipe, count: int | None) -> int:

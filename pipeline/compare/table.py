@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlkd.core.groups import Groups
+from mlkd.core.intervals import Variance
 from mlkd.data.prepared import read_split
 from pipeline.compare import runs
 from pipeline.compare.statistics import Gain, Measured, Spread, difference, seed_variance
@@ -63,8 +64,9 @@ def read_table(recipe: Recipe, folder: Path) -> Table:
     results = {method.name: _read(recipe, method, folder, finished) for method in recipe.compare.methods}
     any_map = any(method.measured.maps for method in results.values())
     groups = read_split(folder / "data", "test").clusters if any_map else ()
+    between = {control: _seed_variance(control, results) for control in CONTROLS if control in results}
     return Table(
-        rows=tuple(_row(name, results, groups) for name in results),
+        rows=tuple(_row(name, results, between, groups) for name in results),
         missing=tuple(text for method in recipe.compare.methods for text in _missing(recipe, method, results)),
         machines=tuple(sorted({text for method in results.values() for text in method.machines})),
     )
@@ -122,15 +124,19 @@ def _missing(recipe: Recipe, method: Method, results: Mapping[str, _Results]) ->
     return texts
 
 
-def _row(name: str, results: Mapping[str, _Results], groups: Groups) -> Row:
-    own = results[name]
-    gains = {}
-    for control in CONTROLS:
-        if control in results and control != name:
-            others = [other.measured for method, other in results.items() if method != control]
-            between, comparisons = seed_variance(others, results[control].measured), len(others)
-            measured = own.measured, results[control].measured
-            gains[control] = difference(*measured, groups, between=between, comparisons=comparisons)
+def _seed_variance(control: str, results: Mapping[str, _Results]) -> Variance | None:
+    others = [other.measured for method, other in results.items() if method != control]
+    return seed_variance(others, results[control].measured)
+
+
+def _row(name: str, results: Mapping[str, _Results], between: Mapping[str, Variance | None], groups: Groups) -> Row:
+    """`between` is the variance between seeds of the difference to each control."""
+    own, comparisons = results[name], len(results) - 1
+    gains = {
+        control: difference(own.measured, results[control].measured, groups, between=variance, comparisons=comparisons)
+        for control, variance in between.items()
+        if control != name
+    }
     return Row(
         method=name,
         value=own.chosen["value"],

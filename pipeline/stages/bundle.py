@@ -40,7 +40,6 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
     sources = {file.relative_to(built).as_posix(): file for file in sorted((built / "models").glob("*.onnx"))}
     sources |= {path: built / path for facts in engines for path in facts["files"]}
     sources |= {f"{GOLDEN}/{file.name}": file for file in (*images, expected)}
-    positive = tune.targets if tune.label_mask is None else tune.targets * tune.label_mask
     manifest = Manifest(
         recipe=recipe.name,
         recipe_hash=made_by,
@@ -55,7 +54,7 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
         weights=_weights(recipe),
         versions={"edge-tagger": __version__} | installed,
         tune_images=len(tune),
-        tune_positives=tuple(positive.sum(0).tolist()),
+        tune_positives=tuple(tune.positives.sum(0).tolist()),
         golden=tuple(f"{GOLDEN}/{file.name}" for file in images),
         golden_expected=f"{GOLDEN}/{expected.name}",
         engines=tuple(_entry(facts, built) for facts in engines),

@@ -1,6 +1,7 @@
 """The stages of a comparison, and errors before any of them runs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,28 +63,34 @@ def test_what_is_added_to_a_method_is_added_to_it_at_its_own_share(recipe: Recip
     assert not any("compare/chosen/mld" in stages[name].reads for name in ("compare/grid/kd-1", "compare/grid/mld-1"))
 
 
+def run_trainings(recipe: Recipe, folder: Path, names: Sequence[str], patch: pytest.MonkeyPatch) -> list[Training]:
+    """Run stages that train, with the results of other stages in `folder`; returns what they would have trained."""
+    seen: list[Training] = []
+
+    def diverge(_model: object, training: Training, *_: object, **__: object) -> None:
+        seen.append(training)
+        raise NonFiniteLossError
+
+    patch.setattr(runs, "train", diverge)
+    patch.setattr(runs, "features_folder", lambda context: folder)
+    stages = {stage.name: stage for stage in runs.pipeline(recipe, folder).stages}
+    for number, name in enumerate(names):
+        out = folder / str(number)
+        out.mkdir()
+        stages[name].run(Context(out, {read: folder / read for read in stages[name].reads}, silent))
+    return seen
+
+
 def test_the_shares_of_both_grids_are_trained_with(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-
-    def diverge(_model: object, training: Training, *_: object, **__: object) -> None:
-        seen.append({loss.kind: (loss.weight, loss.ramp_epochs) for loss in training.losses})
-        raise NonFiniteLossError
-
-    monkeypatch.setattr(runs, "train", diverge)
-    monkeypatch.setattr(runs, "features_folder", lambda context: tmp_path)
-    stages = {stage.name: stage for stage in runs.pipeline(recipe, tmp_path).stages}
     for name, share, ratio in (("mld", 3.0, 2.0), ("l2d", 1.0, 50.0)):
         for stage, facts in (("chosen", {"value": share}), ("scale", {"ratio": ratio})):
             (tmp_path / f"compare/{stage}/{name}").mkdir(parents=True)
             (tmp_path / f"compare/{stage}/{name}/{stage}.json").write_text(json.dumps(facts))
-    for number, name in enumerate(("compare/grid/l2d-0.1", "compare/final/l2d-seed0")):
-        out = tmp_path / str(number)
-        out.mkdir()
-        inputs = {read: tmp_path / read for read in stages[name].reads}
-        stages[name].run(Context(out, inputs, silent))
-    assert seen == [
+    names = "compare/grid/l2d-0.1", "compare/final/l2d-seed0"
+    trainings = run_trainings(recipe, tmp_path, names, monkeypatch)
+    assert [{loss.kind: (loss.weight, loss.ramp_epochs) for loss in training.losses} for training in trainings] == [
         {"bce": (1, 0), "label_kl": (1.5, 0), "class_aware": (0.2, 1), "instance_aware": (2, 1)},  # 0.1 / 50 of 100
         {"bce": (1, 0), "label_kl": (1.5, 0), "class_aware": (2, 2), "instance_aware": (20, 2)},  # 1 / 50
     ]
@@ -92,24 +99,16 @@ def test_the_shares_of_both_grids_are_trained_with(
 def test_the_learning_rate_without_a_teacher_is_searched_and_holds_for_the_longer_training(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-
-    def diverge(_model: object, training: Training, *_: object, **__: object) -> None:
-        seen.append((training.learning_rate, training.epochs))
-        raise NonFiniteLossError
-
-    monkeypatch.setattr(runs, "train", diverge)
-    monkeypatch.setattr(runs, "features_folder", lambda context: tmp_path)
-    longer = replace(recipe, compare=Compare(epochs=10))
-    stages = {stage.name: stage for stage in runs.pipeline(longer, tmp_path).stages}
     (tmp_path / "compare/chosen/none").mkdir(parents=True)
     (tmp_path / "compare/chosen/none/chosen.json").write_text('{"value": 4.0}')
-    for number, name in enumerate(("grid/none-0.25", "final/none-seed1", "final/none_long-seed0")):
-        (tmp_path / str(number)).mkdir()
-        inputs = {read: tmp_path / read for read in stages[f"compare/{name}"].reads}
-        stages[f"compare/{name}"].run(Context(tmp_path / str(number), inputs, silent))
+    names = [f"compare/{name}" for name in ("grid/none-0.25", "final/none-seed1", "final/none_long-seed0")]
+    trainings = run_trainings(replace(recipe, compare=Compare(epochs=10)), tmp_path, names, monkeypatch)
     rate = recipe.student.training.learning_rate
-    assert seen == [(rate / 4, 5), (4 * rate, 10), (4 * rate, 12)]
+    assert [(training.learning_rate, training.epochs) for training in trainings] == [
+        (rate / 4, 5),
+        (4 * rate, 10),
+        (4 * rate, 12),
+    ]
 
 
 def test_ramps_are_a_share_of_the_training(recipe: Recipe, tmp_path: Path) -> None:
