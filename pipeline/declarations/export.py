@@ -70,7 +70,7 @@ def bundle(recipe: Recipe, made_by: str) -> Stage:
         name="bundle",
         run=body("bundle", recipe, made_by),
         reads=("data", "student", "onnx", "engines"),
-        version=5,  # the manifest has the version of the program
+        version=6,  # tagger.json
         config={"hash": made_by, "content": content_of(recipe)},
         packages=BUNDLED,
         outside=lambda: {"program": program.digest()},

@@ -11,7 +11,8 @@ from typing import Any
 from export import __version__
 from export.backends import Session, score_in_batches
 from export.bundle.bundle import EngineEntry, Manifest, Parts, write_bundle
-from export.bundle.golden import choose_golden, write_golden
+from export.bundle.description import DESCRIPTION, describe
+from export.bundle.golden import Golden, choose_golden, write_golden
 from mlkd.core.files import sha256_of
 from mlkd.core.images import PREPROCESSING
 from mlkd.core.labels import Labels
@@ -59,7 +60,9 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
         golden_expected=f"{GOLDEN}/{expected.name}",
         engines=tuple(_entry(facts, built) for facts in engines),
     )
-    write_bundle(Parts(manifest=manifest, sources=sources), context.out / "bundle")
+    description = context.out / GOLDEN / DESCRIPTION
+    description.write_text(describe(manifest, Golden.read(context.out, manifest)), encoding="utf-8", newline="\n")
+    write_bundle(Parts(manifest=manifest, sources=sources | {DESCRIPTION: description}), context.out / "bundle")
     shutil.rmtree(context.out / GOLDEN)
 
 

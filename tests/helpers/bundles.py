@@ -14,7 +14,8 @@ from PIL import Image
 
 from export.backends import OnnxRuntime, OpenVino, TensorRt, stamp
 from export.bundle.bundle import EngineEntry, Manifest, Parts, parts_of, write_bundle
-from export.bundle.golden import write_golden
+from export.bundle.description import describe
+from export.bundle.golden import Golden, write_golden
 from mlkd.core.files import sha256_of
 from mlkd.core.images import PREPROCESSING
 from tests.helpers.once import Once
@@ -125,7 +126,10 @@ def write_colours(folder: Path, work: Path, **changes: Any) -> Path:
     images, expected = _golden(work, {name: built[name] for name in ("onnxruntime-fp32", "openvino-fp32")})
     sources |= {_inside(file): file for file in (*images, expected)}
     golden = {"golden": tuple(map(_inside, images)), "golden_expected": _inside(expected)}
-    write_bundle(Parts(manifest=manifest(*engines, **(golden | changes)), sources=sources), folder)
+    content = manifest(*engines, **(golden | changes))
+    sources["tagger.json"] = work / "tagger.json"
+    sources["tagger.json"].write_text(describe(content, Golden.read(work, content)), encoding="utf-8")
+    write_bundle(Parts(manifest=content, sources=sources), folder)
     return folder
 
 
