@@ -96,4 +96,4 @@ def _status(file: Path) -> os.stat_result | None:
 
 
 def _version(status: os.stat_result | None) -> tuple[int, ...]:
-    return (status.st_ino, status.st_size, status.st_mtime_ns) if status else ()
+    return (status.st_size, status.st_mtime_ns) if status else ()  # no inode: some network shares change it
