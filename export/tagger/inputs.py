@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -65,6 +65,34 @@ def decode_source(image: object, image_px: int) -> Image.Image:
     raise ValueError(f"image: expected a path, bytes, a Pillow image or an array, got {kind}; convert it")
 
 
+def walk(folder: str, failed: list[tuple[str, UnreadableImageError]]) -> Iterator[os.DirEntry[str]]:
+    """The files below a folder, in no order, and into `failed` errors of folders that cannot be read.
+
+    Hidden files are skipped, links to folders are followed, and each folder is read once.
+    """
+    seen: set[tuple[int, int]] = set()
+    waiting = deque([folder])
+    while waiting:
+        current = waiting.popleft()
+        try:
+            status = Path(current).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(current) as listing:
+                entries = [entry for entry in listing if not entry.name.startswith(".")]
+        except OSError as cause:
+            failed.append((current, UnreadableImageError(f"expected a readable folder, got {cause.strerror}")))
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.appendleft(entry.path)
+            elif entry.is_symlink() and _is_folder(entry.path):
+                waiting.append(entry.path)  # last, so that an image gets a path without links if it has one
+            else:
+                yield entry
+
+
 def natural(path: str | Path) -> list[list[str | int]]:
     """Key that sorts paths part by part, ignoring case, numbers by their value."""
     parts = (re.split(r"([0-9]+)", part) for part in Path(path).parts)
@@ -91,30 +119,8 @@ def _add(path: str, sources: ImageSources) -> None:
 
 def _search(folder: str) -> tuple[list[Path], list[tuple[str, UnreadableImageError]]]:
     """Images below a folder, and errors of folders that cannot be read."""
-    files: list[Path] = []
     failed: list[tuple[str, UnreadableImageError]] = []
-    seen: set[tuple[int, int]] = set()
-    waiting = deque([folder])
-    while waiting:
-        current = waiting.popleft()
-        try:
-            status = Path(current).stat()
-            if (status.st_dev, status.st_ino) in seen:
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            with os.scandir(current) as listing:
-                entries = [entry for entry in listing if not entry.name.startswith(".")]
-        except OSError as cause:
-            failed.append((current, UnreadableImageError(f"expected a readable folder, got {cause.strerror}")))
-            continue
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                waiting.appendleft(entry.path)
-            elif entry.is_symlink() and _is_folder(entry.path):
-                waiting.append(entry.path)  # last, so that an image gets a path without links if it has one
-            else:
-                files.append(Path(entry.path))
-    images, unread = image_files(files)
+    images, unread = image_files([Path(entry.path) for entry in walk(folder, failed)])
     if unread:
         failed.append((folder, UnreadableImageError(f"expected {', '.join(SUFFIXES)}, got {unread_images(unread)}")))
     return sorted(images, key=natural), failed

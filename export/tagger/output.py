@@ -8,54 +8,80 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import TextIO
 
+from export.tagger.hierarchy import Hierarchy
+from export.tagger.sidecars import SidecarError
 from export.tagger.tagger import Tag
 from mlkd.core.images import UnreadableImageError
 
-Result = Sequence[Tag] | UnreadableImageError
 CSV_HEADER = "image,tags,scores,error,doubtful"
+CSV_PATHS = ",paths"  # behind CSV_HEADER, with a hierarchy
 JOINT = ";"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes these for the start of a formula
 BAR = 20  # characters
 EVERY_S = 0.1
 
 
-def as_text(name: str, result: Result, doubtful: Collection[str] = ()) -> str | None:
-    """The name and the labels with their scores, a ? after `doubtful` ones; None for a failed image."""
+@dataclass(frozen=True)
+class Unwritten:
+    """Tags of an image that its sidecar could not take."""
+
+    tags: Sequence[Tag]
+    cause: SidecarError
+
+
+Result = Sequence[Tag] | UnreadableImageError | Unwritten
+
+
+def as_text(
+    name: str, result: Result, doubtful: Collection[str] = (), hierarchy: Hierarchy | None = None
+) -> str | None:
+    """The name and the labels with their scores, a ? after `doubtful` ones; None for an unreadable image.
+
+    With a hierarchy, the levels above a label stand before it, joined by slashes.
+    """
     if isinstance(result, UnreadableImageError):
         return None
-    listed = ", ".join(f"{printable(tag.label)} {tag.score:.2f}{'?' * (tag.label in doubtful)}" for tag in result)
+    tags, _ = _parts(result)
+    listed = ", ".join(
+        f"{printable(_path(tag.label, hierarchy))} {tag.score:.2f}{'?' * (tag.label in doubtful)}" for tag in tags
+    )
     return f"{printable(name)}: {listed or 'nothing above its threshold'}"
 
 
-def as_json(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
-    """An object with `image` and `tags` or `error`, in ASCII, so that os.fsencode restores undecodable names.
+def as_json(name: str, result: Result, doubtful: Collection[str] = (), hierarchy: Hierarchy | None = None) -> str:
+    """An object with `image`, `tags` and `error`, in ASCII, so that os.fsencode restores undecodable names.
 
-    Tags with a label in `doubtful` have the key `doubtful`.
+    Tags with a label in `doubtful` have the key `doubtful`; with a hierarchy, all have a `path`, which ends with the
+    label.  Only an image whose tags could not be written has both `tags` and `error`.
     """
-    if isinstance(result, UnreadableImageError):
-        return json.dumps({"image": name, "error": one_line(result)})
-    tags: list[dict[str, object]] = [{"label": tag.label, "score": round(tag.score, 6)} for tag in result]
-    for tag in tags:
-        if tag["label"] in doubtful:
+    found, error = _parts(result)
+    tags: list[dict[str, object]] = [{"label": tag.label, "score": round(tag.score, 6)} for tag in found]
+    for tag, (label, _) in zip(tags, found, strict=True):
+        if hierarchy is not None:
+            tag["path"] = list(hierarchy[label])
+        if label in doubtful:
             tag["doubtful"] = True
-    return json.dumps({"image": name, "tags": tags})
+    listed = {} if isinstance(result, UnreadableImageError) else {"tags": tags}
+    return json.dumps({"image": name, **listed, **({"error": error} if error else {})})
 
 
-def as_csv(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
+def as_csv(name: str, result: Result, doubtful: Collection[str] = (), hierarchy: Hierarchy | None = None) -> str:
     """One row below CSV_HEADER; labels, scores and `doubtful` labels are joined by semicolons, best first.
 
-    A name or label that looks like a formula gets an apostrophe in front, so that spreadsheets show it as text.
+    With a hierarchy, the row ends with the paths of the labels.  A name or label that looks like a formula gets an
+    apostrophe in front, so that spreadsheets show it as text.
     """
-    if isinstance(result, UnreadableImageError):
-        return _row(_inert(name), "", "", one_line(result), "")
+    tags, error = _parts(result)
     return _row(
         _inert(name),
-        JOINT.join(_inert(tag.label) for tag in result),
-        JOINT.join(f"{tag.score:.6f}" for tag in result),
-        "",
-        JOINT.join(_inert(tag.label) for tag in result if tag.label in doubtful),
+        JOINT.join(_inert(tag.label) for tag in tags),
+        JOINT.join(f"{tag.score:.6f}" for tag in tags),
+        error,
+        JOINT.join(_inert(tag.label) for tag in tags if tag.label in doubtful),
+        *([] if hierarchy is None else [JOINT.join(_inert(_path(tag.label, hierarchy)) for tag in tags)]),
     )
 
 
@@ -106,6 +132,17 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _parts(result: Result) -> tuple[Sequence[Tag], str]:
+    """The tags, and the error in one line or nothing."""
+    if isinstance(result, UnreadableImageError):
+        return (), one_line(result)
+    return (result.tags, one_line(result.cause)) if isinstance(result, Unwritten) else (result, "")
+
+
+def _path(label: str, hierarchy: Hierarchy | None) -> str:
+    return label if hierarchy is None else "/".join(hierarchy[label])
 
 
 def _inert(text: str) -> str:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 import csv
 import functools
-import itertools
 import sys
-from collections.abc import Iterable
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.tagger_cli import watching
 from pipeline.tagger_cli.command import OK, SOME_FAILED, command, count, rebuild_option
+from pipeline.tagger_cli.results import Results
 
 if TYPE_CHECKING:  # imported at run time only by the command that needs it, so that --help is fast
     from export.tagger import Tagger
-    from export.tagger.output import Result
 
 LOW = 0.5  # mean expected precision below which a warning is printed
 DOUBTFUL = 0.25  # expected precision below which a label is marked
@@ -43,27 +43,43 @@ def add(commands: Any) -> None:
         metavar="N",
         help="images at the same time; default: one per core that this process may use",
     )
+    text = "also add the tags to the XMP sidecar of each image, photo.jpg.xmp, or photo.xmp if that file exists"
+    sidecar = parser.add_mutually_exclusive_group()
+    sidecar.add_argument("--xmp", action="store_const", const="xmp", help=text)
+    text = "the same, always to photo.xmp"
+    sidecar.add_argument("--xmp-lightroom", action="store_const", const="lightroom", dest="xmp", help=text)
+    text = "add the levels above each label; a text file with lines such as animal/pet/cat"
+    parser.add_argument("--hierarchy", type=Path, metavar="FILE", help=text)
+    watching.add(parser)
     rebuild_option(parser)
 
 
 def tag(options: argparse.Namespace) -> int:
     """Print the labels of each image; unreadable images are reported and skipped."""
-    from export.tagger.inputs import find_images
+    from export.tagger.inputs import STANDARD_INPUT, ImageSources, find_images
     from export.tagger.parallel import tag_many
 
-    sources = find_images(options.images, getattr(sys.stdin, "buffer", None))
+    watching.check(options)
+    if options.xmp and STANDARD_INPUT in options.images:
+        raise ValueError(f"{STANDARD_INPUT}: expected files with --xmp, got standard input; it has no sidecar")
+    stdin = getattr(sys.stdin, "buffer", None)
+    sources = ImageSources([], []) if options.watch else find_images(options.images, stdin)
     total = len(sources.failed) + len(sources.images)
     with _load(options) as tagger:
-        tagged = tag_many(
-            tagger, sources.images, threshold=options.threshold, top_k=options.top_k, labels=options.labels
+        tag_images = functools.partial(
+            tag_many, tagger, threshold=options.threshold, top_k=options.top_k, labels=options.labels
         )
-        with closing(tagged):
-            named = (("-" if isinstance(image, bytes) else str(image), result) for image, result in tagged)
-            results = itertools.chain(sources.failed, named)
-            failed = _print(options, results, total, _doubtful(options, tagger))
-    if failed:
-        print(f"{failed} of {total} images failed", file=sys.stderr)
-    return SOME_FAILED if failed else OK
+        tagged = tag_images(sources.images)  # checks the options
+        with Results(options, tagger.manifest.labels, _doubtful(options, tagger), total) as results, closing(tagged):
+            if options.watch:
+                return watching.watch(options, tag_images, results)
+            for name, cause in sources.failed:
+                results.add(name, cause)
+            for image, result in tagged:
+                results.add(STANDARD_INPUT if isinstance(image, bytes) else str(image), result)
+    if results.failed:
+        print(f"{results.failed} of {total} images failed", file=sys.stderr)
+    return SOME_FAILED if results.failed else OK
 
 
 def _doubtful(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
@@ -83,35 +99,6 @@ def _doubtful(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
     if warnings:
         print(f"engine {tagger.choice.entry.name}: {'; '.join(warnings)}", file=sys.stderr)
     return doubtful
-
-
-def _print(
-    options: argparse.Namespace, results: Iterable[tuple[str, Result]], total: int, doubtful: frozenset[str]
-) -> int:
-    """Print every result as it comes; returns how many images failed."""
-    from export.tagger.output import CSV_HEADER, Bar, as_csv, as_json, as_text, one_line, printable
-    from mlkd.core.images import UnreadableImageError
-
-    # Characters that the stream cannot encode are escaped; CSV is always UTF-8.
-    sys.stdout.reconfigure(encoding="utf-8" if options.csv else None, errors="backslashreplace")  # type: ignore[union-attr]
-    if options.csv:
-        print(CSV_HEADER)
-    form = as_json if options.json else as_csv if options.csv else as_text
-    line = functools.partial(form, doubtful=doubtful)
-    failed, bar = 0, Bar(sys.stderr, total)
-    try:
-        for done, (name, result) in enumerate(results, 1):
-            bar.clear()
-            if isinstance(result, UnreadableImageError):
-                failed += 1
-                print(f"tagger: {printable(name)}: {one_line(result)}", file=sys.stderr)
-            text = line(name, result)
-            if text is not None:
-                print(text)
-            bar.show(done, failed)
-    finally:
-        bar.clear()
-    return failed
 
 
 def _names(text: str) -> list[str]:

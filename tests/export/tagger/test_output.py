@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from export.tagger.output import CSV_HEADER, Bar, as_csv, as_json, as_text, one_line
+from export.tagger.output import CSV_HEADER, CSV_PATHS, Bar, Unwritten, as_csv, as_json, as_text, one_line
+from export.tagger.sidecars import SidecarError
 from export.tagger.tagger import Tag
 from mlkd.core.images import UnreadableImageError
 
@@ -52,6 +53,25 @@ def test_a_failed_image_is_a_row_and_an_object_and_no_text() -> None:
     assert rows == [{"image": "x.jpg", "tags": "", "scores": "", "error": cut, "doubtful": ""}]
     (row,) = csv.DictReader(io.StringIO(f"{CSV_HEADER}\n{as_csv('x.jpg', [Tag('a', 0.9), Tag('b', 0.5)], {'b'})}"))
     assert (row["tags"], row["doubtful"]) == ("a;b", "b")
+
+
+def test_tags_that_could_not_be_written_are_shown_with_the_error() -> None:
+    result = Unwritten(TAGS, SidecarError("x.xmp: expected\nXMP"))
+    assert as_text("x.jpg", result) == as_text("x.jpg", TAGS)
+    both = json.loads(as_json("x.jpg", result))
+    assert both == {**json.loads(as_json("x.jpg", TAGS)), "error": "x.xmp: expected XMP"}
+    (row,) = csv.DictReader(io.StringIO(f"{CSV_HEADER}\n{as_csv('x.jpg', result)}"))
+    assert (row["tags"], row["error"]) == ("dog, big;Straße", "x.xmp: expected XMP")
+
+
+def test_a_hierarchy_adds_the_levels_above_a_label() -> None:
+    hierarchy = {"dog, big": ("animal", "pet", "dog, big"), "Straße": ("Straße",)}
+    assert as_text("x.jpg", TAGS, {"Straße"}, hierarchy) == "x.jpg: animal/pet/dog, big 0.99, Straße 0.50?"
+    tags = json.loads(as_json("x.jpg", TAGS, (), hierarchy))["tags"]
+    assert [(tag["label"], tag["path"]) for tag in tags] == [(name, list(path)) for name, path in hierarchy.items()]
+    (row,) = csv.DictReader(io.StringIO(f"{CSV_HEADER}{CSV_PATHS}\n{as_csv('x.jpg', TAGS, (), hierarchy)}"))
+    assert (row["tags"], row["paths"]) == ("dog, big;Straße", "animal/pet/dog, big;Straße")
+    assert as_csv("x.jpg", BROKEN, (), hierarchy).endswith(",")
 
 
 def test_nothing_found_is_said() -> None:
