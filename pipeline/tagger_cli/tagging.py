@@ -53,20 +53,20 @@ def tag(options: argparse.Namespace) -> int:
 
     sources = find_images(options.images, getattr(sys.stdin, "buffer", None))
     total = len(sources.failed) + len(sources.images)
-    with _load(options) as tagger:
+    with load_tagger(options) as tagger:
         tagged = tag_many(
             tagger, sources.images, threshold=options.threshold, top_k=options.top_k, labels=options.labels
         )
         with closing(tagged):
             named = (("-" if isinstance(image, bytes) else str(image), result) for image, result in tagged)
             results = itertools.chain(sources.failed, named)
-            failed = _print(options, results, total, _doubtful(options, tagger))
+            failed = _print(options, results, total, doubtful_labels(options, tagger))
     if failed:
         print(f"{failed} of {total} images failed", file=sys.stderr)
     return SOME_FAILED if failed else OK
 
 
-def _doubtful(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
+def doubtful_labels(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
     """Labels with a low expected precision on *tune*; prints a warning once.
 
     With a threshold of the user, no precision is expected.
@@ -121,7 +121,8 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _load(options: argparse.Namespace) -> Tagger:
+def load_tagger(options: argparse.Namespace) -> Tagger:
+    """Open the bundle that the options name; prints what the user has to know of its engine."""
     from export.bundle import signature
     from export.tagger import Tagger
 
