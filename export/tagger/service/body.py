@@ -37,7 +37,7 @@ class Body:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: Head) -> None:
         self._reader, self._writer, self._head = reader, writer, head
-        self._taken = 0
+        self._content = bytearray()  # grows in place; many small pieces would fragment the memory of the process
         self._budget: Budget | None = None
         self.whole = not (head.chunked or head.length)  # nothing of it is left in the connection
 
@@ -59,34 +59,30 @@ class Body:
             self._writer.write(CONTINUE)
         reading = self._read_chunks(most) if length is None else self._read(length)
         try:
-            pieces = await asyncio.wait_for(reading, within_s)
+            await asyncio.wait_for(reading, within_s)
         except asyncio.TimeoutError:
             raise HttpError(408, f"body: expected all of it within {limits.read_s:g} s, got a part") from None
         self.whole = True
-        return b"".join(pieces)
+        return bytes(self._content)
 
     def release(self) -> None:
         """Return the bytes to the budget."""
         if self._budget is not None:
-            self._budget.release(self._taken)
-        self._taken = 0
+            self._budget.release(len(self._content))
+        self._content = bytearray()
 
-    async def _read(self, count: int) -> list[bytes]:
+    async def _read(self, count: int) -> None:
         assert self._budget is not None
-        pieces = []
         while count:
             piece = await self._reader.read(min(count, CHUNK_BYTES))
             if not piece:
                 raise asyncio.IncompleteReadError(b"", count)
             self._budget.take(len(piece))
-            self._taken += len(piece)
+            self._content += piece
             count -= len(piece)
-            pieces.append(piece)
-        return pieces
 
-    async def _read_chunks(self, most: int) -> list[bytes]:
+    async def _read_chunks(self, most: int) -> None:
         """RFC 9112, section 7.1; extensions and trailers are dropped."""
-        pieces: list[bytes] = []
         while True:
             matched = CHUNK_SIZE.fullmatch(await self._line())
             if matched is None:
@@ -94,14 +90,14 @@ class Body:
             size = int(matched[1], 16)
             if not size:
                 break
-            if self._taken + size > most:
+            if len(self._content) + size > most:
                 raise _too_large(most, "more")
-            pieces.append(b"".join(await self._read(size)))
+            await self._read(size)
             if await self._reader.readexactly(2) != b"\r\n":
                 raise HttpError(400, "body: expected CR LF after a chunk, got something else")
         for _ in range(MOST_HEADERS):
             if await self._line() == b"\r\n":
-                return pieces
+                return
         raise HttpError(431, f"trailers: expected at most {MOST_HEADERS}, got more")
 
     async def _line(self) -> bytes:

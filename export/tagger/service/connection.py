@@ -16,7 +16,7 @@ from export.tagger.service.responses import BusyError, HttpError, Response, erro
 from export.tagger.service.service import Service
 
 _log = logging.getLogger(__name__)
-LINGER_S = 1.0  # for which the rest of a refused body is read, or the client would not see the answer
+LINGER_S = 2.0  # for which the rest of a refused body is read, or the client would not see the answer
 LOGGED = 200  # characters of a path
 
 
