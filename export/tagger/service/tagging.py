@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from export.tagger import output
 from export.tagger.output import Result
+from export.tagger.service.cost import check_cost
 from export.tagger.service.limits import MB
 from export.tagger.service.queue import Queue
 from export.tagger.service.responses import HttpError
 from export.tagger.service.uploads import ContentType, Upload, uploads
 from export.tagger.tagger import Tag, Tagger
-from mlkd.core import images
 from mlkd.core.images import UnreadableImageError
 
 Decide = Callable[[NDArray[np.float32]], list[Tag]]
@@ -83,11 +83,7 @@ class RequestTagger:
         if isinstance(upload.data, UnreadableImageError):
             return upload.data
         try:
-            pixels = images.declared_pixels(upload.data)
-            if pixels > self._most_pixels:
-                raise UnreadableImageError(
-                    f"image: expected at most {self._most_pixels} pixels, got {pixels}; reduce it"
-                )
+            check_cost(upload.data, self._most_pixels)
             resized = self.tagger.resize(self.tagger.decode(upload.data))
         except UnreadableImageError as cause:
             return cause
