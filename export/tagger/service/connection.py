@@ -28,6 +28,7 @@ class Connection:
     ) -> None:
         self._reader, self._writer, self._service, self.client = reader, writer, service, client
         self._read_s = service.limits.read_s
+        writer.transport.set_write_buffer_limits(0)  # so that nothing is left to send when drain() returns
         self.idle_since: float | None = time.monotonic()  # between two requests
 
     async def run(self, refusal: HttpError | None = None) -> None:
@@ -49,6 +50,7 @@ class Connection:
 
     def abort(self) -> None:
         """Close at once; what was not sent yet is lost."""
+        self.idle_since = None
         self._writer.transport.abort()
 
     async def _serve_one(self) -> bool:

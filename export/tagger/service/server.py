@@ -123,6 +123,7 @@ class Server:
                 await asyncio.sleep(PAUSE_S)
                 continue
             self._start(accepted, str(address[0]))
+            await asyncio.sleep(0)  # sock_accept() lets nothing else run while clients are waiting
 
     def _start(self, accepted: socket.socket, client: str) -> None:
         refusal = self._refusal(client)

@@ -3,8 +3,10 @@
 import contextlib
 import datetime
 import ipaddress
+import signal
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,22 @@ def test_an_idle_connection_makes_room_for_another_one(folder: Path) -> None:
             other.sendall(b"G")
             served.wait_for(lambda: service.ask("GET", "/healthz").status == 503)
         served.wait_for(lambda: service.metric('rejected_total{reason="connections"}') >= 1)
+
+
+def test_one_idle_connection_makes_room_for_one(folder: Path) -> None:
+    """All clients have connected before the service looks."""
+    with served.serve(folder, "--connections", 2, "--read-s", 3) as service, contextlib.ExitStack() as opened:
+        clients = [opened.enter_context(service.connect()) for _ in range(2)]
+        time.sleep(1.2)
+        service.process.send_signal(signal.SIGSTOP)
+        clients += [opened.enter_context(service.connect()) for _ in range(8)]
+        for client in clients[2:]:
+            client.sendall(b"G")
+        service.process.send_signal(signal.SIGCONT)
+        answers = [served.read_all(client)[9:12] for client in clients]
+        assert answers[:2] == [b"", b""]
+        assert 1 <= answers.count(b"408") <= 2
+        assert set(answers) <= {b"408", b"503", b""}
 
 
 def test_a_token_and_tls(folder: Path, red: bytes, secrets: tuple[Path, Path, Path]) -> None:
