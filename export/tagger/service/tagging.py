@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from export.tagger import output
 from export.tagger.output import Result
 from export.tagger.service.cost import check_cost
-from export.tagger.service.limits import MB
+from export.tagger.service.limits import CHUNK_BYTES, MB
 from export.tagger.service.queue import Queue
 from export.tagger.service.responses import HttpError
 from export.tagger.service.uploads import ContentType, Upload, uploads
@@ -69,7 +69,10 @@ class RequestTagger:
 
     async def tag(self, queue: Queue, kind: ContentType, body: bytes, decide: Decide) -> list[tuple[str, Result]]:
         """Names and results in the order of the images; they are tagged by all idle workers."""
-        found = await queue.run(uploads, kind, body, self._most_images)
+        if len(body) <= CHUNK_BYTES:  # another thread would take longer to start than this
+            found = uploads(kind, body, self._most_images)
+        else:
+            found = await queue.run(uploads, kind, body, self._most_images)
         results = await asyncio.gather(*(queue.run(self._tag, upload, decide) for upload in found))
         return [(upload.name, result) for upload, result in zip(found, results, strict=True)]
 
