@@ -14,12 +14,13 @@ from tests.helpers.clients import BROKEN, Crowd, Expected
 from tests.helpers.served import Served
 
 CLIENTS = 16
-MORE_MB = 16.0  # resident memory of the last requests above that of the first: malloc keeps some of what threads freed
+WORKERS = 2
+MORE_MB = 10.0  # resident memory at the end above that of the first 416 requests: malloc keeps some of what was freed
 
 
 @pytest.fixture
 def service(folder: Path) -> Iterator[Served]:
-    with served.serve(folder, "--quiet", "--workers", 2, "--read-s", 3) as running:
+    with served.serve(folder, "--quiet", "--workers", WORKERS, "--read-s", 3) as running:
         yield running
 
 
@@ -41,42 +42,33 @@ def expected(run: Any, tmp_path: Path) -> Expected:
 
 
 def check_rest(service: Served, before: tuple[int, int]) -> None:
-    """No thread, file or byte of a body is left, and a request is answered."""
-    served.wait_for(lambda: service.holds() == before)
-    served.wait_for(lambda: service.metric("body_bytes") == service.metric("in_flight") == 0)
+    """Threads but the workers, files, connections and bodies are those of the start; nothing went wrong."""
+    threads, files = before
+    served.wait_for(lambda: service.metric("connections") == 1)
+    served.wait_for(lambda: service.holds()[1] == files)
+    assert service.holds()[0] <= threads + WORKERS
+    assert service.metric("body_bytes") == service.metric("in_flight") == 0
     assert not [line for line in service.log if "Error" in line or "Traceback" in line], service.log
 
 
-def warm(service: Served, expected: Expected) -> tuple[int, int]:
-    """Open all sessions; returns the threads and files of a service at rest."""
-    Crowd(service, expected).run(CLIENTS, 4, seed=1000)
-    rest = service.holds()
-    served.wait_for(lambda: service.metric("connections") == 1)
-    return service.holds() if service.holds() < rest else rest
-
-
 def test_no_good_request_is_lost_among_bad_ones(service: Served, expected: Expected) -> None:
-    Crowd(service, expected).run(4, 2, seed=50)
-    crowd = Crowd(service, expected)
+    before, crowd = service.holds(), Crowd(service, expected)
     crowd.run(8, 12)
     assert crowd.requests.total() == 96
     for kind in ("raw", "form", "json", "chunked", "slow"):
         assert crowd.requests[kind]
-    served.wait_for(lambda: service.metric("connections") == 1)
-    check_rest(service, service.holds())
+    check_rest(service, before)
 
 
 @pytest.mark.slow
 def test_a_thousand_requests_leave_nothing_behind(service: Served, expected: Expected) -> None:
-    before = warm(service, expected)
-    rss_mb = []
-    crowd = Crowd(service, expected)
-    for part in range(4):
-        crowd.run(CLIENTS, 16, seed=100 * part)
+    before, crowd, rss_mb = service.holds(), Crowd(service, expected), list[float]()
+    for part in range(5):
+        crowd.run(CLIENTS, 13, seed=100 * part)
         rss_mb.append(service.rss_mb())
     counts = ", ".join(f"{name} {count}" for name, count in sorted(crowd.requests.items()))
     print(f"p99 {crowd.p99_ms():.0f} ms; resident {', '.join(f'{value:.0f}' for value in rss_mb)} MB; {counts}")
-    assert crowd.requests.total() == 1024
+    assert crowd.requests.total() == 1040
     assert {broken.__name__ for broken in BROKEN} < set(crowd.requests)
-    assert rss_mb[-1] - rss_mb[0] < MORE_MB
+    assert rss_mb[-1] - max(rss_mb[:2]) < MORE_MB
     check_rest(service, before)
