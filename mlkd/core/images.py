@@ -120,6 +120,13 @@ def aspect(source: Path | bytes) -> float:
         return height / width if turned else width / height
 
 
+def declared_pixels(source: Path | bytes) -> int:
+    """Width times height in the header, before a JPEG is reduced.  Raises UnreadableImageError."""
+    name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
+    with _reading(name), _stream(source) as stream, _identified(stream) as image:
+        return image.width * image.height
+
+
 @contextlib.contextmanager
 def _opened(source: Path | bytes, image_px: int) -> Iterator[Image.Image]:
     with _stream(source) as stream, _identified(stream) as image:

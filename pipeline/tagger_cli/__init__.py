@@ -12,7 +12,7 @@ from pathlib import Path
 
 from export import __version__
 from mlkd.core import processes
-from pipeline.tagger_cli import describing, installing, measuring, tagging, testing
+from pipeline.tagger_cli import describing, installing, measuring, serving, tagging, testing
 from pipeline.tagger_cli.command import INTERRUPTED, OK, fail
 
 
@@ -49,6 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tagger", description="Tag images with the engines of a bundle.")
     parser.add_argument("--version", action="version", version=f"tagger {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for part in (tagging, describing, measuring, testing, installing):
+    for part in (tagging, serving, describing, measuring, testing, installing):
         part.add(commands)
     return parser

@@ -65,12 +65,15 @@ def tag(options: argparse.Namespace) -> int:
     stdin = getattr(sys.stdin, "buffer", None)
     sources = ImageSources([], []) if options.watch else find_images(options.images, stdin)
     total = len(sources.failed) + len(sources.images)
-    with _load(options) as tagger:
+    with load_tagger(options) as tagger:
         tag_images = functools.partial(
             tag_many, tagger, threshold=options.threshold, top_k=options.top_k, labels=options.labels
         )
         tagged = tag_images(sources.images)  # checks the options
-        with Results(options, tagger.manifest.labels, _doubtful(options, tagger), total) as results, closing(tagged):
+        with (
+            Results(options, tagger.manifest.labels, doubtful_labels(options, tagger), total) as results,
+            closing(tagged),
+        ):
             if options.watch:
                 return watching.watch(options, tag_images, results)
             for name, cause in sources.failed:
@@ -82,7 +85,7 @@ def tag(options: argparse.Namespace) -> int:
     return SOME_FAILED if results.failed else OK
 
 
-def _doubtful(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
+def doubtful_labels(options: argparse.Namespace, tagger: Tagger) -> frozenset[str]:
     """Labels with a low expected precision on *tune*; prints a warning once.
 
     With a threshold of the user, no precision is expected.
@@ -108,7 +111,8 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _load(options: argparse.Namespace) -> Tagger:
+def load_tagger(options: argparse.Namespace) -> Tagger:
+    """Open the bundle that the options name; prints what the user has to know of its engine."""
     from export.bundle import signature
     from export.tagger import Tagger
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from mlkd.core import images
 from mlkd.core.image_kinds import SUFFIXES
-from mlkd.core.images import UnreadableImageError, aspect, decode, load
+from mlkd.core.images import UnreadableImageError, aspect, declared_pixels, decode, load
 from tests.helpers import wild
 
 IMAGES = wild.images()
@@ -186,6 +186,15 @@ def test_a_file_without_read_permission_is_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(UnreadableImageError, match=r"^image closed.jpg: expected a file that this user may read"):
         decode(tmp_path / "closed.jpg", 16)
+
+
+def test_the_pixels_of_a_jpeg_are_those_before_its_reduction(tmp_path: Path) -> None:
+    Image.new("L", (800, 600)).save(tmp_path / "a.jpg")
+    for source in (tmp_path / "a.jpg", (tmp_path / "a.jpg").read_bytes()):
+        assert decode(source, 32).size == (100, 75)
+        assert declared_pixels(source) == 480_000
+    with pytest.raises(UnreadableImageError, match="got unknown bytes"):
+        declared_pixels(b"text")
 
 
 @pytest.mark.parametrize("orientation", range(9))
