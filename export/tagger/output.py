@@ -7,16 +7,17 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TextIO
 
 from export.tagger.tagger import Tag
 from mlkd.core.images import UnreadableImageError
 
 Result = Sequence[Tag] | UnreadableImageError
-CSV_HEADER = "image,tags,scores,error,doubtful"
+CSV_HEADER = "image,tags,scores,error,doubtful,verdict"  # the last is for a person who corrects the tags
 JOINT = ";"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes these for the start of a formula
+MARKS = (*FORMULA, "'", "?", "!")  # a person writes ?cat and !cat for unknown and absent
 BAR = 20  # characters
 EVERY_S = 0.1
 
@@ -46,16 +47,18 @@ def as_json(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
 def as_csv(name: str, result: Result, doubtful: Collection[str] = ()) -> str:
     """One row below CSV_HEADER; labels, scores and `doubtful` labels are joined by semicolons, best first.
 
-    A name or label that looks like a formula gets an apostrophe in front, so that spreadsheets show it as text.
+    A name or label that starts with one of MARKS gets an apostrophe in front, so that spreadsheets show it as text; a
+    label with a semicolon, or a quote at its start, is quoted inside its cell.  `mlkd.data.sources.verdicts` reads it.
     """
     if isinstance(result, UnreadableImageError):
-        return _row(_inert(name), "", "", one_line(result), "")
+        return _row(_inert(name), "", "", one_line(result), "", "")
     return _row(
         _inert(name),
-        JOINT.join(_inert(tag.label) for tag in result),
+        _joined(tag.label for tag in result),
         JOINT.join(f"{tag.score:.6f}" for tag in result),
         "",
-        JOINT.join(_inert(tag.label) for tag in result if tag.label in doubtful),
+        _joined(tag.label for tag in result if tag.label in doubtful),
+        "",
     )
 
 
@@ -109,7 +112,16 @@ def _duration(seconds: float) -> str:
 
 
 def _inert(text: str) -> str:
-    return f"'{text}" if len(text) > 1 and text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(MARKS) and text not in FORMULA else text
+
+
+def _joined(labels: Iterable[str]) -> str:
+    return JOINT.join(_quoted(_inert(label)) for label in labels)
+
+
+def _quoted(label: str) -> str:
+    doubled = label.replace('"', '""')
+    return f'"{doubled}"' if JOINT in label or label.startswith('"') else label
 
 
 def _row(*fields: str) -> str:
