@@ -114,7 +114,7 @@ def _column(name: str, labels: Labels, by_spelling: dict[str, int | None]) -> in
         try:
             return labels.index(name)
         except ValueError as cause:
-            raise ValueError(f"{cause} If the label is new, set new_labels: [{name}]") from None
+            raise ValueError(f"{cause} If it is a new label, declare it in new_labels (--new-label)") from None
     return alike
 
 

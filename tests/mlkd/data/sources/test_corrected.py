@@ -164,7 +164,7 @@ def test_a_new_label_without_negatives_is_reported(base: Path, tmp_path: Path) -
 def test_an_unknown_label_names_the_nearest(base: Path, tmp_path: Path) -> None:
     table = write(tmp_path, (names_in(base, "train")[0], "rad dog", "ok"), (names_in(base, "train")[1], "cat", "ok"))
     with pytest.raises(
-        ValueError, match=r"corrected.csv, line 2: .*got 'rad dog'; did you mean red dog\?.*set new_labe"
+        ValueError, match=r"corrected.csv, line 2: .*got 'rad dog'; did you mean red dog\?.*in new_labels"
     ):
         read(base, table)
     listing = read(base, table, skip=True)
