@@ -152,7 +152,7 @@ def _prepared_image(part: Split, row: int, labels: int) -> Sample:
     return Sample(
         part.names[row],
         file,
-        tuple(np.flatnonzero(part.positives[row]).tolist()),
+        tuple(np.flatnonzero(part.targets[row] & known).tolist()),
         part.groups[row],
         part.boxes[row],
         (*np.flatnonzero(~known).tolist(), *range(own, labels)),

@@ -74,7 +74,13 @@ def refuse_bad(path: Path, bad: Sequence[BadRow], good: int, *, skip: bool) -> N
     """Raise ValueError for bad rows, unless they are to be skipped and there are good ones."""
     if not bad or (skip and good):
         return
-    lines = [f"{path}, line {row.line}: {row.reason}" for row in bad[:SHOWN]]
+    lines_of: dict[str, list[int]] = {}
+    for row in bad:
+        lines_of.setdefault(row.reason, []).append(row.line)
+    lines = [
+        f"{path}, line {first}{f' and {len(more)} more' if more else ''}: {reason}"
+        for reason, (first, *more) in list(lines_of.items())[:SHOWN]
+    ]
     option = "" if len(bad) > good else ", or set skip_bad_rows: true"
     raise ValueError("\n".join([*lines, f"bad rows: {len(bad)} of {len(bad) + good}; correct the table{option}"]))
 

@@ -131,3 +131,11 @@ def test_partial_rows_leave_other_labels_unknown(tmp_path: Path) -> None:
 
 def test_a_judged_row_lists_what_it_names() -> None:
     assert Judged(2, "a.jpg", ("cat",), ("dog",), ("owl",), complete=False).named == ("cat", "dog", "owl")
+
+
+def test_rows_with_one_fault_are_one_line(tmp_path: Path) -> None:
+    path = table(tmp_path, "image,tags,verdict", "a.jpg,cat,ok", *("b.jpg,cat,fine" for _ in range(12)), ",cat,ok")
+    with pytest.raises(ValueError, match="line 3 and 11 more: expected the verdict ok") as raised:
+        read_table(path, TableOptions(file_column="image"))
+    assert "line 15: expected a file name" in str(raised.value)
+    assert "bad rows: 13 of 14" in str(raised.value)
