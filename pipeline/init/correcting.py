@@ -12,15 +12,18 @@ from mlkd.core.files import write_file
 from mlkd.core.progress import silent
 from mlkd.data.sources.corrected import Corrected
 from mlkd.models.checkpoint import BEST, read_facts
+from mlkd.training.config import Training
 from pipeline.init.draft import MARK, check_out
 from pipeline.init.options import as_options
 from pipeline.recipe.extends import read_tree
 from pipeline.recipe.find import find_recipe
+from pipeline.recipe.keys import keys
 from pipeline.recipe.schema import Recipe, Trained, check, load_recipe, read_recipe
 from pipeline.runner import result
 
 RUNS = Path("runs")
 EPOCHS, RATE = 0.25, 0.3  # shares of the finished recipe's
+Shares = tuple[float, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,30 +92,26 @@ def recipe_text(recipe: Recipe, request: Request, source: Corrected, folder: Pat
     path = find_recipe(request.recipe)
     tree = read_tree(path)
     is_file = path == Path(request.recipe)
-    data: dict[str, Any] = {
-        "kind": source.kind,
-        "base": source.base,
-        "tables": [file.absolute() for file in source.tables],
-    }
-    optional = {"root": source.root, "new_labels": source.new_labels, "skip_bad_rows": source.skip_bad_rows}
-    data |= {key: value for key, value in optional.items() if value}
+    shares = (1.0, 1.0) if isinstance(recipe.data, Corrected) else (EPOCHS, RATE)  # once, not for each continuation
+    data = {key.name: getattr(source, key.name) for key in keys(Corrected)}  # all: the base may have some of them
+    data["tables"] = [file.absolute() for file in source.tables]
     lines = [
         f"# {recipe.name} with corrections; {MARK}, change it as you like.",
         f"extends: {_json(path.absolute() if is_file else request.recipe)}",
-        *([f"epochs: {_few(recipe.epochs)}  # fewer than before: training continues"] if recipe.epochs else []),
+        *([f"epochs: {_few(recipe.epochs, shares)}  # few, as training continues"] if recipe.epochs else []),
         "data:",
         *(f"  {key}: {_json(value)}" for key, value in data.items()),
         *(["search: null  # the student that it found"] if recipe.search else []),
     ]
     if recipe.teacher:
-        lines += _continued("teacher", recipe.teacher, tree["teacher"]["training"], folder)
-    lines += _continued("student", recipe.student, tree["student"]["training"], folder)
+        lines += _continued("teacher", recipe.teacher, tree["teacher"]["training"], folder, shares)
+    lines += _continued("student", recipe.student, tree["student"]["training"], folder, shares)
     if "baseline" in tree:
-        lines += [f"baseline: {_training(recipe.baseline, tree['baseline'])}"]
+        lines += [f"baseline: {_training(recipe.baseline, tree['baseline'], shares)}"]
     return "\n".join(lines) + "\n"
 
 
-def _continued(name: str, trained: Trained, given: dict[str, Any], folder: Path) -> list[str]:
+def _continued(name: str, trained: Trained, given: dict[str, Any], folder: Path, shares: Shares) -> list[str]:
     """The lines of teacher or student: its finished model, and a shorter training with a lower rate."""
     file = folder / name / BEST
     first = trained.model.weights.licence(trained.model.backbone) or f"{trained.model.backbone}, from random weights"
@@ -123,17 +122,17 @@ def _continued(name: str, trained: Trained, given: dict[str, Any], folder: Path)
         "  model:",
         *(f"    {key}: {_json(model.get(key))}" for key in ("backbone", "image_px", "stages", "expansion", "head")),
         f"    weights: {_json(weights)}",
-        f"  training: {_training(trained.training, given)}",
+        f"  training: {_training(trained.training, given, shares)}",
     ]
 
 
-def _training(training: Any, given: dict[str, Any]) -> str:
-    epochs = {"epochs": _few(training.epochs)} if "epochs" in given else {}
-    return _json({**epochs, "learning_rate": float(f"{RATE * training.learning_rate:.2g}")})
+def _training(training: Training, given: dict[str, Any], shares: Shares) -> str:
+    epochs = {"epochs": _few(training.epochs, shares)} if "epochs" in given else {}
+    return _json({**epochs, "learning_rate": float(f"{shares[1] * training.learning_rate:.2g}")})
 
 
-def _few(epochs: int | None) -> int:
-    return max(2, math.ceil(EPOCHS * (epochs or 0)))
+def _few(epochs: int, shares: Shares) -> int:
+    return max(2, math.ceil(shares[0] * epochs))
 
 
 def _json(value: Any) -> str:

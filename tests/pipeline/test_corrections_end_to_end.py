@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from mlkd.core.files import sha256_of
+from mlkd.core.progress import silent
+from mlkd.data import Corrected
 from mlkd.data.prepared import read_split
+from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
 from tests.helpers import commands, drawings, layouts
 from tests.helpers.once import Once
@@ -109,6 +112,22 @@ def test_every_model_continues_from_the_finished_one(again: Path) -> None:
     before = np.load(again / "runs/second/references/torch/before.npy")
     np.testing.assert_array_equal(before[:, :3], np.load(again / "runs/tiny/references/torch/student.npy"))
     assert np.isnan(before[:, 3]).all()
+
+
+def test_a_second_round_continues_the_first(again: Path, tmp_path: Path) -> None:
+    file = read_split(again / "runs/second/data", "train").files[0]
+    table, recipe = tmp_path / "more.csv", tmp_path / "third.yaml"
+    table.write_text(f"image,tags,verdict\n{file},bee;cat,ok\n")
+    run(again, "init", "--from", "second.yaml", "--corrections", str(table), str(recipe))
+    second, third = load_recipe(str(again / "second.yaml")), load_recipe(str(recipe))
+    assert isinstance(third.data, Corrected)
+    assert (third.data.base, third.data.new_labels) == (again / "runs/second/data", ())
+    assert third.data.tables == (table,)
+    assert third.student.training == second.student.training
+    listing = third.data.read(tmp_path, silent)
+    assert listing.labels.names == (*layouts.TAGS, "bee")
+    (changed,) = (sample for sample in listing.splits["train"] if sample.file == file)
+    assert (changed.positives, changed.unknown) == ((0, 3), ())
 
 
 def test_the_report_compares_before_and_after(again: Path) -> None:
