@@ -104,6 +104,8 @@ def _correction(
         for names in (row.present, row.absent, row.unknown)
     )
     named = present | absent | unknown
+    if len(named) < len(present) + len(absent) + len(unknown):  # by spelling; `verdicts` has compared the texts
+        raise ValueError(f"expected each label once as a tag, absent or unknown, got {'; '.join(row.named)}")
     return Correction(file, present, unknown, named | complete if row.complete else named)
 
 

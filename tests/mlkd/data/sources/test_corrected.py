@@ -181,6 +181,14 @@ def test_first_letters_that_a_spreadsheet_wrote_large(base: Path, tmp_path: Path
     }
 
 
+def test_two_spellings_of_a_label_do_not_contradict_each_other(base: Path, tmp_path: Path) -> None:
+    file = names_in(base, "train")[0]
+    for tags in ("Cat;!cat", "Cat;?cat", "!Cat;?cat"):
+        with pytest.raises(ValueError, match=r"line 2: expected each label once as .*, got [!]?Cat;"):
+            read(base, write(tmp_path, (file, tags, "ok")))
+    assert found(read(base, write(tmp_path, (file, "Cat;cat", "ok"))), file)[1]["cat"] is True
+
+
 def test_faults_are_named(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"line 2: expected an image at .*/gone.png, got none; set root: FOLDER"):
         read(base, write(tmp_path, ("gone.png", "cat", "ok")))
