@@ -22,6 +22,7 @@ from benchmarks.device.output import (
 from benchmarks.parsing import parse, to_json
 from benchmarks.sections import (
     Agreement,
+    Continued,
     DeviceVerdict,
     Difference,
     Distillation,
@@ -217,6 +218,7 @@ class Report:
     agreement: Agreement | None = None
     rows: list[Row] = field(default_factory=list)
     distillation: Distillation | None = None
+    continued: Continued | None = None
     search: SearchResult | None = None
     int8_gain: Int8Gain | None = None
     layer_times: LayerTimes | None = None

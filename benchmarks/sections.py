@@ -71,6 +71,25 @@ class Distillation(PairedDifference):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelChange(PairedDifference):
+    """AP of a label on test, before and after training with corrections; None where the label was not known."""
+
+    label: str
+    positives: Count | None = None
+    before: Fraction | None = None
+    after: Fraction | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continued(PairedDifference):
+    """mAP in float of the student and of the model that it continues, over the labels that both know."""
+
+    before_map: Fraction | None = None
+    after_map: Fraction | None = None
+    labels: list[LabelChange] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Int8Gain:
     """The fastest int8 engine beside the fp32 graph in the same runtime, computed in f32 and in bf16."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mlkd.core.image_kinds import NAMED
 from mlkd.core.labels import Labels
-from mlkd.data import Folder, Scenes
+from mlkd.data import Corrected, Folder, Scenes
 from mlkd.data.paths import relative_paths
 from mlkd.losses.pca_maps import components
 from mlkd.models.config import Model
@@ -57,6 +57,9 @@ def count_images(recipe: Recipe, data: Path) -> Images:
     if last is not None and last.identity["config"]["source"] == plain(source):
         counts = result.read_json(data / "about.json")["counts"]
         return Images(counts["train"], counts["select"] + counts["tune"], counts["test"])
+    if isinstance(source, Corrected):
+        counts = result.read_json(source.base / "about.json")["counts"]  # new images are few
+        return Images(counts["train"], counts["select"] + counts["tune"], counts["test"])
     files = sum(name.lower().endswith(NAMED) for name in relative_paths(source.root))
     train, val, test = (max(1, round(share * files)) for share in SHARES)
     return Images(train, val, test)
@@ -68,6 +71,8 @@ def labels_of(recipe: Recipe, data: Path | None) -> Labels | None:
         return Labels.read(data / "labels.json")
     if isinstance(recipe.data, Folder):
         return Labels(recipe.data.labels or recipe.data.read_rows().labels)
+    if isinstance(recipe.data, Corrected):
+        return recipe.data.all_labels()
     return None
 
 

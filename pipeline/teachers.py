@@ -11,7 +11,7 @@ from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.models.checkpoint import BEST, load_labels, read_facts
 from mlkd.models.config import Model
-from mlkd.models.weights import FileWeights
+from mlkd.models.weights import FileWeights, TrainedWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from pipeline.recipe.schema import Recipe
 from pipeline.runner.result import read_json, write_json
@@ -134,5 +134,7 @@ def log_maps(found: Mapping[str, float]) -> None:
 
 
 def first_weights(model: Model) -> dict[str, str]:
-    """Return the SHA-256 of the pretrained weights if they come from a user's file; else empty."""
-    return {"weights_file": sha256_of(model.weights.path)} if isinstance(model.weights, FileWeights) else {}
+    """Return the SHA-256 of the first weights if they come from a file of the user or of a training; else empty."""
+    if not isinstance(model.weights, (FileWeights, TrainedWeights)):
+        return {}
+    return {"weights_file": sha256_of(model.weights.path)}

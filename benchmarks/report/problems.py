@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.report import figures
 from benchmarks.report.comparison import KEPT, as_good
+from benchmarks.report.corrections import worse_than_before
 from benchmarks.report.devices import of_device
 from benchmarks.report.equal_map import ALIKE
 from benchmarks.report.recommendation import budget_of, closest, misses, pick
@@ -28,6 +29,7 @@ def problems(report: Report, rows: Sequence[ReportRow], verdicts: Sequence[Verdi
     distillation = report.distillation
     candidates = (
         *of_distillation(distillation),
+        worse_than_before(report.continued),
         *(over_budget(of_device(rows, verdict.device), report.search) for verdict in verdicts),
         *(better_student(of_device(rows, verdict.device), verdict.chosen) for verdict in verdicts),
         *(wrong_engines(of_device(rows, verdict.device)) for verdict in verdicts),

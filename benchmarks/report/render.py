@@ -15,6 +15,7 @@ from benchmarks.parsing import to_json
 from benchmarks.report import figures
 from benchmarks.report.cards import answer
 from benchmarks.report.columns import COLUMNS, DECISIONS, OPERATING_POINTS, SUSTAINED
+from benchmarks.report.corrections import read_changes
 from benchmarks.report.curves import curves
 from benchmarks.report.devices import Device, by_device, of_device, read_devices
 from benchmarks.report.export_cost import read_export_cost
@@ -79,6 +80,8 @@ def _view(report: Report) -> dict[str, Any]:
         "students_on": first.device.name if first else "",
         "screen": sorted(search.screen, key=lambda one: -(one.select_map or 0.0)) if search else [],
         "distillation": report.distillation or Distillation(),
+        "continued": report.continued,
+        "changes": read_changes(report.continued),
         "has_distillation": report.distillation is not None,
         "rows": rows,
         "columns": [column for column in COLUMNS if column.key != "device" or len(devices) > 1],

@@ -7,7 +7,7 @@ import io
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
@@ -16,10 +16,11 @@ from export.tagger.sidecars import SidecarError
 from export.tagger.tagger import Tag
 from mlkd.core.images import UnreadableImageError
 
-CSV_HEADER = "image,tags,scores,error,doubtful"
+CSV_HEADER = "image,tags,scores,error,doubtful,verdict"  # the last is for a person who corrects the tags
 CSV_PATHS = ",paths"  # behind CSV_HEADER, with a hierarchy
 JOINT = ";"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes these for the start of a formula
+MARKS = (*FORMULA, "'", "?", "!")  # a person writes ?cat and !cat for unknown and absent
 BAR = 20  # characters
 EVERY_S = 0.1
 
@@ -71,17 +72,19 @@ def as_json(name: str, result: Result, doubtful: Collection[str] = (), hierarchy
 def as_csv(name: str, result: Result, doubtful: Collection[str] = (), hierarchy: Hierarchy | None = None) -> str:
     """One row below CSV_HEADER; labels, scores and `doubtful` labels are joined by semicolons, best first.
 
-    With a hierarchy, the row ends with the paths of the labels.  A name or label that looks like a formula gets an
-    apostrophe in front, so that spreadsheets show it as text.
+    With a hierarchy, the row ends with the paths of the labels.  A name or label that starts with one of MARKS gets an
+    apostrophe in front, so that spreadsheets show it as text; a label with a semicolon, or a quote at its start, is
+    quoted inside its cell.  `mlkd.data.sources.verdicts` reads it.
     """
     tags, error = _parts(result)
     return _row(
         _inert(name),
-        JOINT.join(_inert(tag.label) for tag in tags),
+        _joined(tag.label for tag in tags),
         JOINT.join(f"{tag.score:.6f}" for tag in tags),
         error,
-        JOINT.join(_inert(tag.label) for tag in tags if tag.label in doubtful),
-        *([] if hierarchy is None else [JOINT.join(_inert(_path(tag.label, hierarchy)) for tag in tags)]),
+        _joined(tag.label for tag in tags if tag.label in doubtful),
+        "",
+        *([] if hierarchy is None else [_joined(_path(tag.label, hierarchy) for tag in tags)]),
     )
 
 
@@ -146,7 +149,16 @@ def _path(label: str, hierarchy: Hierarchy | None) -> str:
 
 
 def _inert(text: str) -> str:
-    return f"'{text}" if len(text) > 1 and text.startswith(FORMULA) else text
+    return f"'{text}" if text.startswith(MARKS) and text not in FORMULA else text
+
+
+def _joined(labels: Iterable[str]) -> str:
+    return JOINT.join(_quoted(_inert(label)) for label in labels)
+
+
+def _quoted(label: str) -> str:
+    doubled = label.replace('"', '""')
+    return f'"{doubled}"' if JOINT in label or label.startswith('"') else label
 
 
 def _row(*fields: str) -> str:

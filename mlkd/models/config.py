@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mlkd.models.heads import Head, LabelDecoder
-from mlkd.models.weights import PackageWeights, RandomWeights, Weights
+from mlkd.models.weights import PackageWeights, RandomWeights, TrainedWeights, Weights
 
 if TYPE_CHECKING:
+    from mlkd.core.labels import Labels
     from mlkd.models.network import TaggerNet
 
 
@@ -73,3 +74,10 @@ class Model:
         if self.expansion is not None:
             narrow(backbone, self.backbone, self.expansion)
         return TaggerNet(self.backbone, self.image_px, self.head, backbone, labels, *normalisation)
+
+    def build_for(self, labels: Labels) -> TaggerNet:
+        """Build the module with `weights`, also those of a trained head.  Raises ValueError as `build`."""
+        tagger = self.build(len(labels))
+        if isinstance(self.weights, TrainedWeights):
+            self.weights.load_model_into(tagger, labels)
+        return tagger

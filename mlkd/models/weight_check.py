@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mlkd.models.config import Model
 from mlkd.models.network import TaggerNet
-from mlkd.models.weights import Normalisation, RandomWeights
+from mlkd.models.weights import Normalisation, RandomWeights, TrainedWeights
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def check_weights(tagger: TaggerNet, config: Model, images: NDArray[np.uint8]) -
     Raises:
         ValueError: An alternative fits clearly better; the message names it.
     """
-    if isinstance(config.weights, RandomWeights):
+    if isinstance(config.weights, (RandomWeights, TrainedWeights)):
         return
     where = f"weights of {config.backbone} ({config.weights.kind})"
     if not any(isinstance(module, nn.BatchNorm2d) for module in tagger.backbone.modules()):

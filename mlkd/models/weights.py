@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mlkd.models.weight_packages import PACKAGES, package_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from mlkd.core.labels import Labels
+    from mlkd.models.network import TaggerNet
 
 Normalisation = tuple[tuple[float, float, float], tuple[float, float, float]]
 
@@ -120,7 +123,54 @@ class RandomWeights:
         return _timm_normalisation(backbone)
 
 
-Weights = PackageWeights | HubWeights | FileWeights | RandomWeights
+@dataclass(frozen=True, kw_only=True)
+class TrainedWeights:
+    """Backbone and head of a model that this pipeline trained; labels that it lacks begin with random weights."""
+
+    kind: Literal["trained"] = "trained"
+    path: Path = field(metadata={"identity": False})  # its best.safetensors; the content of the file is what counts
+    first: str = ""  # licence of the weights that it began with, for the bundle
+
+    def licence(self, backbone_name: str) -> str:
+        """The licence of the first weights of all."""
+        return self.first or f"first weights of {backbone_name}: a trained model, licence not stated"
+
+    def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
+        """Leave the random weights, which `load_model_into` replaces; returns timm's normalisation."""
+        return _timm_normalisation(backbone)
+
+    def load_model_into(self, tagger: TaggerNet, labels: Labels) -> None:
+        """Copy all tensors, and those of the head's labels by name.  Raises ValueError for another model."""
+        import torch
+
+        from mlkd.models import checkpoint
+
+        tensors, facts = checkpoint.read(self.path)
+        names: list[str] = facts["labels"]
+        pairs = [(labels.names.index(name), row) for row, name in enumerate(names) if name in labels.names]
+        into, of = (list(rows) for rows in zip(*pairs, strict=True)) if pairs else ([], [])
+        head: Any = tagger.head
+        of_labels = {f"head.{name}" for name in head.PER_LABEL}
+        wanted = tagger.state_dict()
+        faults = sorted(wanted.keys() ^ tensors.keys())
+        with torch.no_grad():
+            for name, tensor in wanted.items():
+                given = tensors.get(name, tensor)
+                by_label = name in of_labels
+                if given.shape[by_label:] != tensor.shape[by_label:]:
+                    faults.append(f"{name} {tuple(given.shape)} for {tuple(tensor.shape)}")
+                elif by_label:
+                    tensor[into] = given[of].to(tensor)
+                else:
+                    tensor.copy_(given)
+        if faults:
+            raise ValueError(
+                f"weights {self.path}: expected the tensors of this model, got another in {', '.join(faults[:3])}; use "
+                "the backbone, stages, expansion and head that it was trained with"
+            )
+
+
+Weights = PackageWeights | HubWeights | FileWeights | RandomWeights | TrainedWeights
 
 
 def _timm_normalisation(backbone: nn.Module) -> Normalisation:

@@ -104,7 +104,7 @@ class TrainingRun:
         split, self.select = read_split(data, "train"), read_split(data, "select")
         self.losses = LossComputer(split, training, teacher_outputs, teacher, self.device)
         torch.manual_seed(seed)
-        self.tagger = model.build(len(split.labels)).to(self.device)
+        self.tagger = model.build_for(split.labels).to(self.device)
         if not (out / checkpoint.LAST).is_file():
             check_weights(self.tagger, model, split.pixels_of(model.image_px, evenly_spread(len(split))))
         frozen.freeze(self.tagger, training.frozen_groups)

@@ -108,9 +108,13 @@ def recipe_hash(recipe: Recipe) -> str:
     source = {
         entry.name: value
         for entry in dataclasses.fields(recipe.data)
-        if not isinstance(value := getattr(recipe.data, entry.name), Path)
+        if not isinstance(value := getattr(recipe.data, entry.name), Path) and not _are_paths(value)
     }
     return result.digest(plain({**parts, "data": source, **teachers.ready(recipe), **teachers.hashes(recipe)}))
+
+
+def _are_paths(value: Any) -> bool:
+    return isinstance(value, tuple) and any(isinstance(item, Path) for item in value)
 
 
 def baseline(recipe: Recipe) -> Stage:

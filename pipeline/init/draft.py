@@ -109,7 +109,12 @@ def init(folder: Path, given: Mapping[str, Any], out: Path | None, *, force: boo
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", folder.absolute().name).strip("-_") or "mine"
         out = Path(f"{name}.yaml")
     if not look:
-        _check_out(out, folder, force)
+        if out.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(
+                f"out: expected a file outside {folder}, where nothing is written, got {out}; "
+                f"pass --out ../{out.name}, or another file"
+            )
+        check_out(out, force=force)
     try:
         surveyed = survey(folder, given)
     except ValueError as cause:
@@ -136,14 +141,10 @@ def init(folder: Path, given: Mapping[str, Any], out: Path | None, *, force: boo
     )
 
 
-def _check_out(out: Path, folder: Path, force: bool) -> None:
+def check_out(out: Path, *, force: bool) -> None:
+    """Raise ValueError for a file that is no name of a recipe, or that this command must not replace."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*\.ya?ml", out.name):
         raise ValueError(f"out: expected a name of letters, digits, - and _ that ends in .yaml, got {out.name!r}")
-    if out.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(
-            f"out: expected a file outside {folder}, where nothing is written, got {out}; "
-            f"pass --out ../{out.name}, or another file"
-        )
     if out.exists() and not force:
         raise ValueError(
             f"out: expected a new file, got {out}, which exists; pass --force to replace it, or --out FILE for another"

@@ -19,7 +19,11 @@ def read_tree(path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
     Mappings are merged key by key; lists, values, and mappings of another `kind` replace those of the base.
     Raises ConfigError.
     """
-    tree = read_yaml(path)
+    return extended(read_yaml(path), path, below)
+
+
+def extended(tree: Any, path: Path, below: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Merge the content of the file `path` into the recipe that it extends, as `read_tree` does."""
     if not isinstance(tree, dict):
         raise ConfigError(path, [Fault("", "expected keys with values, got something else")])
     base = tree.pop(KEY, None)

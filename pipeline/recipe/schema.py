@@ -16,10 +16,10 @@ from mlkd.data import Source
 from mlkd.data.augment import Views
 from mlkd.losses import Loss
 from mlkd.models.config import Model
-from mlkd.models.weights import FileWeights, PackageWeights
+from mlkd.models.weights import FileWeights, PackageWeights, TrainedWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from mlkd.training.config import Training
-from pipeline.recipe.extends import completed, read_tree
+from pipeline.recipe.extends import completed, extended, read_tree
 from pipeline.recipe.find import find_recipe
 from pipeline.recipe.methods import Compare
 from pipeline.recipe.reader import ConfigError, Fault, build, parse_yaml
@@ -155,8 +155,8 @@ def load_recipe(name_or_path: str, data: Path | None = None) -> Recipe:
 
 
 def read_recipe(text: str, path: Path) -> Recipe:
-    """Read a recipe from YAML without `extends`; it is named after `path`.  Raises ConfigError with all faults."""
-    return _built(parse_yaml(text, path), path)
+    """Read a recipe from the YAML of a file `path`, which names it.  Raises ConfigError with all faults."""
+    return _built(extended(parse_yaml(text, path), path), path)
 
 
 def _built(tree: dict[str, Any], path: Path) -> Recipe:
@@ -174,7 +174,7 @@ def check(recipe: Recipe) -> None:
         weights = trained.model.weights if trained is not None else None
         if isinstance(weights, PackageWeights):
             weights.check()
-        elif isinstance(weights, FileWeights) and not weights.path.is_file():
+        elif isinstance(weights, (FileWeights, TrainedWeights)) and not weights.path.is_file():
             raise ValueError(f"weights: expected a file, got nothing at {weights.path}; correct its path")
     for path in (path for ready in recipe.ready_teachers for path in ready.files()):
         if not path.is_file():

@@ -14,6 +14,8 @@ from mlkd import teachers as mlkd_teachers
 from mlkd.core.files import write_file
 from mlkd.core.thresholds import tune as tune_thresholds
 from mlkd.data.prepared import Split, read_split
+from mlkd.models.checkpoint import load_labels, load_model
+from mlkd.models.weights import TrainedWeights
 from mlkd.training import evaluate
 from pipeline import teachers
 from pipeline.recipe.schema import Recipe
@@ -21,6 +23,7 @@ from pipeline.runner.stage import Context
 
 MODELS = ("teacher", "student", "baseline")  # teacher: the mean of all teachers
 FOLDER = "torch"
+BEFORE = "before.npy"
 
 
 def write(recipe: Recipe, context: Context, models: Sequence[str] = MODELS) -> None:
@@ -35,7 +38,29 @@ def write(recipe: Recipe, context: Context, models: Sequence[str] = MODELS) -> N
             on_tune = _scores(recipe, context, model, tune)
             _save(thresholds, tune_thresholds(on_tune, tune.targets, recipe.export.thresholds, tune.label_mask))
             _save(scores, _scores(recipe, context, model, test))
+    _write_before(recipe, test, folder / BEFORE)
     context.progress("test scores in torch", len(models), len(models))
+
+
+def _write_before(recipe: Recipe, test: Split, file: Path) -> None:
+    """Write the scores (N, L) of the model that the student continues, nan for labels that it lacks."""
+    weights = recipe.student.model.weights
+    if file.is_file() or not isinstance(weights, TrainedWeights):
+        return
+    model = load_model(weights.path.parent, weights.path.name)
+    names = load_labels(weights.path.parent, weights.path.name).names
+    known = [column for column, name in enumerate(test.labels.names) if name in names]
+    same = model.image_px == recipe.student.model.image_px
+    pixels = test.pixels(model.image_px) if same else test.decode(model.image_px, range(len(test)))
+    scores = np.full(test.targets.shape, np.nan, np.float32)
+    scores[:, known] = evaluate.scores(model, pixels)[:, [names.index(test.labels.names[column]) for column in known]]
+    _save(file, scores)
+
+
+def read_before(references: Path) -> NDArray[np.float32] | None:
+    """Read the scores (N, L) of the model that the student continues; None if it began with other weights."""
+    file = references / FOLDER / BEFORE
+    return np.load(file) if file.is_file() else None
 
 
 def read(references: Path, models: Sequence[str] = MODELS) -> dict[str, ReferenceScores]:

@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy import Truth, role_map
 from benchmarks.schema import Row
-from benchmarks.sections import Distillation, Int8Gain, LabelValues, ModelValues, PairedDifference
+from benchmarks.sections import (
+    Continued,
+    Distillation,
+    Int8Gain,
+    LabelChange,
+    LabelValues,
+    ModelValues,
+    PairedDifference,
+)
 from export.bundle.manifest import EngineEntry, Manifest
 from mlkd.core.intervals import difference_interval
 from mlkd.core.labels import Labels
@@ -38,6 +46,47 @@ def distillation(scores: Mapping[str, NDArray[np.float32]], truth: Truth, labels
             for index, name in enumerate(labels.names)
         ],
     )
+
+
+def continued(
+    before: NDArray[np.float32] | None, after: NDArray[np.float32], truth: Truth, labels: Labels
+) -> Continued | None:
+    """Compare a student with the model that it continues, from scores (N, L) on test; None without such a model.
+
+    `before` is nan in the columns of labels that the model did not know.
+    """
+    if before is None:
+        return None
+    known = np.flatnonzero(~np.isnan(before).any(0)).tolist()
+    total = _change(before, after, truth, known)
+    changes = []
+    for column, name in enumerate(labels.names):
+        (ap,) = average_precision(after[:, [column]], truth.targets[:, [column]], _columns(truth.label_mask, [column]))
+        change = _change(before, after, truth, [column]) if column in known else {}
+        positives = truth.targets[:, column].sum()
+        changes.append(LabelChange(**{"after": _number(ap), **change}, label=name, positives=int(positives)))
+    maps = {f"{name}_map": total.pop(name) for name in ("before", "after")}
+    return Continued(**maps, **total, labels=changes)
+
+
+def _change(
+    before: NDArray[np.float32], after: NDArray[np.float32], truth: Truth, columns: Sequence[int]
+) -> dict[str, float | None]:
+    """mAP of some labels before and after, and the paired difference."""
+    targets, mask = truth.targets[:, columns], _columns(truth.label_mask, columns)
+    maps = [mean_average_precision(scores[:, columns], targets, mask) for scores in (before, after)]
+    interval = difference_interval(after[:, columns], before[:, columns], targets, truth.groups, label_mask=mask)
+    values = {"before": maps[0], "after": maps[1], "difference": interval.value, "low": interval.low}
+    return {name: _number(value) for name, value in {**values, "high": interval.high}.items()}
+
+
+def _columns(label_mask: NDArray[np.bool_] | None, columns: Sequence[int]) -> NDArray[np.bool_] | None:
+    return None if label_mask is None else label_mask[:, columns]
+
+
+def _number(value: float) -> float | None:
+    """None for nan: a label without positives has no AP."""
+    return None if np.isnan(value) else float(value)
 
 
 def paired_difference(first: NDArray[np.float32], second: NDArray[np.float32], truth: Truth) -> PairedDifference:

@@ -13,7 +13,7 @@ from typing import Any
 from mlkd.models.config import Model
 from mlkd.models.heads import Head
 from mlkd.models.weight_packages import package_of
-from mlkd.models.weights import FileWeights, PackageWeights, RandomWeights, Weights
+from mlkd.models.weights import FileWeights, PackageWeights, RandomWeights, TrainedWeights, Weights
 from pipeline.recipe.search import Search
 
 NAMED = ("backbone", "image_px", "head", "weights")  # fields with a place of their own in a name
@@ -59,7 +59,7 @@ def _model(values: dict[str, Any], student: Model) -> Model:
 
 def _weights_for(backbone: str, student: Model) -> Weights:
     """The recipe's weights if they fit the backbone, else a package that has some, else random ones."""
-    is_bound = isinstance(student.weights, (PackageWeights, FileWeights, RandomWeights))
+    is_bound = isinstance(student.weights, (PackageWeights, FileWeights, RandomWeights, TrainedWeights))
     if backbone == student.backbone or not is_bound:
         return student.weights
     package: Any = package_of(backbone)

@@ -25,7 +25,7 @@ from pipeline.recipe.device_list import HERE
 from pipeline.recipe.schema import Recipe
 from pipeline.references import other_finalists, scores
 from pipeline.report_facts import agreement
-from pipeline.report_facts.gains import distillation, int8_gain, training
+from pipeline.report_facts.gains import continued, distillation, int8_gain, training
 from pipeline.report_facts.image_grid import grid
 from pipeline.report_facts.layer_times import profile_engines
 from pipeline.runner.result import read_json, write_json
@@ -52,6 +52,9 @@ def run(recipe: Recipe, here: DeviceEntry, finals: Path | None, context: Context
         extra = references.in_torch(recipe, context, reference_scores)
         measured = run_bench(dataclasses.replace(job, extra=extra), measured_bundles)
     compared = distillation({net: own.scores for net, own in reference_scores.items()}, truth, test.labels)
+    since = continued(
+        scores.read_before(context.inputs["references"]), reference_scores["student"].scores, truth, test.labels
+    )
     gain = int8_gain(manifest, measured.rows)
     agreed, unchecked = _check_clock(measured_bundles, recipe.bench)
     search = other_finalists.measured(finals, compared, truth) if finals else None
@@ -68,6 +71,7 @@ def run(recipe: Recipe, here: DeviceEntry, finals: Path | None, context: Context
         agreement=agreed,
         rows=measured.rows,
         distillation=compared,
+        continued=since,
         int8_gain=gain,
         search=search,
         layer_times=profile_engines(

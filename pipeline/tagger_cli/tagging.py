@@ -29,7 +29,7 @@ def add(commands: Any) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object per line")
     form.add_argument(
-        "--csv", action="store_true", help="print image, tags, scores, error and doubtful tags; lists joined by ;"
+        "--csv", action="store_true", help="print image, tags, scores, error, doubtful tags and an empty verdict"
     )
     parser.add_argument("--engine", metavar="NAME", help="default: the fastest that runs here")
     parser.add_argument("--threshold", type=float, help="for all labels; default: the engine's own for each label")

@@ -108,7 +108,7 @@ class Folder(TableOptions, ImageSource):
         path = self._path()
         if not path.is_file():
             raise ValueError(f"{path}: expected a table, got none; set table: FILE, or set labels_from: folders")
-        table = read_table(path, self)
+        table = read_table(path, self, self.root)
         resolved, missing, loose = resolve_files(table.rows, FileNames(self.root, self.suffix), path)
         rows, repeated = combine_rows(resolved, path, merge=self.merge_rows)
         warnings = (*table.warnings, *loose, *repeated)

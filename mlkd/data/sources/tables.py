@@ -16,6 +16,7 @@ from mlkd.data.sources.label_names import merge_spellings, replace_numbers
 from mlkd.data.sources.rows import BadRow, Row, Table
 from mlkd.data.sources.separators import other_separator, split_tags
 from mlkd.data.sources.table_options import Form, TableOptions
+from mlkd.data.sources.verdicts import has_verdicts, verdict_table
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 SPLIT_NAMES = {
@@ -29,13 +30,14 @@ NAME_BYTES, PATH_BYTES = 255, 4000  # limits of a file system
 ReadLabels = Callable[[dict[str, str]], tuple[tuple[str, ...], tuple[str, ...]]]  # a record's tags and unknown labels
 
 
-def read_table(path: Path, options: TableOptions | None = None) -> Table:
-    """Read and check a table.
+def read_table(path: Path, options: TableOptions | None = None, root: Path | None = None) -> Table:
+    """Read and check a table; names of files become relative to `root`.
 
     CSV has three forms: *tags* has a column with `separator` between the tags; *columns* has one tag or nothing in
     each column (tag1, tag2, ...); *one_hot* has a column for each label with 1, 0, or nothing, ? or -1 for unknown.
     All may have a split column, and a column `unknown` with the labels whose value is not known.  JSON lines have the
-    keys of *tags*, with lists.  Raises ValueError that names file and line, for all bad rows at once.
+    keys of *tags*, with lists.  Of a table with verdicts only the rows that have one are read, see `verdicts`.  Raises
+    ValueError that names file and line, for all bad rows at once.
     """
     options = options or TableOptions()
     if path.suffix.lower() == ".jsonl" and options.form not in ("auto", "tags"):
@@ -44,11 +46,11 @@ def read_table(path: Path, options: TableOptions | None = None) -> Table:
     rows, bad = [], list(table.bad)
     for row in table.rows:
         try:
-            rows.append(_check_row(row))
+            rows.append(_check_row(row, root))
         except ValueError as cause:
             bad.append(BadRow(row.line, str(cause)))
     bad.sort(key=lambda row: row.line)
-    _refuse_bad(path, bad, len(rows), options)
+    refuse_bad(path, bad, len(rows), skip=options.skip_bad_rows)
     if not rows:
         raise ValueError(f"{path}: expected a line for each image, got none; add them, or set table: FILE for another")
     rows, labels, warnings = label_rows(path, rows, table.labels, options)
@@ -61,16 +63,26 @@ def tag_texts(path: Path, options: TableOptions) -> list[str]:
     """Return the unsplit cells that hold all tags of an image; none in the other forms."""
     if path.suffix.lower() == ".jsonl":
         return []
-    _, values, form, used = _read_columns(path, options)
+    cells = read_cells(path)
+    if has_verdicts(path, cells, options.ignore_columns):
+        return []
+    values, form, used = _read_columns(path, cells, options)
     return values[used[0]] if form == "tags" else []
 
 
-def _refuse_bad(path: Path, bad: Sequence[BadRow], good: int, options: TableOptions) -> None:
-    if not bad or (options.skip_bad_rows and good):
+def refuse_bad(path: Path, bad: Sequence[BadRow], good: int, *, skip: bool) -> None:
+    """Raise ValueError for bad rows, unless they are to be skipped and there are good ones."""
+    if not bad or (skip and good):
         return
-    lines = [f"{path}, line {row.line}: {row.reason}" for row in bad[:SHOWN]]
-    skip = "" if len(bad) > good else ", or set skip_bad_rows: true"
-    raise ValueError("\n".join([*lines, f"bad rows: {len(bad)} of {len(bad) + good}; correct the table{skip}"]))
+    lines_of: dict[str, list[int]] = {}
+    for row in bad:
+        lines_of.setdefault(row.reason, []).append(row.line)
+    lines = [
+        f"{path}, line {first}{f' and {len(more)} more' if more else ''}: {reason}"
+        for reason, (first, *more) in list(lines_of.items())[:SHOWN]
+    ]
+    option = "" if len(bad) > good else ", or set skip_bad_rows: true"
+    raise ValueError("\n".join([*lines, f"bad rows: {len(bad)} of {len(bad) + good}; correct the table{option}"]))
 
 
 def label_rows(
@@ -98,16 +110,18 @@ def _only(names: Collection[str], tags: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tag for tag in tags if tag in names))
 
 
-def _read_columns(path: Path, options: TableOptions) -> tuple[Cells, dict[str, list[str]], Form, list[str]]:
-    """The cells of a CSV table, the columns that may hold tags with their values, the form, and the columns it uses."""
-    cells = read_cells(path)
+def _read_columns(path: Path, cells: Cells, options: TableOptions) -> tuple[dict[str, list[str]], Form, list[str]]:
+    """The columns of a CSV table that may hold tags with their values, the form, and the columns that it uses."""
     values = {name: cells.column(name) for name in _check_header(path, cells, options)}
     form, used = detect_form(path, list(values), values, options)
-    return cells, values, form, used
+    return values, form, used
 
 
 def _csv_table(path: Path, options: TableOptions) -> Table:
-    cells, values, form, used = _read_columns(path, options)
+    cells = read_cells(path)
+    if has_verdicts(path, cells, options.ignore_columns):
+        return verdict_table(path, cells, options.file_column)
+    values, form, used = _read_columns(path, cells, options)
     label_cells = LabelCells(options.negative_values)
     if form == "one_hot":
         used = label_columns(path, used, values, label_cells)
@@ -186,8 +200,9 @@ def _label_reader(form: Form, used: Sequence[str], options: TableOptions, cells:
     return one_hot
 
 
-def _check_row(row: Row) -> Row:
-    """The row with its split's standard name.  Raises ValueError."""
+def _check_row(row: Row, root: Path | None) -> Row:
+    """The row with its file relative to `root` and its split's standard name.  Raises ValueError."""
+    row = replace(row, file=row.file.removeprefix(f"{root}/")) if root else row
     parts = row.file.split("/")
     if not row.file.strip():
         raise ValueError("expected a file name, got an empty one")

@@ -16,6 +16,8 @@ class LabelAttentionHead(nn.Module):
     Score maps are computed from the projected tokens, which costs C / D times less than from the tokens themselves.
     """
 
+    PER_LABEL = ("score_maps.weight", "label_weight", "label_bias")  # tensors with a row for each label
+
     def __init__(self, config: LabelAttention, channels: int, labels: int) -> None:
         super().__init__()
         width = config.embedding

@@ -14,6 +14,8 @@ from mlkd.models.outputs import Outputs
 class LabelDecoderHead(nn.Module):
     """Tokens (B, N, C) to logits (B, L) and label-wise embeddings (B, L, D).  Yang et al. 2023, sec. 3."""
 
+    PER_LABEL = ("queries", "label_weight", "label_bias")  # tensors with a row for each label
+
     def __init__(self, config: LabelDecoder, channels: int, labels: int) -> None:
         super().__init__()
         width = config.embedding

@@ -16,6 +16,8 @@ class PooledHead(nn.Module):
     contribution of each channel to its logit.
     """
 
+    PER_LABEL = ("label_weight", "label_bias")  # tensors with a row for each label
+
     def __init__(self, channels: int, labels: int) -> None:
         super().__init__()
         self.label_weight = nn.Parameter(torch.randn(labels, channels) * channels**-0.5)

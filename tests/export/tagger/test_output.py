@@ -35,7 +35,7 @@ def test_a_name_never_breaks_its_line(name: str) -> None:
     assert line.isprintable()
     assert json.loads(line)["image"] == name
     [row] = csv.reader(io.StringIO(as_csv(name, TAGS), newline=""))
-    assert row == [name, "dog, big;Straße", "0.987654;0.500000", "", ""]
+    assert row == [name, "dog, big;Straße", "0.987654;0.500000", "", "", ""]
 
 
 def test_undecodable_names_come_back_from_json() -> None:
@@ -50,7 +50,7 @@ def test_a_failed_image_is_a_row_and_an_object_and_no_text() -> None:
     }
     rows = list(csv.DictReader(io.StringIO(f"{CSV_HEADER}\n{as_csv('x.jpg', BROKEN)}")))
     cut = "expected a whole image, got a cut one"
-    assert rows == [{"image": "x.jpg", "tags": "", "scores": "", "error": cut, "doubtful": ""}]
+    assert rows == [{"image": "x.jpg", "tags": "", "scores": "", "error": cut, "doubtful": "", "verdict": ""}]
     (row,) = csv.DictReader(io.StringIO(f"{CSV_HEADER}\n{as_csv('x.jpg', [Tag('a', 0.9), Tag('b', 0.5)], {'b'})}"))
     assert (row["tags"], row["doubtful"]) == ("a;b", "b")
 
@@ -77,7 +77,7 @@ def test_a_hierarchy_adds_the_levels_above_a_label() -> None:
 def test_nothing_found_is_said() -> None:
     assert as_text("x.jpg", []) == "x.jpg: nothing above its threshold"
     assert json.loads(as_json("x.jpg", [])) == {"image": "x.jpg", "tags": []}
-    assert as_csv("x.jpg", []) == "x.jpg,,,,"
+    assert as_csv("x.jpg", []) == "x.jpg,,,,,"
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

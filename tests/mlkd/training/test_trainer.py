@@ -5,16 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mlkd.core.metrics import mean_average_precision
+from mlkd.core.progress import silent
 from mlkd.data.augment import Views
 from mlkd.data.prepared import read_split
 from mlkd.models import checkpoint
 from mlkd.models.config import Model
 from mlkd.models.heads import LabelDecoder
+from mlkd.models.weights import TrainedWeights
 from mlkd.training import evaluate, trainer
 from mlkd.training.config import Training
 from mlkd.training.trainer import train
@@ -193,3 +196,12 @@ def test_frozen_groups_keep_their_weights_and_the_others_change(prepared: Path, 
     for name, value in MODEL.build(3).backbone.named_parameters():
         frozen = name.startswith(("conv_stem", "bn1", "blocks.0."))
         assert torch.equal(trained[f"backbone.{name}"], value) is frozen, name
+
+
+def test_training_continues_from_a_trained_model(trained: Path, prepared: Path, tmp_path: Path) -> None:
+    model = replace(MODEL, weights=TrainedWeights(path=trained / checkpoint.BEST))
+    run = trainer.TrainingRun(model, TRAINING, VIEWS, prepared, tmp_path, 5, None, None, None, silent)
+    select = read_split(prepared, "select")
+    expected = evaluate.score_folder(trained, select)
+    for continued in (run.tagger, run.ema.module):
+        np.testing.assert_allclose(evaluate.scores(continued, select.pixels(24)), expected, atol=1e-6, rtol=0)

@@ -5,7 +5,7 @@ import pytest
 
 from mlkd.models.weights import RandomWeights
 from pipeline.recipe.reader import ConfigError
-from pipeline.recipe.schema import load_recipe
+from pipeline.recipe.schema import load_recipe, read_recipe
 
 
 def written(folder: Path, name: str, text: str) -> str:
@@ -35,6 +35,12 @@ def test_chain_of_files(tmp_path: Path) -> None:
     recipe = load_recipe(second)
     assert (recipe.seed, recipe.views.count) == (3, 2)
     assert recipe.views.crop_min == load_recipe("scenes").views.crop_min
+
+
+def test_text_may_extend_a_file_beside_its_own(tmp_path: Path) -> None:
+    written(tmp_path, "first.yaml", "extends: scenes\nseed: 3\n")
+    recipe = read_recipe("extends: first.yaml\nviews: {count: 2}\n", tmp_path / "second.yaml")
+    assert (recipe.name, recipe.seed, recipe.views.count) == ("second", 3, 2)
 
 
 def test_a_cycle_is_refused_however_its_path_is_written(tmp_path: Path) -> None:

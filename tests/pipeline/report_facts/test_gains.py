@@ -4,13 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from benchmarks.accuracy import Truth
 from benchmarks.schema import Percentiles, Row
 from benchmarks.sections import Int8Gain, LabelValues
 from export.backends import OnnxRuntime, OpenVino
 from mlkd.core.labels import Labels
-from pipeline.report_facts.gains import distillation, int8_gain, training
+from pipeline.report_facts.gains import continued, distillation, int8_gain, training
 from tests.helpers import bundles
 from tests.helpers.rows import measured
 
@@ -82,6 +83,38 @@ def test_distillation_by_hand() -> None:
     assert found.labels[0] == LabelValues(
         label="cat", positives=2, teacher=1, student=pytest.approx(0.75), baseline=0.5
     )
+
+
+def test_a_student_beside_the_model_that_it_continues() -> None:
+    """Cat gets better, dog worse, bee is new, and no test image has ant."""
+    rng = np.random.default_rng(0)
+    targets = np.zeros((400, 4), np.uint8)
+    targets[:, :3] = rng.random((400, 3)) < 0.3
+    mask = np.ones(targets.shape, np.bool_)
+    mask[:100, 1] = False
+    noise = rng.random((400, 4)).astype(np.float32)
+    good, poor = (targets + weight * noise for weight in (1.2, 3.0))
+    before = np.stack([poor[:, 0], good[:, 1], np.full(400, np.nan), noise[:, 3]], 1)
+    after = np.stack([good[:, 0], poor[:, 1], good[:, 2], noise[:, 3]], 1)
+    names = [str(number) for number in range(400)]
+    truth = Truth(files=[Path(name) for name in names], targets=targets, groups=names, label_mask=mask)
+    found = continued(before, after, truth, Labels(("cat", "dog", "bee", "ant")))
+    assert found is not None
+    cat, dog, bee, ant = found.labels
+    for column, change in ((0, cat), (1, dog)):
+        known = mask[:, column]
+        ap = [average_precision_score(targets[known, column], scores[known, column]) for scores in (before, after)]
+        assert [change.before, change.after] == pytest.approx(ap)
+        assert change.difference == pytest.approx(ap[1] - ap[0])
+    assert cat.low is not None
+    assert dog.high is not None
+    assert cat.low > 0 > dog.high
+    assert (bee.before, bee.difference, bee.low) == (None, None, None)
+    assert bee.after == pytest.approx(average_precision_score(targets[:, 2], after[:, 2]))
+    assert (ant.positives, ant.before, ant.after, ant.low) == (0, None, None, None)
+    assert found.before_map == pytest.approx((cat.before + dog.before) / 2)
+    assert found.difference == pytest.approx(found.after_map - found.before_map)
+    assert continued(None, after, truth, Labels(("cat", "dog", "bee", "ant"))) is None
 
 
 def test_training_lays_the_loss_terms_flat(tmp_path: Path) -> None:
