@@ -6,12 +6,13 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <exception>
 #include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
 
-int main(int count, char** arguments) {
+int main(int count, char** arguments) try {
     if (count < 2) return std::fprintf(stderr, "usage: tag BUNDLE IMAGE...\n"), 2;
     const std::string bundle = arguments[1];
     const auto tagger = nlohmann::json::parse(std::ifstream(bundle + "/tagger.json"));
@@ -45,4 +46,7 @@ int main(int count, char** arguments) {
         }
         std::puts(tags.empty() ? " nothing above its threshold" : "");
     }
+} catch (const std::exception& error) {
+    std::fprintf(stderr, "tag: %s\n", error.what());
+    return 1;
 }
