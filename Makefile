@@ -95,8 +95,9 @@ clean:  ## remove results and caches; dist/ and .venv/ stay
 	rm -rf runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
-system:  ## install Chromium and sshd for the tests that use them (as root)
-	apt-get update -q && apt-get install -y -q --no-install-recommends chromium openssh-server
+system:  ## install Chromium, sshd, and compilers and libraries of examples/elsewhere for the tests that use them (as root)
+	apt-get update -q && apt-get install -y -q --no-install-recommends chromium openssh-server \
+	  cmake g++ golang-go libexif-dev libjpeg-dev libpng-dev nlohmann-json3-dev pkg-config
 
 lock: .venv/.stamp  ## renew requirements.lock from pyproject.toml
 	$(UV) pip compile pyproject.toml --extra device --extra train --extra export --extra report --group dev --universal --python-version 3.11 --generate-hashes --no-annotate --no-header -q -o requirements.lock

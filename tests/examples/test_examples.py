@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from export.bundle.bundle import read_bundle
-from export.tagger import Tagger
 from tests.helpers import bundles
 from tests.helpers.once import Once
 
@@ -37,22 +36,6 @@ def test_a_folder_is_tagged(
     assert printed[str(images["blue"])] == "blue 1.00"
     assert printed[str(tmp_path / "notes.txt")].startswith("not read: ")
     assert len(printed) == len(images) + 1
-
-
-def test_plain_onnx_runtime_gives_the_scores_of_the_tagger(
-    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A large JPEG of a gradient, turned by EXIF: reduced decoding, rotation and resize all count."""
-    slope = np.linspace(0, 255, 400, dtype=np.uint8)
-    pixels = np.stack([np.tile(slope, (300, 1)), np.tile(slope[::-1], (300, 1)), np.full((300, 400), 140)], axis=2)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
-    run("plain_onnxruntime.py", monkeypatch, bundle, tmp_path / "turned.jpg")
-    with Tagger.load(bundle, engine="onnxruntime-fp32") as tagger:
-        tags = tagger.tag(tmp_path / "turned.jpg")
-    assert tags
-    assert sorted(capsys.readouterr().out.splitlines()) == sorted(f"{label} {score:.2f}" for label, score in tags)
 
 
 def test_a_loss_of_the_user_lowers_itself(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
