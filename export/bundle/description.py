@@ -51,12 +51,14 @@ def describe(manifest: Manifest, golden: Golden) -> str:
 
 
 def _model(entry: EngineEntry) -> dict[str, Any]:
+    compute = {"compute": entry.backend["compute"]} if "compute" in entry.backend else {}
     return {
         "name": entry.name,
         "runtime": entry.backend["kind"],
         "device": str(entry.backend["device"]).lower(),
         "file": entry.file,
         "precision": entry.precision,
+        **compute,
         "meant_for": entry.meant_for,
         "thresholds": entry.thresholds,
     }

@@ -38,6 +38,7 @@ def test_its_models_are_the_portable_engines_with_their_own_thresholds_and_golde
     for model in content["models"]:
         entry = manifest.engine(model["name"])
         assert (model["file"], tuple(model["thresholds"])) == (entry.file, entry.thresholds)
+        assert model.get("compute") == entry.backend.get("compute")
         listed = [item["scores"][model["name"]] for item in content["golden"]]
         np.testing.assert_allclose(listed, golden.scores[model["name"]], atol=1e-6)
     assert content["labels"] == list(manifest.labels)
