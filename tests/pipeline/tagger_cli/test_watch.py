@@ -96,7 +96,7 @@ def test_sidecars_are_written_and_do_not_count_as_images(watching: Watching, ima
     shutil.copy(images["red"], at / "a.jpg")
     (at / "b.jpg.xmp").write_text("not XMP")
     with watching("--xmp", "--csv") as process:
-        assert line(process) == "image,tags,scores,error,doubtful\n"
+        assert line(process) == "image,tags,scores,error,doubtful,verdict\n"
         assert line(process).startswith(f"{at}/a.jpg,red,")
         shutil.copy(images["blue"], at / "b.jpg")
         assert "b.jpg.xmp: expected well-formed XML" in line(process)
