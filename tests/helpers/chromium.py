@@ -28,12 +28,12 @@ class Tab:
     session: str
 
     def run(self, script: str) -> Any:
-        """Run the body of a function in the page and return its value.
+        """Run the body of a function in the page and return its value, of a promise the value that it gives.
 
         Raises RuntimeError where the script throws.
         """
         code = f"(() => {{ {script} }})()"
-        answer = self.browser.call("Runtime.evaluate", self.session, expression=code, returnByValue=True)
+        answer = self.browser.call("Runtime.evaluate", self.session, expression=code, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
@@ -63,15 +63,15 @@ class Chromium:
         self._read, self._sent = b"", 0
         self.events: list[dict[str, Any]] = []
 
-    def open(self, page: Path, width: int = 390, height: int = 900) -> Tab:
-        """Load a page and run its scripts."""
+    def open(self, page: Path | str, width: int = 390, height: int = 900) -> Tab:
+        """Load a page, a file or an address, and run its scripts."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable", session)
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", session, **size)
-        self.call("Page.navigate", session, url=page.as_uri())
+        self.call("Page.navigate", session, url=page if isinstance(page, str) else page.as_uri())
         while not any(
             (event["method"], event.get("sessionId")) == ("Page.loadEventFired", session) for event in self.events
         ):
