@@ -33,7 +33,8 @@ class Tab:
         Raises RuntimeError where the script throws.
         """
         code = f"(() => {{ {script} }})()"
-        answer = self.browser.call("Runtime.evaluate", self.session, expression=code, returnByValue=True, awaitPromise=True)
+        options = {"returnByValue": True, "awaitPromise": True}
+        answer = self.browser.call("Runtime.evaluate", self.session, expression=code, **options)
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
