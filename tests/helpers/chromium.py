@@ -26,6 +26,7 @@ class Tab:
 
     browser: Chromium
     session: str
+    target: str
 
     def run(self, script: str) -> Any:
         """Run the body of a function in the page and return its value, of a promise the value that it gives.
@@ -77,7 +78,7 @@ class Chromium:
             (event["method"], event.get("sessionId")) == ("Page.loadEventFired", session) for event in self.events
         ):
             self.events.append(self._message())
-        return Tab(self, session)
+        return Tab(self, session, target)
 
     def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
         """Send a command of the DevTools protocol and return its result."""
