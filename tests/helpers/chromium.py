@@ -81,13 +81,18 @@ class Chromium:
         return Tab(self, session, target)
 
     def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
-        """Send a command of the DevTools protocol and return its result."""
+        """Send a command of the DevTools protocol and return its result.
+
+        Raises RuntimeError for a command that fails, as a script whose page is left.
+        """
         self._sent += 1
         request = {"id": self._sent, "method": method, "params": params}
         self._requests.write(json.dumps(request | ({"sessionId": session} if session else {})).encode() + b"\0")
         self._requests.flush()
         while (answer := self._message()).get("id") != self._sent:
             self.events.append(answer)
+        if "error" in answer:
+            raise RuntimeError(answer["error"]["message"])
         result: dict[str, Any] = answer["result"]
         return result
 
