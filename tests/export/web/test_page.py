@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from export.web.browser import serve
 from tests.export.web.conftest import HOSTILE, choose, until
 from tests.helpers import bundles
-from tests.helpers.chromium import Tab
+from tests.helpers.chromium import Chromium, Tab
 from tests.helpers.image_kinds import ORIENTATION
 
 RESULTS = """return [...document.querySelectorAll('#results > li')].map((item) => ({
@@ -96,18 +97,31 @@ def test_the_self_test_passes_and_finds_other_pixels(opened: Tab) -> None:
     assert len(steps) == len(lines) == 4 * len({image for _, image in steps})
 
 
-def test_everything_comes_from_the_own_folder(opened: Tab, tmp_path: Path) -> None:
-    """All requests of the browser are recorded, those of workers too as far as the server sees them."""
-    choose(opened, *bundles.write_images(tmp_path).values())
-    address = opened.run("return location.href")
-    assert address.endswith("/web/")
+def test_everything_comes_from_the_own_folder(page: Path, browser: Chromium, tmp_path: Path) -> None:
+    """All requests of the page and of its worker, which is stopped until they are recorded."""
+    call = browser.call
+    with serve(page.parent) as server:
+        address = f"{server}{page.name}/"
+        tab = browser.open("about:blank")
+        call("Target.setAutoAttach", tab.session, autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
+        call("Page.navigate", tab.session, url=address)
+        workers: list[str] = []
+        while not workers:
+            tab.run("")
+            attached = [event["params"] for event in browser.events if event["method"] == "Target.attachedToTarget"]
+            workers = [one["sessionId"] for one in attached if one["targetInfo"]["url"] == f"{address}worker.js"]
+        for session in workers[-1:]:
+            call("Network.enable", session)
+            call("Runtime.runIfWaitingForDebugger", session)
+        until(tab, "document.querySelector('#status').textContent === 'Ready.'")
+        choose(tab, *bundles.write_images(tmp_path).values())
     requests = {
         event["params"]["request"]["url"]
-        for event in opened.browser.events
-        if event["method"] == "Network.requestWillBeSent" and event.get("sessionId") == opened.session
+        for event in browser.events
+        if event["method"] == "Network.requestWillBeSent" and event.get("sessionId") in (tab.session, workers[-1])
     }
     assert {url for url in requests if not url.startswith((address, "blob:"))} == set()
-    assert len(requests) > 5
+    assert {f"{address}{name}" for name in ("page.js", "tagger.js", "tagger.json", "models/fp32.onnx")} <= requests
 
 
 def test_the_policy_forbids_what_the_page_does_not_need(page: Path, opened: Tab) -> None:
