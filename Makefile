@@ -13,6 +13,7 @@ MAX_P90_MS ?=
 MIN_MAP ?=
 MAX_MB ?=
 TESTS ?=
+MODEL ?=
 
 RUN = .venv/bin/python -m pipeline
 OPTIONS = --recipe $(RECIPE) $(if $(DATA),--data "$(DATA)") $(if $(FORCE),--force $(FORCE)) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(THOROUGH),--thorough)
@@ -26,7 +27,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report search compare choose plan doctor fetch check test slow docs arm speed clean system lock
+.PHONY: help setup distill export bench report search compare choose web plan doctor fetch check test slow docs arm speed clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -58,6 +59,9 @@ compare: .venv/.stamp  ## train the student with every method and compare them
 
 choose: .venv/.stamp  ## say which engine to deploy within limits, why, and the runner-up
 	@$(RUN) choose --recipe $(RECIPE) $(OF) $(if $(DEVICE),--device "$(DEVICE)") $(if $(MAX_P90_MS),--max-p90-ms $(MAX_P90_MS)) $(if $(MIN_MAP),--min-map $(MIN_MAP)) $(if $(MAX_MB),--max-mb $(MAX_MB))
+
+web: .venv/.stamp  ## write the page that tags images in a browser to dist/RECIPE-web (needs npm once)
+	@$(RUN) web --recipe $(RECIPE) $(if $(MODEL),--model $(MODEL))
 
 plan: .venv/.stamp  ## print what would run, why, for how long
 	@$(RUN) plan $(OPTIONS) $(OF)

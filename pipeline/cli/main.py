@@ -33,6 +33,7 @@ COMMANDS = {  # command -> its module in pipeline/cli, what it does
     "sign": ("sign", "sign a bundle that was exported; its manifest, and through it every file"),
     "verify": ("verify", "check every file of a bundle, and with a key who signed it"),
     "ship": ("ship", "install the bundle of a recipe on every device of a list, and say who runs what"),
+    "web": ("web", "write the page that tags images in a browser, for any static host"),
     "fetch": ("fetch", "fetch the images that the default recipe composes, for a machine that goes offline"),
     "clean": ("clean", "remove the results of one recipe; dist/ stays"),
 }

@@ -26,14 +26,16 @@ class Tab:
 
     browser: Chromium
     session: str
+    target: str
 
     def run(self, script: str) -> Any:
-        """Run the body of a function in the page and return its value.
+        """Run the body of a function in the page and return its value, of a promise the value that it gives.
 
         Raises RuntimeError where the script throws.
         """
         code = f"(() => {{ {script} }})()"
-        answer = self.browser.call("Runtime.evaluate", self.session, expression=code, returnByValue=True)
+        options = {"returnByValue": True, "awaitPromise": True}
+        answer = self.browser.call("Runtime.evaluate", self.session, expression=code, **options)
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
@@ -63,29 +65,34 @@ class Chromium:
         self._read, self._sent = b"", 0
         self.events: list[dict[str, Any]] = []
 
-    def open(self, page: Path, width: int = 390, height: int = 900) -> Tab:
-        """Load a page and run its scripts."""
+    def open(self, page: Path | str, width: int = 390, height: int = 900) -> Tab:
+        """Load a page, a file or an address, and run its scripts."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable", session)
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", session, **size)
-        self.call("Page.navigate", session, url=page.as_uri())
+        self.call("Page.navigate", session, url=page if isinstance(page, str) else page.as_uri())
         while not any(
             (event["method"], event.get("sessionId")) == ("Page.loadEventFired", session) for event in self.events
         ):
             self.events.append(self._message())
-        return Tab(self, session)
+        return Tab(self, session, target)
 
     def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
-        """Send a command of the DevTools protocol and return its result."""
+        """Send a command of the DevTools protocol and return its result.
+
+        Raises RuntimeError for a command that fails, as a script whose page is left.
+        """
         self._sent += 1
         request = {"id": self._sent, "method": method, "params": params}
         self._requests.write(json.dumps(request | ({"sessionId": session} if session else {})).encode() + b"\0")
         self._requests.flush()
         while (answer := self._message()).get("id") != self._sent:
             self.events.append(answer)
+        if "error" in answer:
+            raise RuntimeError(answer["error"]["message"])
         result: dict[str, Any] = answer["result"]
         return result
 

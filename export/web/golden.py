@@ -1,0 +1,24 @@
+"""The golden images of a bundle for a page: the files, and their decoded and resized pixels as PNG."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from export.bundle.bundle import read_bundle
+from export.bundle.golden import Golden
+
+
+def write_golden(bundle: Path, folder: Path) -> None:
+    """Write golden/1.jpg, golden/1.jpg.decoded.png, golden/1.jpg.pixels.png and so on to `folder`."""
+    manifest = read_bundle(bundle, verify=False)
+    golden = Golden.read(bundle, manifest)
+    for path, decoded, pixels in zip(manifest.golden, golden.decoded, golden.pixels, strict=True):
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle / path, file)
+        for step, array in (("decoded", decoded), ("pixels", pixels)):
+            Image.fromarray(np.ascontiguousarray(array)).save(f"{file}.{step}.png", optimize=True)

@@ -1,0 +1,144 @@
+/** The page: takes images, shows their tags, and lets the worker do the rest. */
+
+import { register } from "./offline.js";
+
+const $ = (selector) => document.querySelector(selector);
+const status = $("#status");
+const results = $("#results");
+const waiting = new Map(); // id -> what to do with an answer
+let isReady = false;
+let worker = start();
+let count = 0;
+let unfinished = 0;
+
+function start() {
+  const started = new Worker("worker.js", { type: "module" });
+  started.addEventListener("message", ({ data }) => {
+    if (data.ready) {
+      isReady = true;
+      say("Ready.");
+    } else if (data.failed) say(`The model did not load. ${data.failed}`, true);
+    else waiting.get(data.id)?.(data);
+  });
+  started.addEventListener("error", (event) => {
+    event.preventDefault();
+    const error = `The worker failed: ${event.message ?? "it did not start"}. Load the page again.`;
+    started.terminate();
+    if (isReady) worker = start();
+    else say(error, true);
+    isReady = false;
+    for (const answer of [...waiting.values()]) answer({ error });
+  });
+  return started;
+}
+
+function ask(request, answer) {
+  const id = ++count;
+  waiting.set(id, (data) => {
+    if (!data.finding) waiting.delete(id);
+    answer(data);
+  });
+  worker.postMessage({ id, ...request });
+}
+
+function say(text, bad = false) {
+  status.textContent = text;
+  status.classList.toggle("bad", bad);
+}
+
+function element(name, text, className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  made.className = className;
+  return made;
+}
+
+function add(files) {
+  for (const file of files) {
+    const item = document.createElement("li");
+    const body = document.createElement("div");
+    const working = element("p", "Working …", "quiet");
+    body.append(element("h2", file.name || "Pasted image"), working);
+    const image = document.createElement("img");
+    image.alt = "";
+    item.append(image, body);
+    results.prepend(item);
+    unfinished++;
+    ask({ blob: file }, ({ tags, error }) => {
+      working.replaceWith(error ? element("p", error, "bad") : list(tags));
+      if (tags) show(file, image); // the browser would try to decode what is too large
+      unfinished--;
+      say(unfinished ? `${unfinished} left …` : announce(file, tags));
+    });
+  }
+  if (unfinished) say(`${unfinished} left …`);
+}
+
+function show(file, image) {
+  image.src = URL.createObjectURL(file);
+  image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
+  image.addEventListener("error", () => image.removeAttribute("src"), { once: true });
+}
+
+function list(tags) {
+  if (!tags.length) return element("p", "No label reaches its threshold.", "quiet");
+  const tagged = element("ul", "", "tags");
+  for (const { label, score } of tags) {
+    const item = document.createElement("li");
+    const number = element("data", score.toFixed(2));
+    number.value = score;
+    item.style.setProperty("--score", `${100 * score}%`);
+    item.append(element("bdi", label), number);
+    tagged.append(item);
+  }
+  return tagged;
+}
+
+function announce(file, tags) {
+  const found = tags?.map(({ label }) => label).join(", ");
+  return tags ? `${file.name || "Pasted image"}: ${found || "no label reaches its threshold"}` : "Done, with errors.";
+}
+
+for (const input of document.querySelectorAll("input[type=file]")) {
+  input.addEventListener("change", () => {
+    add(input.files);
+    input.value = "";
+  });
+}
+addEventListener("paste", ({ clipboardData }) => add(clipboardData.files));
+for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
+  addEventListener(type, (event) => {
+    event.preventDefault();
+    $("#drop").classList.toggle("over", type === "dragenter" || type === "dragover");
+    if (type === "drop") add(event.dataTransfer.files);
+  });
+}
+
+$("#selftest button").addEventListener("click", ({ target }) => {
+  const [summary, lines] = [$("#selftest [role=status]"), $("#selftest ul")];
+  let [passed, failed] = [0, 0];
+  target.disabled = true;
+  lines.replaceChildren();
+  ask({}, ({ finding, error }) => {
+    if (finding) {
+      finding.passed ? passed++ : failed++;
+      const text = `${finding.passed ? "Passed" : "FAILED"}: ${finding.step} ${finding.subject}: ${finding.detail}`;
+      lines.append(element("li", text, finding.passed ? "" : "bad"));
+    } else {
+      target.disabled = false;
+      summary.textContent = error ?? `${passed} passed, ${failed} failed`;
+    }
+  });
+});
+if (location.hash === "#selftest") $("#selftest").open = true;
+
+async function about() {
+  const facts = await (await fetch("about.json")).json();
+  document.title = `${facts.name}: image tagger`;
+  $("h1").textContent = `Image tagger: ${facts.name}`;
+  const rows = { Labels: facts.labels, Model: facts.model, Chosen: facts.choice, Runtime: facts.runtime, Version: facts.version };
+  for (const [name, value] of Object.entries(rows)) $("#about dl").append(element("dt", name), element("dd", value));
+}
+
+about();
+register($("#update"));
