@@ -176,10 +176,9 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+def browser() -> Iterator[Chromium]:
     """Without the program a test is skipped, under CI it fails."""
     if PROGRAM is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium missing: make system")
-    chromium = Chromium(tmp_path_factory.mktemp("chromium"))
-    yield chromium
-    chromium.close()
+    with Chromium() as chromium:
+        yield chromium
