@@ -1,6 +1,7 @@
 /** Image files to upright RGB pixels, as the program of the bundle decodes them. */
 
 import { takeHeader } from "./header.js";
+import { decodeJpeg, TruncatedError } from "./jpeg.js";
 import { blockMeans, upright } from "./reduce.js";
 
 export const MOST_PIXELS = 90_000_000;
@@ -16,13 +17,29 @@ export async function decode(blob, side) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const header = takeHeader(bytes);
   checkSize(header);
+  const image = (header.kind === "JPEG" && reducedJpeg(bytes, header, side)) || (await inBrowser(bytes, header, side));
+  if (header.bits > 8) checkDepth(image);
+  return upright(image, header.orientation);
+}
+
+/** A JPEG, or null for one that the browser has to decode. */
+function reducedJpeg(bytes, header, side) {
+  try {
+    const image = decodeJpeg(bytes, scaleOf(header, side));
+    return blockMeans(image, ...blockOf(image.width, image.height, side));
+  } catch (error) {
+    if (!(error instanceof TruncatedError)) return null;
+    throw new UnreadableImageError("The JPEG file is truncated. Choose another copy of it.");
+  }
+}
+
+async function inBrowser(bytes, header, side) {
   const bitmap = await open(bytes, header);
   try {
     checkSize(bitmap);
-    const steps = reductions(header.kind, bitmap, side);
-    const image = readPixels(bitmap, steps);
-    if (header.bits > 8) checkDepth(image);
-    return upright(image, header.orientation);
+    const scale = header.kind === "JPEG" ? scaleOf(bitmap, side) : 1;
+    const [width, height] = [Math.ceil(bitmap.width / scale), Math.ceil(bitmap.height / scale)];
+    return readPixels(bitmap, [[scale, scale], blockOf(width, height, side)]);
   } finally {
     bitmap.close();
   }
@@ -58,13 +75,16 @@ function checkDepth({ data }) {
   }
 }
 
-/** Blocks [across, down] to reduce to their mean, one step after the other. */
-function reductions(kind, { width, height }, side) {
-  const least = Math.min(Math.floor(width / (2 * side)), Math.floor(height / (2 * side)));
-  const scale = kind === "JPEG" ? ([8, 4, 2].find((one) => one <= least) ?? 1) : 1;
-  const [columns, rows] = [Math.ceil(width / scale), Math.ceil(height / scale)];
-  const blocks = [columns, rows].map((length) => Math.max(1, Math.floor(length / (2 * side))));
-  return columns * rows > LARGE ? [[scale, scale], blocks] : [[scale, scale]];
+/** The largest reduction of a JPEG that leaves twice the side of the model. */
+function scaleOf({ width, height }, side) {
+  const most = Math.min(Math.floor(width / (2 * side)), Math.floor(height / (2 * side)));
+  return [8, 4, 2].find((scale) => scale <= most) ?? 1;
+}
+
+/** Columns and rows of the blocks whose means replace the pixels of a large image. */
+function blockOf(width, height, side) {
+  if (width * height <= LARGE) return [1, 1];
+  return [width, height].map((length) => Math.max(1, Math.floor(length / (2 * side))));
 }
 
 /** The pixels over white, reduced band by band. */
