@@ -56,6 +56,7 @@ class Tab:
 
     browser: Chromium
     session: str
+    target: str
 
     def run(self, script: str) -> Any:
         """Run the body of an async function in the page and return its value, which is JSON.
@@ -122,7 +123,7 @@ class Chromium:
         deadline, loaded = self._deadline(), ("Page.loadEventFired", session)
         while not any((event["method"], event.get("sessionId")) == loaded for event in self.events):
             self.events.append(self._message(deadline))
-        return Tab(self, session)
+        return Tab(self, session, target)
 
     def call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
         """Send a command of the DevTools protocol and return its result; BrowserError if it fails or takes too long."""

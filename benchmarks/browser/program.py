@@ -60,6 +60,7 @@ def info(site: Site, open_page: OpenPage, _: argparse.Namespace) -> dict[str, An
             "browser_flags": " ".join(FLAGS),
             "sandbox": "on" if browser.sandbox else "off, as root cannot have one",
             "clock_step_us": round(1000 * step_ms, 3),
+            "pinned": False,
         }
     entries = site.manifest.engines
     reasons = {entry.name: lacks(entry) or _problem(site, open_page, entry) for entry in entries}
