@@ -17,8 +17,13 @@ def colours(once: Once) -> Path:
 
 
 @pytest.fixture(scope="session")
-def measured_page(device_cache: None) -> None:
-    """All that a page needs to be measured; without Chromium a test is skipped, under CI it fails."""
+def chromium_installed() -> None:
+    """Without the program a test is skipped, under CI it fails."""
     if PROGRAM is None:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium missing: make system")
+
+
+@pytest.fixture(scope="session")
+def measured_page(device_cache: None, chromium_installed: None) -> None:
+    """All that a page needs to be measured."""
     web_runtime.install()

@@ -16,6 +16,7 @@ from benchmarks.browser.chromium import BrowserError, Chromium, find_program
 from benchmarks.browser.server import serve
 from tests.helpers import chromium
 
+pytestmark = pytest.mark.usefixtures("chromium_installed")
 BLANK = "data:text/html,"
 HOLDS = """import time
 from tests.helpers.chromium import Chromium
