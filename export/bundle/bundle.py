@@ -31,7 +31,7 @@ from mlkd.core.files import fsync, sha256_of
 
 __all__ = [
     "DIGEST", "MANIFEST", "PROGRAM", "SCHEMA", "SIGNATURE", "BundleError", "EngineEntry", "FileEntry", "Manifest",
-    "Parts", "build_pyz", "parts_of", "publish", "read_bundle", "recover", "write_bundle",
+    "Parts", "beside", "build_pyz", "parts_of", "publish", "read_bundle", "recover", "swap", "write_bundle",
 ]  # fmt: skip
 
 AGAIN = "copy or export the bundle again"
@@ -56,7 +56,7 @@ def write_bundle(parts: Parts, out: Path) -> None:
             raise BundleError(f"{owner}: expected a source for its file {path}, got none")
     recover(out)
     _check_ours(out)
-    new = _beside(out, "new")
+    new = beside(out, "new")
     new.mkdir(parents=True)
     for path, source in parts.sources.items():
         check_path(path)
@@ -71,7 +71,7 @@ def write_bundle(parts: Parts, out: Path) -> None:
     content = manifest.to_json().encode()
     (new / MANIFEST).write_bytes(content)
     (new / DIGEST).write_text(f"{hashlib.sha256(content).hexdigest()}  {MANIFEST}\n", encoding="ascii")
-    _swap(new, out)
+    swap(new, out)
 
 
 def parts_of(folder: Path) -> Parts:
@@ -112,20 +112,20 @@ def publish(built: Path, dist: Path) -> None:
     """Copy the bundle `built` to `dist`, replacing an older bundle atomically; BundleError for anything else there."""
     recover(dist)
     _check_ours(dist)
-    new = _beside(dist, "new")
+    new = beside(dist, "new")
     dist.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(built, new, symlinks=True)  # links are kept as links, and refused
     read_bundle(new)
-    _swap(new, dist)
+    swap(new, dist)
 
 
 def recover(dist: Path) -> None:
     """Clean up after a killed `publish` or `write_bundle`; the old bundle is restored if no new one took its place."""
-    old = _beside(dist, "old")
+    old = beside(dist, "old")
     if old.is_dir() and not dist.exists():
         old.rename(dist)
     shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(_beside(dist, "new"), ignore_errors=True)
+    shutil.rmtree(beside(dist, "new"), ignore_errors=True)
 
 
 def _used_files(manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -153,9 +153,9 @@ def _check_ours(dist: Path) -> None:
         raise BundleError(f"{dist}: expected only files of the bundle, got also {', '.join(extra[:5])}; {move}")
 
 
-def _swap(new: Path, dist: Path) -> None:
-    """Replace `dist` by the folder `new`; `recover` cleans up if the process is killed here."""
-    old = _beside(dist, "old")
+def swap(new: Path, dist: Path) -> None:
+    """Replace `dist` by the folder `new` beside it; `recover` cleans up if the process is killed here."""
+    old = beside(dist, "old")
     flush(new)
     if dist.exists():
         dist.rename(old)
@@ -225,7 +225,8 @@ def _entry(file: Path) -> FileEntry:
     return FileEntry(sha256=sha256_of(file), bytes=file.stat().st_size)
 
 
-def _beside(dist: Path, suffix: str) -> Path:
+def beside(dist: Path, suffix: str) -> Path:
+    """The folder in which the new (`new`) or the replaced (`old`) content of `dist` lies for a moment."""
     return dist.parent / f".{dist.name}.{suffix}"  # the same file system, so that a rename is atomic
 
 

@@ -59,7 +59,7 @@ def run_page(program: str, folder: Path, page: str, timeout_s: float) -> Any:
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has none for root
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, serve(folder, reports) as address:
         command = [program, *FLAGS, *sandbox, f"--user-data-dir={profile}", address + page]
-        quiet = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
+        quiet: Any = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         with subprocess.Popen(command, **quiet) as process:
             try:
                 return _wait(process, reports, timeout_s, program)
@@ -85,7 +85,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self._reports = reports
         super().__init__(*arguments, **named)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Take a report."""
         size = int(self.headers.get("Content-Length", 0))
         if self._reports is None or self.path != REPORT or size > MOST_BYTES:

@@ -91,7 +91,9 @@ def _fastest(description: Mapping[str, Any], report: Mapping[str, Any]) -> Choic
         else:
             wrong.append(f"{name} has {limit.describe(expected, actual)}")
     if not medians:
-        raise BundleError(f"expected a graph with its golden scores in {report['browser']}, got none: {'; '.join(wrong)}")
+        raise BundleError(
+            f"expected a graph with its golden scores in {report['browser']}, got none: {'; '.join(wrong)}"
+        )
     model = min(medians, key=lambda name: medians[name])
     others = [*(f"{name} {ms:.2f} ms" for name, ms in medians.items()), *wrong]
     why = f"fastest in {report['browser']}, one thread, medians: {', '.join(others)}"

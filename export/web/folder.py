@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from export import __version__
-from export.bundle.bundle import DIGEST, flush, read_bundle
+from export.bundle.bundle import DIGEST, beside, read_bundle, recover, swap
 from export.bundle.description import DESCRIPTION
 from export.errors import BundleError
 from export.web import packages
 from export.web.choice import Choice, choose, name_model
 from export.web.golden import write_golden
-from mlkd.core.files import fsync, sha256_of
+from mlkd.core.files import sha256_of
 from mlkd.core.images import PREPROCESSING
 
 PAGE = Path(__file__).parent / "page"
 ABOUT, WORKER, MANIFEST, LICENCES = "about.json", "service_worker.js", "app.webmanifest", "licences"
 UNPUBLISHED = ("measure.html", "measure.js")
+FORMAT = "edge-tagger-web"
+PREFIX = "const FILES = "
 ICONS = (192, 512)
 
 
@@ -41,7 +43,7 @@ def write_web(bundle: Path, out: Path, model: str | None = None) -> dict[str, An
         raise BundleError(f"{bundle}: expected the preprocessing of this version, got another; export the bundle again")
     description = json.loads((bundle / DESCRIPTION).read_text(encoding="utf-8"))
     runtime = packages.runtime_files()
-    _recover(out)
+    recover(out)
     older = _read_about(out)
     page = {**{file.name: file for file in sorted(PAGE.iterdir())}, **runtime}
     identity = _identity(bundle, page)
@@ -51,14 +53,14 @@ def write_web(bundle: Path, out: Path, model: str | None = None) -> dict[str, An
         choice = Choice(model=older["model"], why=older["choice"], median_ms=older["median_ms"])
     else:
         choice = choose(bundle, description, page)
-    new = _beside(out, "new")
+    new = beside(out, "new")
     new.mkdir(parents=True)
     for name, source in page.items():
         if name not in UNPUBLISHED:
             shutil.copyfile(source, new / name)
     about = _write_content(bundle, description, choice, identity, new)
     _write_service_worker(new)
-    _swap(new, out)
+    swap(new, out)
     return about
 
 
@@ -90,7 +92,7 @@ def _write_content(
     _write_json(folder / DESCRIPTION, {**description, "models": [model], "golden": golden})
     _write_app(folder, description["name"])
     about = {
-        "format": "edge-tagger-web",
+        "format": FORMAT,
         "name": description["name"],
         "labels": len(description["labels"]),
         "model": choice.model,
@@ -132,7 +134,7 @@ def _write_service_worker(folder: Path) -> None:
     files = {path: file for path, file in files_of(folder).items() if path != WORKER}
     hashes = {path: base64.b64encode(bytes.fromhex(sha256_of(file))).decode() for path, file in files.items()}
     source = (folder / WORKER).read_text(encoding="utf-8")
-    (folder / WORKER).write_text(f"const FILES = {json.dumps(hashes, indent=1)};\n\n{source}", encoding="utf-8")
+    (folder / WORKER).write_text(f"{PREFIX}{json.dumps(hashes, indent=1)};\n\n{source}", encoding="utf-8")
 
 
 def _write_json(file: Path, content: Mapping[str, Any]) -> None:
@@ -140,36 +142,17 @@ def _write_json(file: Path, content: Mapping[str, Any]) -> None:
 
 
 def _read_about(out: Path) -> dict[str, Any]:
-    """The about.json of an older page.  Raises BundleError if `out` is something else, which is not replaced."""
+    """The about.json of an older page.  Raises BundleError if `out` has anything else, which would be deleted."""
     if not out.exists() and not out.is_symlink():
         return {}
     try:
         content = json.loads((out / ABOUT).read_text(encoding="utf-8"))
-        if not out.is_symlink() and content["format"] == "edge-tagger-web":
-            return dict(content)
+        ours = not out.is_symlink() and content["format"] == FORMAT
+        listed = json.loads((out / WORKER).read_text(encoding="utf-8").removeprefix(PREFIX).partition(";\n")[0])
     except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise BundleError(f"{out}: expected a page of ours (with {ABOUT}) or nothing, got something else; move it away")
-
-
-def _recover(out: Path) -> None:
-    """Clean up after a killed `write_web`."""
-    old = _beside(out, "old")
-    if old.is_dir() and not out.exists():
-        old.rename(out)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(_beside(out, "new"), ignore_errors=True)
-
-
-def _swap(new: Path, out: Path) -> None:
-    old = _beside(out, "old")
-    flush(new)
-    if out.exists():
-        out.rename(old)
-    new.rename(out)
-    fsync(out.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _beside(out: Path, suffix: str) -> Path:
-    return out.parent / f".{out.name}.{suffix}"
+        ours = False
+    if not ours:
+        raise BundleError(f"{out}: expected a page of ours (with {ABOUT}) or nothing, got something else; move it away")
+    if extra := sorted(files_of(out).keys() - {*listed, WORKER}):
+        raise BundleError(f"{out}: expected only files of the page, got also {', '.join(extra[:5])}; move them away")
+    return dict(content)

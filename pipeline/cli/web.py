@@ -26,7 +26,9 @@ def run(options: argparse.Namespace) -> None:
     print(f"{out}: {about['model']}: {about['choice']}")
     files = files_of(out)
     total, packed = (sum(map(size, files.values())) for size in (_size, _packed))
-    print(f"{len(files)} files, {total / 1e6:.1f} MB, {packed / 1e6:.1f} MB with gzip; serve {out} over https, or try it:")
+    print(
+        f"{len(files)} files, {total / 1e6:.1f} MB, {packed / 1e6:.1f} MB with gzip; serve {out} over https, or try it:"
+    )
     print(f"  python3 -m http.server --bind 127.0.0.1 --directory {out}")
 
 

@@ -3,25 +3,26 @@
 const PRECISION_BITS = 32 - 8 - 2;
 const HALF = 1 << (PRECISION_BITS - 1);
 
-/** RGB (height, width, 3) to RGB (side, side, 3): first the rows, then the columns. */
+/** RGB (height, width, 3) to RGB (side, side, 3). */
 export function resize({ data, width, height }, side) {
-  const rows = pass(data, height, side, 3, 3 * width, weights(width, side));
-  return pass(rows, side, side, 3 * side, 3, weights(height, side));
+  const rows = (image, lines) => pass(image, lines, side, 3, 3 * width, 3 * side, 3, weights(width, side));
+  const columns = (image, lines) => pass(image, lines, side, 3 * lines, 3, 3, 3 * lines, weights(height, side));
+  // The order decides about rounding: that of Pillow 13; earlier versions always begin with the rows.
+  const tall = height > side && height > 2 * width - side;
+  return tall ? rows(columns(data, width), side) : columns(rows(data, height), side);
 }
 
 /**
- * Resize one axis of an image.
+ * Resize one axis of an image to `size` samples.
  *
- * `lines` are the lines across the axis. Along the axis, samples are `step` apart, and lines `lineStep`.
+ * Along the axis, samples are `step` apart before and `outStep` after it; the lines across are `line` and `outLine` apart.
  */
-function pass(data, lines, size, step, lineStep, table) {
+function pass(data, lines, size, step, line, outLine, outStep, table) {
   const out = new Uint8Array(lines * size * 3);
-  const outStep = step === 3 ? 3 : lineStep * lines;
-  const outLine = step === 3 ? 3 * size : lineStep;
-  for (let line = 0; line < lines; line++) {
+  for (let index = 0; index < lines; index++) {
     for (let at = 0; at < size; at++) {
       const { first, taps } = table[at];
-      let from = line * lineStep + first * step;
+      let from = index * line + first * step;
       let red = HALF;
       let green = HALF;
       let blue = HALF;
@@ -31,7 +32,7 @@ function pass(data, lines, size, step, lineStep, table) {
         green += data[from + 1] * weight;
         blue += data[from + 2] * weight;
       }
-      const to = line * outLine + at * outStep;
+      const to = index * outLine + at * outStep;
       out[to] = clip(red >> PRECISION_BITS);
       out[to + 1] = clip(green >> PRECISION_BITS);
       out[to + 2] = clip(blue >> PRECISION_BITS);

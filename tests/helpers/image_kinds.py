@@ -1,0 +1,85 @@
+"""Image files of all kinds that a camera, a phone or a program writes, drawn by chance."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+ORIENTATION = 0x0112  # EXIF tag
+
+
+def draw(random: np.random.Generator, width: int, height: int) -> Image.Image:
+    """Boxes and noise on a slope of colours."""
+    corners = random.uniform(0, 255, (2, 1, 1, 3))
+    slope = np.linspace(0, 1, height)[:, None, None]
+    image = corners[0] * slope + corners[1] * (1 - slope) + random.normal(0, random.choice([0, 20]), (height, width, 3))
+    for _ in range(4):
+        top, left = random.integers(0, height), random.integers(0, width)
+        image[top : top + height // 3 + 1, left : left + width // 3 + 1] = random.uniform(0, 255, 3)
+    return Image.fromarray(image.clip(0, 255).astype(np.uint8))
+
+
+def write_jpegs(folder: Path, count: int, seed: int = 0) -> list[Path]:
+    """JPEG files of many sizes, colours, qualities, orientations, sequential or progressive."""
+    random = np.random.default_rng(seed)
+    return [_write_jpeg(folder / f"{index}.jpg", random) for index in range(count)]
+
+
+def _write_jpeg(file: Path, random: np.random.Generator) -> Path:
+    most = int(random.choice([20, 150, 500]))
+    image = draw(random, *map(int, random.integers(1, most, 2)))
+    mode = str(random.choice(["RGB", "RGB", "RGB", "L", "CMYK"]))
+    options: dict[str, Any] = {"quality": int(random.choice([5, 50, 75, 90, 100])), "exif": Image.Exif()}
+    options["exif"][ORIENTATION] = int(random.integers(1, 9))
+    options["progressive"] = bool(random.random() < 0.4)
+    if mode == "RGB":
+        options["subsampling"] = int(random.integers(0, 3))
+    if random.random() < 0.3:
+        options["restart_marker_blocks"] = int(random.integers(1, 20))
+    image.convert(mode).save(file, **options)
+    return file
+
+
+def write_others(folder: Path) -> list[Path]:
+    """One file each of the formats, modes and orientations that are no JPEG."""
+    random = np.random.default_rng(1)
+    image = draw(random, 60, 41)
+    alpha = image.copy()
+    alpha.putalpha(Image.fromarray(random.integers(0, 256, (41, 60), dtype=np.uint8)))
+    images = {"rgb.png": image, "rgba.png": alpha, "grey.png": image.convert("L"), "la.png": alpha.convert("LA")}
+    images |= {"palette.png": image.quantize(16), "bits.png": image.convert("1"), "plain.bmp": image}
+    images |= {"tiny.png": draw(random, 1, 1), "tall.png": draw(random, 2, 300), "large.png": draw(random, 2300, 2100)}
+    for name, one in images.items():
+        one.save(folder / name)
+    image.quantize(16).save(folder / "clear.png", transparency=3)
+    image.save(folder / "exact.webp", lossless=True)
+    alpha.save(folder / "alpha.webp", lossless=True)
+    frames = [draw(random, 60, 41) for _ in range(3)]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:], transparency=1)
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[ORIENTATION] = orientation
+        image.save(folder / f"turned{orientation}.png", exif=exif)
+        image.save(folder / f"turned{orientation}.webp", exif=exif, lossless=True)
+    deep = random.integers(0, 1 << 16, (41, 60, 3), dtype=np.uint16)
+    (folder / "deep.png").write_bytes(deep_png(deep))
+    Image.fromarray(deep[..., 0]).save(folder / "deep_grey.png")
+    return sorted(folder.iterdir())
+
+
+def deep_png(values: NDArray[np.uint16]) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow does not write; (H, W, 3)."""
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0), b"IDAT": zlib.compress(rows), b"IEND": b""}
+    written = (
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks.items()
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
