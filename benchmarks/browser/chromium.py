@@ -85,6 +85,8 @@ class Chromium:
     The browser and its profile are gone after `close`, and also if this process is killed.
     """
 
+    domains: tuple[str, ...] = ("Page", "Runtime", "Log")  # of the protocol, whose events are kept
+
     def __init__(self, program: str, *, sandbox: bool | None = None, limit_s: float | None = None) -> None:
         """Start it; by default in a sandbox, except as root.
 
@@ -112,7 +114,7 @@ class Chromium:
         self.call("Target.setDiscoverTargets", discover=True)  # says when a page crashes
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log"):
+        for domain in self.domains:
             self.call(f"{domain}.enable", session)
         if size is not None:
             metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False}

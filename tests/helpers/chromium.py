@@ -15,6 +15,8 @@ PROGRAM = find_program()
 class Chromium(chromium.Chromium):
     """Without a sandbox, which not every machine that runs tests allows."""
 
+    domains = (*chromium.Chromium.domains, "Network")
+
     def __init__(self, limit_s: float | None = None) -> None:
         assert PROGRAM is not None
         super().__init__(PROGRAM, sandbox=False, limit_s=limit_s)

@@ -53,17 +53,26 @@ export async function engine(least, leastS, repeats) {
 
 /** Scores (count, models, L) of image files, or of pixels as they are, in base64. */
 export async function score(folder, first, count) {
-  const [tagger] = taggers;
   const parts = [];
   for (let at = first; at < first + count; at++) {
-    const file = await get(`${folder}/${at}`);
-    const pixels =
-      folder === "pixels"
-        ? new Uint8Array(await file.arrayBuffer())
-        : tagger.resize(await tagger.decode(await file.blob()));
-    for (const one of taggers) parts.push(Float32Array.from(await one.scores(pixels)));
+    const path = `${folder}/${at}`;
+    try {
+      const pixels = await (folder === "pixels" ? readPixels(path) : readImage(path));
+      for (const tagger of taggers) parts.push(Float32Array.from(await tagger.scores(pixels)));
+    } catch (error) {
+      throw new Error(`${path}: ${error}`, { cause: error });
+    }
   }
   return base64(new Blob(parts));
+}
+
+async function readPixels(path) {
+  return new Uint8Array(await (await get(path)).arrayBuffer());
+}
+
+async function readImage(path) {
+  const [tagger] = taggers;
+  return tagger.resize(await tagger.decode(await (await get(path)).blob()));
 }
 
 /** The smallest step of the clock, in milliseconds. */

@@ -123,6 +123,24 @@ def test_a_graph_that_does_not_load_has_the_error_of_the_runtime(
     assert "127.0.0.1" not in str(raised.value)
 
 
+def test_what_a_page_cannot_do_is_refused(device: Browser, colours: Path) -> None:
+    run = device.place(colours)
+    with pytest.raises(ProcessFailedError, match="openvino: expected a plain ONNX graph"):
+        run("bench", "--engine", "openvino-fp32")
+    with pytest.raises(ProcessFailedError, match="as a page has one thread and no batches, got --throughput"):
+        run("bench", "--engine", "onnxruntime-fp32", "--throughput")
+    with pytest.raises(DeviceError, match="got a browser"):
+        device.program("tagger.pyz")
+
+
+def test_an_unreadable_image_is_named_by_its_place(device: Browser, colours: Path, tmp_path: Path) -> None:
+    images = list(bundles.write_images(tmp_path).values())
+    images[1].write_bytes(b"not an image")
+    words = ["--engine", "onnxruntime-fp32", "--images", device.copy_images(images), "--out", str(tmp_path)]
+    with pytest.raises(ProcessFailedError, match="the page failed: Error: images/1: UnreadableImageError: "):
+        device.place(colours)("scores", *words)
+
+
 PAGES = {
     "hangs": ("export function queries() { for (;;); }", r"^no answer within 3 s$"),
     "lies": ("export function queries() { return [1, NaN]; }", "queries: expected finite numbers from the page"),
