@@ -37,9 +37,14 @@ def find_chromium() -> str | None:
 
 
 @contextmanager
-def serve(folder: Path, reports: queue.Queue[Any] | None = None) -> Iterator[str]:
-    """Serve a folder on this machine only; yields its address.  JSON that is posted to /report goes to `reports`."""
-    handler = functools.partial(_Handler, directory=str(folder), reports=reports)
+def serve(
+    folder: Path, reports: queue.Queue[Any] | None = None, paths: queue.Queue[str] | None = None
+) -> Iterator[str]:
+    """Serve a folder on this machine only; yields its address.
+
+    JSON that is posted to /report goes to `reports`, the path of every request to `paths`.
+    """
+    handler = functools.partial(_Handler, directory=str(folder), reports=reports, paths=paths)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
@@ -81,8 +86,10 @@ def _wait(process: subprocess.Popen[bytes], reports: queue.Queue[Any], timeout_s
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    def __init__(self, *arguments: Any, reports: queue.Queue[Any] | None, **named: Any) -> None:
-        self._reports = reports
+    def __init__(
+        self, *arguments: Any, reports: queue.Queue[Any] | None, paths: queue.Queue[str] | None, **named: Any
+    ) -> None:
+        self._reports, self._paths = reports, paths
         super().__init__(*arguments, **named)
 
     def do_POST(self) -> None:
@@ -95,5 +102,10 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         self.send_response(204)
         self.end_headers()
 
+    def log_request(self, *_: Any) -> None:
+        """Note the path instead of writing a line."""
+        if self._paths is not None:
+            self._paths.put(self.path)
+
     def log_message(self, *_: Any) -> None:
-        """Write no line for each request."""
+        """Write no line for an error."""

@@ -16,7 +16,10 @@ from mlkd.core.files import sha256_of
 HERE = Path(__file__).parent
 LOCK = HERE / "package-lock.json"
 PACKAGE = "onnxruntime-web"
-FILES = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
+FILES = {  # name in the page -> name in the package; some hosts serve .mjs with a type that is no JavaScript
+    "ort.js": "ort.wasm.bundle.min.mjs",
+    "ort-wasm-simd-threaded.wasm": "ort-wasm-simd-threaded.wasm",
+}
 LICENCES = {"LICENSE": "onnxruntime.txt", "ThirdPartyNotices.txt": "onnxruntime-third-party.txt"}
 SUMS = "sums.json"
 INSTALL = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
@@ -34,11 +37,11 @@ def version() -> str:
 
 
 def runtime_files() -> dict[str, Path]:
-    """The files of ONNX Runtime that a page needs, by name; npm installs them if the cache has none.
+    """The files of ONNX Runtime that a page needs, by their names in it; npm installs them if the cache has none.
 
     Raises PackageError without npm, without a network, or for a damaged file in the cache.
     """
-    folder = cache_root() / "web" / sha256_of(LOCK)[:16]
+    folder = cache_root() / "web" / f"{version()}-{sha256_of(LOCK)[:16]}"
     if not (folder / SUMS).is_file():
         _install(folder)
     sums = json.loads((folder / SUMS).read_text(encoding="utf-8"))
@@ -79,7 +82,7 @@ def _install(folder: Path) -> None:
         ready = Path(work, "ready")
         ready.mkdir()
         for name in FILES:
-            shutil.copyfile(Path(work, "node_modules", PACKAGE, "dist", name), ready / name)
+            shutil.copyfile(Path(work, "node_modules", PACKAGE, "dist", FILES[name]), ready / name)
         (ready / SUMS).write_text(json.dumps({name: sha256_of(ready / name) for name in FILES}), encoding="utf-8")
         flush(ready)
         shutil.rmtree(folder, ignore_errors=True)

@@ -54,7 +54,11 @@ def write_others(folder: Path) -> list[Path]:
     alpha.putalpha(Image.fromarray(random.integers(0, 256, (41, 60), dtype=np.uint8)))
     images = {"rgb.png": image, "rgba.png": alpha, "grey.png": image.convert("L"), "la.png": alpha.convert("LA")}
     images |= {"palette.png": image.quantize(16), "bits.png": image.convert("1"), "plain.bmp": image}
-    images |= {"tiny.png": draw(random, 1, 1), "tall.png": draw(random, 2, 300), "large.png": draw(random, 2300, 2100)}
+    images |= {
+        "tiny.png": draw(random, 1, 1),
+        "tall.png": draw(random, 2, 300),
+        "large.png": draw(random, 23, 21).resize((2300, 2100)),
+    }
     for name, one in images.items():
         one.save(folder / name)
     image.quantize(16).save(folder / "clear.png", transparency=3)
@@ -77,7 +81,11 @@ def deep_png(values: NDArray[np.uint16]) -> bytes:
     """A PNG of 16 bits a channel, which Pillow does not write; (H, W, 3)."""
     height, width, _ = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    chunks = {b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0), b"IDAT": zlib.compress(rows), b"IEND": b""}
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0),
+        b"IDAT": zlib.compress(rows),
+        b"IEND": b"",
+    }
     written = (
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
         for name, data in chunks.items()

@@ -1,6 +1,6 @@
 /** What a measured page does: the published Tagger is timed and scores images; benchmarks/browser/protocol.py calls. */
 
-import * as ort from "./ort.wasm.bundle.min.mjs";
+import * as ort from "./ort.js";
 import { Tagger } from "./tagger.js";
 
 const CLOCK_STEPS = 1000;

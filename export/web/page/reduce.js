@@ -1,10 +1,6 @@
 /** What happens to the pixels of a browser before the resize: the arithmetic of Pillow on 8-bit RGB. */
 
-/**
- * The means of blocks; blocks at the right and lower edge may be smaller.
- *
- * libjpeg-turbo's reduced decoding gives these means as well, but for its rounding and the upsampling of chroma.
- */
+/** The means of blocks; blocks at the right and lower edge may be smaller. */
 export function blockMeans({ data, width, height }, across, down) {
   if (across === 1 && down === 1) return { data, width, height };
   const columns = Math.ceil(width / across);
@@ -15,6 +11,7 @@ export function blockMeans({ data, width, height }, across, down) {
     for (let column = 0; column < columns; column++) {
       const right = Math.min(width, (column + 1) * across);
       const count = (bottom - row * down) * (right - column * across);
+      const share = Math.floor(2 ** 24 / count) / 2 ** 24; // Pillow divides by a product with 24 bits
       let red = count >> 1;
       let green = red;
       let blue = red;
@@ -27,9 +24,9 @@ export function blockMeans({ data, width, height }, across, down) {
         }
       }
       const to = 3 * (row * columns + column);
-      out[to] = red / count; // rounded down
-      out[to + 1] = green / count;
-      out[to + 2] = blue / count;
+      out[to] = red * share; // rounded down
+      out[to + 1] = green * share;
+      out[to + 2] = blue * share;
     }
   }
   return { data: out, width: columns, height: rows };

@@ -2,7 +2,7 @@
 
 import { decode } from "./decode.js";
 import { resize } from "./resize.js";
-import * as ort from "./ort.wasm.bundle.min.mjs";
+import * as ort from "./ort.js";
 
 ort.env.wasm.numThreads = 1; // more threads need headers that a plain host does not send
 

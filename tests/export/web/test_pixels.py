@@ -60,18 +60,14 @@ def compare(page: Path, browser: Chromium, tagger: Tagger, files: list[Path], wo
 
 
 @pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
-def test_jpegs_are_bit_for_bit_equal(
-    page: Path, browser: Chromium, tagger: Tagger, tmp_path: Path, count: int
-) -> None:
+def test_jpegs_are_bit_for_bit_equal(page: Path, browser: Chromium, tagger: Tagger, tmp_path: Path, count: int) -> None:
     """Those larger than twice the model's side are decoded at a reduced scale."""
     (tmp_path / "images").mkdir()
     levels = compare(page, browser, tagger, image_kinds.write_jpegs(tmp_path / "images", count), tmp_path)
     assert {name: level for name, level in levels.items() if level} == {}
 
 
-def test_other_kinds_differ_by_one_level_at_most(
-    page: Path, browser: Chromium, tagger: Tagger, tmp_path: Path
-) -> None:
+def test_other_kinds_differ_by_one_level_at_most(page: Path, browser: Chromium, tagger: Tagger, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     levels = compare(page, browser, tagger, image_kinds.write_others(tmp_path / "images"), tmp_path)
     rounded = {"rgba.png", "la.png", "alpha.webp", "deep.png", "deep_grey.png"}  # alpha, 16 bits

@@ -1,0 +1,177 @@
+"""The page as a user sees it: images in, tags out, nothing else leaves or gets in."""
+
+import io
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from export.web.browser import serve
+from tests.export.web.conftest import HOSTILE, choose, until
+from tests.helpers import bundles
+from tests.helpers.chromium import Chromium, Tab
+from tests.helpers.image_kinds import ORIENTATION
+
+RESULTS = """return [...document.querySelectorAll('#results > li')].map((item) => ({
+  name: item.querySelector('h2').textContent,
+  tags: [...item.querySelectorAll('.tags li')].map((tag) => tag.querySelector('bdi').textContent),
+  text: item.querySelector('p')?.textContent ?? '',
+}));"""
+
+
+def results(tab: Tab) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in tab.run(RESULTS)}
+
+
+def test_several_images_at_once(opened: Tab, tmp_path: Path) -> None:
+    """Labels are data: names that look like HTML stay text, and the errors of some images do not stop others."""
+    files = list(bundles.write_images(tmp_path).values())
+    broken = tmp_path / "broken.png"
+    Image.new("RGB", (40, 30)).save(broken)
+    broken.write_bytes(broken.read_bytes()[:45])
+    photo = io.BytesIO()
+    Image.new("RGB", (300, 200), (255, 0, 0)).save(photo, "JPEG")
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(photo.getvalue()[:-200])
+    heic = tmp_path / "phone.heic"
+    heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))
+    text = tmp_path / "text.jpg"
+    text.write_text("no image")
+    choose(opened, broken, heic, *files, cut, text)
+    found = results(opened)
+    assert found["red.jpg"]["tags"] == [HOSTILE[0]]
+    assert set(found["yellow.jpg"]["tags"]) == set(HOSTILE[:2])
+    assert found["blue.jpg"]["tags"] == [HOSTILE[2]]
+    assert found["broken.png"]["text"] == "The PNG file is damaged. Choose another copy of it."
+    assert found["cut.jpg"]["text"] == "The JPEG file is truncated. Choose another copy of it."
+    assert found["phone.heic"]["text"].startswith("This browser does not decode HEIC.")
+    assert found["text.jpg"]["text"].startswith("This is not an image that the browser can decode.")
+    assert opened.run("return document.querySelectorAll('#results img[src=x]').length") == 0
+    assert opened.console == []
+
+
+def test_too_large_images_are_refused_before_they_are_decoded(opened: Tab, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.png"
+    Image.new("1", (1, 1)).save(bomb)
+    content = bomb.read_bytes()
+    bomb.write_bytes(content[:16] + struct.pack(">II", 30_000, 30_000) + content[24:])
+    choose(opened, bomb)
+    expected = "30000 × 30000 pixels are more than 90 million. Make it smaller."
+    assert results(opened)["bomb.png"]["text"] == expected
+    choose(opened, *bundles.write_images(tmp_path).values())
+    assert results(opened)["red.jpg"]["tags"] == [HOSTILE[0]]
+
+
+def test_images_are_dropped_and_pasted(opened: Tab) -> None:
+    give = """
+      const canvas = new OffscreenCanvas(9, 9);
+      const context = canvas.getContext('2d');
+      context.fillStyle = 'red';
+      context.fillRect(0, 0, 9, 9);
+      return canvas.convertToBlob().then((blob) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([blob], 'red.png', { type: 'image/png' }));
+        dispatchEvent(EVENT);
+      });"""
+    for event in (
+        "new DragEvent('drop', { dataTransfer: transfer, cancelable: true })",
+        "new ClipboardEvent('paste', { clipboardData: transfer })",
+    ):
+        before = len(opened.run(RESULTS))
+        opened.run(give.replace("EVENT", event))
+        until(opened, f"document.querySelectorAll('.tags').length === {before + 1}")
+        assert opened.run(RESULTS)[0]["tags"] == [HOSTILE[0]]
+
+
+def test_the_self_test_passes_and_finds_other_pixels(opened: Tab) -> None:
+    run = "document.querySelector('#selftest button').click();"
+    opened.run(run)
+    until(opened, "document.querySelector('#selftest [role=status]').textContent")
+    lines = opened.run("return [...document.querySelectorAll('#selftest li')].map((line) => line.textContent)")
+    assert [line for line in lines if not line.startswith("Passed: ")] == []
+    steps = {tuple(line.split()[1:3]) for line in lines}
+    assert {step for step, _ in steps} == {"decode", "resize", "engine", "all"}
+    assert len(steps) == len(lines) == 4 * len({image for _, image in steps})
+
+
+def test_everything_comes_from_the_own_folder(page: Path, browser: Chromium, tmp_path: Path) -> None:
+    """All requests of the page and of its worker, which is stopped until they are recorded."""
+    call = browser.call
+    with serve(page.parent) as server:
+        address = f"{server}{page.name}/"
+        tab = browser.open("about:blank")
+        call("Target.setAutoAttach", tab.session, autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
+        call("Page.navigate", tab.session, url=address)
+        workers: list[str] = []
+        while not workers:
+            tab.run("")
+            attached = [event["params"] for event in browser.events if event["method"] == "Target.attachedToTarget"]
+            workers = [one["sessionId"] for one in attached if one["targetInfo"]["url"] == f"{address}worker.js"]
+        for session in workers[-1:]:
+            call("Network.enable", session)
+            call("Runtime.runIfWaitingForDebugger", session)
+        until(tab, "document.querySelector('#status').textContent === 'Ready.'")
+        choose(tab, *bundles.write_images(tmp_path).values())
+    requests = {
+        event["params"]["request"]["url"]
+        for event in browser.events
+        if event["method"] == "Network.requestWillBeSent" and event.get("sessionId") in (tab.session, workers[-1])
+    }
+    assert {url for url in requests if not url.startswith((address, "blob:"))} == set()
+    assert {f"{address}{name}" for name in ("page.js", "tagger.js", "tagger.json", "models/fp32.onnx")} <= requests
+
+
+def test_the_policy_forbids_what_the_page_does_not_need(page: Path, opened: Tab) -> None:
+    text = (page / "index.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in text
+    assert not any(word in text for word in ("unsafe-inline", "'unsafe-eval'", "http:", "https:", " style=", "onclick"))
+    script = """(() => {
+      const script = document.createElement('script');
+      script.textContent = 'window.inline = true';
+      document.head.append(script);
+      let evaluated = true;
+      try { setTimeout.constructor('return 1')(); } catch { evaluated = false; }
+      return fetch('https://example.org/').then(() => true, () => false).then((sent) =>
+        [window.inline ?? false, evaluated, sent]);
+    })()"""
+    options = {"returnByValue": True, "awaitPromise": True, "allowUnsafeEvalBlockedByCSP": False}
+    answer = opened.browser.call("Runtime.evaluate", opened.session, expression=script, **options)
+    assert answer["result"]["value"] == [False, False, False]
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_nothing_is_wider_than_the_screen(opened: Tab, tmp_path: Path, width: int) -> None:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    opened.browser.call("Emulation.setDeviceMetricsOverride", opened.session, **size)
+    choose(opened, *bundles.write_images(tmp_path).values())
+    assert opened.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_everything_has_a_name_for_assistive_technology(opened: Tab) -> None:
+    opened.run("for (const one of document.querySelectorAll('details')) one.open = true")
+    nodes = opened.browser.call("Accessibility.getFullAXTree", opened.session)["nodes"]
+    roles = {"button", "link", "list", "image", "region", "DisclosureTriangle"}
+    controls = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
+    named = [node["name"]["value"] for node in controls if node.get("name", {}).get("value")]
+    assert {"Choose photos", "Take a photo", "Run the self-test", "Results", "Images"} <= set(named)
+    focusable = "button:not([hidden] *), a[href], input, summary"
+    assert opened.run(f"return [...document.querySelectorAll('{focusable}')].every((one) => one.tabIndex >= 0)")
+    live = "return [...document.querySelectorAll('[role=status]')].length"
+    assert opened.run(live) == 2
+
+
+def test_orientation_is_applied_once(opened: Tab, tmp_path: Path) -> None:
+    """The middle of the stored image is red on the left and blue on the right; tags alone cannot tell."""
+    halves = Image.new("RGB", (64, 32), (255, 0, 0))
+    halves.paste((0, 0, 255), (32, 0, 64, 32))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    sent = io.BytesIO()
+    halves.save(sent, "PNG", exif=exif)
+    script = """
+      return import('./decode.js').then(({ decode }) => decode(new Blob([Uint8Array.from(BYTES)]), 16))
+        .then(({ data, width, height }) => [width, height, [...data.slice(0, 3)], [...data.slice(-3)]]);"""
+    assert opened.run(script.replace("BYTES", json.dumps(list(sent.getvalue())))) == [32, 64, [255, 0, 0], [0, 0, 255]]
