@@ -33,12 +33,14 @@ class Page:
         """Call a function of the page and return its JSON; BrowserError where it throws or takes too long."""
         return self.tab.run(f"return await (await import('./protocol.js')).{function}(...{json.dumps(arguments)})")
 
-    def numbers(self, function: str, *arguments: Any) -> NDArray[np.float64]:
-        """Call a function that returns a list of numbers; BrowserError for anything else."""
+    def numbers(self, function: str, *arguments: Any, least: int = 1) -> NDArray[np.float64]:
+        """Call a function that returns a number or a list of at least `least`; BrowserError for anything else."""
         answer = self.call(function, *arguments)
         listed = answer if isinstance(answer, list) else [answer]
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in listed):
             raise BrowserError(f"{function}: expected finite numbers from the page, got {str(answer)[:60]}")
+        if len(listed) < least:
+            raise BrowserError(f"{function}: expected at least {least} numbers from the page, got {len(listed)}")
         return np.array(listed, dtype=np.float64)
 
 
@@ -67,8 +69,8 @@ def measure(page: Page, settings: Settings, sensors: Sensors) -> ChainMeasuremen
     whole = _queries(page, 0, settings.queries, settings.least_s)
     energy = sensors.used(meter, queries=len(whole))
     infer_ms = float(np.median(whole[:, PARTS.index("infer")]))
-    steps = STEPS * page.numbers("resolution")[0]
-    engine = page.numbers("engine", settings.queries, settings.least_s, max(1, math.ceil(steps / max(infer_ms, 1e-3))))
+    repeats = max(1, math.ceil(STEPS * page.numbers("resolution")[0] / max(infer_ms, 1e-3)))
+    engine = page.numbers("engine", settings.queries, settings.least_s, repeats, least=settings.queries)
     sustained = None
     if settings.sustained_s:
         before = sensors.state()
@@ -119,7 +121,8 @@ def _warm_up(page: Page, cap_s: float) -> timing.WarmUp:
 
 def _queries(page: Page, first: int, least: int, least_s: float) -> NDArray[np.float64]:
     """Milliseconds (Q, parts) of queries."""
-    marks = page.numbers("queries", first, least, least_s)
-    if len(marks) < least * (len(PARTS) + 1) or len(marks) % (len(PARTS) + 1):
-        raise BrowserError(f"queries: expected {len(PARTS) + 1} times each of {least} from the page, got {len(marks)}")
-    return np.diff(marks.reshape(-1, len(PARTS) + 1), axis=1)
+    readings = len(PARTS) + 1
+    marks = page.numbers("queries", first, least, least_s, least=least * readings)
+    if len(marks) % readings:
+        raise BrowserError(f"queries: expected {readings} times each from the page, got {len(marks)} in all")
+    return np.diff(marks.reshape(-1, readings), axis=1)

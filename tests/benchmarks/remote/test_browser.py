@@ -144,10 +144,21 @@ def test_an_unreadable_image_is_named_by_its_place(device: Browser, colours: Pat
 PAGES = {
     "hangs": ("export function queries() { for (;;); }", r"^no answer within 3 s$"),
     "lies": ("export function queries() { return [1, NaN]; }", "queries: expected finite numbers from the page"),
-    "is short": ("export function queries() { return [1]; }", "queries: expected 5 times each of 1 from the page"),
+    "is short": (
+        "export function queries() { return [1]; }",
+        "queries: expected at least 5 numbers from the page, got 1",
+    ),
     "is text": (
         "export function queries() { return '<b>'; }",
         "queries: expected finite numbers from the page, got <b>",
+    ),
+    "is uneven": (
+        "export function queries() { return [1, 2, 3, 4, 5, 6]; }",
+        "queries: expected 5 times each from the page, got 6 in all",
+    ),
+    "stops": (
+        "export const queries = () => [0, 1, 2, 3, 4], resolution = () => 0.005, engine = () => [];",
+        "engine: expected at least 1 numbers from the page, got 0",
     ),
     "throws": ("export function queries() { throw new RangeError('out of memory'); }", "RangeError: out of memory"),
     "is old": ("export const version = 1;", "queries is not a function"),

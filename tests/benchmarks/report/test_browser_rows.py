@@ -39,5 +39,7 @@ def test_a_browser_stands_beside_the_native_engines(bench: dict[str, Any], tmp_p
     assert verdict["pareto_front"]
     for text in (report.page, report.text):
         assert RUNTIME in text
+        assert "Chrome/156.0" in text
         assert "expected a plain ONNX graph" in text
+    assert f"Chrome/156.0, {bench['devices'][0]['machine']['cpu']}" in report.page
     assert "is not drawn" not in report.page
