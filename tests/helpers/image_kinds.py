@@ -46,6 +46,33 @@ def _write_jpeg(file: Path, random: np.random.Generator) -> Path:
     return file
 
 
+def write_rare_jpegs(folder: Path) -> list[Path]:
+    """JPEG files that Pillow reads and does not write: YCCK, and chroma subsampled 4:4:0 and 4:1:1."""
+    random = np.random.default_rng(2)
+    files = []
+    for progressive in (False, True):
+        for name, (mode, subsampling) in {"ycck": ("CMYK", 0), "440": ("RGB", 1), "411": ("RGB", 2)}.items():
+            files.append(folder / f"{name}{progressive}.jpg")
+            image = draw(random, 160, 112).convert(mode)
+            image.save(files[-1], progressive=progressive, subsampling=subsampling)
+            files[-1].write_bytes(_rewritten(bytearray(files[-1].read_bytes()), name))
+    return files
+
+
+def _rewritten(content: bytearray, name: str) -> bytes:
+    """Another header for the same number of blocks: the image is scrambled and valid."""
+    at = 2
+    while content[at + 1] != 0xDA:
+        if content[at + 1] == 0xEE and name == "ycck":
+            content[at + 15] = 2  # Adobe's transform
+        if content[at + 1] in (0xC0, 0xC2) and name != "ycck":
+            height, width, sampling = {"440": (160, 112, 0x12), "411": (56, 320, 0x41)}[name]
+            content[at + 5 : at + 9] = struct.pack(">HH", height, width)
+            content[at + 11] = sampling
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+    return bytes(content)
+
+
 def write_others(folder: Path) -> list[Path]:
     """One file each of the formats, modes and orientations that are no JPEG."""
     random = np.random.default_rng(1)

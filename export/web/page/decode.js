@@ -1,7 +1,7 @@
 /** Image files to upright RGB pixels, as the program of the bundle decodes them. */
 
 import { takeHeader } from "./header.js";
-import { decodeJpeg, TruncatedError } from "./jpeg.js";
+import { decodeJpeg, TruncatedError, UnsupportedError } from "./jpeg.js";
 import { blockMeans, upright } from "./reduce.js";
 
 export const MOST_PIXELS = 90_000_000;
@@ -28,7 +28,8 @@ function reducedJpeg(bytes, header, side) {
     const image = decodeJpeg(bytes, scaleOf(header, side));
     return blockMeans(image, ...blockOf(image.width, image.height, side));
   } catch (error) {
-    if (!(error instanceof TruncatedError)) return null;
+    if (error instanceof UnsupportedError) return null;
+    if (!(error instanceof TruncatedError)) throw error;
     throw new UnreadableImageError("The JPEG file is truncated. Choose another copy of it.");
   }
 }

@@ -4,10 +4,11 @@
  */
 
 import { decodeScan, Huffman } from "./jpeg_scan.js";
-import { toRgb } from "./jpeg_pixels.js";
+import { toRgb, UnsupportedError } from "./jpeg_pixels.js";
+
+export { UnsupportedError };
 
 export class TruncatedError extends Error {}
-export class UnsupportedError extends Error {}
 
 const FRAMES = new Set([0xc0, 0xc1, 0xc2]);
 const OTHER_FRAMES = new Set([0xc3, 0xc5, 0xc6, 0xc7, 0xc9, 0xca, 0xcb, 0xcc, 0xcd, 0xce, 0xcf, 0xdc]);

@@ -3,6 +3,9 @@
 import { inverseDct } from "./jpeg_dct.js";
 import { ZIGZAG } from "./jpeg_scan.js";
 
+/** The browser has to decode the file. */
+export class UnsupportedError extends Error {}
+
 /** RGB {data, width, height} of a decoded frame at 1 / `scale`. */
 export function toRgb(frame, colour, scale) {
   const least = 8 / scale;
@@ -48,7 +51,7 @@ function reconstruct(component, frame, side) {
 function upsample(plane, h, v, { mostH, mostV }, least) {
   const [across, down] = [mostH / h, mostV / v];
   if (across === 1 && down === 1) return plane;
-  if (!Number.isInteger(across) || !Number.isInteger(down)) throw new RangeError("sampling");
+  if (!Number.isInteger(across) || !Number.isInteger(down)) throw new UnsupportedError("sampling");
   const fancy = least > 1 && (across === 1 || (across === 2 && plane.width > 2));
   if (fancy && across === 2 && down === 1) return widen(plane, (y, x) => plane.data[y * plane.stride + x], H2V1);
   if (fancy && across === 1 && down === 2) return lengthen(plane);

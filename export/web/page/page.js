@@ -59,11 +59,14 @@ function add(files) {
     const body = document.createElement("div");
     const working = element("p", "Working …", "quiet");
     body.append(element("h2", file.name || "Pasted image"), working);
-    item.append(thumbnail(file), body);
+    const image = document.createElement("img");
+    image.alt = "";
+    item.append(image, body);
     results.prepend(item);
     unfinished++;
     ask({ blob: file }, ({ tags, error }) => {
       working.replaceWith(error ? element("p", error, "bad") : list(tags));
+      if (tags) show(file, image); // the browser would try to decode what is too large
       unfinished--;
       say(unfinished ? `${unfinished} left …` : announce(file, tags));
     });
@@ -71,13 +74,10 @@ function add(files) {
   if (unfinished) say(`${unfinished} left …`);
 }
 
-function thumbnail(file) {
-  const image = document.createElement("img");
-  image.alt = "";
+function show(file, image) {
   image.src = URL.createObjectURL(file);
   image.addEventListener("load", () => URL.revokeObjectURL(image.src), { once: true });
   image.addEventListener("error", () => image.removeAttribute("src"), { once: true });
-  return image;
 }
 
 function list(tags) {

@@ -2,18 +2,20 @@
 
 import io
 import json
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from export.web.browser import serve
-from tests.export.web.conftest import HOSTILE, choose, until
+from tests.export.web.conftest import HOSTILE, choose, open_ready, until
 from tests.helpers import bundles
 from tests.helpers.chromium import Chromium, Tab
-from tests.helpers.image_kinds import ORIENTATION
+from tests.helpers.image_kinds import ORIENTATION, deep_png
 
 RESULTS = """return [...document.querySelectorAll('#results > li')].map((item) => ({
   name: item.querySelector('h2').textContent,
@@ -38,9 +40,11 @@ def test_several_images_at_once(opened: Tab, tmp_path: Path) -> None:
     cut.write_bytes(photo.getvalue()[:-200])
     heic = tmp_path / "phone.heic"
     heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))
+    dark = tmp_path / "dark.png"
+    dark.write_bytes(deep_png(np.full((5, 7, 3), 1000, np.uint16)))
     text = tmp_path / "text.jpg"
     text.write_text("no image")
-    choose(opened, broken, heic, *files, cut, text)
+    choose(opened, broken, heic, *files, cut, dark, text)
     found = results(opened)
     assert found["red.jpg"]["tags"] == [HOSTILE[0]]
     assert set(found["yellow.jpg"]["tags"]) == set(HOSTILE[:2])
@@ -48,6 +52,7 @@ def test_several_images_at_once(opened: Tab, tmp_path: Path) -> None:
     assert found["broken.png"]["text"] == "The PNG file is damaged. Choose another copy of it."
     assert found["cut.jpg"]["text"] == "The JPEG file is truncated. Choose another copy of it."
     assert found["phone.heic"]["text"].startswith("This browser does not decode HEIC.")
+    assert found["dark.png"]["text"].startswith("Of 16 bits a channel, the image uses fewer than 15.")
     assert found["text.jpg"]["text"].startswith("This is not an image that the browser can decode.")
     assert opened.run("return document.querySelectorAll('#results img[src=x]').length") == 0
     assert opened.console == []
@@ -86,15 +91,41 @@ def test_images_are_dropped_and_pasted(opened: Tab) -> None:
         assert opened.run(RESULTS)[0]["tags"] == [HOSTILE[0]]
 
 
-def test_the_self_test_passes_and_finds_other_pixels(opened: Tab) -> None:
-    run = "document.querySelector('#selftest button').click();"
-    opened.run(run)
-    until(opened, "document.querySelector('#selftest [role=status]').textContent")
-    lines = opened.run("return [...document.querySelectorAll('#selftest li')].map((line) => line.textContent)")
+def self_test(tab: Tab) -> list[str]:
+    tab.run("document.querySelector('#selftest button').click()")
+    until(tab, "document.querySelector('#selftest [role=status]').textContent")
+    lines: list[str] = tab.run("return [...document.querySelectorAll('#selftest li')].map((one) => one.textContent)")
+    return lines
+
+
+def test_the_self_test_passes(opened: Tab) -> None:
+    lines = self_test(opened)
     assert [line for line in lines if not line.startswith("Passed: ")] == []
     steps = {tuple(line.split()[1:3]) for line in lines}
     assert {step for step, _ in steps} == {"decode", "resize", "engine", "all"}
     assert len(steps) == len(lines) == 4 * len({image for _, image in steps})
+
+
+def test_the_self_test_names_the_step_that_differs(page: Path, browser: Chromium, tmp_path: Path) -> None:
+    copy = shutil.copytree(page, tmp_path / "copy")
+    name = json.loads((copy / "tagger.json").read_text(encoding="utf-8"))["golden"][0]["image"]
+    with Image.open(copy / f"{name}.decoded.png") as stored:
+        ImageOps.invert(stored).save(copy / f"{name}.decoded.png")
+    with serve(copy) as address:
+        lines = self_test(open_ready(browser, address))
+    image = name.removeprefix("golden/")
+    failed = {tuple(line.split()[1:3]) for line in lines if line.startswith("FAILED: ")}
+    assert failed == {("decode", f"{image}:"), ("resize", f"{image}:")}
+
+
+def test_a_model_that_does_not_load_is_said(page: Path, browser: Chromium, tmp_path: Path) -> None:
+    copy = shutil.copytree(page, tmp_path / "copy")
+    (copy / "models/fp32.onnx").write_bytes(b"no model")
+    with serve(copy) as address:
+        tab = browser.open(address)
+        until(tab, "document.querySelector('#status').textContent !== 'Loading the model …'")
+        text = tab.run("return document.querySelector('#status').textContent")
+    assert text.startswith("The model did not load.")
 
 
 def test_everything_comes_from_the_own_folder(page: Path, browser: Chromium, tmp_path: Path) -> None:

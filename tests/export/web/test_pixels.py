@@ -67,6 +67,12 @@ def test_jpegs_are_bit_for_bit_equal(page: Path, browser: Chromium, tagger: Tagg
     assert {name: level for name, level in levels.items() if level} == {}
 
 
+def test_rare_jpegs_are_bit_for_bit_equal(page: Path, browser: Chromium, tagger: Tagger, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    levels = compare(page, browser, tagger, image_kinds.write_rare_jpegs(tmp_path / "images"), tmp_path)
+    assert set(levels.values()) == {0}
+
+
 def test_other_kinds_differ_by_one_level_at_most(page: Path, browser: Chromium, tagger: Tagger, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     levels = compare(page, browser, tagger, image_kinds.write_others(tmp_path / "images"), tmp_path)
