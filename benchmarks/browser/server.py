@@ -50,6 +50,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._files = files
         super().__init__(*arguments)  # type: ignore[arg-type]
 
+    def handle(self) -> None:
+        """Answer until the browser ends, which may be at any time."""
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def do_GET(self) -> None:
         """Answer with a file, or that there is none."""
         source = self._files.get(self.path)
@@ -64,8 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in {**HEADERS, "Content-Type": kind, "Content-Length": str(size)}.items():
                 self.send_header(name, value)
             self.end_headers()
-            with contextlib.suppress(ConnectionError):  # the browser has ended
-                shutil.copyfileobj(content, self.wfile)
+            shutil.copyfileobj(content, self.wfile)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

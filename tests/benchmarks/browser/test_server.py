@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -52,3 +57,24 @@ for (let steps = 0, last = performance.now(); steps < 100; ) {
 return [crossOriginIsolated, least];""")
     assert isolated
     assert step_ms < 0.01
+
+
+@pytest.mark.parametrize("sent", ["", "GET /", "GET {path} HTTP/1.1\r\n\r\n"])
+def test_a_browser_that_ends_in_the_middle_is_no_error(sent: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with serve({"large": bytes(1 << 24)}) as address:
+        split, before = urlsplit(address), threading.active_count()
+        client = socket.create_connection((split.hostname, split.port))
+        client.sendall(sent.format(path=f"{split.path}large").encode())
+        wait_for(lambda: threading.active_count() > before)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+        client.close()
+        wait_for(lambda: threading.active_count() == before)
+    assert capfd.readouterr().err == ""
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """At most 30 s."""
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)

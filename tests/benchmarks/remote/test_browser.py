@@ -15,6 +15,7 @@ from benchmarks.accuracy import ReferenceScores, Truth
 from benchmarks.browser import page_files
 from benchmarks.config import Bench
 from benchmarks.device.tagger_process import ProcessFailedError
+from benchmarks.latency import run_latency
 from benchmarks.measured_models import Bundle
 from benchmarks.parsing import parse, to_json
 from benchmarks.remote import DeviceEntry, DeviceError, open_device
@@ -101,6 +102,17 @@ def test_the_browser_and_its_clock_are_facts_of_the_device(measured: tuple[Devic
     assert device.machine["sandbox"] in ("on", "off, as root cannot have one")
     assert 0 < device.machine["clock_step_us"] < 10
     assert parse(DeviceResult, json.loads(json.dumps(to_json(measured[0]), allow_nan=False))) == measured[0]
+
+
+def test_a_search_times_its_candidates_in_a_browser(
+    device: Browser, colours: Path, truth: Truth, tmp_path: Path
+) -> None:
+    bench = Bench(processes=1, reference_processes=1, queries=8, images=2, warm_up_s=0.1)
+    rows = run_latency(Job(device, truth, (), bench, tmp_path), [Bundle(colours, "a", "reference")])
+    found = {row.name: row for row in rows}
+    assert found["a-onnxruntime-fp32"].status == "measured"
+    assert found["a-openvino-fp32"].status == "failed"
+    assert "expected a plain ONNX graph" in str(found["a-openvino-fp32"].reason)
 
 
 def test_an_engine_with_other_scores_is_not_run(device: Browser, colours: Path, tmp_path: Path) -> None:
