@@ -55,8 +55,9 @@ def runtime_files() -> dict[str, Path]:
 
 def licence_files() -> dict[str, Path]:
     """The licence of ONNX Runtime and of what it contains; its npm package has neither, its Python package both."""
-    files = metadata.files("onnxruntime-gpu") or metadata.files("onnxruntime") or ()
-    paths = {file.name: Path(str(file.locate())) for file in files if len(file.parts) == 2}
+    installed = metadata.packages_distributions().get("onnxruntime", [])
+    files = [file for package in installed for file in metadata.files(package) or ()]
+    paths = {file.name: Path(str(file.locate())) for file in files if file.parent.name == "onnxruntime"}
     for name in LICENCES:
         if name not in paths:
             raise PackageError(f"onnxruntime: expected {name} in the Python package, got none; make setup")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 ORIENTATION = 0x0112  # EXIF tag
 
@@ -74,7 +75,7 @@ def _rewritten(content: bytearray, name: str) -> bytes:
 
 
 def write_others(folder: Path) -> list[Path]:
-    """One file each of the formats, modes and orientations that are no JPEG."""
+    """One file each of other formats, modes and orientations."""
     random = np.random.default_rng(1)
     image = draw(random, 60, 41)
     alpha = image.copy()
@@ -98,6 +99,12 @@ def write_others(folder: Path) -> list[Path]:
         exif[ORIENTATION] = orientation
         image.save(folder / f"turned{orientation}.png", exif=exif)
         image.save(folder / f"turned{orientation}.webp", exif=exif, lossless=True)
+    xmp = b'<rdf:Description tiff:Orientation="6"/>'
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    image.save(folder / "xmp.png", pnginfo=text)
+    image.save(folder / "xmp.webp", xmp=xmp, lossless=True)
+    image.save(folder / "xmp.jpg", xmp=xmp)
     deep = random.integers(0, 1 << 16, (41, 60, 3), dtype=np.uint16)
     (folder / "deep.png").write_bytes(deep_png(deep))
     Image.fromarray(deep[..., 0]).save(folder / "deep_grey.png")

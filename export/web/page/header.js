@@ -5,19 +5,19 @@ const NO_SIZE = new Set([0xc4, 0xc8, 0xcc]); // JPEG markers in the range of fra
 const BRANDS = { avif: "AVIF", avis: "AVIF", heic: "HEIC", heix: "HEIC", heif: "HEIC", mif1: "HEIC", hevc: "HEIC" };
 
 /**
- * Kind, stored width and height (0 if unknown), bits of a channel and EXIF orientation of an image.
+ * Kind, stored width and height (0 if unknown), bits of a channel and orientation of an image: that of EXIF, else of XMP.
  *
- * The orientation is set to 1 in `bytes`, because browsers differ in what they apply.
+ * The orientation of EXIF is set to 1 in `bytes`, because browsers differ in what they apply.
  */
 export function takeHeader(bytes) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const header = { kind: kindOf(bytes), width: 0, height: 0, bits: 8, orientation: 1 };
+  const header = { kind: kindOf(bytes), width: 0, height: 0, bits: 8, orientation: 0, xmp: 0 };
   try {
     READERS[header.kind]?.(view, header);
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // a damaged header: the decoder will say so
   }
-  return header;
+  return { ...header, orientation: header.orientation || header.xmp || 1 };
 }
 
 function kindOf(bytes) {
@@ -38,8 +38,10 @@ const READERS = {
       while (view.getUint8(at + 1) === 0xff) at++;
       const marker = view.getUint8(at + 1);
       if (marker === 0xda) return;
-      if (marker === 0xe1 && header.orientation === 1 && textOf(view, at + 4, 6) === "Exif\0\0") {
+      if (marker === 0xe1 && !header.orientation && textOf(view, at + 4, 6) === "Exif\0\0") {
         header.orientation = takeOrientation(view, at + 10);
+      } else if (marker === 0xe1) {
+        header.xmp ||= readXmp(view, at + 4, view.getUint16(at + 2) - 2);
       } else if (marker >= 0xc0 && marker <= 0xcf && !NO_SIZE.has(marker)) {
         [header.height, header.width] = [view.getUint16(at + 5), view.getUint16(at + 7)];
       }
@@ -49,7 +51,9 @@ const READERS = {
     [header.width, header.height, header.bits] = [view.getUint32(16), view.getUint32(20), view.getUint8(24)];
     for (let at = 8, length; at < view.byteLength; at += 12 + length) {
       length = view.getUint32(at);
-      if (textOf(view, at + 4, 4) !== "eXIf") continue;
+      const name = textOf(view, at + 4, 4);
+      if (name === "iTXt") header.xmp ||= readXmp(view, at + 8, length);
+      if (name !== "eXIf") continue;
       header.orientation = takeOrientation(view, at + 8);
       view.setUint32(at + 8 + length, checksum(view, at + 4, at + 8 + length));
     }
@@ -71,7 +75,9 @@ const READERS = {
       [header.width, header.height] = [24, 27].map((at) => (view.getUint32(at, true) & 0xffffff) + 1);
     }
     for (let at = 12; at < view.byteLength; at += 8 + view.getUint32(at + 4, true) + (view.getUint32(at + 4, true) & 1)) {
-      if (textOf(view, at, 4) !== "EXIF") continue;
+      const name = textOf(view, at, 4);
+      if (name === "XMP ") header.xmp ||= readXmp(view, at + 8, view.getUint32(at + 4, true));
+      if (name !== "EXIF") continue;
       const start = textOf(view, at + 8, 6) === "Exif\0\0" ? at + 14 : at + 8;
       header.orientation = takeOrientation(view, start);
     }
@@ -90,7 +96,13 @@ function readBoxes(view, header) {
   }
 }
 
-/** The orientation in the TIFF header at `start`, set to 1 there; 1 if there is none. */
+/** The orientation in XMP, which browsers do not apply; 0 if there is none. */
+function readXmp(view, start, length) {
+  const found = /tiff:Orientation(?:="|>)([1-8])/.exec(new TextDecoder("latin1").decode(new Uint8Array(view.buffer, start, length)));
+  return found ? Number(found[1]) : 0;
+}
+
+/** The orientation in the TIFF header at `start`, set to 1 there; 0 if there is none. */
 function takeOrientation(view, start) {
   const little = view.getUint16(start) === 0x4949;
   const directory = start + view.getUint32(start + 4, little);
@@ -101,7 +113,7 @@ function takeOrientation(view, start) {
     view.setUint16(at + 8, 1, little);
     return orientation >= 1 && orientation <= 8 ? orientation : 1;
   }
-  return 1;
+  return 0;
 }
 
 /** CRC-32 of a PNG chunk. */
