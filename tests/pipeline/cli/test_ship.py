@@ -36,6 +36,7 @@ def installed(
     bundles.changed(colours, Path("dist/colours"), {"card.md": Path("card.md")})
     Path("devices.yaml").write_text(f"""devices:
   - {{name: a board, host: board, python: {python}, folder: {tmp_path}/store, install: {tmp_path}/board, retries: 0}}
+  - {{name: Chromium here, kind: browser}}
   - {{name: lost, host: 127.0.0.1, port: 1, folder: {tmp_path}/lost, install: {tmp_path}/lost, retries: 0}}
 """)
     install(colours, tmp_path / "board", check=lambda *_: None)
