@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass, field
+from typing import Literal
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
 HOST = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.+-]*@)?[A-Za-z0-9_:\[][A-Za-z0-9_.:%\[\]-]*")
@@ -87,6 +88,7 @@ class DeviceEntry:
     """One device of devices.yaml."""
 
     name: str
+    kind: Literal["tagger", "browser"] = field(default="tagger", metadata={"identity": "unless default"})
     host: str | None = None  # None: this machine; else a Host of the user's ssh config, or user@address
     port: int | None = None  # None: the ssh config's
     python: str = "python3"  # of this machine: the Python that runs this
@@ -94,6 +96,7 @@ class DeviceEntry:
     install: str = field(default="edge-tagger", metadata={"identity": False})  # where `ship` installs, likewise
     runtimes: tuple[str, ...] = ()  # measure only engines of these; empty: of all
     threads: int | None = None  # None: the recipe's
+    executable: str | None = field(default=None, metadata={"identity": "unless default"})  # the browser
     power_mode: str | None = None  # only recorded
     rebuild: bool = False  # build engines on the device that were not built for it
     retries: int = 3  # after the connection is lost
@@ -110,6 +113,15 @@ class DeviceEntry:
         self._check("threads", self.threads is None or self.threads > 0, "at least 1")
         self._check("retries", self.retries >= 0, "at least 0")
         self._check("timeout_s", self.timeout_s > 0, "more than 0")
+        if self.kind == "browser":
+            self._check("host", self.host is None, "none, as a browser runs on this machine")
+            self._check("threads", self.threads in (None, 1), "1, as a page has")
+        self._check("executable", self.executable is None or self.kind == "browser", "none without kind: browser")
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is this machine itself, measured by the bundle's own program."""
+        return self.kind == "tagger" and self.host is None
 
     def _check(self, key: str, good: bool, expected: str) -> None:
         if not good:

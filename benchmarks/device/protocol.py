@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.device import timing
-from benchmarks.device.output import ChainMeasurement, Samples, Sustained
+from benchmarks.device.output import ChainMeasurement, Samples, SensorChanges, Sustained
 from benchmarks.device.sensors import Sensors
 
 PARTS = ("decode", "resize", "infer", "post")
@@ -94,6 +94,11 @@ def sustain(chain: Chain, content: Sequence[bytes], seconds: float, sensors: Sen
     """End to end for `seconds`; p90 of the first and last minute, or tenth if that is shorter, shows throttling."""
     state = sensors.state()
     samples = timing.time_queries(chain.parts(), timing.repeated(content, 1, seconds)).whole
+    return summarize_sustained(samples, sensors.changes(state))
+
+
+def summarize_sustained(samples: NDArray[np.float64], changes: SensorChanges) -> Sustained:
+    """Percentiles of the milliseconds (Q,) of queries without a pause, and of those at first and at last."""
     ends = np.cumsum(samples) / 1e3
     window = min(60.0, ends[-1] / 10)
     p50, p90, p99 = np.percentile(samples, [50, 90, 99])
@@ -104,5 +109,5 @@ def sustain(chain: Chain, content: Sequence[bytes], seconds: float, sensors: Sen
         p99=float(p99),
         first_p90=float(np.percentile(samples[ends - samples / 1e3 < window], 90)),  # those that began in it
         last_p90=float(np.percentile(samples[ends > ends[-1] - window], 90)),  # those that ended in it
-        **vars(sensors.changes(state)),
+        **vars(changes),
     )

@@ -37,8 +37,8 @@ class Device(schema.DeviceFacts):
 
     @property
     def cpu(self) -> str:
-        """The model of its processor."""
-        return str(self.machine.get("cpu") or "")
+        """The model of its processor, after the browser if there is one."""
+        return ", ".join(str(self.machine[name]) for name in ("browser", "cpu") if self.machine.get(name))
 
 
 def read_devices(devices: Sequence[schema.DeviceFacts]) -> list[Device]:

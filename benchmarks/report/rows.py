@@ -120,7 +120,8 @@ class ReportRow(schema.Row):
     @property
     def runtime_family(self) -> str:
         """One of RUNTIMES or "other", whatever the row says."""
-        return next((known for known in RUNTIMES if (self.runtime or "").lower().startswith(known)), "other")
+        runtime = (self.runtime or "").lower().replace(" ", "")
+        return next((known for known in RUNTIMES if runtime.startswith(known)), "other")
 
     @property
     def precision_family(self) -> str:

@@ -28,7 +28,7 @@ def add_recipe_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--recipe", default="scenes", metavar="NAME|FILE", help="default: scenes")
     command.add_argument("--data", type=Path, metavar="FOLDER", help="root of the recipe's images")
     command.add_argument("--force", action="append", default=[], metavar="STAGE", help="run it again; may be repeated")
-    command.add_argument("--devices", type=Path, metavar="FILE", help="devices.yaml: where else to measure, over ssh")
+    command.add_argument("--devices", type=Path, metavar="FILE", help="devices.yaml: machines over ssh and browsers")
     command.add_argument("--thorough", action="store_true", help="at least 1,024 queries, and ten minutes an engine")
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.device.tagger_process import ProcessFailedError
-from benchmarks.remote import Device, DeviceEntry, DeviceError, Local, Ssh, run_on_all
+from benchmarks.remote import Device, DeviceEntry, DeviceError, open_device, run_on_all
 from export.bundle import signature
 from export.bundle.bundle import PROGRAM, read_bundle
 from export.errors import BundleError
@@ -46,7 +46,8 @@ def run(options: argparse.Namespace) -> int:
     """Install the bundle of a recipe on every device of a list, and say who runs what."""
     from pipeline.recipe.device_list import read_device_list
 
-    entries, key = read_device_list(options.devices).devices, options.require_signature
+    entries = [entry for entry in read_device_list(options.devices).devices if entry.kind != "browser"]
+    key = options.require_signature
     if options.rollback:
         work = partial(roll_back, key=key)
     else:
@@ -80,8 +81,7 @@ def roll_back(device: Device, *, key: Path | None = None) -> Shipped:
 
 def on_all(entries: Sequence[DeviceEntry], work: Callable[[Device], Shipped]) -> list[Shipped]:
     """The result of every device, in their order; one that fails stops no other."""
-    devices: list[Device] = [Local(entry) if entry.host is None else Ssh(entry) for entry in entries]
-    return run_on_all(devices, partial(_attempt, work))
+    return run_on_all(list(map(open_device, entries)), partial(_attempt, work))
 
 
 def table(results: Sequence[Shipped]) -> str:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.browser import page_files
 from benchmarks.config import DeviceEntry
 from benchmarks.device import machine
 from pipeline import finals_folder, teachers
@@ -50,7 +51,11 @@ def devices(recipe: Recipe, folder: Path, others: tuple[DeviceEntry, ...], final
         reads=("data", "bundle", "references", "bench"),
         version=3,
         config={"bench": recipe.bench, "seed": recipe.seed, "devices": others},
-        outside=lambda: {**again(folder / "devices"), **finals_folder.contents(finals)},
+        outside=lambda: {
+            **again(folder / "devices"),
+            **finals_folder.contents(finals),
+            **page_files.identity(others),
+        },
     )
 
 

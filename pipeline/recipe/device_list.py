@@ -13,7 +13,7 @@ HERE = DeviceEntry(name="this machine")
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceList:
-    """The entries of devices.yaml; at most one has no host and stands for this machine."""
+    """The entries of devices.yaml; at most one of kind `tagger` has no host and stands for this machine."""
 
     devices: tuple[DeviceEntry, ...]
 
@@ -21,20 +21,20 @@ class DeviceList:
         names = [entry.name for entry in self.devices]
         if not names or len(set(names)) < len(names):
             raise ValueError(f"devices: expected at least one and distinct names, got {names}")
-        if sum(entry.host is None for entry in self.devices) > 1:
+        if sum(entry.is_here for entry in self.devices) > 1:
             raise ValueError("devices: expected one entry without a host at most, got more; add their hosts")
         if any(entry.name == HERE.name for entry in self.others):
-            raise ValueError(f"devices: expected another name for one with a host, got {HERE.name!r}")
+            raise ValueError(f"devices: expected another name for one that is not this machine, got {HERE.name!r}")
 
     @property
     def here(self) -> DeviceEntry:
         """This machine."""
-        return next((entry for entry in self.devices if entry.host is None), HERE)
+        return next((entry for entry in self.devices if entry.is_here), HERE)
 
     @property
     def others(self) -> tuple[DeviceEntry, ...]:
-        """Entries that are reached over ssh."""
-        return tuple(entry for entry in self.devices if entry.host is not None)
+        """Browsers of this machine, and entries that are reached over ssh."""
+        return tuple(entry for entry in self.devices if not entry.is_here)
 
 
 def read_device_list(file: Path) -> DeviceList:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
+from benchmarks.browser import page_files
 from benchmarks.config import Bench, DeviceEntry
 from benchmarks.device import machine
 from benchmarks.parsing import to_json
@@ -116,7 +117,10 @@ def _times(
         config={"bench": bench, "devices": [dataclasses.replace(entry, retries=0, timeout_s=1.0) for entry in devices]},
         version=2,  # of candidates that could be built
         packages=("numpy", "pillow", "onnxruntime-gpu", "openvino"),
-        outside=machine.identity if any(entry.host is None for entry in devices) else dict,
+        outside=lambda: {
+            **(machine.identity() if any(entry.is_here for entry in devices) else {}),
+            **page_files.identity(devices),
+        },
         volatile=("samples/*",),
         work=Work(
             units=len(builds) * len(engines) * len(devices),

@@ -12,7 +12,7 @@ from benchmarks.config import Bench
 from benchmarks.latency import run_latency
 from benchmarks.measured_models import Bundle
 from benchmarks.parsing import to_json
-from benchmarks.remote import Device, DeviceEntry, Local, Ssh, run_on_all
+from benchmarks.remote import Device, DeviceEntry, run_in_turn
 from benchmarks.run import Job
 from mlkd.data.prepared import Split, read_split
 from pipeline.runner.result import write_json
@@ -26,8 +26,6 @@ def run(
     builds: Mapping[str, str], engines: Sequence[str], bench: Bench, entries: Sequence[DeviceEntry], context: Context
 ) -> None:
     """Write a row for each device and engine of the candidates that could be built.
-
-    This machine comes first, as sending bundles to the others would disturb it.
 
     Args:
         builds: The stage that built a candidate, by its name.
@@ -48,10 +46,8 @@ def run(
         timed = {row.name: row for row in rows}
         return [row for one in bundles for row in _rows(one, name, engines, timed)]
 
-    here = [Local(entry) for entry in entries if entry.host is None]
-    others = [Ssh(entry) for entry in entries if entry.host is not None]
-    measured = [run_on_all(devices, measure) for devices in (here, others) if devices]
-    write_json(context.out / TIMES, to_json([row for devices in measured for rows in devices for row in rows]))
+    measured = run_in_turn(entries, measure)
+    write_json(context.out / TIMES, to_json([row for rows in measured for row in rows]))
 
 
 def _images(select: Split, count: int) -> Truth:

@@ -1,4 +1,4 @@
-"""Stage devices: measure the bundle on the other machines of devices.yaml, several at once, over ssh."""
+"""Stage devices: measure the bundle on the other devices of devices.yaml: browsers, and machines over ssh."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.browser import page_files
 from benchmarks.config import Bench
 from benchmarks.device.output import ScoreResult
 from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.measured_models import ScoredEngines
 from benchmarks.parsing import parse, to_json
-from benchmarks.remote import Device, DeviceEntry, DeviceError, Ssh, run_on_all
+from benchmarks.remote import Device, DeviceEntry, DeviceError, run_in_turn
 from benchmarks.run import Job, run_bench
 from benchmarks.schema import DeviceFacts, DeviceResult, ScoreSource, read_report
 from export.bundle.bundle import read_bundle
@@ -40,7 +41,7 @@ FACTS = "device.json"
 def run(
     bench: Bench, seed: int, entries: Sequence[DeviceEntry], work: Path, finals: Path | None, context: Context
 ) -> None:
-    """Measure on all devices at once and write devices.json; a device that fails is listed with the reason.
+    """Measure on all devices and write devices.json; a device that fails is listed with the reason.
 
     Raw samples and scores are in `work`; a device that is complete there is not measured again, another is resumed.
     """
@@ -49,7 +50,10 @@ def run(
     bundles = measuring.bundles(context.inputs, nets, finals)
     progress = _JointProgress(context.progress, len(entries))
     others = finals_folder.contents(finals)
-    folders = {entry.name: work / _key(entry, bench, seed, context.inputs, others) for entry in entries}
+    folders = {
+        entry.name: work / _key(entry, bench, seed, context.inputs, {**others, **page_files.identity([entry])})
+        for entry in entries
+    }
     host = _host(context.inputs["bench"])
 
     def measure(device: Device) -> DeviceResult:
@@ -58,7 +62,7 @@ def run(
         job = Job(device, truth, manifest.labels, timed, folders[name], seed=seed, progress=part, host=host)
         return _measure_once(device.entry, folders[name], partial(run_bench, job, bundles))
 
-    measured = run_on_all([Ssh(entry) for entry in entries], measure)
+    measured = run_in_turn(entries, measure)
     for old in set(work.iterdir()) - set(folders.values()):
         shutil.rmtree(old)
     result.write_json(context.out / RESULT, to_json(measured))

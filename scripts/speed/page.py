@@ -31,7 +31,7 @@ def ways(folder: Path) -> dict[str, Way]:
     if PROGRAM is None:
         return {}
     written = write_page(folder)
-    return {"page": lambda: opening_s(written, folder)}
+    return {"page": lambda: opening_s(written)}
 
 
 def large_bench(engines: int, labels: int) -> dict[str, Any]:
@@ -88,11 +88,8 @@ def write_page(folder: Path, engines: int = 200, labels: int = 500) -> Path:
     return folder / "report.html"
 
 
-def opening_s(page: Path, profile: Path) -> float:
+def opening_s(page: Path) -> float:
     """Seconds from navigation until the page is complete, its script included, which is the last thing in it."""
-    browser = Chromium(profile)
-    try:
+    with Chromium() as browser:
         tab = browser.open(page, width=1280)
         return float(tab.run('return performance.getEntriesByType("navigation")[0].domComplete;')) / 1000
-    finally:
-        browser.close()

@@ -13,7 +13,8 @@ from pipeline.__main__ import main
 from pipeline.recipe.device_list import DeviceList, read_device_list
 from pipeline.recipe.schema import Recipe, load_recipe
 from pipeline.runner import result
-from tests.helpers import sshd
+from tests.helpers import sshd, web_runtime
+from tests.helpers.chromium import PROGRAM
 from tests.helpers.whole_run import facts
 
 
@@ -89,6 +90,27 @@ def test_a_device_over_ssh_is_in_the_same_chart_and_one_that_fails_spoils_nothin
         "pi",
         "gone",
     ]
+
+
+@pytest.mark.slow
+def test_a_browser_is_in_the_same_chart(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if PROGRAM is None:
+        pytest.skip("chromium missing: make system")
+    web_runtime.install()
+    monkeypatch.chdir(copied)
+    found = device_list(tmp_path, "devices: [{name: desk}, {name: Chromium here, kind: browser}]")
+    line = stages.pipeline(load_recipe("tiny.yaml"), copied / "runs/tiny", device_list=found).until("report")
+    line.run()
+    assert [decision.stage for decision in line.plan() if decision.runs] == []
+    told = facts(copied / "runs/tiny/report/report.json")
+    rows = {(row["device"], row["name"]): row for row in told["rows"]}
+    for name in ("onnxruntime-fp32", "onnxruntime-int8", "teacher-onnxruntime-int8"):
+        here, page = rows["desk", name], rows["Chromium here", name]
+        assert (page["status"], page["sha256"]) == ("measured", here["sha256"])
+        assert page["map"] == pytest.approx(here["map"], abs=1e-3)
+        assert page["end_to_end_ms"]["p90"] > 0
+    assert rows["Chromium here", "openvino-int8"]["status"] == "built, not run"
+    assert [one["device"] for one in told["verdict"]] == ["desk", "Chromium here"]
 
 
 def test_a_device_that_failed_is_tried_again(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,10 @@ def test_a_page_of_so_many_engines_and_labels(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(page, "IMAGES", 4)
     monkeypatch.setattr(page, "MISTAKES", 2)
     written = page.write_page(tmp_path, engines=3, labels=5)
-    assert 0 < page.opening_s(written, tmp_path / "profile") < 60
-    browser = Chromium(tmp_path / "another")
-    try:
+    assert 0 < page.opening_s(written) < 60
+    with Chromium() as browser:
         counted = browser.open(written).run(
             'return ["table.sortable tbody tr", ".plot.wide .mark", ".labels > li", ".mistakes li"]'
             ".map((what) => document.querySelectorAll(what).length);"
         )
-    finally:
-        browser.close()
     assert counted == [3, 3, 5, 10]

@@ -5,7 +5,6 @@ import copy
 import functools
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from benchmarks.report.rows import read_rows
 from benchmarks.report.scatter import Scatter, scatter
 from benchmarks.schema import read_report
 from tests.helpers import reports
-from tests.helpers.chromium import PROGRAM, Chromium
+from tests.helpers.chromium import Chromium
 
 BOARD = "board"
 
@@ -176,10 +175,6 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    """Without the program a test is skipped, under CI it fails."""
-    if PROGRAM is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium missing: make system")
-    chromium = Chromium(tmp_path_factory.mktemp("chromium"))
-    yield chromium
-    chromium.close()
+def browser(chromium_installed: None) -> Iterator[Chromium]:
+    with Chromium() as chromium:
+        yield chromium

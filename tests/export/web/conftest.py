@@ -59,12 +59,11 @@ def page(once: Once, runtime: None, bundle: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+def browser() -> Iterator[Chromium]:
     if PROGRAM is None:
         pytest.skip("Chromium is not installed: make system")
-    browser = Chromium(tmp_path_factory.mktemp("profile"))
-    yield browser
-    browser.close()
+    with Chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks.remote import Device, DeviceEntry, DeviceError, Ssh
+from benchmarks.remote import Device, DeviceEntry, DeviceError, Ssh, parallel
 from export.bundle.bundle import read_bundle
 from export.tagger.installing import install
 from pipeline.__main__ import main
@@ -31,11 +31,12 @@ def installed(
 ) -> Path:
     """Where a board has colours installed; in dist/colours it has a card; another device is off."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shipping, "Ssh", partial(Ssh, command=server.command, wait_s=0.01))
+    monkeypatch.setattr(parallel, "Ssh", partial(Ssh, command=server.command, wait_s=0.01))
     Path("card.md").write_text("a card")
     bundles.changed(colours, Path("dist/colours"), {"card.md": Path("card.md")})
     Path("devices.yaml").write_text(f"""devices:
   - {{name: a board, host: board, python: {python}, folder: {tmp_path}/store, install: {tmp_path}/board, retries: 0}}
+  - {{name: Chromium here, kind: browser}}
   - {{name: lost, host: 127.0.0.1, port: 1, folder: {tmp_path}/lost, install: {tmp_path}/lost, retries: 0}}
 """)
     install(colours, tmp_path / "board", check=lambda *_: None)

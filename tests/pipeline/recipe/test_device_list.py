@@ -7,6 +7,7 @@ import pytest
 from benchmarks.remote import DeviceEntry
 from pipeline.recipe.device_list import HERE, DeviceList, read_device_list
 from pipeline.recipe.reader import ConfigError
+from pipeline.runner.identity import plain
 
 FULL = """devices:
   - {name: desk, threads: 2, power_mode: quiet}
@@ -33,6 +34,13 @@ def test_full_list(tmp_path: Path) -> None:
     ]
 
 
+def test_a_browser_is_measured_beside_this_machine(tmp_path: Path) -> None:
+    devices = device_list(tmp_path, "devices: [{name: desk}, {name: Chromium here, kind: browser}]")
+    assert devices.here == DeviceEntry(name="desk")
+    assert devices.others == (DeviceEntry(name="Chromium here", kind="browser"),)
+    assert plain(DeviceEntry(name="pi", host="pi")).keys().isdisjoint(("kind", "executable")), "results stay valid"
+
+
 def test_this_machine_is_measured_without_an_entry(tmp_path: Path) -> None:
     assert device_list(tmp_path, "devices: [{name: pi, host: pi5}]").here == HERE
 
@@ -43,7 +51,10 @@ def test_this_machine_is_measured_without_an_entry(tmp_path: Path) -> None:
         ("devices: []", "at least one and distinct names, got \\[\\]"),
         ("devices: [{name: a, host: b}, {name: a, host: c}]", "distinct names, got \\['a', 'a'\\]"),
         ("devices: [{name: a}, {name: b}]", "one entry without a host at most"),
-        ("devices: [{name: a}, {name: this machine, host: b}]", "another name for one with a host, got 'this machine'"),
+        ("devices: [{name: a}, {name: this machine, host: b}]", "another name for one that is not this machine"),
+        ("devices: [{name: a, kind: browser, host: b}]", "host: expected none, as a browser runs on this machine"),
+        ("devices: [{name: a, kind: browser, threads: 2}]", "threads: expected 1, as a page has, got 2"),
+        ("devices: [{name: a, executable: chromium}]", "executable: expected none without kind: browser"),
         ("devices: [{name: a, hots: b}]", "devices.0.hots: expected one of .*did you mean host"),
         ("devices: [{name: a, host: -oProxyCommand=sh}]", "host: expected a Host or user@address"),
         ("devices: [{name: a, host: b, runtimes: [tflite]}]", "runtimes: expected some of onnxruntime"),

@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.config import DeviceEntry
 from benchmarks.device.tagger_process import ProcessFailedError
+from benchmarks.remote import parallel
 from export.backends import OnnxRuntime
 from mlkd.models.config import Model
 from pipeline.__main__ import main
@@ -100,8 +101,7 @@ def lab(place: Path, read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     bundle = bundles.write_plain(tmp_path / "bundle", tmp_path / "model", engines=(entry,))
     made = Lab(read, place / "runs/tiny.search", bundle)
     monkeypatch.setattr(build, "_build", made.build)
-    monkeypatch.setattr(times, "Local", made.device)
-    monkeypatch.setattr(times, "Ssh", made.device)
+    monkeypatch.setattr(parallel, "open_device", made.device)
     return made
 
 

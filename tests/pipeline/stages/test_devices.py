@@ -33,7 +33,7 @@ def measure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
     """Measures entries with `run_bench` as given."""
     for name in ("scores.read", "read_bundle", "read_split", "measuring.truth_of", "measuring.bundles", "_host"):
         monkeypatch.setattr(f"pipeline.stages.devices.{name}", lambda *_: FakeManifest())
-    monkeypatch.setattr("pipeline.stages.devices.Ssh", Fake)
+    monkeypatch.setattr("benchmarks.remote.parallel.open_device", Fake)
     inputs = {name: tmp_path / name for name in ("data", "bundle", "references", "bench")}
 
     def measure(entries: list[DeviceEntry], run_bench: Callable[[Job, Any], Any]) -> list[dict[str, Any]]:
