@@ -11,7 +11,7 @@ from multiprocessing import forkserver
 import hypothesis
 import pytest
 
-from tests.helpers import sshd
+from tests.helpers import chromium, sshd
 from tests.helpers.once import Once, once_in
 
 # The files that take longest, or one process would end alone with one of them.  Some fill a folder for all processes,
@@ -78,3 +78,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Server]:
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("sshd missing: make system")
     with sshd.Server(tmp_path_factory.mktemp("ssh") / "server") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def chromium_installed() -> None:
+    """Without the program a test is skipped, under CI it fails."""
+    if chromium.PROGRAM is None:
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium missing: make system")

@@ -1,1 +1,1 @@
-"""A headless Chromium, the pages that are measured in it, and the server that it loads them from."""
+"""Pages that are measured in a headless Chromium by the protocol of the native engines."""

@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.browser import protocol
-from benchmarks.browser.chromium import FLAGS, BrowserError
 from benchmarks.browser.protocol import Opened, Page
-from benchmarks.browser.server import Source
 from benchmarks.browser.site import Site, lacks
 from benchmarks.device import machine
 from benchmarks.device.measure import read_sources, sample
@@ -23,6 +21,8 @@ from benchmarks.device.protocol import Settings
 from benchmarks.device.sensors import Sensors
 from export.bundle.manifest import EngineEntry
 from export.tagger.limits import COMPUTE, WRONG_TAGS, score_limit
+from export.web.chromium import FLAGS, BrowserError
+from export.web.server import Source
 
 INSTRUCTION_SET = "wasm"  # its arithmetic is exact, whatever the processor
 OpenPage = Callable[[Mapping[str, Source]], AbstractContextManager[Page]]

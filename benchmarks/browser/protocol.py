@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.browser.chromium import BrowserError, Tab
 from benchmarks.device import timing
 from benchmarks.device.output import ChainMeasurement, Samples, check_printable
 from benchmarks.device.protocol import PARTS, Settings, summarize_sustained
 from benchmarks.device.sensors import Sensors
+from export.web.chromium import BrowserError, Tab
 
 STEPS = 100  # of the clock in a sample of the engine at least: shorter runs are timed several at once
 CHUNK = 1 << 18  # scores that a page returns at once

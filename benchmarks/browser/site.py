@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.browser.server import Source
 from export.bundle.description import DESCRIPTION, describe
 from export.bundle.golden import Golden
 from export.bundle.manifest import EngineEntry, Manifest
+from export.web.server import Source
 
 
 @dataclass(frozen=True)

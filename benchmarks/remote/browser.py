@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.browser import program
-from benchmarks.browser.chromium import BrowserError, Chromium, find_program
 from benchmarks.browser.page_files import INDEX, page_files
 from benchmarks.browser.protocol import Page
-from benchmarks.browser.server import Source, serve
 from benchmarks.browser.site import Site
 from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.remote.base import DeviceError, Local, Run
 from export.bundle.bundle import read_bundle
 from export.bundle.golden import Golden
+from export.web.chromium import BrowserError, Chromium, find_program
 from export.web.packages import PackageError
+from export.web.server import Source, serve
 
 INSTALL = "install Chromium (make system), or name another as executable in devices.yaml"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -17,12 +16,14 @@ import numpy as np
 from export.bundle.description import DESCRIPTION
 from export.errors import BundleError
 from export.tagger.limits import COMPUTE, LIMITS
-from export.web.browser import find_chromium, run_page
+from export.web.chromium import BrowserError, Chromium, find_program
 from export.web.golden import write_golden
+from export.web.server import Source, serve
 
 _log = logging.getLogger(__name__)
 
-TIMEOUT_S = 300
+TIMEOUT_S = 300.0
+MEASURE = "return await (await import('./measure.js')).measure()"
 UNMEASURED = "fp32"  # computed alike everywhere
 
 
@@ -56,25 +57,30 @@ def choose(bundle: Path, description: Mapping[str, Any], page: Mapping[str, Path
 
     Without Chromium, that is the float32 graph; the choice says so.  `page` has the files of the page by name.
     """
-    models, program = candidates(description), find_chromium()
+    models, program = candidates(description), find_program()
     if program is None:
         model = next((one for one in models if one["precision"] == UNMEASURED), models[0])
         why = f"not measured, because there is no Chromium: {model['precision']}"
         _log.warning("%s; install chromium, or name one with --model", why)
         return Choice(model=model["name"], why=why, median_ms={})
+    content = json.dumps({**description, "models": models}).encode()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for path, source in page.items():
-            shutil.copyfile(source, folder / path)
-        for path in {one["file"] for one in models}:
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(bundle / path, folder / path)
-        write_golden(bundle, folder)
-        (folder / DESCRIPTION).write_text(json.dumps({**description, "models": models}), encoding="utf-8")
-        report = run_page(program, folder, "measure.html", TIMEOUT_S)
-    if "error" in report:
-        raise BundleError(f"{bundle}: expected scores and times of its graphs in {program}, got {report['error']}")
+        golden = write_golden(bundle, Path(name))
+        graphs = {one["file"]: bundle / one["file"] for one in models}
+        report = _measure(program, bundle, {**page, **graphs, **golden, DESCRIPTION: content})
     return _fastest(description, report)
+
+
+def _measure(program: str, bundle: Path, files: Mapping[str, Source]) -> dict[str, Any]:
+    """What measure.js returns.  Raises BrowserError."""
+    try:
+        with serve(files) as address, Chromium(program, limit_s=TIMEOUT_S) as browser:
+            report: dict[str, Any] = browser.open(address + "measure.html").run(MEASURE)
+    except BrowserError as cause:
+        raise BrowserError(
+            f"{program}: expected scores and times of the graphs of {bundle}, got: {cause}; name a graph with --model"
+        ) from None
+    return report
 
 
 def _fastest(description: Mapping[str, Any], report: Mapping[str, Any]) -> Choice:

@@ -1,12 +1,10 @@
 """What the tests of measurements share."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import bundles, web_runtime
-from tests.helpers.chromium import PROGRAM
 from tests.helpers.once import Once
 
 
@@ -14,13 +12,6 @@ from tests.helpers.once import Once
 def colours(once: Once) -> Path:
     """A bundle of three engines, one of which no machine of ours can open; read only."""
     return bundles.shared_colours(once)
-
-
-@pytest.fixture(scope="session")
-def chromium_installed() -> None:
-    """Without the program a test is skipped, under CI it fails."""
-    if PROGRAM is None:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)("chromium missing: make system")
 
 
 @pytest.fixture(scope="session")

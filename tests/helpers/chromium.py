@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.browser import chromium
-from benchmarks.browser.chromium import Tab, find_program
+from export.web import chromium
+from export.web.chromium import Tab, find_program
 
 __all__ = ["PROGRAM", "Chromium", "Tab"]
 

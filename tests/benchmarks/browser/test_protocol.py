@@ -12,8 +12,8 @@ import pytest
 from benchmarks.browser import protocol
 from benchmarks.browser.page_files import INDEX, page_files
 from benchmarks.browser.protocol import Page
-from benchmarks.browser.server import Source, serve
 from export.backends import OnnxRuntime
+from export.web.server import Source, serve
 from tests.helpers import saturating
 from tests.helpers.chromium import Chromium
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,13 +10,11 @@ import pytest
 from export.bundle.bundle import parts_of, write_bundle
 from export.bundle.description import describe
 from export.bundle.golden import Golden
-from export.web import packages
-from export.web.browser import serve
 from export.web.folder import write_web
-from mlkd.core.cache import cache_root
-from tests.helpers import bundles
-from tests.helpers.chromium import PROGRAM, Chromium, Tab
+from tests.helpers import bundles, web_runtime
+from tests.helpers.chromium import Chromium, Tab
 from tests.helpers.once import Once
+from tests.helpers.static_site import serve
 
 MODEL = "onnxruntime-fp32"
 HOSTILE = ("<img src=x onerror=alert(1)>", '" onload="alert(1)', "\u202egreen\u2066")  # as labels
@@ -28,13 +25,7 @@ Open = Callable[..., Tab]
 @pytest.fixture(scope="session")
 def runtime(once: Once, device_cache: None) -> None:
     """ONNX Runtime in the cache of this run: npm installs it once for all runs, and needs a network for that."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("XDG_CACHE_HOME")
-        try:
-            folder = next(iter(packages.runtime_files().values())).parent
-        except packages.PackageError as cause:
-            pytest.skip(str(cause))
-    shutil.copytree(folder, cache_root() / "web" / folder.name, dirs_exist_ok=True)
+    web_runtime.install()
 
 
 @pytest.fixture(scope="session")
@@ -59,9 +50,7 @@ def page(once: Once, runtime: None, bundle: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Chromium]:
-    if PROGRAM is None:
-        pytest.skip("Chromium is not installed: make system")
+def browser(chromium_installed: None) -> Iterator[Chromium]:
     with Chromium() as browser:
         yield browser
 

@@ -13,10 +13,11 @@ from export.bundle.bundle import parts_of, write_bundle
 from export.bundle.description import describe
 from export.bundle.golden import Golden
 from export.errors import BundleError
+from export.web import folder
 from export.web.choice import name_model
+from export.web.chromium import BrowserError
 from export.web.folder import write_web
 from tests.export.web.conftest import MODEL
-from tests.helpers.chromium import PROGRAM
 from tests.helpers.once import Once
 
 OTHER = "onnxruntime-other"
@@ -45,7 +46,7 @@ def two(bundle: Path, tmp_path: Path) -> Callable[[float], Path]:
     return make
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed: make system")
+@pytest.mark.usefixtures("chromium_installed")
 def test_the_fastest_with_its_golden_scores_is_measured_once(
     runtime: None, two: Callable[[float], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -61,7 +62,7 @@ def test_the_fastest_with_its_golden_scores_is_measured_once(
     assert (out / "about.json").read_bytes() == before
 
 
-@pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed: make system")
+@pytest.mark.usefixtures("chromium_installed")
 def test_equal_graphs_are_both_timed(runtime: None, two: Callable[[float], Path], tmp_path: Path) -> None:
     about = write_web(two(0.0), tmp_path / "web")
     assert set(about["median_ms"]) == {MODEL, OTHER}
@@ -91,3 +92,16 @@ def test_an_unknown_model_is_refused(bundle: Path) -> None:
 def test_a_bundle_without_a_plain_graph_is_refused(once: Once) -> None:
     with pytest.raises(BundleError, match=r"tagger.json: expected an ONNX model for a CPU, got none"):
         name_model({"models": []}, MODEL)
+
+
+@pytest.mark.usefixtures("chromium_installed")
+def test_a_page_that_fails_is_an_error_with_its_cause(
+    runtime: None, two: Callable[[float], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "page"
+    shutil.copytree(folder.PAGE, broken)
+    (broken / "measure.js").write_text("export async function measure() { throw new Error('out of memory'); }")
+    monkeypatch.setattr(folder, "PAGE", broken)
+    with pytest.raises(BrowserError, match=r"two, got: the page failed: Error: out of memory .measure.js:1"):
+        write_web(two(0.0), tmp_path / "web")
+    assert not (tmp_path / "web").exists()

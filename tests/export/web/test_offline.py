@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from export.web.browser import serve
 from export.web.folder import files_of, write_web
 from tests.export.web.conftest import HOSTILE, MODEL, choose, listed, open_ready, until
 from tests.helpers import bundles
 from tests.helpers.chromium import Chromium
+from tests.helpers.static_site import serve
 
 STORED = "return navigator.serviceWorker.ready.then(() => true)"
 KEYS = (

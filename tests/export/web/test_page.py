@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from export.web.browser import serve
 from tests.export.web.conftest import HOSTILE, choose, open_ready, until
 from tests.helpers import bundles
 from tests.helpers.chromium import Chromium, Tab
 from tests.helpers.image_kinds import ORIENTATION, deep_png
+from tests.helpers.static_site import serve
 
 RESULTS = """return [...document.querySelectorAll('#results > li')].map((item) => ({
   name: item.querySelector('h2').textContent,

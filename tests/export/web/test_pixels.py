@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from export.tagger import Tagger
-from export.web.browser import serve
 from tests.export.web.conftest import MODEL, open_ready
 from tests.helpers import image_kinds
 from tests.helpers.chromium import Chromium
+from tests.helpers.static_site import serve
 
 SCORE = 1e-3
 

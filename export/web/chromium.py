@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.browser import keeper
+from export.web import keeper
 from mlkd.core.processes import child_environment
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.browser.chromium import BrowserError, Chromium, find_program
-from benchmarks.browser.server import serve
+from export.web.chromium import BrowserError, Chromium, find_program
+from export.web.server import serve
 from tests.helpers import chromium
 
 pytestmark = pytest.mark.usefixtures("chromium_installed")

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from benchmarks.browser.chromium import Chromium
-from benchmarks.browser.server import TYPES, serve
+from export.web.chromium import Chromium
+from export.web.server import TYPES, serve
 
 
 def get(address: str, path: str, method: str = "GET") -> tuple[int, str | None, bytes]:
