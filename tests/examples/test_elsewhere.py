@@ -69,7 +69,7 @@ def set_thresholds(folder: Path, threshold: float) -> None:
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A large JPEG, a progressive one in all EXIF orientations, a transparent and a tall PNG, a CMYK JPEG."""
+    """A large JPEG, a progressive one and a PNG in all EXIF orientations, a transparent and a tall PNG, a CMYK JPEG."""
     folder = tmp_path_factory.mktemp("photos")
     Image.fromarray(_smooth(1, 320, 400, grid=50)).save(folder / "large.jpg")
     for orientation in range(1, 9):
@@ -77,6 +77,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         exif[images.ORIENTATION] = orientation
         turned = Image.fromarray(_smooth(2, 30, 41))
         turned.save(folder / f"turned{orientation}.jpg", exif=exif, progressive=True, subsampling=0)
+        turned.save(folder / f"turned{orientation}.png", exif=exif)
     Image.fromarray(_smooth(3, 37, 50, channels=4)).save(folder / "transparent.png")
     Image.fromarray(_smooth(5, 90, 30)).save(folder / "tall.png")
     Image.fromarray(_smooth(4, 37, 50)).convert("CMYK").save(folder / "cmyk.jpg")

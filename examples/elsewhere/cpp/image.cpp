@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <stdexcept>
 
@@ -69,8 +71,21 @@ Image read_png(const std::string& file) {
     return image;
 }
 
-int orientation(const std::string& file) {
-    const std::unique_ptr<ExifData, void (*)(ExifData*)> exif(exif_data_new_from_file(file.c_str()), exif_data_unref);
+// EXIF data of the chunk eXIf; libexif reads them with the header that they have in a JPEG.
+ExifData* png_exif(const std::string& file) {
+    std::ifstream stream(file, std::ios::binary);
+    const std::string png(std::istreambuf_iterator<char>(stream), {});
+    for (std::size_t at = 8, length; at + 12 <= png.size(); at += 12 + length) {
+        length = png_get_uint_32(reinterpret_cast<const png_byte*>(&png[at]));
+        if (png.compare(at + 4, 4, "eXIf") != 0) continue;
+        const std::string exif = std::string("Exif\0\0", 6) + png.substr(at + 8, length);
+        return exif_data_new_from_data(reinterpret_cast<const unsigned char*>(exif.data()), unsigned(exif.size()));
+    }
+    return nullptr;
+}
+
+int orientation(ExifData* data) {
+    const std::unique_ptr<ExifData, void (*)(ExifData*)> exif(data, exif_data_unref);
     const ExifEntry* entry = exif ? exif_data_get_entry(exif.get(), EXIF_TAG_ORIENTATION) : nullptr;
     return entry ? exif_get_short(entry->data, exif_data_get_byte_order(exif.get())) : 1;
 }
@@ -123,7 +138,8 @@ Image read_image(const std::string& file, int side) {
     if (!stream) throw std::runtime_error(file + ": no such file");
     const bool is_jpeg = std::getc(stream.get()) == 0xff;
     std::rewind(stream.get());
-    return is_jpeg ? upright(read_jpeg(stream.get(), side), orientation(file)) : read_png(file);
+    if (is_jpeg) return upright(read_jpeg(stream.get(), side), orientation(exif_data_new_from_file(file.c_str())));
+    return upright(read_png(file), orientation(png_exif(file)));
 }
 
 Image resize(const Image& image, int side) {

@@ -18,11 +18,11 @@ func Read(file string, side int) ([]uint8, error) {
 	if err != nil {
 		return nil, err
 	}
-	picture, _, err := image.Decode(bytes.NewReader(content))
+	picture, format, err := image.Decode(bytes.NewReader(content))
 	if err != nil {
 		return nil, err
 	}
-	pixels, width, height := upright(picture, orientation(content))
+	pixels, width, height := upright(picture, orientation(exif(content, format)))
 	if height > 2*width-side { // tall images: as Pillow 13
 		low := resizeAxis(pixels, 1, height, 3*width, side)
 		return resizeAxis(low, side, width, 3, side), nil
@@ -96,13 +96,25 @@ func resizeAxis(pixels []uint8, outer, size, inner, target int) []uint8 {
 	return result
 }
 
-// The EXIF orientation of a JPEG, 1 to 8; 1 if there is none.
-func orientation(jpeg []byte) int {
-	start := bytes.Index(jpeg, []byte("Exif\x00\x00"))
-	if start < 0 || len(jpeg) < start+14 {
+// The EXIF data of a JPEG or PNG, from their TIFF header to the end of the file; nil if there are none.
+func exif(content []byte, format string) []byte {
+	if format == "jpeg" {
+		_, tiff, _ := bytes.Cut(content, []byte("Exif\x00\x00"))
+		return tiff
+	}
+	for at := 8; at+12 <= len(content); at += 12 + int(binary.BigEndian.Uint32(content[at:])) {
+		if string(content[at+4:at+8]) == "eXIf" {
+			return content[at+8:]
+		}
+	}
+	return nil
+}
+
+// The EXIF orientation, 1 to 8; 1 if there is none.
+func orientation(tiff []byte) int {
+	if len(tiff) < 8 {
 		return 1
 	}
-	tiff := jpeg[start+6:]
 	var order binary.ByteOrder = binary.LittleEndian
 	if tiff[0] == 'M' {
 		order = binary.BigEndian
