@@ -133,13 +133,15 @@ Bytes resize_axis(const Bytes& pixels, int outer, int size, int inner, int targe
 
 }  // namespace
 
-Image read_image(const std::string& file, int side) {
+Image read_image(const std::string& file, int side) try {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> stream(std::fopen(file.c_str(), "rb"), std::fclose);
-    if (!stream) throw std::runtime_error(file + ": no such file");
+    if (!stream) throw std::runtime_error("no such file");
     const bool is_jpeg = std::getc(stream.get()) == 0xff;
     std::rewind(stream.get());
     if (is_jpeg) return upright(read_jpeg(stream.get(), side), orientation(exif_data_new_from_file(file.c_str())));
     return upright(read_png(file), orientation(png_exif(file)));
+} catch (const std::exception& error) {
+    throw std::runtime_error(file + ": " + error.what());
 }
 
 Image resize(const Image& image, int side) {

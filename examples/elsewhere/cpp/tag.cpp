@@ -9,13 +9,34 @@
 #include <exception>
 #include <fstream>
 #include <string>
+#include <stdexcept>
 #include <utility>
 #include <vector>
+
+// The version of tagger.json and the steps of this program, as the file describes them.
+const nlohmann::json KNOWN = {
+    {"version", 1},
+    {"preprocessing",
+     {{"jpeg", "decoded at the smallest DCT scale that is at least twice image_px"},
+      {"resize", "plain, to a square, Pillow BILINEAR (antialiased)"},
+      {"values", "uint8, normalisation is inside the model"}}},
+};
+
+nlohmann::json read_description(const std::string& file) {
+    auto tagger = nlohmann::json::parse(std::ifstream(file), nullptr, false);
+    if (tagger.is_discarded()) throw std::runtime_error(file + ": expected JSON; give the folder of a bundle");
+    auto patched = tagger;
+    patched.merge_patch(KNOWN);
+    if (patched != tagger)
+        throw std::runtime_error(file + ": expected " + KNOWN.dump() + ", got version " + tagger["version"].dump() + ", " +
+                                 tagger["preprocessing"].dump());
+    return tagger;
+}
 
 int main(int count, char** arguments) try {
     if (count < 2) return std::fprintf(stderr, "usage: tag BUNDLE IMAGE...\n"), 2;
     const std::string bundle = arguments[1];
-    const auto tagger = nlohmann::json::parse(std::ifstream(bundle + "/tagger.json"));
+    const auto tagger = read_description(bundle + "/tagger.json");
     const auto& models = tagger["models"];
     const auto model = std::find_if(models.begin(), models.end(), [](const auto& model) {
         return model["runtime"] == "openvino" && model["precision"] == "fp32";

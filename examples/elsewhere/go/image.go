@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"image"
 	"image/color"
 	_ "image/jpeg"
@@ -20,7 +21,7 @@ func Read(file string, side int) ([]uint8, error) {
 	}
 	picture, format, err := image.Decode(bytes.NewReader(content))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	pixels, width, height := upright(picture, orientation(exif(content, format)))
 	if height > 2*width-side { // tall images: as Pillow 13

@@ -11,10 +11,21 @@ import (
 	"strings"
 )
 
+type Steps struct{ Jpeg, Resize, Values string }
+
+// The steps of this program, as tagger.json describes them.
+var steps = Steps{
+	Jpeg:   "decoded at the smallest DCT scale that is at least twice image_px",
+	Resize: "plain, to a square, Pillow BILINEAR (antialiased)",
+	Values: "uint8, normalisation is inside the model",
+}
+
 type Tagger struct {
-	Labels []string
-	Input  struct{ Shape [4]any }
-	Models []struct {
+	Version       int
+	Preprocessing Steps
+	Labels        []string
+	Input         struct{ Shape [4]any }
+	Models        []struct {
 		Runtime, Precision, File string
 		Thresholds               []float32
 	}
@@ -30,10 +41,7 @@ func main() {
 		log.Fatal("usage: tag BUNDLE IMAGE...")
 	}
 	bundle := os.Args[1]
-	content, err := os.ReadFile(filepath.Join(bundle, "tagger.json"))
-	check(err)
-	var tagger Tagger
-	check(json.Unmarshal(content, &tagger))
+	tagger := describe(filepath.Join(bundle, "tagger.json"))
 	side := int(tagger.Input.Shape[1].(float64))
 	for _, model := range tagger.Models {
 		if model.Runtime == "openvino" && model.Precision == "fp32" {
@@ -50,6 +58,18 @@ func main() {
 		}
 	}
 	log.Fatalf("%s: no OpenVINO model in fp32", bundle)
+}
+
+func describe(file string) (tagger Tagger) {
+	content, err := os.ReadFile(file)
+	check(err)
+	if err := json.Unmarshal(content, &tagger); err != nil {
+		log.Fatalf("%s: %v", file, err)
+	}
+	if tagger.Version != 1 || tagger.Preprocessing != steps {
+		log.Fatalf("%s: expected version 1 and %q, got %d and %q", file, steps, tagger.Version, tagger.Preprocessing)
+	}
+	return tagger
 }
 
 func decide(scores []float32, labels []string, thresholds []float32) (tags []Tag) {

@@ -14,8 +14,18 @@ import numpy as np
 import openvino
 from openvino import opset13 as operations
 
+STEPS = {  # of tag.py, as tagger.json describes them
+    "jpeg": "decoded at the smallest DCT scale that is at least twice image_px",
+    "resize": "plain, to a square, Pillow BILINEAR (antialiased)",
+    "values": "uint8, normalisation is inside the model",
+}
+if len(sys.argv) != 3:
+    sys.exit("usage: convert.py BUNDLE MODEL.xml")
 bundle = Path(sys.argv[1])
-tagger = json.loads((bundle / "tagger.json").read_text(encoding="utf-8"))
+file = bundle / "tagger.json"
+tagger = json.loads(file.read_text(encoding="utf-8"))
+if tagger["version"] != 1 or not STEPS.items() <= tagger["preprocessing"].items():
+    sys.exit(f"{file}: expected version 1 and {STEPS}, got {tagger['version']} and {tagger.get('preprocessing')}")
 entry = next(m for m in tagger["models"] if m["runtime"] == "openvino" and m["precision"] == "fp32")
 model = openvino.Core().read_model(bundle / entry["file"])
 side = tagger["input"]["shape"][1]

@@ -11,6 +11,8 @@ from model_api.models import Model
 from openvino import Core
 from PIL import Image, ImageOps
 
+if len(sys.argv) < 2:
+    sys.exit("usage: tag.py MODEL.xml IMAGE...")
 in_float32 = {"INFERENCE_PRECISION_HINT": "f32"}  # processors with AMX would compute in bfloat16
 model = Model.create_model(OpenvinoAdapter(Core(), sys.argv[1], device="CPU", plugin_config=in_float32))
 side = model.w

@@ -11,8 +11,18 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+STEPS = {  # of this program, as tagger.json describes them
+    "jpeg": "decoded at the smallest DCT scale that is at least twice image_px",
+    "resize": "plain, to a square, Pillow BILINEAR (antialiased)",
+    "values": "uint8, normalisation is inside the model",
+}
+if len(sys.argv) < 2:
+    sys.exit("usage: tag.py BUNDLE IMAGE...")
 bundle = Path(sys.argv[1])
-tagger = json.loads((bundle / "tagger.json").read_text(encoding="utf-8"))
+file = bundle / "tagger.json"
+tagger = json.loads(file.read_text(encoding="utf-8"))
+if tagger["version"] != 1 or not STEPS.items() <= tagger["preprocessing"].items():
+    sys.exit(f"{file}: expected version 1 and {STEPS}, got {tagger['version']} and {tagger.get('preprocessing')}")
 model = next(m for m in tagger["models"] if m["runtime"] == "onnxruntime" and m["precision"] == "fp32")
 session = onnxruntime.InferenceSession(bundle / model["file"], providers=["CPUExecutionProvider"])
 side = tagger["input"]["shape"][1]

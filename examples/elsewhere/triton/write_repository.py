@@ -19,10 +19,16 @@ instance_group [ {{ kind: KIND_CPU count: 1 }} ]
 parameters {{ key: "thresholds" value: {{ string_value: {thresholds} }} }}
 """
 
+if len(sys.argv) != 3:
+    sys.exit("usage: write_repository.py BUNDLE REPOSITORY")
 bundle, repository = Path(sys.argv[1]), Path(sys.argv[2])
 tagger = json.loads((bundle / "tagger.json").read_text(encoding="utf-8"))
+if tagger["version"] != 1:
+    sys.exit(f"{bundle}/tagger.json: expected version 1, got {tagger['version']}")
 model = next(m for m in tagger["models"] if m["runtime"] == "onnxruntime" and m["precision"] == "fp32")
 folder = repository / tagger["name"]
+if folder.exists():
+    sys.exit(f"{folder}: expected no folder of this name; remove it, or choose another repository")
 (folder / "1").mkdir(parents=True)
 shutil.copyfile(bundle / model["file"], folder / "1/model.onnx")
 (folder / "labels.txt").write_text("".join(f"{label}\n" for label in tagger["labels"]), encoding="utf-8")
