@@ -12,7 +12,7 @@ from export.bundle.golden import Golden
 from export.bundle.manifest import EngineEntry, Manifest
 
 DESCRIPTION = "tagger.json"
-VERSION = 1  # raised if a reader of the older version would go wrong
+VERSION = 1  # raised if a reader of the older version would go wrong, so with every change of the preprocessing
 PORTABLE = ("onnxruntime", "openvino")  # runtimes whose files run on other machines
 DIGITS = 6  # of the golden scores
 

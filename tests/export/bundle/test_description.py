@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import numpy as np
@@ -22,13 +23,34 @@ def bundle(once: Once) -> Path:
     return shared_colours(once)
 
 
-def test_it_is_valid_by_its_schema_which_refuses_what_it_does_not_name(bundle: Path) -> None:
+def test_it_is_valid_by_its_schema_which_names_every_field(bundle: Path) -> None:
     content = json.loads((bundle / "tagger.json").read_text(encoding="utf-8"))
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
-    jsonschema.validate(content, SCHEMA)
-    for wrong in (content | {"extra": 1}, content | {"version": 2}, content | {"labels": []}):
+    jsonschema.validate(content, _closed(SCHEMA))
+    for wrong in (content | {"version": 2}, content | {"labels": []}):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(wrong, SCHEMA)
+
+
+def _closed(schema: Any) -> Any:
+    """The schema, without fields that it does not name."""
+    if isinstance(schema, list):
+        return [_closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {"additionalProperties": False} if "properties" in schema else {}
+    return closed | {key: _closed(value) for key, value in schema.items()}
+
+
+def test_its_schema_allows_new_fields_but_no_other_step(bundle: Path) -> None:
+    content = json.loads((bundle / "tagger.json").read_text(encoding="utf-8"))
+    objects = [content, content["input"], content["output"], content["models"][0], content["golden"][0]]
+    for item in objects:
+        item["new"] = 1
+    jsonschema.validate(content, SCHEMA)
+    for step in ({"crop": "centre"}, {"resize": "nearest"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(content | {"preprocessing": content["preprocessing"] | step}, SCHEMA)
 
 
 def test_its_models_are_the_portable_engines_with_their_own_thresholds_and_golden_scores(bundle: Path) -> None:
