@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlkd.core.files import write_file
 from mlkd.core.progress import silent
+from mlkd.data.base import Listing
 from mlkd.data.sources.corrected import Corrected
 from mlkd.models.checkpoint import BEST, read_facts
 from mlkd.training.config import Training
 from pipeline.init.draft import MARK, check_out
+from pipeline.init.kept_tables import kept_tables
 from pipeline.init.options import as_options
 from pipeline.recipe.extends import read_tree
 from pipeline.recipe.find import find_recipe
@@ -42,6 +44,8 @@ def correct(request: Request, out: Path, *, force: bool = False, look: bool = Fa
     if not look:
         check_out(out, force=force)
     recipe, folder = _finished(request.recipe)
+    if not request.tables:
+        raise ValueError("corrections: expected a table with verdicts, got none; pass --corrections FILE")
     if request.new_labels and recipe.ready_teachers:
         raise ValueError(
             f"new_labels: expected none, as the pretrained teachers of {request.recipe} lack them, got "
@@ -58,21 +62,29 @@ def correct(request: Request, out: Path, *, force: bool = False, look: bool = Fa
         listing = source.read(Path(), silent)
     except ValueError as cause:
         raise ValueError(as_options(str(cause))) from cause
+    _print_changes(request, listing)
+    if look:
+        print("nothing was written; run without --look to write the recipe")
+        return
+    copies = kept_tables(request.tables, request.root, out)
+    text = recipe_text(recipe, request, replace(source, tables=tuple(copies), root=None), folder)
+    check(read_recipe(text, out))
+    for file, rows in copies.items():
+        write_file(file, rows)
+    write_file(out, text)
+    print(
+        f"wrote {out} and the judged rows in {', '.join(file.name for file in copies)}; next: python -m pipeline plan "
+        f"--recipe {out}; then distill, export and bench with --recipe {out}"
+    )
+
+
+def _print_changes(request: Request, listing: Listing) -> None:
     counts = ", ".join(f"{split} {len(images)}" for split, images in listing.splits.items())
     print(
         f"{request.recipe}: {len(listing.labels)} labels in its order, {len(request.new_labels)} of them new; {counts}"
     )
     for finding in listing.findings:
         print(f"{'' if finding.note else 'warning: '}{finding.claim} {finding.numbers}")
-    if look:
-        print("nothing was written; run without --look to write the recipe")
-        return
-    text = recipe_text(recipe, request, source, folder)
-    check(read_recipe(text, out))
-    write_file(out, text)
-    print(
-        f"wrote {out}; next: python -m pipeline plan --recipe {out}; then distill, export and bench with --recipe {out}"
-    )
 
 
 def _finished(name: str) -> tuple[Recipe, Path]:

@@ -59,7 +59,8 @@ def read_verdicts(path: Path, cells: Cells, file_column: str = IMAGE) -> Verdict
     """Read the rows of a table with the columns image, tags and verdict, in any order, beside any others.
 
     In the column tags `cat` means that the image has the label, `!cat` that it has not, and `?cat` that this is not
-    known; a column `unknown` lists more labels that are not known.  Raises ValueError for a missing column.
+    known; a column `unknown` lists more labels that are not known.  Raises ValueError for a missing column, and if no
+    row has a verdict.
     """
     header = [name.lower() for name in cells.header]
     for name in (file_column.lower(), TAGS, VERDICT):
@@ -77,6 +78,8 @@ def read_verdicts(path: Path, cells: Cells, file_column: str = IMAGE) -> Verdict
             result.unjudged += 1
         else:
             result.rows.append(judged)
+    if not result.rows and not result.bad:
+        raise ValueError(f"{path}: expected rows with a verdict, got none in {result.unjudged}; {ADVICE}")
     return result
 
 
@@ -84,8 +87,6 @@ def verdict_table(path: Path, cells: Cells, file_column: str) -> Table:
     """The rows with a verdict as a table of tags; Row.unknown has all labels that a partial row does not name."""
     names = {name.lower() for name in cells.header}
     verdicts = read_verdicts(path, cells, file_column if file_column.lower() in names else IMAGE)
-    if not verdicts.rows and not verdicts.bad:
-        raise ValueError(f"{path}: expected rows with a verdict, got none in {verdicts.unjudged}; {ADVICE}")
     labels = {name for row in verdicts.rows for name in row.named}
     rows = tuple(Row(row.line, row.file, row.present, unknown_labels(row, labels)) for row in verdicts.rows)
     warnings = (f"{path}: {verdicts.unjudged} rows without a verdict are not read",) if verdicts.unjudged else ()
