@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mlkd.data.paths import is_file
 from mlkd.data.sources.cells import Cells
 from mlkd.data.sources.rows import BadRow, Row, Table
 
@@ -83,14 +85,33 @@ def read_verdicts(path: Path, cells: Cells, file_column: str = IMAGE) -> Verdict
     return result
 
 
-def verdict_table(path: Path, cells: Cells, file_column: str) -> Table:
+def verdict_table(path: Path, cells: Cells, file_column: str, root: Path | None = None) -> Table:
     """The rows with a verdict as a table of tags; Row.unknown has all labels that a partial row does not name."""
     names = {name.lower() for name in cells.header}
     verdicts = read_verdicts(path, cells, file_column if file_column.lower() in names else IMAGE)
+    verdicts = _below_root(path, verdicts, root) if root else verdicts
     labels = {name for row in verdicts.rows for name in row.named}
     rows = tuple(Row(row.line, row.file, row.present, unknown_labels(row, labels)) for row in verdicts.rows)
     warnings = (f"{path}: {verdicts.unjudged} rows without a verdict are not read",) if verdicts.unjudged else ()
     return Table(rows, warnings=warnings, bad=tuple(verdicts.bad))
+
+
+def _below_root(path: Path, verdicts: Verdicts, root: Path) -> Verdicts:
+    """Make names relative to `root` that are relative to the folder of the table, as the tagger writes them.
+
+    If one of them is, all are, and a row without its file is a bad row: the same name below `root` is another image.
+    """
+    files = [os.path.abspath(path.parent / row.file) for row in verdicts.rows]  # noqa: PTH100
+    if not any(is_file(Path(file)) for file in files):
+        return verdicts
+    beginning = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118  (Path has no trailing slash)
+    rows, bad = [], list(verdicts.bad)
+    for row, file in zip(verdicts.rows, files, strict=True):
+        if is_file(Path(file)):
+            rows.append(replace(row, file=file.removeprefix(beginning).replace(os.sep, "/")))
+        else:
+            bad.append(BadRow(row.line, f"expected an image at {file}, got none, as others are relative to the table"))
+    return Verdicts(rows, bad, verdicts.unjudged)
 
 
 def unknown_labels(row: Judged, labels: Collection[str]) -> tuple[str, ...]:
