@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, Listing, Sample
+from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, Listing, Sample, normal_spelling
 from mlkd.data.paths import fingerprint_files
 from mlkd.data.sources.corrections import Correction, Corrections, read_corrections
 from mlkd.data.sources.folder import VAL_SHARE
@@ -78,10 +78,17 @@ class Corrected(ImageSource):
         )
 
     def read_tables(self) -> Corrections:
-        """Read the rows of all tables.  Raises ValueError."""
-        return read_corrections(
-            self._tables(), self.root, self.all_labels(), self.new_labels, skip_bad_rows=self.skip_bad_rows
-        )
+        """Read the rows of all tables.  Raises ValueError, also for a new label that no row gives to its image."""
+        labels = self.all_labels()
+        read = read_corrections(self._tables(), self.root, labels, self.new_labels, skip_bad_rows=self.skip_bad_rows)
+        given = {column for row in read.rows for column in row.present}
+        lacking = [name for name in self.new_labels if labels.index(name) not in given]
+        if lacking:
+            raise ValueError(
+                f"new_labels: expected labels that a row with a verdict has among its tags, got {', '.join(lacking)}; "
+                "add rows with them, or remove them"
+            )
+        return read
 
     def _tables(self) -> list[Path]:
         return [table.expanduser().absolute() for table in self.tables]
@@ -92,8 +99,15 @@ class Corrected(ImageSource):
         if not file.is_file():
             raise ValueError(f"base: expected the result of a stage data, got no {file}; run distill with its recipe")
         names = Labels.read(file).names
-        if known := sorted(set(self.new_labels) & set(names)):
-            raise ValueError(f"new_labels: expected labels that {self.base} lacks, got {', '.join(known)}; remove them")
+        known = {normal_spelling(name): name for name in names}
+        for name in self.new_labels:
+            spelling = normal_spelling(name)
+            if spelling in known:
+                raise ValueError(
+                    f"new_labels: expected labels that {self.base} lacks, got {name}, which is {known[spelling]}; "
+                    "remove it"
+                )
+            known[spelling] = name
         return Labels((*names, *self.new_labels))
 
     def _corrected(self, labels: Labels, by_content: dict[str, list[Correction]]) -> tuple[Splits, Counter[str]]:

@@ -206,6 +206,16 @@ def test_faults_are_named(base: Path, tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(ValueError, match=r"new_labels: expected labels that .* lacks, got owl"):
         read(base, new=("owl",))
+    for new, known in ((("OWL",), "owl"), (("red  Dog",), "red dog"), (("bee", "Bee"), "bee")):
+        with pytest.raises(ValueError, match=rf"new_labels: .* lacks, got {new[-1]}, which is {known}; remove it"):
+            read(base, new=new)
+
+
+@pytest.mark.parametrize("tags", ["cat", "!bee", "?bee"])
+def test_a_new_label_of_no_image_is_refused(base: Path, tmp_path: Path, tags: str) -> None:
+    table = write(tmp_path, (names_in(base, "train")[0], tags, "ok"), (names_in(base, "train")[1], "bee", ""))
+    with pytest.raises(ValueError, match=r"new_labels: expected labels that a row with a verdict has .*, got bee; add"):
+        read(base, table, new=("bee",))
 
 
 def test_a_lost_image_of_the_recipe_is_an_error(finished: Path, tmp_path: Path) -> None:
