@@ -61,7 +61,8 @@ def correct(request: Request, out: Path, *, force: bool = False, look: bool = Fa
     try:
         listing = source.read(Path(), silent)
     except ValueError as cause:
-        raise ValueError(as_options(str(cause))) from cause
+        message = str(cause).replace("set table: ", "pass --corrections ")
+        raise ValueError(as_options(message)) from cause
     _print_changes(request, listing)
     if look:
         print("nothing was written; run without --look to write the recipe")

@@ -31,8 +31,8 @@ class Corrected(ImageSource):
     """The prepared images of a finished recipe, corrected by tables of `tagger.pyz tag --csv` with verdicts.
 
     Labels keep their columns; new ones follow and are unknown in all images whose row does not decide on them.  An
-    image is recognized by its content and keeps its split; of several rows the last one wins.  New images become train,
-    a share of them val by the hash of their content, never test.
+    image is recognized by its content and keeps its split; of several rows that decide on a label the last one wins.
+    New images become train, a share of them val by the hash of their content, never test.
     """
 
     kind: Literal["corrected"] = "corrected"
@@ -185,5 +185,7 @@ def _new_image(rows: Sequence[Correction], labels: int) -> Sample:
 
 def _summary(changes: Counter[str], new: int, unjudged: int) -> Finding:
     counts = ", ".join(f"{split} {changes[split]}" for split in SOURCE_SPLITS)
-    numbers = f"images of {counts}, {changes['added']} tags added, {changes['removed']} removed; {new} new images; "
+    numbers = (
+        f"images of {counts}, {changes['added']} tags added, {changes['removed']} removed; up to {new} new images; "
+    )
     return Finding("Labels were corrected:", f"{numbers}{unjudged} rows without a verdict were not read.", note=True)

@@ -132,7 +132,12 @@ def _judged(line: int, record: dict[str, str], file: str) -> Judged | None:
     marked: dict[str, list[str]] = {"": [], "!": [], "?": []}
     for text in _split(record[TAGS]):
         mark = text[0] if text[0] in "!?" else ""
-        marked[mark].append(_without_escape(text[len(mark) :].strip()))
+        label = text[len(mark) :].strip()
+        if not label:
+            raise ValueError(
+                f"expected a label after {mark}, got none; write {mark}cat, or '{mark} for the label {mark}"
+            )
+        marked[mark].append(_without_escape(label))
     marked["?"] += map(_without_escape, _split(record.get(UNKNOWN, "")))
     present, absent, unknown = (tuple(dict.fromkeys(filter(None, names))) for names in marked.values())
     both = sorted(set(present) & set(absent) | set(present) & set(unknown) | set(absent) & set(unknown))

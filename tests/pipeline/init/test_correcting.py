@@ -75,11 +75,14 @@ def test_kept_corrections_replace_only_those_of_their_recipe(finished: Path, ini
     assert kept.read_text().splitlines()[1:] == [f"{finished}/photos/images/0.png,cat,ok"]
 
 
-def test_corrections_without_a_judged_row_are_refused(finished: Path, init: Any) -> None:
+def test_tables_that_correct_nothing_or_cannot_be_read_are_refused(finished: Path, init: Any) -> None:
     for rows in ([], ["photos/images/0.png,cat,,,,"]):
         table = write_tags(finished / "tags.csv", *rows)
         refused = init.refuse(Path("second.yaml"), *FROM, "--corrections", str(table))
         assert f"tags.csv: expected rows with a verdict, got none in {len(rows)}; write ok" in refused
+    (finished / "tags.csv").write_bytes(b"image,tags,verdict\n\xe4.png,cat,ok\n")
+    refused = init.refuse(Path("second.yaml"), *FROM, "--corrections", "tags.csv")
+    assert "line 2: expected text in UTF-8, got byte 0xe4; save a copy as UTF-8 and pass --corrections COPY" in refused
     assert "corrections: expected a table with verdicts, got none; pass" in init.refuse(Path("second.yaml"), *FROM)
     assert "got none; pass --corrections FILE" in init.refuse(Path("second.yaml"), *FROM, "--look")
 

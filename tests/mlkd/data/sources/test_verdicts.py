@@ -79,6 +79,8 @@ def test_tables_that_spreadsheets_save(tmp_path: Path, encoding: str, delimiter:
         ("a.jpg,cat,yes", "expected the verdict ok, partial or nothing, got 'yes'; write ok for"),
         ("a.jpg,,partial", "expected tags that are known with partial, got none; write !cat"),
         ("a.jpg,cat;!cat,ok", "expected each label once as a tag, absent or unknown, got several for cat"),
+        ("a.jpg,cat;!,ok", "expected a label after !, got none; write !cat, or '! for the label !"),
+        ("a.jpg,? ;cat,ok", "expected a label after ?, got none; write ?cat"),
         (",cat,ok", "expected a file name, got an empty one"),
         ("a.jpg,cat,ok,more", "expected 3 values as in the header, got 4"),
     ],
