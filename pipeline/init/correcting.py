@@ -14,6 +14,7 @@ from mlkd.data.base import Listing
 from mlkd.data.sources.corrected import Corrected
 from mlkd.models.checkpoint import BEST, read_facts
 from mlkd.training.config import Training
+from pipeline.declarations import distill
 from pipeline.init.draft import MARK, check_out
 from pipeline.init.kept_tables import kept_tables
 from pipeline.init.options import as_options
@@ -22,6 +23,7 @@ from pipeline.recipe.find import find_recipe
 from pipeline.recipe.keys import keys
 from pipeline.recipe.schema import Recipe, Trained, check, load_recipe, read_recipe
 from pipeline.runner import result
+from pipeline.runner.identity import changes, plain
 
 RUNS = Path("runs")
 EPOCHS, RATE = 0.25, 0.3  # shares of the finished recipe's
@@ -64,6 +66,8 @@ def correct(request: Request, out: Path, *, force: bool = False, look: bool = Fa
         message = str(cause).replace("set table: ", "pass --corrections ")
         raise ValueError(as_options(message)) from cause
     _print_changes(request, listing)
+    for text in _changed_since(recipe, folder):
+        print(f"warning: {request.recipe} has changed since distill: {text}; run distill with it, or undo the change")
     if look:
         print("nothing was written; run without --look to write the recipe")
         return
@@ -98,6 +102,19 @@ def _finished(name: str) -> tuple[Recipe, Path]:
                 f"from: expected a finished recipe, got no stage {stage} in {folder}; run distill with {name} first"
             )
     return recipe, folder
+
+
+def _changed_since(recipe: Recipe, folder: Path) -> list[str]:
+    """What the recipe says of data and models that its results do not have; a search has chosen another student."""
+    stages = [distill.data(recipe, folder)]
+    stages += [distill.teacher(recipe, recipe.teacher)] if recipe.teacher else []
+    stages += [] if recipe.search else [distill.student(recipe)]
+    texts = []
+    for stage in stages:
+        found = result.read(folder / stage.name)
+        old, new = found.identity["config"] if found else None, plain(stage.config)
+        texts += [f"{stage.name}: {changes({'config': old}, {'config': new})}"] if old != new else []
+    return texts
 
 
 def recipe_text(recipe: Recipe, request: Request, source: Corrected, folder: Path) -> str:

@@ -13,8 +13,10 @@ from mlkd.data import Corrected, Folder
 from mlkd.data.preparation import prepare
 from mlkd.models import checkpoint
 from mlkd.models.weights import TrainedWeights
+from pipeline.declarations import distill
 from pipeline.init.correcting import Request, recipe_text
 from pipeline.recipe.schema import load_recipe, read_recipe
+from pipeline.runner.identity import plain
 from pipeline.runner.result import FINISHED
 from tests.helpers import drawings, layouts
 
@@ -32,9 +34,9 @@ def finished(tmp_path: Path, init: Any) -> Path:
         (tmp_path / f"runs/tiny/{name}").mkdir()
         tensors = model.build(len(labels), pretrained=False).state_dict()
         checkpoint.save_model(tmp_path / f"runs/tiny/{name}" / checkpoint.BEST, tensors, model, labels, {})
-    for name in ("data", "teacher", "student"):
-        facts = {"identity": {}, "content": "", "seconds": 0, "files": {}}
-        (tmp_path / f"runs/tiny/{name}" / FINISHED).write_text(json.dumps(facts))
+    for stage in (distill.data(recipe, tmp_path), distill.teacher(recipe, recipe.teacher), distill.student(recipe)):
+        facts = {"identity": {"config": plain(stage.config)}, "content": "", "seconds": 0, "files": {}}
+        (tmp_path / f"runs/tiny/{stage.name}" / FINISHED).write_text(json.dumps(facts))
     return tmp_path
 
 
@@ -61,6 +63,15 @@ def test_corrections_outlive_their_table(finished: Path, init: Any) -> None:
     again = source.read(finished, silent)
     assert again.splits == listing.splits
     assert source.fingerprint() == fingerprint
+
+
+def test_a_recipe_that_changed_since_its_results_is_a_warning(finished: Path, init: Any) -> None:
+    words = (*FROM, "--look", "--corrections", str(write_tags(finished / "tags.csv", "photos/images/0.png,cat,,,,ok")))
+    assert "warning" not in init.accept(Path("second.yaml"), *words)
+    file = finished / "tiny.yaml"
+    file.write_text(file.read_text().replace("epochs: 2", "epochs: 7"))
+    said = init.accept(Path("second.yaml"), *words)
+    assert "warning: tiny.yaml has changed since distill: student: training.epochs: 2 → 7; run distill with it" in said
 
 
 def test_kept_corrections_replace_only_those_of_their_recipe(finished: Path, init: Any) -> None:
