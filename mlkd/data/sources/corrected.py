@@ -142,15 +142,23 @@ class Corrected(ImageSource):
         return {**found, "train": [*found["train"], *(image for image in images if not image.labelled)]}
 
     def _one_sided(self, splits: Splits, labels: Labels) -> list[Finding]:
-        """Report new labels that no training image is known to lack."""
-        lacking = [
-            name
-            for name in self.new_labels
-            if all(labels.index(name) in image.positives + image.unknown for image in splits["train"])
+        """Report new labels that no training image has, and those that none is known to lack."""
+        columns = {name: labels.index(name) for name in self.new_labels}
+        train = splits["train"]
+        never = [name for name, at in columns.items() if not any(at in image.positives for image in train)]
+        always = [name for name, at in columns.items() if all(at in image.positives + image.unknown for image in train)]
+        findings = {
+            "Some new labels are on no training image, so no model learns them.": (never, "with the label"),
+            "Some new labels are absent from no training image, so a model learns to give them always.": (
+                [name for name in always if name not in never],
+                "with the verdict ok and without the label, or with !label",
+            ),
+        }
+        return [
+            Finding(claim, f"{', '.join(names)}. Add rows {advice}; corrected test images are not for training.")
+            for claim, (names, advice) in findings.items()
+            if names
         ]
-        claim = "Some new labels are absent from no training image, so a model learns to give them always."
-        numbers = f"{', '.join(lacking)}. Add rows with the verdict ok and without the label, or with !label."
-        return [Finding(claim, numbers)] if lacking else []
 
 
 def _prepared_image(part: Split, row: int, labels: int) -> Sample:

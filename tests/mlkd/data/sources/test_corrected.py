@@ -161,6 +161,12 @@ def test_a_new_label_without_negatives_is_reported(base: Path, tmp_path: Path) -
     assert claim.startswith("Some new labels are absent from no training image")
 
 
+def test_a_new_label_on_test_images_only_is_reported(base: Path, tmp_path: Path) -> None:
+    table = write(tmp_path, (names_in(base, "test")[0], "bee", "ok"))
+    (claim,) = (item.claim for item in read(base, table, new=("bee",)).findings if not item.note)
+    assert claim == "Some new labels are on no training image, so no model learns them."
+
+
 def test_an_unknown_label_names_the_nearest(base: Path, tmp_path: Path) -> None:
     table = write(tmp_path, (names_in(base, "train")[0], "rad dog", "ok"), (names_in(base, "train")[1], "cat", "ok"))
     with pytest.raises(
