@@ -90,7 +90,7 @@ def test_a_correction_wins_and_the_image_keeps_its_split(base: Path, tmp_path: P
     assert list(found(listing, files["train"][2])[1].values()) == untouched
     (note,) = listing.findings
     assert note.note
-    assert re.search(r"images of train 2, val 1, test 1, .* 0 new images; 1 rows without a verdict", note.numbers)
+    assert re.search(r"images of train 2, val 1, test 1, .* up to 0 new images; 1 rows without a verdict", note.numbers)
 
 
 def test_partial_decides_on_what_it_lists_only(base: Path, tmp_path: Path) -> None:
