@@ -12,16 +12,25 @@ CHANCE = 0.05  # of a label without a change to be outside its 95 % interval
 
 @dataclass(frozen=True)
 class Changes:
-    """The labels whose paired interval is above or below 0, the largest change first, and all others by name."""
+    """The labels whose paired interval is above or below 0, the largest change first, and all others by name.
+
+    A label is compared if both models have an AP of it: not if it is new, or has no positive on test.
+    """
 
     helped: tuple[LabelChange, ...]
     hurt: tuple[LabelChange, ...]
     others: tuple[LabelChange, ...]
+    uncompared: tuple[LabelChange, ...] = ()
 
     @property
     def groups(self) -> tuple[tuple[str, tuple[LabelChange, ...]], ...]:
         """The groups with their titles."""
-        return ("Helped", self.helped), ("Hurt", self.hurt), ("No significant difference", self.others)
+        return (
+            ("Helped", self.helped),
+            ("Hurt", self.hurt),
+            ("No significant difference", self.others),
+            ("Not compared", self.uncompared),
+        )
 
     @property
     def by_chance(self) -> str:
@@ -37,8 +46,9 @@ def read_changes(continued: Continued | None) -> Changes | None:
     labels = continued.labels
     helped = sorted((one for one in labels if (one.low or 0.0) > 0), key=lambda one: -(one.difference or 0.0))
     hurt = sorted((one for one in labels if (one.high or 0.0) < 0), key=lambda one: one.difference or 0.0)
-    others = sorted((one for one in labels if one not in helped and one not in hurt), key=lambda one: one.label)
-    return Changes(tuple(helped), tuple(hurt), tuple(others))
+    rest = sorted((one for one in labels if one not in helped and one not in hurt), key=lambda one: one.label)
+    others, uncompared = ([one for one in rest if (one.difference is None) == absent] for absent in (False, True))
+    return Changes(tuple(helped), tuple(hurt), tuple(others), tuple(uncompared))
 
 
 def worse_than_before(continued: Continued | None) -> Finding | None:

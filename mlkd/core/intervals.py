@@ -39,7 +39,7 @@ def map_interval(
     The other arguments are those of `metrics.average_precision`.
     """
     value = mean_average_precision(scores, targets, label_mask)
-    return _interval(value, influence(scores, targets, groups, label_mask=label_mask), groups)
+    return _interval(value, influence(scores, targets, groups, label_mask=label_mask), groups, lowest=0.0)
 
 
 def difference_interval(
@@ -49,7 +49,7 @@ def difference_interval(
     both = (scores_a, scores_b)
     values = [mean_average_precision(scores, targets, label_mask) for scores in both]
     parts = [influence(scores, targets, groups, label_mask=label_mask) for scores in both]
-    return _interval(values[0] - values[1], parts[0] - parts[1], groups)
+    return _interval(values[0] - values[1], parts[0] - parts[1], groups, lowest=-1.0)
 
 
 def influence(scores: ArrayLike, targets: ArrayLike, groups: Groups, *, label_mask: ArrayLike | None = None) -> Floats:
@@ -142,9 +142,11 @@ def t_quantile(freedom: float, confidence: float = 0.95) -> float:
     return float(np.sqrt(freedom) * np.tan(np.interp(confidence * share[-1], share, angle)))
 
 
-def _interval(value: float, influences: Floats, groups: Groups) -> Interval:
+def _interval(value: float, influences: Floats, groups: Groups, *, lowest: float) -> Interval:
+    """The interval around the value, within the values that are possible: `lowest` to 1."""
     half = float("nan") if np.isnan(value) else half_width(variance(influences, groups))
-    return Interval(value, value - half, value + half)
+    low, high = np.clip([value - half, value + half], lowest, 1.0).tolist()
+    return Interval(value, low, high)
 
 
 def _label_influence(score: Scores, target: Bools, label_mask: Bools | None) -> tuple[float, Floats]:

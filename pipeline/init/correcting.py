@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mlkd.core.files import write_file
 from mlkd.core.progress import silent
+from mlkd.data.base import Listing
 from mlkd.data.sources.corrected import Corrected
 from mlkd.models.checkpoint import BEST, read_facts
 from mlkd.training.config import Training
+from pipeline.declarations import distill
 from pipeline.init.draft import MARK, check_out
+from pipeline.init.kept_tables import kept_tables
 from pipeline.init.options import as_options
 from pipeline.recipe.extends import read_tree
 from pipeline.recipe.find import find_recipe
 from pipeline.recipe.keys import keys
 from pipeline.recipe.schema import Recipe, Trained, check, load_recipe, read_recipe
 from pipeline.runner import result
+from pipeline.runner.identity import changes, plain
 
 RUNS = Path("runs")
 EPOCHS, RATE = 0.25, 0.3  # shares of the finished recipe's
@@ -42,6 +46,8 @@ def correct(request: Request, out: Path, *, force: bool = False, look: bool = Fa
     if not look:
         check_out(out, force=force)
     recipe, folder = _finished(request.recipe)
+    if not request.tables:
+        raise ValueError("corrections: expected a table with verdicts, got none; pass --corrections FILE")
     if request.new_labels and recipe.ready_teachers:
         raise ValueError(
             f"new_labels: expected none, as the pretrained teachers of {request.recipe} lack them, got "
@@ -57,22 +63,33 @@ def correct(request: Request, out: Path, *, force: bool = False, look: bool = Fa
     try:
         listing = source.read(Path(), silent)
     except ValueError as cause:
-        raise ValueError(as_options(str(cause))) from cause
+        message = str(cause).replace("set table: ", "pass --corrections ")
+        raise ValueError(as_options(message)) from cause
+    _print_changes(request, listing)
+    for text in _changed_since(recipe, folder):
+        print(f"warning: {request.recipe} has changed since distill: {text}; run distill with it, or undo the change")
+    if look:
+        print("nothing was written; run without --look to write the recipe")
+        return
+    copies = kept_tables(request.tables, request.root, out)
+    text = recipe_text(recipe, request, replace(source, tables=tuple(copies), root=None), folder)
+    check(read_recipe(text, out))
+    for file, rows in copies.items():
+        write_file(file, rows)
+    write_file(out, text)
+    print(
+        f"wrote {out} and the judged rows in {', '.join(file.name for file in copies)}; next: python -m pipeline plan "
+        f"--recipe {out}; then distill, export and bench with --recipe {out}"
+    )
+
+
+def _print_changes(request: Request, listing: Listing) -> None:
     counts = ", ".join(f"{split} {len(images)}" for split, images in listing.splits.items())
     print(
         f"{request.recipe}: {len(listing.labels)} labels in its order, {len(request.new_labels)} of them new; {counts}"
     )
     for finding in listing.findings:
         print(f"{'' if finding.note else 'warning: '}{finding.claim} {finding.numbers}")
-    if look:
-        print("nothing was written; run without --look to write the recipe")
-        return
-    text = recipe_text(recipe, request, source, folder)
-    check(read_recipe(text, out))
-    write_file(out, text)
-    print(
-        f"wrote {out}; next: python -m pipeline plan --recipe {out}; then distill, export and bench with --recipe {out}"
-    )
 
 
 def _finished(name: str) -> tuple[Recipe, Path]:
@@ -85,6 +102,19 @@ def _finished(name: str) -> tuple[Recipe, Path]:
                 f"from: expected a finished recipe, got no stage {stage} in {folder}; run distill with {name} first"
             )
     return recipe, folder
+
+
+def _changed_since(recipe: Recipe, folder: Path) -> list[str]:
+    """What the recipe says of data and models that its results do not have; a search has chosen another student."""
+    stages = [distill.data(recipe, folder)]
+    stages += [distill.teacher(recipe, recipe.teacher)] if recipe.teacher else []
+    stages += [] if recipe.search else [distill.student(recipe)]
+    texts = []
+    for stage in stages:
+        found = result.read(folder / stage.name)
+        old, new = found.identity["config"] if found else None, plain(stage.config)
+        texts += [f"{stage.name}: {changes({'config': old}, {'config': new})}"] if old != new else []
+    return texts
 
 
 def recipe_text(recipe: Recipe, request: Request, source: Corrected, folder: Path) -> str:

@@ -91,7 +91,7 @@ def test_init_says_what_the_corrections_change(again: Path) -> None:
     said = (again / "said.txt").read_text()
     assert "tiny.yaml: 4 labels in its order, 1 of them new; train 78, val 11, test 21" in said
     assert "30 new images; 26 rows without a verdict were not read." in said
-    assert "wrote second.yaml; next: python -m pipeline plan --recipe second.yaml" in said
+    assert "wrote second.yaml and the judged rows in second.corrections1.csv; next: python -m pipeline plan" in said
 
 
 def test_labels_keep_their_order_and_test_its_images(again: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_second_round_continues_the_first(again: Path, tmp_path: Path) -> None
     second, third = load_recipe(str(again / "second.yaml")), load_recipe(str(recipe))
     assert isinstance(third.data, Corrected)
     assert (third.data.base, third.data.new_labels) == (again / "runs/second/data", ())
-    assert third.data.tables == (table,)
+    assert third.data.tables == (tmp_path / "third.corrections1.csv",)
     assert third.student.training == second.student.training
     listing = third.data.read(tmp_path, silent)
     assert listing.labels.names == (*layouts.TAGS, "bee")

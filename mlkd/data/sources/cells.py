@@ -14,6 +14,8 @@ from mlkd.data.paths import read_text
 from mlkd.data.sources.rows import BadRow
 
 DELIMITERS = ",\t;"  # between cells
+SEPARATOR_LINE = re.compile(r'\s*"?sep=([,;\t])"?[,;\t\s]*')  # of Excel, above the header
+NAMES = {",": "a comma", "\t": "a tab", ";": "a semicolon"}
 MOST_LINES = 100  # of one quoted value; a quote that is closed later was opened by mistake
 
 
@@ -48,12 +50,15 @@ def read_cells(path: Path) -> Cells:
     lines = read_lines(path)
     cells = Cells()
     start = next((index for index, line in enumerate(lines) if line.strip()), len(lines))
-    delimiter = _delimiter(lines[start : start + MOST_LINES])
+    if start < len(lines) and (said := SEPARATOR_LINE.fullmatch(lines[start])):
+        delimiter, start = said[1], start + 1
+    else:
+        delimiter = _delimiter(lines[start : start + MOST_LINES])
     while start < len(lines):
         used = 1
         if lines[start].strip():
             values, used = _record(lines, start, delimiter, len(cells.header), cells.repaired)
-            _add(cells, start + 1, values)
+            _add(cells, start + 1, values, delimiter)
         start += used
     for image in filter(_is_image, cells.header):
         raise ValueError(
@@ -73,7 +78,7 @@ def _delimiter(lines: Sequence[str]) -> str:
     return max(DELIMITERS, key=header.count)
 
 
-def _add(cells: Cells, line: int, values: list[str]) -> None:
+def _add(cells: Cells, line: int, values: list[str], delimiter: str) -> None:
     values = [value.strip() for value in values]
     if not cells.header:
         cells.header = tuple(re.sub(r"\s*\n\s*", " ", value) for value in values)
@@ -84,7 +89,7 @@ def _add(cells: Cells, line: int, values: list[str]) -> None:
     if len(values) == width:
         cells.records.append((line, values))
     else:
-        advice = '; quote a value that contains a comma, "a,b"' if len(values) > width else ""
+        advice = f'; quote a value that contains {NAMES[delimiter]}, "a{delimiter}b"' if len(values) > width else ""
         cells.bad.append(BadRow(line, f"expected {width} values as in the header, got {len(values)}{advice}"))
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from mlkd.core.files import sha256_of
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
-from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, Listing, Sample
+from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, Listing, Sample, normal_spelling
 from mlkd.data.paths import fingerprint_files
 from mlkd.data.sources.corrections import Correction, Corrections, read_corrections
 from mlkd.data.sources.folder import VAL_SHARE
@@ -31,8 +31,8 @@ class Corrected(ImageSource):
     """The prepared images of a finished recipe, corrected by tables of `tagger.pyz tag --csv` with verdicts.
 
     Labels keep their columns; new ones follow and are unknown in all images whose row does not decide on them.  An
-    image is recognized by its content and keeps its split; of several rows the last one wins.  New images become train,
-    a share of them val by the hash of their content, never test.
+    image is recognized by its content and keeps its split; of several rows that decide on a label the last one wins.
+    New images become train, a share of them val by the hash of their content, never test.
     """
 
     kind: Literal["corrected"] = "corrected"
@@ -78,10 +78,17 @@ class Corrected(ImageSource):
         )
 
     def read_tables(self) -> Corrections:
-        """Read the rows of all tables.  Raises ValueError."""
-        return read_corrections(
-            self._tables(), self.root, self.all_labels(), self.new_labels, skip_bad_rows=self.skip_bad_rows
-        )
+        """Read the rows of all tables.  Raises ValueError, also for a new label that no row gives to its image."""
+        labels = self.all_labels()
+        read = read_corrections(self._tables(), self.root, labels, self.new_labels, skip_bad_rows=self.skip_bad_rows)
+        given = {column for row in read.rows for column in row.present}
+        lacking = [name for name in self.new_labels if labels.index(name) not in given]
+        if lacking:
+            raise ValueError(
+                f"new_labels: expected labels that a row with a verdict has among its tags, got {', '.join(lacking)}; "
+                "add rows with them, or remove them"
+            )
+        return read
 
     def _tables(self) -> list[Path]:
         return [table.expanduser().absolute() for table in self.tables]
@@ -92,8 +99,15 @@ class Corrected(ImageSource):
         if not file.is_file():
             raise ValueError(f"base: expected the result of a stage data, got no {file}; run distill with its recipe")
         names = Labels.read(file).names
-        if known := sorted(set(self.new_labels) & set(names)):
-            raise ValueError(f"new_labels: expected labels that {self.base} lacks, got {', '.join(known)}; remove them")
+        known = {normal_spelling(name): name for name in names}
+        for name in self.new_labels:
+            spelling = normal_spelling(name)
+            if spelling in known:
+                raise ValueError(
+                    f"new_labels: expected labels that {self.base} lacks, got {name}, which is {known[spelling]}; "
+                    "remove it"
+                )
+            known[spelling] = name
         return Labels((*names, *self.new_labels))
 
     def _corrected(self, labels: Labels, by_content: dict[str, list[Correction]]) -> tuple[Splits, Counter[str]]:
@@ -128,15 +142,23 @@ class Corrected(ImageSource):
         return {**found, "train": [*found["train"], *(image for image in images if not image.labelled)]}
 
     def _one_sided(self, splits: Splits, labels: Labels) -> list[Finding]:
-        """Report new labels that no training image is known to lack."""
-        lacking = [
-            name
-            for name in self.new_labels
-            if all(labels.index(name) in image.positives + image.unknown for image in splits["train"])
+        """Report new labels that no training image has, and those that none is known to lack."""
+        columns = {name: labels.index(name) for name in self.new_labels}
+        train = splits["train"]
+        never = [name for name, at in columns.items() if not any(at in image.positives for image in train)]
+        always = [name for name, at in columns.items() if all(at in image.positives + image.unknown for image in train)]
+        findings = {
+            "Some new labels are on no training image, so no model learns them.": (never, "with the label"),
+            "Some new labels are absent from no training image, so a model learns to give them always.": (
+                [name for name in always if name not in never],
+                "with the verdict ok and without the label, or with !label",
+            ),
+        }
+        return [
+            Finding(claim, f"{', '.join(names)}. Add rows {advice}; corrected test images are not for training.")
+            for claim, (names, advice) in findings.items()
+            if names
         ]
-        claim = "Some new labels are absent from no training image, so a model learns to give them always."
-        numbers = f"{', '.join(lacking)}. Add rows with the verdict ok and without the label, or with !label."
-        return [Finding(claim, numbers)] if lacking else []
 
 
 def _prepared_image(part: Split, row: int, labels: int) -> Sample:
@@ -171,5 +193,7 @@ def _new_image(rows: Sequence[Correction], labels: int) -> Sample:
 
 def _summary(changes: Counter[str], new: int, unjudged: int) -> Finding:
     counts = ", ".join(f"{split} {changes[split]}" for split in SOURCE_SPLITS)
-    numbers = f"images of {counts}, {changes['added']} tags added, {changes['removed']} removed; {new} new images; "
+    numbers = (
+        f"images of {counts}, {changes['added']} tags added, {changes['removed']} removed; up to {new} new images; "
+    )
     return Finding("Labels were corrected:", f"{numbers}{unjudged} rows without a verdict were not read.", note=True)

@@ -36,13 +36,13 @@ def read_table(path: Path, options: TableOptions | None = None, root: Path | Non
     CSV has three forms: *tags* has a column with `separator` between the tags; *columns* has one tag or nothing in
     each column (tag1, tag2, ...); *one_hot* has a column for each label with 1, 0, or nothing, ? or -1 for unknown.
     All may have a split column, and a column `unknown` with the labels whose value is not known.  JSON lines have the
-    keys of *tags*, with lists.  Of a table with verdicts only the rows that have one are read, see `verdicts`.  Raises
-    ValueError that names file and line, for all bad rows at once.
+    keys of *tags*, with lists.  Of a table with verdicts only the rows that have one are read, whose names may be
+    relative to its folder, see `verdicts`.  Raises ValueError that names file and line, for all bad rows at once.
     """
     options = options or TableOptions()
     if path.suffix.lower() == ".jsonl" and options.form not in ("auto", "tags"):
         raise ValueError(f"form: expected tags for the JSON lines of {path}, got {options.form}; set form: tags")
-    table = json_table(path, options) if path.suffix.lower() == ".jsonl" else _csv_table(path, options)
+    table = json_table(path, options) if path.suffix.lower() == ".jsonl" else _csv_table(path, options, root)
     rows, bad = [], list(table.bad)
     for row in table.rows:
         try:
@@ -117,10 +117,10 @@ def _read_columns(path: Path, cells: Cells, options: TableOptions) -> tuple[dict
     return values, form, used
 
 
-def _csv_table(path: Path, options: TableOptions) -> Table:
+def _csv_table(path: Path, options: TableOptions, root: Path | None) -> Table:
     cells = read_cells(path)
     if has_verdicts(path, cells, options.ignore_columns):
-        return verdict_table(path, cells, options.file_column)
+        return verdict_table(path, cells, options.file_column, root)
     values, form, used = _read_columns(path, cells, options)
     label_cells = LabelCells(options.negative_values)
     if form == "one_hot":
@@ -211,7 +211,9 @@ def _check_row(row: Row, root: Path | None) -> Row:
     if len(row.file.encode()) > PATH_BYTES or max(len(part.encode()) for part in parts) > NAME_BYTES:
         raise ValueError(f"expected a file name of at most {NAME_BYTES} bytes, got {row.file[:60]!r}…")
     if row.file.startswith("/") or ".." in parts:
-        raise ValueError(f"expected a file below the root, got {row.file!r}; set root: FOLDER for another root")
+        raise ValueError(
+            f"expected a file below the root, got {row.file!r}; set root: FOLDER, an absolute path, for another"
+        )
     both = sorted(set(row.tags) & set(row.unknown))
     if both:
         raise ValueError(f"expected a label to be a tag or unknown, got both for {', '.join(both)}")

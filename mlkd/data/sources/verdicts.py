@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mlkd.data.paths import is_file
 from mlkd.data.sources.cells import Cells
 from mlkd.data.sources.rows import BadRow, Row, Table
 
@@ -59,7 +61,8 @@ def read_verdicts(path: Path, cells: Cells, file_column: str = IMAGE) -> Verdict
     """Read the rows of a table with the columns image, tags and verdict, in any order, beside any others.
 
     In the column tags `cat` means that the image has the label, `!cat` that it has not, and `?cat` that this is not
-    known; a column `unknown` lists more labels that are not known.  Raises ValueError for a missing column.
+    known; a column `unknown` lists more labels that are not known.  Raises ValueError for a missing column, and if no
+    row has a verdict.
     """
     header = [name.lower() for name in cells.header]
     for name in (file_column.lower(), TAGS, VERDICT):
@@ -77,19 +80,38 @@ def read_verdicts(path: Path, cells: Cells, file_column: str = IMAGE) -> Verdict
             result.unjudged += 1
         else:
             result.rows.append(judged)
+    if not result.rows and not result.bad:
+        raise ValueError(f"{path}: expected rows with a verdict, got none in {result.unjudged}; {ADVICE}")
     return result
 
 
-def verdict_table(path: Path, cells: Cells, file_column: str) -> Table:
+def verdict_table(path: Path, cells: Cells, file_column: str, root: Path | None = None) -> Table:
     """The rows with a verdict as a table of tags; Row.unknown has all labels that a partial row does not name."""
     names = {name.lower() for name in cells.header}
     verdicts = read_verdicts(path, cells, file_column if file_column.lower() in names else IMAGE)
-    if not verdicts.rows and not verdicts.bad:
-        raise ValueError(f"{path}: expected rows with a verdict, got none in {verdicts.unjudged}; {ADVICE}")
+    verdicts = _below_root(path, verdicts, root) if root else verdicts
     labels = {name for row in verdicts.rows for name in row.named}
     rows = tuple(Row(row.line, row.file, row.present, unknown_labels(row, labels)) for row in verdicts.rows)
     warnings = (f"{path}: {verdicts.unjudged} rows without a verdict are not read",) if verdicts.unjudged else ()
     return Table(rows, warnings=warnings, bad=tuple(verdicts.bad))
+
+
+def _below_root(path: Path, verdicts: Verdicts, root: Path) -> Verdicts:
+    """Make names relative to `root` that are relative to the folder of the table, as the tagger writes them.
+
+    If one of them is, all are, and a row without its file is a bad row: the same name below `root` is another image.
+    """
+    files = [os.path.abspath(path.parent / row.file) for row in verdicts.rows]  # noqa: PTH100
+    if not any(is_file(Path(file)) for file in files):
+        return verdicts
+    beginning = os.path.join(os.path.abspath(root), "")  # noqa: PTH100, PTH118  (Path has no trailing slash)
+    rows, bad = [], list(verdicts.bad)
+    for row, file in zip(verdicts.rows, files, strict=True):
+        if is_file(Path(file)):
+            rows.append(replace(row, file=file.removeprefix(beginning).replace(os.sep, "/")))
+        else:
+            bad.append(BadRow(row.line, f"expected an image at {file}, got none, as others are relative to the table"))
+    return Verdicts(rows, bad, verdicts.unjudged)
 
 
 def unknown_labels(row: Judged, labels: Collection[str]) -> tuple[str, ...]:
@@ -110,7 +132,12 @@ def _judged(line: int, record: dict[str, str], file: str) -> Judged | None:
     marked: dict[str, list[str]] = {"": [], "!": [], "?": []}
     for text in _split(record[TAGS]):
         mark = text[0] if text[0] in "!?" else ""
-        marked[mark].append(_without_escape(text[len(mark) :].strip()))
+        label = text[len(mark) :].strip()
+        if not label:
+            raise ValueError(
+                f"expected a label after {mark}, got none; write {mark}cat, or '{mark} for the label {mark}"
+            )
+        marked[mark].append(_without_escape(label))
     marked["?"] += map(_without_escape, _split(record.get(UNKNOWN, "")))
     present, absent, unknown = (tuple(dict.fromkeys(filter(None, names))) for names in marked.values())
     both = sorted(set(present) & set(absent) | set(present) & set(unknown) | set(absent) & set(unknown))

@@ -26,7 +26,7 @@ def test_labels_are_helped_or_hurt_beyond_their_intervals() -> None:
     changes = read_changes(Continued(labels=[LabelChange(**label) for label in LABELS]))
     assert changes is not None
     names = [[one.label for one in labels] for _, labels in changes.groups]
-    assert names == [["ant", "cat"], ["<owl>"], ["bee", "dog"]]
+    assert names == [["ant", "cat"], ["<owl>"], ["dog"], ["bee"]]
     assert changes.by_chance == "0 of 4"
     assert read_changes(None) is None
 
@@ -35,15 +35,20 @@ def test_the_page_lists_labels_with_ap_before_and_after(bench: dict[str, Any], t
     page, text, facts = reports.write({**bench, "continued": SINCE}, tmp_path)
     section = page[page.index('<section id="corrections">') :].partition("</section>")[0]
     assert (
-        "40.0 before, 45.0 after; difference +5.0, paired 95 % interval +1.00 to +9.00. 2 labels better, 1 worse"
+        "40.0 before, 45.0 after; difference +5.00, paired 95 % interval +1.00 to +9.00. 2 labels better, 1 worse"
         in (section)
     )
     found = re.findall(r'<th scope="row">([^<]*)</th>', section)
-    assert found == ["ant", "cat", "&lt;owl&gt;", "bee", "dog"]
-    assert section.count("<table") == 3
-    assert re.search(r"No significant difference: 2 labels</summary>.*bee", section, re.S)
-    assert "| cat | Helped | 30 | 40.0 | 50.0 | +10.0 | +5.00 to +15.00 |" in text
-    assert "| bee | No significant difference | 3 | – | 50.0 | – | – |" in text
+    assert found == ["ant", "cat", "&lt;owl&gt;", "dog", "bee"]
+    assert section.count("<table") == 4
+    assert section.count(">Positives<") == 4
+    assert re.search(
+        r"No significant difference: 1 label</summary>.*dog.*Not compared: 1 label</summary>.*bee", section, re.S
+    )
+    assert section.count("<details") == section.count("</details>") == 2
+    assert "one without any AP has no positive on test. Differences are those of unrounded values." in section
+    assert "| cat | Helped | 30 | 40.0 | 50.0 | +10.00 | +5.00 to +15.00 |" in text
+    assert "| bee | Not compared | 3 | – | 50.0 | – | – |" in text
     assert facts["continued"]["labels"][1]["difference"] == -0.2
 
 

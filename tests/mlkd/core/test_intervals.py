@@ -167,3 +167,16 @@ def test_a_name_that_all_images_have_changes_nothing() -> None:
     without = intervals.map_interval(scores, targets, names)
     assert intervals.map_interval(scores, targets, [(*one, "the only background") for one in names]) == without
     assert without.low < without.value < without.high
+
+
+def test_intervals_hold_only_values_that_are_possible() -> None:
+    """With two positives the t interval alone is wider than all values."""
+    targets = np.array([1, 1, *[0] * 20], np.uint8)[:, np.newaxis]
+    first = np.linspace(1, 0, 22)[:, np.newaxis]
+    second = np.roll(first, 1, 0)
+    groups = [str(number) for number in range(22)]
+    result = intervals.map_interval(second, targets, groups)
+    assert 0 <= result.low <= result.value <= result.high <= 1
+    assert (result.low, result.high) == (0, 1)
+    difference = intervals.difference_interval(first, second, targets, groups)
+    assert -1 <= difference.low <= difference.value <= difference.high == 1

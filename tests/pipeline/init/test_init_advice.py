@@ -13,7 +13,7 @@ from tests.helpers.tagged_folder import draw, write_table
 
 ROOT = Path(__file__).parents[3]
 READERS = ("mlkd/data/sources", "pipeline/init")  # whose errors `init` can show
-OWN = {"out", "force"}  # options of the command that are no keys of a recipe
+OWN = {"out", "force", "corrections"}  # options of the command that are no keys of a recipe
 COUNT = 24
 
 

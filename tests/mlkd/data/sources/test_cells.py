@@ -105,3 +105,17 @@ def test_arbitrary_content_raises_an_error_that_names_the_file(content: bytes, t
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(ValueError, match=r"t\.csv"):
         read_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("mark", [";", ",", "\t"])
+@pytest.mark.parametrize("line", ["sep={}", '"sep={}"', "sep={}{}"])
+def test_the_line_of_excel_above_the_header(mark: str, line: str, tmp_path: Path) -> None:
+    text = "\n".join([line.format(mark, mark), mark.join(("file", "tags")), mark.join(("a.jpg", "cat"))])
+    assert cells(tmp_path, text) == [(3, ["a.jpg", "cat"])]
+
+
+@pytest.mark.parametrize(("mark", "name"), [(";", "a semicolon"), (",", "a comma"), ("\t", "a tab")])
+def test_too_many_values_name_the_character_between_cells(mark: str, name: str, tmp_path: Path) -> None:
+    cells(tmp_path, "\n".join([mark.join(("file", "tags")), mark.join(("a.jpg", "cat", "dog"))]))
+    (bad,) = read_cells(tmp_path / "t.csv").bad
+    assert bad.reason == f'expected 2 values as in the header, got 3; quote a value that contains {name}, "a{mark}b"'

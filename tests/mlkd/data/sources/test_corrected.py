@@ -90,7 +90,7 @@ def test_a_correction_wins_and_the_image_keeps_its_split(base: Path, tmp_path: P
     assert list(found(listing, files["train"][2])[1].values()) == untouched
     (note,) = listing.findings
     assert note.note
-    assert re.search(r"images of train 2, val 1, test 1, .* 0 new images; 1 rows without a verdict", note.numbers)
+    assert re.search(r"images of train 2, val 1, test 1, .* up to 0 new images; 1 rows without a verdict", note.numbers)
 
 
 def test_partial_decides_on_what_it_lists_only(base: Path, tmp_path: Path) -> None:
@@ -161,6 +161,12 @@ def test_a_new_label_without_negatives_is_reported(base: Path, tmp_path: Path) -
     assert claim.startswith("Some new labels are absent from no training image")
 
 
+def test_a_new_label_on_test_images_only_is_reported(base: Path, tmp_path: Path) -> None:
+    table = write(tmp_path, (names_in(base, "test")[0], "bee", "ok"))
+    (claim,) = (item.claim for item in read(base, table, new=("bee",)).findings if not item.note)
+    assert claim == "Some new labels are on no training image, so no model learns them."
+
+
 def test_an_unknown_label_names_the_nearest(base: Path, tmp_path: Path) -> None:
     table = write(tmp_path, (names_in(base, "train")[0], "rad dog", "ok"), (names_in(base, "train")[1], "cat", "ok"))
     with pytest.raises(
@@ -206,6 +212,16 @@ def test_faults_are_named(base: Path, tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(ValueError, match=r"new_labels: expected labels that .* lacks, got owl"):
         read(base, new=("owl",))
+    for new, known in ((("OWL",), "owl"), (("red  Dog",), "red dog"), (("bee", "Bee"), "bee")):
+        with pytest.raises(ValueError, match=rf"new_labels: .* lacks, got {new[-1]}, which is {known}; remove it"):
+            read(base, new=new)
+
+
+@pytest.mark.parametrize("tags", ["cat", "!bee", "?bee"])
+def test_a_new_label_of_no_image_is_refused(base: Path, tmp_path: Path, tags: str) -> None:
+    table = write(tmp_path, (names_in(base, "train")[0], tags, "ok"), (names_in(base, "train")[1], "bee", ""))
+    with pytest.raises(ValueError, match=r"new_labels: expected labels that a row with a verdict has .*, got bee; add"):
+        read(base, table, new=("bee",))
 
 
 def test_a_lost_image_of_the_recipe_is_an_error(finished: Path, tmp_path: Path) -> None:

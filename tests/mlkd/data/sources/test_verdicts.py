@@ -79,6 +79,8 @@ def test_tables_that_spreadsheets_save(tmp_path: Path, encoding: str, delimiter:
         ("a.jpg,cat,yes", "expected the verdict ok, partial or nothing, got 'yes'; write ok for"),
         ("a.jpg,,partial", "expected tags that are known with partial, got none; write !cat"),
         ("a.jpg,cat;!cat,ok", "expected each label once as a tag, absent or unknown, got several for cat"),
+        ("a.jpg,cat;!,ok", "expected a label after !, got none; write !cat, or '! for the label !"),
+        ("a.jpg,? ;cat,ok", "expected a label after ?, got none; write ?cat"),
         (",cat,ok", "expected a file name, got an empty one"),
         ("a.jpg,cat,ok,more", "expected 3 values as in the header, got 4"),
     ],
@@ -121,6 +123,46 @@ def test_a_folder_learns_from_rows_with_a_verdict_only(tmp_path: Path) -> None:
         Row(4, "2.png", (), ("owl",)),
     )
     assert sum(map(len, source.read(tmp_path, silent).splits.values())) == 30
+
+
+@pytest.mark.parametrize("written", ["p/{}.png", "./p/{}.png", "{root}/{}.png", "q/../p/{}.png"])
+def test_names_are_relative_to_the_folder_of_the_table(tmp_path: Path, written: str) -> None:
+    """Also where the root has a folder of its own name with images of the same names."""
+    root, count = tmp_path / "p", 12
+    for number in range(count):
+        layouts.draw(root / f"{number}.png", number)
+        layouts.draw(root / f"p/{number}.png", number)
+    lines = [f"{written.format(number, root=root)},{'cat' * (number % 2)},ok" for number in range(count)]
+    path = table(tmp_path, "image,tags,verdict", *lines)
+    read = Folder(root=root, table=str(path), file_column="image").read_rows()
+    assert [row.file for row in read.rows] == [f"{number}.png" for number in range(count)]
+    assert read.warnings == ()
+    (root / "3.png").unlink()
+    with pytest.raises(ValueError, match=rf"line 5: expected an image at {root}/3.png, got none"):
+        Folder(root=root, table=str(path), file_column="image").read_rows()
+    skipped = Folder(root=root, table=str(path), file_column="image", skip_bad_rows=True).read_rows()
+    assert len(skipped.rows) == count - 1
+
+
+def test_images_outside_the_root_are_refused_and_names_below_it_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(12):
+        layouts.draw(tmp_path / f"photos/{number}.png", number)
+    (tmp_path / "sub").mkdir()
+    rows = [f"{number}.png,{'cat' * (number % 2)},ok" for number in range(12)]
+    path = table(tmp_path / "sub", "image,tags,verdict", *(f"../photos/{row}" for row in rows))
+    for root in (Path("photos"), tmp_path / "photos"):
+        read = Folder(root=root, table=str(path), file_column="image").read_rows()
+        assert [row.file for row in read.rows][:2] == ["0.png", "1.png"]
+    with pytest.raises(
+        ValueError, match=r"expected a file below the root, got '.*/photos/0.png'; set root: FOLDER, an"
+    ):
+        Folder(root=tmp_path / "sub", table=str(path), file_column="image").read_rows()
+    table(tmp_path / "sub", "image,tags,verdict", *rows)
+    read = Folder(root=tmp_path / "photos", table=str(path), file_column="image").read_rows()
+    assert [row.file for row in read.rows][:2] == ["0.png", "1.png"]
 
 
 def test_partial_rows_leave_other_labels_unknown(tmp_path: Path) -> None:
