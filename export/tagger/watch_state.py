@@ -12,10 +12,15 @@ from pathlib import Path
 
 from mlkd.core.cache import OTHER_FOLDER, cache_root, private
 
-Version = tuple[int, int]  # size and modification time in ns
+Version = tuple[int, int]  # size, and modification time in ns modulo 2^64
 
 APPLICATION = 0x45544757  # in the header of the database
 SCHEMA = "CREATE TABLE tagged (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER) WITHOUT ROWID"
+
+
+def version_of(status: os.stat_result) -> Version:
+    """The version of a file; its time is wrapped to 64 bits with a sign, because SQLite has no larger integers."""
+    return status.st_size, (status.st_mtime_ns + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 class WatchState:

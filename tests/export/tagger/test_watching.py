@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,22 @@ def test_a_changed_image_is_found_again_and_others_never(tmp_path: Path) -> None
     with open_state(tmp_path / "state") as state:
         watcher = Watcher([str(folder)], state)
         assert [found(watcher), found(watcher), found(watcher)] == [[], ["a2.jpg"], []]
+
+
+@pytest.mark.parametrize("year", [1600, 1969, 2300, 200_000])
+def test_an_image_of_any_date_is_found_once(tmp_path: Path, year: int) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"x")
+    seconds = (year - 1970) * 31_556_952
+    try:
+        os.utime(folder / "a.jpg", ns=(0, seconds * 10**9))
+    except OverflowError:
+        subprocess.run(["touch", "-d", f"@{seconds}", folder / "a.jpg"], check=True)
+    for expected in (["a.jpg"], []):
+        with open_state(tmp_path / "state") as state:
+            watcher = Watcher([str(folder)], state)
+            assert [found(watcher), found(watcher), found(watcher)] == [[], expected, []]
 
 
 def test_what_is_not_to_be_remembered_is_found_by_the_next_program(tmp_path: Path) -> None:
