@@ -152,9 +152,7 @@ def _extended(document: Document, element: Element, field: Field, new: Sequence[
 def _removed(document: Document, field: Field) -> list[Edit]:
     """Remove a field that is an attribute; its text becomes the first item of the list."""
     owners = [owner for owner in descriptions(document) if field.name in owner.attributes]
-    names = [[prefix + field.local for prefix in owner.prefixes(field.namespace)] for owner in owners]
-    edits = [document.without(owner, known) for owner, known in zip(owners, names, strict=True)]
-    return [edit for edit in edits if edit is not None]
+    return [document.without(owner, field.name) for owner in owners]
 
 
 def _new(document: Document, missing: Lists) -> Edit:

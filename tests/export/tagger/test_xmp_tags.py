@@ -238,6 +238,32 @@ def test_too_large_xmp_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         add_tags(many, [CAT])
 
 
+@pytest.mark.parametrize("attribute", ["xmp:a{}='x'", 'xmp:a{} = "x"', "xmlns:a{}='urn:x'"])
+def test_xmp_with_too_many_attributes_is_refused(monkeypatch: pytest.MonkeyPatch, attribute: str) -> None:
+    monkeypatch.setattr(xmp_document, "MOST_ATTRIBUTES", 100)
+    for count, fits in ((100 - 5 - 1, True), (100 - 5, False)):  # five namespaces and rdf:about
+        many = " ".join(attribute.format(number) for number in range(count))
+        content = xmp.document(f"<xmp:a>{'=' * 200}</xmp:a>").replace(b'rdf:about=""', b'rdf:about="" ' + many.encode())
+        if fits:
+            assert xmp.tags(added(content, CAT)) == ["cat"]
+        else:
+            with pytest.raises(XmpError, match="expected at most 100 attributes, got more"):
+                add_tags(content, [CAT])
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-32-be"])
+def test_many_attributes_become_one_list(encoding: str) -> None:
+    """Each attribute is an edit, and its name may have any of the prefixes in force."""
+    names = " ".join(f'xmlns:n{number}="{xmp.DC}"' for number in range(100))
+    owners = "".join(f"<rdf:Description n{n}:subject='ä{n}' xmp:b='1'/>" for n in range(100))
+    text = f'<rdf:RDF xmlns:rdf="{xmp.RDF}" xmlns:xmp="urn:xmp" {names}>{owners}</rdf:RDF>'
+    after = add_tags(text.encode(encoding), [CAT])
+    assert after is not None
+    utf8 = after.decode(encoding).encode()
+    assert xmp.tags(utf8) == [*(f"ä{number}" for number in range(100)), "cat"]
+    assert utf8.count(b"<rdf:Description xmp:b='1'") == 100
+
+
 def test_xmp_of_many_parts_is_read() -> None:
     """Namespaces, attributes, texts and entities in numbers that a careless reader takes minutes for."""
     names = " ".join(f'xmlns:n{number}="urn:{number}" n{number}:a="x" ' for number in range(2000))
