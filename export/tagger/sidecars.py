@@ -14,6 +14,7 @@ from pathlib import Path
 
 from export.tagger.xmp_document import MOST_BYTES, XmpError
 from export.tagger.xmp_tags import TagPath, add_tags
+from mlkd.core.images import UnreadableImageError, embedded_xmp
 
 SUFFIX = ".xmp"
 LONGEST_WAIT_S = 60.0  # for other processes that write sidecars in the folder
@@ -38,22 +39,25 @@ def sidecar_of(image: Path, *, lightroom: bool = False) -> Path:
 def write_tags(image: Path, paths: Sequence[TagPath], *, lightroom: bool = False) -> bool:
     """Add tags, each with the levels above it, to the sidecar of an image; returns whether the sidecar changed.
 
-    A new or changed sidecar replaces the old one at once when it is on the disk.  It keeps mode and owner of the old
-    one, or has those of the image.  A sidecar that another program changes in the meantime is not replaced; processes
-    and threads that call this function take turns in a folder that can be locked.
+    A new sidecar begins with the tags in the image itself.  A new or changed sidecar replaces the old one at once when
+    it is on the disk.  It keeps mode and owner of the old one, or has those of the image.  A sidecar that another
+    program changes in the meantime is not replaced; processes and threads that call this function take turns in a
+    folder that can be locked.
 
     Raises:
-        SidecarError: The sidecar is a link or no XMP, too large, changing, or this user may not read or write it.
+        SidecarError: The sidecar is a link or no XMP, too large, changing, or this user may not read or write it; or
+            the XMP in the image cannot be read.
     """
     file = sidecar_of(image, lightroom=lightroom)
     try:
         with _turn(image.parent):
             file = sidecar_of(image, lightroom=lightroom)
             content, before = _read(file)
-            new = add_tags(content, paths)
+            embedded = embedded_xmp(image) if content is None and paths else None
+            new = add_tags(content, paths, embedded)
             if new is not None:
                 _replace(file, new, before, before or image.stat())
-    except XmpError as cause:
+    except (XmpError, UnreadableImageError) as cause:
         raise SidecarError(f"{file}: {cause}") from None
     except OSError as cause:
         reason = "a link" if cause.errno == errno.ELOOP else os.strerror(cause.errno) if cause.errno else str(cause)

@@ -173,6 +173,22 @@ def test_new_xmp_holds_the_tags() -> None:
     assert b"TagsList" not in flat
 
 
+@pytest.mark.parametrize("padding", [b"", b"\0\0", b"\n  <?xpacket end='w'?>"])
+def test_new_xmp_begins_with_the_tags_in_the_image(padding: bytes) -> None:
+    attribute = b"<rdf:RDF %s><rdf:Description dc:subject=' own &#13; &lt;b&gt; '/></rdf:RDF>" % xmp.NAMESPACES.encode()
+    for embedded in (attribute, xmp.document("<dc:subject>own &lt;b&gt;</dc:subject><xmp:Rating>4</xmp:Rating>")):
+        new = add_tags(None, [CAT, ("Own <b>",)], embedded + padding)
+        assert new is not None
+        assert xmp.tags(new) == ["own <b>", "cat"]
+        assert b"Rating" not in new
+        assert add_tags(None, [("Own <b>",)], embedded + padding) is None
+    new = add_tags(None, [("animal", "cat")], xmp.document(BAG) + padding)
+    assert new is not None
+    assert xmp.tags(new) == ["own", "animal", "cat"]
+    assert xmp.tags(new, xmp.TAGS_LIST) == ["own", "animal/cat"]
+    assert add_tags(None, [CAT], b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>' + padding) == add_tags(None, [CAT])
+
+
 def test_a_separator_inside_a_level_separates_nothing() -> None:
     new = add_tags(None, [("a|b", "c/d")])
     assert new is not None
@@ -226,6 +242,12 @@ def test_a_list_of_paths_that_applications_read_gets_tags_without_a_hierarchy_to
 def test_what_is_no_xmp_with_a_list_of_tags_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(XmpError, match=message):
         add_tags(content, [CAT])
+
+
+def test_xmp_in_the_image_that_is_refused_is_named() -> None:
+    for embedded in (b"", b"<a>", b"<!DOCTYPE a><a/>", xmp.document("<dc:subject><xmp:a/></dc:subject>")):
+        with pytest.raises(XmpError, match="XMP in the image: "):
+            add_tags(None, [CAT], embedded)
 
 
 def test_too_large_xmp_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
