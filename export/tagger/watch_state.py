@@ -26,8 +26,8 @@ def version_of(status: os.stat_result) -> Version:
 class WatchState:
     """The versions of the images that were tagged, by path."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
+        self._file, self._connection = file, connection
         rows = connection.execute("SELECT path, size, mtime_ns FROM tagged")
         self._tagged = {os.fsdecode(path): (size, mtime_ns) for path, size, mtime_ns in rows}
 
@@ -39,18 +39,28 @@ class WatchState:
         return self._tagged.get(path) == version
 
     def add(self, path: str, version: Version) -> None:
-        """Record a tagged image at once."""
+        """Record a tagged image at once.  Raises ValueError if that fails, as on a full disk."""
+        with self._writing():
+            self._connection.execute("INSERT OR REPLACE INTO tagged VALUES (?, ?, ?)", (os.fsencode(path), *version))
         self._tagged[path] = version
-        self._connection.execute("INSERT OR REPLACE INTO tagged VALUES (?, ?, ?)", (os.fsencode(path), *version))
 
     def keep(self, paths: Collection[str]) -> None:
-        """Forget all other images."""
+        """Forget all other images.  Raises ValueError if that fails."""
         gone = [path for path in self._tagged if path not in paths]
         for path in gone:
             del self._tagged[path]
-        self._connection.execute("BEGIN")
-        self._connection.executemany("DELETE FROM tagged WHERE path = ?", ((os.fsencode(path),) for path in gone))
-        self._connection.execute("COMMIT")
+        with self._writing():
+            self._connection.execute("BEGIN")
+            self._connection.executemany("DELETE FROM tagged WHERE path = ?", ((os.fsencode(path),) for path in gone))
+            self._connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as cause:
+            advice = "free disk space, or use --state"
+            raise ValueError(f"{self._file}: expected to record tagged images, got: {cause}; {advice}") from cause
 
 
 @contextlib.contextmanager
@@ -63,10 +73,10 @@ def open_state(file: Path) -> Iterator[WatchState]:
     with contextlib.closing(connection):
         try:
             _prepare(connection)
-            state = WatchState(connection)
+            state = WatchState(file, connection)
         except sqlite3.Error as cause:
             busy = "locked" in str(cause)
-            advice = "end the other tag --watch, or use --state" if busy else "use --state, or remove the file"
+            advice = "end the other tag --watch, or use --state" if busy else "name another file with --state"
             raise ValueError(f"{file}: expected the state of --watch, got: {cause}; {advice}") from None
         yield state
 

@@ -10,6 +10,7 @@ import pytest
 from export.tagger import watching
 from export.tagger.watch_state import default_file, open_state
 from export.tagger.watching import Watcher
+from tests.helpers.small_disk import largest_file
 
 
 def found(watcher: Watcher) -> list[str]:
@@ -155,6 +156,21 @@ def test_a_file_of_another_program_is_refused_and_stays(tmp_path: Path) -> None:
         assert file.read_bytes() == before
     with pytest.raises(ValueError, match="unable to open database file; use --state"), open_state(tmp_path / "a/b"):
         pass
+
+
+def test_a_full_disk_names_the_state(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    with open_state(file) as state:
+        state.add("a.jpg", (1, 1))
+        for write in (lambda: state.add("b" * 9000, (1, 1)), lambda: state.keep([])):
+            with (
+                largest_file(4096),
+                pytest.raises(ValueError, match=f"{file}: expected to record tagged images, got: .*; free disk space"),
+            ):
+                write()
+        assert not state.has("b" * 9000, (1, 1))
+    with open_state(file) as state:
+        assert state.has("a.jpg", (1, 1))
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
