@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from export.bundle.manifest import DIGEST, MANIFEST
 from export.tagger.xmp_document import MOST_BYTES, XmpError
 from export.tagger.xmp_tags import TagPath, add_tags
 from mlkd.core.images import UnreadableImageError, embedded_xmp
@@ -45,11 +46,12 @@ def write_tags(image: Path, paths: Sequence[TagPath], *, lightroom: bool = False
     folder that can be locked.
 
     Raises:
-        SidecarError: The sidecar is a link or no XMP, too large, changing, or this user may not read or write it; or
-            the XMP in the image cannot be read.
+        SidecarError: The sidecar is a link or no XMP, too large, changing, in a bundle, or this user may not read or
+            write it; or the XMP in the image cannot be read.
     """
     file = sidecar_of(image, lightroom=lightroom)
     try:
+        _check_no_bundle(file.parent)
         with _turn(image.parent):
             file = sidecar_of(image, lightroom=lightroom)
             content, before = _read(file)
@@ -63,6 +65,16 @@ def write_tags(image: Path, paths: Sequence[TagPath], *, lightroom: bool = False
         reason = "a link" if cause.errno == errno.ELOOP else os.strerror(cause.errno) if cause.errno else str(cause)
         raise SidecarError(f"{file}: expected a file that this user may read and write, got: {reason}") from cause
     return new is not None
+
+
+def _check_no_bundle(folder: Path) -> None:
+    """Raise XmpError for a folder in a bundle: an additional file makes it invalid."""
+    folder = folder.resolve()
+    for parent in (folder, *folder.parents):
+        if all(os.path.isfile(parent / name) for name in (MANIFEST, DIGEST)):  # noqa: PTH113  (no error without permission)
+            raise XmpError(
+                f"expected an image outside the bundle {parent}, whose files must not change; copy the image"
+            )
 
 
 @contextlib.contextmanager

@@ -119,6 +119,21 @@ def test_what_is_no_regular_file_is_refused(image: Path) -> None:
     assert refusal(image) == f"{sidecar}: expected a file, got a pipe or device"
 
 
+def test_a_bundle_gets_no_sidecars(image: Path, tmp_path: Path) -> None:
+    golden = tmp_path / "bundle/golden"
+    golden.mkdir(parents=True)
+    inside = golden / "photo.jpg"
+    inside.write_bytes(image.read_bytes())
+    (tmp_path / "bundle/manifest.json").touch()
+    assert write_tags(inside, [CAT])  # a manifest of another kind
+    inside.with_name("photo.jpg.xmp").unlink()
+    (tmp_path / "bundle/manifest.sha256").touch()
+    (tmp_path / "link").symlink_to(golden)
+    for file in (inside, tmp_path / "link/photo.jpg"):
+        assert f": expected an image outside the bundle {tmp_path}/bundle, whose files must not change" in refusal(file)
+    assert list(golden.iterdir()) == [inside]
+
+
 def test_what_is_no_xmp_or_too_large_is_refused_and_stays(image: Path) -> None:
     sidecar = image.with_name("photo.jpg.xmp")
     sidecar.write_bytes(b"not XMP")
