@@ -1,6 +1,5 @@
 """Sidecars on the disk: their names, whole or as before, and never through a link."""
 
-import fcntl
 import os
 import stat
 import threading
@@ -160,32 +159,6 @@ def test_a_sidecar_that_another_program_changes_is_left_to_it(image: Path, monke
         assert sidecar.read_bytes() == theirs
         sidecar.unlink()
         assert list(image.parent.iterdir()) == [image]
-
-
-def test_processes_that_write_at_the_same_time_lose_no_tags(image: Path) -> None:
-    words = [[(f"{letter}{number}",) for number in range(100)] for letter in "ab"]
-    pids = []
-    for mine in words:
-        pids.append(os.fork())
-        if pids[-1] == 0:
-            try:
-                for word in mine:
-                    write_tags(image, [word])
-            except BaseException:
-                os._exit(1)
-            os._exit(0)
-    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0]
-    found = xmp.tags(image.with_name("photo.jpg.xmp").read_bytes())
-    assert sorted(found) == sorted(word for mine in words for (word,) in mine)
-
-
-def test_a_folder_that_stays_locked_is_refused(image: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sidecars, "LONGEST_WAIT_S", 0.05)
-    handle = os.open(image.parent, os.O_RDONLY)
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    assert "photo.jpg.xmp: expected a folder that no other process keeps locked, got one" in refusal(image)
-    os.close(handle)
-    assert write_tags(image, [CAT])
 
 
 def told_to_another_user(image: Path) -> str:
