@@ -15,6 +15,7 @@ from export.tagger.hierarchy import Hierarchy
 from export.tagger.sidecars import SidecarError
 from export.tagger.tagger import Tag
 from mlkd.core.images import UnreadableImageError
+from mlkd.core.printable import printable as printable
 
 CSV_HEADER = "image,tags,scores,error,doubtful,verdict"  # the last is for a person who corrects the tags
 CSV_PATHS = ",paths"  # behind CSV_HEADER, with a hierarchy
@@ -86,11 +87,6 @@ def as_csv(name: str, result: Result, doubtful: Collection[str] = (), hierarchy:
         "",
         *([] if hierarchy is None else [_joined(_path(tag.label, hierarchy) for tag in tags)]),
     )
-
-
-def printable(text: str) -> str:
-    """Escape everything in `text` that could break a line or control a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def one_line(cause: BaseException) -> str:

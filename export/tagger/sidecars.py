@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from export.bundle.manifest import DIGEST, MANIFEST
 from export.tagger.xmp_document import MOST_BYTES, XmpError
 from export.tagger.xmp_tags import TagPath, add_tags
+from mlkd.core.images import UnreadableImageError, embedded_xmp
 
 SUFFIX = ".xmp"
+LONGEST_WAIT_S = 60.0  # for other processes that write sidecars in the folder
 
 
 class SidecarError(ValueError):
@@ -35,24 +40,66 @@ def sidecar_of(image: Path, *, lightroom: bool = False) -> Path:
 def write_tags(image: Path, paths: Sequence[TagPath], *, lightroom: bool = False) -> bool:
     """Add tags, each with the levels above it, to the sidecar of an image; returns whether the sidecar changed.
 
-    A new or changed sidecar replaces the old one at once when it is on the disk.  It keeps mode and owner of the old
-    one, or has those of the image.  A sidecar that another program changes in the meantime is not replaced.
+    A new sidecar begins with the tags in the image itself.  A new or changed sidecar replaces the old one at once when
+    it is on the disk.  It keeps mode and owner of the old one, or has those of the image.  A sidecar that another
+    program changes in the meantime is not replaced; processes and threads that call this function take turns in a
+    folder that can be locked.
 
     Raises:
-        SidecarError: The sidecar is a link or no XMP, too large, changing, or this user may not read or write it.
+        SidecarError: The sidecar is a link or no XMP, too large, changing, in a bundle, or this user may not read or
+            write it; or the XMP in the image cannot be read.
     """
     file = sidecar_of(image, lightroom=lightroom)
     try:
-        content, before = _read(file)
-        new = add_tags(content, paths)
-        if new is not None:
-            _replace(file, new, before, before or image.stat())
-    except XmpError as cause:
+        _check_no_bundle(file.parent)
+        with _turn(image.parent):
+            file = sidecar_of(image, lightroom=lightroom)
+            content, before = _read(file)
+            embedded = embedded_xmp(image) if content is None and paths else None
+            new = add_tags(content, paths, embedded)
+            if new is not None:
+                _replace(file, new, before, before or image.stat())
+    except (XmpError, UnreadableImageError) as cause:
         raise SidecarError(f"{file}: {cause}") from None
     except OSError as cause:
         reason = "a link" if cause.errno == errno.ELOOP else os.strerror(cause.errno) if cause.errno else str(cause)
         raise SidecarError(f"{file}: expected a file that this user may read and write, got: {reason}") from cause
     return new is not None
+
+
+def _check_no_bundle(folder: Path) -> None:
+    """Raise XmpError for a folder in a bundle: an additional file makes it invalid."""
+    folder = folder.resolve()
+    for parent in (folder, *folder.parents):
+        if all(os.path.isfile(parent / name) for name in (MANIFEST, DIGEST)):  # noqa: PTH113  (no error without permission)
+            raise XmpError(
+                f"expected an image outside the bundle {parent}, whose files must not change; copy the image"
+            )
+
+
+@contextlib.contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder; Windows and some network shares have none, and some folders may not be read."""
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            handle = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, handle)
+            _lock(functools.partial(fcntl.flock, handle, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        yield
+
+
+def _lock(attempt: Callable[[], None]) -> None:
+    """Repeat `attempt` while another process has the lock.  Raises XmpError after LONGEST_WAIT_S."""
+    end = time.monotonic() + LONGEST_WAIT_S
+    while True:
+        try:
+            return attempt()
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise XmpError("expected a folder that no other process keeps locked, got one; end it") from None
+        time.sleep(0.01)
 
 
 def _read(file: Path) -> tuple[bytes | None, os.stat_result | None]:

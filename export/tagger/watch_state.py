@@ -12,17 +12,22 @@ from pathlib import Path
 
 from mlkd.core.cache import OTHER_FOLDER, cache_root, private
 
-Version = tuple[int, int]  # size and modification time in ns
+Version = tuple[int, int]  # size, and modification time in ns modulo 2^64
 
 APPLICATION = 0x45544757  # in the header of the database
 SCHEMA = "CREATE TABLE tagged (path BLOB PRIMARY KEY, size INTEGER, mtime_ns INTEGER) WITHOUT ROWID"
 
 
+def version_of(status: os.stat_result) -> Version:
+    """The version of a file; its time is wrapped to 64 bits with a sign, because SQLite has no larger integers."""
+    return status.st_size, (status.st_mtime_ns + (1 << 63)) % (1 << 64) - (1 << 63)
+
+
 class WatchState:
     """The versions of the images that were tagged, by path."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
+    def __init__(self, file: Path, connection: sqlite3.Connection) -> None:
+        self._file, self._connection = file, connection
         rows = connection.execute("SELECT path, size, mtime_ns FROM tagged")
         self._tagged = {os.fsdecode(path): (size, mtime_ns) for path, size, mtime_ns in rows}
 
@@ -34,18 +39,28 @@ class WatchState:
         return self._tagged.get(path) == version
 
     def add(self, path: str, version: Version) -> None:
-        """Record a tagged image at once."""
+        """Record a tagged image at once.  Raises ValueError if that fails, as on a full disk."""
+        with self._writing():
+            self._connection.execute("INSERT OR REPLACE INTO tagged VALUES (?, ?, ?)", (os.fsencode(path), *version))
         self._tagged[path] = version
-        self._connection.execute("INSERT OR REPLACE INTO tagged VALUES (?, ?, ?)", (os.fsencode(path), *version))
 
     def keep(self, paths: Collection[str]) -> None:
-        """Forget all other images."""
+        """Forget all other images.  Raises ValueError if that fails."""
         gone = [path for path in self._tagged if path not in paths]
         for path in gone:
             del self._tagged[path]
-        self._connection.execute("BEGIN")
-        self._connection.executemany("DELETE FROM tagged WHERE path = ?", ((os.fsencode(path),) for path in gone))
-        self._connection.execute("COMMIT")
+        with self._writing():
+            self._connection.execute("BEGIN")
+            self._connection.executemany("DELETE FROM tagged WHERE path = ?", ((os.fsencode(path),) for path in gone))
+            self._connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as cause:
+            advice = "free disk space, or use --state"
+            raise ValueError(f"{self._file}: expected to record tagged images, got: {cause}; {advice}") from cause
 
 
 @contextlib.contextmanager
@@ -58,10 +73,10 @@ def open_state(file: Path) -> Iterator[WatchState]:
     with contextlib.closing(connection):
         try:
             _prepare(connection)
-            state = WatchState(connection)
+            state = WatchState(file, connection)
         except sqlite3.Error as cause:
             busy = "locked" in str(cause)
-            advice = "end the other tag --watch, or use --state" if busy else "use --state, or remove the file"
+            advice = "end the other tag --watch, or use --state" if busy else "name another file with --state"
             raise ValueError(f"{file}: expected the state of --watch, got: {cause}; {advice}") from None
         yield state
 

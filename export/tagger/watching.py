@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from export.tagger.inputs import natural, walk
-from export.tagger.watch_state import Version, WatchState
+from export.tagger.watch_state import Version, WatchState, version_of
 from mlkd.core.image_kinds import NAMED, SUFFIXES, image_files, unread_images
 from mlkd.core.images import UnreadableImageError
 
@@ -68,7 +68,7 @@ class Watcher:
                     with contextlib.suppress(OSError):  # it is gone, or a link to nothing
                         status = entry.stat()
                         if stat.S_ISREG(status.st_mode):
-                            present[entry.path] = (status.st_size, status.st_mtime_ns)
+                            present[entry.path] = version_of(status)
         return present
 
     def _unread(self, suffix: str, count: int) -> tuple[str, UnreadableImageError]:

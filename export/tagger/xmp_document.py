@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.parsers import expat
 
 MOST_BYTES = 16 << 20
 MOST_ELEMENTS = 50_000
+MOST_ATTRIBUTES = 100_000  # declarations of namespaces are among them
 MOST_LEVELS = 100
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 
@@ -24,6 +26,7 @@ _BOMS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
 )
 _STARTS = ((b"<\0\0\0", "utf-32-le"), (b"\0\0\0<", "utf-32-be"), (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
 _ATTRIBUTE = re.compile(rb"\s+([^\s=]+)\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+_VALUE = re.compile(rb"=\s*[\"']")  # an attribute has one
 _START_TAG = re.compile(rb"<([^\s/>]+)(?:[^\"'>]+|\"[^\"]*\"|'[^']*')*>")
 
 Name = tuple[str, str]  # namespace, local name
@@ -39,6 +42,7 @@ class Element:
 
     name: Name
     attributes: dict[Name, str]
+    written: dict[Name, str]  # names of the attributes with their prefixes
     start: int  # of the start tag
     parent: Element | None
     declared: dict[str, str]  # namespace by prefix, "" for the default namespace
@@ -92,13 +96,12 @@ class Document:
         assert match is not None, "expat has accepted the tag"
         return match
 
-    def without(self, element: Element, names: Collection[str]) -> Edit | None:
-        """The edit that removes the attribute with one of these names, written with its prefix."""
-        tag = self.start_tag(element)
-        for match in _ATTRIBUTE.finditer(self.text, tag.end(1), tag.end()):
-            if match[1].decode() in names:
-                return Edit(match.start(), match.end(), "")
-        return None
+    def without(self, element: Element, name: Name) -> Edit:
+        """The edit that removes an attribute."""
+        tag, written = self.start_tag(element), element.written[name].encode()
+        found = _ATTRIBUTE.finditer(self.text, tag.end(1), tag.end())
+        match = next(match for match in found if match[1] == written)
+        return Edit(match.start(), match.end(), "")
 
     def is_empty_tag(self, element: Element) -> bool:
         """Whether the element is an empty-element tag, <a/>."""
@@ -123,17 +126,13 @@ class Document:
         return ("\r\n" if b"\r\n" in self.text else space[start]) + space[start + 1 :] if start >= 0 else ""
 
     def edited(self, edits: list[Edit]) -> bytes:
-        """The content of the file with the edits; all other bytes are the same."""
+        """The content of the file with the edits; all other bytes are the same, because UTF has one form for a text."""
         parts, position = [], 0
         for edit in sorted(edits, key=lambda edit: edit[:2]):
-            parts += [self.content[position : self._place(edit.start)], edit.new.encode(self.encoding)]
-            position = self._place(edit.end)
-        return b"".join([*parts, self.content[position:]])
-
-    def _place(self, position: int) -> int:
-        if self.encoding == "utf-8":
-            return self.mark + position
-        return self.mark + len(self.text[:position].decode().encode(self.encoding))
+            parts += [self.text[position : edit.start], edit.new.encode()]
+            position = edit.end
+        text = b"".join([*parts, self.text[position:]])
+        return self.content[: self.mark] + text.decode().encode(self.encoding)
 
 
 def parse(content: bytes) -> Document:
@@ -147,6 +146,8 @@ def parse(content: bytes) -> Document:
         text = content[mark:].decode(encoding).encode()
     except UnicodeError:
         raise XmpError(f"expected XMP in {encoding.upper()}, got bytes that are not; repair or remove it") from None
+    if next(itertools.islice(_VALUE.finditer(text), MOST_ATTRIBUTES, None), None):  # expat takes seconds for a million
+        raise XmpError(f"expected at most {MOST_ATTRIBUTES} attributes, got more")
     return Document(content, mark, encoding, text, _Builder(encoding).build(text))
 
 
@@ -201,6 +202,7 @@ class _Builder:
         element = Element(
             name=_split(name),
             attributes={_split(key): value for key, value in attributes.items()},
+            written={_split(key): ":".join(key.split(_BETWEEN)[:0:-1]) for key in attributes},
             start=self.parser.CurrentByteIndex,
             parent=self.open[-1] if self.open else None,
             declared=self.declared,

@@ -37,17 +37,17 @@ EMPTY = b"""<?xml version="1.0" encoding="UTF-8"?>
 _NOT_XML = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def add_tags(content: bytes | None, paths: Sequence[TagPath]) -> bytes | None:
-    """Add tags to XMP, or write new XMP for `content` None.
+def add_tags(content: bytes | None, paths: Sequence[TagPath], embedded: bytes | None = None) -> bytes | None:
+    """Add tags to XMP, or write new XMP for `content` None, which begins with the tags of `embedded` XMP.
 
     All levels of all paths go to `dc:subject`.  The paths go to `lr:hierarchicalSubject` and `digiKam:TagsList` if one
     has several levels, and to each of the two that has tags already: applications that read it ignore `dc:subject`.
 
     Returns:
-        The new content; None if it has all tags already.
+        The new content; None if it, or `embedded` without content, has all tags already.
 
     Raises:
-        XmpError: The content is not XMP, or has tags in a form that cannot be extended.
+        XmpError: The content or `embedded` is not XMP, or has tags in a form that cannot be extended.
     """
     cleaned = [tuple(filter(None, map(_clean, path))) for path in paths]
     wanted = list(dict.fromkeys(path for path in cleaned if path))
@@ -55,9 +55,11 @@ def add_tags(content: bytes | None, paths: Sequence[TagPath]) -> bytes | None:
         return None
     before = parse(EMPTY if content is None else content)
     existing = {field: items(before, field) for field in FIELDS}
-    added = _added(existing, wanted)
-    if not any(added.values()):
+    inherited = _tags_of(embedded) if content is None and embedded is not None else {field: [] for field in FIELDS}
+    lacking = _added({field: [*existing[field], *inherited[field]] for field in FIELDS}, wanted)
+    if not any(lacking.values()):
         return None
+    added = {field: [*inherited[field], *lacking[field]] for field in FIELDS}
     new = before.edited(_edits(before, existing, added))
     after = parse(new)
     for field in FIELDS:
@@ -66,6 +68,17 @@ def add_tags(content: bytes | None, paths: Sequence[TagPath]) -> bytes | None:
     if others(before) != others(after):
         raise XmpError(f"expected XMP in which only tags change, got other changes; {BY_HAND}")
     return new
+
+
+def _tags_of(embedded: bytes) -> dict[Field, list[str]]:
+    """The lists of tags in the XMP of an image, which may be padded, or hold nothing."""
+    try:
+        document = parse(embedded.rstrip(b"\0"))
+        if all(element.name != (RDF, "RDF") for element in document.root.descendants()):
+            return {field: [] for field in FIELDS}
+        return {field: list(filter(None, map(_clean, items(document, field)))) for field in FIELDS}
+    except XmpError as cause:
+        raise XmpError(f"XMP in the image: {cause}") from None
 
 
 def _clean(level: str) -> str:
@@ -152,9 +165,7 @@ def _extended(document: Document, element: Element, field: Field, new: Sequence[
 def _removed(document: Document, field: Field) -> list[Edit]:
     """Remove a field that is an attribute; its text becomes the first item of the list."""
     owners = [owner for owner in descriptions(document) if field.name in owner.attributes]
-    names = [[prefix + field.local for prefix in owner.prefixes(field.namespace)] for owner in owners]
-    edits = [document.without(owner, known) for owner, known in zip(owners, names, strict=True)]
-    return [edit for edit in edits if edit is not None]
+    return [document.without(owner, field.name) for owner in owners]
 
 
 def _new(document: Document, missing: Lists) -> Edit:

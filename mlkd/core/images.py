@@ -127,6 +127,16 @@ def declared_pixels(source: Path | bytes) -> int:
         return image.width * image.height
 
 
+def embedded_xmp(source: Path | bytes) -> bytes | None:
+    """The XMP in an image; None if there is none, and for GIF and BMP.  Raises UnreadableImageError."""
+    name = source.name if isinstance(source, Path) else f"{len(source)} bytes"
+    with _reading(name), _stream(source) as stream, _identified(stream) as image:
+        if image.format == "PNG" and image.width * image.height <= MOST_PIXELS:
+            image.load()  # it may stand behind the pixels
+        packet = image.info.get("xmp")
+        return packet if isinstance(packet, bytes) else None
+
+
 @contextlib.contextmanager
 def _opened(source: Path | bytes, image_px: int) -> Iterator[Image.Image]:
     with _stream(source) as stream, _identified(stream) as image:

@@ -7,6 +7,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlkd.core.printable import printable
+
+FIRST = 5  # labels that an error lists where none is similar
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -29,14 +33,19 @@ class Labels:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """The column of `name`.  Raises ValueError that lists the closest names."""
+        """The column of `name`.  Raises ValueError that lists similar names, or else the first ones."""
         try:
             return self.names.index(name)
         except ValueError:
-            close = difflib.get_close_matches(name, self.names, n=3) or list(self.names[:5])
-            raise ValueError(
-                f"label: expected one of {len(self)} known labels, got {name!r}; did you mean {', '.join(close)}?"
-            ) from None
+            message = f"label: expected one of {len(self)} known labels, got {name!r}; {self._hint(name)}"
+            raise ValueError(message) from None
+
+    def _hint(self, name: str) -> str:
+        similar = difflib.get_close_matches(name, self.names, n=3)
+        listed = printable(", ".join(similar or self.names[:FIRST]))
+        if similar:
+            return f"did you mean {listed}?"
+        return f"they are {listed}" if len(self) <= FIRST else f"the first {FIRST} are {listed}"
 
     def write(self, path: Path) -> None:
         """Write the names as a JSON list."""

@@ -34,7 +34,10 @@ def rebuild_option(parser: argparse.ArgumentParser) -> None:
 
 def count(text: str) -> int:
     """A number of at least 1, for argparse."""
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
     return value

@@ -56,7 +56,11 @@ def watch(
     file = options.state or default_file(options.images, "xmp" if options.xmp else "")
     with _until_told() as told, open_state(file) as state:
         watcher = Watcher(options.images, state)
-        print(f"watching {printable(', '.join(watcher.folders))}; tagged images: {file}", file=sys.stderr, flush=True)
+        print(
+            f"watching {printable(', '.join(watcher.folders))}; tagged images: {printable(str(file))}",
+            file=sys.stderr,
+            flush=True,
+        )
         while not told.is_set():
             began, busy = time.monotonic(), time.thread_time()
             found = watcher.scan()
@@ -94,7 +98,10 @@ def _until_told() -> Iterator[threading.Event]:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
     return value

@@ -78,7 +78,7 @@ def again(once: Once) -> Path:
         code, log = commands.run(folder, *words)
         assert code == 2
         assert (
-            "line 83 and 14 more: label: expected one of 3 known labels, got 'bee'; did you mean cat, owl, red dog?"
+            "line 83 and 14 more: label: expected one of 3 known labels, got 'bee'; they are cat, owl, red dog. If it"
             in log
         )
         (folder / "said.txt").write_text(run(folder, *words, "--new-label", "bee"))

@@ -116,7 +116,8 @@ def _column(name: str, labels: Labels, by_spelling: dict[str, int | None]) -> in
         try:
             return labels.index(name)
         except ValueError as cause:
-            raise ValueError(f"{cause} If it is a new label, declare it in new_labels (--new-label)") from None
+            message = str(cause) if str(cause).endswith("?") else f"{cause}."
+            raise ValueError(f"{message} If it is a new label, declare it in new_labels (--new-label)") from None
     return alike
 
 

@@ -4,8 +4,10 @@ import os
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from export.tagger import sidecars
 from export.tagger.sidecars import SidecarError, sidecar_of, write_tags
@@ -19,7 +21,7 @@ OWN = xmp.document("<dc:subject><rdf:Bag><rdf:li>own</rdf:li></rdf:Bag></dc:subj
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    (tmp_path / "photo.jpg").write_bytes(b"image")
+    Image.new("RGB", (1, 1)).save(tmp_path / "photo.jpg")
     return tmp_path / "photo.jpg"
 
 
@@ -37,7 +39,7 @@ def test_the_name_is_that_of_the_file_that_exists(image: Path) -> None:
 
 def test_a_sidecar_is_written_once(image: Path) -> None:
     assert write_tags(image, [CAT])
-    sidecar = image.with_name("photo.jpg.xmp")
+    sidecar, content = image.with_name("photo.jpg.xmp"), image.read_bytes()
     assert xmp.tags(sidecar.read_bytes()) == ["cat"]
     before = sidecar.stat()
     assert not write_tags(image, [CAT])
@@ -45,8 +47,28 @@ def test_a_sidecar_is_written_once(image: Path) -> None:
     assert sidecar.stat() == before
     assert write_tags(image, [CAT, DOG])
     assert xmp.tags(sidecar.read_bytes()) == ["cat", "dog"]
-    assert image.read_bytes() == b"image"
+    assert image.read_bytes() == content
     assert sorted(file.name for file in image.parent.iterdir()) == ["photo.jpg", "photo.jpg.xmp"]
+
+
+def test_a_new_sidecar_begins_with_the_tags_in_the_image(image: Path) -> None:
+    paths = "<digiKam:TagsList><rdf:Seq><rdf:li>Places/Rome</rdf:li></rdf:Seq></digiKam:TagsList>"
+    packet = xmp.document("<dc:subject><rdf:Bag><rdf:li>own</rdf:li></rdf:Bag></dc:subject>" + paths)
+    Image.new("RGB", (1, 1)).save(image, xmp=packet)
+    assert not write_tags(image, [])
+    assert write_tags(image, [CAT])
+    sidecar = image.with_name("photo.jpg.xmp")
+    assert xmp.tags(sidecar.read_bytes()) == ["own", "cat"]
+    assert xmp.tags(sidecar.read_bytes(), xmp.TAGS_LIST) == ["Places/Rome", "cat"]
+    sidecar.write_bytes(OWN)
+    assert write_tags(image, [DOG])  # a sidecar that exists is the user's: what was removed from it stays away
+    assert xmp.tags(sidecar.read_bytes()) == ["own", "dog"]
+    assert xmp.tags(sidecar.read_bytes(), xmp.TAGS_LIST) == []
+
+
+def test_xmp_in_the_image_that_cannot_be_read_is_an_error(image: Path) -> None:
+    Image.new("RGB", (1, 1)).save(image, xmp=b"<no XMP>")
+    assert "photo.jpg.xmp: XMP in the image: expected well-formed XML, got: " in refusal(image)
 
 
 def test_without_tags_there_is_no_sidecar(image: Path) -> None:
@@ -96,6 +118,21 @@ def test_what_is_no_regular_file_is_refused(image: Path) -> None:
     assert refusal(image) == f"{sidecar}: expected a file, got a pipe or device"
 
 
+def test_a_bundle_gets_no_sidecars(image: Path, tmp_path: Path) -> None:
+    golden = tmp_path / "bundle/golden"
+    golden.mkdir(parents=True)
+    inside = golden / "photo.jpg"
+    inside.write_bytes(image.read_bytes())
+    (tmp_path / "bundle/manifest.json").touch()
+    assert write_tags(inside, [CAT])  # a manifest of another kind
+    inside.with_name("photo.jpg.xmp").unlink()
+    (tmp_path / "bundle/manifest.sha256").touch()
+    (tmp_path / "link").symlink_to(golden)
+    for file in (inside, tmp_path / "link/photo.jpg"):
+        assert f": expected an image outside the bundle {tmp_path}/bundle, whose files must not change" in refusal(file)
+    assert list(golden.iterdir()) == [inside]
+
+
 def test_what_is_no_xmp_or_too_large_is_refused_and_stays(image: Path) -> None:
     sidecar = image.with_name("photo.jpg.xmp")
     sidecar.write_bytes(b"not XMP")
@@ -112,9 +149,9 @@ def test_a_sidecar_that_another_program_changes_is_left_to_it(image: Path, monke
         if before:
             sidecar.write_bytes(before)
 
-        def meanwhile(content: bytes | None, paths: list[tuple[str, ...]]) -> bytes | None:
+        def meanwhile(content: bytes | None, *others: Any) -> bytes | None:
             sidecar.write_bytes(theirs)
-            return add_tags(content, paths)
+            return add_tags(content, *others)
 
         monkeypatch.setattr(sidecars, "add_tags", meanwhile)
         with pytest.raises(SidecarError, match="no other program is changing, got another one; run tag again"):

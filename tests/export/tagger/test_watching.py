@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from export.tagger import watching
 from export.tagger.watch_state import default_file, open_state
 from export.tagger.watching import Watcher
+from tests.helpers.small_disk import largest_file
 
 
 def found(watcher: Watcher) -> list[str]:
@@ -61,6 +63,22 @@ def test_a_changed_image_is_found_again_and_others_never(tmp_path: Path) -> None
     with open_state(tmp_path / "state") as state:
         watcher = Watcher([str(folder)], state)
         assert [found(watcher), found(watcher), found(watcher)] == [[], ["a2.jpg"], []]
+
+
+@pytest.mark.parametrize("year", [1600, 1969, 2300, 200_000])
+def test_an_image_of_any_date_is_found_once(tmp_path: Path, year: int) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.jpg").write_bytes(b"x")
+    seconds = (year - 1970) * 31_556_952
+    try:
+        os.utime(folder / "a.jpg", ns=(0, seconds * 10**9))
+    except OverflowError:
+        subprocess.run(["touch", "-d", f"@{seconds}", folder / "a.jpg"], check=True)
+    for expected in (["a.jpg"], []):
+        with open_state(tmp_path / "state") as state:
+            watcher = Watcher([str(folder)], state)
+            assert [found(watcher), found(watcher), found(watcher)] == [[], expected, []]
 
 
 def test_what_is_not_to_be_remembered_is_found_by_the_next_program(tmp_path: Path) -> None:
@@ -138,6 +156,21 @@ def test_a_file_of_another_program_is_refused_and_stays(tmp_path: Path) -> None:
         assert file.read_bytes() == before
     with pytest.raises(ValueError, match="unable to open database file; use --state"), open_state(tmp_path / "a/b"):
         pass
+
+
+def test_a_full_disk_names_the_state(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    with open_state(file) as state:
+        state.add("a.jpg", (1, 1))
+        for write in (lambda: state.add("b" * 9000, (1, 1)), lambda: state.keep([])):
+            with (
+                largest_file(4096),
+                pytest.raises(ValueError, match=f"{file}: expected to record tagged images, got: .*; free disk space"),
+            ):
+                write()
+        assert not state.has("b" * 9000, (1, 1))
+    with open_state(file) as state:
+        assert state.has("a.jpg", (1, 1))
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:

@@ -18,6 +18,23 @@ def test_unknown_name_suggests_close_ones() -> None:
         Labels(("zebra", "apple")).index("aple")
 
 
+def test_unknown_name_is_not_guessed_where_none_is_similar() -> None:
+    few, many = ("zebra", "apple"), ("bird", "sea animal", "bug", "cat", "horse", "tree")
+    with pytest.raises(ValueError, match=r"one of 2 known labels, got 'dog'; they are zebra, apple$"):
+        Labels(few).index("dog")
+    with pytest.raises(
+        ValueError, match=r"of 6 known labels, got 'dog'; the first 5 are bird, sea animal, bug, cat, horse$"
+    ):
+        Labels(many).index("dog")
+
+
+def test_labels_in_an_error_cannot_control_a_terminal() -> None:
+    for wanted in ("a\x1b[2K\n", "dog"):
+        with pytest.raises(ValueError, match=r"\\x1b") as raised:
+            Labels(("a\x1b[2J\n", "b")).index(wanted)
+        assert str(raised.value).isprintable()
+
+
 @pytest.mark.parametrize("names", [("a", "b", "a"), ("a", " "), ()])
 def test_repeated_and_empty_names_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="labels: expected"):

@@ -116,6 +116,13 @@ def test_only_the_labels_that_are_wanted(run: Any, images: Images, tmp_path: Pat
     assert out == f"{yellow}: red, dark 1.00\n"
 
 
+@pytest.mark.parametrize("text", ["0", "-1", "abc", "1.5"])
+def test_a_number_of_labels_is_at_least_one(run: Any, images: Images, text: str, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        run("tag", images["red"], "--top-k", text)
+    assert f"--top-k: expected a number of at least 1, got {text}\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("threshold", ["50", "-0.1", "nan"])
 def test_a_threshold_that_is_no_score_is_refused_before_any_image_is_read(run: Any, threshold: str) -> None:
     err = run.refuse("tag", "missing.jpg", f"--threshold={threshold}")

@@ -60,6 +60,14 @@ def test_a_sidecar_that_fails_is_an_image_that_fails_and_the_others_go_on(run: A
     assert not (photos / "c.jpg.xmp").exists()
 
 
+def test_images_of_a_bundle_are_tagged_and_get_no_sidecars(run: Any, folder: Path) -> None:
+    before = sorted(folder.rglob("*"))
+    out, err = run("tag", "--xmp", folder / "golden", code=1)
+    assert len(out.splitlines()) == len(list((folder / "golden").glob("*.*g")))
+    assert f"expected an image outside the bundle {folder.resolve()}, whose files must not change" in err
+    assert sorted(folder.rglob("*")) == before
+
+
 def test_a_hierarchy_is_printed_and_written(run: Any, photos: Path, tmp_path: Path) -> None:
     levels = tmp_path / "levels.txt"
     levels.write_text("colour/warm/red\n")

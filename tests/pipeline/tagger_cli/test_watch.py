@@ -133,7 +133,7 @@ def test_a_reader_that_goes_away_ends_it(watching: Watching, images: Images) -> 
         (["--watch", "FOLDER", "--threshold", "2"], "threshold: expected a score of 0 to 1, got 2"),
         (
             ["--watch", "FOLDER", "--state", "IMAGE"],
-            "IMAGE: expected the state of --watch, got: file is not a database",
+            "IMAGE: expected the state of --watch, got: file is not a database; name another file with --state",
         ),
     ],
 )
@@ -144,7 +144,8 @@ def test_a_wrong_command_line_is_refused(run: Any, images: Images, words: list[s
     assert message.replace("IMAGE", image) in err.splitlines()[-1]
 
 
-def test_an_interval_is_a_time(run: Any, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("text", ["0", "abc", "nan", "inf", ""])
+def test_an_interval_is_a_time(run: Any, capsys: pytest.CaptureFixture[str], text: str) -> None:
     with pytest.raises(SystemExit):
-        run("tag", "--watch", ".", "--interval", "0")
-    assert "--interval: expected a number of seconds above 0, got 0" in capsys.readouterr().err
+        run("tag", "--watch", ".", "--interval", text)
+    assert f"--interval: expected a number of seconds above 0, got {text}\n" in capsys.readouterr().err

@@ -173,6 +173,9 @@ def test_an_unknown_label_names_the_nearest(base: Path, tmp_path: Path) -> None:
         ValueError, match=r"corrected.csv, line 2: .*got 'rad dog'; did you mean red dog\?.*in new_labels"
     ):
         read(base, table)
+    other = write(tmp_path, (names_in(base, "train")[0], "bee", "ok"), name="other.csv")
+    with pytest.raises(ValueError, match=r"got 'bee'; they are cat, owl, red dog\. If it is a new label, declare it"):
+        read(base, other)
     listing = read(base, table, skip=True)
     assert "1 bad rows left out" in listing.findings[0].numbers
     assert found(read(base, table, new=("rad dog",)), names_in(base, "train")[0])[1]["rad dog"] is True
