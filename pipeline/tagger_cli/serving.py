@@ -33,6 +33,7 @@ LIMITS: dict[str, tuple[Any, str, str]] = {  # the fields of Limits, whose impor
     "megapixels": (count, "N", "million pixels of an image as it was sent; default: 50"),
     "queue": (count, "N", "requests that wait for a worker; default: 32"),
     "queue_s": (seconds, "S", "longest wait for a worker; default: 10"),
+    "tag_s": (seconds, "S", "to start the last image of a request; default: 30"),
     "read_s": (seconds, "S", "to receive the headers, the body, or another request; default: 20"),
     "connections": (count, "N", "default: 128"),
     "client_connections": (count, "N", "connections of one address; default: 64"),
