@@ -41,7 +41,7 @@ def read_options(query: str) -> Options:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict") if query else []
         values = {name: kinds[name](text) for name, text in pairs}
-    except (KeyError, ValueError) as cause:
+    except (KeyError, ValueError, csv.Error) as cause:
         expected = "threshold=NUMBER, top_k=NUMBER or labels=A,B"
         raise HttpError(400, f"query: expected {expected}, got {cause}") from None
     if len(values) < len(pairs):
