@@ -77,17 +77,19 @@ class Queue:
                 return
         self._idle += 1
 
-    def submit(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
-        """Let the worker that was taken call a function; it is free afterwards, whether or not anyone waits for it."""
+    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+        """Let the worker that was taken call a function."""
+        return self._pool.submit(function, *arguments)
+
+    def free_after(self, work: Future[Any]) -> None:
+        """Free the worker after its work, whether or not anyone waits for the result."""
         loop = asyncio.get_running_loop()
 
-        def done(_: Future[T]) -> None:
+        def done(_: Future[Any]) -> None:
             with contextlib.suppress(RuntimeError):  # the loop has closed
                 loop.call_soon_threadsafe(self.free)
 
-        work = self._pool.submit(function, *arguments)
         work.add_done_callback(done)
-        return asyncio.wrap_future(work)
 
     def close(self) -> None:
         """Start nothing more; threads at work are not waited for."""
@@ -102,15 +104,19 @@ class Turn:
         self._until = asyncio.get_running_loop().time() + queue.limits.tag_s
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """Call a function in a worker's thread.  Raises BusyError if it could not start in time."""
-        return await (await self._start(function, *arguments))
+        """Call a function that takes little time in the thread of the first worker, before `map`."""
+        assert self._has_worker
+        return await asyncio.wrap_future(self._queue.submit(function, *arguments))
 
     async def map(self, function: Callable[[S], T], items: Iterable[S]) -> list[T]:
         """Call a function for each item, by all idle workers.  Raises BusyError if one could not start in time."""
         started: list[asyncio.Future[T]] = []
         try:
             for item in items:
-                started.append(await self._start(function, item))
+                await self._wait()
+                work = self._queue.submit(function, item)
+                self._queue.free_after(work)
+                started.append(asyncio.wrap_future(work))
             return await asyncio.gather(*started)
         finally:
             for future in started:
@@ -121,14 +127,13 @@ class Turn:
         if self._has_worker:
             self._queue.free()
 
-    async def _start(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+    async def _wait(self) -> None:
         if not self._has_worker:
             expected = f"expected to start the last image within {self._queue.limits.tag_s:g} s, got more images"
             await self._queue.take(
                 self._until, BusyError("tag_time", f"tagging: {expected}; send fewer or smaller ones")
             )
         self._has_worker = False
-        return self._queue.submit(function, *arguments)
 
 
 def _expire(place: asyncio.Future[None], late: BusyError) -> None:

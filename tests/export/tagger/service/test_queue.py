@@ -18,7 +18,7 @@ async def until(happened: Callable[[], bool]) -> None:
 
 async def proceed(queue: Queue, work: Callable[[], object], done: list[int], number: int = 0) -> None:
     async with queue.turn() as turn:
-        await turn.run(work)
+        await turn.map(lambda _: work(), [0])
         done.append(number)
 
 
@@ -103,6 +103,22 @@ def test_requests_take_the_worker_in_turn_one_image_each() -> None:
             ["b0", "b1"],
         ]
         assert calls.names == ["large0", "large1", "a0", "b0", "large2", "a1", "b1", "large3"]
+        queue.close()
+
+    asyncio.run(run())
+
+
+def test_a_body_is_read_by_the_worker_of_its_first_image() -> None:
+    async def run() -> None:
+        queue, calls = Queue(1, Limits(tag_s=1e-9)), Calls()
+
+        async def read_and_tag(name: str) -> list[str]:
+            async with queue.turn() as turn:
+                return await turn.map(calls, [await turn.run(name.upper)])
+
+        calls.free.set()
+        assert await asyncio.gather(*map(read_and_tag, "ab")) == [["A"], ["B"]]
+        assert queue.in_flight == 0
         queue.close()
 
     asyncio.run(run())
