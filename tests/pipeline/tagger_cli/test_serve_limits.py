@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from export.tagger.service import listen
 from pipeline.tagger_cli import main, serving
 from tests.helpers import served
 from tests.helpers.served import Served
@@ -199,8 +200,9 @@ def test_plain_http_on_another_address_only_behind_a_proxy(folder: Path, red: by
         (["--host", "0.0.0.0"], "host 0.0.0.0: expected --token-file FILE and --tls-cert FILE and --tls-key FILE"),
         (["--host", "::"], "expected --token-file FILE and --tls-cert FILE"),
         (["--host", "0.0.0.0", "--token-file", "TOKEN"], "expected --tls-cert FILE and --tls-key FILE"),
-        (["--host", "0.0.0.0", "--behind-proxy"], "expected --token-file FILE for an address"),
-        (["--behind-proxy"], "expected --token-file FILE for an address"),
+        (["--host", "0.0.0.0", "--behind-proxy"], "behind a proxy: expected --token-file FILE"),
+        (["--behind-proxy"], "behind a proxy: expected --token-file FILE"),
+        (["--host", "nowhere.invalid"], "host nowhere.invalid: expected an address of this machine"),
         (["--tls-cert", "CERT"], "expected --tls-cert and --tls-key, got one of them"),
         (["--tls-cert", "CERT", "--tls-key", "TOKEN"], "expected a certificate and its unencrypted key"),
         (["--token-file", "none"], "none: expected a file that can be read"),
@@ -220,6 +222,19 @@ def test_a_port_that_is_taken_is_named(run: Any) -> None:
         assert f"port {port}: expected a free address of this machine, got Address already" in run.refuse(
             "serve", "--port", port
         )
+
+
+def test_of_two_services_that_start_together_the_second_fails_at_once() -> None:
+    first, _ = listen("127.0.0.1", 0)
+    with first, pytest.raises(OSError, match="expected a free address of this machine, got Address already"):
+        listen("127.0.0.1", first.getsockname()[1])
+
+
+@pytest.mark.parametrize("words", [["--port", "abc"], ["--workers", "x"], ["--read-s", ""]])
+def test_words_that_are_no_number_are_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", *words])
+    assert f"argument {words[0]}: expected a number, got {words[1]!r}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--port", "70000"], ["--queue", "0"], ["--read-s", "0"], ["--queue-s", "inf"]])
