@@ -6,8 +6,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+T = TypeVar("T")
+NEEDED = {"numpy": "numpy", "PIL": "Pillow"}
 OK, SOME_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -32,12 +34,17 @@ def rebuild_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rebuild", action="store_true", help=text)
 
 
+def number(kind: Callable[[str], T], text: str) -> T:
+    """A number of this kind, for argparse, which would name the function that failed."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}") from None
+
+
 def count(text: str) -> int:
     """A number of at least 1, for argparse."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
+    value = number(int, text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
     return value
@@ -51,6 +58,12 @@ def fail(cause: BaseException) -> int:
 
 def one_line(cause: BaseException) -> str:
     """The message of an error without line breaks."""
+    if isinstance(cause, ModuleNotFoundError) and cause.name in NEEDED:
+        package = NEEDED[cause.name]
+        return (
+            f"{package}: expected it in {sys.executable}, got none; install numpy and Pillow for this Python, "
+            "or run the Python of a virtual environment that has them"
+        )
     return " ".join(str(cause).split()) or type(cause).__name__
 
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.tagger_cli.command import OK, SOME_FAILED, command, count, rebuild_option
+from pipeline.tagger_cli.command import OK, SOME_FAILED, command, count, number, rebuild_option
 from pipeline.tagger_cli.tagging import doubtful_labels, load_tagger
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ HOST, PORT = "127.0.0.1", 8765
 
 def seconds(text: str) -> float:
     """A positive number of seconds, for argparse."""
-    value = float(text)
+    value = number(float, text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected more than 0 seconds, got {text}")
     return value
@@ -33,6 +33,7 @@ LIMITS: dict[str, tuple[Any, str, str]] = {  # the fields of Limits, whose impor
     "megapixels": (count, "N", "million pixels of an image as it was sent; default: 50"),
     "queue": (count, "N", "requests that wait for a worker; default: 32"),
     "queue_s": (seconds, "S", "longest wait for a worker; default: 10"),
+    "tag_s": (seconds, "S", "to start the last image of a request; default: 30"),
     "read_s": (seconds, "S", "to receive the headers, the body, or another request; default: 20"),
     "connections": (count, "N", "default: 128"),
     "client_connections": (count, "N", "connections of one address; default: 64"),
@@ -73,10 +74,10 @@ def serve(options: argparse.Namespace) -> int:
         raise ValueError("TLS: expected --tls-cert and --tls-key, got one of them; add the other one")
     tls = service.tls_context(options.tls_cert, options.tls_key) if options.tls_cert else None
     listener, loopback = service.listen(options.host, options.port)
-    local = loopback and not options.behind_proxy
+    local, behind_proxy = loopback and not options.behind_proxy, options.behind_proxy
     with listener:
-        encrypted = tls is not None or options.behind_proxy
-        service.check_exposure(options.host, local=local, has_token=token is not None, encrypted=encrypted)
+        facts = {"local": local, "behind_proxy": behind_proxy, "has_token": token is not None}
+        service.check_exposure(options.host, **facts, encrypted=tls is not None)
         with load_tagger(options) as tagger:
             doubtful = doubtful_labels(options, tagger)
             _set_log_level(options)
@@ -99,7 +100,7 @@ def _set_log_level(options: argparse.Namespace) -> None:
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = number(int, text)
     if not 0 <= value < 65_536:
         raise argparse.ArgumentTypeError(f"expected a port of 0 to 65535, got {text}")
     return value

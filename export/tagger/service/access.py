@@ -46,9 +46,13 @@ class Access:
             raise HttpError(401, message, {"WWW-Authenticate": "Bearer"})
 
 
-def check_exposure(host: str, *, local: bool, has_token: bool, encrypted: bool) -> None:
-    """Raise ValueError if other machines could reach the service without a token or encryption."""
-    if local:
+def check_exposure(host: str, *, local: bool, behind_proxy: bool, has_token: bool, encrypted: bool) -> None:
+    """Raise ValueError if other machines could reach the service, also by a proxy, without a token or encryption."""
+    if behind_proxy and not has_token:
+        raise ValueError(
+            "behind a proxy: expected --token-file FILE, because other machines reach it, got none; add it"
+        )
+    if local or behind_proxy:
         return
     missing = [] if has_token else ["--token-file FILE"]
     if not encrypted:
@@ -93,6 +97,8 @@ def check_private(file: Path) -> None:
         mode = file.stat().st_mode & 0o777
     except OSError as cause:
         raise ValueError(f"{file}: expected a file that can be read, got {cause.strerror}") from None
+    if file.is_dir():
+        raise ValueError(f"{file}: expected a file, got a folder; name the file in it")
     if mode & FOR_OTHERS:
         raise ValueError(f"{file}: expected a file that other users cannot read, got mode {mode:o}; chmod 600 {file}")
 

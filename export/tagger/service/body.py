@@ -38,11 +38,12 @@ class Body:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: Head) -> None:
         self._reader, self._writer, self._head = reader, writer, head
         self._content = bytearray()  # grows in place; many small pieces would fragment the memory of the process
+        self.size = 0  # bytes that are in the budget
         self._budget: Budget | None = None
         self.whole = not (head.chunked or head.length)  # nothing of it is left in the connection
 
-    async def read(self, limits: Limits, budget: Budget, within_s: float) -> bytes:
-        """All bytes.
+    async def read(self, limits: Limits, budget: Budget, within_s: float) -> None:
+        """Receive all bytes.
 
         Raises:
             HttpError: The body is too large, too slow or not framed as declared.
@@ -63,13 +64,21 @@ class Body:
         except asyncio.TimeoutError:
             raise HttpError(408, f"body: expected all of it within {limits.read_s:g} s, got a part") from None
         self.whole = True
-        return bytes(self._content)
+
+    def take(self) -> bytes:
+        """All bytes, which the body holds no longer; they stay in the budget until `release`."""
+        content, self._content = self._content, bytearray()
+        return bytes(content)
 
     def release(self) -> None:
         """Return the bytes to the budget."""
         if self._budget is not None:
-            self._budget.release(len(self._content))
-        self._content = bytearray()
+            self._budget.release(self.size)
+        self._content, self.size = bytearray(), 0
+
+    def is_client_gone(self) -> bool:
+        """Whether the client has closed the connection, or its side of it, and sent no other request before."""
+        return self._reader.at_eof() or self._writer.is_closing()
 
     async def _read(self, count: int) -> None:
         assert self._budget is not None
@@ -79,6 +88,7 @@ class Body:
                 raise asyncio.IncompleteReadError(b"", count)
             self._budget.take(len(piece))
             self._content += piece
+            self.size += len(piece)
             count -= len(piece)
 
     async def _read_chunks(self, most: int) -> None:
@@ -90,7 +100,7 @@ class Body:
             size = int(matched[1], 16)
             if not size:
                 break
-            if len(self._content) + size > most:
+            if self.size + size > most:
                 raise _too_large(most, "more")
             await self._read(size)
             if await self._reader.readexactly(2) != b"\r\n":

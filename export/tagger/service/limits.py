@@ -22,6 +22,7 @@ class Limits:
     megapixels: int = 50  # of one image, before a JPEG is reduced
     queue: int = 32  # requests that wait for a worker
     queue_s: float = 10.0  # for which a request waits
+    tag_s: float = 30.0  # after which no other image of a request starts
     read_s: float = 20.0  # from the first byte of a request to its last, and between two requests
     connections: int = 128
     client_connections: int = 64  # of one address, which is a proxy's for all its clients

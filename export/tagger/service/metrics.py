@@ -32,7 +32,9 @@ class Metrics:
         lines = _family("info", "gauge", "the program and its engine", [(self.info, 1)])
         lines += _family("requests_total", "counter", "answers by path and status", sorted(requests, key=str))
         rejected = [({"reason": reason}, count) for reason, count in sorted(self.rejected.items())]
-        lines += _family("rejected_total", "counter", "requests refused for load, by reason", rejected)
+        lines += _family(
+            "rejected_total", "counter", "requests not tagged for load or because the client left, by reason", rejected
+        )
         lines += _family("images_total", "counter", "images of answered requests", [({}, self.images)])
         lines += _family("image_errors_total", "counter", "images that could not be read", [({}, self.image_errors)])
         for name, value in gauges.items():

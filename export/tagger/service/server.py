@@ -29,12 +29,20 @@ PAUSE_S = 0.1  # when the process has no file descriptor left, and between two l
 
 
 def listen(host: str, port: int) -> tuple[socket.socket, bool]:
-    """A listening socket, and whether only this machine reaches it.  OSError for an address that is not free."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    """A listening socket, and whether only this machine reaches it.
+
+    It listens at once, because two sockets may have one address until one of them listens; clients wait until the
+    service accepts.  Raises OSError for an address that is not free, ValueError for a host that is unknown.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as cause:
+        raise ValueError(f"host {host}: expected an address of this machine, got {cause.strerror}") from None
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        listener.listen(socket.SOMAXCONN)
     except OSError as cause:
         listener.close()
         raise OSError(f"{host} port {port}: expected a free address of this machine, got {cause.strerror}") from None
@@ -77,7 +85,6 @@ class Server:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._on_signal)
-        self._listener.listen(socket.SOMAXCONN)
         accepting = asyncio.create_task(self._accept())
         host, port = self._listener.getsockname()[:2]
         _log.info(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from typing import TypeVar
 
 from export import __version__
+from export.tagger.output import Result
 from export.tagger.service.access import Access
 from export.tagger.service.body import Body, Budget
 from export.tagger.service.head import Head
@@ -13,11 +15,13 @@ from export.tagger.service.limits import MB, Limits
 from export.tagger.service.metrics import CONTENT_TYPE, Metrics
 from export.tagger.service.queue import Queue
 from export.tagger.service.responses import BusyError, HttpError, Response, as_json
-from export.tagger.service.tagging import RequestTagger, read_options
-from export.tagger.service.uploads import content_type
+from export.tagger.service.tagging import Decide, RequestTagger, read_options
+from export.tagger.service.uploads import ContentType, content_type
 from export.tagger.tagger import Tagger
 
 Handler = Callable[[Head, Body], Awaitable[Response]]
+T = TypeVar("T")
+LOOK_S = 0.1  # between two looks whether the client is still there
 OTHER = "other"  # in the metrics, for all unknown paths
 
 
@@ -67,13 +71,29 @@ class Service:
         decide = self._request_tagger.decide(options)
         if head.headers.get("content-encoding", "identity").lower() != "identity":
             raise HttpError(415, "header Content-Encoding: expected identity, got another one; send plain bytes")
-        content = await body.read(self.limits, self.budget, self.limits.read_s)
-        async with self.queue.turn():
-            tagged = await self._request_tagger.tag(self.queue, kind, content, decide)
+        await body.read(self.limits, self.budget, self.limits.read_s)
+        tagged = await self._unless_client_leaves(body, self._wait_and_tag(kind, body, decide))
         self.metrics.images += len(tagged)
         self.metrics.image_errors += sum(isinstance(result, ValueError) for _, result in tagged)
         self.metrics.observe(asyncio.get_running_loop().time() - began)
         return Response(body=self._request_tagger.as_json(tagged, options))
+
+    async def _wait_and_tag(self, kind: ContentType, body: Body, decide: Decide) -> list[tuple[str, Result]]:
+        async with self.queue.turn() as turn:
+            return await self._request_tagger.tag(turn, kind, body, decide)
+
+    async def _unless_client_leaves(self, body: Body, work: Coroutine[None, None, T]) -> T:
+        """The result of the work, which ends if nobody is left to read it.  Raises ConnectionAbortedError then."""
+        task = asyncio.create_task(work)
+        try:
+            while not task.done() and not body.is_client_gone():
+                await asyncio.wait({task}, timeout=LOOK_S)
+            if task.done():
+                return task.result()
+        finally:
+            task.cancel()
+        self.metrics.rejected["client_left"] += 1
+        raise ConnectionAbortedError
 
     async def _health(self, *_: object) -> Response:
         return as_json({"state": "stopping" if self.stopping else "ready"}, 503 if self.stopping else 200)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import functools
 import json
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from export.tagger import output
 from export.tagger.output import Result
+from export.tagger.service.body import Body
 from export.tagger.service.cost import check_cost
 from export.tagger.service.limits import CHUNK_BYTES, MB
-from export.tagger.service.queue import Queue
+from export.tagger.service.queue import Turn
 from export.tagger.service.responses import HttpError
 from export.tagger.service.uploads import ContentType, Upload, uploads
 from export.tagger.tagger import Tag, Tagger
@@ -41,7 +41,7 @@ def read_options(query: str) -> Options:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict") if query else []
         values = {name: kinds[name](text) for name, text in pairs}
-    except (KeyError, ValueError) as cause:
+    except (KeyError, ValueError, csv.Error) as cause:
         expected = "threshold=NUMBER, top_k=NUMBER or labels=A,B"
         raise HttpError(400, f"query: expected {expected}, got {cause}") from None
     if len(values) < len(pairs):
@@ -67,13 +67,16 @@ class RequestTagger:
             raise HttpError(400, f"query: {cause}") from None
         return decide
 
-    async def tag(self, queue: Queue, kind: ContentType, body: bytes, decide: Decide) -> list[tuple[str, Result]]:
-        """Names and results in the order of the images; they are tagged by all idle workers."""
-        if len(body) <= CHUNK_BYTES:  # another thread would take longer to start than this
-            found = uploads(kind, body, self._most_images)
+    async def tag(self, turn: Turn, kind: ContentType, body: Body, decide: Decide) -> list[tuple[str, Result]]:
+        """Names and results in the order of the images; they are tagged by all idle workers.
+
+        The images are copies, of no more bytes than the body, which is dropped before they wait.
+        """
+        if body.size <= CHUNK_BYTES:  # another thread would take longer to start than this
+            found = uploads(kind, body.take(), self._most_images)
         else:
-            found = await queue.run(uploads, kind, body, self._most_images)
-        results = await asyncio.gather(*(queue.run(self._tag, upload, decide) for upload in found))
+            found = await turn.run(uploads, kind, body.take(), self._most_images)
+        results = await turn.map(functools.partial(self._tag, decide), found)
         return [(upload.name, result) for upload, result in zip(found, results, strict=True)]
 
     def as_json(self, tagged: list[tuple[str, Result]], options: Options) -> bytes:
@@ -82,7 +85,7 @@ class RequestTagger:
         listed = ", ".join(output.as_json(name, result, doubtful) for name, result in tagged)
         return f'{{"engine": {json.dumps(self.tagger.choice.entry.name)}, "images": [{listed}]}}\n'.encode()
 
-    def _tag(self, upload: Upload, decide: Decide) -> Result:
+    def _tag(self, decide: Decide, upload: Upload) -> Result:
         if isinstance(upload.data, UnreadableImageError):
             return upload.data
         try:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import email
 import json
-from email.message import Message
 from typing import Any, NamedTuple
 
+from export.tagger.service import parameters
 from export.tagger.service.responses import HttpError
 from mlkd.core.images import UnreadableImageError
 
@@ -32,11 +31,9 @@ class ContentType(NamedTuple):
 
 def content_type(text: str | None) -> ContentType:
     """Read the header Content-Type.  Raises HttpError for a type that holds no images."""
-    message = Message()
-    message["Content-Type"] = text or "none/none"
-    kind = message.get_content_type()
+    kind = (text or "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        boundary = message.get_boundary("")
+        boundary = _boundary(text or "")
         if not 0 < len(boundary) <= MOST_BOUNDARY or not boundary.isascii():
             raise HttpError(
                 400, f"header Content-Type: expected a boundary of 1 to {MOST_BOUNDARY} characters, got none"
@@ -45,6 +42,13 @@ def content_type(text: str | None) -> ContentType:
     if kind in ("application/json", "application/octet-stream") or kind.startswith("image/"):
         return ContentType(kind, b"")
     raise HttpError(415, f"header Content-Type: expected {TYPES}, got {text or 'none'}")
+
+
+def _boundary(header: str) -> str:
+    try:
+        return parameters.split(header)[1].get("boundary", "")
+    except ValueError as cause:
+        raise HttpError(400, f"header Content-Type: {cause}") from None
 
 
 def uploads(kind: ContentType, body: bytes, most: int) -> list[Upload]:
@@ -80,10 +84,17 @@ def _parts(boundary: bytes, body: bytes, most: int) -> list[Upload]:
 
 
 def _file_name(head: bytes, number: int) -> str:
-    message = email.message_from_string(head.strip().decode("utf-8", "replace"))
-    if message.get_content_disposition() != "form-data" or message.get_filename() is None:
+    lines = [line.partition(":") for line in head.decode("utf-8", "replace").split("\r\n")]
+    dispositions = [value.strip() for name, _, value in lines if name.strip().lower() == "content-disposition"]
+    if len(dispositions) != 1:
+        raise HttpError(400, f"part {number}: expected one Content-Disposition, got {len(dispositions)}")
+    try:
+        kind, values = parameters.split(dispositions[0])
+    except ValueError as cause:
+        raise HttpError(400, f"part {number}: header Content-Disposition: {cause}") from None
+    if kind != "form-data" or "filename" not in values:
         raise HttpError(400, f"part {number}: expected a file, got a field; options are query parameters")
-    return message.get_filename() or str(number)
+    return values["filename"] or str(number)
 
 
 def _decoded(body: bytes, most: int) -> list[Upload]:

@@ -31,6 +31,16 @@ def test_the_shipped_file_tags_from_anywhere(folder: Path, images: dict[str, Pat
     assert not list(folder.rglob("__pycache__"))
 
 
+@pytest.mark.parametrize("words", [["tag", "a.jpg"], ["serve"], ["install", "--to", "x"]])
+def test_a_python_without_the_packages_is_named(folder: Path, tmp_path: Path, words: list[str]) -> None:
+    command = [sys.executable, "-I", "-S", folder / "tagger.pyz", *words]  # -S: no installed packages
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith(
+        f"tagger: numpy: expected it in {sys.executable}, got none; install numpy and Pillow"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -78,6 +78,7 @@ def test_tags_that_are_worth_little_are_marked(folder: Path, jpegs: dict[str, by
         ("?top_k=0", "top_k: expected at least 1"),
         ("?labels=gren", "did you mean green"),
         ("?labels=", "query: expected threshold=NUMBER"),
+        ("?labels=a%0Ab", "query: expected threshold=NUMBER"),
         ("?top_k=1&top_k=2", "expected each parameter once"),
         ("?path=/etc/passwd", "got 'path'"),
         ("?top_k", "query: expected threshold=NUMBER"),

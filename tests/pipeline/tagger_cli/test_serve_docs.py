@@ -50,7 +50,7 @@ def test_the_page_has_every_path_limit_and_metric(service: Served) -> None:
 
 
 def test_the_command_lines_of_the_program_are_accepted() -> None:
-    lines = re.findall(r"^python3? \S*tagger\.pyz (.*?)(?:#.*)?$", PAGE, re.MULTILINE)
+    lines = re.findall(r"^\S*python3? \S*tagger\.pyz (.*?)(?:#.*)?$", PAGE, re.MULTILINE)
     assert len(lines) == 3
     for line in lines:
         _parser().parse_args(shlex.split(line))

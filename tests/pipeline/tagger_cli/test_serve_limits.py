@@ -1,26 +1,16 @@
-"""`tagger.pyz serve` against clients that are slow, broken or too many; with a token and TLS."""
+"""`tagger.pyz serve` against clients that are slow, broken or too many."""
 
 import contextlib
-import datetime
-import ipaddress
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from pipeline.tagger_cli import main, serving
 from tests.helpers import served
 from tests.helpers.served import Served
 
-TOKEN = "0123456789abcdef-token"
 POST = b"POST /tag HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
 
 
@@ -35,36 +25,6 @@ def hasty(folder: Path) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def red(images: dict[str, Path]) -> bytes:
     return images["red"].read_bytes()
-
-
-def write_private(file: Path, content: bytes) -> Path:
-    file.write_bytes(content)
-    file.chmod(0o600)
-    return file
-
-
-@pytest.fixture(scope="module")
-def secrets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """Files of a token, a certificate for 127.0.0.1 and its key."""
-    folder = tmp_path_factory.mktemp("secrets")
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "tagger")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1)).not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    pem = serialization.Encoding.PEM
-    plain = serialization.NoEncryption()
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    return (
-        write_private(folder / "token", TOKEN.encode()),
-        write_private(folder / "cert.pem", certificate.public_bytes(pem)),
-        write_private(folder / "key.pem", private),
-    )
 
 
 @pytest.mark.parametrize(
@@ -164,77 +124,3 @@ def test_one_idle_connection_makes_room_for_one(folder: Path) -> None:
         assert answers[:2] == [b"", b""]
         assert 1 <= answers.count(b"408") <= 2
         assert set(answers) <= {b"408", b"503", b""}
-
-
-def test_a_token_and_tls(folder: Path, red: bytes, secrets: tuple[Path, Path, Path]) -> None:
-    token, certificate, key = secrets
-    words = ("--host", "0.0.0.0", "--token-file", token, "--tls-cert", certificate, "--tls-key", key, "--body-mb", 1)
-    trust = ssl.create_default_context(cafile=str(certificate))
-    bearer = {"Authorization": f"Bearer {TOKEN}"}
-    with served.serve(folder, *words, tls=trust) as service:
-        answer = service.tag(red, **bearer)
-        assert [tag["label"] for tag in answer.json["images"][0]["tags"]] == ["red"]
-        assert service.ask("GET", "/healthz").status == 200
-        for path in ("/labels", "/metrics", "/none"):
-            refused = service.ask("GET", path)
-            assert (refused.status, refused.headers["WWW-Authenticate"]) == (401, "Bearer")
-        assert service.tag(red, Authorization="Bearer 0123456789abcdef").status == 401
-        assert b"HTTP" not in service.raw(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"), "not encrypted"
-        assert service.tag(b"x" * 1_500_000, **bearer).status == 413
-        assert service.stop() == 0
-        assert TOKEN not in "".join(service.log)
-
-
-def test_plain_http_on_another_address_only_behind_a_proxy(folder: Path, red: bytes, secrets: tuple[Path, ...]) -> None:
-    words = ("--host", "0.0.0.0", "--behind-proxy", "--token-file", secrets[0])
-    with served.serve(folder, *words) as service:
-        answer = service.tag(red, Authorization=f"Bearer {TOKEN}", Host="tagger.example")
-        assert answer.status == 200
-        assert service.tag(red).status == 401
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--host", "0.0.0.0"], "host 0.0.0.0: expected --token-file FILE and --tls-cert FILE and --tls-key FILE"),
-        (["--host", "::"], "expected --token-file FILE and --tls-cert FILE"),
-        (["--host", "0.0.0.0", "--token-file", "TOKEN"], "expected --tls-cert FILE and --tls-key FILE"),
-        (["--host", "0.0.0.0", "--behind-proxy"], "expected --token-file FILE for an address"),
-        (["--behind-proxy"], "expected --token-file FILE for an address"),
-        (["--tls-cert", "CERT"], "expected --tls-cert and --tls-key, got one of them"),
-        (["--tls-cert", "CERT", "--tls-key", "TOKEN"], "expected a certificate and its unencrypted key"),
-        (["--token-file", "none"], "none: expected a file that can be read"),
-        (["--body-mb", "300"], "body_mb: expected at most bodies_mb (256), got 300"),
-        (["--host", "192.0.2.1"], "192.0.2.1 port 8765: expected a free address of this machine"),
-        (["--engine", "none"], "none"),
-    ],
-)
-def test_it_refuses_to_start(run: Any, secrets: tuple[Path, Path, Path], words: list[str], message: str) -> None:
-    files = dict(zip(("TOKEN", "CERT", "KEY"), secrets, strict=True))
-    assert message in run.refuse("serve", *(files.get(word, word) for word in words))
-
-
-def test_a_port_that_is_taken_is_named(run: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert f"port {port}: expected a free address of this machine, got Address already" in run.refuse(
-            "serve", "--port", port
-        )
-
-
-@pytest.mark.parametrize("words", [["--port", "70000"], ["--queue", "0"], ["--read-s", "0"], ["--queue-s", "inf"]])
-def test_numbers_out_of_range_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["serve", *words])
-    assert "expected" in capsys.readouterr().err
-
-
-def test_the_help_says_the_defaults() -> None:
-    import dataclasses
-
-    from export.tagger.service import Limits
-
-    fields = {field.name: field.default for field in dataclasses.fields(Limits)}
-    assert list(fields) == list(serving.LIMITS)
-    for name, default in fields.items():
-        assert serving.LIMITS[name][2].endswith(f"default: {default:g}")

@@ -1,6 +1,8 @@
 """`tagger.pyz serve` under load: good clients among slow, broken and hostile ones."""
 
+import io
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,11 @@ MORE_MB = 10.0  # resident memory at the end above that of the first 416 request
 def service(folder: Path) -> Iterator[Served]:
     with served.serve(folder, "--quiet", "--workers", WORKERS, "--read-s", 3) as running:
         yield running
+
+
+@pytest.fixture
+def red(images: dict[str, Path]) -> bytes:
+    return images["red"].read_bytes()
 
 
 @pytest.fixture
@@ -58,6 +65,51 @@ def test_no_good_request_is_lost_among_bad_ones(service: Served, expected: Expec
     for kind in ("raw", "form", "json", "chunked", "slow"):
         assert crowd.requests[kind]
     check_rest(service, before)
+
+
+@pytest.fixture
+def large(service: Served) -> tuple[bytes, str]:
+    """A request that keeps the workers busy for long."""
+    stream = io.BytesIO()
+    Image.new("RGB", (2000, 2000)).save(stream, "PNG")
+    return served.form(*[("a", stream.getvalue())] * 32)
+
+
+def start(client: socket.socket, body: bytes, kind: str) -> None:
+    head = f"POST /tag HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    client.sendall(head.encode() + body)
+
+
+def test_a_small_request_is_answered_before_large_ones(service: Served, large: tuple[bytes, str], red: bytes) -> None:
+    with service.connect() as first, service.connect() as second:
+        for client in (first, second):
+            start(client, *large)
+        served.wait_for(lambda: service.metric("in_flight") == 2)
+        assert service.tag(red).status == 200
+        assert service.metric('requests_total{path="/tag",status="200"}') == 1
+        for client in (first, second):
+            assert client.recv(12) == b"HTTP/1.1 200"
+
+
+def test_images_of_a_client_that_has_left_are_skipped(service: Served, large: tuple[bytes, str], red: bytes) -> None:
+    with service.connect() as client:
+        start(client, *large)
+        served.wait_for(lambda: service.metric("in_flight") == 1)
+    served.wait_for(lambda: service.metric('rejected_total{reason="client_left"}') == 1)
+    assert service.metric("in_flight") == service.metric("body_bytes") == 0
+    assert service.tag(red).status == 200
+    assert service.metric("images_total") == 1
+    with service.connect() as client:
+        start(client, *large)
+        served.wait_for(lambda: service.metric("in_flight") == 1)
+    assert service.stop() == 0
+
+
+def test_a_client_that_sends_ahead_and_stays_is_answered(service: Served, large: tuple[bytes, str]) -> None:
+    with service.connect() as client:
+        start(client, *large)
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert served.read_all(client).count(b"HTTP/1.1 200") == 2
 
 
 @pytest.mark.slow

@@ -83,11 +83,12 @@ def test_only_the_token_opens(header: str, status: int) -> None:
 
 
 def test_other_machines_need_a_token_and_encryption() -> None:
-    check_exposure("127.0.0.1", local=True, has_token=False, encrypted=False)
-    check_exposure("0.0.0.0", local=False, has_token=True, encrypted=True)
+    check_exposure("127.0.0.1", local=True, behind_proxy=False, has_token=False, encrypted=False)
+    check_exposure("0.0.0.0", local=False, behind_proxy=False, has_token=True, encrypted=True)
+    check_exposure("0.0.0.0", local=False, behind_proxy=True, has_token=True, encrypted=False)
     for has_token, encrypted, message in ((False, True, "--token-file"), (True, False, "--tls-cert")):
         with pytest.raises(ValueError, match=message):
-            check_exposure("0.0.0.0", local=False, has_token=has_token, encrypted=encrypted)
+            check_exposure("0.0.0.0", local=False, behind_proxy=False, has_token=has_token, encrypted=encrypted)
 
 
 def test_a_token_is_read_without_its_line_end(tmp_path: Path) -> None:
@@ -116,6 +117,13 @@ def test_a_weak_token_is_refused(tmp_path: Path, text: str) -> None:
     file.chmod(0o600)
     with pytest.raises(ValueError, match="expected a token of at least 16"):
         read_token(file)
+
+
+def test_a_folder_is_no_secret(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "private"):
+        folder.mkdir(0o700, exist_ok=True)
+        with pytest.raises(ValueError, match="expected a file, got a folder"):
+            read_token(folder)
 
 
 def test_files_that_are_no_certificate_are_refused(tmp_path: Path) -> None:
