@@ -7,6 +7,7 @@ const status = $("#status");
 const results = $("#results");
 const waiting = new Map(); // id -> what to do with an answer
 let isReady = false;
+let failure = ""; // why there is no worker
 let worker = start();
 let count = 0;
 let unfinished = 0;
@@ -25,7 +26,7 @@ function start() {
     const error = `The worker failed: ${event.message ?? "it did not start"}. Load the page again.`;
     started.terminate();
     if (isReady) worker = start();
-    else say(error, true);
+    else say((failure = error), true);
     isReady = false;
     for (const answer of [...waiting.values()]) answer({ error });
   });
@@ -33,12 +34,13 @@ function start() {
 }
 
 function ask(request, answer) {
+  if (failure) return answer({ error: failure });
   const id = ++count;
   waiting.set(id, (data) => {
     if (!data.finding) waiting.delete(id);
     answer(data);
   });
-  worker.postMessage({ id, ...request });
+  return worker.postMessage({ id, ...request });
 }
 
 function say(text, bad = false) {

@@ -128,6 +128,21 @@ def test_a_model_that_does_not_load_is_said(page: Path, browser: Chromium, tmp_p
     assert text.startswith("The model did not load.")
 
 
+def test_a_worker_that_does_not_start_is_said(page: Path, browser: Chromium, tmp_path: Path) -> None:
+    """As of a folder that is copied in part; later images and the self-test get the same message."""
+    copy = shutil.copytree(page, tmp_path / "copy")
+    (copy / "ort.js").unlink()
+    red = bundles.write_images(tmp_path)["red"]
+    expected = "The worker failed: it did not start. Load the page again."
+    with serve(copy) as address:
+        tab = browser.open(address)
+        until(tab, f"document.querySelector('#status').textContent === '{expected}'")
+        choose(tab, red)
+        assert results(tab)["red.jpg"]["text"] == expected
+        self_test(tab)
+        assert tab.run("return document.querySelector('#selftest [role=status]').textContent") == expected
+
+
 def test_everything_comes_from_the_own_folder(page: Path, browser: Chromium, tmp_path: Path) -> None:
     """All requests of the page and of its worker, which is stopped until they are recorded."""
     call = browser.call
