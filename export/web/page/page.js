@@ -43,8 +43,8 @@ function ask(request, answer) {
   return worker.postMessage({ id, ...request });
 }
 
-function say(text, bad = false) {
-  status.textContent = text;
+function say(content, bad = false) {
+  status.replaceChildren(...[content].flat());
   status.classList.toggle("bad", bad);
 }
 
@@ -97,8 +97,14 @@ function list(tags) {
 }
 
 function announce(file, tags) {
-  const found = tags?.map(({ label }) => label).join(", ");
-  return tags ? `${file.name || "Pasted image"}: ${found || "no label reaches its threshold"}` : "Done, with errors.";
+  if (!tags) return "Done, with errors.";
+  const name = element("bdi", file.name || "Pasted image");
+  return [name, ": ", ...listed(tags, "no label reaches its threshold")];
+}
+
+/** Labels with commas between them; none changes the direction of the others. */
+function listed(tags, none = "no tag") {
+  return tags.length ? tags.flatMap(({ label }) => [", ", element("bdi", label)]).slice(1) : [none];
 }
 
 for (const input of document.querySelectorAll("input[type=file]")) {
@@ -116,6 +122,15 @@ for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
   });
 }
 
+/** A line of the self-test. */
+function line({ step, subject, passed, detail, expected, tags }) {
+  const item = element("li", `${passed ? "Passed" : "FAILED"}: ${step} ${subject}: ${detail}`, passed ? "" : "bad");
+  if (expected) item.append("; expected ", ...listed(expected), ", got ");
+  else if (tags) item.append("; ");
+  if (tags) item.append(...listed(tags));
+  return item;
+}
+
 $("#selftest button").addEventListener("click", ({ target }) => {
   const [summary, lines] = [$("#selftest [role=status]"), $("#selftest ul")];
   let [passed, failed] = [0, 0];
@@ -124,8 +139,7 @@ $("#selftest button").addEventListener("click", ({ target }) => {
   ask({}, ({ finding, error }) => {
     if (finding) {
       finding.passed ? passed++ : failed++;
-      const text = `${finding.passed ? "Passed" : "FAILED"}: ${finding.step} ${finding.subject}: ${finding.detail}`;
-      lines.append(element("li", text, finding.passed ? "" : "bad"));
+      lines.append(line(finding));
     } else {
       target.disabled = false;
       summary.textContent = error ?? `${passed} passed, ${failed} failed`;

@@ -118,6 +118,29 @@ def test_the_self_test_names_the_step_that_differs(page: Path, browser: Chromium
     assert failed == {("decode", f"{image}:"), ("resize", f"{image}:")}
 
 
+LEFT_EDGES = """return [...document.querySelectorAll('#status, #selftest li:has(bdi)')].map((line) =>
+  [...line.childNodes].map((part) => {
+    const range = document.createRange();
+    range.selectNode(part);
+    return range.getBoundingClientRect().left;
+  }));"""
+
+
+def test_a_name_does_not_change_the_direction_of_the_text_around_it(opened: Tab, tmp_path: Path) -> None:
+    """A file name that ends its isolation and reverses what follows, and labels that do."""
+    size = {"width": 2000, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    opened.browser.call("Emulation.setDeviceMetricsOverride", opened.session, **size)
+    image = bundles.write_images(tmp_path)["yellow"]
+    choose(opened, image.rename(tmp_path / "\u2069\u202eyellow.jpg"))
+    opened.run("document.querySelector('#selftest').open = true")
+    self_test(opened)
+    status, *lines = opened.run(LEFT_EDGES)
+    assert len(status) == len((image, ": ", HOSTILE[0], ", ", HOSTILE[1]))
+    assert len(lines) > 1
+    for edges in (status, *lines):
+        assert edges == sorted(edges)
+
+
 def test_a_model_that_does_not_load_is_said(page: Path, browser: Chromium, tmp_path: Path) -> None:
     copy = shutil.copytree(page, tmp_path / "copy")
     (copy / "models/fp32.onnx").write_bytes(b"no model")
