@@ -113,13 +113,18 @@ for (const input of document.querySelectorAll("input[type=file]")) {
     input.value = "";
   });
 }
-addEventListener("paste", ({ clipboardData }) => add(clipboardData.files));
+addEventListener("paste", ({ clipboardData }) => take(clipboardData.files));
 for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
   addEventListener(type, (event) => {
     event.preventDefault();
     $("#drop").classList.toggle("over", type === "dragenter" || type === "dragover");
-    if (type === "drop") add(event.dataTransfer.files);
+    if (type === "drop") take(event.dataTransfer.files);
   });
+}
+
+function take(files) {
+  if (files.length) add(files);
+  else say("That has no file. Drop, paste or choose photos.", true);
 }
 
 /** A line of the self-test. */
@@ -146,7 +151,15 @@ $("#selftest button").addEventListener("click", ({ target }) => {
     }
   });
 });
-if (location.hash === "#selftest") $("#selftest").open = true;
+
+function startSelftest() {
+  if (location.hash !== "#selftest") return;
+  $("#selftest").open = true;
+  $("#selftest button").click();
+}
+
+startSelftest();
+addEventListener("hashchange", startSelftest);
 
 async function about() {
   const facts = await (await fetch("about.json")).json();

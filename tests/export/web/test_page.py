@@ -91,8 +91,29 @@ def test_images_are_dropped_and_pasted(opened: Tab) -> None:
         assert opened.run(RESULTS)[0]["tags"] == [HOSTILE[0]]
 
 
+def drop(tab: Tab, **data: Any) -> None:
+    """Drop onto the page as a user does."""
+    content = {"items": [], "files": [], "dragOperationsMask": 1} | data
+    for kind in ("dragEnter", "dragOver", "drop"):
+        tab.browser.call("Input.dispatchDragEvent", tab.session, type=kind, x=200, y=100, data=content)
+
+
+def test_a_folder_or_text_that_is_dropped_is_said(opened: Tab, tmp_path: Path) -> None:
+    drop(opened, items=[{"mimeType": "text/uri-list", "data": "https://example.org/image.jpg"}])
+    until(opened, "document.querySelector('#status').textContent.startsWith('That has no file.')")
+    assert opened.run(RESULTS) == []
+    (tmp_path / "photos").mkdir()
+    drop(opened, files=[str(tmp_path / "photos")])
+    until(opened, "document.querySelector('#results p.bad')")
+    assert results(opened)["photos"]["text"].startswith("It is a folder, or has been moved or changed.")
+
+
 def self_test(tab: Tab) -> list[str]:
     tab.run("document.querySelector('#selftest button').click()")
+    return self_test_lines(tab)
+
+
+def self_test_lines(tab: Tab) -> list[str]:
     until(tab, "document.querySelector('#selftest [role=status]').textContent")
     lines: list[str] = tab.run("return [...document.querySelectorAll('#selftest li')].map((one) => one.textContent)")
     return lines
@@ -112,7 +133,7 @@ def test_the_self_test_names_the_step_that_differs(page: Path, browser: Chromium
     with Image.open(copy / f"{name}.decoded.png") as stored:
         ImageOps.invert(stored).save(copy / f"{name}.decoded.png")
     with serve(copy) as address:
-        lines = self_test(open_ready(browser, address))
+        lines = self_test_lines(open_ready(browser, f"{address}#selftest"))
     image = name.removeprefix("golden/")
     failed = {tuple(line.split()[1:3]) for line in lines if line.startswith("FAILED: ")}
     assert failed == {("decode", f"{image}:"), ("resize", f"{image}:")}
@@ -211,12 +232,16 @@ def test_the_policy_forbids_what_the_page_does_not_need(page: Path, opened: Tab)
     assert answer["result"]["value"] == [False, False, False]
 
 
-@pytest.mark.parametrize("width", [320, 390, 1280])
-def test_nothing_is_wider_than_the_screen(opened: Tab, tmp_path: Path, width: int) -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    opened.browser.call("Emulation.setDeviceMetricsOverride", opened.session, **size)
-    choose(opened, *bundles.write_images(tmp_path).values())
-    assert opened.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+def test_nothing_is_wider_than_the_screen(opened: Tab, tmp_path: Path) -> None:
+    """Also with larger text, and with a long file name in the status line."""
+    red, *others = bundles.write_images(tmp_path).values()
+    choose(opened, *others, red.rename(tmp_path / f"{'a' * 200}.jpg"))
+    for width, font in ((320, "100%"), (320, "200%"), (390, "100%"), (1280, "100%")):
+        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        opened.browser.call("Emulation.setDeviceMetricsOverride", opened.session, **size)
+        opened.run(f"document.documentElement.style.fontSize = '{font}'")
+        wider = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert opened.run(wider) == 0, (width, font)
 
 
 def test_everything_has_a_name_for_assistive_technology(opened: Tab) -> None:
