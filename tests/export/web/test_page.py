@@ -36,21 +36,23 @@ def test_several_images_at_once(opened: Tab, tmp_path: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:45])
     photo = io.BytesIO()
     Image.new("RGB", (300, 200), (255, 0, 0)).save(photo, "JPEG")
-    cut = tmp_path / "cut.jpg"
+    cut, unended = tmp_path / "cut.jpg", tmp_path / "unended.jpg"
     cut.write_bytes(photo.getvalue()[:-200])
+    unended.write_bytes(photo.getvalue()[:-2])
     heic = tmp_path / "phone.heic"
     heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))
     dark = tmp_path / "dark.png"
     dark.write_bytes(deep_png(np.full((5, 7, 3), 1000, np.uint16)))
     text = tmp_path / "text.jpg"
     text.write_text("no image")
-    choose(opened, broken, heic, *files, cut, dark, text)
+    choose(opened, broken, heic, *files, cut, unended, dark, text)
     found = results(opened)
     assert found["red.jpg"]["tags"] == [HOSTILE[0]]
     assert set(found["yellow.jpg"]["tags"]) == set(HOSTILE[:2])
     assert found["blue.jpg"]["tags"] == [HOSTILE[2]]
     assert found["broken.png"]["text"] == "The PNG file is damaged. Choose another copy of it."
-    assert found["cut.jpg"]["text"] == "The JPEG file is truncated. Choose another copy of it."
+    for name in ("cut.jpg", "unended.jpg"):
+        assert found[name]["text"] == "The JPEG file is truncated. Choose another copy of it."
     assert found["phone.heic"]["text"].startswith("This browser does not decode HEIC.")
     assert found["dark.png"]["text"].startswith("Of 16 bits a channel, the image uses fewer than 15.")
     assert found["text.jpg"]["text"].startswith("This is not an image that the browser can decode.")
