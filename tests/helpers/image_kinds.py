@@ -121,6 +121,8 @@ def _write_orientations(folder: Path, image: Image.Image, xmp: bytes) -> None:
             image.save(folder / f"kind{kind}{start[:1].decode()}.png", exif=b"Exif\0\0" + start + tag + bytes(4))
     longs = struct.pack("<IHHHIIIII", 8, 1, ORIENTATION, 4, 2, 26, 0, 6, 6)
     image.save(folder / "far.png", exif=b"Exif\0\0II*\0" + longs)
+    twice = struct.pack("<IH", 8, 2) + b"".join(struct.pack("<HHIHH", ORIENTATION, 3, 1, one, 0) for one in (6, 3))
+    image.save(folder / "twice.png", exif=b"Exif\0\0II*\0" + twice + bytes(4))
     comment = PngInfo()
     comment.add_itxt("Comment", xmp.decode())
     image.save(folder / "comment.png", pnginfo=comment)

@@ -117,16 +117,14 @@ function takeOrientation(view, start) {
   const little = view.getUint16(start) === 0x4949;
   const directory = start + view.getUint32(start + 4, little);
   const count = view.getUint16(directory, little);
-  let first = 0;
   for (let at = directory + 2; at < directory + 2 + 12 * count; at += 12) {
     if (view.getUint16(at, little) !== ORIENTATION) continue;
     const type = view.getUint16(at + 2, little);
-    if (type >= 1 && type <= TYPES) first ||= readInteger(view, start, at, little);
-    view.setUint16(at + 2, 3, little);
-    view.setUint32(at + 4, 1, little);
+    const orientation = type >= 1 && type <= TYPES ? readInteger(view, start, at, little) : 0;
     view.setUint16(at + 8, 1, little);
+    if (orientation) return orientation;
   }
-  return first;
+  return 0;
 }
 
 /** The first value of the tag at `at`: in the tag, or where it says. */
