@@ -105,10 +105,32 @@ def write_others(folder: Path) -> list[Path]:
     image.save(folder / "xmp.png", pnginfo=text)
     image.save(folder / "xmp.webp", xmp=xmp, lossless=True)
     image.save(folder / "xmp.jpg", xmp=xmp)
+    _write_orientations(folder, image, xmp)
     deep = random.integers(0, 1 << 16, (41, 60, 3), dtype=np.uint16)
     (folder / "deep.png").write_bytes(deep_png(deep))
     Image.fromarray(deep[..., 0]).save(folder / "deep_grey.png")
     return sorted(folder.iterdir())
+
+
+def _write_orientations(folder: Path, image: Image.Image, xmp: bytes) -> None:
+    """Tags of the type SHORT and of others, in both byte orders, and XMP that is none by its keyword."""
+    for order, start in (("<", b"II*\0"), (">", b"MM\0*")):
+        for kind, code in {1: "B3x", 2: "B3x", 3: "HH", 4: "I", 6: "b3x", 8: "hh", 9: "i", 99: "I"}.items():
+            value = struct.pack(order + code, *[6] * len(code.replace("3x", "")))
+            tag = struct.pack(f"{order}IHHHI", 8, 1, ORIENTATION, kind, len(code.replace("3x", ""))) + value
+            image.save(folder / f"kind{kind}{start[:1].decode()}.png", exif=b"Exif\0\0" + start + tag + bytes(4))
+    longs = struct.pack("<IHHHIIIII", 8, 1, ORIENTATION, 4, 2, 26, 0, 6, 6)
+    image.save(folder / "far.png", exif=b"Exif\0\0II*\0" + longs)
+    twice = struct.pack("<IH", 8, 2) + b"".join(struct.pack("<HHIHH", ORIENTATION, 3, 1, one, 0) for one in (6, 3))
+    image.save(folder / "twice.png", exif=b"Exif\0\0II*\0" + twice + bytes(4))
+    comment = PngInfo()
+    comment.add_itxt("Comment", xmp.decode())
+    image.save(folder / "comment.png", pnginfo=comment)
+    extension = b"http://ns.adobe.com/xmp/extension/\0" + xmp
+    image.save(folder / "plain.jpg")
+    plain = (folder / "plain.jpg").read_bytes()
+    segment = b"\xff\xe1" + struct.pack(">H", 2 + len(extension)) + extension
+    (folder / "extension.jpg").write_bytes(plain[:2] + segment + plain[2:])
 
 
 def deep_png(values: NDArray[np.uint16]) -> bytes:

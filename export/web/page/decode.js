@@ -14,12 +14,20 @@ export class UnreadableImageError extends Error {
 
 /** Decode the first frame of an image to RGB {data, width, height}; large ones are reduced, `side` is the model's. */
 export async function decode(blob, side) {
-  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const bytes = await read(blob);
   const header = takeHeader(bytes);
   checkSize(header);
   const image = (header.kind === "JPEG" && reducedJpeg(bytes, header, side)) || (await inBrowser(bytes, header, side));
   if (header.bits > 8) checkDepth(image);
   return upright(image, header.orientation);
+}
+
+async function read(blob) {
+  try {
+    return new Uint8Array(await blob.arrayBuffer());
+  } catch {
+    throw new UnreadableImageError("It is a folder, or has been moved or changed. Choose the photos themselves, again.");
+  }
 }
 
 /** A JPEG, or null for one that the browser has to decode. */

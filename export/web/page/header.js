@@ -1,6 +1,16 @@
 /** The header of an image file: what the browser must not decide, or must not decode before it is known. */
 
 const ORIENTATION = 0x0112; // EXIF tag
+const TYPES = 13; // of EXIF, those that Pillow knows; a tag of another is ignored
+const INTEGERS = {
+  3: ["getUint16", 2],
+  4: ["getUint32", 4],
+  6: ["getInt8", 1],
+  8: ["getInt16", 2],
+  9: ["getInt32", 4],
+  13: ["getUint32", 4],
+};
+const XMP = { JPEG: "http://ns.adobe.com/xap/1.0/\0", PNG: "XML:com.adobe.xmp\0" };
 const NO_SIZE = new Set([0xc4, 0xc8, 0xcc]); // JPEG markers in the range of frame headers that are none
 const BRANDS = { avif: "AVIF", avis: "AVIF", heic: "HEIC", heix: "HEIC", heif: "HEIC", mif1: "HEIC", hevc: "HEIC" };
 
@@ -40,8 +50,8 @@ const READERS = {
       if (marker === 0xda) return;
       if (marker === 0xe1 && !header.orientation && textOf(view, at + 4, 6) === "Exif\0\0") {
         header.orientation = takeOrientation(view, at + 10);
-      } else if (marker === 0xe1) {
-        header.xmp ||= readXmp(view, at + 4, view.getUint16(at + 2) - 2);
+      } else if (marker === 0xe1 && textOf(view, at + 4, XMP.JPEG.length) === XMP.JPEG) {
+        header.xmp = readXmp(view, at + 4, view.getUint16(at + 2) - 2);
       } else if (marker >= 0xc0 && marker <= 0xcf && !NO_SIZE.has(marker)) {
         [header.height, header.width] = [view.getUint16(at + 5), view.getUint16(at + 7)];
       }
@@ -52,7 +62,7 @@ const READERS = {
     for (let at = 8, length; at < view.byteLength; at += 12 + length) {
       length = view.getUint32(at);
       const name = textOf(view, at + 4, 4);
-      if (name === "iTXt") header.xmp ||= readXmp(view, at + 8, length);
+      if (name === "iTXt" && textOf(view, at + 8, XMP.PNG.length) === XMP.PNG) header.xmp = readXmp(view, at + 8, length);
       if (name !== "eXIf") continue;
       header.orientation = takeOrientation(view, at + 8);
       view.setUint32(at + 8 + length, checksum(view, at + 4, at + 8 + length));
@@ -98,22 +108,32 @@ function readBoxes(view, header) {
 
 /** The orientation in XMP, which browsers do not apply; 0 if there is none. */
 function readXmp(view, start, length) {
-  const found = /tiff:Orientation(?:="|>)([1-8])/.exec(new TextDecoder("latin1").decode(new Uint8Array(view.buffer, start, length)));
-  return found ? Number(found[1]) : 0;
+  const found = /tiff:Orientation(?:="|>)([0-9])/.exec(new TextDecoder("latin1").decode(new Uint8Array(view.buffer, start, length)));
+  return found && found[1] <= 8 ? Number(found[1]) : 0;
 }
 
-/** The orientation in the TIFF header at `start`, set to 1 there; 0 if there is none. */
+/** The orientation in the TIFF header at `start`, set to 1 there; 0 if there is none, 1 if it is no integer of 1 to 8. */
 function takeOrientation(view, start) {
   const little = view.getUint16(start) === 0x4949;
   const directory = start + view.getUint32(start + 4, little);
   const count = view.getUint16(directory, little);
   for (let at = directory + 2; at < directory + 2 + 12 * count; at += 12) {
     if (view.getUint16(at, little) !== ORIENTATION) continue;
-    const orientation = view.getUint16(at + 8, little);
+    const type = view.getUint16(at + 2, little);
+    const orientation = type >= 1 && type <= TYPES ? readInteger(view, start, at, little) : 0;
     view.setUint16(at + 8, 1, little);
-    return orientation >= 1 && orientation <= 8 ? orientation : 1;
+    if (orientation) return orientation;
   }
   return 0;
+}
+
+/** The first value of the tag at `at`: in the tag, or where it says. */
+function readInteger(view, start, at, little) {
+  const [read, size] = INTEGERS[view.getUint16(at + 2, little)] ?? [];
+  if (!read) return 1;
+  const inside = size * view.getUint32(at + 4, little) <= 4;
+  const value = view[read](inside ? at + 8 : start + view.getUint32(at + 8, little), little);
+  return value >= 1 && value <= 8 ? value : 1;
 }
 
 /** CRC-32 of a PNG chunk. */

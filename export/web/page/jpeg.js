@@ -30,7 +30,6 @@ export function decodeJpeg(bytes, scale) {
 function readFile(view, bytes, file) {
   let at = 2;
   for (;;) {
-    if (at >= bytes.length && file.frame && !file.frame.progressive && file.frame.complete) return;
     while (view.getUint8(at) !== 0xff || view.getUint8(at + 1) === 0xff || view.getUint8(at + 1) === 0) at++;
     const marker = view.getUint8(at + 1);
     at += 2;
@@ -69,7 +68,7 @@ function readFrame(view, at, progressive) {
     one.rows = Math.ceil(Math.ceil((height * one.v) / mostV) / 8);
     one.coefficients = new Int16Array(64 * one.stride * rows * one.v);
   }
-  return { width, height, progressive, components, mostH, mostV, columns, rows, complete: false };
+  return { width, height, progressive, components, mostH, mostV, columns, rows };
 }
 
 function readTables(view, at, end, tables) {
@@ -111,7 +110,6 @@ function readScan(view, bytes, at, end, { frame, tables, dc, ac, restart }) {
   if (!needed || last > 63) throw new UnsupportedError("codes");
   const after = decodeScan(bytes, end, frame, components, spectral, restart);
   if (after === null) throw new TruncatedError();
-  frame.complete = frame.components.every(({ table }) => table);
   return after;
 }
 

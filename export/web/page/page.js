@@ -7,6 +7,7 @@ const status = $("#status");
 const results = $("#results");
 const waiting = new Map(); // id -> what to do with an answer
 let isReady = false;
+let failure = ""; // why there is no worker
 let worker = start();
 let count = 0;
 let unfinished = 0;
@@ -25,7 +26,7 @@ function start() {
     const error = `The worker failed: ${event.message ?? "it did not start"}. Load the page again.`;
     started.terminate();
     if (isReady) worker = start();
-    else say(error, true);
+    else say((failure = error), true);
     isReady = false;
     for (const answer of [...waiting.values()]) answer({ error });
   });
@@ -33,16 +34,17 @@ function start() {
 }
 
 function ask(request, answer) {
+  if (failure) return answer({ error: failure });
   const id = ++count;
   waiting.set(id, (data) => {
     if (!data.finding) waiting.delete(id);
     answer(data);
   });
-  worker.postMessage({ id, ...request });
+  return worker.postMessage({ id, ...request });
 }
 
-function say(text, bad = false) {
-  status.textContent = text;
+function say(content, bad = false) {
+  status.replaceChildren(...[content].flat());
   status.classList.toggle("bad", bad);
 }
 
@@ -95,8 +97,14 @@ function list(tags) {
 }
 
 function announce(file, tags) {
-  const found = tags?.map(({ label }) => label).join(", ");
-  return tags ? `${file.name || "Pasted image"}: ${found || "no label reaches its threshold"}` : "Done, with errors.";
+  if (!tags) return "Done, with errors.";
+  const name = element("bdi", file.name || "Pasted image");
+  return [name, ": ", ...listed(tags, "no label reaches its threshold")];
+}
+
+/** Labels with commas between them; none changes the direction of the others. */
+function listed(tags, none = "no tag") {
+  return tags.length ? tags.flatMap(({ label }) => [", ", element("bdi", label)]).slice(1) : [none];
 }
 
 for (const input of document.querySelectorAll("input[type=file]")) {
@@ -105,13 +113,27 @@ for (const input of document.querySelectorAll("input[type=file]")) {
     input.value = "";
   });
 }
-addEventListener("paste", ({ clipboardData }) => add(clipboardData.files));
+addEventListener("paste", ({ clipboardData }) => take(clipboardData.files));
 for (const type of ["dragenter", "dragover", "dragleave", "drop"]) {
   addEventListener(type, (event) => {
     event.preventDefault();
     $("#drop").classList.toggle("over", type === "dragenter" || type === "dragover");
-    if (type === "drop") add(event.dataTransfer.files);
+    if (type === "drop") take(event.dataTransfer.files);
   });
+}
+
+function take(files) {
+  if (files.length) add(files);
+  else say("That has no file. Drop, paste or choose photos.", true);
+}
+
+/** A line of the self-test. */
+function line({ step, subject, passed, detail, expected, tags }) {
+  const item = element("li", `${passed ? "Passed" : "FAILED"}: ${step} ${subject}: ${detail}`, passed ? "" : "bad");
+  if (expected) item.append("; expected ", ...listed(expected), ", got ");
+  else if (tags) item.append("; ");
+  if (tags) item.append(...listed(tags));
+  return item;
 }
 
 $("#selftest button").addEventListener("click", ({ target }) => {
@@ -122,15 +144,22 @@ $("#selftest button").addEventListener("click", ({ target }) => {
   ask({}, ({ finding, error }) => {
     if (finding) {
       finding.passed ? passed++ : failed++;
-      const text = `${finding.passed ? "Passed" : "FAILED"}: ${finding.step} ${finding.subject}: ${finding.detail}`;
-      lines.append(element("li", text, finding.passed ? "" : "bad"));
+      lines.append(line(finding));
     } else {
       target.disabled = false;
       summary.textContent = error ?? `${passed} passed, ${failed} failed`;
     }
   });
 });
-if (location.hash === "#selftest") $("#selftest").open = true;
+
+function startSelftest() {
+  if (location.hash !== "#selftest") return;
+  $("#selftest").open = true;
+  $("#selftest button").click();
+}
+
+startSelftest();
+addEventListener("hashchange", startSelftest);
 
 async function about() {
   const facts = await (await fetch("about.json")).json();

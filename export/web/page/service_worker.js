@@ -2,7 +2,8 @@
  * Stores the page for use without a network.
  *
  * FILES, which `make web` writes in front of this, has the SHA-256 in base64 of every file.  A stored file has its hash
- * in its address: a new version fetches only what has changed, and an open page keeps its own version.
+ * in its address: a new version fetches only what has changed.  All open pages keep the older one until one of them
+ * activates the new one; what the others request after that is new.
  */
 /* global FILES */
 
@@ -16,9 +17,13 @@ async function store() {
   const cache = await caches.open(NAME);
   for (const [path, hash] of Object.entries(FILES)) {
     if (await cache.match(keyOf(path))) continue;
-    const options = { cache: "no-cache", integrity: `sha256-${hash}` };
-    await cache.put(keyOf(path), await fetch(new URL(path, registration.scope), options));
+    await cache.put(keyOf(path), await verified(new URL(path, registration.scope), `sha256-${hash}`));
   }
+}
+
+/** A file of this version; a server that compares dates says of one with an older date that it has not changed. */
+function verified(url, integrity) {
+  return fetch(url, { cache: "no-cache", integrity }).catch(() => fetch(url, { cache: "reload", integrity }));
 }
 
 async function removeOthers() {

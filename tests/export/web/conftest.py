@@ -86,6 +86,19 @@ def choose(tab: Tab, *files: Path) -> None:
     until(tab, "![...document.querySelectorAll('#results p')].some((p) => p.textContent === 'Working …')")
 
 
+def self_test(tab: Tab) -> list[str]:
+    """Run the self-test and return its lines."""
+    tab.run("document.querySelector('#selftest button').click()")
+    return self_test_lines(tab)
+
+
+def self_test_lines(tab: Tab) -> list[str]:
+    """The lines of the self-test, once it has ended."""
+    until(tab, "document.querySelector('#selftest [role=status]').textContent")
+    lines: list[str] = tab.run("return [...document.querySelectorAll('#selftest li')].map((one) => one.textContent)")
+    return lines
+
+
 def listed(page: Path) -> dict[str, str]:
     """The files of the service worker with their hashes."""
     text = (page / "service_worker.js").read_text(encoding="utf-8")

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image, ImageOps
 
-from tests.export.web.conftest import HOSTILE, choose, open_ready, until
+from tests.export.web.conftest import HOSTILE, choose, open_ready, self_test, self_test_lines, until
 from tests.helpers import bundles
 from tests.helpers.chromium import Chromium, Tab
 from tests.helpers.image_kinds import ORIENTATION, deep_png
@@ -36,21 +35,23 @@ def test_several_images_at_once(opened: Tab, tmp_path: Path) -> None:
     broken.write_bytes(broken.read_bytes()[:45])
     photo = io.BytesIO()
     Image.new("RGB", (300, 200), (255, 0, 0)).save(photo, "JPEG")
-    cut = tmp_path / "cut.jpg"
+    cut, unended = tmp_path / "cut.jpg", tmp_path / "unended.jpg"
     cut.write_bytes(photo.getvalue()[:-200])
+    unended.write_bytes(photo.getvalue()[:-2])
     heic = tmp_path / "phone.heic"
     heic.write_bytes(b"\0\0\0\x18ftypheic" + bytes(90))
     dark = tmp_path / "dark.png"
     dark.write_bytes(deep_png(np.full((5, 7, 3), 1000, np.uint16)))
     text = tmp_path / "text.jpg"
     text.write_text("no image")
-    choose(opened, broken, heic, *files, cut, dark, text)
+    choose(opened, broken, heic, *files, cut, unended, dark, text)
     found = results(opened)
     assert found["red.jpg"]["tags"] == [HOSTILE[0]]
     assert set(found["yellow.jpg"]["tags"]) == set(HOSTILE[:2])
     assert found["blue.jpg"]["tags"] == [HOSTILE[2]]
     assert found["broken.png"]["text"] == "The PNG file is damaged. Choose another copy of it."
-    assert found["cut.jpg"]["text"] == "The JPEG file is truncated. Choose another copy of it."
+    for name in ("cut.jpg", "unended.jpg"):
+        assert found[name]["text"] == "The JPEG file is truncated. Choose another copy of it."
     assert found["phone.heic"]["text"].startswith("This browser does not decode HEIC.")
     assert found["dark.png"]["text"].startswith("Of 16 bits a channel, the image uses fewer than 15.")
     assert found["text.jpg"]["text"].startswith("This is not an image that the browser can decode.")
@@ -91,11 +92,21 @@ def test_images_are_dropped_and_pasted(opened: Tab) -> None:
         assert opened.run(RESULTS)[0]["tags"] == [HOSTILE[0]]
 
 
-def self_test(tab: Tab) -> list[str]:
-    tab.run("document.querySelector('#selftest button').click()")
-    until(tab, "document.querySelector('#selftest [role=status]').textContent")
-    lines: list[str] = tab.run("return [...document.querySelectorAll('#selftest li')].map((one) => one.textContent)")
-    return lines
+def drop(tab: Tab, **data: Any) -> None:
+    """Drop onto the page as a user does."""
+    content = {"items": [], "files": [], "dragOperationsMask": 1} | data
+    for kind in ("dragEnter", "dragOver", "drop"):
+        tab.browser.call("Input.dispatchDragEvent", tab.session, type=kind, x=200, y=100, data=content)
+
+
+def test_a_folder_or_text_that_is_dropped_is_said(opened: Tab, tmp_path: Path) -> None:
+    drop(opened, items=[{"mimeType": "text/uri-list", "data": "https://example.org/image.jpg"}])
+    until(opened, "document.querySelector('#status').textContent.startsWith('That has no file.')")
+    assert opened.run(RESULTS) == []
+    (tmp_path / "photos").mkdir()
+    drop(opened, files=[str(tmp_path / "photos")])
+    until(opened, "document.querySelector('#results p.bad')")
+    assert results(opened)["photos"]["text"].startswith("It is a folder, or has been moved or changed.")
 
 
 def test_the_self_test_passes(opened: Tab) -> None:
@@ -112,7 +123,7 @@ def test_the_self_test_names_the_step_that_differs(page: Path, browser: Chromium
     with Image.open(copy / f"{name}.decoded.png") as stored:
         ImageOps.invert(stored).save(copy / f"{name}.decoded.png")
     with serve(copy) as address:
-        lines = self_test(open_ready(browser, address))
+        lines = self_test_lines(open_ready(browser, f"{address}#selftest"))
     image = name.removeprefix("golden/")
     failed = {tuple(line.split()[1:3]) for line in lines if line.startswith("FAILED: ")}
     assert failed == {("decode", f"{image}:"), ("resize", f"{image}:")}
@@ -126,6 +137,21 @@ def test_a_model_that_does_not_load_is_said(page: Path, browser: Chromium, tmp_p
         until(tab, "document.querySelector('#status').textContent !== 'Loading the model …'")
         text = tab.run("return document.querySelector('#status').textContent")
     assert text.startswith("The model did not load.")
+
+
+def test_a_worker_that_does_not_start_is_said(page: Path, browser: Chromium, tmp_path: Path) -> None:
+    """As of a folder that is copied in part; later images and the self-test get the same message."""
+    copy = shutil.copytree(page, tmp_path / "copy")
+    (copy / "ort.js").unlink()
+    red = bundles.write_images(tmp_path)["red"]
+    expected = "The worker failed: it did not start. Load the page again."
+    with serve(copy) as address:
+        tab = browser.open(address)
+        until(tab, f"document.querySelector('#status').textContent === '{expected}'")
+        choose(tab, red)
+        assert results(tab)["red.jpg"]["text"] == expected
+        self_test(tab)
+        assert tab.run("return document.querySelector('#selftest [role=status]').textContent") == expected
 
 
 def test_everything_comes_from_the_own_folder(page: Path, browser: Chromium, tmp_path: Path) -> None:
@@ -171,27 +197,6 @@ def test_the_policy_forbids_what_the_page_does_not_need(page: Path, opened: Tab)
     options = {"returnByValue": True, "awaitPromise": True, "allowUnsafeEvalBlockedByCSP": False}
     answer = opened.browser.call("Runtime.evaluate", opened.session, expression=script, **options)
     assert answer["result"]["value"] == [False, False, False]
-
-
-@pytest.mark.parametrize("width", [320, 390, 1280])
-def test_nothing_is_wider_than_the_screen(opened: Tab, tmp_path: Path, width: int) -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    opened.browser.call("Emulation.setDeviceMetricsOverride", opened.session, **size)
-    choose(opened, *bundles.write_images(tmp_path).values())
-    assert opened.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
-
-
-def test_everything_has_a_name_for_assistive_technology(opened: Tab) -> None:
-    opened.run("for (const one of document.querySelectorAll('details')) one.open = true")
-    nodes = opened.browser.call("Accessibility.getFullAXTree", opened.session)["nodes"]
-    roles = {"button", "link", "list", "image", "region", "DisclosureTriangle"}
-    controls = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
-    named = [node["name"]["value"] for node in controls if node.get("name", {}).get("value")]
-    assert {"Choose photos", "Take a photo", "Run the self-test", "Results", "Images"} <= set(named)
-    focusable = "button:not([hidden] *), a[href], input, summary"
-    assert opened.run(f"return [...document.querySelectorAll('{focusable}')].every((one) => one.tabIndex >= 0)")
-    live = "return [...document.querySelectorAll('[role=status]')].length"
-    assert opened.run(live) == 2
 
 
 def test_orientation_is_applied_once(opened: Tab, tmp_path: Path) -> None:
