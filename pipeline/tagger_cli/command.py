@@ -44,7 +44,10 @@ def number(kind: Callable[[str], T], text: str) -> T:
 
 def count(text: str) -> int:
     """A number of at least 1, for argparse."""
-    value = number(int, text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a number of at least 1, got {text}")
     return value

@@ -54,13 +54,16 @@ def test_the_unit_waits_longer_than_the_program_takes_to_stop() -> None:
     assert int(seconds) > Limits().stop_s
 
 
+PYTHON = "/opt/tagger-python/bin/python"  # of the unit, which systemd looks for
+
+
 @pytest.mark.skipif(SYSTEMD is None, reason="systemd-analyze missing")
 def test_systemd_accepts_the_unit_and_finds_little_exposed(tmp_path: Path) -> None:
     unit = tmp_path / "tagger.service"
     text = (FOLDER / "tagger.service").read_text(encoding="utf-8")
-    unit.write_text(text.replace("/usr/bin/python3", sys.executable))
+    unit.write_text(text.replace(PYTHON, sys.executable))
     (tmp_path / "tagger.service.d").mkdir()
-    addition = (FOLDER / "tagger-network.conf").read_text(encoding="utf-8").replace("/usr/bin/python3", sys.executable)
+    addition = (FOLDER / "tagger-network.conf").read_text(encoding="utf-8").replace(PYTHON, sys.executable)
     (tmp_path / "tagger.service.d/network.conf").write_text(addition)
     verify = [str(SYSTEMD), "verify", "--man=no", str(unit)]
     done = subprocess.run(verify, capture_output=True, text=True, check=False)

@@ -106,6 +106,7 @@ def test_a_damaged_rebuilt_engine_never_reaches_the_runtime_and_is_built_again(
 
 def test_of_two_that_build_one_waits_for_the_other(stale: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compile_engine, lock, second, calls = OpenVino.compile, fcntl.flock, threading.Event(), []
+    arrived: list[Any] = []
 
     def slow(backend: OpenVino, model: Path, out_dir: Path) -> Path:
         calls.append(out_dir)
@@ -113,8 +114,10 @@ def test_of_two_that_build_one_waits_for_the_other(stale: Path, cache: Path, mon
         return compile_engine(backend, model, out_dir)
 
     def at_the_lock(file: Any, operation: int) -> None:
-        if calls:
-            second.set()
+        if operation & fcntl.LOCK_EX:
+            arrived.append(file)
+            if len(arrived) == 2:
+                second.set()
         lock(file, operation)
 
     monkeypatch.setattr(OpenVino, "compile", slow)

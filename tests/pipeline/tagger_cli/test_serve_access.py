@@ -138,11 +138,20 @@ def test_of_two_services_that_start_together_the_second_fails_at_once() -> None:
         listen("127.0.0.1", first.getsockname()[1])
 
 
-@pytest.mark.parametrize("words", [["--port", "abc"], ["--workers", "x"], ["--read-s", ""]])
-def test_words_that_are_no_number_are_named(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--port", "abc"], "a number, got 'abc'"),
+        (["--workers", "x"], "a number of at least 1, got x"),
+        (["--read-s", ""], "a number, got ''"),
+    ],
+)
+def test_words_that_are_no_number_are_named(
+    words: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
         main(["serve", *words])
-    assert f"argument {words[0]}: expected a number, got {words[1]!r}" in capsys.readouterr().err
+    assert f"argument {words[0]}: expected {expected}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["--port", "70000"], ["--queue", "0"], ["--read-s", "0"], ["--queue-s", "inf"]])
