@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import difflib
 import json
 from dataclasses import dataclass
@@ -55,3 +56,13 @@ class Labels:
     def read(cls, path: Path) -> Labels:
         """Read the names that `write` stored."""
         return cls(tuple(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in `A,B`; one with a comma is in double quotes.  Empty if none is named; ValueError for other text."""
+    try:
+        names = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as cause:
+        raise ValueError(str(cause)) from None
+    names = [name.strip() for name in names]
+    return tuple(names) if any(names) else ()

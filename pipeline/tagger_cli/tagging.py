@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import functools
 import sys
 from contextlib import closing
@@ -104,9 +103,14 @@ def doubtful_labels(options: argparse.Namespace, tagger: Tagger) -> frozenset[st
     return doubtful
 
 
-def _names(text: str) -> list[str]:
-    names = [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
-    if not any(names):
+def _names(text: str) -> tuple[str, ...]:
+    from mlkd.core.labels import split_names
+
+    try:
+        names = split_names(text)
+    except ValueError as cause:
+        raise argparse.ArgumentTypeError(f"expected labels as A,B, got {cause}") from None
+    if not names:
         raise argparse.ArgumentTypeError("expected at least one label, got none")
     return names
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 import json
 from collections.abc import Callable, Collection
@@ -22,6 +21,7 @@ from export.tagger.service.responses import HttpError
 from export.tagger.service.uploads import ContentType, Upload, uploads
 from export.tagger.tagger import Tag, Tagger
 from mlkd.core.images import UnreadableImageError
+from mlkd.core.labels import split_names
 
 Decide = Callable[[NDArray[np.float32]], list[Tag]]
 
@@ -41,7 +41,7 @@ def read_options(query: str) -> Options:
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=True, errors="strict") if query else []
         values = {name: kinds[name](text) for name, text in pairs}
-    except (KeyError, ValueError, csv.Error) as cause:
+    except (KeyError, ValueError) as cause:
         expected = "threshold=NUMBER, top_k=NUMBER or labels=A,B"
         raise HttpError(400, f"query: expected {expected}, got {cause}") from None
     if len(values) < len(pairs):
@@ -97,7 +97,7 @@ class RequestTagger:
 
 
 def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
-    if not any(names):
+    names = split_names(text)
+    if not names:
         raise ValueError("no label")
     return names

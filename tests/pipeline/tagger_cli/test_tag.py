@@ -62,6 +62,7 @@ def test_csv_has_a_row_an_image(run: Any, images: Images, tmp_path: Path) -> Non
     [
         (["--json", "--csv"], "not allowed with argument --json"),
         *((["--labels", names], "--labels: expected at least one label, got none") for names in ("", " ", ",")),
+        (["--labels", "a\nb"], "--labels: expected labels as A,B, got new-line character seen in unquoted field"),
     ],
 )
 def test_a_wrong_command_line_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
