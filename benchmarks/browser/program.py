@@ -20,7 +20,7 @@ from benchmarks.device.output import PrintedRuntime, Process, ScoreResult
 from benchmarks.device.protocol import Settings
 from benchmarks.device.sensors import Sensors
 from export.bundle.manifest import EngineEntry
-from export.tagger.limits import COMPUTE, WRONG_TAGS, score_limit
+from export.tagger.limits import graph_compute, score_limit
 from export.web.chromium import FLAGS, BrowserError
 from export.web.server import Source
 
@@ -129,14 +129,10 @@ def _problem(site: Site, open_page: OpenPage, entry: EngineEntry) -> str | None:
             (actual,) = protocol.scores(page, "pixels", len(expected), 1, expected.shape[1])
     except BrowserError as cause:
         return str(cause)
-    limit = score_limit(entry, _ran(entry, opened))
-    if limit.allows(expected, actual):
-        return None
-    got = limit.describe(expected, actual)
-    return f"{WRONG_TAGS}: expected the scores of its self-test within {limit}, got {got}"
+    return score_limit(entry, _ran(entry, opened)).wrong_tags(expected, actual)
 
 
 def _ran(entry: EngineEntry, opened: Opened) -> PrintedRuntime:
     """WASM has no other provider, to which nodes could fall back."""
-    compute = COMPUTE.get(entry.precision, "int8")
+    compute = graph_compute(entry.precision)
     return PrintedRuntime(provider="wasm", device="browser", compute=compute, version=opened.version, placed=1.0)

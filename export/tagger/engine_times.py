@@ -88,14 +88,12 @@ def wrong_scores(entry: EngineEntry, backend: Backend, session: Session, golden:
     pixels = np.stack(golden.pixels)
     expected, actual = golden.scores[entry.name], score_in_batches(session, pixels, 1)
     limit = score_limit(entry, session.runtime_info)
-    if limit.allows(expected, actual):
-        return None
-    if entry.precision.startswith("int8"):
+    wrong = limit.wrong_tags(expected, actual)
+    if wrong is not None and entry.precision.startswith("int8"):
         cause = saturation(session, backend, pixels, expected, actual, limit)
         if cause is not None:
             return f"{WRONG_TAGS}: {cause}, more than {limit}"
-    got = limit.describe(expected, actual)
-    return f"{WRONG_TAGS}: expected the scores of its self-test within {limit}, got {got}"
+    return wrong
 
 
 def _times(record: Record) -> EngineTimes:

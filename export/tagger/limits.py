@@ -39,6 +39,13 @@ class Limit:
         mean = f" (mean {mean_difference(expected, actual):.2g})" if math.isfinite(self.mean) else ""
         return f"scores that differ by {largest:.2g}{mean}"
 
+    def wrong_tags(self, expected: Values, actual: Values) -> str | None:
+        """Say how scores differ from those of the self-test; None if they are within the limit."""
+        if self.allows(expected, actual):
+            return None
+        got = self.describe(expected, actual)
+        return f"{WRONG_TAGS}: expected the scores of its self-test within {self}, got {got}"
+
     def __str__(self) -> str:
         """As error messages show it."""
         return f"{self.largest:g}" + (f" (mean {self.mean:g})" if math.isfinite(self.mean) else "")
@@ -52,9 +59,14 @@ LIMITS = {  # by what an engine computes in; in brackets the differences measure
 }
 
 
+def graph_compute(precision: str) -> str:
+    """What a graph of this precision computes in, the key of its limit."""
+    return COMPUTE.get(precision, "int8")
+
+
 def score_limit(entry: EngineEntry, runtime_info: RuntimeInfo) -> Limit:
     """The coarser of two limits: that of the graph's precision and that of what the session computes in."""
-    built = LIMITS[COMPUTE.get(entry.precision, "int8")]
+    built = LIMITS[graph_compute(entry.precision)]
     running = LIMITS.get(runtime_info.compute, built)  # TensorRT does not report what int8 runs in
     return max(built, running, key=lambda limit: limit.largest)
 

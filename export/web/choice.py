@@ -15,7 +15,7 @@ import numpy as np
 
 from export.bundle.description import DESCRIPTION
 from export.errors import BundleError
-from export.tagger.limits import COMPUTE, LIMITS
+from export.tagger.limits import LIMITS, graph_compute
 from export.web.chromium import BrowserError, Chromium, find_program
 from export.web.golden import write_golden
 from export.web.server import Source, serve
@@ -90,7 +90,7 @@ def _fastest(description: Mapping[str, Any], report: Mapping[str, Any]) -> Choic
     for result in report["results"]:
         name = result["name"]
         expected = np.array([one["scores"][name] for one in description["golden"]])
-        limit = LIMITS[COMPUTE.get(precisions[name], "int8")]
+        limit = LIMITS[graph_compute(precisions[name])]
         actual = np.array(result["scores"], dtype=np.float64)
         if limit.allows(expected, actual):
             medians[name] = round(statistics.median(result["ms"]), 3)
