@@ -47,21 +47,21 @@ def watch(
     tag_images: Callable[[Iterable[ImageFile]], Generator[Tagged, None, None]],
     results: Results,
 ) -> int:
-    """Tag new and changed images until the process is told to end."""
+    """Tag new and changed images until a signal ends the process."""
     from export.tagger.output import Unwritten, printable
     from export.tagger.watch_state import default_file, open_state
     from export.tagger.watching import Watcher
 
     interval = INTERVAL_S if options.interval is None else options.interval
     file = options.state or default_file(options.images, "xmp" if options.xmp else "")
-    with _until_told() as told, open_state(file) as state:
+    with _until_signalled() as ending, open_state(file) as state:
         watcher = Watcher(options.images, state)
         print(
             f"watching {printable(', '.join(watcher.folders))}; tagged images: {printable(str(file))}",
             file=sys.stderr,
             flush=True,
         )
-        while not told.is_set():
+        while not ending.is_set():
             began, busy = time.monotonic(), time.thread_time()
             found = watcher.scan()
             pause = max(interval, time.monotonic() - began, REST * (time.thread_time() - busy))
@@ -72,26 +72,26 @@ def watch(
                     assert isinstance(image, Path), "standard input is no folder"
                     result = results.add(str(image), tags)
                     watcher.done(image, found.images[image], remember=not isinstance(result, Unwritten))
-                    if told.is_set():
+                    if ending.is_set():
                         break
-            told.wait(pause)
+            ending.wait(pause)
     return OK
 
 
 @contextlib.contextmanager
-def _until_told() -> Iterator[threading.Event]:
+def _until_signalled() -> Iterator[threading.Event]:
     """An event that SIGTERM and the first Ctrl-C set; a second one interrupts."""
-    told = threading.Event()
+    ending = threading.Event()
     before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def tell(number: int, _: object) -> None:
-        told.set()
+    def end(number: int, _: object) -> None:
+        ending.set()
         signal.signal(number, before[number])
 
     for number in before:
-        signal.signal(number, tell)
+        signal.signal(number, end)
     try:
-        yield told
+        yield ending
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -161,7 +161,7 @@ def test_a_sidecar_that_another_program_changes_is_left_to_it(image: Path, monke
         assert list(image.parent.iterdir()) == [image]
 
 
-def told_to_another_user(image: Path) -> str:
+def error_for_another_user(image: Path) -> str:
     """What is said to a user who may read the folder but not write it."""
     reading, writing = os.pipe()
     pid = os.fork()
@@ -188,8 +188,8 @@ def test_without_permission_nothing_changes(image: Path, exists: bool) -> None:
     if exists:
         sidecar.write_bytes(OWN)
         sidecar.chmod(0o644)
-    told = "photo.jpg.xmp: expected a file that this user may read and write, got: Permission denied"
-    assert told_to_another_user(image) == told
+    message = "photo.jpg.xmp: expected a file that this user may read and write, got: Permission denied"
+    assert error_for_another_user(image) == message
     assert sorted(image.parent.iterdir()) == sorted([image, sidecar] if exists else [image])
     assert not exists or sidecar.read_bytes() == OWN
 

@@ -149,9 +149,12 @@ def test_a_file_of_another_program_is_refused_and_stays(tmp_path: Path) -> None:
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE photos (name TEXT)")
     connection.close()
-    for file, told in ((image, "file is not a database"), (other, "a database of another program")):
+    for file, reason in ((image, "file is not a database"), (other, "a database of another program")):
         before = file.read_bytes()
-        with pytest.raises(ValueError, match=f"{file}: expected the state of --watch, got: {told}; "), open_state(file):
+        with (
+            pytest.raises(ValueError, match=f"{file}: expected the state of --watch, got: {reason}; "),
+            open_state(file),
+        ):
             pass
         assert file.read_bytes() == before
     with pytest.raises(ValueError, match="unable to open database file; use --state"), open_state(tmp_path / "a/b"):

@@ -1,4 +1,4 @@
-"""`tagger.pyz tag --watch`: what arrives is tagged, each image once, until the program is told to end."""
+"""`tagger.pyz tag --watch`: what arrives is tagged, each image once, until a signal ends the program."""
 
 import json
 import shutil

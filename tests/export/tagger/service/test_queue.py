@@ -89,6 +89,16 @@ async def tag(queue: Queue, calls: Calls, name: str, count: int) -> list[str]:
         return await turn.map(calls, [f"{name}{number}" for number in range(count)])
 
 
+async def only_first_was_called(queue: Queue, calls: Calls) -> None:
+    """Another request gets the worker when the call ends that has begun, and no other call began."""
+    done: list[int] = []
+    calls.free.set()
+    await proceed(queue, bool, done)
+    assert calls.names == ["0"]
+    assert done == [0]
+    queue.close()
+
+
 def test_requests_take_the_worker_in_turn_one_image_each() -> None:
     async def run() -> None:
         queue, calls = Queue(1, Limits()), Calls()
@@ -138,22 +148,18 @@ def test_a_request_alone_uses_all_workers() -> None:
 
 def test_no_image_starts_after_the_time_of_a_request() -> None:
     async def run() -> None:
-        queue, calls, done = Queue(1, Limits(tag_s=0.01)), Calls(), list[int]()
+        queue, calls = Queue(1, Limits(tag_s=0.01)), Calls()
         with pytest.raises(BusyError, match=r"expected to start the last image within 0\.01 s") as raised:
             await tag(queue, calls, "", 3)
         assert (raised.value.status, raised.value.reason) == (503, "tag_time")
-        calls.free.set()
-        await proceed(queue, bool, done)
-        assert calls.names == ["0"]
-        assert done == [0]
-        queue.close()
+        await only_first_was_called(queue, calls)
 
     asyncio.run(run())
 
 
 def test_a_request_that_is_cancelled_starts_no_other_image() -> None:
     async def run() -> None:
-        queue, calls, done = Queue(1, Limits()), Calls(), list[int]()
+        queue, calls = Queue(1, Limits()), Calls()
         tasks = [asyncio.create_task(tag(queue, calls, "", 3))]
         await until(lambda: calls.names == ["0"])
         tasks.append(asyncio.create_task(tag(queue, calls, "waits", 3)))
@@ -164,11 +170,7 @@ def test_a_request_that_is_cancelled_starts_no_other_image() -> None:
             isinstance(end, asyncio.CancelledError) for end in await asyncio.gather(*tasks, return_exceptions=True)
         )
         assert (queue.in_flight, queue.waiting) == (0, 0)
-        calls.free.set()
-        await proceed(queue, bool, done)
-        assert calls.names == ["0"]
-        assert done == [0]
-        queue.close()
+        await only_first_was_called(queue, calls)
 
     asyncio.run(run())
 
