@@ -1,4 +1,4 @@
-"""What training with corrections changed: labels that it helped or hurt, and the others."""
+"""What training with corrections changed: labels that are better, worse, and the others."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Changes:
     A label is compared if both models have an AP of it: not if it is new, or has no positive on test.
     """
 
-    helped: tuple[LabelChange, ...]
-    hurt: tuple[LabelChange, ...]
+    better: tuple[LabelChange, ...]
+    worse: tuple[LabelChange, ...]
     others: tuple[LabelChange, ...]
     uncompared: tuple[LabelChange, ...] = ()
 
@@ -26,8 +26,8 @@ class Changes:
     def groups(self) -> tuple[tuple[str, tuple[LabelChange, ...]], ...]:
         """The groups with their titles."""
         return (
-            ("Helped", self.helped),
-            ("Hurt", self.hurt),
+            ("Better", self.better),
+            ("Worse", self.worse),
             ("No significant difference", self.others),
             ("Not compared", self.uncompared),
         )
@@ -44,11 +44,11 @@ def read_changes(continued: Continued | None) -> Changes | None:
     if continued is None:
         return None
     labels = continued.labels
-    helped = sorted((one for one in labels if (one.low or 0.0) > 0), key=lambda one: -(one.difference or 0.0))
-    hurt = sorted((one for one in labels if (one.high or 0.0) < 0), key=lambda one: one.difference or 0.0)
-    rest = sorted((one for one in labels if one not in helped and one not in hurt), key=lambda one: one.label)
+    better = sorted((one for one in labels if (one.low or 0.0) > 0), key=lambda one: -(one.difference or 0.0))
+    worse = sorted((one for one in labels if (one.high or 0.0) < 0), key=lambda one: one.difference or 0.0)
+    rest = sorted((one for one in labels if one not in better and one not in worse), key=lambda one: one.label)
     others, uncompared = ([one for one in rest if (one.difference is None) == absent] for absent in (False, True))
-    return Changes(tuple(helped), tuple(hurt), tuple(others), tuple(uncompared))
+    return Changes(tuple(better), tuple(worse), tuple(others), tuple(uncompared))
 
 
 def worse_than_before(continued: Continued | None) -> Finding | None:

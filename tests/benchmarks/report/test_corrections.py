@@ -22,7 +22,7 @@ LABELS = [change("cat", 0.1), change("<owl>", -0.2), change("dog", 0.02), change
 SINCE = {"before_map": 0.4, "after_map": 0.45, "difference": 0.05, "low": 0.01, "high": 0.09, "labels": LABELS}
 
 
-def test_labels_are_helped_or_hurt_beyond_their_intervals() -> None:
+def test_labels_are_better_or_worse_beyond_their_intervals() -> None:
     changes = read_changes(Continued(labels=[LabelChange(**label) for label in LABELS]))
     assert changes is not None
     names = [[one.label for one in labels] for _, labels in changes.groups]
@@ -47,7 +47,7 @@ def test_the_page_lists_labels_with_ap_before_and_after(bench: dict[str, Any], t
     )
     assert section.count("<details") == section.count("</details>") == 2
     assert "one without any AP has no positive on test. Differences are those of unrounded values." in section
-    assert "| cat | Helped | 30 | 40.0 | 50.0 | +10.00 | +5.00 to +15.00 |" in text
+    assert "| cat | Better | 30 | 40.0 | 50.0 | +10.00 | +5.00 to +15.00 |" in text
     assert "| bee | Not compared | 3 | – | 50.0 | – | – |" in text
     assert facts["continued"]["labels"][1]["difference"] == -0.2
 
