@@ -28,7 +28,8 @@ class Connection:
     ) -> None:
         self._reader, self._writer, self._service, self.client = reader, writer, service, client
         self._read_s = service.limits.read_s
-        writer.transport.set_write_buffer_limits(0)  # so that nothing is left to send when drain() returns
+        # nothing may be left to send when drain() returns; at a limit of 0, asyncio's TLS alternates between states
+        writer.transport.set_write_buffer_limits(1 if writer.get_extra_info("sslcontext") else 0)
         self.idle_since: float | None = time.monotonic()  # between two requests
 
     async def run(self, refusal: HttpError | None = None) -> None:
