@@ -104,7 +104,8 @@ def test_the_published_bundle_says_what_it_is(work: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_the_published_bundle_does_all_its_work_with_one_runtime(work: Path, tmp_path: Path, runtime: str) -> None:
     bundle = shutil.copytree(work / "dist/tiny", tmp_path / "bundle")
     program = bare_program(bundle, tmp_path / "packages", runtime)

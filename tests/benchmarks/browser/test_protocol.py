@@ -36,7 +36,7 @@ def described(side: int, labels: int, **models: str) -> bytes:
     ).encode()
 
 
-@pytest.mark.parametrize("unsigned", [True, False])
+@pytest.mark.parametrize("unsigned", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_int8_products_are_exact(unsigned: bool, browser: Chromium, tmp_path: Path) -> None:
     """On a graph that saturates on processors with AVX2 or AVX-512 without VNNI."""
     graph = saturating.write_saturating_graph(tmp_path / "int8.onnx", unsigned=unsigned)

@@ -88,7 +88,7 @@ def test_a_dozen_equal_blocks_are_one_part_and_a_backbone_without_stages_another
     ]
 
 
-@pytest.mark.parametrize("backbone", [BACKBONE, "test_resnet"])
+@pytest.mark.parametrize("backbone", [BACKBONE, pytest.param("test_resnet", marks=pytest.mark.slow)])
 def test_multiply_adds_are_those_that_torch_counts(backbone: str, tmp_path: Path) -> None:
     tagger = nets.tagger(backbone, Pooled(), nets.images(8))
     operators = read_operators(to_onnx(tagger, nets.LABELS, nets.PX, tmp_path / "a.onnx", recipe_hash="none")).values()

@@ -194,7 +194,9 @@ def test_another_export_gives_equal_bytes(peculiar: Peculiar, rewritten: Path, t
     assert again.read_bytes() == rewritten.read_bytes()
 
 
-@pytest.mark.parametrize(("mean", "values"), [((0.5, 0.5, 0.5), 1), ((0.5, 0.4, 0.3), 3)])
+@pytest.mark.parametrize(
+    ("mean", "values"), [((0.5, 0.5, 0.5), 1), pytest.param((0.5, 0.4, 0.3), 3, marks=pytest.mark.slow)]
+)
 def test_equal_channels_are_normalized_by_one_value_and_others_behind_the_transpose(
     mean: tuple[float, float, float], values: int, images: NDArray[np.uint8], tmp_path: Path
 ) -> None:

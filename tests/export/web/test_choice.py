@@ -62,6 +62,7 @@ def test_the_fastest_with_its_golden_scores_is_measured_once(
     assert (out / "about.json").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("chromium_installed")
 def test_equal_graphs_are_both_timed(runtime: None, two: Callable[[float], Path], tmp_path: Path) -> None:
     about = write_web(two(0.0), tmp_path / "web")

@@ -56,7 +56,7 @@ def test_a_kill_leaves_the_older_or_the_newer_page(runtime: None, page: Path, bu
     while killed_before(steps, lambda: write_web(bundle, out, MODEL)):
         present = [folder for folder in (out, tmp_path / ".web.old") if folder.is_dir()]
         assert any(contents(folder) == contents(page) for folder in present), steps
-        steps += 9  # all would take a minute
+        steps += 17  # all would take a minute
     assert steps > 30
     assert contents(out) == contents(page)
 

@@ -37,6 +37,7 @@ def test_it_tags_without_a_network(page: Path, browser: Chromium, tmp_path: Path
     assert again.run("return document.querySelector('.tags bdi').textContent") == HOSTILE[0]
 
 
+@pytest.mark.slow
 def test_a_newer_version_replaces_the_older_one(
     runtime: None, bundle: Path, browser: Chromium, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,7 +59,7 @@ def compare(page: Path, browser: Chromium, tagger: Tagger, files: list[Path], wo
     return levels
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(500, marks=pytest.mark.slow)])
 def test_jpegs_are_bit_for_bit_equal(page: Path, browser: Chromium, tagger: Tagger, tmp_path: Path, count: int) -> None:
     """Those larger than twice the model's side are decoded at a reduced scale."""
     (tmp_path / "images").mkdir()

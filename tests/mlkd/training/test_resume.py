@@ -47,7 +47,7 @@ def whole(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("killed_at", [3, 5])
+@pytest.mark.parametrize("killed_at", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_with_the_same_files(
     run: Run, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: int
 ) -> None:

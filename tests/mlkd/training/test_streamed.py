@@ -125,7 +125,7 @@ def whole(teacher: Path, streamed: Path, stored: Path, tmp_path_factory: pytest.
     return out
 
 
-@pytest.mark.parametrize("killed_at", [2, 5])
+@pytest.mark.parametrize("killed_at", [2, pytest.param(5, marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_with_the_same_files(
     teacher: Path,
     streamed: Path,

@@ -117,6 +117,7 @@ def test_a_finalist_ends_with_the_weights_of_a_training_without_a_race(setting: 
     assert len(maps[0]) == 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_race_ends_as_a_whole_one(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three candidates, one of which cannot be trained; the interruption comes in the middle of an epoch."""
     entrants = {

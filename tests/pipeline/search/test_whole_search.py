@@ -19,6 +19,7 @@ from tests.pipeline.search.conftest import with_search
 NAME = "test_resnet-40px-pooled"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("load_in_process")
 def test_a_screen_and_a_race(drawn: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of two candidates one cannot be built; the other is trained."""
