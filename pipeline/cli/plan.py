@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.cli.options import RUNS, add_recipe_options, add_student_option, devices_of, pipeline_of, read_recipe
-from pipeline.runner.stage import Decision
+from pipeline.runner.decision import Decision
 from pipeline.runner.units import duration, size
 
 if TYPE_CHECKING:

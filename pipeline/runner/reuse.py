@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.runner import result
+from pipeline.runner.integrity import altered
 from pipeline.runner.result import Result
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ def take(found: Found, stage: str, folder: Path, partial: Path) -> bool:
         os.sync()
         if result.read(source) != found.result or result.damage(staging, found.result):
             raise FileNotFoundError("expected an unchanged result, got another one or none")
+        if changed := altered(staging, found.result):
+            raise FileNotFoundError(f"expected an unchanged result, but {changed}")
         result.write_json(staging / result.FINISHED, asdict(found.result), sort_keys=True)
     except OSError as cause:
         log.warning("%s: %s is not reused: %s", stage, source, cause)

@@ -10,8 +10,10 @@ from typing import Any
 
 from mlkd.core.progress import Progress, silent
 from pipeline.runner import ranks, result, reuse
+from pipeline.runner.decision import Decision
 from pipeline.runner.faults import FAULTS, StageError, check_space, stage_error
 from pipeline.runner.identity import changes, package_version, plain
+from pipeline.runner.integrity import spoiled_results
 from pipeline.runner.result import Result
 from pipeline.runner.session import locked, timed
 from pipeline.runner.speed import Expected, Work, read_speeds
@@ -46,19 +48,6 @@ class Stage:
     volatile: tuple[str, ...] = ()  # patterns of outputs that no reader depends on (logs, times)
     distributed: bool = False  # all processes of a launch run it together; otherwise only the first
     work: Work = field(default_factory=Work)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether a stage runs, why, for how long and with how much disk space; None where nothing is known."""
-
-    stage: str
-    runs: bool
-    why: str
-    seconds: float | None
-    bytes: int | None
-    reused: Path | None = None  # folder of another recipe whose result is taken instead of running the stage
-    result: Result | None = None  # that holds or is reused
 
 
 @dataclass(frozen=True)
@@ -118,13 +107,19 @@ class Pipeline:
                 self._join(group)
                 return
             with locked(self.folder):
-                planned: list[Decision] = []
-                for index, stage in enumerate(self.stages):
+                for stage in self.stages:
                     result.recover(self._partial(stage.name), self.folder / stage.name)
                     reuse.complete(self.folder / stage.name, self._partial(stage.name))
-                    decision = self._decide(stage, self._contents(stage))
+                planned = self.plan()
+                reads = {stage.name: (stage.reads, stage.unread) for stage in self.stages}
+                spoiled = spoiled_results(self.folder, planned, reads)
+                ran = False
+                for index, stage in enumerate(self.stages):
+                    decision = planned[index]
+                    if ran or stage.name in spoiled:
+                        decision = self._decide(stage, self._contents(stage), spoiled.get(stage.name))
                     if decision.runs or decision.reused:
-                        planned = planned or self.plan()  # once: it hashes what the stages depend on
+                        ran = True
                         later_s = sum(one.seconds or 0.0 for one in planned[index + 1 :] if one.runs)
                         expected = Expected(stage.name, decision.seconds, later_s)
                         self._run_one(stage, decision, progress(expected), group)

@@ -16,8 +16,9 @@ from pipeline.recipe.device_list import DeviceList
 from pipeline.recipe.schema import Recipe
 from pipeline.recipe.search import Search
 from pipeline.runner import result
+from pipeline.runner.decision import Decision
 from pipeline.runner.speed import Work
-from pipeline.runner.stage import Context, Decision, Pipeline, Stage
+from pipeline.runner.stage import Context, Pipeline, Stage
 from pipeline.search import stages as screening
 from pipeline.search.candidates import Candidate, candidates
 from pipeline.search.rows import Verdict, check_kept, read_screen

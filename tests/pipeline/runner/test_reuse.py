@@ -71,6 +71,15 @@ def test_a_damaged_result_is_not_reused(one: Recorder, two: Recorder, damage: Ca
     assert_whole(two)
 
 
+def test_a_result_with_a_file_of_equal_size_that_was_altered_is_not_reused(
+    one: Recorder, two: Recorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    (one.folder / "first/text.txt").write_text("x")
+    assert two.run() == ["first"]
+    assert "is not reused: expected an unchanged result, but its file text.txt has changed since" in caplog.text
+    assert_whole(two)
+
+
 def test_a_damaged_result_is_replaced_by_that_of_another_recipe(one: Recorder, two: Recorder) -> None:
     two.run("b")
     two.run("a")

@@ -115,6 +115,54 @@ def test_a_file_that_is_gone_or_cut_runs_the_stage_again(recorder: Recorder) -> 
     assert recorder.run() == ["second"]
 
 
+@pytest.mark.parametrize("content", [b"B", b"\xc1"])
+def test_a_file_of_equal_size_that_was_altered_is_made_again_before_it_is_read(
+    recorder: Recorder, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    recorder.run()
+    (recorder.folder / "first/text.txt").write_bytes(content)
+    assert recorder.run() == [], "nothing reads it"
+    assert recorder.run(force="second") == ["first", "second"]
+    assert "first: its file text.txt has changed since it was written: SHA-256 " in caplog.text
+    assert (recorder.folder / "second/copy.txt").read_text() == "A"
+
+
+def test_an_input_of_a_stage_that_is_made_again_is_compared_too(tmp_path: Path) -> None:
+    """Of three stages in a row, the results of the first two are altered."""
+    ran: list[str] = []
+
+    def stage(name: str, *reads: str) -> Stage:
+        def write(context: Context) -> None:
+            ran.append(name)
+            for before in reads:
+                assert (context.inputs[before] / "text.txt").read_text() == before
+            (context.out / "text.txt").write_text(name)
+
+        return Stage(name=name, run=write, reads=reads)
+
+    stages = (stage("a"), stage("b", "a"), stage("c", "b"))
+    Pipeline(stages, tmp_path / "runs").run()
+    for name in "ab":
+        (tmp_path / "runs" / name / "text.txt").write_text("x")
+    ran.clear()
+    Pipeline(stages, tmp_path / "runs", frozenset({"c"})).run()
+    assert ran == ["a", "b", "c"]
+
+
+def test_files_that_no_running_stage_depends_on_are_not_compared(tmp_path: Path) -> None:
+    def two_files(context: Context) -> None:
+        for name in ("read.txt", "unread.txt"):
+            (context.out / name).write_text(name)
+
+    first = Stage(name="first", run=two_files)
+    second = Stage(name="second", run=lambda _: None, reads=("first",), unread=("unread.*",))
+    for force in (frozenset[str](), frozenset({"second"})):
+        Pipeline((first, second), tmp_path / "runs", force).run()
+        (tmp_path / "runs/first/unread.txt").write_text("UNREAD.txt")
+    assert (tmp_path / "runs/first/unread.txt").read_text() == "UNREAD.txt"
+
+
 def test_until_keeps_only_what_is_needed(recorder: Recorder) -> None:
     recorder.line().until("first").run()
     assert recorder.ran == ["first"]
