@@ -95,8 +95,9 @@ arm: .venv/.stamp  ## run a bundle on emulated ARM and older x86 processors (Deb
 speed: .venv/.stamp  ## measure losses, metrics, data, training and the report page against plain ways and limits
 	.venv/bin/python -m scripts.speed
 
-clean:  ## remove results and caches; dist/ and .venv/ stay
-	rm -rf runs site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean:  ## remove all results and caches unless a run is in progress; dist/ and .venv/ stay
+	@if [ -x .venv/bin/python ]; then $(RUN) clean --all; else rm -rf runs; fi
+	rm -rf site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 system:  ## install Chromium, sshd, and compilers and libraries of examples/elsewhere for the tests that use them (as root)

@@ -119,7 +119,7 @@ class ImageSource(Protocol):
         return False
 
     def fingerprint(self) -> str:
-        """Cheap identity of the input: file names, sizes where the files are few, no contents."""
+        """Cheap identity of the input: names, sizes and modification times of files, no contents of images."""
 
     def read(self, work: Path, progress: Progress) -> Listing:
         """List the images; `work` is a folder for those that the source generates itself."""

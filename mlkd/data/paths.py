@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
 def fingerprint_files(files: Iterable[Path], root: Path) -> str:
-    """Hash the names below `root` and the sizes of `files`; a missing file counts as size -1."""
+    """Hash names below `root`, sizes and modification times of `files`; a missing file counts as size -1."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda file: file.parts):  # the order of paths; comparing them is slow
-        size = file.stat().st_size if file.is_file() else -1
-        digest.update(f"{relative_name(file, root)}\0{size}\n".encode())
+        digest.update(f"{relative_name(file, root)}\0{_size_and_time(str(file))}\n".encode())
     return digest.hexdigest()
 
 
@@ -25,14 +25,23 @@ def relative_name(file: Path, root: Path) -> str:
     return file.relative_to(root).as_posix()
 
 
-def fingerprint_names(*folders: Path) -> str:
-    """Hash the names of all files below the folders without opening or measuring a file; a folder may be missing."""
+def fingerprint_folders(*folders: Path) -> str:
+    """Hash names, sizes and modification times of all files below the folders; a folder may be missing."""
     digest = hashlib.sha256()
     for folder in folders:
         for name in sorted(relative_paths(folder)):
-            digest.update(f"{name}\n".encode())
+            digest.update(f"{name}\0{_size_and_time(f'{folder}/{name}')}\n".encode())
         digest.update(b"\0")
     return digest.hexdigest()
+
+
+def _size_and_time(file: str) -> str:
+    """Size in bytes and modification time in ns; a text, because there may be hundreds of thousands of files."""
+    try:
+        status = os.stat(file)  # noqa: PTH116  (a Path takes three times as long)
+    except OSError:
+        return "-1"
+    return f"{status.st_size}\0{status.st_mtime_ns}" if stat.S_ISREG(status.st_mode) else "-1"
 
 
 def relative_paths(folder: Path) -> Iterator[str]:

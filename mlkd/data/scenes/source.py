@@ -58,7 +58,7 @@ class Scenes(ImageSource):
         return self.cutouts is None
 
     def fingerprint(self) -> str:
-        """Hash the names and sizes of all cut-outs and photographs, and the rules that assign them to labels."""
+        """Hash names, sizes and times of all cut-outs and photographs, and the rules that assign them to labels."""
         sources = self._sources()
         rules = {
             "labels": {

@@ -20,7 +20,7 @@ from mlkd.data.base import (
     count_labels_with_images,
     rank_boxes,
 )
-from mlkd.data.paths import fingerprint_files, fingerprint_names, relative_paths
+from mlkd.data.paths import fingerprint_files, fingerprint_folders, relative_paths
 from mlkd.data.sources.coco_file import CocoFile, CocoImage, read_coco_file
 from mlkd.data.sources.coco_layout import CocoPart, Layout, find_layout, locate
 from mlkd.data.splits import TRAIN_VAL_TEST, check_val_share, split_by_hash, train_val
@@ -66,11 +66,11 @@ class Coco(ImageSource):
         return Layout(parts) if parts else find_layout(self.root)
 
     def fingerprint(self) -> str:
-        """Hash the names and sizes of the annotation files and the names of the images."""
+        """Hash names, sizes and times of the annotation files and the images."""
         layout = self._layout()
         annotations = [layout.annotations(self.root, split) for split in layout.parts]
         folders = [self.root / part.images if part.images else self.root for part in layout.parts.values()]
-        return fingerprint_files(annotations, self.root)[:32] + fingerprint_names(*dict.fromkeys(folders))[:32]
+        return fingerprint_files(annotations, self.root)[:32] + fingerprint_folders(*dict.fromkeys(folders))[:32]
 
     def read(self, work: Path, progress: Progress) -> Listing:  # noqa: ARG002  (only scenes write)
         """List the images; one whose file is missing is skipped and named."""

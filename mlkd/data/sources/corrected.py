@@ -45,7 +45,7 @@ class Corrected(ImageSource):
     skip_bad_rows: bool = False  # leave out unreadable rows, and count them
 
     def fingerprint(self) -> str:
-        """Hash the prepared labels and splits, the tables, and names and sizes of the images that they judge."""
+        """Hash the prepared labels and splits, the tables, and names, sizes and times of the images that they judge."""
         from mlkd.data.prepared import SPLITS
 
         rows = self.read_tables().rows

@@ -12,7 +12,7 @@ from mlkd.core.image_kinds import image_files, unread_images
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, Listing, Sample
-from mlkd.data.paths import fingerprint_files, fingerprint_names, is_dead_link, is_utf8, relative_paths
+from mlkd.data.paths import fingerprint_files, fingerprint_folders, is_dead_link, is_utf8, relative_paths
 from mlkd.data.sources.file_names import FileNames, resolve_files
 from mlkd.data.sources.rows import Row, Table, combine_rows, refuse_unlearnable
 from mlkd.data.sources.table_options import TableOptions
@@ -48,11 +48,11 @@ class Folder(TableOptions, ImageSource):
             )
 
     def fingerprint(self) -> str:
-        """Hash the content of the table, names and sizes of every image in it, and names of the others."""
+        """Hash the content of the table, and names, sizes and times of the images."""
         parts = [fingerprint_files([self.root / row.file for row in self.read_rows().rows], self.root)]
         texts = [self._path()] if self.labels_from == "table" else []
         parts += [hashlib.sha256(file.read_bytes()).hexdigest() for file in (*texts, self.label_names) if file]
-        parts += [fingerprint_names(self._unlabelled_folder())] if self.unlabelled is not None else []
+        parts += [fingerprint_folders(self._unlabelled_folder())] if self.unlabelled is not None else []
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def read_rows(self) -> Table:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import LABELS_WITH_IMAGES, Finding, ImageSource, LeftOut, Listing, Sample, count_labels_with_images
-from mlkd.data.paths import fingerprint_files, fingerprint_names, is_file, read_text, relative_paths
+from mlkd.data.paths import fingerprint_files, fingerprint_folders, is_file, read_text, relative_paths
 from mlkd.data.splits import check_val_share, split_by_hash, train_val
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ class NusWide(ImageSource):
         check_val_share(self.val_share)
 
     def fingerprint(self) -> str:
-        """Hash the names and sizes of the lists, and the names of the images."""
+        """Hash names, sizes and times of the lists and the images."""
         names = [self.root / "ImageList" / f"{part}Imagelist.txt" for part in (*PARTS, "")]
         lists = [*names, self.root / "ConceptsList" / "Concepts81.txt", *self._labels().iterdir()]
         existing = [file for file in lists if file.is_file()]
-        return fingerprint_files(existing, self.root)[:32] + fingerprint_names(self._images())[:32]
+        return fingerprint_files(existing, self.root)[:32] + fingerprint_folders(self._images())[:32]
 
     def _labels(self) -> Path:
         return _first_folder(self.root, ("TrainTestLabels", "Groundtruth/TrainTestLabels"))

@@ -24,7 +24,7 @@ from mlkd.data.base import (
     count_labels_with_images,
     rank_boxes,
 )
-from mlkd.data.paths import fingerprint_files, fingerprint_names, is_file, read_text
+from mlkd.data.paths import fingerprint_files, fingerprint_folders, is_file, read_text
 from mlkd.data.splits import check_val_share, split_by_hash, train_val
 
 VOC_LABELS = Labels(
@@ -54,10 +54,10 @@ class Voc(ImageSource):
         check_val_share(self.val_share)
 
     def fingerprint(self) -> str:
-        """Hash the names and sizes of the lists and annotations, and the names of the images."""
+        """Hash names, sizes and times of the lists, the annotations and the images."""
         folder = self._folder()
         files = [file for part in ("ImageSets/Main", "Annotations") for file in (folder / part).iterdir()]
-        return fingerprint_files(files, folder)[:32] + fingerprint_names(folder / "JPEGImages")[:32]
+        return fingerprint_files(files, folder)[:32] + fingerprint_folders(folder / "JPEGImages")[:32]
 
     def _folder(self) -> Path:
         places = (self.root, self.root / self.year, self.root / "VOCdevkit" / self.year)

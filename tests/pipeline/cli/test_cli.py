@@ -13,6 +13,7 @@ from pipeline.__main__ import main
 from pipeline.cli.stages import publish
 from pipeline.recipe.schema import load_recipe
 from pipeline.runner import result
+from pipeline.runner.session import locked
 from tests.helpers import commands, drawings
 
 
@@ -149,3 +150,23 @@ def test_clean_removes_one_recipe(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "runs/tiny.search/race.work/training").mkdir(parents=True)
     assert main(["clean", "--recipe", "tiny.yaml"]) == 0
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["other", "tiny.v2"]
+
+
+def test_clean_of_everything_waits_for_no_run_and_removes_nothing_of_it(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    for name in ("other", "tiny"):
+        with locked(runs / name):
+            pass
+        (runs / name / "data").mkdir()
+    (runs / "speed.json").write_text("{}")
+    with locked(runs / "tiny"):
+        assert main(["clean", "--all"]) == 2
+        assert (
+            f"runs/tiny: expected no other run of this recipe, got process {os.getpid()} on " in capsys.readouterr().err
+        )
+        assert (runs / "other/data").is_dir()
+    assert main(["clean", "--all"]) == 0
+    assert not runs.exists()
+    assert main(["clean", "--all"]) == 0, "nothing is there"

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -65,9 +66,12 @@ def test_fingerprint_depends_on_table_and_images(root: Path) -> None:
     before = Folder(root=root).fingerprint()
     (root / "sub/3.png").write_bytes(b"123")
     changed = Folder(root=root).fingerprint()
-    assert changed != before
+    (root / "sub/3.png").write_bytes(b"321")
+    os.utime(root / "sub/3.png", ns=(1, 1))
+    replaced = Folder(root=root).fingerprint()
+    assert len({before, changed, replaced}) == 3
     write(root, *(root / "tags.csv").read_text().splitlines()[:-1])
-    assert Folder(root=root).fingerprint() != changed
+    assert Folder(root=root).fingerprint() != replaced
 
 
 @pytest.mark.parametrize("form", layouts.FORMS)
