@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +30,8 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
     from safetensors.torch import save
 
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_file(path, save(on_cpu, metadata={"facts": json.dumps(facts, sort_keys=True)}))
+    text = json.dumps([facts, _digest(on_cpu, facts)], sort_keys=True)
+    write_file(path, save(on_cpu, metadata={"facts": text}))  # two entries would be in any order
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -38,7 +40,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     with _readable(path), safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no mapping)
-        return tensors, json.loads(file.metadata()["facts"])
+        facts, digest = _facts_and_digest(file.metadata()["facts"])
+        if digest not in (None, _digest(tensors, facts)):
+            raise ValueError("other content than was written")
+        return tensors, facts
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -46,7 +51,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     with _readable(path), path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(min(length, HEADER_BYTES)))
-        facts: dict[str, Any] = json.loads(header.pop("__metadata__")["facts"])
+        facts, _ = _facts_and_digest(header.pop("__metadata__")["facts"])
         size = 8 + length + max((tensor["data_offsets"][1] for tensor in header.values()), default=0)
         if path.stat().st_size != size:
             raise ValueError(f"{path.stat().st_size} bytes instead of {size}")
@@ -86,6 +91,23 @@ def load_model(folder: Path, name: str = BEST) -> TaggerNet:
 def load_labels(folder: Path, name: str = BEST) -> Labels:
     """The labels that the tagger was trained for."""
     return Labels(tuple(read_facts(folder / name)["labels"]))
+
+
+def _facts_and_digest(text: str) -> tuple[dict[str, Any], str | None]:
+    """The facts and the hash of everything; files of earlier versions have no hash."""
+    content = json.loads(text)
+    return (content, None) if isinstance(content, dict) else (content[0], content[1])
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+    """SHA-256 of all that a checkpoint holds."""
+    import torch
+
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\0{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @contextmanager

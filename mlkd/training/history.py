@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,28 @@ class EpochTotals:
 
 def write_epoch(folder: Path, epoch: int, facts: Mapping[str, Any]) -> None:
     """Write epoch number `epoch` (from 1) to the history file, and drop later entries."""
+    entries = [*_read(folder)[: epoch - 1], {"epoch": epoch, **facts}]
+    write_file(folder / FILE, json.dumps(entries, indent=1) + "\n")
+
+
+def digests(folder: Path) -> list[str]:
+    """A hash of each entry of the history file, but of its time, which another run does not repeat."""
+    texts = [json.dumps({name: entry[name] for name in entry if name != "seconds"}) for entry in _read(folder)]
+    return [hashlib.sha256(text.encode()).hexdigest() for text in texts]
+
+
+def check(folder: Path, expected: Sequence[str] | None) -> None:
+    """Raise ValueError if the history file does not begin with the entries of these hashes; None allows any."""
+    if expected is not None and digests(folder)[: len(expected)] != list(expected):
+        raise ValueError(f"{folder / FILE}: expected the epochs that were written, got others")
+
+
+def _read(folder: Path) -> list[dict[str, Any]]:
     path = folder / FILE
-    entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
-    entries = [*entries[: epoch - 1], {"epoch": epoch, **facts}]
-    write_file(path, json.dumps(entries, indent=1) + "\n")
+    if not path.is_file():
+        return []
+    try:
+        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as cause:
+        raise ValueError(f"{path}: expected JSON, got {cause}") from cause
+    return entries

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlkd.models import checkpoint
-from mlkd.training import optim
+from mlkd.training import history, optim
 from mlkd.training.distillation_module import DistillationModule
 from mlkd.training.memory_bank import MemoryBank
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,30 @@ class RunState:
         tensors = {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
         checkpoint.write(path, tensors, {**facts, "scaler": self.scaler.state_dict() if self.scaler else None})
 
-    def read(self, path: Path) -> dict[str, Any]:
-        """Restore what `write` wrote and return its facts.  Raises ValueError for a missing or damaged file."""
-        tensors, facts = checkpoint.read(path)
+    def read(self, out: Path) -> dict[str, Any] | None:
+        """Restore what `write` wrote to LAST in `out`, and return its facts; None if there is nothing to continue.
+
+        That is also so if a file of the interrupted run is damaged: a warning names it, and the files are removed.
+        """
+        last = out / checkpoint.LAST
+        if not last.is_file():
+            return None
+        try:
+            tensors, facts = checkpoint.read(last)
+            if facts["best_epoch"]:
+                checkpoint.read(out / checkpoint.BEST)
+            history.check(out, facts.get("history"))
+        except ValueError as cause:
+            log.warning("%s; the training starts again", cause)
+            for name in (checkpoint.LAST, checkpoint.BEST, history.FILE):
+                (out / name).unlink(missing_ok=True)
+            return None
+        self._load(tensors)
+        if facts["scaler"]:
+            self.scaler.load_state_dict(facts["scaler"])
+        return facts
+
+    def _load(self, tensors: dict[str, Tensor]) -> None:
         self.module.load_state_dict(checkpoint.part(tensors, "model."))
         self.ema.module.load_state_dict(checkpoint.part(tensors, "ema."))
         optim.restore_optimiser(self.optimiser, checkpoint.part(tensors, "optimiser."))
@@ -51,6 +75,3 @@ class RunState:
             device = next(self.module.parameters()).device
             stored = checkpoint.part(tensors, "recent.")
             self.memory_bank.stored = {name: value.to(device) for name, value in stored.items()}
-        if facts["scaler"]:
-            self.scaler.load_state_dict(facts["scaler"])
-        return facts

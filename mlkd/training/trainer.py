@@ -236,13 +236,12 @@ class TrainingRun:
         """Write the state that the next step depends on; only the first process writes."""
         if self.accelerator.is_main_process:
             facts = {"step": self.step, "best": self.best, "best_epoch": self.best_epoch, "now": asdict(self.totals)}
-            facts["threads"] = torch.get_num_threads()
+            facts |= {"threads": torch.get_num_threads(), "history": history.digests(self.out)}
             self.state.write(self.out / name, facts)
 
     def resume(self) -> None:
         """Restore the last checkpoint, if there is one, and the number of threads, on which the last bits depend."""
-        if (self.out / checkpoint.LAST).is_file():
-            facts = self.state.read(self.out / checkpoint.LAST)
+        if facts := self.state.read(self.out):
             self.step, self.best, self.best_epoch = facts["step"], facts["best"], facts["best_epoch"]
             self.totals = history.EpochTotals(**facts["now"])
             torch.set_num_threads(facts.get("threads", torch.get_num_threads()))

@@ -117,8 +117,8 @@ def _has_whole_checkpoints(folder: Path) -> bool:
     """Whether the training can be continued, or has no checkpoints at all."""
     last = folder / checkpoint.LAST
     try:
-        if last.is_file() and checkpoint.read_facts(last)["best_epoch"]:
-            checkpoint.read_facts(folder / checkpoint.BEST)
+        if last.is_file() and checkpoint.read(last)[1]["best_epoch"]:
+            checkpoint.read(folder / checkpoint.BEST)
     except ValueError:
         return False
     return True

@@ -1,10 +1,15 @@
 """A run that is interrupted at any step and resumed ends with the weights of an uninterrupted one."""
 
+import contextlib
 import json
+import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,9 +17,11 @@ from mlkd.data.augment import Views
 from mlkd.losses import Bce, ClassAware, InstanceAware, LabelKL, ReviewKD
 from mlkd.models import checkpoint
 from mlkd.models.heads import LabelDecoder
+from mlkd.training import history
 from mlkd.training import trainer as training_loop
 from mlkd.training.config import Training
 from mlkd.training.divergence import NonFiniteLossError
+from mlkd.training.run_state import RunState
 from mlkd.training.trainer import train
 from tests.helpers import taggers
 
@@ -72,6 +79,46 @@ def test_a_resumed_run_ends_with_the_same_files(
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes(), name
     epochs, expected = (json.loads((out / "history.json").read_text()) for out in (tmp_path, whole))
     assert [{**epoch, "seconds": 0} for epoch in epochs] == [{**epoch, "seconds": 0} for epoch in expected]
+
+
+FILES = (checkpoint.LAST, checkpoint.BEST, "history.json")
+
+
+def flip(file: Path, share: float) -> None:
+    """Flip one bit at a share of the file."""
+    content = bytearray(file.read_bytes())
+    content[int(share * len(content))] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_file_of_an_interrupted_run_is_named_and_nothing_is_continued(
+    whole: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    absent: Any = None  # nothing may be loaded
+    for share in (*np.linspace(0, 0.99, 12).tolist(), None):
+        out = tmp_path / str(share)
+        shutil.copytree(whole, out)
+        if share is None:
+            (out / name).write_bytes((out / name).read_bytes()[:-1])
+        else:
+            flip(out / name, share)
+        caplog.clear()
+        with contextlib.suppress(ValueError):
+            if name == "history.json" and history.digests(out) == history.digests(whole):
+                continue  # a space, or a digit of the seconds
+        assert RunState(absent, absent, absent, absent, absent).read(out) is None, share
+        assert re.search(rf"{re.escape(str(out / name))}\b.*; the training starts again", caplog.text), caplog.text
+        assert not any((out / file).exists() for file in FILES)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("load_in_process")
+def test_a_run_with_a_damaged_checkpoint_ends_as_a_whole_one(run: Run, whole: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    flip(out / checkpoint.BEST, 0.9)
+    run(out)
+    assert (out / checkpoint.BEST).read_bytes() == (whole / checkpoint.BEST).read_bytes()
 
 
 def test_adapters_are_trained_and_not_deployed(whole: Path) -> None:
