@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mlkd.core.files import create_array, fsync
+from mlkd.core.files import create_array, fsync, sha256_of, write_file
 from mlkd.core.progress import Progress
 from mlkd.data.augment import Views
 from mlkd.data.loader import AugmentedImages, in_order, scored_at_once, workers
@@ -23,6 +24,7 @@ from mlkd.models.frozen import Cut, cut
 from mlkd.models.network import TaggerNet
 
 log = logging.getLogger(__name__)
+HASH = ".sha256"  # of the file beside it
 LIMIT_BYTES = 8 << 30  # of all views; above it the frozen part runs in every step
 
 
@@ -63,22 +65,23 @@ class FeatureCache:
     def view(self, number: int, progress: Progress) -> NDArray[np.float16]:
         """Return the features of a view, computed if they are not there; a killed process leaves none of them.
 
-        If several processes need them, one computes them and the others wait.
+        If several processes need them, one computes them and the others wait.  Each process compares them once with
+        their hash; damaged ones are computed again.
         """
         file = self._file(number)
-        if not file.is_file():
+        if not _is_whole(file):
             self.folder.mkdir(parents=True, exist_ok=True)
             with locked(file.with_suffix(".lock")):
-                self._compute(file, number, progress)
+                if not _is_whole(file):  # another process may have computed it in the meantime
+                    self._compute(file, number, progress)
         features: NDArray[np.float16] = np.load(file, mmap_mode="r")
         return features
 
     def _compute(self, file: Path, number: int, progress: Progress) -> None:
-        if file.is_file():
-            return  # another process has computed it in the meantime
         partial = file.with_suffix(".partial")
         self._fill(create_array(partial, np.float16, self._shape()), number, progress)
         fsync(partial)
+        write_file(file.with_suffix(HASH), sha256_of(partial))
         partial.replace(file)
 
     def _fill(self, out: np.memmap[Any, Any], number: int, progress: Progress) -> None:
@@ -99,3 +102,21 @@ class FeatureCache:
     def _file(self, number: int) -> Path:
         decides = json.dumps([self.cut.key(), asdict(self.views), self.seed, number], sort_keys=True)
         return self.folder / f"{hashlib.sha256(decides.encode()).hexdigest()[:16]}.npy"
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether the file is there with the content that was written; a warning names a damaged one."""
+    written = file.with_suffix(HASH)
+    if not (file.is_file() and written.is_file()):
+        return False
+    status = file.stat()
+    if _hash_once(file, status.st_mtime_ns, status.st_ino) == written.read_text(encoding="utf-8", errors="replace"):
+        return True
+    log.warning("%s: expected the features that were written, got others; they are computed again", file)
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _hash_once(file: Path, _mtime_ns: int, _inode: int) -> str:
+    """SHA-256 of the file; another file has another time or inode."""
+    return sha256_of(file)

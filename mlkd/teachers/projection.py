@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ def fit_or_read(
         return None
     file = folder / FILE
     with locked(folder / "projection.lock"):
-        if not file.is_file():
-            Projection.fit(compute_maps(), components).write(file)
+        with contextlib.suppress(Exception):  # absent, or damaged: zip files and arrays have many
+            return Projection.read(file)
+        Projection.fit(compute_maps(), components).write(file)
     return Projection.read(file)

@@ -7,13 +7,12 @@ Outputs of images in shards have a folder for each shard, and several processes 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +33,7 @@ from mlkd.teachers import ReadyTeacher, Teacher, load
 from mlkd.teachers.cache import ABOUT, read_about
 from mlkd.teachers.checkpoint import LoadedCheckpoint
 from mlkd.teachers.projection import IMAGES, Projection, fit_or_read
+from mlkd.teachers.raw_files import RawFiles, discard_damaged
 from mlkd.teachers.sharded import folders
 
 MAPS_BYTES = 8 << 30  # of the stage maps of all views; above it the teacher runs along with each student
@@ -72,6 +72,7 @@ def record(
     """
     split = read_split(data, "train")
     parts = folders(out, split)[rank::ranks]
+    discard_damaged([folder for folder, _ in parts])
     done = sum(read_about(folder).get("done", 0) * len(rows) for folder, rows in parts)
     total = views.count * sum(len(rows) for _, rows in parts)
     if done == total:
@@ -131,12 +132,13 @@ def _write_view(
     """Append a view of the images of a folder, and record it with `facts`; yields the size of each batch."""
     folder.mkdir(exist_ok=True)
     with ExitStack() as stack:
-        files = _Files(folder, read_about(folder).get("bytes", {}), stack)
+        files = RawFiles(folder, read_about(folder).get("views_written", []), stack)
         for indices, every in computed:
             outputs = _with_maps(every, maps, facts["views"]["count"] * len(split))
             _append(files, split, indices, outputs)
             yield len(indices)
-        facts["bytes"] = files.flush()
+        facts["views_written"] = files.flush()
+        facts["bytes"] = {name: part["end"] for name, part in facts["views_written"][-1].items()}
     for name, values in (("embeddings", outputs.embeddings), ("pooled", outputs.pooled)):
         facts[name] = None if values is None else values.shape[-1]
     facts["maps"] = [list(values.shape[1:]) for values in outputs.features or ()]
@@ -162,29 +164,7 @@ def _from_features(
         yield indices, teacher.from_features(cache.cut, features[indices])
 
 
-class _Files:
-    """Raw files to append to; an incomplete view of an interrupted run is cut off."""
-
-    def __init__(self, out: Path, sizes: Mapping[str, int], stack: ExitStack) -> None:
-        self.out, self.sizes, self.stack = out, sizes, stack
-        self.open: dict[str, BinaryIO] = {}
-
-    def append(self, name: str, values: NDArray[Any]) -> None:
-        """Append an array to the file `name`.  Raises OSError when the disk is full."""
-        if name not in self.open:
-            self.open[name] = self.stack.enter_context((self.out / f"{name}.raw").open("ab"))
-            self.open[name].truncate(self.sizes.get(name, 0))
-        self.open[name].write(np.ascontiguousarray(values).data)
-
-    def flush(self) -> dict[str, int]:
-        """Force all files to the disk; returns their sizes in bytes."""
-        for file in self.open.values():
-            file.flush()
-            os.fsync(file.fileno())
-        return {name: os.fstat(file.fileno()).st_size for name, file in self.open.items()}
-
-
-def _append(files: _Files, split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
+def _append(files: RawFiles, split: Split, indices: NDArray[np.int64], outputs: Outputs) -> None:
     _check_finite(split, indices, outputs)
     logits = _half(outputs.logits)
     targets = torch.from_numpy(split.targets[indices]).float()

@@ -82,6 +82,20 @@ def test_an_interrupted_view_is_absent(split: Split, tmp_path: Path) -> None:
     assert len(cache(split, tmp_path).view(0, silent)) == len(split)
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_damaged_view_is_named_and_computed_again(
+    cut: bool, split: Split, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = np.array(cache(split, tmp_path).view(0, silent))
+    file = cache(split, tmp_path)._file(0)
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.unlink()
+    file.write_bytes(content[:-1] if cut else content)
+    np.testing.assert_array_equal(cache(split, tmp_path).view(0, silent), expected)
+    assert f"{file}: expected the features that were written, got others; they are computed again" in caplog.text
+
+
 def test_a_cache_above_the_limit_is_not_made(
     split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,7 +13,7 @@ from mlkd.losses import LabelMapKL, PcaMaps
 from mlkd.models import checkpoint
 from mlkd.teachers import CheckpointTeacher
 from mlkd.teachers.cache import TeacherOutputs
-from mlkd.teachers.projection import Projection
+from mlkd.teachers.projection import FILE, Projection, fit_or_read
 from mlkd.teachers.record import record
 from tests.helpers import taggers
 
@@ -107,3 +107,16 @@ def test_stage_maps_that_are_too_large_are_left_out(
     record([teacher], prepared, VIEWS, tmp_path, seed=0, maps=2)
     assert TeacherOutputs.read(tmp_path, read_split(prepared, "train")).maps == ()
     assert not list(tmp_path.glob("map*"))
+
+
+def test_a_damaged_projection_is_fitted_again(tmp_path: Path) -> None:
+    maps = [torch.randn(6, 4, 3, 3)]
+    fitted = fit_or_read(tmp_path, lambda: maps, 2)
+    whole = (tmp_path / FILE).read_bytes()
+    for at in range(0, len(whole), 7):
+        (tmp_path / FILE).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        found = fit_or_read(tmp_path, lambda: maps, 2)
+        assert fitted is not None
+        assert found is not None
+        torch.testing.assert_close(found.directions, fitted.directions)
+        torch.testing.assert_close(found.mean, fitted.mean)
