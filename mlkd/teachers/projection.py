@@ -52,7 +52,7 @@ class Projection:
 
     @classmethod
     def read(cls, file: Path) -> Projection:
-        with np.load(file) as arrays:
+        with np.load(io.BytesIO(file.read_bytes())) as arrays:  # numpy leaves a damaged file open
             return cls(torch.from_numpy(arrays["mean"]), torch.from_numpy(arrays["directions"]))
 
 
