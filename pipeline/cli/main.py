@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from export import __version__
+from mlkd.core.processes import TerminatedError, interrupted_by_terminate
 from pipeline.runner import ranks
 
-OK, USER_ERROR, INTERRUPTED, PIPE_CLOSED = 0, 2, 130, 141
+OK, USER_ERROR, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 2, 130, 141, 143
 SPIN = "GOMP_SPINCOUNT"  # beside another load, threads that wait and spin for long take the others' cores
 RUNS_STAGES = "stages"  # the module whose commands several processes may run together
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 1 if some devices failed, 2 for an error that the user can fix, and, as programs that a signal ends do, 130
-        when interrupted and 141 when nobody reads standard output any more.
+        when interrupted, 143 when terminated, and 141 when nobody reads standard output any more.
     """
     if not {"OMP_WAIT_POLICY", SPIN} & os.environ.keys():
         os.environ[SPIN] = "10000"  # before torch reads it
@@ -55,14 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if ranks.count() > 1 and COMMANDS[options.command][0] != RUNS_STAGES:
             text = f"{options.command}: expected one process, got {ranks.count()}; run it without the launcher"
             raise ValueError(text)
-        code: int | None = options.run(options)
+        with interrupted_by_terminate():
+            code: int | None = options.run(options)
         print(end="", flush=True)  # what fails at exit could not be caught
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as cause:
         if ranks.is_first():
             print(
                 "\ninterrupted: finished stages and epochs are kept; rerun the same command to resume", file=sys.stderr
             )
-        return INTERRUPTED
+        return TERMINATED if isinstance(cause, TerminatedError) else INTERRUPTED
     except (ValueError, OSError, RuntimeError, ImportError) as cause:
         if isinstance(cause, BrokenPipeError) and _is_output_closed():
             return PIPE_CLOSED

@@ -22,10 +22,10 @@ class Started:
     def running(self) -> bool:
         return self.process.is_alive()
 
-    def interrupt(self) -> None:
-        """What Ctrl-C does."""
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """What Ctrl-C does, or a service manager with SIGTERM."""
         assert self.process.pid is not None
-        os.kill(self.process.pid, signal.SIGINT)
+        os.kill(self.process.pid, number)
 
     def kill(self) -> None:
         """Take the power away from it and all its children."""

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -70,14 +71,15 @@ def test_a_full_disk_keeps_what_is_finished(recipe: Path, tmp_path: Path) -> Non
     assert "teacher: done" in log
 
 
-def test_an_interrupted_run_says_that_it_goes_on(recipe: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_that_it_goes_on(number: int, recipe: Path, tmp_path: Path) -> None:
     started = commands.start(tmp_path, "distill", "--recipe", "tiny.yaml")
     at_work = [tmp_path / "runs/tiny" / place for place in ("data.partial/images", "data", "teacher.partial")]
     while started.running() and not any(place.exists() for place in at_work):
         time.sleep(0.01)
-    started.interrupt()
+    started.interrupt(number)
     code, log = started.wait()
-    assert code == 130
+    assert code == 128 + number
     assert log.splitlines()[-1] == "interrupted: finished stages and epochs are kept; rerun the same command to resume"
     assert "Traceback" not in log
 
