@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pipeline.runner.units import size
 SPARE_BYTES = 200_000_000  # free space required besides the estimate of a stage
 FAULTS = (ValueError, OSError, RuntimeError, ImportError)
 DISK_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # what numpy says, without an error number
 
 
 class StageError(ValueError):
@@ -32,10 +34,10 @@ def stage_error(cause: Exception, stage: str, partial: Path) -> StageError:
     """Return the error with the name of its stage; a full disk anywhere in the chain of causes is named as such."""
     link: BaseException | None = cause
     while link is not None:
-        if isinstance(link, OSError) and link.errno in DISK_FULL:
+        if isinstance(link, OSError) and (link.errno in DISK_FULL or SHORT_WRITE.fullmatch(str(link))):
             file, free = link.filename or partial, size(shutil.disk_usage(partial.parent).free)
             return StageError(
-                f"stage {stage}: {file}: expected room to write, got {(link.strerror or 'disk full').lower()} "
+                f"stage {stage}: {file}: expected room to write, got {(link.strerror or str(link)).lower()} "
                 f"({free} are free on that disk); free some space, or raise the limit on file sizes, and rerun the "
                 "command; finished stages are kept"
             )

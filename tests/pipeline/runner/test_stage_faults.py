@@ -141,25 +141,32 @@ from pipeline.runner.stage import Pipeline, Stage
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def fill(context):
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-    (context.out / "big.bin").write_bytes(bytes(100_000))
+    FILL
 small = Stage(name="small", run=lambda context: (context.out / "a").write_text("a") and None)
 Pipeline((small, Stage(name="big", run=fill, reads=("small",))), Path(sys.argv[1])).run()
 """
 
 
-def test_a_full_disk_says_what_and_where_and_loses_nothing(tmp_path: Path) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", FILLER, str(tmp_path / "runs")], cwd=REPOSITORY, capture_output=True, text=True
-    )
+@pytest.mark.parametrize(
+    ("write", "cause"),
+    [
+        ('(context.out / "big.bin").write_bytes(bytes(100_000))', "got file too large"),
+        ('__import__("numpy").save(context.out / "big.npy", [0.0] * 20_000)', r"got \d+ requested and \d+ written"),
+    ],
+)
+def test_a_full_disk_says_what_and_where_and_loses_nothing(write: str, cause: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FILLER.replace("FILL", write), str(tmp_path / "runs")]
+    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     last = ended.stderr.strip().splitlines()[-1]
     assert last.startswith("pipeline.runner.faults.StageError: stage big: ")
     for part in (
         "runs/big.partial: ",
-        "expected room to write, got file too large",
+        "expected room to write, ",
         "free on that disk",
         "rerun the command",
     ):
         assert part in last
+    assert re.search(cause, last)
     assert result.read(tmp_path / "runs/small") is not None
     assert not (tmp_path / "runs/big").exists()
 

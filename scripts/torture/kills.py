@@ -1,0 +1,126 @@
+"""Signals at random moments to a run of the whole pipeline: it ends with the files of an undisturbed one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from export.bundle.bundle import read_bundle
+from mlkd.core.files import sha256_of
+from scripts.torture.attempt import Attempt
+from scripts.torture.marked import Marked
+from tests.helpers import drawings, whole_run
+
+MAIN, CHILD = "SIGKILL to the pipeline", "SIGKILL to a process that it started"
+INTERRUPT, TERMINATE = "Ctrl-C", "SIGTERM"
+WANTED = {MAIN: 120, CHILD: 80, INTERRUPT: 20, TERMINATE: 20}
+SIGNALS = {MAIN: signal.SIGKILL, CHILD: signal.SIGKILL, INTERRUPT: signal.SIGINT, TERMINATE: signal.SIGTERM}
+WORDS = ("pipeline", "bench", "--recipe", "tiny.yaml")
+LATEST = 0.5  # of a signal after the start, as a share of the time of an undisturbed run
+END_S = 120.0  # within which a disturbed run ends by itself
+LONG_S = 900.0
+WHOLE = "seconds.txt"  # in the folder of the undisturbed run, at its end
+GONE_S = 20.0  # within which what it started is gone
+COMPARED = ("teacher/best.safetensors", "student/best.safetensors", "baseline/best.safetensors", "onnx/fp32.onnx")
+GO_ON = "rerun the same command to resume"
+
+
+def attempts(work: Path, what: str, count: int, *, seed: int) -> Iterator[Attempt]:
+    """Disturb runs `count` times; a run that ends is compared with an undisturbed one, and a new one begins."""
+    reference, folder = undisturbed(work), work / "disturbed"
+    latest_s = LATEST * float((reference / WHOLE).read_text())
+    for number in range(seed, seed + count):
+        chance = random.Random(f"{what} {number}")
+        while True:
+            if not folder.is_dir():
+                _begin(reference, folder)
+            running = Marked(folder, WORDS)
+            code = running.wait(chance.uniform(0, latest_s))
+            if code is None:
+                break
+            faults = (
+                [f"undisturbed run ended with {code}: {running.tail()}"] if code else _differences(reference, folder)
+            )
+            shutil.rmtree(folder)
+            if faults:
+                yield Attempt(what, "end of a run", faults)
+        yield _disturb(running, what, chance)
+
+
+def _disturb(running: Marked, what: str, chance: random.Random) -> Attempt:
+    children = running.children()
+    victim = chance.choice(children) if what == CHILD and children else running.process.pid
+    note, number = f"at: {running.tail()}", SIGNALS[what]
+    _send(victim, number)
+    code = running.wait(END_S)
+    faults = []
+    if code is None:
+        faults.append(f"still running {END_S:g} s later: {running.tail()}")
+    elif victim == running.process.pid and number != signal.SIGKILL:
+        if code != 128 + number or GO_ON not in running.tail():
+            faults.append(f"expected exit code {128 + number} and how to go on, got {code}: {running.tail()}")
+    elif victim != running.process.pid and code not in (0, 2):
+        faults.append(f"expected success or an error, got exit code {code}: {running.tail()}")
+    if code is not None and (left := running.orphans(GONE_S)):
+        faults.append(f"left processes: {', '.join(left)}")
+    running.kill()
+    return Attempt(what, note, faults)
+
+
+def _send(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _begin(reference: Path, folder: Path) -> None:
+    folder.mkdir()
+    shutil.copy(reference / "tiny.yaml", folder)
+
+
+def undisturbed(work: Path) -> Path:
+    """A folder with an undisturbed run."""
+    reference = work / "undisturbed"
+    if not (reference / WHOLE).is_file():
+        shutil.rmtree(reference, ignore_errors=True)
+        reference.mkdir()
+        drawn = work / "drawn"
+        shutil.rmtree(drawn, ignore_errors=True)
+        drawn.mkdir()
+        drawings.draw(drawn)
+        whole_run.write_recipe(drawn.resolve(), reference)
+        began = time.monotonic()
+        running = Marked(reference, WORDS)
+        if running.wait(LONG_S) != 0:
+            raise RuntimeError(f"expected an undisturbed run, got: {running.tail()}")
+        (reference / WHOLE).write_text(str(time.monotonic() - began))
+    return reference
+
+
+def _differences(reference: Path, folder: Path) -> list[str]:
+    """What a finished run has that an undisturbed one has not, or the other way round."""
+    stages, expected = (sorted(path.name for path in (run / "runs/tiny").iterdir()) for run in (folder, reference))
+    faults = [f"runs/tiny: expected {', '.join(expected)}, got {', '.join(stages)}"] if stages != expected else []
+    for name in COMPARED:
+        if sha256_of(folder / "runs/tiny" / name) != sha256_of(reference / "runs/tiny" / name):
+            faults.append(f"{name} differs")
+    faults += [f"{path.relative_to(folder)} is left" for path in folder.rglob("*.partial")]
+    faults += [f"temporary {path.name} is left" for path in (folder / "tmp").iterdir()]
+    bundles = [read_bundle(run / "dist/tiny") for run in (folder, reference)]
+    if bundles[0].golden_expected and not _equal_golden(folder, reference):
+        faults.append("scores of the golden images differ")
+    if [path.name for path in (folder / "dist").iterdir()] != ["tiny"]:
+        faults.append("something else is in dist")
+    return faults
+
+
+def _equal_golden(first: Path, second: Path) -> bool:
+    one, two = (np.load(run / "dist/tiny" / read_bundle(run / "dist/tiny").golden_expected) for run in (first, second))
+    return set(one) == set(two) and all(np.array_equal(one[name], two[name]) for name in one)
