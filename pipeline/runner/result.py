@@ -10,11 +10,12 @@ import os
 import shutil
 import stat
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlkd.core.files import fsync, sha256_of, write_file
+from pipeline.runner.circumstances import made_with
 
 FINISHED = "stage.json"
 STARTED = "identity.json"
@@ -28,6 +29,7 @@ class Result:
     content: str
     seconds: float
     files: dict[str, dict[str, Any]]  # path in the folder -> {"sha256", "bytes"}
+    made_with: dict[str, Any] = field(default_factory=dict)  # on which the last bits depend, and nothing else
 
     @property
     def bytes(self) -> int:
@@ -52,7 +54,8 @@ def read(folder: Path) -> Result | None:
 def _read(file: Path, _mtime_ns: int, _inode: int) -> Result:
     """Read a result once for all stages that read it; another file has another time or inode."""
     facts = read_json(file)
-    return Result(**{name: facts[name] for name in ("identity", "content", "seconds", "files")})
+    wanted = {name: facts[name] for name in ("identity", "content", "seconds", "files")}
+    return Result(**wanted, made_with=facts.get("made_with", {}))
 
 
 def damage(folder: Path, result: Result) -> str | None:
@@ -92,7 +95,7 @@ def finish(partial: Path, folder: Path, *, seconds: float, volatile: tuple[str, 
         for file in sorted(partial.rglob("*"))
         if file.is_file() and file != partial / STARTED
     }
-    result = Result(identity, digest(_hashes(files, volatile)), round(seconds, 1), files)
+    result = Result(identity, digest(_hashes(files, volatile)), round(seconds, 1), files, made_with())
     os.sync()  # one call, because a stage may write thousands of small files
     write_json(partial / FINISHED, asdict(result), sort_keys=True)
     swap(partial, folder)

@@ -28,6 +28,7 @@ from pipeline.report_facts import agreement
 from pipeline.report_facts.gains import continued, distillation, int8_gain, training
 from pipeline.report_facts.image_grid import grid
 from pipeline.report_facts.layer_times import profile_engines
+from pipeline.runner import result
 from pipeline.runner.result import read_json, write_json
 from pipeline.runner.stage import Context
 from pipeline.stages import references
@@ -60,7 +61,7 @@ def run(recipe: Recipe, here: DeviceEntry, finals: Path | None, context: Context
     search = other_finalists.measured(finals, compared, truth) if finals else None
     page = grid(test, manifest, measured.rows, context.out / "scores", seed=recipe.seed, budget=budget_of(search))
     notes = [*_notes(manifest), *references.notes(context.inputs["references"]), *_note_on_teachers(recipe)]
-    notes += [*_notes_on_data(test), *unchecked]
+    notes += [*_notes_on_data(test), *_notes_on_training(context.inputs), *unchecked]
     report = Report(
         schema=VERSION,
         recipe=recipe.name,
@@ -162,6 +163,18 @@ def _notes_on_data(test: Split) -> list[str]:
     notes = [f"No test image is known to have: {absent}. mAP is the mean over the other labels."] if absent else []
     audit = read_json(test.folder / "about.json")["notes"]
     return notes + [f"{finding['claim']} {finding['numbers']}" for finding in audit]
+
+
+def _notes_on_training(inputs: Mapping[str, Path]) -> list[str]:
+    """On which processor and with how many threads the models were trained."""
+    models: dict[str, list[str]] = {}
+    for model in ("teacher", "student", "baseline"):
+        made = result.read(inputs[model]) if model in inputs else None
+        if made and made.made_with:
+            text = "{cpu} ({instruction_set}), threads: {threads}".format(**made.made_with)
+            models.setdefault(text, []).append(model)
+    differ = "Weights from another processor or number of threads differ slightly."
+    return [f"Trained on {text}: {', '.join(names)}. {differ}" for text, names in models.items()]
 
 
 def _notes(manifest: Manifest) -> list[str]:

@@ -70,6 +70,14 @@ def test_the_engine_to_deploy_is_profiled(work: Path) -> None:
     assert '<section id="layers">' in (work / "dist/tiny/report.html").read_text(encoding="utf-8")
 
 
+def test_the_report_says_what_the_weights_depend_on(work: Path) -> None:
+    made = result.read(work / "runs/tiny/student")
+    assert made is not None
+    text = "Trained on {cpu} ({instruction_set}), threads: {threads}: ".format(**made.made_with)
+    notes = facts(work / "runs/tiny/report/report.json")["notes"]
+    assert [note for note in notes if note.startswith(f"{text}teacher, student, baseline. ")]
+
+
 def test_thresholds_belong_to_each_engine(work: Path) -> None:
     for engine in read_bundle(work / "dist/tiny").engines:
         runs = backend_of(engine).unavailable_reason() is None

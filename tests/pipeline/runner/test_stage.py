@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from export.backends.host import cpu_model
+from export.backends.stamp import instruction_set
 from mlkd.core.progress import silent
 from pipeline.runner import result
 from pipeline.runner.speed import FILE, Expected, Work, read_speeds
@@ -178,6 +181,19 @@ def test_what_is_recorded_can_be_checked_by_hand(recorder: Recorder) -> None:
         ["sha256sum", recorder.folder / "first/text.txt"], capture_output=True, text=True
     ).stdout.split()[0]
     assert facts["files"]["text.txt"]["sha256"] == listed
+
+
+def test_what_the_last_bits_depend_on_is_recorded_and_runs_nothing_again(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder.run()
+    made = json.loads((recorder.folder / "first/stage.json").read_text())["made_with"]
+    assert made == {"cpu": cpu_model(), "instruction_set": instruction_set(), "threads": torch.get_num_threads()}
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    assert recorder.run() == []
+    assert recorder.run(force="second") == ["second"]
+    results = [result.read(recorder.folder / name) for name in ("first", "second")]
+    assert [one and one.made_with["threads"] for one in results] == [made["threads"], 99]
 
 
 def test_a_stage_does_not_run_again_for_files_that_it_does_not_depend_on(tmp_path: Path) -> None:
