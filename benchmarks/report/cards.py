@@ -57,7 +57,13 @@ def _which(verdicts: Sequence[Verdict], first: Verdict | None) -> Card:
             *chosen.warnings,
             *filter(None, (chosen.elsewhere,)),
             *(
-                f"on {other.device.name}: {other.chosen.name}, {figures.milliseconds(other.chosen.latency)} ms"
+                ", ".join(
+                    [
+                        f"on {other.device.name}: {other.chosen.name}",
+                        f"{figures.milliseconds(other.chosen.latency)} ms",
+                        *other.chosen.warnings,
+                    ]
+                )
                 for other in others
                 if other.chosen
             ),

@@ -100,6 +100,7 @@ def _added(existing: Lists, wanted: Sequence[TagPath]) -> dict[Field, list[str]]
 
 
 def _lacking(present: Sequence[str], wanted: Sequence[str]) -> list[str]:
+    """The items of `wanted` that `present` lacks, each in its first spelling."""
     by_key = {_key(item): item for item in reversed(wanted)}
     keys = {_key(item) for item in present}
     return [by_key[key] for key in dict.fromkeys(map(_key, wanted)) if key not in keys]
@@ -114,7 +115,7 @@ def _lacking_paths(field: Field, existing: Lists, wanted: Sequence[TagPath], oth
     if not present:
         if all(len(path) == 1 for path in wanted):
             return []
-        levels = {_key(level) for path in wanted for level in path}
+        levels = {_key(level) for path in wanted if len(path) > 1 for level in path}
         words = [(word,) for word in existing[SUBJECT] if _key(word) not in levels]
         wanted = [*([_split(other, item) for item in existing[other]] or words), *wanted]
     lowest = {_key(_split(field, item)[-1]) for item in present}

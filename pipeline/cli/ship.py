@@ -47,6 +47,8 @@ def run(options: argparse.Namespace) -> int:
     from pipeline.recipe.device_list import read_device_list
 
     entries = [entry for entry in read_device_list(options.devices).devices if entry.kind != "browser"]
+    if not entries:
+        raise ValueError(f"{options.devices}: expected a device to install on, got none but browsers; add one")
     key = options.require_signature
     if options.rollback:
         work = partial(roll_back, key=key)

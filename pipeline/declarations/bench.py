@@ -73,10 +73,14 @@ def report(folder: Path, here: DeviceEntry, *, devices: bool) -> Stage:
 
 
 def again(folder: Path) -> dict[str, int]:
-    """Return a new value each time while a device of the finished result was not measured, so that it is retried."""
+    """Return a new value each time while a device of the finished result, or an engine on it, failed: to retry it."""
     file = folder / RESULT
-    devices = [entry["device"] for entry in result.read_json(file)] if file.is_file() else []
-    return {"again": time.time_ns()} if any(device["status"] != "measured" for device in devices) else {}
+    devices = result.read_json(file) if file.is_file() else []
+    failed = any(
+        entry["device"]["status"] != "measured" or any(row["status"] == "failed" for row in entry["rows"])
+        for entry in devices
+    )
+    return {"again": time.time_ns()} if failed else {}
 
 
 def earlier(folder: Path) -> Mapping[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.runner.units import size
@@ -30,8 +32,17 @@ def check_space(stage: str, folder: Path, needed: int | None) -> None:
         )
 
 
-def stage_error(cause: Exception, stage: str, partial: Path) -> StageError:
-    """Return the error with the name of its stage; a full disk anywhere in the chain of causes is named as such."""
+@contextmanager
+def named(stage: str, partial: Path) -> Iterator[None]:
+    """Raise what fails in the block as StageError with the name of the stage, whose files are in `partial`."""
+    try:
+        yield
+    except FAULTS as cause:
+        raise _stage_error(cause, stage, partial) from cause
+
+
+def _stage_error(cause: Exception, stage: str, partial: Path) -> StageError:
+    """A full disk anywhere in the chain of causes is named as such."""
     link: BaseException | None = cause
     while link is not None:
         if isinstance(link, OSError) and (link.errno in DISK_FULL or SHORT_WRITE.fullmatch(str(link))):
@@ -42,4 +53,5 @@ def stage_error(cause: Exception, stage: str, partial: Path) -> StageError:
                 "command; finished stages are kept"
             )
         link = link.__cause__ or link.__context__
-    return StageError(f"stage {stage}: {cause or type(cause).__name__}")
+    where = f"{partial}: " if isinstance(cause, OSError) and cause.filename is None else ""
+    return StageError(f"stage {stage}: {where}{cause or type(cause).__name__}")

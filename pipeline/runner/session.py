@@ -31,9 +31,10 @@ def locked(folder: Path) -> Iterator[None]:
                 f"{folder}: expected no other run of this recipe, got {file.read().strip() or 'one in progress'}; "
                 "wait until it ends, or interrupt it"
             ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
-        file.flush()
+        with suppress(OSError):  # a full disk; it only serves a message
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+            file.flush()
         yield
 
 

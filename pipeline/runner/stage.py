@@ -11,7 +11,7 @@ from typing import Any
 from mlkd.core.progress import Progress, silent
 from pipeline.runner import ranks, result, reuse
 from pipeline.runner.decision import Decision
-from pipeline.runner.faults import FAULTS, StageError, check_space, stage_error
+from pipeline.runner.faults import StageError, check_space, named
 from pipeline.runner.identity import changes, package_version, plain
 from pipeline.runner.integrity import spoiled_results
 from pipeline.runner.result import Result
@@ -108,8 +108,9 @@ class Pipeline:
                 return
             with locked(self.folder):
                 for stage in self.stages:
-                    result.recover(self._partial(stage.name), self.folder / stage.name)
-                    reuse.complete(self.folder / stage.name, self._partial(stage.name))
+                    with named(stage.name, self._partial(stage.name)):
+                        result.recover(self._partial(stage.name), self.folder / stage.name)
+                        reuse.complete(self.folder / stage.name, self._partial(stage.name))
                 planned = self.plan()
                 reads = {stage.name: (stage.reads, stage.unread) for stage in self.stages}
                 spoiled = spoiled_results(self.folder, planned, reads)
@@ -137,10 +138,8 @@ class Pipeline:
                     f"stage {name}: expected the folder that the first process created, got another or none at "
                     f"{self._partial(name).absolute()}; all machines need the same disk at the same path"
                 )
-            try:
+            with named(name, self._partial(name)):
                 stages[name].run(self._context(stages[name], silent))
-            except FAULTS as cause:
-                raise stage_error(cause, name, self._partial(name)) from cause
             group.wait()
 
     def _run_one(self, stage: Stage, decision: Decision, progress: Progress, group: ranks.Group) -> None:
@@ -154,18 +153,16 @@ class Pipeline:
             log.info("%s: %s; reused from %s", stage.name, decision.why, found.folder)
             return
         check_space(stage.name, self.folder, decision.bytes)
-        resumed = result.begin(partial, self._identity(stage, contents))
-        log.info("%s: %s%s", stage.name, decision.why, "; resuming" if resumed else "")
-        if stage.distributed:
-            group.send((stage.name, result.began(partial)))
-        try:
+        with named(stage.name, partial):
+            resumed = result.begin(partial, self._identity(stage, contents))
+            log.info("%s: %s%s", stage.name, decision.why, "; resuming" if resumed else "")
+            if stage.distributed:
+                group.send((stage.name, result.began(partial)))
             seconds = timed(lambda: stage.run(self._context(stage, progress)), partial)
             if stage.distributed:
                 group.wait()
             done = result.finish(partial, folder, seconds=seconds, volatile=stage.volatile)
             stage.work.record(stage.name, seconds, self.folder.parent)
-        except FAULTS as cause:
-            raise stage_error(cause, stage.name, partial) from cause
         log.info("%s: done in %s, %s", stage.name, duration(done.seconds), size(done.bytes))
 
     def _context(self, stage: Stage, progress: Progress) -> Context:

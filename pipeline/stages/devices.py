@@ -76,6 +76,7 @@ def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], Device
     folder.mkdir(parents=True, exist_ok=True)
     try:
         measured = measure()
+        _check_engines(measured)
     except OSError:  # of this machine, as a full disk
         raise
     except Exception as cause:  # whatever one device says spoils no other
@@ -85,9 +86,22 @@ def _measure_once(entry: DeviceEntry, folder: Path, measure: Callable[[], Device
         threads, power_mode = entry.threads, entry.power_mode
         failed = DeviceFacts(name=entry.name, status="failed", reason=reason, threads=threads, power_mode=power_mode)
         return DeviceResult(device=failed)
-    result.write_json(file, to_json(measured))
-    log.info("%s: measured", entry.name)
+    failed_rows = [row.name for row in measured.rows if row.status == "failed"]
+    if failed_rows:
+        log.warning("%s: measured, but for %s; rerun the command to try again", entry.name, ", ".join(failed_rows))
+    else:
+        result.write_json(file, to_json(measured))
+        log.info("%s: measured", entry.name)
     return measured
+
+
+def _check_engines(measured: DeviceResult) -> None:
+    """Raise DeviceError if none of the engines of the bundle was measured."""
+    rows = [row for row in measured.rows if row.kind == "engine"]
+    if rows and all(row.status != "measured" for row in rows):
+        row = next((row for row in rows if row.status == "failed"), rows[0])
+        name = measured.device.name
+        raise DeviceError(f"{name}: expected an engine that can be measured there, got none; {row.name}: {row.reason}")
 
 
 def _key(entry: DeviceEntry, bench: Bench, seed: int, inputs: Mapping[str, Path], others: Mapping[str, Any]) -> str:

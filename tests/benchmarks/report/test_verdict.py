@@ -34,6 +34,11 @@ def test_every_device_has_its_engine(fleet: dict[str, Any]) -> None:
     told = cards(fleet)["Which engine?"]
     assert "on this machine" in told
     assert told.endswith("on board: openvino-int8, 27.1 ms")
+    for row in fleet["rows"]:
+        if row["device"] == "board":
+            row |= {"unstable": True, "spread": 0.345}
+    told = cards(fleet)["Which engine?"]
+    assert told.endswith("on board: openvino-int8, 27.1 ms, unstable (processes differ by 34 %)")
 
 
 def test_where_the_map_of_the_chosen_engine_comes_from_is_said(fleet: dict[str, Any]) -> None:

@@ -207,6 +207,12 @@ def test_a_new_list_of_paths_begins_with_what_applications_read_before() -> None
     assert xmp.tags(after, xmp.HIERARCHICAL) == ["People|Ann", "animal|cat"]
 
 
+def test_a_new_list_of_paths_keeps_the_spelling_of_tags_without_a_hierarchy() -> None:
+    after = added(xmp.document(BAG.replace("own", "Holiday</rdf:li><rdf:li>DOG")), DOG, ("animal", "cat"))
+    assert xmp.tags(after) == ["Holiday", "DOG", "animal", "cat"]
+    assert xmp.tags(after, xmp.HIERARCHICAL) == ["Holiday", "DOG", "animal|cat"]
+
+
 def test_a_list_of_paths_that_applications_read_gets_tags_without_a_hierarchy_too() -> None:
     paths = "<lr:hierarchicalSubject><rdf:Bag><rdf:li>Animal|Cat</rdf:li></rdf:Bag></lr:hierarchicalSubject>"
     after = added(xmp.document(paths), CAT, DOG)

@@ -67,6 +67,15 @@ def test_who_runs_what(installed: Path, colours: Path, capsys: pytest.CaptureFix
     assert not (installed / "current/card.md").exists()
 
 
+def test_a_list_of_browsers_alone_is_refused(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("devices.yaml").write_text("devices: [{name: Chromium here, kind: browser}]\n")
+    assert main(["ship", str(colours), "--devices", "devices.yaml"]) == 2
+    assert "devices.yaml: expected a device to install on, got none but browsers" in capsys.readouterr().err
+
+
 def test_there_may_be_nothing_to_go_back_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from benchmarks.config import Bench
 from benchmarks.remote import DeviceEntry
 from benchmarks.run import Job
-from benchmarks.schema import DeviceFacts, DeviceResult
+from benchmarks.schema import DeviceFacts, DeviceResult, Row
 from mlkd.core.progress import silent
 from pipeline.declarations import bench as declarations
 from pipeline.recipe.schema import load_recipe
@@ -62,6 +62,46 @@ def test_one_that_breaks_in_any_way_spoils_no_other(measure: Callable[..., list[
     found = measure([DeviceEntry(name=name, host=name) for name in "ab"], run_bench)
     assert [one["device"]["status"] for one in found] == ["failed", "measured"]
     assert "a: expected a device that measures, got OverflowError" in found[0]["device"]["reason"]
+
+
+def row_of(job: Job, name: str, status: Literal["measured", "failed", "built, not run"], kind: Any = "engine") -> Row:
+    return Row(
+        name=name, device=job.device.entry.name, kind=kind, model="student", runtime="onnxruntime", precision="fp32",
+        threads=1, file="f", sha256="s", bytes=1, status=status, reason="" if status == "measured" else "no answer",
+    )  # fmt: skip
+
+
+def test_an_engine_that_failed_is_tried_again_and_the_others_are_not_lost(
+    measure: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    runs: list[str] = []
+
+    def run_bench(job: Job, _: Any) -> DeviceResult:
+        runs.append(job.device.entry.name)
+        again = runs.count(job.device.entry.name) > 1
+        rows = [row_of(job, "a", "measured"), row_of(job, "b", "measured" if again else "failed")]
+        rows.append(row_of(job, "c", "built, not run"))
+        return DeviceResult(device=DeviceFacts(name=job.device.entry.name), rows=rows)
+
+    entries = [DeviceEntry(name="pi", host="pi")]
+    for count in (1, 2, 2):
+        (found,) = measure(entries, run_bench)
+        assert [row["name"] for row in found["rows"]] == ["a", "b", "c"]
+        assert (len(runs), bool(declarations.again(tmp_path / "out"))) == (count, count == 1)
+
+
+@pytest.mark.parametrize("status", ["failed", "built, not run"])
+def test_a_device_without_a_measured_engine_failed(
+    status: Literal["failed", "built, not run"], measure: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    def run_bench(job: Job, _: Any) -> DeviceResult:
+        rows = [row_of(job, "int8", status), row_of(job, "teacher", "measured", "reference")]
+        return DeviceResult(device=DeviceFacts(name=job.device.entry.name), rows=rows)
+
+    (found,) = measure([DeviceEntry(name="pi", host="pi")], run_bench)
+    assert found["device"]["status"] == "failed"
+    assert found["device"]["reason"] == "pi: expected an engine that can be measured there, got none; int8: no answer"
+    assert declarations.again(tmp_path / "out")
 
 
 def test_a_new_bench_here_is_no_reason_to_measure_elsewhere_again(tmp_path: Path) -> None:
