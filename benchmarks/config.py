@@ -63,7 +63,7 @@ class Bench:
             "queries": f"{self.queries}{least} a process over {self.images} test images",
             "processes": f"{self.processes} fresh ones an engine, {self.reference_processes} a reference, "
             "all interleaved in a seeded random order; those in torch are forked from one that has imported it",
-            "threads": f"{self.threads}, process pinned to as many cores",
+            "threads": f"{self.threads}, process pinned to as many cores; in a browser one, not pinned",
             "warm-up": "until the medians of three windows (16 queries and 0.1 s each) agree within "
             f"{timing.AGREE:.0%}, or {self.warm_up_s:g} s: unsettled",
             "spread": f"range of the processes' p50 over their median; above {timing.UNSTABLE:.0%} a row is unstable",

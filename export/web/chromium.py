@@ -8,6 +8,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ FLAGS = (
 )
 NO_SANDBOX = "--no-sandbox"  # root cannot have one
 TIMEOUT_S = 60.0
+ENDING_S = 5.0  # from the end of its pipe to that of a browser
+SIGNALLED = 128  # exit codes above have the number of a signal
 CONSOLE = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
 CRASHED = "Target.targetCrashed"
 PLACE = re.compile(r"([\w.-]+:\d+:\d+)\)?$", re.MULTILINE)  # of a line of a stack: its file without the path
@@ -176,8 +179,12 @@ class Chromium:
         return message
 
     def _ended(self) -> BrowserError:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # a browser that only closed its pipe
+            self._keeper.wait(ENDING_S)
         self.kill()
-        self._keeper.wait()
+        code = self._keeper.wait()
+        if code > SIGNALLED:
+            return BrowserError(f"the browser ended by {signal.Signals(code - SIGNALLED).name}")
         self._errors.seek(0)
         lines = self._errors.read()[-10_000:].decode(errors="replace").split("\n")
         last = next(filter(None, map(_one_line, reversed(lines))), "nothing on its standard error")

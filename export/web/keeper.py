@@ -23,8 +23,12 @@ HIGH = 10  # above both
 REMOVED_S = 5.0  # processes that end may still write into the folder
 
 
-def keep(commands: int, answers: int, command: Sequence[str]) -> None:
-    """Run a browser on the two ends of its debugging pipe until it ends, or the caller does."""
+def keep(commands: int, answers: int, command: Sequence[str]) -> int:
+    """Run a browser on the two ends of its debugging pipe until it ends, or the caller does.
+
+    Returns:
+        The exit code of the browser, 128 and the number of a signal that ended it, or 0 if the caller ended.
+    """
     for end, number in zip([fcntl.fcntl(end, fcntl.F_DUPFD, HIGH) for end in (commands, answers)], PIPE, strict=True):
         os.dup2(end, number)
     folder = tempfile.mkdtemp(prefix="edge-tagger-")
@@ -35,6 +39,8 @@ def keep(commands: int, answers: int, command: Sequence[str]) -> None:
         ) as browser:  # fmt: skip
             try:
                 wait(browser.pid)
+                code = browser.poll() or 0
+                return code if code >= 0 else 128 - code
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(browser.pid, signal.SIGKILL)
@@ -61,4 +67,4 @@ def remove(folder: Path) -> None:
 if __name__ == "__main__":
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # standard input ends with the caller
-    keep(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    sys.exit(keep(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))

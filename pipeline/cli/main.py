@@ -61,9 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(end="", flush=True)  # what fails at exit could not be caught
     except KeyboardInterrupt as cause:
         if ranks.is_first():
-            print(
-                "\ninterrupted: finished stages and epochs are kept; rerun the same command to resume", file=sys.stderr
-            )
+            again = "without --force" if getattr(options, "force", None) else "the same command"
+            print(f"\ninterrupted: finished stages and epochs are kept; rerun {again} to resume", file=sys.stderr)
         return TERMINATED if isinstance(cause, TerminatedError) else INTERRUPTED
     except (ValueError, OSError, RuntimeError, ImportError) as cause:
         if isinstance(cause, BrokenPipeError) and _is_output_closed():
