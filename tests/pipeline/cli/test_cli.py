@@ -172,3 +172,14 @@ def test_clean_of_everything_waits_for_no_run_and_removes_nothing_of_it(
     assert main(["clean", "--all"]) == 0
     assert not runs.exists()
     assert main(["clean", "--all"]) == 0, "nothing is there"
+
+
+def test_what_was_forced_is_resumed_without_force(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.cli.stages.run", interrupt)
+    assert main(["distill", "--recipe", "tiny.yaml", "--force", "teacher"]) == 130
+    assert "epochs are kept; rerun without --force to resume" in capsys.readouterr().err
