@@ -19,7 +19,8 @@ RUN = .venv/bin/python -m pipeline
 OPTIONS = --recipe $(RECIPE) $(if $(DATA),--data "$(DATA)") $(if $(FORCE),--force $(FORCE)) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(THOROUGH),--thorough)
 OF = $(if $(STUDENT),--student $(STUDENT))
 UV = .venv/bin/uv
-# one thread a process, because the tests run in several; OpenMP's threads would fight for the cores
+# one thread a process, because the tests run in several; OpenMP's threads would fight for the cores.  Three for two cores,
+# because tests of services, ssh and browsers wait
 TEST_ENV = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 # without compiled modules every process compiles torch again, 5 s each; container images set this
@@ -79,7 +80,7 @@ check: .venv/.stamp  ## format, lint, types, import rules
 	.venv/bin/lint-imports --no-cache
 
 test: .venv/.stamp  ## the tests, without a network
-	$(TEST_ENV) .venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow" --durations 12 $(TESTS)
+	$(TEST_ENV) .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" --durations 12 $(TESTS)
 
 docs: .venv/.stamp  ## build the documentation with the API reference in site/, without a network
 	.venv/bin/python -m mkdocs build --strict --quiet
