@@ -70,7 +70,7 @@ def bundle(recipe: Recipe, made_by: str) -> Stage:
         name="bundle",
         run=body("bundle", recipe, made_by),
         reads=("data", "student", "onnx", "engines"),
-        version=6,  # tagger.json
+        version=7,  # sbom.cdx.json
         config={"hash": made_by, "content": content_of(recipe)},
         packages=BUNDLED,
         outside=lambda: {"program": program.digest()},

@@ -13,6 +13,7 @@ from export.backends import Session, score_in_batches
 from export.bundle.bundle import EngineEntry, Manifest, Parts, write_bundle
 from export.bundle.description import DESCRIPTION, describe
 from export.bundle.golden import Golden, choose_golden, write_golden
+from export.bundle.sbom import SBOM, list_components
 from mlkd.core.files import sha256_of
 from mlkd.core.images import PREPROCESSING
 from mlkd.core.labels import Labels
@@ -62,7 +63,10 @@ def run(recipe: Recipe, made_by: str, context: Context) -> None:
     )
     description = context.out / GOLDEN / DESCRIPTION
     description.write_text(describe(manifest, Golden.read(context.out, manifest)), encoding="utf-8", newline="\n")
-    write_bundle(Parts(manifest=manifest, sources=sources | {DESCRIPTION: description}), context.out / "bundle")
+    sbom = context.out / GOLDEN / SBOM
+    sbom.write_text(list_components(manifest, sources), encoding="utf-8", newline="\n")
+    sources |= {DESCRIPTION: description, SBOM: sbom}
+    write_bundle(Parts(manifest=manifest, sources=sources), context.out / "bundle")
     shutil.rmtree(context.out / GOLDEN)
 
 

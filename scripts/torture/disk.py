@@ -99,7 +99,9 @@ def _run(work: Path, folder: Path, stage: str, number: int, error: int) -> Marke
 def _says_what(log: Path, folder: Path, error: int) -> bool:
     message = _message(log)
     causes = ("no space left", "room to write") if error == errno.ENOSPC else ("Input/output error",)
-    return any(cause.lower() in message.lower() for cause in causes) and ("runs/tiny" in message or str(folder) in message)
+    return any(cause.lower() in message.lower() for cause in causes) and (
+        "runs/tiny" in message or str(folder) in message
+    )
 
 
 def _message(log: Path) -> str:

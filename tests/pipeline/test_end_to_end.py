@@ -100,7 +100,8 @@ def test_the_published_bundle_says_what_it_is(work: Path) -> None:
     manifest = read_bundle(work / "dist/tiny")
     assert manifest.measured
     assert manifest.composed
-    assert {"report.html", "report.md", "report.json", "measured.json", "MODEL_CARD.md"} <= manifest.files.keys()
+    written = {"report.html", "report.md", "report.json", "measured.json", "MODEL_CARD.md", "tagger.json"}
+    assert {*written, "sbom.cdx.json"} <= manifest.files.keys()
     assert len(manifest.golden) == 4
     assert manifest.recipe_content["student"]["model"]["image_px"] == manifest.image_px == 32
     assert str(work) not in (work / "dist/tiny/manifest.json").read_text(encoding="utf-8")
