@@ -41,7 +41,8 @@ def write_epoch(folder: Path, epoch: int, facts: Mapping[str, Any]) -> None:
 
 def digests(folder: Path) -> list[str]:
     """A hash of each entry of the history file, but of its time, which another run does not repeat."""
-    texts = [json.dumps({name: entry[name] for name in entry if name != "seconds"}) for entry in _read(folder)]
+    entries = [{name: entry[name] for name in entry if name != "seconds"} for entry in _read(folder)]
+    texts = [json.dumps(entry, sort_keys=True) for entry in entries]
     return [hashlib.sha256(text.encode()).hexdigest() for text in texts]
 
 
