@@ -94,6 +94,7 @@ def test_a_stopped_process_stands_still_until_it_goes_on() -> None:
     assert not agreement.stop(process)
 
 
+@pytest.mark.slow
 def test_benchmark_app_really_runs_and_both_are_told(tmp_path: Path) -> None:
     model = bundles.write_onnx(tmp_path / "a.onnx")
     with agreement.OpenVino(threads=1).open_graph(model) as session:

@@ -19,6 +19,7 @@ from scripts.speed.trial import Clock
 TINY = ["--images", "8", "--batch", "4", "--epochs", "3", "--px", "32", "--backbone", "test_resnet"]
 
 
+@pytest.mark.slow
 def test_every_way_of_training_has_a_line_and_nothing_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -44,6 +44,7 @@ def tiny_trial(folder: Path) -> Trial:
     )
 
 
+@pytest.mark.slow
 def test_every_ratio_has_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(losses, "BATCH", (4, 3, 8))
     monkeypatch.setattr(losses, "LARGE", (8, 5, 4))

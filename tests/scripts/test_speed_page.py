@@ -10,6 +10,7 @@ from scripts.speed import page
 from tests.helpers.chromium import PROGRAM, Chromium
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(PROGRAM is None, reason="needs Chromium: make system")
 def test_a_page_of_so_many_engines_and_labels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(page, "GRID", 1)

@@ -108,7 +108,16 @@ def test_kinds_of_convolution_are_those_of_the_modules(student: TaggerNet, graph
     assert found.count("other convolution") == len(modules) - len(deep) - len(narrow) > 0
 
 
-@pytest.mark.parametrize("name", ["onnxruntime-fp32", "onnxruntime-int8", "openvino-fp32", "openvino-int8"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "onnxruntime-int8",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("onnxruntime-fp32", "openvino-fp32", "openvino-int8")
+        ),
+    ],
+)
 def test_every_runtime_keeps_the_parts(name: str, engines: dict[str, Built], graph: Path, student: TaggerNet) -> None:
     times = layer_times.attribute_layers(engines[name], graph)
     by_part, by_operation = shares(times, "part"), shares(times, "operation")

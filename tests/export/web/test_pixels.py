@@ -73,6 +73,7 @@ def test_rare_jpegs_are_bit_for_bit_equal(page: Path, browser: Chromium, tagger:
     assert set(levels.values()) == {0}
 
 
+@pytest.mark.slow
 def test_other_kinds_differ_by_one_level_at_most(page: Path, browser: Chromium, tagger: Tagger, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     levels = compare(page, browser, tagger, image_kinds.write_others(tmp_path / "images"), tmp_path)

@@ -86,6 +86,7 @@ def test_pooled() -> None:
     assert counted.head_parameters == CHANNELS * 80 + 80
 
 
+@pytest.mark.slow
 def test_swin_attention_is_counted() -> None:
     """Published: 4.5 billion at 224 px, of which the products of attention are 0.1."""
     model = Model(backbone="swin_tiny_patch4_window7_224", image_px=224, head=Pooled())

@@ -15,7 +15,7 @@ CHAINS = [
     ("mobilenetv3_small_050", 48, 4, "blocks.3"),
     ("repvgg_a0", 48, 2, "stages.1"),
     ("convnext_atto", 64, 2, "stages.1"),
-    ("swin_tiny_patch4_window7_224", 64, 2, "layers.1"),
+    pytest.param("swin_tiny_patch4_window7_224", 64, 2, "layers.1", marks=pytest.mark.slow),
 ]
 
 

@@ -71,6 +71,7 @@ def test_tensorflow_weights_in_the_wrong_twin_are_refused(wrong_twin: Model, pho
         check_weights(wrong_twin.build(3), wrong_twin, photographs)
 
 
+@pytest.mark.slow
 def test_a_truncated_backbone_is_checked_as_a_whole(wrong_twin: Model, photographs: NDArray[np.uint8]) -> None:
     """The first two stages of the right model have a smaller divergence with the wrong padding."""
     model = replace(RIGHT, stages=2, expansion=0.5)

@@ -48,6 +48,7 @@ def cells(text: str) -> list[list[str]]:
     return [re.split(" {2,}", line, maxsplit=3) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_who_runs_what(installed: Path, colours: Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = ((bundle / "manifest.sha256").read_text()[:12] for bundle in (colours, Path("dist/colours")))
     assert main(["ship", "colours", "--devices", "devices.yaml"]) == 1  # one was lost
