@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 
 import hypothesis
 import pytest
@@ -30,6 +30,7 @@ def pytest_configure() -> None:
     hypothesis.settings.register_profile("tests", database=None)  # the checkout may be read-only
     hypothesis.settings.load_profile("tests")
     gc.disable()  # while modules are imported
+    util.get_temp_dir()  # of servers of processes, which would be gone with the first command that a test runs here
 
 
 @pytest.hookimpl(trylast=True)

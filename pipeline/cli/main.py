@@ -13,6 +13,7 @@ from importlib import import_module
 
 from export import __version__
 from mlkd.core.processes import TerminatedError, interrupted_by_terminate
+from pipeline.cli.temporary import own_temporary_folder
 from pipeline.runner import ranks
 
 OK, USER_ERROR, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 2, 130, 141, 143
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if ranks.count() > 1 and COMMANDS[options.command][0] != RUNS_STAGES:
             text = f"{options.command}: expected one process, got {ranks.count()}; run it without the launcher"
             raise ValueError(text)
-        with interrupted_by_terminate():
+        with interrupted_by_terminate(), own_temporary_folder():
             code: int | None = options.run(options)
         print(end="", flush=True)  # what fails at exit could not be caught
     except KeyboardInterrupt as cause:
