@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for what in SUBJECTS[name].WANTED:
             own = [one for one in attempts if one.what == what]
             lost = [fault for one in own for fault in one.faults]
-            print(f"| {what} | {len(own)} | {f'{len(lost)}: {lost[0]}' if lost else 'nothing'} |")
+            verdict = f"{len(lost)}: {lost[0]}" if lost else "nothing" if own else "not tried"
+            print(f"| {what} | {len(own)} | {verdict} |")
             faults += lost
     return 1 if faults else 0
 

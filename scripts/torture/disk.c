@@ -108,23 +108,8 @@ size_t fwrite(const void *content, size_t size, size_t count, FILE *file) {
     return fails_fd(fileno(file)) ? 0 : NEXT(fwrite)(content, size, count, file);
 }
 
-#define OPEN(name) \
-    int name(const char *path, int flags, ...) { \
-        mode_t mode = 0; \
-        if (flags & (O_CREAT | O_TMPFILE)) { \
-            va_list rest; \
-            va_start(rest, flags); \
-            mode = va_arg(rest, mode_t); \
-            va_end(rest); \
-        } \
-        if ((flags & O_CREAT) && fails_at(AT_FDCWD, path)) return -1; \
-        return NEXT(name)(path, flags, mode); \
-    }
-OPEN(open)
-OPEN(open64)
-
-#define OPENAT(name) \
-    int name(int directory, const char *path, int flags, ...) { \
+#define OPEN(name, parameters, directory, ...) \
+    int name(parameters const char *path, int flags, ...) { \
         mode_t mode = 0; \
         if (flags & (O_CREAT | O_TMPFILE)) { \
             va_list rest; \
@@ -133,7 +118,10 @@ OPEN(open64)
             va_end(rest); \
         } \
         if ((flags & O_CREAT) && fails_at(directory, path)) return -1; \
-        return NEXT(name)(directory, path, flags, mode); \
+        return NEXT(name)(__VA_ARGS__); \
     }
-OPENAT(openat)
-OPENAT(openat64)
+#define FOLDER int directory,
+OPEN(open, , AT_FDCWD, path, flags, mode)
+OPEN(open64, , AT_FDCWD, path, flags, mode)
+OPEN(openat, FOLDER, directory, directory, path, flags, mode)
+OPEN(openat64, FOLDER, directory, directory, path, flags, mode)

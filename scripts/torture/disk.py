@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mlkd.core.files import sha256_of
 from pipeline.runner import result
+from pipeline.runner.integrity import altered
 from scripts.torture.attempt import Attempt
 from scripts.torture.kills import undisturbed
 from scripts.torture.marked import Marked
@@ -110,14 +110,14 @@ def _message(log: Path) -> str:
 
 def _spoiled(folder: Path, stage: str) -> list[str]:
     """Files of finished stages that are not as they were written."""
-    faults = []
+    faults: list[str] = []
     for name in STAGES[: STAGES.index(stage)]:
-        finished = result.read(folder / "runs/tiny" / name)
-        files = finished.files if finished else {"stage.json": {"sha256": ""}}
-        for path, entry in files.items():
-            file = folder / "runs/tiny" / name / path
-            if not file.is_file() or sha256_of(file) != entry["sha256"]:
-                faults.append(f"{name}/{path} was lost")
+        place = folder / "runs/tiny" / name
+        finished = result.read(place)
+        if finished is None:
+            faults.append(f"{name}: its stage.json is gone")
+        elif lost := result.damage(place, finished) or altered(place, finished):
+            faults.append(f"{name}: {lost}")
     return faults
 
 

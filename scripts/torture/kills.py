@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import shutil
 import signal
@@ -16,7 +14,7 @@ import numpy as np
 from export.bundle.bundle import read_bundle
 from mlkd.core.files import sha256_of
 from scripts.torture.attempt import Attempt
-from scripts.torture.marked import Marked
+from scripts.torture.marked import Marked, send
 from tests.helpers import drawings, whole_run
 
 MAIN, CHILD = "SIGKILL to the pipeline", "SIGKILL to a process that it started"
@@ -59,7 +57,7 @@ def _disturb(running: Marked, what: str, chance: random.Random) -> Attempt:
     children = running.children()
     victim = chance.choice(children) if what == CHILD and children else running.process.pid
     note, number = f"at: {running.tail()}", SIGNALS[what]
-    _send(victim, number)
+    send(victim, number)
     code = running.wait(END_S)
     faults = []
     if code is None:
@@ -73,11 +71,6 @@ def _disturb(running: Marked, what: str, chance: random.Random) -> Attempt:
         faults.append(f"left processes: {', '.join(left)}")
     running.kill()
     return Attempt(what, note, faults)
-
-
-def _send(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 def _begin(reference: Path, folder: Path) -> None:

@@ -1,18 +1,16 @@
-"""Run the tiny recipe until one stage, with the errors of the command line."""
+"""Run the tiny recipe until one stage, and print an error as its message alone."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 from pipeline import stages
-from pipeline.cli import main
 from pipeline.recipe.schema import load_recipe
 
 if __name__ == "__main__":
     try:
         stages.pipeline(load_recipe("./tiny.yaml"), Path("runs/tiny")).until(sys.argv[1]).run()
     except (ValueError, OSError, RuntimeError, ImportError) as cause:
-        print(main._format_error(cause, argparse.Namespace(command="run", recipe="tiny")), file=sys.stderr)
-        sys.exit(main.USER_ERROR)
+        print(f"error in run: {cause}", file=sys.stderr)
+        sys.exit(2)
