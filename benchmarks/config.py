@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal
 
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
@@ -118,8 +118,11 @@ class DeviceEntry:
             self._check("threads", self.threads in (None, 1), "1, as a page has")
             self._check("runtimes", not self.runtimes or "onnxruntime" in self.runtimes, "onnxruntime among them")
             for name in ("port", "python", "folder", "install", "power_mode", "rebuild"):
-                default = next(field.default for field in fields(self) if field.name == name)
-                self._check(name, getattr(self, name) == default, "nothing, as a browser runs on this machine")
+                self._check(
+                    name,
+                    getattr(self, name) == getattr(DeviceEntry, name),
+                    "nothing, as a browser runs on this machine",
+                )
         self._check("executable", self.executable is None or self.kind == "browser", "none without kind: browser")
 
     @property

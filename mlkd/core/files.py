@@ -44,11 +44,12 @@ def fsync(path: Path) -> None:
             os.close(handle)
 
 
-def sha256_of(file: Path) -> str:
-    """SHA-256 of the content of a file, in hexadecimal."""
+def sha256_of(file: Path, start: int = 0, end: int | None = None) -> str:
+    """SHA-256 of the content of a file, or of its bytes from `start` to before `end`, in hexadecimal."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
-        while block := stream.read(BLOCK_BYTES):
+        stream.seek(start)
+        while block := stream.read(BLOCK_BYTES if end is None else min(BLOCK_BYTES, end - stream.tell())):
             digest.update(block)
     return digest.hexdigest()
 

@@ -46,6 +46,14 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return tensors, facts
 
 
+def read_last(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read LAST of an unfinished training; raises ValueError also for a damaged BEST, which a resumed one keeps."""
+    tensors, facts = read(folder / LAST)
+    if facts["best_epoch"]:
+        read(folder / BEST)
+    return tensors, facts
+
+
 def read_facts(path: Path) -> dict[str, Any]:
     """Only the facts, from the header of the file.  Raises ValueError for a missing or damaged file."""
     with _readable(path), path.open("rb") as file:

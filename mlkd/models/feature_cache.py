@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from mlkd.core.files import create_array, fsync, sha256_of, write_file
+from mlkd.core.locks import locked
 from mlkd.core.progress import Progress
 from mlkd.data.augment import Views
 from mlkd.data.loader import AugmentedImages, in_order, scored_at_once, workers
-from mlkd.data.locks import locked
 from mlkd.data.prepared import Split
 from mlkd.models.frozen import Cut, cut
 from mlkd.models.network import TaggerNet

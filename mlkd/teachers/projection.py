@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mlkd.core.files import write_file
-from mlkd.data.locks import locked
+from mlkd.core.locks import locked
 
 IMAGES = 2000  # from which the components are computed
 FILE = "projection.npz"

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from mlkd.core.files import sha256_of
 from mlkd.teachers.cache import ABOUT, read_about
 
 log = logging.getLogger(__name__)
@@ -73,18 +74,9 @@ def _damaged(folder: Path) -> str | None:
             return ABOUT
         for name, part in ((name, view[name]) for view in written for name in view):
             file = raw_file(folder, name)
-            if not file.is_file() or _hash(file, ends.get(name, 0), part["end"]) != part["sha256"]:
+            if not file.is_file() or sha256_of(file, ends.get(name, 0), part["end"]) != part["sha256"]:
                 return file.name
             ends[name] = part["end"]
     except (ValueError, KeyError, TypeError, AttributeError):
         return ABOUT
     return None
-
-
-def _hash(file: Path, start: int, end: int) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        stream.seek(start)
-        while block := stream.read(min(1 << 20, end - stream.tell())):
-            digest.update(block)
-    return digest.hexdigest()

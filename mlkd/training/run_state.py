@@ -49,13 +49,10 @@ class RunState:
 
         That is also so if a file of the interrupted run is damaged: a warning names it, and the files are removed.
         """
-        last = out / checkpoint.LAST
-        if not last.is_file():
+        if not (out / checkpoint.LAST).is_file():
             return None
         try:
-            tensors, facts = checkpoint.read(last)
-            if facts["best_epoch"]:
-                checkpoint.read(out / checkpoint.BEST)
+            tensors, facts = checkpoint.read_last(out)
             history.check(out, facts.get("history"))
         except ValueError as cause:
             log.warning("%s; the training starts again", cause)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import getpass
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from mlkd.core.locks import claimed, locked
 
 PREFIX = "edge-tagger-run-"
 LOCK = ".lock"  # in the folder; locked while the command runs, also for processes that see other process numbers
@@ -24,8 +25,7 @@ def own_temporary_folder() -> Iterator[None]:
         try:
             folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            lock = stack.enter_context((folder / "starting").open("w"))
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            stack.enter_context(locked(folder / "starting"))
             (folder / "starting").rename(folder / LOCK)
         except OSError:  # a full disk must not keep `plan` from running
             yield
@@ -49,6 +49,6 @@ def _set(variable: str | None, default: str | None) -> None:
 def _remove_left(base: Path) -> None:
     """Remove the folders of commands that were killed."""
     for lock in base.glob(f"{PREFIX}*/{LOCK}"):
-        with contextlib.suppress(OSError), lock.open("a") as file:  # that of another user cannot be opened
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
+        with contextlib.suppress(OSError), claimed(lock) as is_left:  # that of another user cannot be opened
+            if is_left:
+                shutil.rmtree(lock.parent, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import time
@@ -10,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+
+from mlkd.core.locks import claimed
 
 LOCK = ".lock"  # in the folder of a recipe
 SPENT = "seconds.txt"  # in the folder of an interrupted stage
@@ -22,19 +23,16 @@ def locked(folder: Path) -> Iterator[None]:
     Raises ValueError that names the process which holds the lock: its number, its machine, and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
+    file = folder / LOCK
+    with claimed(file) as is_ours:
+        if not is_ours:
+            holder = file.read_text(encoding="utf-8").strip() or "one in progress"
             raise ValueError(
-                f"{folder}: expected no other run of this recipe, got {file.read().strip() or 'one in progress'}; "
-                "wait until it ends, or interrupt it"
-            ) from None
+                f"{folder}: expected no other run of this recipe, got {holder}; wait until it ends, or interrupt it"
+            )
         with suppress(OSError):  # a full disk; it only serves a message
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
-            file.flush()
+            started = f"{datetime.now():%Y-%m-%d %H:%M:%S}"
+            file.write_text(f"process {os.getpid()} on {platform.node()} since {started}\n", encoding="utf-8")
         yield
 
 

@@ -22,9 +22,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from benchmarks.parsing import to_json
+from mlkd.core.locks import claimed
 from mlkd.core.progress import Progress
 from mlkd.data.loader import DeadWorkerError
-from mlkd.data.locks import claimed
 from mlkd.data.prepared import read_split
 from pipeline.references.model_bundle import reason_of
 from pipeline.runner import result

@@ -115,10 +115,9 @@ def _is_readable(folder: Path, epochs: int) -> bool:
 
 def _has_whole_checkpoints(folder: Path) -> bool:
     """Whether the training can be continued, or has no checkpoints at all."""
-    last = folder / checkpoint.LAST
     try:
-        if last.is_file() and checkpoint.read(last)[1]["best_epoch"]:
-            checkpoint.read(folder / checkpoint.BEST)
+        if (folder / checkpoint.LAST).is_file():
+            checkpoint.read_last(folder)
     except ValueError:
         return False
     return True

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mlkd.core.cache import cache_root
 from mlkd.core.files import sha256_of
+from mlkd.core.locks import locked
 from mlkd.core.progress import Progress, silent
-from mlkd.data.locks import locked
 from mlkd.data.scenes.packages import PACKAGES, Package
 
 log = logging.getLogger(__name__)

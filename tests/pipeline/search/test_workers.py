@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mlkd.data.locks import claimed
+from mlkd.core.locks import claimed
 from pipeline.recipe.schema import load_recipe
 from pipeline.search import race_stages
 from pipeline.search.race_rows import Race, SelectMap, read_race

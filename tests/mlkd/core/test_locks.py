@@ -3,7 +3,7 @@
 import threading
 from pathlib import Path
 
-from mlkd.data.locks import claimed, locked
+from mlkd.core.locks import claimed, locked
 
 
 def test_a_file_is_claimed_once(tmp_path: Path) -> None:
