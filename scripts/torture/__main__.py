@@ -14,10 +14,10 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.device import machine
-from scripts.torture import disk, kills
+from scripts.torture import damage, disk, kills, programs, same, together
 from scripts.torture.attempt import Attempt
 
-SUBJECTS = {"kills": kills, "disk": disk}
+SUBJECTS = {"kills": kills, "disk": disk, "damage": damage, "together": together, "same": same, "programs": programs}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
-/* Lets the Nth call that changes a file below a folder fail, and for a full disk every later one as well.
+/* Lets the Nth call that changes a file below a folder fail, and every later one as well unless it is EIO.
  *
  * Preloaded.  DISK_FOLDER: the folder; DISK_COUNT: a file of 8 bytes in which all processes count their calls;
- * DISK_FAIL: N, from 1, or 0 for none; DISK_ERROR: the error number, ENOSPC or EIO. */
+ * DISK_FAIL: N, from 1, or 0 for none; DISK_ERROR: the error number. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -38,7 +38,7 @@ __attribute__((constructor)) static void start(void) {
 static int fails(const char *path) {
     if (!calls || !path || strncmp(path, folder, strlen(folder)) != 0) return 0;
     long number = __sync_add_and_fetch(calls, 1);
-    if (!fail_at || number < fail_at || (number > fail_at && error_number != ENOSPC)) return 0;
+    if (!fail_at || number < fail_at || (number > fail_at && error_number == EIO)) return 0;
     errno = error_number;
     return 1;
 }

@@ -6,7 +6,7 @@ import random
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,14 @@ import numpy as np
 from export.bundle.bundle import read_bundle
 from mlkd.core.files import sha256_of
 from scripts.torture.attempt import Attempt
-from scripts.torture.marked import Marked, send
+from scripts.torture.marked import Marked, module, send
 from tests.helpers import drawings, whole_run
 
 MAIN, CHILD = "SIGKILL to the pipeline", "SIGKILL to a process that it started"
 INTERRUPT, TERMINATE = "Ctrl-C", "SIGTERM"
 WANTED = {MAIN: 120, CHILD: 80, INTERRUPT: 20, TERMINATE: 20}
 SIGNALS = {MAIN: signal.SIGKILL, CHILD: signal.SIGKILL, INTERRUPT: signal.SIGINT, TERMINATE: signal.SIGTERM}
-WORDS = ("pipeline", "bench", "--recipe", "tiny.yaml")
+COMMAND = module("pipeline", "bench", "--recipe", "tiny.yaml")
 LATEST = 0.5  # of a signal after the start, as a share of the time of an undisturbed run
 END_S = 120.0  # within which a disturbed run ends by itself
 LONG_S = 900.0
@@ -39,13 +39,13 @@ def attempts(work: Path, what: str, count: int, *, seed: int) -> Iterator[Attemp
         chance = random.Random(f"{what} {number}")
         while True:
             if not folder.is_dir():
-                _begin(reference, folder)
-            running = Marked(folder, WORDS)
+                begin(reference, folder)
+            running = Marked(folder, COMMAND)
             code = running.wait(chance.uniform(0, latest_s))
             if code is None:
                 break
             faults = (
-                [f"undisturbed run ended with {code}: {running.tail()}"] if code else _differences(reference, folder)
+                [f"undisturbed run ended with {code}: {running.tail()}"] if code else differences(reference, folder)
             )
             shutil.rmtree(folder)
             if faults:
@@ -73,7 +73,9 @@ def _disturb(running: Marked, what: str, chance: random.Random) -> Attempt:
     return Attempt(what, note, faults)
 
 
-def _begin(reference: Path, folder: Path) -> None:
+def begin(reference: Path, folder: Path) -> None:
+    """Make a folder in which nothing has run yet."""
+    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     shutil.copy(reference / "tiny.yaml", folder)
 
@@ -90,31 +92,36 @@ def undisturbed(work: Path) -> Path:
         drawings.draw(drawn)
         whole_run.write_recipe(drawn.resolve(), reference)
         began = time.monotonic()
-        running = Marked(reference, WORDS)
+        running = Marked(reference, COMMAND)
         if running.wait(LONG_S) != 0:
             raise RuntimeError(f"expected an undisturbed run, got: {running.tail()}")
         (reference / WHOLE).write_text(str(time.monotonic() - began))
     return reference
 
 
-def _differences(reference: Path, folder: Path) -> list[str]:
-    """What a finished run has that an undisturbed one has not, or the other way round."""
-    stages, expected = (sorted(path.name for path in (run / "runs/tiny").iterdir()) for run in (folder, reference))
-    faults = [f"runs/tiny: expected {', '.join(expected)}, got {', '.join(stages)}"] if stages != expected else []
-    for name in COMPARED:
-        if sha256_of(folder / "runs/tiny" / name) != sha256_of(reference / "runs/tiny" / name):
-            faults.append(f"{name} differs")
+def differences(reference: Path, folder: Path, names: Sequence[str] = ("tiny",)) -> list[str]:
+    """What a finished run of each of these recipes has that an undisturbed one has not, or the other way round."""
+    faults = [fault for name in names for fault in _of_recipe(reference, folder, name)]
     faults += [f"{path.relative_to(folder)} is left" for path in folder.rglob("*.partial")]
     left = [path.name for path in (folder / "tmp").iterdir() if not path.name.startswith("torchinductor_")]  # a cache
     faults += [f"temporary {name} is left" for name in left]
-    bundles = [read_bundle(run / "dist/tiny") for run in (folder, reference)]
-    if bundles[0].golden_expected and not _equal_golden(folder, reference):
-        faults.append("scores of the golden images differ")
-    if [path.name for path in (folder / "dist").iterdir()] != ["tiny"]:
+    if sorted(path.name for path in (folder / "dist").iterdir()) != sorted(names):
         faults.append("something else is in dist")
     return faults
 
 
+def _of_recipe(reference: Path, folder: Path, name: str) -> list[str]:
+    places = folder / "runs" / name, reference / "runs/tiny"
+    stages, expected = (sorted(path.name for path in run.iterdir()) for run in places)
+    faults = [f"runs/{name}: expected {', '.join(expected)}, got {', '.join(stages)}"] if stages != expected else []
+    for file in COMPARED:
+        if sha256_of(places[0] / file) != sha256_of(places[1] / file):
+            faults.append(f"{file} of {name} differs")
+    if not _equal_golden(folder / "dist" / name, reference / "dist/tiny"):
+        faults.append(f"scores of the golden images of {name} differ")
+    return faults
+
+
 def _equal_golden(first: Path, second: Path) -> bool:
-    one, two = (np.load(run / "dist/tiny" / read_bundle(run / "dist/tiny").golden_expected) for run in (first, second))
+    one, two = (np.load(bundle / read_bundle(bundle).golden_expected) for bundle in (first, second))
     return set(one) == set(two) and all(np.array_equal(one[name], two[name]) for name in one)

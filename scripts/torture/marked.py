@@ -16,19 +16,31 @@ MARK = "TORTURE_MARK"
 REPOSITORY = Path(__file__).parents[2]
 
 
-class Marked:
-    """`python -m WORDS` in `work`, with more variables, and temporary files in a folder of its own."""
+def module(*words: str) -> list[str]:
+    """The command `python -m WORDS`."""
+    return [sys.executable, "-m", *words]
 
-    def __init__(self, work: Path, words: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
+
+class Marked:
+    """A command in `work`, with more variables, as another user, and with a folder of temporary files."""
+
+    def __init__(
+        self,
+        work: Path,
+        command: Sequence[str | Path],
+        variables: Mapping[str, str] | None = None,
+        *,
+        log_name: str = "log.txt",
+        user: int | None = None,
+    ) -> None:
         self.temporary = work / "tmp"
         self.temporary.mkdir(exist_ok=True)
-        self.log = work / "log.txt"
+        self.log = work / log_name
         self._mark = uuid.uuid4().hex
         own = {MARK: self._mark, "TMPDIR": str(self.temporary), "PYTHONPATH": str(REPOSITORY)}
         environment = os.environ | own | dict(variables or {})
-        command = [sys.executable, "-m", *words]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log, user=user)
 
     def children(self) -> list[int]:
         """All processes but the first that were started by it, however far removed."""
@@ -59,8 +71,12 @@ class Marked:
 
     def tail(self) -> str:
         """The last line that it printed."""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = self.output().strip().splitlines()
         return lines[-1] if lines else ""
+
+    def output(self) -> str:
+        """All that it printed."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
 
 def send(pid: int, number: int) -> None:
