@@ -66,7 +66,8 @@ class Bench:
             "threads": f"{self.threads}, process pinned to as many cores; in a browser one, not pinned",
             "warm-up": "until the medians of three windows (16 queries and 0.1 s each) agree within "
             f"{timing.AGREE:.0%}, or {self.warm_up_s:g} s: unsettled",
-            "spread": f"range of the processes' p50 over their median; above {timing.UNSTABLE:.0%} a row is unstable",
+            "spread": "range of the p50 of both halves of every process over their median; above "
+            f"{timing.UNSTABLE:.0%} a row is unstable",
             "energy": "of the whole package or card over the end-to-end queries, what it draws when idle included",
             "accuracy": "whole test set through the file that was timed, on the device that was timed; references "
             "on the machine that made them; "

@@ -105,7 +105,8 @@ def add_timing(row: Row, processes: Sequence[Process]) -> Row:
         raise ValueError("bench: expected processes that timed one file, got several; measure again")
     whole = _pool(processes, "end_to_end_ms")
     medians = [float(np.median(process.samples.end_to_end_ms)) for process in processes]
-    spread = timing.spread(medians) if len(medians) > 1 else None
+    halves = [half for process in processes for half in timing.halves(process.samples.end_to_end_ms)]
+    spread = timing.spread([float(np.median(half)) for half in halves]) if len(halves) > 1 else None
     return dataclasses.replace(
         row,
         runtime=first.ran.version,

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 Item = TypeVar("Item")
 Clock = Callable[[], int]
 AGREE = 0.02  # three windows of the warm-up that are this close count as settled
-UNSTABLE = 0.10  # processes that differ by more than this are marked
+UNSTABLE = 0.10  # processes, or halves of one, that differ by more than this are marked
 WINDOW, WINDOW_S = 16, 0.1  # least queries and seconds of a window
 CONFIDENCE = 0.99  # of the early-stopping estimate
 BINS = 40  # most of a histogram
@@ -158,6 +158,15 @@ def histogram(milliseconds: ArrayLike, bins: int = BINS) -> dict[str, list[Any]]
     return {"edges_ms": edges.tolist(), "counts": counts.tolist()}
 
 
+def halves(milliseconds: ArrayLike) -> list[NDArray[np.float64]]:
+    """Split the queries of a process into its first and its second half; fewer than two windows stay whole.
+
+    Something else that a machine does during half of a measurement shows between them.
+    """
+    values = np.asarray(milliseconds, dtype=np.float64)
+    return np.array_split(values, 2) if len(values) >= 2 * WINDOW else [values]
+
+
 def spread(medians: Sequence[float]) -> float:
-    """Range of the processes' medians, relative to their median; over UNSTABLE the row is marked."""
+    """Range of the medians of parts of a measurement, relative to their median; over UNSTABLE the row is marked."""
     return float((max(medians) - min(medians)) / np.median(medians))

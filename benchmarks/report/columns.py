@@ -104,7 +104,7 @@ COLUMNS: tuple[Column, ...] = (
         Column(f"parts_ms.{part}", part.capitalize(), "ms", figures.milliseconds)
         for part in ("decode", "resize", "infer", "post")
     ),
-    Column("spread", "Spread", "of processes", figures.percent),
+    Column("spread", "Spread", "of p50", figures.percent),
     Column("queries", "Queries", "", figures.count),
     Column("unstable", "Unstable"),
     Column("settled", "Settled"),

@@ -104,7 +104,7 @@ class ReportRow(schema.Row):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What makes the timing of this row doubtful."""
-        unstable = "unstable" + (f" (processes differ by {100 * self.spread:.0f} %)" if self.spread is not None else "")
+        unstable = "unstable" + (f" (its times differ by {100 * self.spread:.0f} %)" if self.spread is not None else "")
         return tuple(filter(None, (unstable if self.unstable else "", self._unsettled)))
 
     @property

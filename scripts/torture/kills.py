@@ -18,10 +18,11 @@ from scripts.torture.marked import Marked, module, send
 from tests.helpers import drawings, whole_run
 
 MAIN, CHILD = "SIGKILL to the pipeline", "SIGKILL to a process that it started"
-INTERRUPT, TERMINATE = "Ctrl-C", "SIGTERM"
-WANTED = {MAIN: 120, CHILD: 80, INTERRUPT: 20, TERMINATE: 20}
-SIGNALS = {MAIN: signal.SIGKILL, CHILD: signal.SIGKILL, INTERRUPT: signal.SIGINT, TERMINATE: signal.SIGTERM}
+SEARCH, INTERRUPT, TERMINATE = "SIGKILL to a search or its processes", "Ctrl-C", "SIGTERM"
+WANTED = {MAIN: 100, CHILD: 70, SEARCH: 30, INTERRUPT: 20, TERMINATE: 20}
+SIGNALS = {INTERRUPT: signal.SIGINT, TERMINATE: signal.SIGTERM}
 COMMAND = module("pipeline", "bench", "--recipe", "tiny.yaml")
+SEARCHING = module("pipeline", "search", "--recipe", "tiny.yaml")
 LATEST = 0.5  # of a signal after the start, as a share of the time of an undisturbed run
 END_S = 120.0  # within which a disturbed run ends by itself
 LONG_S = 900.0
@@ -33,14 +34,15 @@ GO_ON = "rerun the same command to resume"
 
 def attempts(work: Path, what: str, count: int, *, seed: int) -> Iterator[Attempt]:
     """Disturb runs `count` times; a run that ends is compared with an undisturbed one, and a new one begins."""
-    reference, folder = undisturbed(work), work / "disturbed"
+    command = SEARCHING if what == SEARCH else COMMAND
+    reference, folder = undisturbed(work, command), work / "disturbed"
     latest_s = LATEST * float((reference / WHOLE).read_text())
     for number in range(seed, seed + count):
         chance = random.Random(f"{what} {number}")
         while True:
             if not folder.is_dir():
                 begin(reference, folder)
-            running = Marked(folder, COMMAND)
+            running = Marked(folder, command)
             code = running.wait(chance.uniform(0, latest_s))
             if code is None:
                 break
@@ -55,17 +57,20 @@ def attempts(work: Path, what: str, count: int, *, seed: int) -> Iterator[Attemp
 
 def _disturb(running: Marked, what: str, chance: random.Random) -> Attempt:
     children = running.children()
-    victim = chance.choice(children) if what == CHILD and children else running.process.pid
-    note, number = f"at: {running.tail()}", SIGNALS[what]
+    own = running.process.pid
+    victim = (
+        chance.choice([own, *children] if what == SEARCH else children or [own]) if what in {CHILD, SEARCH} else own
+    )
+    note, number = f"at: {running.tail()}", SIGNALS.get(what, signal.SIGKILL)
     send(victim, number)
     code = running.wait(END_S)
     faults = []
     if code is None:
         faults.append(f"still running {END_S:g} s later: {running.tail()}")
-    elif victim == running.process.pid and number != signal.SIGKILL:
+    elif victim == own and number != signal.SIGKILL:
         if code != 128 + number or GO_ON not in running.tail():
             faults.append(f"expected exit code {128 + number} and how to go on, got {code}: {running.tail()}")
-    elif victim != running.process.pid and code not in (0, 2):
+    elif victim != own and code not in (0, 2):
         faults.append(f"expected success or an error, got exit code {code}: {running.tail()}")
     if code is not None and (left := running.orphans(GONE_S)):
         faults.append(f"left processes: {', '.join(left)}")
@@ -80,23 +85,36 @@ def begin(reference: Path, folder: Path) -> None:
     shutil.copy(reference / "tiny.yaml", folder)
 
 
-def undisturbed(work: Path) -> Path:
-    """A folder with an undisturbed run."""
-    reference = work / "undisturbed"
+def undisturbed(work: Path, command: Sequence[str] = COMMAND) -> Path:
+    """The folder with an undisturbed run, beside `work`, for all subjects."""
+    work = work.parent
+    reference = work / ("searched" if command is SEARCHING else "undisturbed")
     if not (reference / WHOLE).is_file():
         shutil.rmtree(reference, ignore_errors=True)
         reference.mkdir()
-        drawn = work / "drawn"
-        shutil.rmtree(drawn, ignore_errors=True)
-        drawn.mkdir()
-        drawings.draw(drawn)
-        whole_run.write_recipe(drawn.resolve(), reference)
+        _write_recipe(work, reference / "tiny.yaml", command)
         began = time.monotonic()
-        running = Marked(reference, COMMAND)
+        running = Marked(reference, command)
         if running.wait(LONG_S) != 0:
             raise RuntimeError(f"expected an undisturbed run, got: {running.tail()}")
         (reference / WHOLE).write_text(str(time.monotonic() - began))
     return reference
+
+
+def _write_recipe(work: Path, recipe: Path, command: Sequence[str]) -> None:
+    """Draw the images and write the recipe; a search has one candidate, which no measured time decides about."""
+    drawn = work / "drawn"
+    if not drawn.is_dir():
+        unfinished = work / "drawn.partial"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        drawings.draw(unfinished)
+        unfinished.rename(drawn)
+    if command is SEARCHING:
+        students = "backbone: test_resnet, image_px: 32, head: {kind: pooled}"
+        recipe.write_text(drawings.with_search(drawn, f"max_p90_ms: 1000, students: {{{students}}}"))
+    else:
+        whole_run.write_recipe(drawn, recipe.parent)
 
 
 def differences(reference: Path, folder: Path, names: Sequence[str] = ("tiny",)) -> list[str]:

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import output_check, rows
 from benchmarks.accuracy import ReferenceScores, Truth, measure_accuracy
 from benchmarks.device.output import Clock, Energy, ScoreResult
+from benchmarks.device.protocol import PARTS
 from benchmarks.parsing import parse, to_json
 from benchmarks.schema import Row, ScoreSource
 from export.bundle.bundle import read_bundle
@@ -64,12 +65,24 @@ def test_a_measured_row_pools_its_processes(tmp_path: Path) -> None:
     assert row.engine_ms.p90_bound is None
     assert row.queries == 140 == sum(row.histogram.counts)
     assert row.process_p50_ms == pytest.approx([2.345, 3.345])
-    assert row.spread == pytest.approx(1 / 2.845)
+    assert row.spread == pytest.approx((3.52 - 2.17) / 2.845)  # medians of halves: 2.17, 2.52, 3.17, 3.52
     assert row.unstable
     assert row.clock_mhz == Clock(before=3000.0, after=2500.0)
     assert row.energy == Energy(mj_per_query=3.0, meter="RAPL package")
     assert row.peak_rss_mb == 120
     assert parse(Row, to_json(row)) == row
+
+
+def test_another_load_for_half_of_a_process_makes_a_row_unstable(tmp_path: Path) -> None:
+    """Though every process has the same median."""
+    quiet, loaded = [2.0] * 128, [2.0] * 64 + [3.0] * 64
+    for samples, unstable in ((quiet, False), (loaded, True)):
+        one = process()
+        parts = {name: [value / len(PARTS) for value in samples] for name in one["samples"] if name != "engine_ms"}
+        one["samples"] |= parts | {"end_to_end_ms": samples}
+        row = measured(tmp_path, one, one)
+        assert row.process_p50_ms[0] == row.process_p50_ms[1]
+        assert row.unstable is unstable
 
 
 @pytest.mark.parametrize(

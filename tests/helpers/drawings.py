@@ -34,6 +34,10 @@ export:
 bench:
   {{processes: 1, queries: 8, images: 4, warm_up_s: 0.1}}
 """
+ENGINE = """
+  engines: [{name: onnxruntime-int8, precision: int8_x86, backend: {kind: onnxruntime}}]
+"""
+ON_EMBEDDINGS = ", {kind: class_aware, weight: 0.1}, {kind: instance_aware, weight: 0.1}"  # a pooled head has none
 
 
 def draw(folder: Path, seed: int = 0) -> None:
@@ -69,3 +73,9 @@ def write_recipe(folder: Path, work: Path, name: str = "tiny") -> Path:
     file = work / f"{name}.yaml"
     file.write_text(RECIPE.format(folder=folder))
     return file
+
+
+def with_search(drawn: Path, search: str) -> str:
+    """The recipe with one engine, a pooled head, and this section `search`."""
+    text = RECIPE.format(folder=drawn).replace("export:\n", f"export:{ENGINE}").replace(ON_EMBEDDINGS, "")
+    return f"{text}\nsearch: {{{search}}}\n"

@@ -90,7 +90,7 @@ def test_an_unstable_engine_is_marked_without_its_name(bench: dict[str, Any], tm
     mark = re.search(r'<g class="mark" data-row="0".*?</text>', chart[: chart.index("</svg>")], re.S)
     assert mark is not None
     assert mark.group().endswith(">~</text>")
-    assert "processes differ by over 10 %" in page
+    assert "halves of its processes differ by over 10 %" in page
 
 
 def test_the_parts_of_the_engine_to_ship_are_numbers(example: reports.Written) -> None:

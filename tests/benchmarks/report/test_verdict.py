@@ -38,7 +38,7 @@ def test_every_device_has_its_engine(fleet: dict[str, Any]) -> None:
         if row["device"] == "board":
             row |= {"unstable": True, "spread": 0.345}
     told = cards(fleet)["Which engine?"]
-    assert told.endswith("on board: openvino-int8, 27.1 ms, unstable (processes differ by 34 %)")
+    assert told.endswith("on board: openvino-int8, 27.1 ms, unstable (its times differ by 34 %)")
 
 
 def test_where_the_map_of_the_chosen_engine_comes_from_is_said(fleet: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def test_a_label_without_positives_comes_last_and_is_not_judged(bench: dict[str,
 def test_unstable_timing_of_the_chosen_engine_is_said(bench: dict[str, Any]) -> None:
     bench["rows"][4].update(unstable=True, spread=0.21, settled=False)
     said = cards(bench)["Which engine?"]
-    assert "unstable (processes differ by 21 %)" in said
+    assert "unstable (its times differ by 21 %)" in said
     assert "unsettled" in said
 
 

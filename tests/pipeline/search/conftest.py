@@ -11,10 +11,6 @@ from pipeline.recipe.schema import Recipe, load_recipe, read_recipe
 from tests.helpers import drawings, race_track
 from tests.helpers.once import Once
 
-ENGINE = """
-  engines: [{name: onnxruntime-int8, precision: int8_x86, backend: {kind: onnxruntime}}]
-"""
-ON_EMBEDDINGS = ", {kind: class_aware, weight: 0.1}, {kind: instance_aware, weight: 0.1}"  # a pooled head has none
 Read = Callable[[str], Recipe]
 
 
@@ -42,7 +38,7 @@ def read(drawn: Path) -> Read:
     """Reads the tiny recipe, with one engine, and this section `search`."""
 
     def read(search: str) -> Recipe:
-        return read_recipe(with_search(drawn, search), Path("tiny.yaml"))
+        return read_recipe(drawings.with_search(drawn, search), Path("tiny.yaml"))
 
     return read
 
@@ -57,8 +53,3 @@ def load_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Augment images in the test process; starting another one takes longer than these trainings."""
     for module in ("mlkd.models.feature_cache", "mlkd.teachers.record", "mlkd.training.batches"):
         monkeypatch.setattr(f"{module}.workers", lambda **_: 0)
-
-
-def with_search(drawn: Path, search: str) -> str:
-    text = drawings.RECIPE.format(folder=drawn).replace("export:\n", f"export:{ENGINE}").replace(ON_EMBEDDINGS, "")
-    return f"{text}\nsearch: {{{search}}}\n"

@@ -22,8 +22,9 @@ from pipeline.runner.stage import Context, Pipeline, StageError
 from pipeline.search import build, stages, times
 from pipeline.search.rows import BUNDLE, Built, Verdict, read_screen
 from tests.helpers import bundles
+from tests.helpers.drawings import with_search
 from tests.helpers.printed import process
-from tests.pipeline.search.conftest import Read, with_search
+from tests.pipeline.search.conftest import Read
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pipeline.__main__ import main
 from pipeline.search import stages
 from pipeline.search.rows import read_screen
 from tests.helpers import emulation, sshd
-from tests.pipeline.search.conftest import with_search
+from tests.helpers.drawings import with_search
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from pipeline.runner.speed import read_speeds
 from pipeline.search import race_stages, stages
 from pipeline.search.race_rows import RACE, read_race
 from pipeline.search.rows import BUNDLE, read_screen
-from tests.pipeline.search.conftest import with_search
+from tests.helpers.drawings import with_search
 
 NAME = "test_resnet-40px-pooled"
 

@@ -17,7 +17,7 @@ from pipeline.search import race_stages
 from pipeline.search.race_rows import Race, SelectMap, read_race
 from pipeline.search.trainings import CLAIM, rung_file
 from tests.helpers import commands
-from tests.pipeline.search.conftest import with_search
+from tests.helpers.drawings import with_search
 
 STUDENTS = "backbone: [test_resnet, test_efficientnet, test_byobnet], image_px: 32, head: {kind: pooled}"
 
