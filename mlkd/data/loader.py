@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 import numpy as np
@@ -22,6 +25,7 @@ from mlkd.data.prepared import Split
 Batch = tuple[NDArray[np.int64], tuple[Tensor, ...]]  # rows of the split, and their images at each size
 
 Item = TypeVar("Item")
+HUNG_S = 600.0  # without a batch, after which the processes that prepare them are given up
 
 
 class DeadWorkerError(RuntimeError):
@@ -148,13 +152,58 @@ class AugmentedImages(Dataset[tuple[int | Tensor, ...]]):
 
 
 def living(batches: Iterable[Item]) -> Iterator[Item]:
-    """Yield the items of a DataLoader.  Raises DeadWorkerError if one of its processes dies."""
+    """Yield the items of a DataLoader.
+
+    Raises:
+        DeadWorkerError: one of its processes died, or sent nothing for HUNG_S.
+    """
+    others = set(multiprocessing.active_children())
+    items = iter(batches)
+    watchdog = _Watchdog([child for child in multiprocessing.active_children() if child not in others])
+    watchdog.start()
     try:
-        yield from batches
+        for item in items:
+            watchdog.ticks = None  # not while the batch is used
+            yield item
+            watchdog.ticks = 0
     except RuntimeError as cause:
+        if watchdog.barked:
+            raise DeadWorkerError(
+                f"images: expected a batch from the loading processes within {HUNG_S:g} s, got none; a traceback above "
+                "has the cause if they had an error; is the disk of the images reachable? Then rerun the command"
+            ) from cause
         if not str(cause).startswith("DataLoader worker (pid"):
             raise
         raise DeadWorkerError(
             f"images: expected the loading process to live, got: {cause}; "
             "memory or /dev/shm may be full: free some, or lower batch_size, and rerun the command"
         ) from cause
+    finally:
+        watchdog.done.set()
+
+
+class _Watchdog(threading.Thread):
+    """Kills the processes of a DataLoader that send nothing, which ends the wait for them.
+
+    A batch is lost for good if a process cannot send it: torch prints the error and waits on.  Ticks are counted and
+    not time, because a machine that slept, or a command that was stopped for a while, is no hung process.
+    """
+
+    def __init__(self, processes: Sequence[BaseProcess]) -> None:
+        super().__init__(daemon=True)
+        self.processes = processes
+        self.ticks: int | None = 0  # of the wait for a batch
+        self.barked = False
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        """Wait until the loading ends, or is given up."""
+        tick_s = min(1.0, HUNG_S / 4)
+        while self.processes and not self.done.wait(tick_s):
+            if self.ticks is not None:
+                self.ticks += 1
+                self.barked = self.ticks * tick_s >= HUNG_S
+            if self.barked:
+                for process in self.processes:
+                    process.kill()
+                return

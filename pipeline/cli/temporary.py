@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
+import multiprocessing
 import os
 import shutil
 import tempfile
@@ -13,20 +14,23 @@ from pathlib import Path
 from mlkd.core.locks import claimed, locked
 
 PREFIX = "edge-tagger-run-"
+LONGEST = 103 - len("/pymp-12345678/listener-12345678")  # bytes; paths of sockets may have 103 on macOS, 107 on Linux
+SHORT = Path("/tmp")
 LOCK = ".lock"  # in the folder; locked while the command runs, also for processes that see other process numbers
 
 
 @contextlib.contextmanager
 def own_temporary_folder() -> Iterator[None]:
-    """Set TMPDIR to a folder that is removed at the end; nothing is changed where none can be made."""
+    """Set TMPDIR to a folder that is removed at the end; nothing is changed where none can be made.
+
+    Where its path is too long for the sockets of multiprocessing, they are below /tmp; Python does so from 3.14 on.
+    """
     base = Path(tempfile.gettempdir())
-    _remove_left(base)
     with contextlib.ExitStack() as stack:
         try:
-            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-            stack.callback(shutil.rmtree, folder, ignore_errors=True)
-            stack.enter_context(locked(folder / "starting"))
-            (folder / "starting").rename(folder / LOCK)
+            folder = stack.enter_context(_own_folder(base))
+            if len(os.fsencode(folder)) > LONGEST:
+                stack.enter_context(_sockets_in(stack.enter_context(_own_folder(SHORT))))
         except OSError:  # a full disk must not keep `plan` from running
             yield
             return
@@ -36,6 +40,31 @@ def own_temporary_folder() -> Iterator[None]:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(base / f"torchinductor_{getpass.getuser()}"))
         _set(str(folder), str(folder))
         yield
+
+
+@contextlib.contextmanager
+def _own_folder(base: Path) -> Iterator[Path]:
+    """Make a folder in `base`, and remove those of commands that were killed."""
+    _remove_left(base)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    try:
+        with locked(folder / "starting"):
+            (folder / "starting").rename(folder / LOCK)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _sockets_in(folder: Path) -> Iterator[None]:
+    """Let multiprocessing, in this process and its children, put its sockets into a folder."""
+    config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    before = config.get("tempdir")
+    config["tempdir"] = str(folder)
+    try:
+        yield
+    finally:
+        config["tempdir"] = before
 
 
 def _set(variable: str | None, default: str | None) -> None:

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 one.result()
         finally:
             stop.set()
-    return _print_table(chosen.only, chosen.work)
+    return print_table(chosen.only, chosen.work)
 
 
 def _complete(subject: ModuleType, work: Path, share: float, stop: Event) -> None:
@@ -68,7 +68,7 @@ def _complete(subject: ModuleType, work: Path, share: float, stop: Event) -> Non
                 return
 
 
-def _print_table(names: Sequence[str], work: Path) -> int:
+def print_table(names: Sequence[str], work: Path) -> int:
     """Print what was tried, how often, and what was lost; 1 if anything was, else 0."""
     here = machine.describe()
     print(f"{here['cpu']}, {here['cores']} cores, {here['instruction_set']}\n")

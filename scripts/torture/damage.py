@@ -125,7 +125,7 @@ def _damage_unfinished(
         damaged = chance.choice(files)
         done = f"{stage}, {damaged.name}"
         damage(damaged, chance)
-        named = not damaged.name.endswith(NAMED)
+        named = not damaged.name.endswith(NAMED if damage is flip else NAMED[:-1])  # its last byte is no content
     again = one_stage.run(folder, stage)
     faults = []
     if again is None or again.process.returncode:

@@ -22,7 +22,7 @@ def module(*words: str) -> list[str]:
 
 
 class Marked:
-    """A command in `work`, with more variables, as another user, and with a folder of temporary files."""
+    """A command in `work`, with more variables, as another user, with a folder of temporary files and one thread."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Marked:
         self.temporary.mkdir(exist_ok=True)
         self.log = work / log_name
         self._mark = uuid.uuid4().hex
-        own = {MARK: self._mark, "TMPDIR": str(self.temporary), "PYTHONPATH": str(REPOSITORY)}
+        own = {MARK: self._mark, "TMPDIR": str(self.temporary), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
         environment = os.environ | own | dict(variables or {})
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log, user=user)

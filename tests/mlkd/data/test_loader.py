@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +126,17 @@ class Deadly:
 
 
 @dataclass(frozen=True)
+class Hanging:
+    """Never returns, as on a disk that does not answer."""
+
+    count: int = 1
+
+    def apply(self, pixels: NDArray[np.uint8], *, seed: int, row: int, view: int) -> torch.Tensor:
+        time.sleep(1000)
+        raise AssertionError
+
+
+@dataclass(frozen=True)
 class Faulty:
     count: int = 1
 
@@ -134,6 +147,22 @@ class Faulty:
 def test_a_dead_worker_is_an_error(prepared: Path) -> None:
     with pytest.raises(DeadWorkerError, match="expected the loading process to live, got: DataLoader worker"):
         next(loader(prepared, views=Deadly()).batches(epoch=0))
+
+
+def test_a_worker_that_sends_nothing_is_an_error(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlkd.data.loader.HUNG_S", 0.5)
+    before = set(multiprocessing.active_children())
+    with pytest.raises(DeadWorkerError, match=r"expected a batch from the loading processes within 0\.5 s, got none"):
+        next(loader(prepared, views=Hanging()).batches(epoch=0))
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_a_slow_user_of_batches_is_no_hung_worker(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlkd.data.loader.HUNG_S", 0.4)
+    batches = loader(prepared).batches(epoch=0)
+    next(batches)
+    time.sleep(0.8)
+    assert len(list(batches)) > 0
 
 
 def test_an_error_in_a_worker_has_its_cause(prepared: Path) -> None:

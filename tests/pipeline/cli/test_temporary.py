@@ -56,6 +56,38 @@ def test_what_a_killed_command_left_is_removed_by_the_next_and_not_while_it_runs
     assert [path.name for path in base.iterdir()] == [f"{PREFIX}starting"], "which may be about to lock its own"
 
 
+SHARING = """
+import multiprocessing, torch, sys
+from pathlib import Path
+from pipeline.cli.temporary import own_temporary_folder
+def send(queue):
+    queue.put(torch.arange(3))  # its memory is shared through a socket
+    queue.get()
+if __name__ == "__main__":
+    with own_temporary_folder():
+        context = multiprocessing.get_context(sys.argv[1])
+        queue = context.Queue()
+        process = context.Process(target=send, args=[queue])
+        process.start()
+        print(queue.get(timeout=60).sum().item())
+        queue.put("received")
+        process.join()
+"""
+
+
+@pytest.mark.parametrize("start", ["fork", "forkserver"])
+def test_processes_share_memory_below_a_temporary_folder_with_a_long_path(tmp_path: Path, start: str) -> None:
+    base, script = tmp_path / ("long" * 25), tmp_path / "sharing.py"
+    base.mkdir()
+    script.write_text(SHARING)
+    environment = os.environ | {"TMPDIR": str(base), "PYTHONPATH": str(Path.cwd())}
+    before = set(Path("/tmp").glob(f"{PREFIX}*"))
+    ran = subprocess.run([sys.executable, script, start], env=environment, capture_output=True, text=True)
+    assert (ran.stdout, ran.returncode) == ("3\n", 0), ran.stderr
+    assert list(base.iterdir()) == []
+    assert set(Path("/tmp").glob(f"{PREFIX}*")) <= before
+
+
 def test_without_room_for_a_folder_nothing_changes(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> str:
         raise OSError(28, "No space left on device")
