@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mlkd.core.printable import printable
+
 T = TypeVar("T")
 NEEDED = {"numpy": "numpy", "PIL": "Pillow"}
 OK, SOME_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -60,14 +62,14 @@ def fail(cause: BaseException) -> int:
 
 
 def one_line(cause: BaseException) -> str:
-    """The message of an error without line breaks."""
+    """The message of an error in one line."""
     if isinstance(cause, ModuleNotFoundError) and cause.name in NEEDED:
         package = NEEDED[cause.name]
         return (
             f"{package}: expected it in {sys.executable}, got none; install numpy and Pillow for this Python, "
             "or run the Python of a virtual environment that has them"
         )
-    return " ".join(str(cause).split()) or type(cause).__name__
+    return printable(" ".join(str(cause).split())) or type(cause).__name__
 
 
 def _home() -> Path:

@@ -34,14 +34,15 @@ class Results:
 
     def add(self, name: str, result: Result) -> Result:
         """Write and print one result as it comes; returns it, `Unwritten` if its sidecar failed."""
-        from export.tagger.output import Unwritten, one_line, printable
-        from mlkd.core.images import UnreadableImageError
+        from export.tagger.output import NOT_UTF8, Unwritten, as_csv, is_utf8, one_line, printable
 
         result = self._written(name, result)
         self._bar.clear()
-        if isinstance(result, (UnreadableImageError, Unwritten)):
+        cause = result.cause if isinstance(result, Unwritten) else result
+        if self._format is as_csv and not is_utf8(name) and not isinstance(cause, ValueError):
+            cause = ValueError(NOT_UTF8)
+        if isinstance(cause, ValueError):
             self.failed += 1
-            cause = result.cause if isinstance(result, Unwritten) else result
             print(f"tagger: {printable(name)}: {one_line(cause)}", file=sys.stderr)
         text = self._format(name, result, self.doubtful, self.hierarchy)
         if text is not None:
