@@ -50,12 +50,11 @@ class PackageWeights:
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Copy the tensors; returns the mean and standard deviation, of values in 0..1, that they were trained with."""
-
-        import torch
+        from mlkd.models import state_file
 
         self.check_backbone(backbone_name)
         file = next(self.check().glob("models/*.pth"))
-        _copy_in_order(torch.load(file, map_location="cpu", weights_only=True), backbone, str(file.name))
+        _copy_in_order(state_file.read(file), backbone, str(file.name))
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
