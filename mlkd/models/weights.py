@@ -73,8 +73,11 @@ class HubWeights:
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Download the tensors or read them from the cache, and copy them."""
+        from timm.models import set_pretrained_check_hash
+
         from mlkd.models.backbone import create
 
+        set_pretrained_check_hash()  # of files whose name has one
         source = create(backbone_name, image_px, pretrained=True)  # timm resizes position embeddings while loading
         backbone.load_state_dict(source.state_dict())
         return _timm_normalisation(backbone)

@@ -53,7 +53,8 @@ def test_no_text_of_a_device_runs_in_the_page(fleet: dict[str, Any], browser: Ch
 document.querySelectorAll("details").forEach((part) => { part.open = true; });
 for (const mark of document.querySelectorAll(".mark")) mark.dispatchEvent(new Event("pointerenter"));
 document.querySelectorAll("input, button").forEach((part) => part.click());
-const links = [...document.querySelectorAll("[href], [src]")].map((part) => part.getAttribute("href") ?? part.getAttribute("src"));
+const links = [...document.querySelectorAll("[href], [src]")].map((part) =>
+  part.getAttribute("href") ?? part.getAttribute("src"));
 return { foreign: document.querySelectorAll("iframe, img[src=x], svg[onload], object, embed").length,
   scripts: document.scripts.length, handlers: [...document.querySelectorAll("*")].filter((part) =>
     [...part.attributes].some((attribute) => attribute.name.startsWith("on"))).length,
