@@ -19,7 +19,11 @@ def printable_lines(text: str) -> str:
 
 def is_utf8(text: str) -> bool:
     """Whether UTF-8 can encode the text; False for lone surrogates, as os.fsdecode and JSON return them."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class PrintableFormatter(logging.Formatter):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -105,4 +106,8 @@ def test_http_answers_are_exact(bundle: Path, work: Path) -> None:
         images = service.ask("POST", "/tag", body, Content_Type=kind).json["images"]
         assert [image["image"].encode() for image in images] == [name for name in hostile.FILES if b"\n" not in name]
         assert {tuple(tag["label"] for tag in image["tags"]) for image in images} == {tuple(RED)}
+        for name in RED:
+            quoted = '"' + name.replace('"', '""') + '"'
+            answer = service.tag(content, f"?{urlencode({'labels': quoted})}")
+            assert [tag["label"] for tag in answer.json["images"][0]["tags"]] == [name]
         assert list(service.ask("GET", "/labels").json["thresholds"]) == list(hostile.NAMES.values())

@@ -151,3 +151,17 @@ def test_images_are_found_or_said_to_be_missing(kind: str, lost: set[bytes], tmp
     found = {os.fsencode(sample.file.name) for some in listing.splits.values() for sample in some}
     assert set(hostile.FILES) - found == lost
     assert len(listing.skipped) == len(lost)
+
+
+@pytest.mark.parametrize("where", ["root", "unlabelled"])
+def test_names_of_other_bytes_are_refused_before_anything_is_decoded(where: str, tmp_path: Path) -> None:
+    root = tmp_path / (os.fsdecode(b"\xff") if where == "root" else "in")
+    root.mkdir()
+    columns(root, ("cat", "dog", "owl", "bee", "cow", "bat", "ant"))
+    if where == "unlabelled":
+        layouts.draw(root / "more" / os.fsdecode(b"\xff.png"), 9)
+    source = Folder(root=root, form="columns", unlabelled="more" if where == "unlabelled" else None)
+    with pytest.raises(ValueError, match=r"udcff.*png: expected names of images and folders in UTF-8") as raised:
+        prepare(source, tmp_path / "out", [16])
+    assert str(raised.value).isprintable()
+    assert list((tmp_path / "out").iterdir()) == []
