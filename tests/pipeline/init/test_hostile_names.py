@@ -11,7 +11,7 @@ from tests.helpers import hostile, layouts
 
 
 def test_names_are_printed_as_text_and_read_from_the_recipe(init: Any, tmp_path: Path) -> None:
-    folder, names = tmp_path / "it's\x1b[2J: #{} \"q\"\n", list(hostile.NAMES.values())
+    folder, names = tmp_path / 'it\'s\x1b[2J: #{} "q"\n', list(hostile.NAMES.values())
     rows = []
     for at, name in enumerate(map(os.fsdecode, hostile.FILES * 3)):
         file = f"{at}{name[-90:]}"
