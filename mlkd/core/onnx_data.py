@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 VARINT, BYTES, FIXED = 0, 2, {1: 8, 5: 4}  # wire types, and the sizes of those that are fixed
 # The fields of onnx.proto that lead from a model to the data of its tensors: message -> field -> message.
@@ -18,18 +17,9 @@ FIELDS = {
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {13: "entry"},
-    "entry": {},
 }
-KEY, VALUE = 1, 2  # fields of an entry
+KEY, VALUE = TEXTS = 1, 2  # fields of an entry
 LOCATION = b"location"
-
-
-class Field(NamedTuple):
-    """A field of bytes: its number, and where its content begins and ends."""
-
-    number: int
-    start: int
-    end: int
 
 
 def locations(model: Path) -> list[str]:
@@ -37,34 +27,35 @@ def locations(model: Path) -> list[str]:
     if not model.stat().st_size:
         return []
     with model.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        found, waiting = [], [("model", 0, len(content))]
+        found: list[str] = []
+        waiting = [("model", 0, len(content))]
         while waiting:
             message, start, end = waiting.pop()
-            fields = list(_fields(content, start, end))
+            if message == "entry":
+                texts = {number: content[first:last] for number, first, last in _fields(content, start, end, TEXTS)}
+                if texts.get(KEY) == LOCATION:
+                    found.append(texts.get(VALUE, b"").decode("utf-8", "surrogateescape"))
+                continue
             inside = FIELDS[message]
-            waiting += [(inside[field.number], field.start, field.end) for field in fields if field.number in inside]
-            texts = {field.number: content[field.start : field.end] for field in fields} if message == "entry" else {}
-            if texts.get(KEY) == LOCATION:
-                found.append(texts.get(VALUE, b"").decode("utf-8", "surrogateescape"))
+            fields = _fields(content, start, end, inside)
+            waiting += [(inside[number], first, last) for number, first, last in fields]
         return found
 
 
-def _fields(content: mmap.mmap, at: int, end: int) -> Iterator[Field]:
-    """The fields of bytes between two positions; others are skipped."""
+def _fields(content: mmap.mmap, at: int, end: int, wanted: Container[int]) -> Iterator[tuple[int, int, int]]:
+    """Number, start and end of the wanted fields of bytes between two positions; all others are skipped."""
     while at < end:
         tag, at = _varint(content, at, end)
         kind, number = tag & 7, (tag & 0xFFFFFFFF) >> 3  # protobuf drops higher bits
-        if kind == VARINT:
+        if kind == BYTES:
+            size, start = _varint(content, at, end)
+            at = start + size
+            if number in wanted and at <= end:
+                yield number, start, at
+        elif kind == VARINT:
             _, at = _varint(content, at, end)
-        elif kind == BYTES:
-            size, at = _varint(content, at, end)
-            if size <= end - at:
-                yield Field(number, at, at + size)
-            at += size
-        elif kind in FIXED:
-            at += FIXED[kind]
         else:
-            raise ValueError("a damaged graph")
+            at += FIXED.get(kind, end)
         if at > end:
             raise ValueError("a damaged graph")
 
