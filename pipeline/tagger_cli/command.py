@@ -55,9 +55,14 @@ def count(text: str) -> int:
     return value
 
 
+def note(text: str) -> None:
+    """Print a line on standard error, whatever names of a bundle it has."""
+    print(printable(text), file=sys.stderr)
+
+
 def fail(cause: BaseException) -> int:
     """Print the error in one line."""
-    print(f"tagger: {one_line(cause)}", file=sys.stderr)
+    note(f"tagger: {one_line(cause)}")
     return USER_ERROR
 
 
