@@ -15,6 +15,7 @@ from mlkd.data.base import ImageSource
 from mlkd.data.preparation import prepare
 from mlkd.data.prepared import read_split
 from mlkd.data.shards.tar_files import write_shard
+from mlkd.data.shards.write import write_shards
 from mlkd.data.sources.coco_layout import CocoPart
 from tests.helpers import hostile, layouts, tagged_folder
 
@@ -151,6 +152,21 @@ def test_images_are_found_or_said_to_be_missing(kind: str, lost: set[bytes], tmp
     found = {os.fsencode(sample.file.name) for some in listing.splits.values() for sample in some}
     assert set(hostile.FILES) - found == lost
     assert len(listing.skipped) == len(lost)
+
+
+def test_images_with_any_name_go_through_shards(tmp_path: Path) -> None:
+    """Also those whose suffix is none of an image."""
+    names = [f"{at}{os.fsdecode(name)}"[-120:] for at, name in enumerate(hostile.FILES)] + ["none", f"x.{'y' * 200}"]
+    names += [f"{at}.png" for at in range(40)]
+    for at, name in enumerate(names):
+        layouts.draw(tmp_path / "in/a.png", at)
+        (tmp_path / "in/a.png").rename(tmp_path / "in" / name)
+    rows = [{"file": name, "tags": [t for t, n in (("cat", 2), ("dog", 3)) if at % n]} for at, name in enumerate(names)]
+    (tmp_path / "in/tags.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    prepare(Folder(root=tmp_path / "in", table="tags.jsonl"), tmp_path / "data", [16])
+    write_shards(tmp_path / "data", tmp_path / "shards", images=20, seed=0)
+    listing = Shards(root=tmp_path / "shards", streams=1).read(tmp_path / "work", silent)
+    assert {sample.name for some in listing.splits.values() for sample in some} == set(names)
 
 
 @pytest.mark.parametrize("where", ["root", "unlabelled"])
