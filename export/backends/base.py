@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from export.backends import stamp
 from export.errors import EngineError
 from mlkd.core.onnx_data import locations
+from mlkd.core.printable import is_utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -141,6 +142,8 @@ def check_file(engine: Path, suffixes: tuple[str, ...], runtime: str) -> None:
         raise EngineError(f"{engine}: expected an engine of {runtime} ({' or '.join(suffixes)}), got {engine.name}")
     if not engine.is_file():
         raise EngineError(f"{engine}: expected an engine file, got none; export it again")
+    if not is_utf8(str(engine)):  # no runtime takes such a path
+        raise EngineError(f"{engine}: expected a path in UTF-8, got other bytes; move the file to another folder")
     if engine.suffix == ".onnx":
         try:
             others = locations(engine)

@@ -23,3 +23,9 @@ def test_names_are_printed_as_text_and_read_from_the_recipe(init: Any, tmp_path:
     listing = load_recipe("mine.yaml").data.read(tmp_path, silent)
     assert set(listing.labels.names) == set(names)
     assert {sample.name for some in listing.splits.values() for sample in some} == {row["file"] for row in rows}
+
+
+def test_a_folder_that_no_recipe_can_name_is_refused(init: Any, tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    assert r"\udcff: expected a path in UTF-8, which a recipe can name, got other bytes" in init.refuse(folder)
