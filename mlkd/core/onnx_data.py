@@ -22,6 +22,15 @@ KEY, VALUE = TEXTS = 1, 2  # fields of an entry
 LOCATION = b"location"
 
 
+def check_data(model: Path) -> None:
+    """Raise ValueError for a damaged graph, and for one with weights in files that are not in its own folder."""
+    folder = model.parent.resolve()
+    for location in locations(model):
+        file = (folder / location).resolve()
+        if not file.is_relative_to(folder) or not file.is_file() or "*" in location:  # */_ORT_MEM_ADDR_/* is no file
+            raise ValueError(f"weights in {location!r}, which is no file beside it")
+
+
 def locations(model: Path) -> list[str]:
     """The files that hold data of tensors, as the graph names them.  Raises ValueError for a damaged graph."""
     if not model.stat().st_size:

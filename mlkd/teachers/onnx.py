@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mlkd.core.labels import Labels
-from mlkd.core.onnx_data import locations
+from mlkd.core.onnx_data import check_data
 from mlkd.losses.base import Need
 from mlkd.models.outputs import Outputs
 from mlkd.teachers.base import Aspects, ImagesBySize, SingleTeacher, find_columns, pad_images
@@ -226,15 +226,6 @@ class _LoadedGraph:
         return torch.from_numpy(values).logit(CLIP).numpy()
 
 
-def _check_weights(path: Path) -> None:
-    """Raise ValueError for weights in files that are not beside the graph, which ONNX Runtime 1.19 reads."""
-    folder = path.parent.resolve()
-    for location in locations(path):
-        file = (folder / location).resolve()
-        if not file.is_relative_to(folder) or not file.is_file() or "*" in location:  # */_ORT_MEM_ADDR_/* is no file
-            raise ValueError(f"weights in {location!r}, which is no file beside it")
-
-
 def _open(path: Path) -> Any:
     """A session on CUDA where the machine and ONNX Runtime have it, else on the CPU."""
     import onnxruntime
@@ -249,7 +240,7 @@ def _open(path: Path) -> Any:
     wanted = "CUDAExecutionProvider" if cuda else "CPUExecutionProvider"
     settings = {"device_id": torch.cuda.current_device()} if cuda else {}  # of this process
     try:
-        _check_weights(path)
+        check_data(path)
         session = onnxruntime.InferenceSession(str(path), options, providers=[wanted], provider_options=[settings])
     except Exception as cause:  # ONNX Runtime's exceptions have no common base class
         raise ValueError(f"teacher {path}: expected a graph for ONNX Runtime, got: {cause}; choose another") from cause
