@@ -14,6 +14,8 @@ MIN_MAP ?=
 MAX_MB ?=
 TESTS ?=
 MODEL ?=
+ADVISORIES ?=
+BUNDLE ?=
 
 RUN = .venv/bin/python -m pipeline
 OPTIONS = --recipe $(RECIPE) $(if $(DATA),--data "$(DATA)") $(if $(FORCE),--force $(FORCE)) $(if $(DEVICES),--devices "$(DEVICES)") $(if $(THOROUGH),--thorough)
@@ -28,7 +30,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report search compare choose web plan doctor fetch check test slow docs arm speed clean system lock
+.PHONY: help setup distill export bench report search compare choose web plan doctor fetch check test slow docs arm speed audit clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -96,6 +98,9 @@ arm: .venv/.stamp  ## run a bundle on emulated ARM and older x86 processors (Deb
 speed: .venv/.stamp  ## measure losses, metrics, data, training and the report page against plain ways and limits
 	.venv/bin/python -m scripts.speed
 
+audit: .venv/.stamp  ## check the locked packages, and BUNDLE=FOLDER, against ADVISORIES=all.zip of OSV (SECURITY.md says where from)
+	$(if $(ADVISORIES),,$(error audit needs ADVISORIES=all.zip: SECURITY.md says where to get it))@.venv/bin/python -m scripts.audit "$(ADVISORIES)" requirements.lock $(if $(BUNDLE),"$(BUNDLE)/sbom.cdx.json")
+
 clean:  ## remove all results and caches unless a run is in progress; dist/ and .venv/ stay
 	@if [ -x .venv/bin/python ]; then $(RUN) clean --all; else rm -rf runs; fi
 	rm -rf site .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -112,6 +117,7 @@ lock: .venv/.stamp  ## renew requirements.lock from pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { echo "setup: expected Python 3.11 or newer, got $$($(PYTHON) --version 2>/dev/null || echo none); apt-get install python3, or make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "setup: expected Python's venv and ensurepip, got neither; apt-get install python3-venv" >&2; exit 2; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@test -x $(UV) || .venv/bin/python -m pip install -q --disable-pip-version-check uv
+	@sed -n '/^uv==/,/[^\]$$/p' requirements.lock > .venv/uv.txt
+	@test -x $(UV) || .venv/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
 	$(UV) pip sync --quiet --require-hashes --python .venv/bin/python requirements.lock
 	@touch .venv/.stamp

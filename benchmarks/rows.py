@@ -84,11 +84,11 @@ def failed_row(row: Row, cause: Exception | str) -> Row:
 def load_scores(file: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     """Load scores (N, L) in 0..1 that a device wrote; ValueError if the file holds anything else."""
     try:
-        mapped = np.load(file, mmap_mode="r")  # a header that lies about the size costs no memory
+        mapped = np.lib.format.open_memmap(file, mode="r")  # a header that lies about the size costs no memory
     except (OSError, ValueError, EOFError) as cause:
         raise ValueError(f"{file.name}: expected a file of scores, got: {cause}; measure again") from None
-    if not isinstance(mapped, np.ndarray) or mapped.dtype != np.float32 or mapped.shape != shape:
-        got = f"{mapped.dtype} {mapped.shape}" if isinstance(mapped, np.ndarray) else "an archive"
+    if mapped.dtype != np.float32 or mapped.shape != shape:
+        got = f"{mapped.dtype} {mapped.shape}"
         raise ValueError(f"{file.name}: expected float32 scores {shape}, got {got}; measure again")
     values: NDArray[np.float32] = np.array(mapped)
     if not ((values >= 0) & (values <= 1)).all():

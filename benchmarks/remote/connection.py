@@ -36,6 +36,7 @@ OPTIONS = {
     "LogLevel": "ERROR",
 }
 MARK = b"edge-tagger-agent\n"
+KINDS = ("python", "system", *agent.FAULTS.values())  # of faults that a device may report
 # One line, for every login shell, that every Python understands; the mark ends what the shell's start-up files print.
 BOOT = (
     "import base64,os,sys,zlib;del sys.path[0];v=sys.version_info[:3];os.write(1,{mark!r});"
@@ -196,7 +197,8 @@ class Connection:
         if not mark:
             raise error(self.entry, "exit", f"exit code {code}: {last_line(messages)}")
         if code == agent.FAULT and "fault" in (answer := read_object(output) or {}):
-            raise error(self.entry, str(answer["fault"]), str(answer.get("text")))
+            kind = answer["fault"] if answer["fault"] in KINDS else "system"  # others advise on host keys and logins
+            raise error(self.entry, kind, str(answer.get("text")))
         return Result(output, code, last_line(messages))
 
 

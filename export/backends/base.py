@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from export.backends import stamp
 from export.errors import EngineError
+from mlkd.core.onnx_data import locations
+from mlkd.core.printable import is_utf8
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,11 +137,22 @@ def check_threads(kind: str, threads: int) -> None:
 
 
 def check_file(engine: Path, suffixes: tuple[str, ...], runtime: str) -> None:
-    """Raise EngineError unless `engine` is a file with one of `suffixes`."""
+    """Raise EngineError unless `engine` is a file with one of `suffixes`; one in ONNX has to hold all its weights."""
     if engine.suffix not in suffixes:
         raise EngineError(f"{engine}: expected an engine of {runtime} ({' or '.join(suffixes)}), got {engine.name}")
     if not engine.is_file():
         raise EngineError(f"{engine}: expected an engine file, got none; export it again")
+    if not is_utf8(str(engine)):  # no runtime takes such a path
+        raise EngineError(f"{engine}: expected a path in UTF-8, got other bytes; move the file to another folder")
+    if engine.suffix == ".onnx":
+        try:
+            others = locations(engine)
+        except ValueError as cause:
+            raise EngineError(f"{engine}: expected a graph for {runtime}, got: {cause}; export it again") from None
+        if others:
+            raise EngineError(
+                f"{engine}: expected a graph with its weights, got some in {others[0]!r}; export it again"
+            )
 
 
 def check_stamp(engine: Path, package: str) -> stamp.Stamp:

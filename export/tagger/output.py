@@ -15,6 +15,7 @@ from export.tagger.hierarchy import Hierarchy
 from export.tagger.sidecars import SidecarError
 from export.tagger.tagger import Tag
 from mlkd.core.images import UnreadableImageError
+from mlkd.core.printable import is_utf8
 from mlkd.core.printable import printable as printable
 
 CSV_HEADER = "image,tags,scores,error,doubtful,verdict"  # the last is for a person who corrects the tags
@@ -24,6 +25,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet takes these for the 
 MARKS = (*FORMULA, "'", "?", "!")  # a person writes ?cat and !cat for unknown and absent
 BAR = 20  # characters
 EVERY_S = 0.1
+NOT_UTF8 = "image name: expected UTF-8, as a table holds it, got other bytes; rename the file to use this row"
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,15 @@ def as_csv(name: str, result: Result, doubtful: Collection[str] = (), hierarchy:
 
     With a hierarchy, the row ends with the paths of the labels.  A name or label that starts with one of MARKS gets an
     apostrophe in front, so that spreadsheets show it as text; a label with a semicolon, or a quote at its start, is
-    quoted inside its cell.  `mlkd.data.sources.verdicts` reads it.
+    quoted inside its cell.  `mlkd.data.sources.verdicts` reads it.  A name that is not UTF-8 cannot be read back: the
+    row has the tags and an error.
     """
     tags, error = _parts(result)
     return _row(
         _inert(name),
         _joined(tag.label for tag in tags),
         JOINT.join(f"{tag.score:.6f}" for tag in tags),
-        error,
+        error or ("" if is_utf8(name) else NOT_UTF8),
         _joined(tag.label for tag in tags if tag.label in doubtful),
         "",
         *([] if hierarchy is None else [_joined(_path(tag.label, hierarchy) for tag in tags)]),

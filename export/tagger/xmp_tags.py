@@ -34,6 +34,7 @@ EMPTY = b"""<?xml version="1.0" encoding="UTF-8"?>
  </rdf:RDF>
 </x:xmpmeta>
 """
+_BREAK = re.compile(r"\s*[\t\n\r\u2028\u2029]\s*")
 _NOT_XML = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -83,7 +84,7 @@ def _tags_of(embedded: bytes) -> dict[Field, list[str]]:
 
 def _clean(level: str) -> str:
     """The text in one line, without the characters that XML forbids or discourages."""
-    return " ".join(_NOT_XML.sub("", level).split())
+    return _BREAK.sub(" ", _NOT_XML.sub("", level)).strip()
 
 
 def _key(text: str) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlkd.core.printable import printable
 
 FIRST = 5  # labels that an error lists where none is similar
+LONGEST = 500  # characters of a name
+SHOWN = 60  # characters of a name in an error
+NOT_IN_XML = "\ufffe\uffff"
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,8 @@ class Labels:
     """The names of L labels; the position of a label is its column in every (N, L) array.
 
     Raises:
-        ValueError: A name is empty or repeated.
+        ValueError: A name is empty or repeated, or cannot be written to every result: it has control characters or line
+            breaks, a character that UTF-8 or XML lacks, a space at an end, or more than 500 characters.
     """
 
     names: tuple[str, ...]
@@ -29,6 +34,9 @@ class Labels:
             raise ValueError(f"labels: expected distinct names, got {repeated} more than once; rename or merge them")
         if not self.names or not all(name.strip() for name in self.names):
             raise ValueError(f"labels: expected at least one name and none empty, got {list(self.names)}")
+        for name in self.names:
+            if fault := fault_of(name):
+                raise ValueError(f"labels: expected names as text of one line, got {fault}; rename the label")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,6 +64,20 @@ class Labels:
     def read(cls, path: Path) -> Labels:
         """Read the names that `write` stored."""
         return cls(tuple(json.loads(path.read_text(encoding="utf-8"))))
+
+
+def fault_of(name: str) -> str | None:
+    """Why some result could not hold this name of a label, and the name; None if all can."""
+    broken = (c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") or c in NOT_IN_XML)
+    if len(name) > LONGEST:
+        fault = f"{len(name)} characters, more than {LONGEST},"
+    elif (character := next(broken, None)) is not None:
+        fault = f"U+{ord(character):04X}"
+    elif name != name.strip():
+        fault = "a space at an end"
+    else:
+        return None
+    return f"{fault} in {name[:SHOWN]!r}{'…' if len(name) > SHOWN else ''}"
 
 
 def split_names(text: str) -> tuple[str, ...]:

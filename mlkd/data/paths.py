@@ -72,11 +72,6 @@ def is_dead_link(path: Path) -> bool:
     return path.is_symlink() and not path.exists()
 
 
-def is_utf8(text: str) -> bool:
-    """Whether UTF-8 can encode the text; False for lone surrogates, as os.walk and JSON return them."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
 def read_text(file: Path, advice: str = "save the file as UTF-8") -> str:
     """Read a file in UTF-8, or in UTF-16 with its mark.  Raises ValueError with the line and the advice."""
     content = file.read_bytes()

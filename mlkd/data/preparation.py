@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlkd.core.files import create_array
+from mlkd.core.printable import is_utf8, printable
 from mlkd.core.progress import Progress, silent
 from mlkd.data.audit import audit, compare_counts, count_labels
 from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, LeftOut, Listing
@@ -34,10 +35,12 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
 
     Raises:
         ValueError: two splits share an image; a split has no image; a split other than train has unlabelled images;
-            or select or test has no positive, so that no epoch could be selected and no mAP reported.
+            select or test has no positive, so that no epoch could be selected and no mAP reported; or a name is not
+            UTF-8.
     """
     out.mkdir(parents=True, exist_ok=True)
     listing = source.read(out, progress)
+    _refuse_other_bytes(listing)
     compare_counts(listing.provenance, listing.expected, listing.actual)
     refuse_unlabelled(listing.splits)
     left_out = LeftOut(UNREADABLE, COPY)
@@ -67,6 +70,16 @@ def prepare(source: ImageSource, out: Path, sizes: Sequence[int], progress: Prog
     for level, key in ((logging.WARNING, "findings"), (logging.INFO, "notes")):
         for finding in audited[key]:
             _log.log(level, "data: %s %s", finding["claim"], finding["numbers"])
+
+
+def _refuse_other_bytes(listing: Listing) -> None:
+    """Raise ValueError for names that no JSON file can hold."""
+    for sample in (sample for samples in listing.splits.values() for sample in samples):
+        if not is_utf8(f"{sample.name}{sample.file}{sample.group}{''.join(sample.shared)}"):
+            raise ValueError(
+                f"{printable(str(sample.file))}: expected names of images and folders in UTF-8, got other bytes; "
+                "rename the file or the folder"
+            )
 
 
 def _decode(

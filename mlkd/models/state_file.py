@@ -25,6 +25,8 @@ def read(path: Path) -> dict[str, Tensor]:
         content = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:  # both libraries have exceptions of their own
         reason = (str(cause) or type(cause).__name__).splitlines()[0]
+        if type(cause).__name__ == "UnpicklingError":  # torch's message says how to run the code of such a file
+            reason = "other objects, whose loading could run code"
         raise ValueError(f"weights {path}: expected tensors only, got: {reason}; save only the state dict") from cause
     for key in ("state_dict", "model"):  # training scripts store it next to the state of the optimiser
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

@@ -50,12 +50,11 @@ class PackageWeights:
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Copy the tensors; returns the mean and standard deviation, of values in 0..1, that they were trained with."""
-
-        import torch
+        from mlkd.models import state_file
 
         self.check_backbone(backbone_name)
         file = next(self.check().glob("models/*.pth"))
-        _copy_in_order(torch.load(file, map_location="cpu", weights_only=True), backbone, str(file.name))
+        _copy_in_order(state_file.read(file), backbone, str(file.name))
         return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
@@ -74,8 +73,11 @@ class HubWeights:
 
     def load_into(self, backbone: nn.Module, backbone_name: str, image_px: int) -> Normalisation:
         """Download the tensors or read them from the cache, and copy them."""
+        from timm.models import set_pretrained_check_hash
+
         from mlkd.models.backbone import create
 
+        set_pretrained_check_hash()  # of files whose name has one
         source = create(backbone_name, image_px, pretrained=True)  # timm resizes position embeddings while loading
         backbone.load_state_dict(source.state_dict())
         return _timm_normalisation(backbone)

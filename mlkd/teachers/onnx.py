@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mlkd.core.labels import Labels
+from mlkd.core.onnx_data import check_data
 from mlkd.losses.base import Need
 from mlkd.models.outputs import Outputs
 from mlkd.teachers.base import Aspects, ImagesBySize, SingleTeacher, find_columns, pad_images
@@ -239,6 +240,7 @@ def _open(path: Path) -> Any:
     wanted = "CUDAExecutionProvider" if cuda else "CPUExecutionProvider"
     settings = {"device_id": torch.cuda.current_device()} if cuda else {}  # of this process
     try:
+        check_data(path)
         session = onnxruntime.InferenceSession(str(path), options, providers=[wanted], provider_options=[settings])
     except Exception as cause:  # ONNX Runtime's exceptions have no common base class
         raise ValueError(f"teacher {path}: expected a graph for ONNX Runtime, got: {cause}; choose another") from cause

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from export import __version__
+from mlkd.core.printable import Parser, printable
 from mlkd.core.processes import TerminatedError, interrupted_by_terminate
 from pipeline.cli.temporary import own_temporary_folder
 from pipeline.runner import ranks
@@ -89,15 +90,13 @@ def _format_error(cause: BaseException, options: argparse.Namespace) -> str:
     """The message says what, where, expected and got; the next step always ends the block."""
     lines = (str(cause) or type(cause).__name__).splitlines()
     where = f"{options.command}, recipe {options.recipe}" if options.recipe else options.command
-    block = [f"error in {where}{ranks.place()}:", *(f"  {line}" for line in lines)]
+    block = [f"error in {where}{ranks.place()}:", *(f"  {printable(line)}" for line in lines)]
     return "\n".join([*block, "next: fix the problem above and rerun the command; --debug shows where it happened"])
 
 
 def _parser(chosen: str = "") -> argparse.ArgumentParser:
     """Build the parser of all commands; only the chosen one has its options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline", description="Distil, export, measure and deploy a tagger."
-    )
+    parser = Parser(prog="python -m pipeline", description="Distil, export, measure and deploy a tagger.")
     parser.add_argument("--version", action="version", version=f"edge-tagger {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", dest="command")
     for name, (module, text) in COMMANDS.items():

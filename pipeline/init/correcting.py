@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkd.core.files import write_file
+from mlkd.core.printable import printable
 from mlkd.core.progress import silent
 from mlkd.data.base import Listing
 from mlkd.data.sources.corrected import Corrected
@@ -89,7 +90,7 @@ def _print_changes(request: Request, listing: Listing) -> None:
         f"{request.recipe}: {len(listing.labels)} labels in its order, {len(request.new_labels)} of them new; {counts}"
     )
     for finding in listing.findings:
-        print(f"{'' if finding.note else 'warning: '}{finding.claim} {finding.numbers}")
+        print(printable(f"{'' if finding.note else 'warning: '}{finding.claim} {finding.numbers}"))
 
 
 def _finished(name: str) -> tuple[Recipe, Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkd.core.files import write_file
+from mlkd.core.printable import printable
 from mlkd.data import Folder
 from mlkd.models.weight_packages import package_of
 from pipeline.init.options import as_options
@@ -120,7 +121,7 @@ def init(folder: Path, given: Mapping[str, Any], out: Path | None, *, force: boo
     except ValueError as cause:
         raise ValueError(as_options(str(cause))) from cause
     for line in surveyed.lines():
-        print(as_options(line))
+        print(printable(as_options(line)))
     scale = scale_of(surveyed)
     if len(surveyed.result.rows) <= SMALL:
         print("accuracy gates: wider than the default for this small validation set; see parity in the recipe")

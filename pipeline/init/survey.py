@@ -12,6 +12,7 @@ from shlex import quote
 from typing import Any
 
 from mlkd.core.images import UnreadableImageError, decode
+from mlkd.core.printable import is_utf8
 from mlkd.core.progress import silent
 from mlkd.data.base import Listing
 from mlkd.data.sources.folder import Folder
@@ -124,6 +125,8 @@ def survey(folder: Path, given: Mapping[str, Any]) -> Survey:
     """
     if not folder.is_dir():
         raise ValueError(f"folder: expected a folder with images, got nothing at {folder.absolute()}; check the path")
+    if not is_utf8(str(folder.absolute())):
+        raise ValueError(f"{folder}: expected a path in UTF-8, which a recipe can name, got other bytes; rename it")
     contents = Contents.read(Path(os.path.normpath(folder.absolute())))
     if "root" in given:
         contents = replace(contents, images=Contents.read(given["root"]).images)

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
+from mlkd.core.printable import PrintableFormatter
 from mlkd.core.progress import Progress as Report
 from pipeline.runner.speed import Expected
 from pipeline.runner.units import duration
@@ -27,7 +28,7 @@ LINE_EVERY_S = 10.0
 def shown(stream: TextIO | None = None) -> Iterator[Callable[[Expected], Report]]:
     """Yield a function that makes the progress of a stage; log records go to the same stream, by default stderr."""
     handler = _Handler() if stream is None else logging.StreamHandler(stream)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(PrintableFormatter("%(asctime)s %(message)s", "%H:%M:%S"))
     with _logging_to(handler), ExitStack() as stack:
         if (stream or sys.stderr).isatty():
             yield _Bars(stack, stream)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from export import __version__
 from mlkd.core import processes
+from mlkd.core.printable import Parser, PrintableFormatter
 from pipeline.tagger_cli import describing, installing, measuring, serving, tagging, testing
 from pipeline.tagger_cli.command import INTERRUPTED, OK, fail
 
@@ -23,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:
         return fail(ValueError("standard output: expected it open, got it closed; redirect it to /dev/null instead"))
     options = _parser().parse_args(arguments)
-    logging.basicConfig(format="tagger: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("tagger: %(message)s"))
+    logging.basicConfig(handlers=[handler])
     logging.getLogger("export").setLevel(logging.INFO)
     try:
         code: int = options.run(options)
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="tagger", description="Tag images with the engines of a bundle.")
+    parser = Parser(prog="tagger", description="Tag images with the engines of a bundle.")
     parser.add_argument("--version", action="version", version=f"tagger {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for part in (tagging, serving, describing, measuring, testing, installing):

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mlkd.core.printable import printable
+
 T = TypeVar("T")
 NEEDED = {"numpy": "numpy", "PIL": "Pillow"}
 OK, SOME_FAILED, USER_ERROR, INTERRUPTED = 0, 1, 2, 130
@@ -53,21 +55,26 @@ def count(text: str) -> int:
     return value
 
 
+def note(text: str) -> None:
+    """Print a line on standard error, whatever names of a bundle it has."""
+    print(printable(text), file=sys.stderr)
+
+
 def fail(cause: BaseException) -> int:
     """Print the error in one line."""
-    print(f"tagger: {one_line(cause)}", file=sys.stderr)
+    note(f"tagger: {one_line(cause)}")
     return USER_ERROR
 
 
 def one_line(cause: BaseException) -> str:
-    """The message of an error without line breaks."""
+    """The message of an error in one line."""
     if isinstance(cause, ModuleNotFoundError) and cause.name in NEEDED:
         package = NEEDED[cause.name]
         return (
             f"{package}: expected it in {sys.executable}, got none; install numpy and Pillow for this Python, "
             "or run the Python of a virtual environment that has them"
         )
-    return " ".join(str(cause).split()) or type(cause).__name__
+    return printable(" ".join(str(cause).split())) or type(cause).__name__
 
 
 def _home() -> Path:

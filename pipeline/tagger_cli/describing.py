@@ -8,6 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlkd.core.printable import printable_lines
 from pipeline.tagger_cli.command import OK, SOME_FAILED, command, one_line, rebuild_option
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def info(options: argparse.Namespace) -> int:
         "chosen": chosen,
         "machine": machine.describe(),
     }
-    print(json.dumps(facts) if options.json else _format(facts, engines))
+    print(json.dumps(facts) if options.json else printable_lines(_format(facts, engines)))
     return SOME_FAILED if options.rebuild and options.engine in refused else OK
 
 

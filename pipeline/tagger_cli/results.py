@@ -34,14 +34,13 @@ class Results:
 
     def add(self, name: str, result: Result) -> Result:
         """Write and print one result as it comes; returns it, `Unwritten` if its sidecar failed."""
-        from export.tagger.output import Unwritten, one_line, printable
-        from mlkd.core.images import UnreadableImageError
+        from export.tagger.output import one_line, printable
 
         result = self._written(name, result)
         self._bar.clear()
-        if isinstance(result, (UnreadableImageError, Unwritten)):
+        cause = self._fault_of(name, result)
+        if cause is not None:
             self.failed += 1
-            cause = result.cause if isinstance(result, Unwritten) else result
             print(f"tagger: {printable(name)}: {one_line(cause)}", file=sys.stderr)
         text = self._format(name, result, self.doubtful, self.hierarchy)
         if text is not None:
@@ -49,6 +48,18 @@ class Results:
         self.done += 1
         self._bar.show(self.done, self.failed)
         return result
+
+    def _fault_of(self, name: str, result: Result) -> ValueError | None:
+        """Why the image has no tags, no sidecar, or no row that can be read back."""
+        from export.tagger.output import NOT_UTF8, Unwritten, as_csv
+        from mlkd.core.images import UnreadableImageError
+        from mlkd.core.printable import is_utf8
+
+        if isinstance(result, UnreadableImageError):
+            return result
+        if isinstance(result, Unwritten):
+            return result.cause
+        return ValueError(NOT_UTF8) if self._format is as_csv and not is_utf8(name) else None
 
     def _written(self, name: str, result: Result) -> Result:
         from export.tagger.output import Unwritten

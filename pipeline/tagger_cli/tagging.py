@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tagger_cli import watching
-from pipeline.tagger_cli.command import OK, SOME_FAILED, command, count, rebuild_option
+from pipeline.tagger_cli.command import OK, SOME_FAILED, command, count, note, rebuild_option
 from pipeline.tagger_cli.results import Results
 
 if TYPE_CHECKING:  # imported at run time only by the command that needs it, so that --help is fast
@@ -99,7 +99,7 @@ def doubtful_labels(options: argparse.Namespace, tagger: Tagger) -> frozenset[st
         mark = "doubtful" if options.json or options.csv else "?"
         warnings.append(f"tags of {count}, marked {mark}, are right in less than {DOUBTFUL:.0%} of cases")
     if warnings:
-        print(f"engine {tagger.choice.entry.name}: {'; '.join(warnings)}", file=sys.stderr)
+        note(f"engine {tagger.choice.entry.name}: {'; '.join(warnings)}")
     return doubtful
 
 
@@ -124,19 +124,17 @@ def load_tagger(options: argparse.Namespace) -> Tagger:
     signed = signature.state(options.bundle, key)
     tagger = Tagger.load(options.bundle, options.engine, workers=options.workers, rebuild=options.rebuild, key=key)
     if options.verbose or (key is None and signed != "unsigned"):
-        print(f"bundle: {signed}", file=sys.stderr)
+        note(f"bundle: {signed}")
     entry = tagger.choice.entry
     if options.verbose:
         runtime, built = tagger.runtime_info, f"; built on this device: {tagger.rebuilt}" if tagger.rebuilt else ""
-        print(
-            f"engine {entry.name}: {tagger.choice.why}; {runtime.provider}, {runtime.compute}{built}", file=sys.stderr
-        )
+        note(f"engine {entry.name}: {tagger.choice.why}; {runtime.provider}, {runtime.compute}{built}")
         if tagger.choice.rejected:
-            print(f"not {tagger.choice.rejected}", file=sys.stderr)
+            note(f"not {tagger.choice.rejected}")
     reason = tagger.reason_not_to_use(options.bundle) if options.engine else None
     if reason is not None:
-        print(f"tagger: warning: engine {entry.name}: {reason}", file=sys.stderr)
+        note(f"tagger: warning: engine {entry.name}: {reason}")
     tuned_on = entry.thresholds_from if entry.thresholds_from != entry.name else "the bundle's own file"
     if options.threshold is None and (tagger.rebuilt or entry.thresholds_from != entry.name):
-        print(f"engine {entry.name}: thresholds were tuned on {tuned_on}", file=sys.stderr)
+        note(f"engine {entry.name}: thresholds were tuned on {tuned_on}")
     return tagger

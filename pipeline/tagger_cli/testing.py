@@ -8,6 +8,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mlkd.core.printable import printable, printable_lines
 from pipeline.tagger_cli.command import OK, SOME_FAILED, command, one_line
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ def selftest(options: argparse.Namespace) -> int:
     if options.json:
         listed = [dataclasses.asdict(finding) for finding in findings]
         facts = {"passed": passed, "findings": listed, "not_run": not_run, "unfit": unfit}
-        print(json.dumps(facts, ensure_ascii=False, allow_nan=False))
+        print(json.dumps(facts, allow_nan=False))
     else:
         excluded = {"not tested": not_run, "not for this processor": unfit}
         lines = [f"{why}: {text}" for why, engines in excluded.items() for text in by_reason(engines)]
-        print("\n".join([*_lines(findings), *lines]))
-        print("self-test: passed" if passed else f"self-test: FAILED: {_faults(findings)}")
+        print(printable_lines("\n".join([*_lines(findings), *lines])))
+        print("self-test: passed" if passed else f"self-test: FAILED: {printable(_faults(findings))}")
     return OK if passed else SOME_FAILED
 
 

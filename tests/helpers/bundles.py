@@ -25,9 +25,10 @@ PX = 16
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "yellow": (255, 255, 0)}
 
 
-def write_onnx(path: Path, gain: float = 12) -> Path:
-    """uint8 (batch, PX, PX, 3) -> sigmoid(gain * mean colour - 6), (batch, 3)."""
-    weights = {"gain": np.eye(3, dtype=np.float32) * gain / 255, "bias": np.full(3, -6, dtype=np.float32)}
+def write_onnx(path: Path, gain: float = 12, labels: int = 3) -> Path:
+    """uint8 (batch, PX, PX, 3) -> sigmoid(gain * mean colour - 6), (batch, labels); label n is that of n modulo 3."""
+    channels = np.eye(3, dtype=np.float32)[:, np.arange(labels) % 3]
+    weights = {"gain": channels * gain / 255, "bias": np.full(labels, -6, dtype=np.float32)}
     nodes = [
         helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["float"], ["mean"], axes=[1, 2], keepdims=0),
@@ -39,7 +40,7 @@ def write_onnx(path: Path, gain: float = 12) -> Path:
         nodes,
         "colours",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", PX, PX, 3])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", labels])],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -53,7 +53,7 @@ class Sources:
 
 def read_mapping(path: Path = MAPPING) -> Mapping:
     """Read the rules of scenes.yaml, in its order."""
-    tree = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    tree = yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
     rules = tuple(
         LabelRule(label, theme, tuple(rule["from"]), tuple(rule.get("not", ())), rule.get("at_most"))
         for theme, labels in tree["themes"].items()

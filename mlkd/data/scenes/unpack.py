@@ -27,13 +27,15 @@ class UnpackError(ValueError):
 def unpack(package: Path, out: Path) -> str:
     """Write the package's images and its copyright file below `out`, without links.
 
-    Returns the SHA-256 of the images' sorted paths and contents.  Raises UnpackError.
+    Returns the SHA-256 of the images' sorted paths and contents.  Raises UnpackError, also for a path outside `out`.
     """
     contents: dict[str, str] = {}
     try:
         with _files(package) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             for member in archive:
                 name = member.name.removeprefix("./")
+                if name.startswith("/") or ".." in name.split("/"):
+                    raise UnpackError(f"the path {member.name!r}, which leaves its folder")
                 packed = archive.extractfile(member) if member.isreg() else None
                 if packed and (_is_image(name) or name.endswith(LICENCES)):
                     content = packed.read()
@@ -48,8 +50,7 @@ def unpack(package: Path, out: Path) -> str:
 
 
 def _is_image(name: str) -> bool:
-    wanted = any(name.startswith(folder) and name.endswith(suffixes) for folder, suffixes in FOLDERS.items())
-    return wanted and ".." not in Path(name).parts
+    return any(name.startswith(folder) and name.endswith(suffixes) for folder, suffixes in FOLDERS.items())
 
 
 @contextmanager

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mlkd.core.files import write_file
+from mlkd.core.image_kinds import NAMED
 from mlkd.core.progress import Progress, silent
 from mlkd.data.prepared import Split, read_split
 from mlkd.data.shards.tar_files import write_shard
@@ -49,6 +51,15 @@ def write_shards(data: Path, out: Path, *, images: int, seed: int, progress: Pro
     write_file(out / "dataset.json", json.dumps(tree, ensure_ascii=False, indent=1) + "\n")
 
 
+def _suffix(file: Path) -> str:
+    """The suffix of an image, or that of its format if its name has none: readers of shards find images by it."""
+    suffix = file.suffix.lower()
+    if suffix in NAMED:
+        return suffix
+    with Image.open(file) as image:
+        return f".{str(image.format).lower()}"
+
+
 def _sample(split: Split, row: int) -> tuple[str, bytes, dict[str, Any]]:
     """Return suffix, content and facts of an image; facts that are the reader's default are left out."""
     file, name, names = split.files[row], split.names[row], np.array(split.labels.names)
@@ -62,4 +73,4 @@ def _sample(split: Split, row: int) -> tuple[str, bytes, dict[str, Any]]:
         "boxes": boxes,
     }
     facts = {"name": name, "labels": labels if known.any() else None}
-    return file.suffix.lower(), file.read_bytes(), facts | {key: value for key, value in optional.items() if value}
+    return _suffix(file), file.read_bytes(), facts | {key: value for key, value in optional.items() if value}

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from mlkd.core.labels import fault_of
+from mlkd.core.printable import is_utf8
 from mlkd.data.base import Corners, Finding, join_names
-from mlkd.data.paths import is_utf8
 
 Row = dict[str, Any]
 SHOWN = 5  # examples in a message
@@ -94,8 +95,10 @@ def _names(file: Path, categories: Sequence[Row]) -> dict[int | str, str]:
     names = {}
     for key, row in _by_id(file, "categories", categories).items():
         name = row.get("name")
-        if not _is_text(name) or not name.strip():
+        if not isinstance(name, str) or not name.strip():
             raise ValueError(f"{file}: expected a name in category {key!r}, got {_short(name)}")
+        if fault := fault_of(name.strip()):
+            raise ValueError(f"{file}: expected a name on one line in category {key!r}, got {fault}; rename it")
         names[key] = name.strip()
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if twice:

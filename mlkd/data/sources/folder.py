@@ -10,9 +10,10 @@ from typing import Literal
 
 from mlkd.core.image_kinds import image_files, unread_images
 from mlkd.core.labels import Labels
+from mlkd.core.printable import is_utf8
 from mlkd.core.progress import Progress
 from mlkd.data.base import SOURCE_SPLITS, Finding, ImageSource, Listing, Sample
-from mlkd.data.paths import fingerprint_files, fingerprint_folders, is_dead_link, is_utf8, relative_paths
+from mlkd.data.paths import fingerprint_files, fingerprint_folders, is_dead_link, relative_paths
 from mlkd.data.sources.file_names import FileNames, resolve_files
 from mlkd.data.sources.rows import Row, Table, combine_rows, refuse_unlearnable
 from mlkd.data.sources.table_options import TableOptions

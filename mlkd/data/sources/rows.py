@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
+
+from mlkd.core.labels import fault_of
 
 LEAST_LABELS = 5  # tiny sets have as many labels as images: below this number that is no error
 
@@ -92,9 +93,9 @@ def refuse_unlearnable(where: object, rows: Sequence[Row], *, by_folders: bool =
     unknown = Counter(tag for row in rows for tag in set(row.unknown))
     if not positives:
         raise ValueError(f"{where}: expected tags, got none in {len(rows)} images; {other}")
-    broken = sorted(name for name in {*positives, *unknown} if any(unicodedata.category(mark) == "Cc" for mark in name))
+    broken = sorted(filter(None, map(fault_of, {*positives, *unknown})))
     if broken:
-        raise ValueError(f"{where}: expected label names on one line, got {', '.join(map(repr, broken[:5]))}; {other}")
+        raise ValueError(f"{where}: expected label names on one line, got {', '.join(broken[:5])}; {other}")
     everywhere = sorted(name for name, count in positives.items() if count + unknown[name] == len(rows))
     if len(positives) == len(everywhere) == 1:
         raise ValueError(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mlkd.core.printable import is_utf8
 from mlkd.data.base import SOURCE_SPLITS
-from mlkd.data.paths import is_utf8
 from mlkd.data.sources.cells import Cells, read_cells
 from mlkd.data.sources.forms import LabelCells, detect_form, label_columns
 from mlkd.data.sources.json_lines import json_table
@@ -206,8 +206,9 @@ def _check_row(row: Row, root: Path | None) -> Row:
     parts = row.file.split("/")
     if not row.file.strip():
         raise ValueError("expected a file name, got an empty one")
-    if "\0" in row.file or not is_utf8("".join((row.file, *row.tags))):
-        raise ValueError(f"expected text, got a NUL or a lone surrogate in {row.file[:60]!a}")
+    for text in (row.file, *row.tags, *row.unknown):
+        if "\0" in text or not is_utf8(text):
+            raise ValueError(f"expected text, got a NUL or a lone surrogate in {text[:60]!a}")
     if len(row.file.encode()) > PATH_BYTES or max(len(part.encode()) for part in parts) > NAME_BYTES:
         raise ValueError(f"expected a file name of at most {NAME_BYTES} bytes, got {row.file[:60]!r}…")
     if row.file.startswith("/") or ".." in parts:

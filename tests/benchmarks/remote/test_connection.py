@@ -33,6 +33,10 @@ FOLDER = """echo '{"folder": "/store"}'"""
             rf"""{MARK} echo '{{"fault": "system", "text": "\u001b[2J\u202ea\u000ab"}}'; exit {agent.FAULT}""",
             r".*got: \[2J a b; see the mess",
         ),
+        *(
+            (f"""{MARK} echo '{{"fault": "{kind}", "text": "x"}}'; exit {agent.FAULT}""", ".*got: x; see the message")
+            for kind in ("another host key", "key", "lost", "{entry.python}")
+        ),
         (r"printf '\033[2Joh\rno\n\n' >&2; exit 3", r"python: expected an answer, got exit code 3: no; try `ssh board"),
         ("printf '%05000d' 0 >&2; exit 3", "python: expected an answer, got exit code 3: 0+…; try"),
         (f"{MARK} exit 255", r"connection to board: .* got: nothing on its standard error \(2 tries\)"),

@@ -15,7 +15,7 @@ import pytest
 from benchmarks.device.tagger_process import ProcessFailedError
 from benchmarks.remote import DeviceError, Ssh, agent, ssh
 from mlkd.core.processes import PACKAGES
-from tests.helpers import bundles, sshd
+from tests.helpers import bundles, hostile, sshd
 
 DAY_S = 86400.0
 
@@ -85,7 +85,8 @@ def test_only_what_changed_is_sent(
     (changed / "manifest.sig").write_text("a signature")
     run = device.place(changed)
     assert sorted(sent) == [(name, 0) for name in ("card.md", "manifest.json", "manifest.sha256", "manifest.sig")]
-    assert run("say", "a b", "'$(id)\"")["said"] == ["a b", "'$(id)\""]
+    words = ["a b", *filter(str.isprintable, hostile.NAMES.values())]
+    assert run("say", *words)["said"] == words
     assert sorted(file.read_text() for file in stored(tmp_path, "bundles/*/card.md")) == ["a card", "another card"]
     (signature,) = stored(tmp_path, "bundles/*/manifest.sig")
     assert signature.read_text() == "a signature"

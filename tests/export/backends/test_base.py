@@ -1,13 +1,15 @@
 """What all backends share: engines are written whole or not at all."""
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from export.backends import OnnxRuntime, OpenVino
-from export.backends.base import atomic_output
+from export.backends.base import atomic_output, check_file
+from export.errors import EngineError
 from tests.helpers.small_disk import largest_file
 
 
@@ -33,3 +35,11 @@ def test_another_error_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_output(tmp_path) as folder:
         (folder / "a.xml").write_text(str((folder / "a.bin").stat()))
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("a.xml", "old")]
+
+
+def test_a_path_that_no_runtime_takes_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"\xff")
+    folder.mkdir()
+    (folder / "a.onnx").touch()
+    with pytest.raises(EngineError, match="expected a path in UTF-8, got other bytes; move the file"):
+        check_file(folder / "a.onnx", (".onnx",), "ONNX Runtime")

@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from mlkd.core.labels import Labels
+from tests.helpers import hostile
 
 
 def test_order_survives_writing_and_reading(tmp_path: Path) -> None:
@@ -29,9 +31,9 @@ def test_unknown_name_is_not_guessed_where_none_is_similar() -> None:
 
 
 def test_labels_in_an_error_cannot_control_a_terminal() -> None:
-    for wanted in ("a\x1b[2K\n", "dog"):
-        with pytest.raises(ValueError, match=r"\\x1b") as raised:
-            Labels(("a\x1b[2J\n", "b")).index(wanted)
+    for wanted, names in (("a\x1b[2K\n", ("a", "b")), ("dog", ("a\u202e", "b"))):
+        with pytest.raises(ValueError, match=r"\\x1b|\\u202e") as raised:
+            Labels(names).index(wanted)
         assert str(raised.value).isprintable()
 
 
@@ -39,3 +41,18 @@ def test_labels_in_an_error_cannot_control_a_terminal() -> None:
 def test_repeated_and_empty_names_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="labels: expected"):
         Labels(names)
+
+
+@pytest.mark.parametrize("kind", hostile.REFUSED)
+def test_names_that_some_result_cannot_hold_are_refused(kind: str) -> None:
+    name, reason = hostile.REFUSED[kind]
+    with pytest.raises(ValueError, match=re.escape(f"as text of one line, got {reason}")) as raised:
+        Labels(("a", name))
+    assert str(raised.value).isprintable()
+
+
+def test_all_other_names_are_labels() -> None:
+    names = tuple(hostile.NAMES.values())
+    assert Labels(names).names == names
+    with pytest.raises(ValueError, match="a space at an end in 'a '"):
+        Labels(("a ",))

@@ -66,10 +66,10 @@ def test_notes_are_apart_from_problems() -> None:
 
 
 def test_similar_names_are_reported() -> None:
-    names = ("Cafe\u0301", "caf\u00e9 ", "Straße", "STRASSE", "tree")
+    names = ("Red Cafe\u0301", "red  caf\u00e9", "Straße", "STRASSE", "tree")
     audited = audit(listing(*names), samples(*((label,) for label in range(5))), {}, ())
     numbers = claims(audited)["Some labels differ only in case, spaces or Unicode form."]
-    assert numbers == "'Cafe\u0301' = 'caf\u00e9 ', 'Straße' = 'STRASSE'. Each counts as a separate label."
+    assert numbers == "'Red Cafe\u0301' = 'red  caf\u00e9', 'Straße' = 'STRASSE'. Each counts as a separate label."
 
 
 def test_labels_on_every_image_or_on_none_are_reported() -> None:

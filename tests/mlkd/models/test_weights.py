@@ -10,8 +10,10 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models import _builder
 from torch import Tensor, nn
 
+from mlkd.models import backbone
 from mlkd.models.config import Model
 from mlkd.models.heads import LabelAttention, LabelDecoder
 from mlkd.models.weights import FileWeights, HubWeights, PackageWeights, RandomWeights
@@ -182,3 +184,16 @@ def test_weights_of_the_hub_at_any_image_size(backbone: str, monkeypatch: pytest
     monkeypatch.setattr(timm, "create_model", hub)
     tagger = replace(SMALL, backbone=backbone, image_px=64, weights=HubWeights()).build(2)
     assert_taken(dict(tagger.backbone.state_dict()), dict(made[0].state_dict()))
+
+
+def test_what_timm_downloads_is_checked_by_the_hash_in_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = []
+
+    def create(name: str, image_px: int, *, pretrained: bool) -> torch.nn.Module:
+        checked.append(_builder._CHECK_HASH)
+        return timm.create_model(name)
+
+    monkeypatch.setattr(_builder, "_CHECK_HASH", False)
+    monkeypatch.setattr(backbone, "create", create)
+    HubWeights().load_into(timm.create_model("resnet10t"), "resnet10t", 32)
+    assert checked == [True]

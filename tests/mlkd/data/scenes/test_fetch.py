@@ -1,6 +1,5 @@
 """Fetching without a network: the test builds the packages, apt-get and apt-cache."""
 
-import io
 import json
 import logging
 import shutil
@@ -15,6 +14,7 @@ from mlkd.data.scenes import fetch as fetching
 from mlkd.data.scenes.fetch import FetchError, fetch
 from mlkd.data.scenes.packages import Package
 from mlkd.data.scenes.unpack import UnpackError, unpack
+from tests.helpers.debian import contents, pack
 
 APT = """#!/bin/sh
 echo "$(basename $0) $*" >> {log}
@@ -25,36 +25,6 @@ case "$(basename $0) $*" in
   *" download "*) for last; do :; done; cp {archive}/${{last%%=*}}_*.deb . ;;
 esac
 """
-
-
-def pack(file: Path, samples: dict[str, bytes], suffix: str = "xz") -> None:
-    """A Debian package: an ar archive of debian-binary, control.tar and data.tar."""
-    data = io.BytesIO()
-    with tarfile.open(fileobj=data, mode=f"w:{suffix}") as archive:  # type: ignore[call-overload]
-        for name, content in samples.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    control = io.BytesIO()
-    with tarfile.open(fileobj=control, mode="w:xz") as archive:
-        text = b"Package: any\nVersion: 1\nArchitecture: all\nMaintainer: a test <a@b.c>\nDescription: x\n"
-        member = tarfile.TarInfo("./control")
-        member.size = len(text)
-        archive.addfile(member, io.BytesIO(text))
-    members = {"debian-binary": b"2.0\n", "control.tar.xz": control.getvalue(), f"data.tar.{suffix}": data.getvalue()}
-    with file.open("wb") as stream:
-        stream.write(b"!<arch>\n")
-        for name, content in members.items():
-            stream.write(f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode())
-            stream.write(content + b"\n" * (len(content) % 2))
-
-
-def contents(name: str) -> dict[str, bytes]:
-    return {
-        f"./usr/share/openclipart/png/{name}.png": b"image of " + name.encode(),
-        f"./usr/share/doc/{name}/copyright": b"public domain",
-        f"./usr/bin/{name}": b"no image",
-    }
 
 
 class Archive:
@@ -229,7 +199,27 @@ def test_a_file_that_is_no_package_is_an_unpack_error(
         unpack(tmp_path / "a.deb", tmp_path / "out")
 
 
-def test_a_path_outside_the_folder_is_left_out(tmp_path: Path) -> None:
-    pack(tmp_path / "a.deb", {"./usr/share/backgrounds/../../../../evil.jpg": b"x", **contents("cats")})
-    unpack(tmp_path / "a.deb", tmp_path / "deep" / "out")
-    assert not list(tmp_path.rglob("evil.jpg"))
+@pytest.mark.parametrize("path", ["", "/usr/bin:/bin"])
+@pytest.mark.parametrize(
+    "name", ["./usr/share/backgrounds/../../../../evil.jpg", "../evil/copyright", "{outside}/copyright"]
+)
+def test_a_path_outside_the_folder_is_refused(
+    name: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", path)
+    pack(tmp_path / "a.deb", {name.format(outside=tmp_path / "evil"): b"x", **contents("cats")})
+    with pytest.raises(UnpackError, match="which leaves its folder"):
+        unpack(tmp_path / "a.deb", tmp_path / "deep")
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_links_and_devices_are_not_made(tmp_path: Path) -> None:
+    """Nor does a link lead a later member out."""
+    kinds = {"link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "pipe": tarfile.FIFOTYPE}
+    members = {f"./usr/share/backgrounds/{name}.png": kind for name, kind in kinds.items()}
+    folder = {"./usr/share/backgrounds/out": tarfile.SYMTYPE, "./usr/share/backgrounds/out/cat.png": b"an image"}
+    pack(tmp_path / "a.deb", {**members, **folder}, link_to=str(tmp_path))
+    unpack(tmp_path / "a.deb", tmp_path / "deep")
+    unpacked = [file for file in (tmp_path / "deep").rglob("*") if not file.is_dir() or file.is_symlink()]
+    assert unpacked == [tmp_path / "deep/usr/share/backgrounds/out/cat.png"]
+    assert not (tmp_path / "cat.png").exists()
