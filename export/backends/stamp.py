@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from export.errors import EngineError
 from mlkd.core.files import sha256_of
+from mlkd.core.json_text import parse_json
 
 # Flag in /proc/cpuinfo -> our name, and numpy's feature (numpy asks the CPU itself) that the flag requires.  The first
 # flag that a CPU has decides how fast it computes int8.  All CPUs with AVX-VNNI have GFNI.
@@ -60,7 +61,7 @@ def read(engine: Path) -> Stamp:
     """Read the stamp of `engine`; EngineError if it is missing, damaged or has other fields."""
     file = path_of(engine)
     try:
-        data = json.loads(file.read_bytes().decode("utf-8"))
+        data = parse_json(file.read_bytes().decode("utf-8"))
     except FileNotFoundError:
         _refuse(engine, f"expected its stamp {file.name} beside it, got none")
     except ValueError as cause:

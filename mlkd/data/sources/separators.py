@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Collection, Sequence
 
 SEPARATORS = (";", "|", ",", "/", " ")
@@ -26,7 +27,11 @@ def _list_items(inside: str) -> tuple[str, ...]:
         return tuple(re.split(r"[\s,]+", inside.strip(", "))) if inside.strip(", ") else ()
     if QUOTED.sub("", inside).strip(" ,\n"):
         raise ValueError(f"expected a list of quoted tags, got [{inside[:60]}]")
-    return tuple(tag for item in quoted if (tag := str(ast.literal_eval(item)).strip()))
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of unknown escapes
+            return tuple(tag for item in quoted if (tag := str(ast.literal_eval(item)).strip()))
+    except (SyntaxError, ValueError):
+        raise ValueError(f"expected a list of quoted tags with escapes as in Python, got [{inside[:60]}]") from None
 
 
 def other_separator(texts: Collection[str], separator: str) -> str | None:

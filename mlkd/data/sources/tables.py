@@ -206,7 +206,7 @@ def _check_row(row: Row, root: Path | None) -> Row:
     parts = row.file.split("/")
     if not row.file.strip():
         raise ValueError("expected a file name, got an empty one")
-    if "\0" in row.file or not is_utf8("".join((row.file, *row.tags))):
+    if "\0" in row.file or not is_utf8("".join((row.file, *row.tags, *row.unknown))):
         raise ValueError(f"expected text, got a NUL or a lone surrogate in {row.file[:60]!a}")
     if len(row.file.encode()) > PATH_BYTES or max(len(part.encode()) for part in parts) > NAME_BYTES:
         raise ValueError(f"expected a file name of at most {NAME_BYTES} bytes, got {row.file[:60]!r}…")
