@@ -89,7 +89,8 @@ def precision_of(model: Path) -> str:
     _, key, rest = model.read_bytes().rpartition(PRECISION)  # the metadata is at the end, behind the weights
     length = rest[0] if key and rest else 0
     value = rest[1 : 1 + length]
-    return value.decode() if 0 < length == len(value) < 128 else "unknown"  # a longer one has a length of two bytes
+    is_whole = 0 < length == len(value) < 128  # a longer one has a length of two bytes
+    return value.decode("ascii") if is_whole and value.isascii() else "unknown"
 
 
 def os_name() -> str:

@@ -108,6 +108,13 @@ class Manifest:
                 return engine
         raise BundleError(f"engine: expected one of {', '.join(e.name for e in self.engines)}, got {name!r}")
 
+    @property
+    def aim(self) -> dict[str, Any]:
+        """What thresholds were tuned for, as in the recipe; empty where it does not say so."""
+        export = self.recipe_content.get("export")
+        thresholds = export.get("thresholds") if isinstance(export, dict) else None
+        return thresholds if isinstance(thresholds, dict) else {}
+
     def to_json(self) -> str:
         """JSON, equal for equal manifests."""
         fields = dataclasses.asdict(self)

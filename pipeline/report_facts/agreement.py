@@ -14,6 +14,7 @@ from benchmarks.measured_models import Bundle, row_name
 from benchmarks.parsing import parse
 from benchmarks.sections import Agreement
 from export.bundle.bundle import read_bundle
+from mlkd.core.json_text import parse_json
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "agreement.py"
 TIMEOUT_S = 120.0  # the script takes about 20 s

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.device import machine
-from scripts.torture import disk, kills
+from scripts.torture import annotations, disk, hostile, kills
 from scripts.torture.attempt import Attempt
 
-SUBJECTS = {"kills": kills, "disk": disk}
+SUBJECTS = {"kills": kills, "disk": disk, "hostile": hostile, "annotations": annotations}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

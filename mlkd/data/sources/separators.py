@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 import warnings
 from collections.abc import Collection, Sequence
 
@@ -18,7 +19,7 @@ def split_tags(text: str, separator: str) -> tuple[str, ...]:
     if LIST.fullmatch(text.strip()):
         return _list_items(text.strip()[1:-1])
     parts = text.split() if separator == " " else text.split(separator)
-    return tuple(tag for part in parts if (tag := part.strip()))
+    return tuple(sys.intern(tag) for part in parts if (tag := part.strip()))  # a table has few, in many rows
 
 
 def _list_items(inside: str) -> tuple[str, ...]:

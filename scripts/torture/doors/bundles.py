@@ -48,6 +48,7 @@ def manifest(content: bytes, folder: Path) -> None:
     read = read_bundle(bundle)
     with contextlib.suppress(NoEngineError, MissingRuntimeError):
         choose(read)
+    assert isinstance(read.aim, dict)
     for engine in read.engines:
         assert (folder / f"{engine.name}.npy").resolve().parent == folder.resolve(), f"{engine.name!r} leads outside"
 

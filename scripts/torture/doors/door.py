@@ -20,7 +20,7 @@ Door = Callable[[bytes, Path], None]
 
 CLEAR = (ValueError, OSError, RuntimeError, ImportError)  # what a command prints as an error
 UNCLEAR = (RecursionError, UnicodeError, json.JSONDecodeError)  # among those; they name neither file nor next step
-SLOW_S = 10.0
+SLOW_S = 10.0  # of processor time
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {  # audit events that change files, and which of their arguments are paths that change
     **dict.fromkeys(("os.mkdir", "os.remove", "os.rmdir", "os.truncate", "os.chmod", "os.chown"), slice(1)),
@@ -41,7 +41,7 @@ def fault_of(door: Door, content: bytes) -> str | None:
         outside: list[str] = []
         tempfile.tempdir = name
         _watched.append((os.path.realpath(name), outside))
-        began = time.monotonic()
+        began = time.process_time()
         fault = None
         try:
             door(content, Path(name))
@@ -50,7 +50,7 @@ def fault_of(door: Door, content: bytes) -> str | None:
         finally:
             _watched.pop()
             tempfile.tempdir = None
-        took_s = time.monotonic() - began
+        took_s = time.process_time() - began
     if outside:
         return f"outside its folder: {outside[0]}"
     return fault or (f"took {took_s:.0f} s" if took_s > SLOW_S else None)
