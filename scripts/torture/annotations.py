@@ -24,7 +24,7 @@ READERS = {
     LINES: "from mlkd.data.sources.tables import read_table as read",
 }
 CATEGORIES = [{"id": number, "name": f"label {number}", "supercategory": "thing"} for number in range(1, 81)]
-POLYGON = [round(7.31 * number % 600, 2) for number in range(80)]
+POLYGON = json.dumps([[round(7.31 * number % 600, 2) for number in range(80)]])
 REFUSED = "expected a table of at most"
 
 
@@ -47,10 +47,10 @@ def attempts(work: Path, what: str, count: int, *, seed: int) -> Iterator[Attemp
 def read_in_process(what: str, file: Path) -> tuple[int, str]:
     """The peak of resident memory in bytes, and the last line of the error if the file is refused."""
     code = f"import pathlib, sys; {READERS[what]}; read(pathlib.Path(sys.argv[1]))"
-    process = subprocess.Popen([sys.executable, "-c", code, str(file)], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    error = process.stderr.read()
-    _, status, usage = _wait(process)
+    with subprocess.Popen([sys.executable, "-c", code, str(file)], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        error = process.stderr.read()
+        _, status, usage = _wait(process)
     return usage.ru_maxrss << 10, error.strip().rpartition("\n")[2] if status else ""
 
 
@@ -68,13 +68,11 @@ def write_coco(stream: TextIO, size: int) -> None:
     stream.write('{"images": [')
     stream.write(",".join(map(json.dumps, named)))
     stream.write('], "annotations": [')
-    number = 0
-    while stream.tell() < size:
+    for number in _numbers(stream, size):
         about = {"id": number, "image_id": number // 13 % images, "category_id": 1 + number % 80, "iscrowd": 0}
         box = [1.25 * (number % 200), 3.5, 38.65, 28.67]
-        annotation = json.dumps({**about, "bbox": box, "area": 702.1, "segmentation": [POLYGON]})
-        stream.write(("," if number else "") + annotation)
-        number += 1
+        text = json.dumps({**about, "bbox": box, "area": 702.1, "segmentation": "POLYGON"})
+        stream.write(("," if number else "") + text.replace('"POLYGON"', POLYGON))
     stream.write(f'], "categories": {json.dumps(CATEGORIES)}}}')
 
 
@@ -94,7 +92,7 @@ def write_lines(stream: TextIO, size: int) -> None:
 def _numbers(stream: TextIO, size: int) -> Iterator[int]:
     number = 0
     while stream.tell() < size:
-        for _ in range(1000):
+        for _ in range(100):
             yield number
             number += 1
 

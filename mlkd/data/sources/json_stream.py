@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,6 +11,7 @@ from typing import Any, TextIO
 BLOCK = 1 << 20  # characters read at once
 LONGEST = 1 << 26  # characters of one item
 SPACE = " \t\n\r"
+BEHIND_NUMBER = re.compile(r"[^0-9.eE+-]")
 _decoder = json.JSONDecoder()
 
 
@@ -103,8 +105,12 @@ class _Text:
                 if not self._read():
                     raise ValueError(f"{cause.msg} at character {place}") from None
                 continue
-            if end < len(self._part) or not self._read():  # 12 may be the beginning of 123
+            if not isinstance(value, int | float) or BEHIND_NUMBER.search(self._part, end):
                 self._at = end
+                return value
+            length = end - self._at
+            if not self._read():  # 12 may be the beginning of 123, or of 12.5
+                self._at = length
                 return value
 
     def _read(self) -> bool:

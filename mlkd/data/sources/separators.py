@@ -41,19 +41,27 @@ def other_separator(texts: Collection[str], separator: str) -> str | None:
     Most labels have to contain it, and their parts have to be labels too: they are labels elsewhere, or they are so
     few that they explain at least twice as many labels.
     """
-    labels = {tag for text in texts for tag in split_tags(text, separator)}
+    labels = {tag for text in texts for tag in _readable_tags(text, separator)}
     if len(labels) < FEW:
         return None
     return next((mark for mark in SEPARATORS if mark != separator and _explains(mark, sorted(labels))), None)
 
 
+def _readable_tags(text: str, separator: str) -> tuple[str, ...]:
+    """The tags of a cell; none of a bad one, which is reported with its line."""
+    try:
+        return split_tags(text, separator)
+    except ValueError:
+        return ()
+
+
 def _explains(mark: str, labels: Sequence[str]) -> bool:
-    compound = [label for label in labels if len(split_tags(label, mark)) > 1]
-    parts = {part for label in compound for part in split_tags(label, mark)}
+    compound = [label for label in labels if len(_readable_tags(label, mark)) > 1]
+    parts = {part for label in compound for part in _readable_tags(label, mark)}
     alone = parts & set(labels)
     most = len(labels) / (5 if alone == parts else 2)
     if not compound or len(compound) < most:
         return False
-    widths = {len(split_tags(label, mark)) for label in compound}
+    widths = {len(_readable_tags(label, mark)) for label in compound}
     varies = len(widths) > 1 or max(widths) > 2 or mark != " "  # "red dog", "blue cat": names of two words
     return 2 * len(alone) >= len(parts) or (varies and 2 * len(parts | alone) <= len(labels))

@@ -39,3 +39,14 @@ def test_labels_in_an_error_cannot_control_a_terminal() -> None:
 def test_repeated_and_empty_names_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="labels: expected"):
         Labels(names)
+
+
+@pytest.mark.parametrize("text", ["", "5", "[5]", '{"a": 1}', "[" * 100_000])
+def test_a_file_without_a_list_of_names_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(ValueError, match=r"labels\.json: expected a JSON list of names, got"):
+        Labels.read(tmp_path / "labels.json")
+
+
+def test_a_million_names_are_compared() -> None:
+    assert len(Labels(tuple(map(str, range(1_000_000))))) == 1_000_000
