@@ -90,7 +90,10 @@ def precision_of(model: Path) -> str:
     length = rest[0] if key and rest else 0
     value = rest[1 : 1 + length]
     is_whole = 0 < length == len(value) < 128  # a longer one has a length of two bytes
-    return value.decode("ascii") if is_whole and value.isascii() else "unknown"
+    try:
+        return value.decode() if is_whole else "unknown"
+    except UnicodeDecodeError:
+        return "unknown"
 
 
 def os_name() -> str:

@@ -1,6 +1,6 @@
 """Hostile input at every door: a result or a clear error, no hang, nothing outside the folder, bounded memory.
 
-A door is fuzzed in a process of its own, guided by coverage where atheris is installed (`pip install atheris`).
+A door is fuzzed in a process of its own, guided by coverage where atheris is installed (`pip install --group fuzz`).
 Inputs with faults stay in WORK; add them to tests/corpus when they are corrected.
 """
 
