@@ -10,6 +10,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,10 +34,11 @@ def fuzz(door: str, out: Path, seed: int, seconds: float) -> Attempt:
     """One run of a door's fuzzer."""
     words = [door, "--seconds", f"{seconds:g}", "--seed", str(seed), "--out", str(out)]
     out.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **({"TMPDIR": MEMORY} if Path(MEMORY).is_dir() else {})}
     faults = []
-    with (out / "log.txt").open("wb") as log:
-        command = [sys.executable, "-m", "scripts.torture.fuzzing", *words]
+    command = [sys.executable, "-m", "scripts.torture.fuzzing", *words]
+    memory = MEMORY if Path(MEMORY).is_dir() else None
+    with (out / "log.txt").open("wb") as log, tempfile.TemporaryDirectory(dir=memory) as folder:
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": folder}
         try:
             code = subprocess.run(command, stdout=log, stderr=log, env=environment, timeout=LONGEST_S).returncode
         except subprocess.TimeoutExpired:

@@ -189,12 +189,10 @@ def test_new_xmp_begins_with_the_tags_in_the_image(padding: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("padding", ["", "\0", "\0\0\0"])
-def test_padding_is_no_part_of_the_last_character(encoding: str, padding: str) -> None:
-    embedded = f"{xmp.document(BAG).decode()}{padding}".encode(encoding)
-    new = add_tags(None, [CAT], embedded)
-    assert new is not None
-    assert xmp.tags(new) == ["own", "cat"]
+def test_padding_is_no_part_of_the_last_character(encoding: str) -> None:
+    for padding in ("", "\0", "\0\0\0"):
+        new = add_tags(None, [CAT], f"{xmp.document(BAG).decode()}{padding}".encode(encoding))
+        assert xmp.tags(new or b"") == ["own", "cat"]
 
 
 def test_a_separator_inside_a_level_separates_nothing() -> None:
