@@ -234,10 +234,9 @@ class Report:
 
 def read_report(content: Mapping[str, Any]) -> Report:
     """Read the content of a report.json or bench.json; ValueError for another schema or a value of another type."""
-    if content.get("schema") != VERSION:
-        raise ValueError(
-            f"report: expected schema {VERSION}, got {content.get('schema')!r}; run bench again with this version"
-        )
+    schema = content.get("schema") if isinstance(content, Mapping) else type(content).__name__
+    if schema != VERSION:
+        raise ValueError(f"report: expected schema {VERSION}, got {schema!r}; run bench again with this version")
     try:
         return parse(Report, to_json(content), ranges=False)
     except ValueError as cause:

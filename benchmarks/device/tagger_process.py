@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlkd.core.json_text import parse_json
 from mlkd.core.processes import child_environment
 
 
@@ -35,7 +35,7 @@ class Program:
         except (FileNotFoundError, PermissionError) as cause:
             raise ProcessFailedError(f"{self.command[0]}: expected a program, got: {cause.strerror}") from None
         try:
-            return json.loads(ended.stdout.splitlines()[-1])
+            return parse_json(ended.stdout.splitlines()[-1])
         except (ValueError, IndexError):
             last = ended.stderr.strip().splitlines()[-1:] or ["nothing on its standard error"]
             raise ProcessFailedError(f"exit code {ended.returncode}: {last[0]}") from None

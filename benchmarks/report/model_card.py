@@ -55,7 +55,7 @@ def write_card(manifest: Manifest, report: Report, out: Path) -> None:
         "worst": sorted((line for line in lines if line.ap is not None), key=lambda line: line.ap or 0.0)[:WORST],
         "rare": [line for line in lines if line.positives < RARE],
         "rare_below": RARE,
-        "aim": manifest.recipe_content.get("export", {}).get("thresholds", {}),
+        "aim": manifest.aim,
         "not_run": _never(rows, "built, not run"),
         "failed": _never(rows, "failed"),
     }

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from export.errors import EngineError
 from mlkd.core.files import sha256_of
+from mlkd.core.json_text import parse_json
 
 # Flag in /proc/cpuinfo -> our name, and numpy's feature (numpy asks the CPU itself) that the flag requires.  The first
 # flag that a CPU has decides how fast it computes int8.  All CPUs with AVX-VNNI have GFNI.
@@ -60,7 +61,7 @@ def read(engine: Path) -> Stamp:
     """Read the stamp of `engine`; EngineError if it is missing, damaged or has other fields."""
     file = path_of(engine)
     try:
-        data = json.loads(file.read_bytes().decode("utf-8"))
+        data = parse_json(file.read_bytes().decode("utf-8"))
     except FileNotFoundError:
         _refuse(engine, f"expected its stamp {file.name} beside it, got none")
     except ValueError as cause:
@@ -88,7 +89,11 @@ def precision_of(model: Path) -> str:
     _, key, rest = model.read_bytes().rpartition(PRECISION)  # the metadata is at the end, behind the weights
     length = rest[0] if key and rest else 0
     value = rest[1 : 1 + length]
-    return value.decode() if 0 < length == len(value) < 128 else "unknown"  # a longer one has a length of two bytes
+    is_whole = 0 < length == len(value) < 128  # a longer one has a length of two bytes
+    try:
+        return value.decode() if is_whole else "unknown"
+    except UnicodeDecodeError:
+        return "unknown"
 
 
 def os_name() -> str:

@@ -108,6 +108,13 @@ class Manifest:
                 return engine
         raise BundleError(f"engine: expected one of {', '.join(e.name for e in self.engines)}, got {name!r}")
 
+    @property
+    def aim(self) -> dict[str, Any]:
+        """What thresholds were tuned for, as in the recipe; empty where it does not say so."""
+        export = self.recipe_content.get("export")
+        thresholds = export.get("thresholds") if isinstance(export, dict) else None
+        return thresholds if isinstance(thresholds, dict) else {}
+
     def to_json(self) -> str:
         """JSON, equal for equal manifests."""
         fields = dataclasses.asdict(self)
@@ -162,6 +169,8 @@ def _check_engine(engine: EngineEntry, labels: int) -> None:
     _check_range(f"engine {engine.name}: p50_ms", (engine.p50_ms,), 0, sys.maxsize)
     if not engine.name.isprintable() or not isinstance(engine.backend.get("kind"), str):
         raise BundleError(f"{where!r}: expected a printable name and a kind of backend, got {engine.backend}")
+    if engine.name.startswith(".") or "/" in engine.name or "\\" in engine.name:  # files are called by it
+        raise BundleError(f"{where}: expected a name without slashes, got {engine.name!r}; do not use this bundle")
     if engine.file not in engine.files:
         raise BundleError(f"{where}: expected its file {engine.file} among its files {list(engine.files)}")
     for path in (*engine.files, engine.graph):

@@ -101,7 +101,11 @@ def backend_of(entry: EngineEntry, threads: int | None = None) -> Backend:
         backend: Backend = kinds[kind](**arguments)
         if threads is None and not isinstance(backend, TensorRt):
             backend = dataclasses.replace(backend, threads=min(backend.threads, usable_cores()))
-    except (TypeError, ValueError) as cause:
+    except TypeError:
+        raise BundleError(
+            f"engine {entry.name}: backend {kind}: expected values of their types, got {arguments}; export again"
+        ) from None
+    except ValueError as cause:
         raise BundleError(f"engine {entry.name}: backend: {cause}; export the bundle again") from None
     return backend
 

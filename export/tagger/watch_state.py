@@ -74,7 +74,7 @@ def open_state(file: Path) -> Iterator[WatchState]:
         try:
             _prepare(connection)
             state = WatchState(file, connection)
-        except sqlite3.Error as cause:
+        except (sqlite3.Error, UnicodeError, TypeError) as cause:  # a damaged file has other names and types
             busy = "locked" in str(cause)
             advice = "end the other tag --watch, or use --state" if busy else "name another file with --state"
             raise ValueError(f"{file}: expected the state of --watch, got: {cause}; {advice}") from None

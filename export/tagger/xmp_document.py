@@ -151,6 +151,13 @@ def parse(content: bytes) -> Document:
     return Document(content, mark, encoding, text, _Builder(encoding).build(text))
 
 
+def without_padding(content: bytes) -> bytes:
+    """The content without NUL characters at its end; one may be a part of the last character of UTF-16 or UTF-32."""
+    width = {"utf-1": 2, "utf-3": 4}.get(_encoding(content)[1][:5], 1)
+    length = len(content.rstrip(b"\0"))
+    return content[: -(-length // width) * width]
+
+
 def _encoding(content: bytes) -> tuple[int, str]:
     for mark, encoding in _BOMS:
         if content.startswith(mark):

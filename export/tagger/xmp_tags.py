@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from export.tagger.xmp_document import RDF, Document, Edit, Element, XmpError, parse
+from export.tagger.xmp_document import RDF, Document, Edit, Element, XmpError, parse, without_padding
 from export.tagger.xmp_fields import (
     BY_HAND,
     FIELDS,
@@ -74,7 +74,7 @@ def add_tags(content: bytes | None, paths: Sequence[TagPath], embedded: bytes | 
 def _tags_of(embedded: bytes) -> dict[Field, list[str]]:
     """The lists of tags in the XMP of an image, which may be padded, or hold nothing."""
     try:
-        document = parse(embedded.rstrip(b"\0"))
+        document = parse(without_padding(embedded))
         if all(element.name != (RDF, "RDF") for element in document.root.descendants()):
             return {field: [] for field in FIELDS}
         return {field: list(filter(None, map(_clean, items(document, field)))) for field in FIELDS}

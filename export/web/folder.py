@@ -12,7 +12,8 @@ from typing import Any
 
 from export import __version__
 from export.bundle.bundle import DIGEST, beside, read_bundle, recover, swap
-from export.bundle.description import DESCRIPTION
+from export.bundle.description import DESCRIPTION, describe
+from export.bundle.golden import Golden
 from export.errors import BundleError
 from export.web import packages
 from export.web.choice import Choice, choose, name_model
@@ -41,7 +42,8 @@ def write_web(bundle: Path, out: Path, model: str | None = None) -> dict[str, An
     manifest = read_bundle(bundle)
     if manifest.preprocessing != PREPROCESSING:
         raise BundleError(f"{bundle}: expected the preprocessing of this version, got another; export the bundle again")
-    description = json.loads((bundle / DESCRIPTION).read_text(encoding="utf-8"))
+    # not that of the bundle, whose paths nobody has checked
+    description = json.loads(describe(manifest, Golden.read(bundle, manifest)))
     runtime = packages.runtime_files()
     recover(out)
     older = _read_about(out)
@@ -149,7 +151,7 @@ def _read_about(out: Path) -> dict[str, Any]:
         content = json.loads((out / ABOUT).read_text(encoding="utf-8"))
         ours = not out.is_symlink() and content["format"] == FORMAT
         listed = json.loads((out / WORKER).read_text(encoding="utf-8").removeprefix(PREFIX).partition(";\n")[0])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         ours = False
     if not ours:
         raise BundleError(f"{out}: expected a page of ours (with {ABOUT}) or nothing, got something else; move it away")

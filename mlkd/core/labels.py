@@ -6,9 +6,11 @@ import csv
 import difflib
 import json
 import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlkd.core.json_text import parse_json
 from mlkd.core.printable import printable
 
 FIRST = 5  # labels that an error lists where none is similar
@@ -29,7 +31,7 @@ class Labels:
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        repeated = sorted({name for name in self.names if self.names.count(name) > 1})
+        repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
         if repeated:
             raise ValueError(f"labels: expected distinct names, got {repeated} more than once; rename or merge them")
         if not self.names or not all(name.strip() for name in self.names):
@@ -62,8 +64,14 @@ class Labels:
 
     @classmethod
     def read(cls, path: Path) -> Labels:
-        """Read the names that `write` stored."""
-        return cls(tuple(json.loads(path.read_text(encoding="utf-8"))))
+        """Read the names that `write` stored.  Raises ValueError for another content."""
+        try:
+            names = parse_json(path.read_text(encoding="utf-8"))
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"{type(names).__name__} without only names")
+        except ValueError as cause:
+            raise ValueError(f"{path}: expected a JSON list of names, got {cause}; write it again") from None
+        return cls(tuple(names))
 
 
 def fault_of(name: str) -> str | None:

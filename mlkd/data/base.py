@@ -18,7 +18,7 @@ SOURCE_SPLITS = ("train", "val", "test")
 LABELS_WITH_IMAGES = "labels with images"  # a count of a published data set
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Box:
     """Bounding box of one object: label column, and corners as fractions 0..1 of width and height."""
 

@@ -152,7 +152,7 @@ def same_photograph_groups(greys: NDArray[np.uint8]) -> NDArray[np.int64]:
     is never a copy.
     """
     groups = DisjointSets[int]()
-    values = greys.reshape(len(greys), -1).astype(np.float32)
+    values = greys.reshape(len(greys), GREY_PX**2).astype(np.float32)
     means, spread = values.mean(1), values.std(1)
     order = np.argsort(means, kind="stable")
     order = order[spread[order] / 255 >= FLAT]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from mlkd.core.json_text import parse_json
 from mlkd.core.labels import Labels
 from mlkd.core.onnx_data import check_data
 from mlkd.losses.base import Need
@@ -133,7 +133,7 @@ class OnnxTeacher:
 
 def _read_names(text: str, *, as_json: bool) -> tuple[str, ...]:
     """Names in the order of their columns; JSON may map names to columns or columns to names."""
-    names = json.loads(text) if as_json else [line for line in text.splitlines() if line.strip()]
+    names = parse_json(text) if as_json else [line for line in text.splitlines() if line.strip()]
     if isinstance(names, dict):
         to_columns = all(type(column) is int for column in names.values())
         by_column = {str(column): name for name, column in names.items()} if to_columns else names

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkd.core.files import write_file
+from mlkd.core.json_text import parse_json
 
 FILE = "history.json"
 
@@ -57,7 +58,9 @@ def _read(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:
-        entries: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        entries: list[dict[str, Any]] = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise ValueError("other values")
     except ValueError as cause:
-        raise ValueError(f"{path}: expected JSON, got {cause}") from cause
+        raise ValueError(f"{path}: expected a JSON list of epochs, got {cause}; delete it") from cause
     return entries

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.config import DeviceEntry
-from pipeline.recipe.reader import build, read_yaml
+from pipeline.recipe.reader import build
+from pipeline.recipe.yaml_file import read_yaml
 
 HERE = DeviceEntry(name="this machine")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from mlkd.losses import Asymmetric, Bce
+from pipeline.recipe.faults import ConfigError, Fault
 from pipeline.recipe.find import find_beside
-from pipeline.recipe.reader import ConfigError, Fault, read_yaml
+from pipeline.recipe.yaml_file import read_yaml
 
 KEY = "extends"
 FORMER = ("minutes", "minutes_an_epoch")  # keys of earlier versions without effect: estimates are measured
@@ -84,9 +85,10 @@ def _without_teacher(training: Any) -> Any:
     """The same training with only the losses that need no teacher."""
     if training is None:
         return None
+    given = training.get("losses")
     losses = [
         loss
-        for loss in training.get("losses") or []
+        for loss in (given if isinstance(given, list) else [])
         if isinstance(loss, dict) and loss.get("kind") in (Bce.kind, Asymmetric.kind)
     ]
     without = {key: value for key, value in training.items() if key != "losses"}

@@ -1,4 +1,4 @@
-"""Read YAML into frozen dataclasses: unknown and repeated keys are errors, and all faults are reported at once."""
+"""Read values of YAML into frozen dataclasses: unknown keys are errors, and all faults are reported at once."""
 
 from __future__ import annotations
 
@@ -6,55 +6,16 @@ import dataclasses
 import difflib
 import json
 import math
-import re
 import types
 import typing
-from collections.abc import Collection, Hashable
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
+from pipeline.recipe.faults import ConfigError, Fault
 from pipeline.recipe.grid import Grid
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A fault in a file, with the path of its key."""
-
-    path: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.text}" if self.path else self.text
-
-
-class ConfigError(ValueError):
-    """A file is not valid; the message lists every fault."""
-
-    def __init__(self, file: object, faults: list[Fault], what: str = "recipe") -> None:
-        self.faults = faults
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        super().__init__("\n".join([f"{file}: expected a valid {what}, got {count}:", *(f"  {f}" for f in faults)]))
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file; raises ConfigError, with the line, for invalid YAML and repeated keys."""
-    try:
-        return parse_yaml(path.read_text(encoding="utf-8"), path)
-    except UnicodeDecodeError as cause:
-        raise ConfigError(path, [Fault("", f"expected UTF-8 text, got {cause}")]) from None
-
-
-def parse_yaml(text: str, path: Path) -> Any:
-    """Parse YAML; `path` is the file for error messages."""
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
-    except yaml.YAMLError as cause:
-        raise ConfigError(path, [Fault("", " ".join(str(cause).split()))]) from None
 
 
 def build(cls: type[T], tree: Any, file: object, what: str = "recipe") -> T:
@@ -65,24 +26,6 @@ def build(cls: type[T], tree: Any, file: object, what: str = "recipe") -> T:
         raise ConfigError(file, faults, what)
     assert isinstance(built, cls)
     return built
-
-
-class _Loader(yaml.SafeLoader):
-    """Read numbers as YAML 1.2 does (3e-4 is one), and refuse repeated keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: dict[Any, int] = {}
-        for key_node, _ in node.value:
-            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-            if key in seen:
-                raise yaml.YAMLError(f"line {line}: {key}: expected each key once, got it in line {seen[key]} already")
-            seen[key] = line
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
 
 
 _NAMES: dict[Any, str] = {
@@ -192,7 +135,7 @@ def _select(choices: list[Any], value: dict[str, Any], path: str, faults: list[F
     """The member of a union that `kind` selects."""
     kinds = {typing.get_args(typing.get_type_hints(choice)["kind"])[0]: choice for choice in choices}
     kind = value.get("kind")
-    if kind in kinds:
+    if isinstance(kind, str) and kind in kinds:
         return kinds[kind]
     got = "got nothing; add the key" if kind is None else _nearest(str(kind), kinds)
     faults.append(Fault(_join(path, "kind"), f"expected one of {', '.join(kinds)}; {got}"))

@@ -20,10 +20,12 @@ from mlkd.models.weights import FileWeights, PackageWeights, TrainedWeights
 from mlkd.teachers import CheckpointTeacher, ReadyTeacher
 from mlkd.training.config import Training
 from pipeline.recipe.extends import completed, extended, read_tree
+from pipeline.recipe.faults import ConfigError, Fault
 from pipeline.recipe.find import find_recipe
 from pipeline.recipe.methods import Compare
-from pipeline.recipe.reader import ConfigError, Fault, build, parse_yaml
+from pipeline.recipe.reader import build
 from pipeline.recipe.search import Search
+from pipeline.recipe.yaml_file import parse_yaml
 
 Precision = Literal["fp32", "fp16", "int8", "int8_x86", "int8_openvino"]
 INT8: tuple[Precision, ...] = ("int8", "int8_x86", "int8_openvino")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from benchmarks.measured_models import Bundle, row_name
 from benchmarks.parsing import parse
 from benchmarks.sections import Agreement
 from export.bundle.bundle import read_bundle
+from mlkd.core.json_text import parse_json
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "agreement.py"
 TIMEOUT_S = 120.0  # the script takes about 20 s
@@ -64,7 +64,7 @@ def run_script(model: Path, threads: int, *, timeout_s: float = TIMEOUT_S) -> di
                 raise AgreementError(f"no result within {timeout_s:g} s; the model is too slow for the check") from None
             raise
     try:
-        facts: dict[str, Any] = json.loads(out.splitlines()[-1])
+        facts: dict[str, Any] = parse_json(out.splitlines()[-1])
     except (ValueError, IndexError):
         raise AgreementError((err.strip().splitlines() or ["the script printed nothing"])[-1]) from None
     return facts

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlkd.core.files import fsync, sha256_of, write_file
+from mlkd.core.json_text import parse_json
 from pipeline.runner.circumstances import made_with
 
 FINISHED = "stage.json"
@@ -30,6 +31,14 @@ class Result:
     seconds: float
     files: dict[str, dict[str, Any]]  # path in the folder -> {"sha256", "bytes"}
     made_with: dict[str, Any] = field(default_factory=dict)  # on which the last bits depend, and nothing else
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for content that `finish` does not write."""
+        facts, files = (self.identity, self.files, self.made_with), self.files
+        written = all(isinstance(fact, dict) for fact in facts) and isinstance(self.content, str)
+        written = written and isinstance(self.seconds, int | float) and all(map(_is_entry, files.values()))
+        if not written:
+            raise ValueError(f"{FINISHED}: expected identity, content, seconds and files, got others")
 
     @property
     def bytes(self) -> int:
@@ -54,6 +63,8 @@ def read(folder: Path) -> Result | None:
 def _read(file: Path, _mtime_ns: int, _inode: int) -> Result:
     """Read a result once for all stages that read it; another file has another time or inode."""
     facts = read_json(file)
+    if not isinstance(facts, dict):
+        raise ValueError(f"{file}: expected an object, got {type(facts).__name__}")
     wanted = {name: facts[name] for name in ("identity", "content", "seconds", "files")}
     return Result(**wanted, made_with=facts.get("made_with", {}))
 
@@ -132,8 +143,13 @@ NOTHING = digest({})  # the content for a reader that depends on no file
 
 
 def read_json(file: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(file.read_text(encoding="utf-8"))
+    """Read a JSON file.  Raises ValueError that names it."""
+    try:
+        return parse_json(file.read_text(encoding="utf-8"))
+    except ValueError as cause:
+        raise ValueError(
+            f"{file}: expected JSON, got {cause}; remove it and rerun the command that writes it"
+        ) from None
 
 
 def write_json(file: Path, value: Any, *, indent: int | None = 1, sort_keys: bool = False) -> None:
@@ -147,6 +163,11 @@ def remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     if folder.exists():
         shutil.rmtree(folder)
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether it is the hash and the size of a file."""
+    return isinstance(entry, dict) and isinstance(entry.get("sha256"), str) and type(entry.get("bytes")) is int
 
 
 def _hashes(files: Mapping[str, Mapping[str, Any]], ignored: Collection[str]) -> dict[str, str]:

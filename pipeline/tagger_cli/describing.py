@@ -56,13 +56,15 @@ def info(options: argparse.Namespace) -> int:
         chosen: dict[str, str | None] = {"engine": choice.entry.name, "why": choice.why}
     except NoEngineError as cause:
         chosen = {"engine": None, "why": str(cause)}
-    aim = manifest.recipe_content.get("export", {}).get("thresholds", {})  # of the recipe
     facts = {name: getattr(manifest, name) for name in ("recipe", "recipe_hash", "image_px", "composed", "measured")}
     facts |= {
         "program": __version__,
         "labels": list(manifest.labels),
         "signature": signature.state(options.bundle, options.require_signature),
-        "thresholds": {"images": manifest.tune_images, **{name: aim.get(name) for name in ("aim", "precision")}},
+        "thresholds": {
+            "images": manifest.tune_images,
+            **{name: manifest.aim.get(name) for name in ("aim", "precision")},
+        },
         "engines": [dataclasses.asdict(engine) for engine in engines],
         "engines_measured": times.where if times and times.p50_ms else None,
         "chosen": chosen,

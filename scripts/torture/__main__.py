@@ -17,7 +17,7 @@ from threading import Event
 from types import ModuleType
 
 from benchmarks.device import machine
-from scripts.torture import damage, disk, kills, long_runs, programs, same, together
+from scripts.torture import annotations, damage, disk, hostile, kills, long_runs, programs, same, together
 from scripts.torture.attempt import Attempt
 
 SUBJECTS = {
@@ -27,6 +27,8 @@ SUBJECTS = {
     "damage": damage,
     "together": together,
     "same": same,
+    "hostile": hostile,
+    "annotations": annotations,
     "long_runs": long_runs,
 }
 

@@ -25,7 +25,7 @@ from pipeline import stages, teachers
 from pipeline.__main__ import main
 from pipeline.cli import costs
 from pipeline.declarations.distill import recipe_hash
-from pipeline.recipe.reader import ConfigError
+from pipeline.recipe.faults import ConfigError
 from pipeline.recipe.schema import Recipe, load_recipe
 from pipeline.references import scores as floats
 from pipeline.runner.identity import plain

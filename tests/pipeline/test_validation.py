@@ -10,7 +10,7 @@ import pytest
 from mlkd.core.labels import Labels
 from mlkd.core.thresholds import Thresholds, expected, tune
 from mlkd.data.prepared import Split
-from pipeline.recipe.reader import ConfigError
+from pipeline.recipe.faults import ConfigError
 from pipeline.recipe.schema import load_recipe
 from pipeline.validation import tuned
 from tests.helpers import drawings

@@ -12,13 +12,15 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from mlkd.core.image_kinds import NAMED
+from mlkd.core.json_text import parse_json
 from mlkd.core.labels import Labels
+from mlkd.core.printable import is_utf8
 from mlkd.data.base import Box, Sample
 from mlkd.data.shard_index.member import Member, read_range
 
@@ -81,7 +83,9 @@ def _by_key(members: Iterator[Member]) -> Iterator[tuple[str, Iterator[tuple[str
 
 
 def _sample(shard: Path, key: str, members: Mapping[str, Member], labels: Labels) -> Sample:
-    where = f"{shard}, {key}"
+    where = f"{shard}, {ascii(key)[1:-1]}"
+    if not is_utf8(key):
+        raise ValueError(f"{where}: expected a name in UTF-8, got another encoding; write the shard again")
     image = next((member for kind, member in members.items() if f".{kind}" in NAMED), None)
     if image is None or "json" not in members:
         raise ValueError(
@@ -93,8 +97,6 @@ def _sample(shard: Path, key: str, members: Mapping[str, Member], labels: Labels
     try:
         positives, unknown = (tuple(sorted({labels.index(name) for name in some or ()})) for some in names.values())
         boxes = tuple(Box(labels.index(label), *rest) for label, *rest in facts.get("boxes", ()))
-    except (TypeError, AttributeError):
-        raise ValueError(f"{where}.json: expected label names and boxes as lists, got other values") from None
     except ValueError as cause:
         raise ValueError(f"{where}.json: {cause}; correct the JSON, or add the label to dataset.json") from None
     if both := sorted(set(positives) & set(unknown)):
@@ -104,9 +106,44 @@ def _sample(shard: Path, key: str, members: Mapping[str, Member], labels: Labels
     return Sample(name, image, positives, group, boxes, unknown, names["labels"] is not None, shared)
 
 
+def is_text(value: object) -> bool:
+    """Whether it is text that a file in UTF-8 can hold."""
+    return isinstance(value, str) and is_utf8(value)
+
+
+def is_texts(value: object) -> bool:
+    """Whether it is a list of such texts."""
+    return isinstance(value, list) and all(map(is_text, value))
+
+
+def _is_boxes(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_box, value))
+
+
+def _is_box(value: Any) -> bool:
+    if not isinstance(value, list) or len(value) != 6:
+        return False
+    label, *corners, role = value
+    return is_text(label) and all(map(_is_number, corners)) and role in ("major", "minor")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e9
+
+
+FACTS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "labels": ("label names or null", lambda value: value is None or is_texts(value)),
+    "unknown": ("label names", lambda value: value is None or is_texts(value)),
+    "name": ("text", is_text),
+    "group": ("text", is_text),
+    "shared": ("texts", is_texts),
+    "boxes": ("boxes [label, x0, y0, x1, y1, major or minor]", _is_boxes),
+}
+
+
 def _facts(where: str, content: bytes) -> dict[str, Any]:
     try:
-        facts = json.loads(content)
+        facts = parse_json(content)
     except ValueError as cause:
         raise ValueError(f"{where}.json: expected JSON, got {cause}; write the shard again") from None
     if not isinstance(facts, dict) or not isinstance(facts.get("labels", 0), list | None):
@@ -114,4 +151,8 @@ def _facts(where: str, content: bytes) -> dict[str, Any]:
             f"{where}.json: expected `labels`, a list of label names or null, got {content[:60]!r}; "
             "write the shard again"
         )
+    for key, (expected, fits) in FACTS.items():
+        if key in facts and not fits(facts[key]):
+            got = ascii(facts[key])[:60]
+            raise ValueError(f"{where}.json: {key}: expected {expected}, got {got}; write the shard again")
     return facts

@@ -16,6 +16,7 @@ from mlkd.data.sources.rows import BadRow
 DELIMITERS = ",\t;"  # between cells
 SEPARATOR_LINE = re.compile(r'\s*"?sep=([,;\t])"?[,;\t\s]*')  # of Excel, above the header
 NAMES = {",": "a comma", "\t": "a tab", ";": "a semicolon"}
+MOST_BYTES = 80_000_000  # which take up to a GiB of memory where rows are short
 MOST_LINES = 100  # of one quoted value; a quote that is closed later was opened by mistake
 
 
@@ -41,6 +42,12 @@ class Cells:
 
 def read_lines(path: Path) -> list[str]:
     """Read the lines of a table in UTF-8, or in UTF-16 with its mark.  Raises ValueError with the line."""
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"{path}: expected a table of at most {MOST_BYTES // 10**6} MB, which is more than a million images, got "
+            f"{size // 10**6} MB; leave out columns that are not read, or make shards of the images with a dataset.json"
+        )
     text = read_text(path, "save a copy as UTF-8 and set table: COPY")
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 

@@ -121,7 +121,7 @@ def _samples(root: Path, layout: Layout, split: str, file: CocoFile, labels: Lab
         path = place.folder / inside
         short = path.relative_to(root) if path.is_relative_to(root) else path
         name = path.stem if layout.year else short.as_posix()
-        boxes = rank_boxes((area, column[label], corners) for area, label, corners in first.boxes)
+        boxes = rank_boxes((area, column[label], corners) for area, label, corners in file.boxes(first))
         sample = Sample(name, path, _columns(first, column), name, boxes)
         if inside in existing:
             samples.append(sample)

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-import json
-import math
 import posixpath
+from array import array
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, TypeVar
 
 from mlkd.core.labels import fault_of
 from mlkd.core.printable import is_utf8
 from mlkd.data.base import Corners, Finding, join_names
+from mlkd.data.sources.coco_annotations import Annotations, is_id
+from mlkd.data.sources.json_stream import list_items
 
 Row = dict[str, Any]
+T = TypeVar("T")
 SHOWN = 5  # examples in a message
+USED = {"categories": ("id", "name", "supercategory"), "images": ("id", "file_name", "width", "height")}
 
 
 @dataclass(frozen=True)
 class CocoImage:
-    """One entry of `images`; labels and boxes have names of categories, boxes their area and corners."""
+    """One entry of `images`; labels are names of categories, annotations are indices."""
 
     id: int | str
     path: str
+    size: tuple[Any, Any]  # width and height
     labels: frozenset[str]
-    boxes: tuple[tuple[float, str, Corners], ...]
+    annotations: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,14 @@ class CocoFile:
     images: tuple[CocoImage, ...]
     counts: Counter[str]  # images of each category, counted from the annotations alone
     findings: tuple[Finding, ...]
+    annotations: Annotations
+    names: dict[int | str, str]  # of the categories by id
+
+    def boxes(self, image: CocoImage) -> Iterator[tuple[float, str, Corners]]:
+        """Area in pixels, category and corners of the valid boxes of an image."""
+        for index in image.annotations:
+            if (found := self.annotations.corners(index, *image.size)) is not None:
+                yield found[0], self.names[self.annotations.categories[index]], found[1]
 
 
 def read_coco_file(file: Path) -> CocoFile:
@@ -52,43 +64,69 @@ def read_coco_file(file: Path) -> CocoFile:
     for key, row in by_id.items():
         if not _is_text(row.get("file_name")):
             raise ValueError(f"{file}: expected a file_name in image {key!r}, got {_short(row.get('file_name'))}")
-    _refuse_unknown(file, "image_id", "images", annotations, by_id)
-    _refuse_unknown(file, "category_id", "categories", annotations, names)
-    of_image: defaultdict[int | str, list[Row]] = defaultdict(list)
-    for annotation in annotations:
-        of_image[annotation["image_id"]].append(annotation)
-    without_size: list[str] = []
-    entries = tuple(_image(key, row, of_image.get(key, []), names, without_size) for key, row in by_id.items())
-    pairs = {(annotation["image_id"], names[annotation["category_id"]]) for annotation in annotations}
+    _refuse_unknown(file, ("image_id", "images"), annotations.images, annotations.ids, by_id)
+    _refuse_unknown(file, ("category_id", "categories"), annotations.categories, annotations.ids, names)
+    of_image: defaultdict[int | str, array[int]] = defaultdict(lambda: array("L"))
+    for index, key in enumerate(annotations.images):
+        of_image[key].append(index)
+    labels = {key: frozenset(names[annotations.categories[index]] for index in of_image[key]) for key in of_image}
+    same = dict(zip(labels.values(), labels.values(), strict=True))  # few sets, many images
+    none = frozenset[str]()
+    entries = tuple(
+        CocoImage(
+            key,
+            row["file_name"].replace("\\", "/"),
+            (row.get("width"), row.get("height")),
+            same[labels[key]] if key in labels else none,
+            of_image.get(key, ()),
+        )
+        for key, row in by_id.items()
+    )
     grouped = [row for row in categories if _is_text(row.get("supercategory"))]
-    parents = frozenset(row["supercategory"] for row in grouped if row["supercategory"] != row["name"])
     return CocoFile(
         file,
         tuple(names[key] for key in sorted(names, key=lambda key: (isinstance(key, str), key))),
-        parents,
+        frozenset(row["supercategory"] for row in grouped if row["supercategory"] != row["name"]),
         entries,
-        Counter(name for _, name in pairs),
-        _box_findings(file, without_size),
+        Counter(name for image in labels.values() for name in image),
+        _box_findings(file, entries, annotations),
+        annotations,
+        names,
     )
 
 
-def _rows(file: Path) -> tuple[list[Row], list[Row], list[Row]]:
-    """Categories, images and annotations, without the segmentations, which are most of the file."""
+def _rows(file: Path) -> tuple[list[Row], list[Row], Annotations]:
+    """Categories, images and annotations, with what is used of them."""
     expected = f"{file}: expected COCO's categories, images and annotations"
+    lists: dict[str, list[Row]] = {}
+    annotations = Annotations()
     try:
-        tree = json.loads(file.read_bytes(), object_hook=_without_segmentation)
+        for key, position, row in list_items(file, ("annotations", *USED)):
+            if position is None:
+                lists[key] = _checked(row, list, f"{expected} as lists", f"for {key}; name the right file")
+                continue
+            _checked(row, dict, f"{expected} as objects", f"at position {position} of {key}")
+            if key == "annotations":
+                annotations.add(row)
+            else:
+                lists[key].append({name: row[name] for name in USED[key] if name in row})
+    except _WrongTypeError:
+        raise
     except (ValueError, RecursionError) as cause:
-        raise ValueError(f"{expected}, got {type(cause).__name__}: {cause}; export it again") from None
-    lists = []
-    for key in ("categories", "images", "annotations"):
-        rows = tree.get(key) if isinstance(tree, dict) else None
-        if not isinstance(rows, list):
-            raise ValueError(f"{expected} as lists, got {_short(rows)} for {key}; name the right file")
-        wrong = next((number for number, row in enumerate(rows) if not isinstance(row, dict)), None)
-        if wrong is not None:
-            raise ValueError(f"{expected} as objects, got {_short(rows[wrong])} at position {wrong} of {key}")
-        lists.append(rows)
-    return lists[0], lists[1], lists[2]
+        raise ValueError(f"{expected}, got no JSON: {cause}; export it again") from None
+    for key in ("annotations", *USED):
+        _checked(lists.get(key), list, f"{expected} as lists", f"for {key}; name the right file")
+    return lists["categories"], lists["images"], annotations
+
+
+class _WrongTypeError(ValueError):
+    """A value is no list, or an item no object."""
+
+
+def _checked(value: Any, kind: type[T], expected: str, where: str) -> T:
+    if not isinstance(value, kind):
+        raise _WrongTypeError(f"{expected}, got {_short(value)} {where}")
+    return value
 
 
 def _names(file: Path, categories: Sequence[Row]) -> dict[int | str, str]:
@@ -111,7 +149,7 @@ def _by_id(file: Path, what: str, rows: Sequence[Row]) -> dict[int | str, Row]:
     by_id: dict[int | str, Row] = {}
     for number, row in enumerate(rows):
         key = row.get("id")
-        if not _is_id(key):
+        if not is_id(key):
             raise ValueError(
                 f"{file}: expected a number or text as id at position {number} of {what}, got {_short(key)}"
             )
@@ -123,19 +161,22 @@ def _by_id(file: Path, what: str, rows: Sequence[Row]) -> dict[int | str, Row]:
     return by_id
 
 
-def _refuse_unknown(file: Path, key: str, what: str, annotations: Sequence[Row], known: dict[int | str, Any]) -> None:
+def _refuse_unknown(
+    file: Path, what: tuple[str, str], given: Sequence[Any], ids: Sequence[Any], known: Mapping[int | str, Any]
+) -> None:
     """Refuse annotations whose id is missing in the file: their labels would be lost."""
-    wrong = [row for row in annotations if not _is_id(row.get(key)) or row[key] not in known]
+    key, where = what
+    wrong = [index for index, value in enumerate(given) if not is_id(value) or value not in known]
     if not wrong:
         return
-    other = [row for row in wrong if _is_id(row.get(key)) and _other_type(row[key]) in known]
-    listed = join_names([f"{row.get(key)!r} in annotation {row.get('id')!r}" for row in wrong], SHOWN)
-    cause = f"is not in {what}"
+    other = [given[index] for index in wrong if is_id(given[index]) and _other_type(given[index]) in known]
+    listed = join_names([f"{given[index]!r} in annotation {ids[index]!r}" for index in wrong], SHOWN)
+    cause = f"is not in {where}"
     if other:
         types = " and ".join(sorted({type(each).__name__ for each in known}))
-        cause += f" ({len(other)} of them as {type(other[0][key]).__name__}, where {what} has {types})"
+        cause += f" ({len(other)} of them as {type(other[0]).__name__}, where {where} has {types})"
     raise ValueError(
-        f"{file}: expected an id of {what} in {key}, got {len(wrong)} of {len(annotations)} annotations whose {key} "
+        f"{file}: expected an id of {where} in {key}, got {len(wrong)} of {len(ids)} annotations whose {key} "
         f"{cause}: {listed}; their labels would be lost: correct the ids, or remove these annotations"
     )
 
@@ -146,50 +187,22 @@ def _other_type(key: int | str) -> int | str | None:
     return str(key)
 
 
-def _image(
-    key: int | str, row: Row, annotations: Sequence[Row], names: dict[int | str, str], without_size: list[str]
-) -> CocoImage:
-    boxes = []
-    for annotation in annotations:
-        if annotation.get("bbox") in (None, []):
-            continue  # an image tag has no box
-        corners = _corners(annotation["bbox"], row.get("width"), row.get("height"))
-        if corners is None:
-            without_size.append(repr(annotation.get("id")))
-        else:
-            boxes.append((*corners[:1], names[annotation["category_id"]], corners[1]))
-    labels = frozenset(names[annotation["category_id"]] for annotation in annotations)
-    return CocoImage(key, row["file_name"].replace("\\", "/"), labels, tuple(boxes))
-
-
-def _corners(box: Any, width: Any, height: Any) -> tuple[float, Corners] | None:
-    """Area in pixels, and corners as fractions of the image; None for an invalid box or size."""
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, [*box, width, height])):
-        return None
-    x, y, across, down = box
-    if width <= 0 or height <= 0 or across < 0 or down < 0:
-        return None
-    return across * down, (x / width, y / height, (x + across) / width, (y + down) / height)
-
-
-def _box_findings(file: Path, without_size: Sequence[str]) -> tuple[Finding, ...]:
+def _box_findings(file: Path, images: Sequence[CocoImage], annotations: Annotations) -> tuple[Finding, ...]:
+    wrong = [
+        repr(annotations.ids[index])
+        for image in images
+        for index in image.annotations
+        if annotations.has_box(index) and annotations.corners(index, *image.size) is None
+    ]
     claim = "Some boxes are not x, y, width, height within an image of known size."
-    listed = f"{len(without_size)} boxes, of annotations {join_names(without_size, SHOWN)}"
-    return (Finding(claim, f"{file.name}: {listed}. Their labels count."),) if without_size else ()
+    listed = f"{len(wrong)} boxes, of annotations {join_names(wrong, SHOWN)}"
+    return (Finding(claim, f"{file.name}: {listed}. Their labels count."),) if wrong else ()
 
 
 def parts_of_path(path: str) -> tuple[str, ...]:
     """Split a path into folders and name, without a drive, the root and dots."""
     parts = [part for part in posixpath.normpath(path).split("/") if part not in ("", ".", "..")]
     return tuple(part for number, part in enumerate(parts) if number or not part.endswith(":"))
-
-
-def _is_id(value: Any) -> TypeGuard[int | str]:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and abs(value) < 1e9 and math.isfinite(value)
 
 
 def _is_text(value: Any) -> TypeGuard[str]:
@@ -200,8 +213,3 @@ def _is_text(value: Any) -> TypeGuard[str]:
 def _short(value: Any) -> str:
     text = "nothing" if value is None else repr(value)
     return text if len(text) <= 80 else text[:79] + "…"
-
-
-def _without_segmentation(tree: Row) -> Row:
-    tree.pop("segmentation", None)
-    return tree

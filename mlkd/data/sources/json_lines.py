@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def _row(tree: Any, number: int, line: str, options: TableOptions) -> tuple[Row,
             f'expected {{"{options.file_column}": "…", "{key}": ["…"]}} and optionally '
             f'"unknown": ["…"] and "{options.split_column}": "…", got {line[:80]}'
         )
-    tags, unknown = (tuple(str(tag).strip() for tag in tree.get(name, ())) for name in (key, "unknown"))
+    tags, unknown = (tuple(sys.intern(str(tag).strip()) for tag in tree.get(name, ())) for name in (key, "unknown"))
     split = tree.get(options.split_column) if options.split_column else None
     return Row(number, tree[options.file_column], tags, unknown, split or None), key
 

@@ -13,7 +13,7 @@ from mlkd.core.labels import fault_of
 LEAST_LABELS = 5  # tiny sets have as many labels as images: below this number that is no error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One image of a table or a folder: its line (from 1), its tags, and the labels whose value is not known."""
 

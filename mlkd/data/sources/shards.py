@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from mlkd.core.json_text import parse_json
 from mlkd.core.labels import Labels
 from mlkd.core.progress import Progress
 from mlkd.data.base import SOURCE_SPLITS, ImageSource, Listing, Sample
 from mlkd.data.paths import fingerprint_files, read_text
 from mlkd.data.shard_index.order import Order
-from mlkd.data.shards.tar_files import read_shard
+from mlkd.data.shards.tar_files import is_text, is_texts, read_shard
 
 DATASET = "dataset.json"
 WRITE = "write shards with scripts/to_shards.py"
@@ -83,12 +84,16 @@ class Shards(ImageSource):
         if not file.is_file():
             raise ValueError(f'{file}: expected {{"labels": ["NAME", …]}}, got no file; write it, or {WRITE}')
         try:
-            about = json.loads(read_text(file))
-        except json.JSONDecodeError as cause:
+            about = parse_json(read_text(file))
+        except ValueError as cause:
             raise ValueError(f"{file}: expected JSON, got {cause}; correct it") from None
         labels = about.get("labels") if isinstance(about, dict) else None
-        if not isinstance(labels, list) or not all(isinstance(name, str) for name in labels):
-            raise ValueError(f"{file}: expected `labels`, a list of names, got {labels!r}; correct it")
+        if not is_texts(labels):
+            raise ValueError(f"{file}: expected `labels`, a list of names, got {ascii(labels)[:200]}; correct it")
+        for key, fits in (("licences", is_texts), ("provenance", is_text)):
+            if key in about and not fits(about[key]):
+                expected = "a list of texts" if fits is is_texts else "text"
+                raise ValueError(f"{file}: {key}: expected {expected}, got {ascii(about[key])[:60]}; correct it")
         return dict(about)
 
 

@@ -46,6 +46,9 @@ def test_a_path_that_leaves_the_folder_is_refused(copy: Path, path: str) -> None
         (lambda d: d["engines"][0].update(tune_map=7), "tune_map: expected 0 to 1, got 7"),
         (lambda d: d["engines"][0].update(p50_ms=-1.0), "p50_ms: expected 0 to .*, got -1.0"),
         (lambda d: d["engines"][0].update(name="a\x1b[2J"), "expected a printable name"),
+        (lambda d: d["engines"][0].update(name="../a"), "expected a name without slashes, got '../a'; do not use"),
+        (lambda d: d["engines"][0].update(name="..\\a"), "expected a name without slashes, got"),
+        (lambda d: d["engines"][0].update(name=".a"), "expected a name without slashes, got '.a'"),
         (lambda d: d["engines"][0]["backend"].update(kind=["x"]), r"expected a printable name and a kind of backend"),
         (lambda d: d["engines"][0].update(name=" "), r"engines: expected distinct names, got \[' '\]"),
         (lambda d: d.update(labels=["red", "", "blue"]), "labels: expected distinct names"),
@@ -159,3 +162,13 @@ def test_threads_that_no_machine_has_are_refused(built: Path, threads: Any) -> N
         BundleError, match=r"^engine onnxruntime-fp32: backend: onnxruntime.threads: expected 1 to 1024"
     ):
         backend_of(entry)
+
+
+@pytest.mark.parametrize("content", [{}, {"export": 5}, {"export": {}}, {"export": {"thresholds": [1]}}])
+def test_a_recipe_without_an_aim_has_none(built: Path, content: dict[str, Any]) -> None:
+    assert dataclasses.replace(read_bundle(built), recipe_content=content).aim == {}
+
+
+def test_the_aim_is_that_of_the_recipe(built: Path) -> None:
+    content = {"export": {"thresholds": {"aim": "f1"}}}
+    assert dataclasses.replace(read_bundle(built), recipe_content=content).aim == {"aim": "f1"}

@@ -188,6 +188,13 @@ def test_new_xmp_begins_with_the_tags_in_the_image(padding: bytes) -> None:
     assert add_tags(None, [CAT], b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>' + padding) == add_tags(None, [CAT])
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-32"])
+def test_padding_is_no_part_of_the_last_character(encoding: str) -> None:
+    for padding in ("", "\0", "\0\0\0"):
+        new = add_tags(None, [CAT], f"{xmp.document(BAG).decode()}{padding}".encode(encoding))
+        assert xmp.tags(new or b"") == ["own", "cat"]
+
+
 def test_a_separator_inside_a_level_separates_nothing() -> None:
     new = add_tags(None, [("a|b", "c/d")])
     assert new is not None

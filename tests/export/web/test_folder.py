@@ -12,6 +12,7 @@ from export.web.folder import files_of, write_web
 from mlkd.core.files import sha256_of
 from tests.export.web.conftest import MODEL
 from tests.helpers.kills import killed_before
+from tests.helpers.manifests import rewrite
 
 ROOT = Path(__file__).parents[3]
 
@@ -86,3 +87,16 @@ def test_a_damaged_bundle_is_refused(runtime: None, bundle: Path, tmp_path: Path
     with pytest.raises(BundleError, match=r"fp32.onnx: expected \d+ bytes, got 5"):
         write_web(damaged, tmp_path / "web", MODEL)
     assert not (tmp_path / "web").exists()
+
+
+def test_paths_in_the_description_of_a_hostile_bundle_are_not_used(
+    runtime: None, page: Path, bundle: Path, tmp_path: Path
+) -> None:
+    hostile = shutil.copytree(bundle, tmp_path / "bundle")
+    text = (hostile / "tagger.json").read_text(encoding="utf-8").replace("models/fp32.onnx", "../models/fp32.onnx")
+    (hostile / "tagger.json").write_text(text, encoding="utf-8")
+    entry = {"sha256": sha256_of(hostile / "tagger.json"), "bytes": (hostile / "tagger.json").stat().st_size}
+    rewrite(hostile, lambda manifest: manifest["files"].update({"tagger.json": entry}))
+    write_web(hostile, tmp_path / "out" / "page", MODEL)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["page"]
+    assert (tmp_path / "out/page/tagger.json").read_bytes() == (page / "tagger.json").read_bytes()

@@ -56,3 +56,14 @@ def test_all_other_names_are_labels() -> None:
     assert Labels(names).names == names
     with pytest.raises(ValueError, match="a space at an end in 'a '"):
         Labels(("a ",))
+
+
+@pytest.mark.parametrize("text", ["", "5", "[5]", '{"a": 1}', "[" * 100_000])
+def test_a_file_without_a_list_of_names_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(text)
+    with pytest.raises(ValueError, match=r"labels\.json: expected a JSON list of names, got"):
+        Labels.read(tmp_path / "labels.json")
+
+
+def test_many_names_are_compared() -> None:
+    assert len(Labels(tuple(map(str, range(100_000))))) == 100_000

@@ -61,6 +61,10 @@ def test_images_of_a_single_tone_are_no_copies() -> None:
     assert groups(*(Image.new("RGB", (64, 64), (tone, tone, tone)) for tone in (100, 100, 101))) == [0, 1, 2]
 
 
+def test_no_images_have_no_groups() -> None:
+    assert len(same_photograph_groups(photograph_greys([]))) == 0
+
+
 def test_groups_agree_with_a_comparison_of_all_pairs() -> None:
     rng = np.random.default_rng(0)
     greys = np.concatenate([photograph_greys([np.asarray(photograph(seed, 48))]) for seed in rng.integers(0, 9, 30)])

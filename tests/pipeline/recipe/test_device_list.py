@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.remote import DeviceEntry
 from pipeline.recipe.device_list import HERE, DeviceList, read_device_list
-from pipeline.recipe.reader import ConfigError
+from pipeline.recipe.faults import ConfigError
 from pipeline.runner.identity import plain
 
 FULL = """devices:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mlkd.models.weights import RandomWeights
-from pipeline.recipe.reader import ConfigError
+from pipeline.recipe.faults import ConfigError
 from pipeline.recipe.schema import load_recipe, read_recipe
 
 

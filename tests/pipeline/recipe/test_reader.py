@@ -4,7 +4,9 @@ from typing import Literal
 
 import pytest
 
-from pipeline.recipe.reader import ConfigError, build, read_yaml
+from pipeline.recipe.faults import ConfigError
+from pipeline.recipe.reader import build
+from pipeline.recipe.yaml_file import read_yaml
 
 
 @dataclass(frozen=True, kw_only=True)

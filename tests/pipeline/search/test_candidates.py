@@ -9,8 +9,8 @@ from mlkd.models.config import Model
 from mlkd.models.heads import LabelAttention, LabelDecoder, Pooled
 from mlkd.models.weights import FileWeights, HubWeights, PackageWeights, RandomWeights, Weights
 from pipeline import stages
+from pipeline.recipe.faults import ConfigError
 from pipeline.recipe.grid import Grid
-from pipeline.recipe.reader import ConfigError
 from pipeline.recipe.schema import Recipe
 from pipeline.recipe.search import Search
 from pipeline.runner.identity import plain

@@ -73,8 +73,23 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "one label as text": (IMAGE | {"a.json": {"labels": "dog"}}, r"a\.json: expected `labels`, a list"),
     "no key": (IMAGE | {"a.json": {"tags": ["dog"]}}, r"a\.json: expected `labels`, a list"),
     "a list": (IMAGE | {"a.json": ["dog"]}, r"a\.json: expected `labels`, a list"),
-    "numbers": (IMAGE | {"a.json": {"labels": [1]}}, r"a\.json: expected label names and boxes as lists"),
-    "boxes of numbers": (IMAGE | {"a.json": {"labels": [], "boxes": [1]}}, r"a\.json: expected label names and boxes"),
+    "numbers": (IMAGE | {"a.json": {"labels": [1]}}, r"a\.json: labels: expected label names"),
+    "boxes of numbers": (IMAGE | {"a.json": {"labels": [], "boxes": [1]}}, r"a\.json: boxes: expected boxes \[label"),
+    "a box of five": (
+        IMAGE | {"a.json": {"labels": ["dog"], "boxes": [["dog", 0, 0, 1, 1]]}},
+        r"a\.json: boxes: expected boxes \[label",
+    ),
+    "a corner as text": (
+        IMAGE | {"a.json": {"labels": ["dog"], "boxes": [["dog", 0, 0, 1, "1", "major"]]}},
+        r"a\.json: boxes: expected boxes \[label",
+    ),
+    "a list as name": (IMAGE | {"a.json": {"labels": ["dog"], "name": ["a"]}}, r"a\.json: name: expected text"),
+    "a name that is no Unicode": (
+        IMAGE | {"a.json": b'{"labels": ["dog"], "name": "\\ud800"}'},
+        r"a\.json: name: expected text, got '\\ud800'",
+    ),
+    "a number as shared": (IMAGE | {"a.json": {"labels": ["dog"], "shared": 5}}, r"a\.json: shared: expected texts"),
+    "many levels": (IMAGE | {"a.json": b"[" * 100_000}, r"a\.json: expected JSON, got lists or objects in too many"),
     "twice": (IMAGE | {"a.json": {"labels": ["dog"], "unknown": ["dog"]}}, r"a\.json: expected each label once, got"),
     "nothing": ({}, r"expected images, got an empty shard"),
 }

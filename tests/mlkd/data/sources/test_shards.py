@@ -145,3 +145,21 @@ def test_training_reads_no_names(streamed: Path, tmp_path: Path) -> None:
     assert len(train) == 24
     with pytest.raises(json.JSONDecodeError):
         train.names[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"licences": None}, "licences: expected a list of texts, got None"),
+        ({"licences": 5}, "licences: expected a list of texts, got 5"),
+        ({"provenance": ["a"]}, "provenance: expected text, got"),
+        ({"labels": ["\ud800"]}, "expected `labels`, a list of names, got"),
+    ],
+)
+def test_facts_of_another_kind_in_dataset_json_are_refused(
+    source: Shards, change: dict[str, object], message: str
+) -> None:
+    file = source.root / "dataset.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ValueError, match=rf"dataset\.json: {message}"):
+        source.fingerprint()

@@ -163,3 +163,37 @@ def test_other_encodings_are_refused(tmp_path: Path) -> None:
         ValueError, match=r"tags.csv, line 2: expected text in UTF-8, got byte 0xe4; save a copy as UTF-8 and set table"
     ):
         read_table(tmp_path / "tags.csv")
+
+
+def test_a_table_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    for name in ("tags.csv", "tags.jsonl"):
+        with (tmp_path / name).open("w") as stream:
+            stream.truncate(1_000_000_000)
+        with pytest.raises(ValueError, match=r"expected a table of at most 80 MB, .* got 1000 MB; leave out columns"):
+            read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("cell", [r"['a\x']", r"['\N{none}']", "['a\0']"])
+def test_a_list_with_a_wrong_escape_is_a_bad_row(cell: str, tmp_path: Path) -> None:
+    (tmp_path / "tags.csv").write_text(f'file,tags\n1.jpg,cat\n2.jpg,"{cell}"\n')
+    with pytest.raises(ValueError, match="line 3: expected a list of quoted tags"):
+        read_table(tmp_path / "tags.csv")
+
+
+def test_a_backslash_that_is_no_escape_is_read(tmp_path: Path) -> None:
+    (tmp_path / "tags.csv").write_text("file,tags\n1.jpg,\"['a\\q', 'b']\"\n")
+    assert read_table(tmp_path / "tags.csv").rows[0].tags == ("a\\q", "b")
+
+
+@pytest.mark.parametrize("key", ["tags", "unknown"])
+def test_text_that_is_no_unicode_is_a_bad_row(key: str, tmp_path: Path) -> None:
+    rows = [{"file": "1.jpg", "tags": ["cat"]}, {"file": "2.jpg", "tags": ["dog"], key: ["\ud800"]}]
+    (tmp_path / "tags.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match="line 2: expected text, got a NUL or a lone surrogate"):
+        read_table(tmp_path / "tags.jsonl")
+
+
+def test_a_tag_that_looks_like_a_bad_list_is_read(tmp_path: Path) -> None:
+    rows = "".join(f"{number}.jpg,cat;dog;owl{number};['a\\x']\n" for number in range(4))
+    (tmp_path / "tags.csv").write_text(f"file,tags\n{rows}")
+    assert read_table(tmp_path / "tags.csv").rows[0].tags == ("cat", "dog", "owl0", "['a\\x']")

@@ -1,0 +1,104 @@
+"""Annotation files of a gigabyte: read within a GiB of memory, or refused with what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+from scripts.torture.attempt import Attempt
+
+GIB = 1 << 30
+BYTES = 10**9
+LARGEST_TABLE = 79_000_000
+COCO, CSV, LINES = "COCO JSON of 1 GB", "CSV table, 79 MB and 1 GB", "JSON lines, 79 MB and 1 GB"
+WANTED = {COCO: 1, CSV: 1, LINES: 1}
+READERS = {
+    COCO: "from mlkd.data.sources.coco_file import read_coco_file as read",
+    CSV: "from mlkd.data.sources.tables import read_table as read",
+    LINES: "from mlkd.data.sources.tables import read_table as read",
+}
+CATEGORIES = [{"id": number, "name": f"label {number}", "supercategory": "thing"} for number in range(1, 81)]
+POLYGON = json.dumps([[round(7.31 * number % 600, 2) for number in range(80)]])
+REFUSED = "expected a table of at most"
+
+
+def attempts(work: Path, what: str, count: int, *, seed: int) -> Iterator[Attempt]:  # noqa: ARG001
+    """Write a file of each size, read it in a process of its own, and remove it."""
+    for _ in range(count):
+        notes, faults = [], []
+        for size in (BYTES,) if what == COCO else (LARGEST_TABLE, BYTES):
+            file = work / {COCO: "labels.json", CSV: "tags.csv", LINES: "tags.jsonl"}[what]
+            with file.open("w", encoding="utf-8") as stream:
+                WRITERS[what](stream, size)
+            peak, error = read_in_process(what, file)
+            file.unlink()
+            notes.append(f"{size // 10**6} MB: {peak >> 20} MiB{', refused' if error else ''}")
+            if peak > GIB or (error and (REFUSED not in error or size != BYTES)):
+                faults.append(f"{notes[-1]} {error}")
+        yield Attempt(what, "; ".join(notes), faults)
+
+
+def read_in_process(what: str, file: Path) -> tuple[int, str]:
+    """The peak of resident memory in bytes, and the last line of the error if the file is refused."""
+    code = f"import pathlib, sys; {READERS[what]}; read(pathlib.Path(sys.argv[1]))"
+    with subprocess.Popen([sys.executable, "-c", code, str(file)], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        error = process.stderr.read()
+        _, status, usage = _wait(process)
+    return usage.ru_maxrss << 10, error.strip().rpartition("\n")[2] if status else ""
+
+
+def _wait(process: subprocess.Popen[str]) -> tuple[int, int, resource.struct_rusage]:
+    ended = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(ended[1])
+    return ended
+
+
+def write_coco(stream: TextIO, size: int) -> None:
+    """A file like that of COCO 2014: 13 objects an image, each with a polygon."""
+    images = size // 10_000
+    shared = {"license": 3, "height": 480, "width": 640, "coco_url": "http://images.example/train/0.jpg"}
+    named = ({"id": number, "file_name": f"{number:012d}.jpg", **shared} for number in range(images))
+    stream.write('{"images": [')
+    stream.write(",".join(map(json.dumps, named)))
+    stream.write('], "annotations": [')
+    for number in _numbers(stream, size):
+        about = {"id": number, "image_id": number // 13 % images, "category_id": 1 + number % 80, "iscrowd": 0}
+        box = [1.25 * (number % 200), 3.5, 38.65, 28.67]
+        text = json.dumps({**about, "bbox": box, "area": 702.1, "segmentation": "POLYGON"})
+        stream.write(("," if number else "") + text.replace('"POLYGON"', POLYGON))
+    stream.write(f'], "categories": {json.dumps(CATEGORIES)}}}')
+
+
+def write_csv(stream: TextIO, size: int) -> None:
+    """Three tags an image."""
+    stream.write("file,tags\n")
+    for number in _numbers(stream, size):
+        stream.write(f"images/{number:08d}.jpg,{';'.join(_tags(number))}\n")
+
+
+def write_lines(stream: TextIO, size: int) -> None:
+    """The same as JSON lines."""
+    for number in _numbers(stream, size):
+        stream.write(json.dumps({"file": f"images/{number:08d}.jpg", "tags": _tags(number)}) + "\n")
+
+
+def _numbers(stream: TextIO, size: int) -> Iterator[int]:
+    number = 0
+    while stream.tell() < size:
+        for _ in range(100):
+            yield number
+            number += 1
+
+
+def _tags(number: int) -> list[str]:
+    return [CATEGORIES[(number * step) % 80]["name"] for step in (1, 7, 11)]  # type: ignore[misc]
+
+
+WRITERS: dict[str, Callable[[TextIO, int], None]] = {COCO: write_coco, CSV: write_csv, LINES: write_lines}
