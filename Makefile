@@ -15,6 +15,7 @@ MAX_MB ?=
 TESTS ?=
 MODEL ?=
 ADVISORIES ?=
+SHARE ?=
 BUNDLE ?=
 
 RUN = .venv/bin/python -m pipeline
@@ -30,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup distill export bench report search compare choose web plan doctor fetch check test slow docs arm speed audit clean system lock
+.PHONY: help setup distill export bench report search compare choose web plan doctor fetch check test slow docs arm speed torture audit clean system lock
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/\1|\2/' | awk -F'|' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -94,6 +95,9 @@ slow: .venv/.stamp  ## the tests that take minutes; arm has the emulated ones
 arm: .venv/.stamp  ## run a bundle on emulated ARM and older x86 processors (Debian 12; root once)
 	@command -v qemu-aarch64-static >/dev/null || apt-get install -y -q --no-install-recommends qemu-user-static
 	$(TEST_ENV) .venv/bin/python -m pytest -m slow tests/test_emulated.py tests/pipeline/search/test_screen_ssh.py -k 'emulated or arm or vnni'
+
+torture: .venv/.stamp  ## break the pipeline on purpose and say what was lost; hours, resumable, or SHARE=0.1 of the attempts
+	.venv/bin/python -m scripts.torture $(if $(SHARE),--share $(SHARE))
 
 speed: .venv/.stamp  ## measure losses, metrics, data, training and the report page against plain ways and limits
 	.venv/bin/python -m scripts.speed

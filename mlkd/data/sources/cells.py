@@ -16,7 +16,8 @@ from mlkd.data.sources.rows import BadRow
 DELIMITERS = ",\t;"  # between cells
 SEPARATOR_LINE = re.compile(r'\s*"?sep=([,;\t])"?[,;\t\s]*')  # of Excel, above the header
 NAMES = {",": "a comma", "\t": "a tab", ";": "a semicolon"}
-MOST_BYTES = 80_000_000  # which take up to a GiB of memory where rows are short
+MEMORY = 13  # bytes that a byte of a table takes at most, where rows are short; a table of 80 MB takes up to a GiB
+MEMORY_FACTS = Path("/proc/meminfo")  # of Linux; elsewhere any table is read
 MOST_LINES = 100  # of one quoted value; a quote that is closed later was opened by mistake
 
 
@@ -41,15 +42,26 @@ class Cells:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a table in UTF-8, or in UTF-16 with its mark.  Raises ValueError with the line."""
-    size = path.stat().st_size
-    if size > MOST_BYTES:
+    """Read the lines of a table in UTF-8, or in UTF-16 with its mark.
+
+    Raises ValueError with the line, and for a table that would fill the memory of the machine.
+    """
+    needed, free = MEMORY * path.stat().st_size, _free_memory()
+    if free is not None and needed > free:
         raise ValueError(
-            f"{path}: expected a table of at most {MOST_BYTES // 10**6} MB, which is more than a million images, got "
-            f"{size // 10**6} MB; leave out columns that are not read, or make shards of the images with a dataset.json"
+            f"{path}: expected {needed / 1e9:.1f} GB of free memory to read {path.stat().st_size / 1e6:.1f} MB, got "
+            f"{free / 1e9:.1f} GB; leave out columns that are not read, or make shards of the images with a dataset.json"
         )
     text = read_text(path, "save a copy as UTF-8 and set table: COPY")
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _free_memory() -> int | None:
+    """Return the bytes that processes can get without swapping; None where that is unknown."""
+    if not MEMORY_FACTS.is_file():
+        return None
+    available = re.search(r"MemAvailable:\s*(\d+) kB", MEMORY_FACTS.read_text(encoding="ascii"))
+    return 1024 * int(available[1]) if available else None
 
 
 def read_cells(path: Path) -> Cells:

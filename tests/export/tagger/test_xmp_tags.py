@@ -246,6 +246,4 @@ def test_xmp_of_many_parts_is_read() -> None:
     names = " ".join(f'xmlns:n{number}="urn:{number}" n{number}:a="x" ' for number in range(2000))
     text = "".join(f"{'y' * 2000}&amp;<!-- -->" for _ in range(2000))
     before = xmp.document("", f"<rdf:Description {names}><xmp:a>{text}</xmp:a></rdf:Description>")
-    after = add_tags(before, [CAT])
-    assert after is not None
-    assert xmp.tags(after) == ["cat"]
+    assert xmp.tags(add_tags(before, [CAT]) or b"") == ["cat"]
