@@ -50,7 +50,7 @@ def read_lines(path: Path) -> list[str]:
     if free is not None and needed > free:
         raise ValueError(
             f"{path}: expected {needed / 1e9:.1f} GB of free memory to read {path.stat().st_size / 1e6:.1f} MB, got "
-            f"{free / 1e9:.1f} GB; leave out columns that are not read, or make shards of the images with a dataset.json"
+            f"{free / 1e9:.1f} GB; leave out columns that are not read, or make shards with a dataset.json"
         )
     text = read_text(path, "save a copy as UTF-8 and set table: COPY")
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
