@@ -68,6 +68,7 @@ class Marked:
                 send(pid, signal.SIGKILL)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(1)
+        self.process.wait()
 
     def tail(self) -> str:
         """The last line that it printed."""

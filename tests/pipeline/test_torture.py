@@ -27,9 +27,9 @@ def place(work: Path, tmp_path: Path) -> Path:
     ("subject", "what", "seed"),
     [
         (kills, kills.MAIN, 1),
-        (disk, disk.FULL, disk.STAGES.index("onnx")),
-        (disk, disk.READ_ONLY, disk.STAGES.index("precisions")),
-        (damage, f"{damage.FLIPPED}, {damage.FINISHED_STAGE}", 40),
+        (disk, disk.FULL, 0),
+        (disk, disk.READ_ONLY, 0),
+        (damage, f"{damage.FLIPPED}, {damage.FINISHED_STAGE}", 24),
         (damage, f"{damage.CUT}, {damage.INTERRUPTED_STAGE}", 2),
         (programs, programs.INSTALL, 0),
         (programs, programs.XMP, 0),

@@ -35,4 +35,4 @@ def test_an_error_of_the_reader_is_returned(tmp_path: Path) -> None:
         stream.truncate(10**12)
     peak, error = annotations.read_in_process(CSV, file)
     assert "of free memory to read" in error
-    assert 0 < peak < GIB
+    assert 0 < peak < GIB  # of its own, not of this process

@@ -105,7 +105,9 @@ def test_labels_that_cannot_arrive_are_refused(write: Write, tmp_path: Path) -> 
         names = ("cat", name, "owl", "dog", "bee", "cow", "bat")
         if write in (columns, one_hot) and kind in ("surrogate", "newline"):  # no such file; a header may be wrapped
             continue
-        with pytest.raises(ValueError, match=re.escape(reason) + ".* in |lone surrogate in ") as raised:
+        with pytest.raises(
+            ValueError, match=re.escape(reason) + ".* in |lone surrogate in |a list of names, got .*udcff"
+        ) as raised:
             write(tmp_path, names).read(tmp_path, silent)
         assert ascii(name)[1:20] in ascii(str(raised.value)).replace("\\\\", "\\")
 
