@@ -27,9 +27,9 @@ def place(work: Path, tmp_path: Path) -> Path:
     ("subject", "what", "seed"),
     [
         (kills, kills.MAIN, 1),
-        (disk, disk.FULL, 0),
+        pytest.param(disk, disk.FULL, 0, marks=pytest.mark.slow),
         (disk, disk.READ_ONLY, 0),
-        (damage, f"{damage.FLIPPED}, {damage.FINISHED_STAGE}", 24),
+        pytest.param(damage, f"{damage.FLIPPED}, {damage.FINISHED_STAGE}", 24, marks=pytest.mark.slow),
         (damage, f"{damage.CUT}, {damage.INTERRUPTED_STAGE}", 2),
         (programs, programs.INSTALL, 0),
         (programs, programs.XMP, 0),
