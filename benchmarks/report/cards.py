@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.report import figures
+from benchmarks.report.comparison import UNKNOWN
 from benchmarks.report.equal_map import fastest_of_models, headline, rivals
 from benchmarks.report.labels import Tag
 from benchmarks.report.rows import ReportRow
@@ -53,7 +54,7 @@ def _which(verdicts: Sequence[Verdict], first: Verdict | None) -> Card:
         chosen.name,
         (
             ", ".join([f"{figures.milliseconds(chosen.latency)} ms end to end (p90)", *filter(None, where)]),
-            "fastest of those that tag as well as the best",
+            "fastest of those that tag as well as the best" if chosen.interval else f"fastest; {UNKNOWN}",
             *chosen.warnings,
             *filter(None, (chosen.elsewhere,)),
             *(
@@ -151,11 +152,12 @@ def _distillation(distillation: Distillation | None) -> Card | None:
         for value in (distillation.student_map, distillation.baseline_map, distillation.teacher_map)
     )
     span = f"{figures.signed(distillation.low)} to {figures.signed(distillation.high)}"
+    known = distillation.low is not None
     return Card(
         "Did the teacher help?",
         f"{figures.signed(distillation.difference)} mAP",
         (
-            f"paired 95 % interval {span}, of these two files",
+            *([f"paired 95 % interval {span}, of these two files"] if known else []),
             f"student {student} against {baseline} without a teacher; teacher {teacher}",
             _meaning(distillation),
             "one training each: the interval is for the choice of images, not of seeds (several: make compare)",
@@ -164,9 +166,11 @@ def _distillation(distillation: Distillation | None) -> Card | None:
 
 
 def _meaning(gain: PairedDifference) -> str:
-    if gain.low is not None and gain.low > 0:
+    if gain.low is None or gain.high is None:
+        return "too few test images for an interval: nothing is shown"
+    if gain.low > 0:
         return "this student tags better than this baseline: the interval lies above 0"
-    if gain.high is not None and gain.high < 0:
+    if gain.high < 0:
         return "this student tags worse than this baseline: the interval lies below 0"
     return "the interval contains 0: no difference between these two students is shown"
 

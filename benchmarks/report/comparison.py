@@ -6,6 +6,7 @@ import dataclasses
 
 from benchmarks.report.rows import ReportRow
 
+UNKNOWN = "there are too few test images to compare mAP"
 KEPT = 0.99  # of the best mAP: what an engine may lose and still count as as good
 CREDITED = ("map", "map_low", "map_high", "delta_map", "delta_low", "delta_high", "vs_student_low", "vs_student_high")
 

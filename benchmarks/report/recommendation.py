@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks import schema
 from benchmarks.report import figures
-from benchmarks.report.comparison import KEPT, as_good, credit, credited, significantly_different
+from benchmarks.report.comparison import KEPT, UNKNOWN, as_good, credit, credited, significantly_different
 from benchmarks.report.rows import ReportRow, place
 from benchmarks.schema import STUDENT
 from benchmarks.sections import SearchResult
@@ -217,6 +217,8 @@ def _why(choice: Choice) -> str:
     ]
     if chosen is best and apart:
         return f"{text} No other of them tags better."
+    if chosen.interval is None:
+        return f"{numbers}: the fastest of {len(choice.alike)} engines; {UNKNOWN}."
     if not apart:
         return f"{text} There is no significant difference in mAP between them."
     lost = figures.signed(credit(chosen) - credit(best), digits=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -134,8 +135,10 @@ def _check_clock(bundles: Sequence[Bundle], bench: Bench) -> tuple[Agreement | N
 def _log_results(compared: Distillation, gain: Int8Gain | None, agreed: Agreement | None) -> None:
     """Log mAP, the gain of distillation and that of int8."""
     nets = ", ".join(f"{net} {figures.points(getattr(compared, f'{net}_map'))}" for net in scores.MODELS)
-    difference, low, high = map(figures.signed, (compared.difference, compared.low, compared.high))
-    log.info("test mAP: %s; student - baseline %s (95 %%: %s to %s)", nets, difference, low, high)
+    difference, *ends = map(figures.signed, (compared.difference, compared.low, compared.high))
+    known = compared.low is not None and math.isfinite(compared.low)
+    interval = f"95 %: {' to '.join(ends)}" if known else "too few test images for an interval"
+    log.info("test mAP: %s; student - baseline %s (%s)", nets, difference, interval)
     if gain is not None:
         for kind, ratio, kept in (
             ("f32", gain.vs_f32, gain.kept_of_f32_map),

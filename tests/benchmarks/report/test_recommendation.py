@@ -102,6 +102,13 @@ def test_paired_intervals_beat_those_of_map() -> None:
     assert choose([other, rows[1]], device="here", max_mb=9).engine == "int8"
 
 
+def test_without_intervals_nothing_is_said_of_equal_map() -> None:
+    """As with one test image: every engine may have all of its labels right."""
+    rows = [replace(row(name, 1.0 + index, 100.0), map_low=None, map_high=None) for index, name in enumerate("ab")]
+    why = choose(rows, device="here").why
+    assert why.endswith("the fastest of 2 engines; there are too few test images to compare mAP.")
+
+
 def test_within_one_percent_is_as_good_even_if_told_apart() -> None:
     close = [
         row("quick", 2.0, 49.6, delta_low=-0.005, delta_high=-0.003),

@@ -30,6 +30,16 @@ def test_a_reference_is_never_chosen_and_raises_no_bar(bench: dict[str, Any]) ->
     assert cards(bench)["Which engine?"].startswith("openvino-int8; 4.17 ms end to end (p90), 1 thread")
 
 
+def test_without_intervals_no_claim_is_made_of_map(bench: dict[str, Any]) -> None:
+    for row in bench["rows"]:
+        row |= dict.fromkeys(("map_low", "map_high", "delta_low", "delta_high", "vs_student_low", "vs_student_high"))
+    bench["distillation"] |= {"low": None, "high": None}
+    answered = cards(bench)
+    assert "fastest; there are too few test images to compare mAP" in answered["Which engine?"]
+    assert "too few test images for an interval: nothing is shown" in answered["Did the teacher help?"]
+    assert "interval contains" not in "".join(answered.values())
+
+
 def test_every_device_has_its_engine(fleet: dict[str, Any]) -> None:
     told = cards(fleet)["Which engine?"]
     assert "on this machine" in told

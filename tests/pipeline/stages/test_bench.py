@@ -12,7 +12,7 @@ import pytest
 from benchmarks.config import Bench
 from benchmarks.remote import DeviceEntry
 from benchmarks.schema import DeviceFacts, Report, Row, ScoreSource
-from benchmarks.sections import Screened, SearchResult
+from benchmarks.sections import Distillation, Screened, SearchResult
 from export.backends import OnnxRuntime
 from mlkd.core.labels import Labels
 from mlkd.data.prepared import Split
@@ -89,3 +89,13 @@ def test_a_check_that_cannot_be_made_is_noted_and_costs_nothing(monkeypatch: pyt
     found, notes = bench._check_clock([], Bench().thorough())
     assert found is None
     assert notes == ["The check against benchmark_app could not be made: benchmark_app: expected it, got none"]
+
+
+@pytest.mark.parametrize(
+    ("low", "expected"), [(float("nan"), "(too few test images for an interval)"), (-0.01, "(95 %: −1.0 to +3.0)")]
+)
+def test_the_gain_is_logged_with_its_interval(low: float, expected: str, caplog: pytest.LogCaptureFixture) -> None:
+    gain = Distillation(student_map=0.5, baseline_map=0.4, difference=0.1, low=low, high=low + 0.04)
+    with caplog.at_level("INFO"):
+        bench._log_results(gain, None, None)
+    assert caplog.messages[0].endswith(expected)
