@@ -163,11 +163,12 @@ def living(batches: Iterable[Item]) -> Iterator[Item]:
     watchdog.start()
     try:
         for item in items:
-            watchdog.ticks = None  # not while the batch is used
+            watchdog.received += 1
+            watchdog.waits = False  # while the batch is used
             yield item
-            watchdog.ticks = 0
+            watchdog.waits = True
     except RuntimeError as cause:
-        if watchdog.barked:
+        if watchdog.gave_up:
             raise DeadWorkerError(
                 f"images: expected a batch from the loading processes within {HUNG_S:g} s, got none; a traceback above "
                 "has the cause if they had an error; is the disk of the images reachable? Then rerun the command"
@@ -192,18 +193,18 @@ class _Watchdog(threading.Thread):
     def __init__(self, processes: Sequence[BaseProcess]) -> None:
         super().__init__(daemon=True)
         self.processes = processes
-        self.ticks: int | None = 0  # of the wait for a batch
-        self.barked = False
+        self.received, self.waits = 0, True  # batches; and whether one is waited for
+        self.gave_up = False
         self.done = threading.Event()
 
     def run(self) -> None:
         """Wait until the loading ends, or is given up."""
-        tick_s = min(1.0, HUNG_S / 4)
+        tick_s, ticks, received = min(1.0, HUNG_S / 4), 0, 0
         while self.processes and not self.done.wait(tick_s):
-            if self.ticks is not None:
-                self.ticks += 1
-                self.barked = self.ticks * tick_s >= HUNG_S
-            if self.barked:
+            ticks = ticks + 1 if self.waits and received == self.received else 0
+            received = self.received
+            if ticks * tick_s >= HUNG_S:
+                self.gave_up = True
                 for process in self.processes:
                     process.kill()
                 return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import multiprocessing
 import os
 import shutil
 import tempfile
@@ -58,6 +57,8 @@ def _own_folder(base: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def _sockets_in(folder: Path) -> Iterator[None]:
     """Let multiprocessing, in this process and its children, put its sockets into a folder."""
+    import multiprocessing  # takes time, and few paths are long
+
     config = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     before = config.get("tempdir")
     config["tempdir"] = str(folder)

@@ -28,10 +28,10 @@ def place(work: Path, tmp_path: Path) -> Path:
     [
         (kills, kills.MAIN, 1),
         pytest.param(disk, disk.FULL, 0, marks=pytest.mark.slow),
-        (disk, disk.READ_ONLY, 0),
+        pytest.param(disk, disk.READ_ONLY, 0, marks=pytest.mark.slow),
         pytest.param(damage, f"{damage.FLIPPED}, {damage.FINISHED_STAGE}", 24, marks=pytest.mark.slow),
         (damage, f"{damage.CUT}, {damage.INTERRUPTED_STAGE}", 2),
-        (programs, programs.INSTALL, 0),
+        pytest.param(programs, programs.INSTALL, 0, marks=pytest.mark.slow),
         (programs, programs.XMP, 0),
         (programs, programs.WATCH, 0),
         (programs, programs.SERVE, 0),
@@ -71,7 +71,7 @@ def test_orphans_are_found_and_ended(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("growing", "faults"), [("x = b''", 0), ("x += b'1' * 1_000_000", 1)])
 def test_a_program_that_grows_is_found(tmp_path: Path, growing: str, faults: int) -> None:
-    code = f"import time\nx = b''\nfor _ in range(100):\n    {growing}\n    time.sleep(0.02)\n"
+    code = f"import time\nx = b''\nfor _ in range(40):\n    {growing}\n    time.sleep(0.02)\n"
     attempt = long_runs.watch("grows", Marked(tmp_path, ["python3", "-c", code]), every_s=0.05)
     assert len(attempt.faults) == faults, attempt
     assert "memory" in attempt.measured
