@@ -22,7 +22,7 @@ def module(*words: str) -> list[str]:
 
 
 class Marked:
-    """A command in `work`, with more variables, as another user, with a folder of temporary files and one thread."""
+    """A command in `work`, with more variables, with a folder of temporary files and one thread."""
 
     def __init__(
         self,
@@ -31,7 +31,6 @@ class Marked:
         variables: Mapping[str, str] | None = None,
         *,
         log_name: str = "log.txt",
-        user: int | None = None,
     ) -> None:
         self.temporary = work / "tmp"
         self.temporary.mkdir(exist_ok=True)
@@ -40,7 +39,7 @@ class Marked:
         own = {MARK: self._mark, "TMPDIR": str(self.temporary), "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
         environment = os.environ | own | dict(variables or {})
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log, user=user)
+            self.process = subprocess.Popen(command, cwd=work, env=environment, stdout=log, stderr=log)
 
     def children(self) -> list[int]:
         """All processes but the first that were started by it, however far removed."""
