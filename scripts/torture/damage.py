@@ -25,7 +25,6 @@ WANTED = {
     for damage in (CUT, FLIPPED)
 }
 RESUMABLE = ("teacher", "teacher_outputs", "student", "baseline")
-READY_S = 60.0  # within which an interrupted stage has written its first file
 IMAGES = 2  # of a split that are damaged; the others are like them
 NAMED = (".safetensors", ".npy", "history.json")  # unfinished work that is read again
 
@@ -126,16 +125,11 @@ def _damage_unfinished(
         done = f"{stage}, {damaged.name}"
         damage(damaged, chance)
         named = not damaged.name.endswith(NAMED if damage is flip else NAMED[:-1])  # its last byte is no content
-    again = one_stage.run(folder, stage)
-    faults = []
-    if again is None or again.process.returncode:
-        faults.append(f"{done}: did not resume: {again and again.tail()}")
-    else:
-        faults += [f"{done}: {fault}" for fault in one_stage.differences(reference, folder, stage)]
-        if not named and damaged.name not in again.output():
-            faults.append(f"{done}: not named")
+    faults, printed = one_stage.resume(reference, folder, stage)
+    if printed and not named and damaged.name not in printed:
+        faults.append("not named")
     shutil.rmtree(folder)
-    return Attempt(what, done, faults)
+    return Attempt(what, done, [f"{done}: {fault}" for fault in faults])
 
 
 def _contents(partial: Path) -> list[Path]:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 
 from scripts.torture import kills, one_stage
 from scripts.torture.attempt import Attempt
-from scripts.torture.marked import Marked, send
+from scripts.torture.marked import Marked, free_port, send
 
 STEPS, REQUESTS, IMAGES, PROCESSES = 5_000, 10_000, 10_000, 300
 TRAIN, SERVE = f"{STEPS:,} training steps with a data worker", f"{REQUESTS:,} requests to serve"
@@ -66,7 +65,7 @@ def _tag(work: Path, reference: Path) -> Attempt:
     folder = work / "many"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    images = sorted((reference / "runs/tiny/data/pictures/test").glob("*.jpg"))
+    images = one_stage.test_images(reference)
     for number in range(IMAGES):
         os.link(images[number % len(images)], folder / f"{number:05}.jpg")
     attempt = watch(TAG, Marked(work, [sys.executable, _program(reference), "tag", "--json", folder]))
@@ -76,10 +75,7 @@ def _tag(work: Path, reference: Path) -> Attempt:
 
 
 def _serve(work: Path, reference: Path) -> Attempt:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    image = min((reference / "runs/tiny/data/pictures/test").glob("*.jpg")).read_bytes()
+    port, image = free_port(), one_stage.test_images(reference)[0].read_bytes()
     running = Marked(work, [sys.executable, _program(reference), "serve", "--quiet", "--port", str(port)])
     while "listening" not in running.output() and running.wait(0.05) is None:
         pass

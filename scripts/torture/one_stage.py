@@ -40,6 +40,19 @@ def run(folder: Path, stage: str, environment: Mapping[str, str] | None = None) 
     return running if ended else None
 
 
+def resume(reference: Path, folder: Path, stage: str) -> tuple[list[str], str]:
+    """Run until a stage, which must end; what its result is not, and all that was printed."""
+    running = run(folder, stage)
+    if running is None or running.process.returncode:
+        return [f"did not resume: {running and running.tail()}"], ""
+    return differences(reference, folder, stage), running.output()
+
+
+def test_images(reference: Path) -> list[Path]:
+    """The test images of a run."""
+    return sorted((reference / "runs/tiny/data/pictures/test").glob("*.jpg"))
+
+
 def error_of(running: Marked) -> str:
     """The beginning of the message of a run that failed."""
     return running.output().partition("error in run")[2].strip()[:300]

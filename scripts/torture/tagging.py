@@ -6,7 +6,6 @@ import http.client
 import json
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -16,7 +15,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from scripts.torture.marked import Marked, send
+from scripts.torture import one_stage
+from scripts.torture.marked import Marked, free_port, send
 from tests.helpers import xmp
 
 LONG_S = 120.0  # within which a program does what is waited for
@@ -28,7 +28,7 @@ class SidecarWriting:
 
     def __init__(self, work: Path, bundle: Path) -> None:
         self.work, self.program, self.folder = work, bundle / "tagger.pyz", work / "in"
-        self.images = sorted((bundle.parents[1] / "runs/tiny/data/pictures/test").glob("*.jpg"))
+        self.images = one_stage.test_images(bundle.parents[1])
         self.expected: dict[str, list[str]] = {}  # of the first turn
 
     def command(self, _turn: int) -> Sequence[str | Path]:
@@ -106,10 +106,8 @@ class Serving:
 
     def __init__(self, work: Path, bundle: Path) -> None:
         self.work, self.program = work, bundle / "tagger.pyz"
-        self.image = min((bundle.parents[1] / "runs/tiny/data/pictures/test").glob("*.jpg")).read_bytes()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.image = one_stage.test_images(bundle.parents[1])[0].read_bytes()
+        self.port = free_port()
         self.answers: list[Any] = []
         self.stop = threading.Event()
         self.client = threading.Thread()
